@@ -1,0 +1,324 @@
+/**
+ * Makes a bare machine ready: packages, redis-server, PostgreSQL. Then runs a script with the project's own Node:
+ *   node scripts/set-up.mjs [script.ts [arguments…]]
+ * Runs on any Node from 18 on and imports no package, because it is what installs them. Silent when all is there.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { tryLock } from './exclusive-lock.mjs';
+import {
+  findPostgres,
+  findPostgresInstallations,
+  findRedisServer,
+  findRedisServers,
+  POSTGRES_OLDEST_MAJOR,
+  REDIS_OLDEST,
+} from './find-servers.mjs';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const MODULES = join(ROOT, 'node_modules');
+const BIN = join(MODULES, '.bin');
+/** Lives inside node_modules so that it goes when they go. */
+const STAMP = join(MODULES, '.set-up-stamp');
+const LOCK = join(ROOT, '.flash-sale', 'set-up.lock');
+const LOCK_WAIT_MS = 15 * 60_000;
+const PARENT_CHECK_MS = 500;
+
+/** What a person has to do; printed as it is, without a stack. */
+class Instructions extends Error {}
+
+async function main([script, ...args]) {
+  try {
+    await setUp();
+  } catch (error) {
+    console.error(
+      error instanceof Instructions ? error.message : `Setting up failed: ${error.message}`,
+    );
+    process.exit(1);
+  }
+  if (script !== undefined) runScript(script, args);
+}
+
+async function setUp() {
+  if (process.platform === 'win32') {
+    throw new Instructions('Redis does not run on Windows. Use WSL, or type:\n  docker compose up');
+  }
+  if (packagesReady() && serversReady()) return;
+  const release = await lock();
+  try {
+    // Whoever had the lock until now may have done all of it.
+    if (!packagesReady()) installPackages();
+    if (!serversReady()) installServers();
+  } finally {
+    release();
+  }
+}
+
+/** Two at once would pull node_modules from under each other. */
+async function lock() {
+  const deadline = Date.now() + LOCK_WAIT_MS;
+  for (let told = false; ; told = true) {
+    const { release, holderPid } = tryLock(LOCK);
+    if (release) return release;
+    if (!told) tell(`waiting for the set-up that is at work already (process ${holderPid})`);
+    if (Date.now() > deadline)
+      throw new Instructions(
+        `Process ${holderPid} has been setting up for very long; end it, then try again.`,
+      );
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+// Packages
+
+function packagesReady() {
+  return readStamp() === lockFileHash() && projectNode() !== undefined;
+}
+
+function readStamp() {
+  try {
+    return readFileSync(STAMP, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function lockFileHash() {
+  return createHash('sha256')
+    .update(readFileSync(join(ROOT, 'package-lock.json')))
+    .digest('hex');
+}
+
+/** The Node of the packages; or the one running this, where packages came without their install scripts. */
+function projectNode() {
+  const installed = join(BIN, 'node');
+  if (runsTypeScript(spawnSync(installed, ['--version'], { encoding: 'utf8' }).stdout)) {
+    return realpathSync(installed);
+  }
+  return runsTypeScript(process.version) ? process.execPath : undefined;
+}
+
+/** From 22.18 on Node runs TypeScript as it is; the HTTP server's binaries end at 22. */
+function runsTypeScript(version) {
+  const [, major, minor] = /^v(\d+)\.(\d+)/.exec(version ?? '') ?? [];
+  return Number(major) === 22 && Number(minor) >= 18;
+}
+
+function installPackages() {
+  tell('installing the packages (npm ci)');
+  rmSync(STAMP, { force: true });
+  const { command, args, env } = npm();
+  const options = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
+  const result = spawnSync(command, [...args, ...options], {
+    cwd: ROOT,
+    env,
+    stdio: ['ignore', 2, 2],
+  });
+  if (result.status !== 0) {
+    throw new Instructions(
+      `The packages could not be installed (${outcome(result)}). Type this to see more:\n  npm ci\nOr, with nothing installed but Docker:\n  docker compose up`,
+    );
+  }
+  if (projectNode() === undefined) {
+    throw new Instructions(
+      'The packages came without Node 22, because install scripts are switched off here. Type:\n  npm ci --ignore-scripts=false\nOr use Node 22.18 or newer of 22. Or, with nothing installed but Docker:\n  docker compose up',
+    );
+  }
+  writeFileSync(STAMP, lockFileHash());
+}
+
+/** Runs with the machine's Node: that of node_modules/.bin disappears under it while it works. */
+function npm() {
+  const path = (process.env.PATH ?? '')
+    .split(delimiter)
+    .filter((directory) => !directory.startsWith(MODULES));
+  const env = { ...process.env, PATH: path.join(delimiter) };
+  if (spawnSync('npm', ['--version'], { env, stdio: 'ignore' }).status === 0)
+    return { command: 'npm', args: [], env };
+  const cli = process.env.npm_execpath;
+  if (cli?.endsWith('npm-cli.js')) return { command: process.execPath, args: [cli], env };
+  throw new Instructions('npm was not found on the PATH. Install it with Node, then try again.');
+}
+
+// Servers
+
+function serversReady() {
+  return findRedisServer() !== undefined && findPostgres() !== undefined;
+}
+
+function installServers() {
+  const missing = { redis: !findRedisServer(), postgres: !findPostgres() };
+  const names = [
+    ...(missing.redis ? [`Redis ${REDIS_OLDEST} or newer`] : []),
+    ...(missing.postgres ? [`PostgreSQL ${POSTGRES_OLDEST_MAJOR} or newer`] : []),
+  ].join(' and ');
+  tell(`${names} not found on this machine`);
+  if (exists('apt-get')) installWithApt(missing, names);
+  else if (exists('brew')) installWithHomebrew(missing, names);
+  else throw new Instructions(whatToType(names, 'no package manager that set-up knows was found'));
+  if (!serversReady())
+    throw new Instructions(
+      whatToType(names, tooOld() ?? 'they were installed and still not found'),
+    );
+}
+
+/**
+ * Debian starts a server's service as soon as it is installed. /usr/sbin/policy-rc.d is Debian's way to say no to
+ * that; it is there only while apt works, and not touched where the machine has one of its own.
+ */
+const APT_SCRIPT = `
+set -e
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 130' INT TERM HUP
+  printf '#!/bin/sh\\nexit 101\\n' > "$policy"
+  chmod 755 "$policy"
+fi
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "$@"
+`;
+
+function installWithApt(missing, names) {
+  const packages = [
+    ...(missing.redis ? ['redis-server'] : []),
+    ...(missing.postgres ? ['postgresql'] : []),
+  ];
+  const script = [
+    'env',
+    'DEBIAN_FRONTEND=noninteractive',
+    'sh',
+    '-c',
+    APT_SCRIPT,
+    'apt',
+    ...packages,
+  ];
+  const [command, ...args] = [...privilege(names), ...script];
+  tell(`installing ${packages.join(' and ')} with apt-get${command === 'sudo' ? ' by sudo' : ''}`);
+  const result = spawnSync(command, args, { stdio: ['inherit', 2, 2] });
+  if (result.status !== 0)
+    throw new Instructions(whatToType(names, `apt-get failed (${outcome(result)})`));
+  tell(
+    'the packages registered system services, which this project does not use; they were not started, but a reboot would start them. To keep them off: systemctl disable redis-server postgresql',
+  );
+}
+
+function privilege(names) {
+  if (process.getuid() === 0) return [];
+  if (!exists('sudo'))
+    throw new Instructions(whatToType(names, 'this is not root, and there is no sudo'));
+  if (process.stdin.isTTY) return ['sudo'];
+  // Without a terminal a question for the password would wait for ever.
+  if (spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0) return ['sudo', '-n'];
+  throw new Instructions(
+    whatToType(names, 'sudo wants a password, and there is no terminal to ask for it'),
+  );
+}
+
+function installWithHomebrew(missing, names) {
+  const packages = [
+    ...(missing.redis ? ['redis'] : []),
+    ...(missing.postgres ? ['postgresql@17'] : []),
+  ];
+  tell(`installing ${packages.join(' and ')} with Homebrew`);
+  const result = spawnSync('brew', ['install', '--quiet', ...packages], {
+    stdio: ['inherit', 2, 2],
+  });
+  if (result.status !== 0)
+    throw new Instructions(whatToType(names, `brew failed (${outcome(result)})`));
+}
+
+function tooOld() {
+  const found = [
+    ...findRedisServers().map(({ path, version }) => `${path} is ${version}`),
+    ...findPostgresInstallations().map(
+      ({ bin, version }) => `${join(bin, 'postgres')} is ${version}`,
+    ),
+  ];
+  return found.length === 0 ? undefined : `what there is does not do: ${found.join(', ')}`;
+}
+
+function whatToType(names, reason) {
+  return `${names} could not be set up: ${reason}.
+
+Type one of these, then try again:
+${installLines()
+  .map((line) => `  ${line}`)
+  .join('\n')}
+Or run everything in containers, with nothing installed but Docker:
+  docker compose up`;
+}
+
+function installLines() {
+  const sudo = process.getuid() === 0 ? '' : 'sudo ';
+  if (exists('apt-get') && findRedisServers().length > 0 && !findRedisServer()) {
+    // The distribution's own Redis is too old, so it has to come from Redis.
+    return [
+      `curl -fsSL https://packages.redis.io/gpg | ${sudo}gpg --dearmor -o /usr/share/keyrings/redis.gpg`,
+      `echo "deb [signed-by=/usr/share/keyrings/redis.gpg] https://packages.redis.io/deb $(. /etc/os-release && echo $VERSION_CODENAME) main" | ${sudo}tee /etc/apt/sources.list.d/redis.list`,
+      `${sudo}apt-get update && ${sudo}apt-get install -y redis postgresql`,
+    ];
+  }
+  const lines = {
+    'apt-get': `${sudo}apt-get update && ${sudo}apt-get install -y redis-server postgresql`,
+    brew: 'brew install redis postgresql@17',
+    dnf: `${sudo}dnf install -y redis postgresql-server`,
+    pacman: `${sudo}pacman -S redis postgresql`,
+    zypper: `${sudo}zypper install redis postgresql-server`,
+    apk: `${sudo}apk add redis postgresql`,
+  };
+  const known = Object.keys(lines).filter(exists);
+  return (known.length > 0 ? known : ['apt-get', 'brew']).map((manager) => lines[manager]);
+}
+
+// The script
+
+/**
+ * Ctrl-C in a terminal reaches the script as well as this process, and `kill` only this one. So signals are passed
+ * on (the script may see one twice and stops once), and this process ends when the script has, with its code.
+ */
+function runScript(script, args) {
+  const node = projectNode();
+  const child = spawn(node, [script, ...args], {
+    cwd: process.cwd(),
+    env: { ...process.env, PATH: [BIN, process.env.PATH ?? ''].join(delimiter) },
+    // The channel carries no messages: it closes when this process is killed, which tells the script to stop.
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+  });
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, () => child.kill(signal));
+  if (process.env.npm_lifecycle_event) stopWithParent(child);
+  child.on('error', (error) => {
+    console.error(`${node} did not start: ${error.message}`);
+    process.exit(1);
+  });
+  child.on('exit', (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));
+}
+
+/** npm waits for its script; when npm (or its shell) is gone, it was killed and nobody is left to stop the script. */
+function stopWithParent(child) {
+  const parent = process.ppid;
+  setInterval(() => {
+    if (process.ppid !== parent) child.kill('SIGTERM');
+  }, PARENT_CHECK_MS).unref();
+}
+
+function exists(command) {
+  return spawnSync('sh', ['-c', `command -v ${command}`], { stdio: 'ignore' }).status === 0;
+}
+
+function outcome(result) {
+  if (result.error) return result.error.message;
+  return result.signal ? `killed by ${result.signal}` : `exit code ${result.status}`;
+}
+
+/** On stderr: stdout belongs to the script. */
+function tell(text) {
+  console.error(`set-up: ${text}`);
+}
+
+await main(process.argv.slice(2));
