@@ -1,0 +1,162 @@
+/**
+ * The environment, read once at start and nowhere else. Every mistake is reported, together, with what to do.
+ */
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { Fault } from './domain/fault.ts';
+
+const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback);
+const wholeNumber = (fallback: number, min: number, max: number) =>
+  z.coerce.number().int().min(min).max(max).default(fallback);
+
+const ROLES = ['viewer', 'merchant', 'operator'] as const;
+/** What a token may do. Operators may also do what merchants do, and all may look. */
+export type Role = (typeof ROLES)[number];
+
+export interface AdminToken {
+  role: Role;
+  token: string;
+}
+
+const adminTokens = z
+  .string({ error: 'is missing; give role:token pairs, e.g. operator:<24 or more characters>' })
+  .transform((text, context) => {
+    const tokens: AdminToken[] = [];
+    for (const pair of text.split(',').map((part) => part.trim())) {
+      const [role, token] = [pair.slice(0, pair.indexOf(':')), pair.slice(pair.indexOf(':') + 1)];
+      const known = ROLES.find((name) => name === role);
+      if (!known) {
+        context.addIssue({
+          code: 'custom',
+          message: 'wants role:token pairs; roles are viewer, merchant, operator',
+        });
+      } else if (token.length < 16) {
+        context.addIssue({
+          code: 'custom',
+          message: `the ${known} token has fewer than 16 characters`,
+        });
+      } else {
+        tokens.push({ role: known, token });
+      }
+    }
+    return tokens;
+  });
+
+const redisUrl = z
+  .string()
+  .default('redis://127.0.0.1:6379')
+  .refine(
+    (text) => text.split(',').every((url) => /^(rediss?|redis\+sentinel):\/\/\S+$/.test(url)),
+    {
+      error:
+        'wants redis://, rediss:// or redis+sentinel:// URLs, several cluster nodes separated by commas',
+    },
+  );
+
+const everywhere = {
+  REDIS_URL: redisUrl,
+  HOST: z.string().min(1).default('127.0.0.1'),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  DURABILITY: z.enum(['fast', 'safe', 'replicated']).default('safe'),
+  NODE_ENV: z.string().default('production'),
+  REDIS_COMMAND_TIMEOUT_MS: wholeNumber(2_000, 50, 60_000),
+};
+
+const database = {
+  DATABASE_URL: z
+    .string()
+    .default('postgres://postgres@127.0.0.1:5432/flash_sale')
+    .refine((text) => /^postgres(ql)?:\/\/\S+$/.test(text), { error: 'wants a postgres:// URL' }),
+};
+
+const hotPathShape = {
+  ...everywhere,
+  HOT_PATH_PORT: port(8080),
+  HOT_PATH_WORKERS: z
+    .union([z.literal('auto'), z.coerce.number().int().min(1).max(256)], {
+      error: 'wants a number from 1 to 256, or auto',
+    })
+    .default(1)
+    .transform((count) => (count === 'auto' ? availableParallelism() : count)),
+  BUYER_AUTH: z.enum(['jwt', 'header']).default('jwt'),
+  JWT_SECRET: z.string().min(32, { error: 'wants 32 characters or more' }).optional(),
+  JWT_PUBLIC_KEY: z
+    .string()
+    .transform((pem) => pem.replaceAll('\\n', '\n'))
+    .refine((pem) => pem.includes('-----BEGIN'), { error: 'wants a PEM public key' })
+    .optional(),
+  /** One reserve call decides at most so many buyers, which keeps it well under a millisecond. */
+  BATCH_SIZE_MAX: wholeNumber(128, 1, 256),
+  BATCHES_IN_FLIGHT_MAX: wholeNumber(2, 1, 16),
+  /** Buyers of one sale that may wait in one process; more are told to come back. */
+  WAITING_MAX: wholeNumber(20_000, 1, 1_000_000),
+  /** Decisions that Redis may keep for an absent PostgreSQL before it stops taking more. */
+  BACKLOG_MAX: wholeNumber(2_000_000, 1, 1_000_000_000),
+};
+
+const persisterShape = {
+  ...everywhere,
+  ...database,
+  PERSISTER_PORT: port(8082),
+};
+
+const adminShape = {
+  ...everywhere,
+  ...database,
+  ADMIN_PORT: port(8081),
+  ADMIN_TOKENS: adminTokens,
+};
+
+const tokenShape = { JWT_SECRET: z.string({ error: 'is missing' }).min(32) };
+
+export type CommonConfig = z.infer<z.ZodObject<typeof everywhere>>;
+export type HotPathConfig = z.infer<z.ZodObject<typeof hotPathShape>>;
+export type PersisterConfig = z.infer<z.ZodObject<typeof persisterShape>>;
+export type AdminConfig = z.infer<z.ZodObject<typeof adminShape>>;
+
+type Environment = Record<string, string | undefined>;
+
+export function readHotPathConfig(env: Environment): HotPathConfig {
+  const shape = z.object(hotPathShape).superRefine((config, context) => {
+    if (config.BUYER_AUTH === 'jwt' && !config.JWT_SECRET && !config.JWT_PUBLIC_KEY) {
+      context.addIssue({
+        code: 'custom',
+        path: ['JWT_SECRET'],
+        message:
+          'is missing: BUYER_AUTH=jwt needs JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256, ES256, EdDSA)',
+      });
+    }
+  });
+  return parse(shape, env);
+}
+
+export function readPersisterConfig(env: Environment): PersisterConfig {
+  return parse(z.object(persisterShape), env);
+}
+
+export function readAdminConfig(env: Environment): AdminConfig {
+  return parse(z.object(adminShape), env);
+}
+
+/** For the commands that only need the two servers: `migrate`, `verify`. */
+export function readServersConfig(env: Environment): CommonConfig & { DATABASE_URL: string } {
+  return parse(z.object({ ...everywhere, ...database }), env);
+}
+
+export function readTokenConfig(env: Environment): { JWT_SECRET: string } {
+  return parse(z.object(tokenShape), env);
+}
+
+/** An empty variable counts as absent: that is what `VAR= command` and compose's `${VAR:-}` mean. */
+function parse<T extends z.ZodType>(schema: T, env: Environment): z.infer<T> {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const result = schema.safeParse(present);
+  if (result.success) return result.data;
+  const mistakes = result.error.issues.map(
+    (issue) => `  ${issue.path.join('.')}: ${issue.message}`,
+  );
+  throw new Fault(
+    'config_invalid',
+    `The environment is not usable:\n${mistakes.join('\n')}\n.env.example lists every variable.`,
+  );
+}

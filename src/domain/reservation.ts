@@ -1,0 +1,168 @@
+/**
+ * A reservation: a promise of stock to one buyer, with a deadline. And the two forms it travels in: the
+ * record, as Redis keeps it under its buyer, and the event, as the stream carries it to PostgreSQL.
+ *
+ * Record, fields separated by TAB:
+ *   version status position tag items prices reservedAt expiresAt key
+ * Event, one line, the record followed by what only history needs:
+ *   … buyerId occurredAt detail requestId traceparent
+ *
+ * `status` is one letter, `items` is `sku*quantity,…` sorted by SKU, `prices` are the unit prices in the same
+ * order, times are milliseconds since the epoch. No field can hold a TAB or LF (see identifiers.ts); `detail`,
+ * the one free text, is percent-encoded.
+ */
+import { Fault } from './fault.ts';
+import { reservationIdOf } from './identifiers.ts';
+
+export const RESERVATION_STATUSES = ['reserved', 'confirmed', 'cancelled', 'expired'] as const;
+export type ReservationStatus = (typeof RESERVATION_STATUSES)[number];
+
+const STATUS_OF_LETTER: Record<string, ReservationStatus> = {
+  R: 'reserved',
+  C: 'confirmed',
+  X: 'cancelled',
+  E: 'expired',
+};
+
+export interface Item {
+  sku: string;
+  quantity: number;
+}
+
+export interface PricedItem extends Item {
+  /** Minor units. */
+  unitPrice: number;
+}
+
+export interface Reservation {
+  reservationId: string;
+  saleId: string;
+  buyerId: string;
+  status: ReservationStatus;
+  items: PricedItem[];
+  total: number;
+  currency: string;
+  position: number;
+  /** 1 when reserved, one more for each transition. */
+  version: number;
+  reservedAt: number;
+  expiresAt: number;
+  /** Empty: the buyer sent none, so the buyer is the key. */
+  idempotencyKey: string;
+}
+
+export interface ReservationEvent extends Reservation {
+  occurredAt: number;
+  detail: string;
+  requestId: string;
+  traceparent: string;
+}
+
+/** The reservation as both APIs show it. */
+export interface PublicReservation {
+  reservationId: string;
+  saleId: string;
+  buyerId: string;
+  status: ReservationStatus;
+  items: PricedItem[];
+  total: number;
+  currency: string;
+  position: number;
+  reservedAt: string;
+  expiresAt: string;
+}
+
+/** One form for one basket, so that equal baskets are equal strings. */
+export function canonicalItems(items: readonly Item[]): string {
+  if (items.length === 1) return `${items[0]!.sku}*${items[0]!.quantity}`;
+  return [...items]
+    .sort((a, b) => (a.sku < b.sku ? -1 : 1))
+    .map((item) => `${item.sku}*${item.quantity}`)
+    .join(',');
+}
+
+export function parseRecord(
+  record: string,
+  sale: { saleId: string; currency: string },
+  buyerId: string,
+): Reservation {
+  return fromFields(record.split('\t'), record, sale, buyerId);
+}
+
+export function parseEvent(
+  line: string,
+  sale: { saleId: string; currency: string },
+): ReservationEvent {
+  const fields = line.split('\t');
+  if (fields.length !== 14) {
+    throw new Fault('reply_malformed', `an event has ${fields.length} fields, not 14: ${line}`);
+  }
+  return {
+    ...fromFields(fields, line, sale, fields[9]!),
+    occurredAt: wholeNumber(fields[10]!, line),
+    detail: decodeURIComponent(fields[11]!),
+    requestId: fields[12]!,
+    traceparent: fields[13]!,
+  };
+}
+
+export function publicReservation(reservation: Reservation): PublicReservation {
+  return {
+    reservationId: reservation.reservationId,
+    saleId: reservation.saleId,
+    buyerId: reservation.buyerId,
+    status: reservation.status,
+    items: reservation.items,
+    total: reservation.total,
+    currency: reservation.currency,
+    position: reservation.position,
+    reservedAt: new Date(reservation.reservedAt).toISOString(),
+    expiresAt: new Date(reservation.expiresAt).toISOString(),
+  };
+}
+
+function fromFields(
+  fields: string[],
+  source: string,
+  sale: { saleId: string; currency: string },
+  buyerId: string,
+): Reservation {
+  const status = STATUS_OF_LETTER[fields[1] ?? ''];
+  if (status === undefined || fields.length < 9) {
+    throw new Fault('reply_malformed', `not a reservation record: ${source}`);
+  }
+  const position = wholeNumber(fields[2]!, source);
+  const prices = fields[5]!.split(',');
+  const items = fields[4]!.split(',').map((item, index) => {
+    const star = item.indexOf('*');
+    return {
+      sku: item.slice(0, star),
+      quantity: wholeNumber(item.slice(star + 1), source),
+      unitPrice: wholeNumber(prices[index] ?? '', source),
+    };
+  });
+  let total = 0;
+  for (const item of items) total += item.quantity * item.unitPrice;
+  return {
+    reservationId: reservationIdOf({ saleId: sale.saleId, position, tag: fields[3]! }),
+    saleId: sale.saleId,
+    buyerId,
+    status,
+    items,
+    total,
+    currency: sale.currency,
+    position,
+    version: wholeNumber(fields[0]!, source),
+    reservedAt: wholeNumber(fields[6]!, source),
+    expiresAt: wholeNumber(fields[7]!, source),
+    idempotencyKey: fields[8]!,
+  };
+}
+
+function wholeNumber(text: string, source: string): number {
+  const value = Number(text);
+  if (text === '' || !Number.isSafeInteger(value)) {
+    throw new Fault('reply_malformed', `"${text}" is not a whole number in: ${source}`);
+  }
+  return value;
+}

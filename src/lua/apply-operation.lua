@@ -1,0 +1,62 @@
+#!lua
+-- Applies one numbered operation of an operator to a sale: its whole definition and changes of stock.
+--
+-- KEYS   sale stock
+-- ARGV   fence operation definition changes
+--        definition  JSON {name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus: [{sku, name, price}]}
+--        changes     JSON [{sku, delta}]
+-- REPLY  {word, number}: applied, insufficient_stock (nothing changed, the number is spent), gap (the number last
+--        applied), recovering, unknown_sale
+--
+-- Operations of a sale apply strictly in order and once: asking for the last one again answers what it answered.
+-- Operation 1 creates the sale and sets its fence.
+
+local fence, operation = ARGV[1], tonumber(ARGV[2])
+
+local sale = redis.call('HMGET', KEYS[1], 'fence', 'operation', 'operationOutcome')
+if not sale[1] then
+  if operation ~= 1 then return { 'unknown_sale', 0 } end
+elseif sale[1] ~= fence then
+  return { 'recovering', 0 }
+end
+local applied = tonumber(sale[2] or '0')
+if operation == applied then return { sale[3], applied } end
+if operation ~= applied + 1 then return { 'gap', applied } end
+
+local definition, changes = cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+local delta_of = {}
+for _, change in ipairs(changes) do delta_of[change.sku] = (delta_of[change.sku] or 0) + change.delta end
+
+local outcome = 'applied'
+local new_stock = {}
+for _, sku in ipairs(definition.skus) do
+  local counts = redis.call('HMGET', KEYS[2], sku.sku .. ':loaded', sku.sku .. ':remaining', sku.sku .. ':held',
+    sku.sku .. ':confirmed')
+  local delta = delta_of[sku.sku] or 0
+  local remaining = (counts[2] or 0) + delta
+  if remaining < 0 then outcome = 'insufficient_stock' end
+  for field, value in pairs({ loaded = (counts[1] or 0) + delta, remaining = remaining, held = counts[3] or 0,
+    confirmed = counts[4] or 0, price = sku.price }) do
+    new_stock[#new_stock + 1] = sku.sku .. ':' .. field
+    new_stock[#new_stock + 1] = string.format('%.0f', value)
+  end
+end
+
+redis.call('HSET', KEYS[1], 'operation', operation, 'operationOutcome', outcome)
+if outcome ~= 'applied' then return { outcome, operation } end
+
+if not sale[1] then
+  redis.call('HSET', KEYS[1], 'fence', fence, 'position', '0', 'events', '0', 'drained', '0')
+end
+redis.call('HSET', KEYS[2], unpack(new_stock))
+local function or_empty(value) return value == cjson.null and '' or string.format('%.0f', value) end
+redis.call('HSET', KEYS[1],
+  'name', definition.name,
+  'currency', definition.currency,
+  'status', definition.status,
+  'startsAt', or_empty(definition.startsAt),
+  'endsAt', or_empty(definition.endsAt),
+  'perBuyerLimit', string.format('%.0f', definition.perBuyerLimit),
+  'holdSeconds', string.format('%.0f', definition.holdSeconds),
+  'skus', cjson.encode(definition.skus))
+return { 'applied', operation }

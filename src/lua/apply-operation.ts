@@ -1,0 +1,46 @@
+/** Applies one numbered operation of an operator. The contract is the header of apply-operation.lua. */
+import type { SaleDefinition } from '../domain/sale.ts';
+import { defineScript, malformed, type Reply } from './script.ts';
+
+export interface StockChange {
+  sku: string;
+  delta: number;
+}
+
+export interface Operation {
+  /** Counts from 1 in each sale, without gaps. */
+  operation: number;
+  definition: SaleDefinition;
+  changes: StockChange[];
+}
+
+export type OperationReply =
+  | { outcome: 'applied' | 'insufficient_stock' | 'recovering' | 'unknown_sale' }
+  | { outcome: 'gap'; applied: number };
+
+export const applyOperation = defineScript({
+  name: 'apply-operation',
+  keys: ['sale', 'stock'],
+  args: 'operation definition changes',
+  encode(operation: Operation) {
+    return [
+      operation.operation,
+      JSON.stringify(operation.definition),
+      JSON.stringify(operation.changes),
+    ];
+  },
+  decode(reply: Reply): OperationReply {
+    const [outcome, applied] = Array.isArray(reply) ? reply : [];
+    switch (outcome) {
+      case 'applied':
+      case 'insufficient_stock':
+      case 'recovering':
+      case 'unknown_sale':
+        return { outcome };
+      case 'gap':
+        return { outcome, applied: Number(applied) };
+      default:
+        throw malformed('apply-operation', reply);
+    }
+  },
+});

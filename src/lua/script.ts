@@ -1,0 +1,61 @@
+/**
+ * A Lua script and its TypeScript definition, held together: the header of the `.lua` names its KEYS and ARGV, the
+ * definition names them too, and a pair that disagrees fails when it is loaded, not when it is called.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { Fault } from '../domain/fault.ts';
+import { type SaleKey, saleKey } from './keys.ts';
+
+/** What Redis can answer to our scripts: no nil, no float. */
+export type Reply = string | number | Reply[];
+
+export interface Script<Args extends unknown[], Result> {
+  name: string;
+  source: string;
+  sha1: string;
+  keys: readonly SaleKey[];
+  /** The arguments that follow the fence, which every script takes first. */
+  encode: (...args: Args) => (string | number)[];
+  /** Rejects with a Fault `reply_malformed` what it does not understand. */
+  decode: (reply: Reply, ...args: Args) => Result;
+}
+
+export function defineScript<Args extends unknown[], Result>(definition: {
+  name: string;
+  keys: readonly SaleKey[];
+  /** As the header has them, without the fence. */
+  args: string;
+  encode: (...args: Args) => (string | number)[];
+  decode: (reply: Reply, ...args: Args) => Result;
+}): Script<Args, Result> {
+  const source = readFileSync(new URL(`${definition.name}.lua`, import.meta.url), 'utf8');
+  requireHeader(source, definition.name, 'KEYS', definition.keys.join(' '));
+  requireHeader(source, definition.name, 'ARGV', `fence ${definition.args}`.trim());
+  return {
+    name: definition.name,
+    source,
+    sha1: createHash('sha1').update(source).digest('hex'),
+    keys: definition.keys,
+    encode: definition.encode,
+    decode: definition.decode,
+  };
+}
+
+export function keysOf(script: { keys: readonly SaleKey[] }, saleId: string): string[] {
+  return script.keys.map((key) => saleKey(saleId, key));
+}
+
+export function malformed(script: string, reply: unknown): Fault {
+  return new Fault('reply_malformed', `${script} answered ${JSON.stringify(reply)?.slice(0, 200)}`);
+}
+
+function requireHeader(source: string, name: string, label: string, expected: string): void {
+  const found = new RegExp(`^-- ${label}\\s+(.*)$`, 'm').exec(source)?.[1]?.trim();
+  if (found !== expected) {
+    throw new Fault(
+      'script_mismatch',
+      `${name}.lua names its ${label} "${found}", ${name}.ts names them "${expected}"`,
+    );
+  }
+}

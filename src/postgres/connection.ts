@@ -1,0 +1,32 @@
+/** The connection pool to PostgreSQL, with what its rows look like here. */
+import postgres from 'postgres';
+
+export type Sql = postgres.Sql<{ bigint: number }>;
+export type Transaction = postgres.TransactionSql<{ bigint: number }>;
+
+/** `bigint` columns come as numbers: none of ours comes near 2^53, and a value that did would throw. */
+const bigint = {
+  to: 20,
+  from: [20],
+  serialize: (value: number) => String(value),
+  parse: (text: string) => {
+    const value = Number(text);
+    if (!Number.isSafeInteger(value)) throw new RangeError(`bigint ${text} does not fit a number`);
+    return value;
+  },
+};
+
+export function connectPostgres(
+  url: string,
+  options: { name: string; connectionsMax: number },
+): Sql {
+  return postgres(url, {
+    max: options.connectionsMax,
+    idle_timeout: 60,
+    connect_timeout: 5,
+    connection: { application_name: options.name },
+    types: { bigint },
+    transform: { ...postgres.camel, undefined: null },
+    onnotice: () => undefined,
+  });
+}

@@ -1,0 +1,54 @@
+/**
+ * What a Redis server must be set to before this engine sells a unit on it: a server that may evict, forget or
+ * follow another one would break promises that no code of ours could keep.
+ */
+import type { Redis } from 'ioredis';
+import type { CommonConfig } from '../config.ts';
+import { Fault } from '../domain/fault.ts';
+
+export type ServerDemands = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
+
+/** Throws `server_unfit` with every shortcoming, each with the setting that mends it. */
+export async function requireFit(redis: Redis, demands: ServerDemands): Promise<void> {
+  const info = await redis.info();
+  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+  const shortcomings: string[] = [];
+
+  const [major] = field('redis_version').split('.');
+  if (Number(major) < 7) {
+    shortcomings.push(`it is Redis ${field('redis_version')}; scripts here need 7.0 or newer`);
+  }
+  if (field('role') !== 'master') {
+    shortcomings.push(`it is a ${field('role')}, not a master; point REDIS_URL at the master`);
+  }
+  if (field('maxmemory_policy') !== 'noeviction') {
+    shortcomings.push(
+      `maxmemory-policy is ${field('maxmemory_policy')}: Redis might evict stock; set maxmemory-policy noeviction`,
+    );
+  }
+  if (field('aof_enabled') !== '1') {
+    if (demands.NODE_ENV !== 'development') {
+      shortcomings.push('nothing is persisted; set appendonly yes (or NODE_ENV=development)');
+    }
+  } else if (demands.DURABILITY !== 'fast') {
+    const appendfsync = await appendfsyncOf(redis);
+    if (appendfsync !== undefined && appendfsync !== 'always') {
+      shortcomings.push(
+        `appendfsync is ${appendfsync}, but DURABILITY=${demands.DURABILITY} promises more; set appendfsync always (or DURABILITY=fast)`,
+      );
+    }
+  }
+  if (shortcomings.length > 0) {
+    throw new Fault('server_unfit', `Redis is not fit for selling: ${shortcomings.join('; ')}.`);
+  }
+}
+
+/** Undefined where the provider forbids CONFIG: then its word in INFO is all there is. */
+async function appendfsyncOf(redis: Redis): Promise<string | undefined> {
+  try {
+    const reply = (await redis.config('GET', 'appendfsync')) as string[];
+    return reply[1];
+  } catch {
+    return undefined;
+  }
+}
