@@ -1,0 +1,299 @@
+/**
+ * Runs the k6 scenarios against a private stack and keeps what they found.
+ *
+ *   node bench/k6/run.ts                     all scenarios
+ *   node bench/k6/run.ts oversell ramp       these
+ *
+ * Writes bench/results/k6-<scenario>.json and the table bench/results/k6.md; exits 1 when a threshold failed.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream, existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, homedir, release, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import postgres from 'postgres';
+import { z } from 'zod';
+
+const REPOSITORY = join(import.meta.dirname, '../..');
+const RESULTS = join(REPOSITORY, 'bench/results');
+const SCENARIOS = ['oversell', 'idempotency', 'contention', 'ramp'] as const;
+type Scenario = (typeof SCENARIOS)[number];
+
+/** A connection a VU on each side, and some for Redis, PostgreSQL and the logs. */
+const OPEN_FILES_MIN = 10_000 + 500;
+const STACK_READY_WITHIN_MS = 180_000;
+const STACK_STOPPED_WITHIN_MS = 60_000;
+
+const stackShape = z.object({ redisUrl: z.string(), postgresUrl: z.string() });
+
+/** What `handleSummary` in lib/flash-sale.js writes. */
+const resultShape = z.looseObject({
+  scenario: z.string(),
+  ok: z.boolean(),
+  seconds: z.number(),
+  vusMax: z.number(),
+  counts: z.record(z.string(), z.number()),
+  timesMs: z.record(z.string(), z.record(z.string(), z.number())),
+  thresholds: z.array(z.object({ threshold: z.string(), ok: z.boolean() })),
+});
+type Result = z.infer<typeof resultShape>;
+
+interface Stack {
+  stackJson: string;
+  servers: { redis: string; postgres: string };
+  stop: () => Promise<void>;
+}
+
+const scenarios = scenariosFrom(process.argv.slice(2));
+const k6 = findK6();
+warnOfFewOpenFiles();
+await mkdir(RESULTS, { recursive: true });
+const results = await runAll();
+await writeFile(join(RESULTS, 'k6.md'), await tableOfAll());
+for (const { scenario, ok } of results) console.log(`${ok ? 'ok  ' : 'FAIL'}  ${scenario}`);
+if (results.some(({ ok }) => !ok)) process.exitCode = 1;
+
+async function runAll(): Promise<Result[]> {
+  const home = await mkdtemp(join(tmpdir(), 'flash-sale-k6-'));
+  try {
+    const stack = await startStack(home);
+    const found: Result[] = [];
+    try {
+      for (const scenario of scenarios) found.push(await runOne(scenario, stack));
+    } finally {
+      await stack.stop();
+    }
+    return found;
+  } finally {
+    await rm(home, { recursive: true, force: true });
+  }
+}
+
+async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
+  const resultJson = `${stack.stackJson}.${scenario}`;
+  const script = join(REPOSITORY, `bench/k6/${scenario}.js`);
+  const child = spawn(k6, ['run', '--no-usage-report', script], {
+    cwd: REPOSITORY,
+    env: { ...process.env, STACK_JSON: stack.stackJson, RESULT_JSON: resultJson },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  await once(child, 'close');
+  const { exitCode } = child;
+  // A failed threshold ends k6 with 99, which the result says better; no result at all is another matter.
+  if (!existsSync(resultJson))
+    throw new Error(`k6 left no result of ${scenario} (exit ${exitCode})`);
+  const result = resultShape.parse(JSON.parse(await readFile(resultJson, 'utf8')));
+  const kept = {
+    ...result,
+    ok: result.ok && exitCode === 0,
+    exitCode,
+    machine: machine(),
+    versions: { ...versions(), ...stack.servers },
+  };
+  await writeFile(join(RESULTS, `k6-${scenario}.json`), `${JSON.stringify(kept, null, 2)}\n`);
+  return kept;
+}
+
+async function startStack(home: string): Promise<Stack> {
+  const log = createWriteStream(join(home, 'stack.log'));
+  await once(log, 'open');
+  const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), 'stack'], {
+    cwd: REPOSITORY,
+    env: {
+      ...process.env,
+      FLASH_SALE_HOME: home,
+      HOT_PATH_PORT: '0',
+      ADMIN_PORT: '0',
+      PERSISTER_PORT: '0',
+    },
+    stdio: ['ignore', log, log],
+  });
+  const stop = () => stopStack(child);
+  process.once('SIGINT', () => void stop().finally(() => process.exit(130)));
+  process.once('SIGTERM', () => void stop().finally(() => process.exit(143)));
+  const stackJson = join(home, 'stack.json');
+  console.log('Starting a private stack …');
+  const deadline = Date.now() + STACK_READY_WITHIN_MS;
+  while (!existsSync(stackJson)) {
+    if (child.exitCode !== null || Date.now() > deadline) {
+      await stop();
+      const words = await readFile(join(home, 'stack.log'), 'utf8');
+      throw new Error(`The stack did not start:\n${words.slice(-4000)}`);
+    }
+    await delay(200);
+  }
+  try {
+    const urls = stackShape.parse(JSON.parse(await readFile(stackJson, 'utf8')));
+    return { stackJson, servers: await serverVersions(urls), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function stopStack(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  const late = setTimeout(() => {
+    console.error(
+      `The stack is still there ${STACK_STOPPED_WITHIN_MS / 1000} s after SIGTERM; killing it.`,
+    );
+    child.kill('SIGKILL');
+  }, STACK_STOPPED_WITHIN_MS);
+  await ended;
+  clearTimeout(late);
+}
+
+// ---- tools and limits ----------------------------------------------------------------------------------------------
+
+function scenariosFrom(names: string[]): Scenario[] {
+  if (names.length === 0) return [...SCENARIOS];
+  return names.map((name) => {
+    const known = SCENARIOS.find((scenario) => scenario === name);
+    if (!known) {
+      console.error(`No scenario "${name}". There are: ${SCENARIOS.join(', ')}.`);
+      process.exit(2);
+    }
+    return known;
+  });
+}
+
+function findK6(): string {
+  const gopath = output('go', ['env', 'GOPATH']) ?? join(homedir(), 'go');
+  for (const candidate of ['k6', join(gopath, 'bin/k6')]) {
+    if (output(candidate, ['version']) !== undefined) return candidate;
+  }
+  console.error(
+    [
+      'k6 is not on the PATH. Install it:',
+      '  go install go.k6.io/k6@latest        with Go',
+      '  brew install k6                      with Homebrew',
+      'or run it in a container, with the whole stack:',
+      '  docker compose --profile k6 run --rm k6',
+    ].join('\n'),
+  );
+  return process.exit(2);
+}
+
+/** k6 and Node raise their own soft limit to the hard one, so the hard one counts. */
+function warnOfFewOpenFiles(): void {
+  const hard = output('sh', ['-c', 'ulimit -Hn']);
+  if (hard === undefined || hard === 'unlimited' || Number(hard) >= OPEN_FILES_MIN) return;
+  if (!scenarios.includes('contention')) return;
+  console.error(
+    `Only ${hard} files may be open at once (ulimit -Hn); contention, with 10,000 VUs, needs ${OPEN_FILES_MIN}.\n` +
+      'Raise it (as root: ulimit -n 65536), or run fewer: VUS=2000 STOCK=200 node bench/k6/run.ts contention.',
+  );
+  if (process.env.VUS === undefined) process.exit(2);
+}
+
+function output(command: string, args: string[]): string | undefined {
+  try {
+    return execFileSync(command, args, {
+      cwd: REPOSITORY,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+// ---- what was measured, where ----------------------------------------------------------------------------------------
+
+function machine() {
+  return {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: `${process.platform} ${release()}`,
+    note: 'k6, the engine, Redis and PostgreSQL share these cores',
+  };
+}
+
+function versions() {
+  const changed = output('git', ['status', '--porcelain', '--untracked-files=no']) !== '';
+  return {
+    date: new Date().toISOString(),
+    commit: `${output('git', ['rev-parse', '--short', 'HEAD']) ?? 'unknown'}${changed ? ' with changes' : ''}`,
+    node: process.version,
+    k6: /v[\d.]+/.exec(output(k6, ['version']) ?? '')?.[0] ?? 'unknown',
+    durability: process.env.DURABILITY ?? 'safe',
+  };
+}
+
+async function serverVersions(urls: { redisUrl: string; postgresUrl: string }) {
+  const redis = new Redis(urls.redisUrl, { maxRetriesPerRequest: 1 });
+  const sql = postgres(urls.postgresUrl, { max: 1 });
+  try {
+    const [server] = await sql<
+      { version: string }[]
+    >`select current_setting('server_version') as version`;
+    const info = await redis.info('server');
+    return {
+      redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown',
+      postgres: server?.version ?? 'unknown',
+    };
+  } finally {
+    redis.disconnect();
+    await sql.end();
+  }
+}
+
+/** Of every scenario that has a result file, from this run or an earlier one; each row says when. */
+async function tableOfAll(): Promise<string> {
+  const keptShape = resultShape.extend({
+    machine: z.object({
+      cpu: z.string(),
+      cores: z.number(),
+      memoryGiB: z.number(),
+      kernel: z.string(),
+    }),
+    versions: z.record(z.string(), z.string()),
+  });
+  const lines = [
+    '# k6 scenarios',
+    '',
+    'Written by `node bench/k6/run.ts`. k6 shares the machine with everything it measures: times say how long a',
+    'buyer waited on a machine that is also ten thousand buyers, not what the engine can do.',
+    '',
+    '| scenario | holds | buyers (VUs) | created | sold out | replayed | unanswered | p50 | p99 | max | when | commit |',
+    '|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|',
+  ];
+  const notes = new Set<string>();
+  for (const scenario of SCENARIOS) {
+    const path = join(RESULTS, `k6-${scenario}.json`);
+    if (!existsSync(path)) continue;
+    const kept = keptShape.parse(JSON.parse(await readFile(path, 'utf8')));
+    const { counts, machine: on, versions: of } = kept;
+    const wait = kept.timesMs['press to answer'] ?? {};
+    const cells = [
+      scenario,
+      kept.ok ? 'yes' : '**no**',
+      kept.vusMax,
+      counts['created (201)'],
+      counts['refused, sold out (409)'],
+      counts['replayed (200)'],
+      counts.unanswered,
+      milliseconds(wait.med),
+      milliseconds(wait['p(99)']),
+      milliseconds(wait.max),
+      of.date?.slice(0, 10),
+      of.commit,
+    ];
+    lines.push(`| ${cells.join(' | ')} |`);
+    notes.add(
+      `${on.cpu}, ${on.cores} cores, ${on.memoryGiB} GiB, ${on.kernel}; Node ${of.node}, k6 ${of.k6}, ` +
+        `Redis ${of.redis}, PostgreSQL ${of.postgres}; durability ${of.durability}.`,
+    );
+  }
+  return `${[...lines, '', ...notes].join('\n')}\n`;
+}
+
+function milliseconds(value: number | undefined): string {
+  return value === undefined ? '' : `${value.toFixed(0)} ms`;
+}
