@@ -111,16 +111,16 @@ function runsTypeScript(version) {
 function installPackages() {
   tell('installing the packages (npm ci)');
   rmSync(STAMP, { force: true });
-  const { command, args, env } = npm();
-  const options = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
-  const result = spawnSync(command, [...args, ...options], {
-    cwd: ROOT,
-    env,
-    stdio: ['ignore', 2, 2],
-  });
+  let result = npm('ci');
+  if (result.status !== 0 && result.stderr.includes('EUSAGE')) {
+    // A lock file written on one platform may lack the optional packages of another, and `npm ci` calls that out of
+    // sync. `npm install` takes the same locked versions and adds what is missing, without changing the lock file.
+    tell('the lock file does not know every package of this platform; installing with npm install');
+    result = npm('install', '--no-save');
+  }
   if (result.status !== 0) {
     throw new Instructions(
-      `The packages could not be installed (${outcome(result)}). Type this to see more:\n  npm ci\nOr, with nothing installed but Docker:\n  docker compose up`,
+      `${result.stderr.trim()}\nThe packages could not be installed (${outcome(result)}). Type this to see more:\n  npm ci\nOr, with nothing installed but Docker:\n  docker compose up`,
     );
   }
   if (projectNode() === undefined) {
@@ -131,16 +131,17 @@ function installPackages() {
   writeFileSync(STAMP, lockFileHash());
 }
 
-/** Runs with the machine's Node: that of node_modules/.bin disappears under it while it works. */
-function npm() {
+/** Runs npm with the machine's Node: that of node_modules/.bin disappears under it while it works. */
+function npm(...command) {
   const path = (process.env.PATH ?? '')
     .split(delimiter)
     .filter((directory) => !directory.startsWith(MODULES));
   const env = { ...process.env, PATH: path.join(delimiter) };
-  if (spawnSync('npm', ['--version'], { env, stdio: 'ignore' }).status === 0)
-    return { command: 'npm', args: [], env };
+  const args = [...command, '--no-audit', '--no-fund', '--loglevel=error'];
+  const options = { cwd: ROOT, env, encoding: 'utf8', stdio: ['ignore', 2, 'pipe'] };
+  if (exists('npm', env)) return spawnSync('npm', args, options);
   const cli = process.env.npm_execpath;
-  if (cli?.endsWith('npm-cli.js')) return { command: process.execPath, args: [cli], env };
+  if (cli?.endsWith('npm-cli.js')) return spawnSync(process.execPath, [cli, ...args], options);
   throw new Instructions('npm was not found on the PATH. Install it with Node, then try again.');
 }
 
@@ -271,7 +272,7 @@ function installLines() {
     zypper: `${sudo}zypper install redis postgresql-server`,
     apk: `${sudo}apk add redis postgresql`,
   };
-  const known = Object.keys(lines).filter(exists);
+  const known = Object.keys(lines).filter((manager) => exists(manager));
   return (known.length > 0 ? known : ['apt-get', 'brew']).map((manager) => lines[manager]);
 }
 
@@ -307,8 +308,8 @@ function stopWithParent(child) {
   }, PARENT_CHECK_MS).unref();
 }
 
-function exists(command) {
-  return spawnSync('sh', ['-c', `command -v ${command}`], { stdio: 'ignore' }).status === 0;
+function exists(command, env = process.env) {
+  return spawnSync('sh', ['-c', `command -v ${command}`], { env, stdio: 'ignore' }).status === 0;
 }
 
 function outcome(result) {
