@@ -109,6 +109,15 @@ const adminShape = {
 
 const tokenShape = { JWT_SECRET: z.string({ error: 'is missing' }).min(32) };
 
+/** What each process reads, for those who have to list it: .env.example, the manifests. */
+export const VARIABLES = {
+  'hot-path': Object.keys(hotPathShape),
+  persister: Object.keys(persisterShape),
+  admin: Object.keys(adminShape),
+  migrate: Object.keys({ ...everywhere, ...database }),
+  token: Object.keys(tokenShape),
+};
+
 export type CommonConfig = z.infer<z.ZodObject<typeof everywhere>>;
 export type HotPathConfig = z.infer<z.ZodObject<typeof hotPathShape>>;
 export type PersisterConfig = z.infer<z.ZodObject<typeof persisterShape>>;
