@@ -25,7 +25,7 @@ function readStack() {
   const given = {
     hotPathUrl: __ENV.HOT_PATH_URL,
     adminUrl: __ENV.ADMIN_URL,
-    adminToken: __ENV.ADMIN_TOKEN,
+    adminToken: __ENV.ADMIN_TOKEN || operatorToken(),
     jwtSecret: __ENV.JWT_SECRET,
   };
   if (given.hotPathUrl && given.adminUrl && given.adminToken && given.jwtSecret) return given;
@@ -45,6 +45,13 @@ function readStack() {
     adminToken: given.adminToken || written.adminToken,
     jwtSecret: given.jwtSecret || written.jwtSecret,
   };
+}
+
+/** With ADMIN_URL comes the environment of that stack, where the token is one of ADMIN_TOKENS (`role:token,…`). */
+function operatorToken() {
+  if (!__ENV.ADMIN_URL || !__ENV.ADMIN_TOKENS) return undefined;
+  const pairs = __ENV.ADMIN_TOKENS.split(',').map((pair) => pair.trim());
+  return pairs.find((pair) => pair.startsWith('operator:'))?.slice('operator:'.length);
 }
 
 /** A whole number from the environment: `k6 run -e STOCK=500 …`. */
