@@ -1,0 +1,176 @@
+/**
+ * The buyers' API as a table. The hot path validates bodies with these schemas, and the OpenAPI document that the
+ * admin serves is generated from the same table.
+ */
+import { z } from 'zod';
+import type { ApiOperation } from './api-operation.ts';
+import {
+  healthSchema,
+  idempotencyKeySchema,
+  itemSchema,
+  itemsSchema,
+  reservationSchema,
+  saleIdSchema,
+  saleViewSchema,
+  tracingHeaders,
+} from './api-schemas.ts';
+import type { ProblemCode } from './problems.ts';
+
+/**
+ * What a buy asks for: nothing (one unit of the sale's only SKU; an empty body parses as undefined), one SKU, or a
+ * basket, which is decided all or nothing.
+ */
+export const buyBody = z.union([
+  z.undefined(),
+  itemSchema,
+  z.strictObject({ items: itemsSchema }),
+]);
+export type BuyBody = z.infer<typeof buyBody>;
+
+export const buyerInSaleSchema = z
+  .object({
+    saleId: z.string(),
+    buyerId: z.string(),
+    reservations: z.array(reservationSchema),
+    perBuyerLimit: z.int(),
+    remainingAllowance: z.int().describe('Units that the limit still allows this buyer.'),
+  })
+  .meta({ id: 'BuyerInSale' });
+
+const saleParams = z.object({ saleId: saleIdSchema });
+const anyBuyer = ['unauthorized', 'rate_limited', 'unavailable'] as const;
+
+export const BUYER_OPERATIONS = [
+  {
+    operationId: 'buy',
+    method: 'POST',
+    path: '/v1/sales/{saleId}/buy',
+    tag: 'Buyers',
+    summary: 'Reserve, first come, first served',
+    description:
+      'Safe to repeat after any failure: the same Idempotency-Key with the same body gets the answer the first one got. Without a key the buyer is the key, for as long as the reservation lives. An empty body asks for one unit of the only SKU of the sale.',
+    access: 'buyer',
+    params: saleParams,
+    headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
+    body: buyBody,
+    answers: {
+      201: { description: 'Reserved, until `expiresAt`.', schema: reservationSchema },
+      200: {
+        description: 'This request was answered before; the same reservation as it stands now.',
+        schema: reservationSchema,
+        headers: { 'Idempotent-Replayed': 'Always `true` here.' },
+      },
+    },
+    problems: [
+      ...anyBuyer,
+      'sale_not_found',
+      'method_not_allowed',
+      'sold_out',
+      'insufficient_stock',
+      'limit_reached',
+      'sale_not_started',
+      'sale_paused',
+      'sale_ended',
+      'payload_too_large',
+      'invalid_request',
+      'idempotency_key_reused',
+      'recovering',
+      'overloaded',
+    ],
+  },
+  {
+    operationId: 'getSale',
+    method: 'GET',
+    path: '/v1/sales/{saleId}',
+    tag: 'Buyers',
+    summary: 'The sale and what is left, at most 250 ms old',
+    access: 'open',
+    params: saleParams,
+    headers: z.object(tracingHeaders),
+    answers: { 200: { description: 'The sale.', schema: saleViewSchema } },
+    problems: [
+      'sale_not_found',
+      'method_not_allowed',
+      'invalid_request',
+      'rate_limited',
+      'recovering',
+      'unavailable',
+    ],
+  },
+  {
+    operationId: 'getMine',
+    method: 'GET',
+    path: '/v1/sales/{saleId}/me',
+    tag: 'Buyers',
+    summary: "The buyer's reservations in this sale, and what the limit still allows",
+    access: 'buyer',
+    params: saleParams,
+    headers: z.object(tracingHeaders),
+    answers: { 200: { description: 'What the buyer has.', schema: buyerInSaleSchema } },
+    problems: [
+      ...anyBuyer,
+      'sale_not_found',
+      'method_not_allowed',
+      'invalid_request',
+      'recovering',
+      'overloaded',
+    ],
+  },
+  {
+    operationId: 'getReservation',
+    method: 'GET',
+    path: '/v1/reservations/{reservationId}',
+    tag: 'Buyers',
+    summary: "The buyer's own reservation",
+    access: 'buyer',
+    params: z.object({ reservationId: z.string() }),
+    headers: z.object(tracingHeaders),
+    answers: { 200: { description: 'The reservation.', schema: reservationSchema } },
+    problems: [
+      ...anyBuyer,
+      'reservation_not_found',
+      'method_not_allowed',
+      'recovering',
+      'overloaded',
+    ],
+  },
+] as const satisfies readonly ApiOperation[];
+
+/** What every process answers about itself. */
+export const PROCESS_OPERATIONS = [
+  {
+    operationId: 'getHealth',
+    method: 'GET',
+    path: '/healthz',
+    tag: 'Processes',
+    summary: 'Whether this process runs',
+    access: 'open',
+    answers: { 200: { description: 'It runs.', schema: healthSchema } },
+    problems: ['method_not_allowed' as ProblemCode],
+  },
+  {
+    operationId: 'getReadiness',
+    method: 'GET',
+    path: '/readyz',
+    tag: 'Processes',
+    summary: 'Whether this process can do its work, and if not, what is missing',
+    access: 'open',
+    answers: {
+      200: { description: 'Ready.', schema: healthSchema },
+      503: { description: 'Not ready: see `missing`.', schema: healthSchema },
+    },
+    problems: ['method_not_allowed' as ProblemCode],
+  },
+  {
+    operationId: 'getMetrics',
+    method: 'GET',
+    path: '/metrics',
+    tag: 'Processes',
+    summary: 'Measurements in the text format of Prometheus',
+    access: 'open',
+    answers: {
+      200: { description: 'The metrics.', schema: z.string(), contentType: 'text/plain' },
+    },
+    problems: ['method_not_allowed' as ProblemCode],
+  },
+] as const satisfies readonly ApiOperation[];
