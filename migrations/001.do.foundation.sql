@@ -45,6 +45,9 @@ CREATE TABLE sale_operations (
 );
 CREATE UNIQUE INDEX sale_operations_by_key ON sale_operations (sale_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
+-- A creation may leave the sale's id to us, so its key has to be found without one.
+CREATE UNIQUE INDEX sale_operations_by_creation_key ON sale_operations (idempotency_key)
+  WHERE operation = 1 AND idempotency_key IS NOT NULL;
 CREATE INDEX sale_operations_pending ON sale_operations (sale_id, operation) WHERE outcome = 'pending';
 
 -- Every unit that was ever loaded or withdrawn. The stock of a SKU is the sum of what was applied.
@@ -55,6 +58,9 @@ CREATE TABLE stock_ledger (
   delta bigint NOT NULL,
   reason text NOT NULL DEFAULT '',
   outcome text NOT NULL DEFAULT 'pending' CHECK (outcome IN ('pending', 'applied', 'insufficient_stock')),
+  -- What Redis counted right after the change, or the refusal: a repeated request gets the answer of the first.
+  loaded_after bigint,
+  remaining_after bigint,
   created_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (sale_id, operation, sku),
   FOREIGN KEY (sale_id, operation) REFERENCES sale_operations ON DELETE CASCADE
@@ -81,6 +87,9 @@ CREATE TABLE reservations (
 );
 CREATE UNIQUE INDEX reservations_by_position ON reservations (sale_id, position);
 CREATE INDEX reservations_by_buyer ON reservations (buyer_id, sale_id);
+-- For listing over all sales, newest first. Time alone, without the id: it grows at its right edge only, and the
+-- rows of a batch share one time, which a B-tree stores once.
+CREATE INDEX reservations_by_time ON reservations (reserved_at);
 
 -- Each reservation's history: one row a version.
 CREATE TABLE reservation_events (
