@@ -1,0 +1,35 @@
+/**
+ * The private stack's secrets, drawn once and kept in its home, so that tokens and data outlive a restart.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { Home } from './home.ts';
+
+export interface Secrets {
+  redisPassword: string;
+  postgresPassword: string;
+  jwtSecret: string;
+  adminToken: string;
+  merchantToken: string;
+}
+
+export function keepSecrets(home: Home): Secrets {
+  if (existsSync(home.secretsFile)) return JSON.parse(readFileSync(home.secretsFile, 'utf8'));
+  const secrets: Secrets = {
+    redisPassword: draw(),
+    postgresPassword: draw(),
+    jwtSecret: draw(),
+    adminToken: draw(),
+    merchantToken: draw(),
+  };
+  // Renamed into place: half a file of secrets would lock its owner out of the data.
+  const draft = `${home.secretsFile}.draft`;
+  writeFileSync(draft, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 });
+  renameSync(draft, home.secretsFile);
+  return secrets;
+}
+
+/** 192 bits in 48 characters that need no escaping in URLs, configuration files or shells. */
+function draw(): string {
+  return randomBytes(24).toString('hex');
+}
