@@ -15,6 +15,8 @@ export interface Script<Args extends unknown[], Result> {
   source: string;
   sha1: string;
   keys: readonly SaleKey[];
+  /** False: the script is declared `no-writes`. */
+  writes: boolean;
   /** The arguments that follow the fence, which every script takes first. */
   encode: (...args: Args) => (string | number)[];
   /** Rejects with a Fault `reply_malformed` what it does not understand. */
@@ -37,6 +39,7 @@ export function defineScript<Args extends unknown[], Result>(definition: {
     source,
     sha1: createHash('sha1').update(source).digest('hex'),
     keys: definition.keys,
+    writes: !/^#!lua .*\bno-writes\b/.test(source),
     encode: definition.encode,
     decode: definition.decode,
   };

@@ -31,12 +31,20 @@ export async function requireFit(redis: Redis, demands: ServerDemands): Promise<
       shortcomings.push('nothing is persisted; set appendonly yes (or NODE_ENV=development)');
     }
   } else if (demands.DURABILITY !== 'fast') {
-    const appendfsync = await appendfsyncOf(redis);
+    const appendfsync = await configOf(redis, 'appendfsync');
     if (appendfsync !== undefined && appendfsync !== 'always') {
       shortcomings.push(
         `appendfsync is ${appendfsync}, but DURABILITY=${demands.DURABILITY} promises more; set appendfsync always (or DURABILITY=fast)`,
       );
     }
+  }
+  if (
+    demands.DURABILITY === 'replicated' &&
+    Number(await configOf(redis, 'min-replicas-to-write')) < 1
+  ) {
+    shortcomings.push(
+      'min-replicas-to-write is 0: an isolated master would go on selling; set min-replicas-to-write 1 or more',
+    );
   }
   if (shortcomings.length > 0) {
     throw new Fault('server_unfit', `Redis is not fit for selling: ${shortcomings.join('; ')}.`);
@@ -44,10 +52,10 @@ export async function requireFit(redis: Redis, demands: ServerDemands): Promise<
 }
 
 /** Undefined where the provider forbids CONFIG: then its word in INFO is all there is. */
-async function appendfsyncOf(redis: Redis): Promise<string | undefined> {
+async function configOf(redis: Redis, name: string): Promise<string | undefined> {
   try {
-    const reply = (await redis.config('GET', 'appendfsync')) as string[];
-    return reply[1];
+    const [, value] = await redis.config('GET', name);
+    return value;
   } catch {
     return undefined;
   }

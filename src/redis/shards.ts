@@ -20,7 +20,7 @@ export interface ShardsOptions {
   commandTimeoutMs: number;
   demands: ServerDemands;
   log: Logger;
-  /** Called when a server answers but must not be sold on, with what to set. */
+  /** Called when the first server to answer must not be sold on, with what to set; later ones are waited out. */
   onUnfit: (fault: Fault) => void;
 }
 
@@ -28,6 +28,8 @@ export interface ShardsOptions {
 const NOT_EXECUTED =
   /^(NOSCRIPT|MOVED|ASK|CLUSTERDOWN|TRYAGAIN|READONLY|LOADING|MASTERDOWN|MISCONF|BUSY|OOM|NOAUTH|NOREPLICAS)\b/;
 
+/** Under `DURABILITY=replicated`: the replicas that must have a decision before anyone hears of it. */
+const REPLICAS_MIN = 1;
 const TOPOLOGY_INTERVAL_MS = 5_000;
 const RETRY_MS_MAX = 2_000;
 
@@ -37,6 +39,9 @@ export class Shard {
   readonly #options: ShardsOptions;
   #runId: string | undefined;
   #lastComplaint = '';
+  #wasReady = false;
+  /** Connections lost so far: tells whether two moments saw the same connection. */
+  #losses = 0;
 
   constructor(address: ServerAddress, options: ShardsOptions) {
     this.#options = options;
@@ -52,6 +57,7 @@ export class Shard {
     this.client.on('ready', () => void this.#learnRunId());
     this.client.on('close', () => {
       this.#runId = undefined;
+      this.#losses++;
     });
     this.client.on('error', (error: Error) => this.#complain(error));
   }
@@ -81,6 +87,33 @@ export class Shard {
       reply = await this.#evaluate('eval', script.source, keys, tail);
     }
     return script.decode(reply, ...args);
+  }
+
+  /**
+   * Runs a script and answers only when so many replicas have what it wrote. `WAIT` speaks of the writes of its own
+   * connection, so a connection that was replaced meanwhile proves nothing. Throws as `call` does.
+   */
+  async callReplicated<Args extends unknown[], Result>(
+    replicas: number,
+    script: Script<Args, Result>,
+    saleId: string,
+    ...args: Args
+  ): Promise<Result> {
+    const losses = this.#losses;
+    const result = await this.call(script, saleId, ...args);
+    const reached =
+      losses === this.#losses ? await this.#replicasWithWrites(replicas) : Number.NEGATIVE_INFINITY;
+    if (reached < replicas)
+      throw new Fault('outcome_unknown', 'too few replicas have the decision');
+    return result;
+  }
+
+  async #replicasWithWrites(replicas: number): Promise<number> {
+    try {
+      return await this.client.wait(replicas, this.#options.commandTimeoutMs / 2);
+    } catch (error) {
+      throw this.#classify(error);
+    }
   }
 
   async #evaluate(
@@ -118,11 +151,14 @@ export class Shard {
       const runId = /^run_id:(\w+)/m.exec(info)?.[1];
       if (!runId) throw new Fault('reply_malformed', 'INFO server names no run_id');
       this.#runId = runId;
+      this.#wasReady = true;
       this.#lastComplaint = '';
       this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis is ready');
     } catch (error) {
       this.#complain(error as Error);
-      if (error instanceof Fault && error.code === 'server_unfit') this.#options.onUnfit(error);
+      if (error instanceof Fault && error.code === 'server_unfit' && !this.#wasReady) {
+        this.#options.onUnfit(error);
+      }
       setTimeout(() => {
         if (this.client.status === 'ready') this.client.disconnect(true);
       }, RETRY_MS_MAX).unref();
@@ -182,14 +218,21 @@ export class Shards {
     return range.shard;
   }
 
-  /** Runs a script where the sale lives. Throws what Shard.call throws. */
+  /**
+   * Runs a script where the sale lives; under `DURABILITY=replicated` asks for the replicas' word as well. Throws
+   * what Shard.call throws.
+   */
   async call<Args extends unknown[], Result>(
     script: Script<Args, Result>,
     saleId: string,
     ...args: Args
   ): Promise<Result> {
     try {
-      return await this.of(saleId).call(script, saleId, ...args);
+      const shard = this.of(saleId);
+      if (script.writes && this.#options.demands.DURABILITY === 'replicated') {
+        return await shard.callReplicated(REPLICAS_MIN, script, saleId, ...args);
+      }
+      return await shard.call(script, saleId, ...args);
     } catch (error) {
       if (error instanceof Fault && hasPrefix(error.cause, /^(MOVED|ASK|CLUSTERDOWN)\b/))
         void this.#learnTopology();

@@ -1,0 +1,132 @@
+/**
+ * Group commit for one sale: buyers wait only while calls are in flight, then all who wait go in the next call.
+ * Under light load a buy is one round trip; under heavy load one call carries a hundred decisions.
+ */
+import { customAlphabet } from 'nanoid';
+import { Fault } from '../domain/fault.ts';
+import { type ReserveOutcome, type ReserveRequest, reserve } from '../lua/reserve.ts';
+import type { Shards } from '../redis/shards.ts';
+
+/** The tag of a batch in its reservations' ids, see domain/identifiers.ts. */
+const nextTag = customAlphabet('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789', 8);
+
+/** Whoever waited longer than this is told to come back: its client has most likely given up by then. */
+const WAIT_MS_MAX = 4_000;
+
+export interface Waiting extends ReserveRequest {
+  startedAt: number;
+  /** The client went away: it is dropped before the call, never sold to. */
+  isAborted: () => boolean;
+  /** Called once, unless the client went away. */
+  settle: (outcome: ReserveOutcome | Fault) => void;
+}
+
+export interface BatcherLimits {
+  batchSizeMax: number;
+  inFlightMax: number;
+  waitingMax: number;
+  backlogMax: number;
+}
+
+export interface BatcherObserver {
+  called(size: number, seconds: number): void;
+  faulted(fault: Fault, size: number): void;
+}
+
+export class Batcher {
+  readonly #saleId: string;
+  readonly #shards: Shards;
+  readonly #limits: BatcherLimits;
+  readonly #observer: BatcherObserver;
+  #waiting: Waiting[] = [];
+  /** Index of the first who waits; the ones before have left. */
+  #head = 0;
+  #inFlight = 0;
+  #isScheduled = false;
+
+  constructor(saleId: string, shards: Shards, limits: BatcherLimits, observer: BatcherObserver) {
+    this.#saleId = saleId;
+    this.#shards = shards;
+    this.#limits = limits;
+    this.#observer = observer;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length - this.#head;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get isIdle(): boolean {
+    return this.waiting === 0 && this.#inFlight === 0;
+  }
+
+  /** False: the line is full, and this buyer was not taken. */
+  submit(buyer: Waiting): boolean {
+    if (this.waiting >= this.#limits.waitingMax) return false;
+    this.#waiting.push(buyer);
+    this.#schedule();
+    return true;
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#inFlight >= this.#limits.inFlightMax || this.waiting === 0)
+      return;
+    this.#isScheduled = true;
+    // The end of this turn of the event loop: everyone whose request was read in it goes together.
+    setImmediate(() => {
+      this.#isScheduled = false;
+      while (this.#inFlight < this.#limits.inFlightMax && this.waiting > 0) {
+        const batch = this.#take();
+        if (batch.length > 0) void this.#send(batch);
+      }
+    });
+  }
+
+  #take(): Waiting[] {
+    const batch: Waiting[] = [];
+    const latestStart = performance.now() - WAIT_MS_MAX;
+    while (batch.length < this.#limits.batchSizeMax && this.#head < this.#waiting.length) {
+      const buyer = this.#waiting[this.#head++]!;
+      if (buyer.isAborted()) continue;
+      if (buyer.startedAt < latestStart) buyer.settle({ outcome: 'overloaded' });
+      else batch.push(buyer);
+    }
+    if (this.#head === this.#waiting.length) {
+      this.#waiting = [];
+      this.#head = 0;
+    } else if (this.#head > 1_024 && this.#head > this.#waiting.length / 2) {
+      this.#waiting = this.#waiting.slice(this.#head);
+      this.#head = 0;
+    }
+    return batch;
+  }
+
+  async #send(batch: Waiting[]): Promise<void> {
+    this.#inFlight++;
+    const sentAt = performance.now();
+    let outcomes: ReserveOutcome[] | Fault;
+    try {
+      outcomes = await this.#shards.call(reserve, this.#saleId, {
+        tag: nextTag(),
+        backlogMax: this.#limits.backlogMax,
+        requests: batch,
+      });
+    } catch (error) {
+      outcomes =
+        error instanceof Fault ? error : new Fault('outcome_unknown', undefined, { cause: error });
+    }
+    this.#inFlight--;
+    // The slot is free: let the next batch leave before this one's answers are written.
+    this.#schedule();
+    if (outcomes instanceof Fault) {
+      this.#observer.faulted(outcomes, batch.length);
+      for (const buyer of batch) buyer.settle(outcomes);
+      return;
+    }
+    this.#observer.called(batch.length, (performance.now() - sentAt) / 1_000);
+    for (let i = 0; i < batch.length; i++) batch[i]!.settle(outcomes[i]!);
+  }
+}

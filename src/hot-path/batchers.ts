@@ -1,0 +1,54 @@
+/** The lines of all sales in this process: one batcher each, made on the first buy and dropped when idle. */
+import type { Logger } from 'pino';
+import type { Shards } from '../redis/shards.ts';
+import { Batcher, type BatcherLimits } from './batcher.ts';
+import type { HotPathMetrics } from './metrics.ts';
+
+const SWEEP_INTERVAL_MS = 10_000;
+
+export class Batchers {
+  readonly #shards: Shards;
+  readonly #limits: BatcherLimits;
+  readonly #metrics: HotPathMetrics;
+  readonly #log: Logger;
+  readonly #bySale = new Map<string, Batcher>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(shards: Shards, limits: BatcherLimits, metrics: HotPathMetrics, log: Logger) {
+    this.#shards = shards;
+    this.#limits = limits;
+    this.#metrics = metrics;
+    this.#log = log;
+    this.#timer = setInterval(() => this.#dropIdle(), SWEEP_INTERVAL_MS).unref();
+  }
+
+  of(saleId: string): Batcher {
+    let batcher = this.#bySale.get(saleId);
+    if (!batcher) {
+      batcher = new Batcher(saleId, this.#shards, this.#limits, {
+        called: (size, seconds) => this.#metrics.reserveCalled(size, seconds),
+        faulted: (fault, size) => {
+          this.#metrics.faulted(fault.code);
+          this.#log.warn({ saleId, buyers: size, err: fault }, 'a batch was not decided');
+        },
+      });
+      this.#bySale.set(saleId, batcher);
+    }
+    return batcher;
+  }
+
+  /** Buyers in line over all sales. */
+  get waiting(): number {
+    let waiting = 0;
+    for (const batcher of this.#bySale.values()) waiting += batcher.waiting;
+    return waiting;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #dropIdle(): void {
+    for (const [saleId, batcher] of this.#bySale) if (batcher.isIdle) this.#bySale.delete(saleId);
+  }
+}

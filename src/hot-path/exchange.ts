@@ -1,0 +1,107 @@
+/**
+ * One request and its answer on uWebSockets.js, with the rules of that library kept in this one place:
+ * `onAborted` is registered before anything else; what the request says is copied while it is there, for it dies
+ * with the handler; after an abort nothing is written; what is written later is corked.
+ */
+import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
+import { customAlphabet } from 'nanoid';
+import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';
+import type { Answer } from './answers.ts';
+
+/** Shared by all exchanges of a process. */
+export class Traffic {
+  /** Requests that have not been answered. */
+  pending = 0;
+  /** Set when the process is about to go: each answer then also closes its connection. */
+  draining = false;
+}
+
+const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)();
+let requestCount = 0;
+
+export class Exchange {
+  readonly requestId: string;
+  readonly traceparent: string;
+  readonly startedAt = performance.now();
+  readonly #response: HttpResponse;
+  readonly #traffic: Traffic;
+  #isAborted = false;
+  #isAnswered = false;
+  #isInHandler = true;
+
+  constructor(response: HttpResponse, request: HttpRequest, traffic: Traffic) {
+    this.#response = response;
+    this.#traffic = traffic;
+    traffic.pending++;
+    response.onAborted(() => {
+      this.#isAborted = true;
+      if (!this.#isAnswered) traffic.pending--;
+    });
+    const requestId = request.getHeader('x-request-id');
+    this.requestId =
+      requestId !== '' && REQUEST_ID.test(requestId)
+        ? requestId
+        : `${PROCESS_TAG}-${(++requestCount).toString(36)}`;
+    const traceparent = request.getHeader('traceparent');
+    this.traceparent = traceparent !== '' && TRACEPARENT.test(traceparent) ? traceparent : '';
+  }
+
+  /** The client went away: whatever is decided now would be sold to nobody. */
+  get isAborted(): boolean {
+    return this.#isAborted;
+  }
+
+  /** To be called when the synchronous part of the handler ends. */
+  leaveHandler(): void {
+    this.#isInHandler = false;
+  }
+
+  answer(answer: Answer): void {
+    if (this.#isAborted || this.#isAnswered) return;
+    this.#isAnswered = true;
+    this.#traffic.pending--;
+    if (this.#isInHandler) this.#write(answer);
+    else this.#response.cork(() => this.#write(answer));
+  }
+
+  /**
+   * Collects the body and calls back once: with its bytes, or with `undefined` as soon as it proves too long. What
+   * a client still sends after that is read and forgotten, so that it gets to see the answer.
+   */
+  readBody(declaredLength: string, onBody: (body: Buffer | undefined) => void): void {
+    if (Number(declaredLength) > BODY_BYTES_MAX) {
+      onBody(undefined);
+      return;
+    }
+    let body: Buffer | undefined;
+    let isDone = false;
+    const finish = (result: Buffer | undefined) => {
+      isDone = true;
+      body = undefined;
+      onBody(result);
+    };
+    this.#response.onData((chunk, isLast) => {
+      if (isDone || this.#isAborted) return;
+      const length = (body?.length ?? 0) + chunk.byteLength;
+      if (length > BODY_BYTES_MAX) {
+        finish(undefined);
+      } else if (isLast && body === undefined) {
+        // The chunk's memory dies with this callback; whoever parses it does so before returning.
+        finish(Buffer.from(chunk));
+      } else {
+        body = Buffer.concat([body ?? Buffer.alloc(0), Buffer.from(chunk)], length);
+        if (isLast) finish(body);
+      }
+    });
+  }
+
+  #write(answer: Answer): void {
+    const response = this.#response;
+    response.writeStatus(answer.status);
+    response.writeHeader('Content-Type', answer.contentType);
+    response.writeHeader('X-Request-Id', this.requestId);
+    if (this.traceparent !== '') response.writeHeader('traceparent', this.traceparent);
+    for (const [name, value] of answer.headers) response.writeHeader(name, value);
+    response.end(answer.body, this.#traffic.draining);
+  }
+}

@@ -1,0 +1,80 @@
+/** What the hot path counts. Labels are bound once, so that counting costs an addition. */
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { FaultCode } from '../domain/fault.ts';
+import type { Traffic } from './exchange.ts';
+
+export interface HotPathMetrics {
+  /** One answered buy, by what the buyer was told, and the seconds it took inside this process. */
+  bought(outcome: string, seconds: number): void;
+  reserveCalled(size: number, seconds: number): void;
+  faulted(code: FaultCode): void;
+  invariantBroken(): void;
+}
+
+export function createHotPathMetrics(
+  registry: Registry,
+  traffic: Traffic,
+  waiting: () => number,
+): HotPathMetrics {
+  const registers = [registry];
+  const buys = new Histogram({
+    name: 'flash_sale_buy_seconds',
+    help: 'Time from reading a buy request to answering it, by outcome',
+    labelNames: ['outcome'],
+    buckets: [0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+    registers,
+  });
+  const buysByOutcome = new Map<string, Histogram.Internal<'outcome'>>();
+  const reserveSeconds = new Histogram({
+    name: 'flash_sale_reserve_seconds',
+    help: 'Round trip of one reserve call',
+    buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2],
+    registers,
+  });
+  const reserveSize = new Histogram({
+    name: 'flash_sale_reserve_batch_size',
+    help: 'Buyers decided by one reserve call',
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+    registers,
+  });
+  const faults = new Counter({
+    name: 'flash_sale_redis_faults_total',
+    help: 'Calls to Redis that failed, by what is known of their outcome',
+    labelNames: ['code'],
+    registers,
+  });
+  const broken = new Counter({
+    name: 'flash_sale_invariant_violations_total',
+    help: 'Times that the stock of a SKU did not add up; anything but 0 is an alarm',
+    registers,
+  });
+  const gauge = (name: string, help: string, read: () => number) =>
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        registers: [],
+        collect() {
+          this.set(read());
+        },
+      }),
+    );
+  gauge('flash_sale_waiting_buyers', 'Buyers waiting for a reserve call', waiting);
+  gauge('flash_sale_pending_requests', 'Requests read and not answered yet', () => traffic.pending);
+  return {
+    bought(outcome, seconds) {
+      let histogram = buysByOutcome.get(outcome);
+      if (!histogram) {
+        histogram = buys.labels(outcome);
+        buysByOutcome.set(outcome, histogram);
+      }
+      histogram.observe(seconds);
+    },
+    reserveCalled(size, seconds) {
+      reserveSeconds.observe(seconds);
+      reserveSize.observe(size);
+    },
+    faulted: (code) => faults.inc({ code }),
+    invariantBroken: () => broken.inc(),
+  };
+}

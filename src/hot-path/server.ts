@@ -1,0 +1,305 @@
+/**
+ * The buyers' API on uWebSockets.js: addresses to handlers, requests to values, values to answers. The only
+ * module besides exchange.ts that knows the server.
+ */
+
+import {
+  App,
+  type HttpRequest,
+  type HttpResponse,
+  type TemplatedApp,
+  type us_listen_socket,
+  us_listen_socket_close,
+  us_socket_local_port,
+} from 'uWebSockets.js';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import { Fault } from '../domain/fault.ts';
+import { SALE_ID } from '../domain/identifiers.ts';
+import type { Shards } from '../redis/shards.ts';
+import { healthBody, portTaken } from '../telemetry.ts';
+import { type Answer, json, REFUSALS, refusal } from './answers.ts';
+import type { Authenticate } from './authenticate.ts';
+import type { Batchers } from './batchers.ts';
+import { faultAnswer, gate, itemsOf, standInLine } from './buy.ts';
+import { BuyBodies } from './buy-body.ts';
+import { Exchange, type Traffic } from './exchange.ts';
+import type { HotPathMetrics } from './metrics.ts';
+import { meAnswer, reservationAnswer, saleAnswer } from './reads.ts';
+import { type Lookup, type SaleViews, VIEW_AGE_MS_MAX } from './sale-views.ts';
+
+export interface ServerParts {
+  shards: Shards;
+  views: SaleViews;
+  batchers: Batchers;
+  authenticate: Authenticate;
+  traffic: Traffic;
+  metrics: HotPathMetrics;
+  registry: Registry;
+  log: Logger;
+}
+
+export interface HotPathServer {
+  port: number;
+  /** Takes no new connections; those that are open are closed with their next answer. */
+  stopListening(): void;
+  close(): void;
+}
+
+/** Reads of one's own reservations that may be under way at once; each is a call to Redis of its own. */
+const OWN_READS_MAX = 2_000;
+
+/** Throws `port_taken`. */
+export async function serve(
+  parts: ServerParts,
+  address: { host: string; port: number; sharePort: boolean },
+): Promise<HotPathServer> {
+  const app = App();
+  route(app, parts);
+  const socket = await listen(app, address);
+  let isListening = true;
+  const stopListening = () => {
+    if (isListening) us_listen_socket_close(socket);
+    isListening = false;
+  };
+  return {
+    port: us_socket_local_port(socket),
+    stopListening,
+    close: () => {
+      stopListening();
+      app.close();
+    },
+  };
+}
+
+function route(app: TemplatedApp, parts: ServerParts): void {
+  const bodies = new BuyBodies();
+  let ownReads = 0;
+
+  const handle =
+    (handler: (exchange: Exchange, request: HttpRequest) => void) =>
+    (response: HttpResponse, request: HttpRequest) => {
+      const exchange = new Exchange(response, request, parts.traffic);
+      handler(exchange, request);
+      exchange.leaveHandler();
+    };
+
+  /** Runs a read of the buyer's own things, bounded in number. */
+  const readOwn = (exchange: Exchange, read: () => Promise<Answer>) => {
+    if (ownReads >= OWN_READS_MAX) {
+      exchange.answer(REFUSALS.overloaded);
+      return;
+    }
+    ownReads++;
+    void read()
+      .catch((error: unknown) => unexpected(error, parts, exchange))
+      .then((answer) => exchange.answer(answer))
+      .finally(() => ownReads--);
+  };
+
+  app.post(
+    '/v1/sales/:saleId/buy',
+    handle((exchange, request) => buy(exchange, request, parts, bodies)),
+  );
+
+  app.get(
+    '/v1/sales/:saleId',
+    handle((exchange, request) => {
+      const saleId = request.getParameter(0) ?? '';
+      withLookup(exchange, parts, saleId, VIEW_AGE_MS_MAX, (lookup) => {
+        exchange.answer(
+          lookup.outcome === 'known' ? saleAnswer(lookup.view) : absentSale(lookup.outcome),
+        );
+      });
+    }),
+  );
+
+  app.get(
+    '/v1/sales/:saleId/me',
+    handle((exchange, request) => {
+      const saleId = request.getParameter(0) ?? '';
+      const buyerId = parts.authenticate(request);
+      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
+      if (!SALE_ID.test(saleId)) return exchange.answer(REFUSALS.sale_not_found);
+      readOwn(exchange, () => meAnswer(parts.shards, parts.views, saleId, buyerId));
+    }),
+  );
+
+  app.get(
+    '/v1/reservations/:reservationId',
+    handle((exchange, request) => {
+      const reservationId = request.getParameter(0) ?? '';
+      const buyerId = parts.authenticate(request);
+      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
+      readOwn(exchange, () => reservationAnswer(parts.shards, parts.views, reservationId, buyerId));
+    }),
+  );
+
+  app.get(
+    '/healthz',
+    handle((exchange) => exchange.answer(json(200, healthBody([])))),
+  );
+
+  app.get(
+    '/readyz',
+    handle((exchange) => {
+      const missing = [
+        ...(parts.shards.isReady ? [] : ['redis']),
+        ...(parts.traffic.draining ? ['shutting down'] : []),
+      ];
+      exchange.answer(json(missing.length > 0 ? 503 : 200, healthBody(missing)));
+    }),
+  );
+
+  app.get(
+    '/metrics',
+    handle((exchange) => {
+      parts.registry.metrics().then(
+        (text) =>
+          exchange.answer({
+            status: '200 OK',
+            contentType: parts.registry.contentType,
+            headers: [],
+            body: text,
+          }),
+        (error: unknown) => exchange.answer(unexpected(error, parts, exchange)),
+      );
+    }),
+  );
+
+  for (const [pattern, allowed] of [
+    ['/v1/sales/:saleId/buy', 'POST'],
+    ['/v1/sales/:saleId/me', 'GET'],
+    ['/v1/sales/:saleId', 'GET'],
+    ['/v1/reservations/:reservationId', 'GET'],
+    ['/healthz', 'GET'],
+    ['/readyz', 'GET'],
+    ['/metrics', 'GET'],
+  ] as const) {
+    const answer = refusal('method_not_allowed', {}, [['Allow', allowed]]);
+    app.any(pattern, handle(refuseAll(answer)));
+  }
+  app.any('/*', handle(refuseAll(REFUSALS.not_found)));
+}
+
+/** Whatever the method; the answer to HEAD has no body, or the next answer would be taken for it. */
+function refuseAll(answer: Answer): (exchange: Exchange, request: HttpRequest) => void {
+  const withoutBody = { ...answer, body: '' };
+  return (exchange, request) =>
+    exchange.answer(request.getMethod() === 'head' ? withoutBody : answer);
+}
+
+function buy(
+  exchange: Exchange,
+  request: HttpRequest,
+  parts: ServerParts,
+  bodies: BuyBodies,
+): void {
+  const saleId = request.getParameter(0) ?? '';
+  const idempotencyKey = request.getHeader('idempotency-key');
+  const declaredLength = request.getHeader('content-length');
+  const buyerId = parts.authenticate(request);
+
+  const answer = (reply: Answer, outcome: string) => {
+    exchange.answer(reply);
+    parts.metrics.bought(outcome, (performance.now() - exchange.startedAt) / 1_000);
+  };
+  if (buyerId === undefined) {
+    answer(REFUSALS.unauthorized, 'unauthorized');
+    return;
+  }
+
+  exchange.readBody(declaredLength, (body) => {
+    if (body === undefined) return answer(REFUSALS.payload_too_large, 'payload_too_large');
+    // Any age will do for a view here: only the gate needs a fresh one, and the script checks everything again.
+    withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
+      if (lookup.outcome !== 'known') return answer(absentSale(lookup.outcome), lookup.outcome);
+      const { view } = lookup;
+      const asked = itemsOf({ body, idempotencyKey }, view, bodies);
+      if ('refused' in asked) return answer(asked.refused, 'invalid_request');
+      const early = gate(view);
+      if (early) return answer(early, 'sale_not_started');
+      standInLine(
+        {
+          saleId,
+          buyerId,
+          idempotencyKey,
+          body,
+          requestId: exchange.requestId,
+          traceparent: exchange.traceparent,
+          startedAt: exchange.startedAt,
+          isAborted: () => exchange.isAborted,
+        },
+        asked.items,
+        view,
+        parts.batchers.of(saleId),
+        parts.log,
+        answer,
+      );
+    });
+  });
+}
+
+/** Calls back at once when the sale is known well enough, else after it was read. */
+function withLookup(
+  exchange: Exchange,
+  parts: ServerParts,
+  saleId: string,
+  ageMsMax: number,
+  onLookup: (lookup: Lookup) => void,
+): void {
+  const known = SALE_ID.test(saleId)
+    ? parts.views.peek(saleId, ageMsMax)
+    : ({ outcome: 'unknown_sale' } as const);
+  if (known) {
+    onLookup(known);
+  } else {
+    parts.views
+      .read(saleId)
+      .then(onLookup, (error: unknown) => exchange.answer(unexpected(error, parts, exchange)));
+  }
+}
+
+function absentSale(outcome: 'unknown_sale' | 'recovering'): Answer {
+  return outcome === 'recovering' ? REFUSALS.recovering : REFUSALS.sale_not_found;
+}
+
+/** A fault is an ordinary bad day; anything else is a bug, told to the log and not to the buyer. */
+function unexpected(error: unknown, parts: ServerParts, exchange: Exchange): Answer {
+  if (error instanceof Fault) {
+    parts.metrics.faulted(error.code);
+    return faultAnswer(error);
+  }
+  parts.log.error({ err: error, requestId: exchange.requestId }, 'a handler failed');
+  return REFUSALS.unavailable;
+}
+
+/** uWebSockets.js takes the options after host and port too, but its types know that form without a host only. */
+interface ListensExclusively {
+  listen(
+    host: string,
+    port: number,
+    options: number,
+    onListening: (socket: us_listen_socket | false) => void,
+  ): void;
+}
+const LISTEN_SHARED = 0;
+const LISTEN_EXCLUSIVE = 1;
+
+function listen(
+  app: TemplatedApp,
+  address: { host: string; port: number; sharePort: boolean },
+): Promise<us_listen_socket> {
+  const { host, port, sharePort } = address;
+  return new Promise((resolve, reject) => {
+    (app as unknown as ListensExclusively).listen(
+      host,
+      port,
+      sharePort ? LISTEN_SHARED : LISTEN_EXCLUSIVE,
+      (socket) => {
+        if (socket) resolve(socket);
+        else reject(portTaken(host, port, 'HOT_PATH_PORT'));
+      },
+    );
+  });
+}
