@@ -1,0 +1,134 @@
+/**
+ * The persister: brings what Redis decided into PostgreSQL, and opens sales again after Redis restarted. Any number
+ * of them may run side by side; each is a consumer of the same group, and every write is harmless to repeat.
+ */
+import { hostname } from 'node:os';
+import { nanoid } from 'nanoid';
+import type { Logger } from 'pino';
+import { type PersisterConfig, readPersisterConfig } from '../config.ts';
+import type { Fault } from '../domain/fault.ts';
+import { Shards } from '../redis/shards.ts';
+import type { Running } from '../running.ts';
+import { createLogger, createMetrics, serveHealth } from '../telemetry.ts';
+import { pause } from './backoff.ts';
+import { Closing, Database } from './database.ts';
+import { retryRequested } from './dead-letters.ts';
+import { createPersisterMetrics } from './metrics.ts';
+import { ClosedSales } from './recover.ts';
+import { Roster } from './roster.ts';
+import { TIMINGS, type Timings } from './timings.ts';
+
+/** Sales that write at the same time. A recovering one needs two connections: one for the lock, one for the rows. */
+const SLOTS = 3;
+const CONNECTIONS_MAX = SLOTS * 2 + 2;
+const DEAD_LETTERS_INTERVAL_MS = 1_000;
+const LAG_INTERVAL_MS = 2_000;
+/** How long running transactions may take to finish when the process is asked to stop. */
+const CLOSE_GRACE_MS = 3_000;
+
+export async function runPersister(): Promise<Running> {
+  return startPersister(readPersisterConfig(process.env), TIMINGS);
+}
+
+export interface RunningPersister extends Running {
+  /** Where `/healthz`, `/readyz` and `/metrics` are. */
+  port: number;
+}
+
+/** Throws `port_taken`. Resolves before Redis and PostgreSQL are there: it waits for them, and `/readyz` says so. */
+export async function startPersister(
+  config: PersisterConfig,
+  timings: Timings,
+): Promise<RunningPersister> {
+  const log = createLogger('persister', config.LOG_LEVEL);
+  const registry = createMetrics('persister');
+  const metrics = createPersisterMetrics(registry);
+  const stopping = new AbortController();
+  let wasReady = false;
+
+  const shards = new Shards({
+    url: config.REDIS_URL,
+    name: 'flash-sale-persister',
+    commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
+    demands: config,
+    log,
+    onUnfit: (fault) => {
+      if (!wasReady) endUnfit(log, fault);
+    },
+  });
+  const database = new Database({
+    url: config.DATABASE_URL,
+    connectionsMax: CONNECTIONS_MAX,
+    log,
+    metrics,
+    stopping: stopping.signal,
+  });
+  const unready = () => {
+    const missing = [
+      ...(shards.isReady ? [] : ['redis']),
+      ...(database.isAway ? ['postgres'] : []),
+    ];
+    wasReady ||= missing.length === 0;
+    return missing;
+  };
+  const tools = { shards, database, log, metrics, closedSales: new ClosedSales({ log, metrics }) };
+  const consumer = `${hostname()}-${process.pid}-${nanoid(8)}`;
+  const roster = new Roster(tools, {
+    consumer,
+    slotCount: SLOTS,
+    timings,
+    stopping: stopping.signal,
+  });
+
+  const health = await serveHealth({
+    host: config.HOST,
+    port: config.PERSISTER_PORT,
+    portVariable: 'PERSISTER_PORT',
+    metrics: registry,
+    unready,
+  });
+  shards.onChanged(() => roster.hint());
+  const work = Promise.all([
+    roster.run(),
+    repeat(DEAD_LETTERS_INTERVAL_MS, () => retryRequested(database, { log, metrics })),
+    repeat(LAG_INTERVAL_MS, () => roster.measureLag()),
+    repeat(LAG_INTERVAL_MS, async () => void unready()),
+  ]);
+  log.info({ consumer, port: health.port }, 'persister started');
+
+  /** Its failures end only this round: what matters among them is reported where it happened. */
+  async function repeat(intervalMs: number, round: () => Promise<void>): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        await round();
+      } catch (error) {
+        if (!(error instanceof Closing)) log.debug({ err: error }, 'a round failed');
+      }
+      await pause(intervalMs, stopping.signal);
+    }
+  }
+
+  async function close(): Promise<void> {
+    stopping.abort();
+    await Promise.race([work, pause(CLOSE_GRACE_MS, new AbortController().signal)]);
+    await database.close();
+    await work;
+    shards.close();
+    await health.close();
+    log.info('persister closed');
+  }
+
+  let closed: Promise<void> | undefined;
+  return {
+    port: health.port,
+    close: () => {
+      closed ??= close();
+      return closed;
+    },
+  };
+}
+
+function endUnfit(log: Logger, fault: Fault): void {
+  log.fatal(fault.message);
+  process.exit(1);
+}

@@ -1,0 +1,48 @@
+/**
+ * What a failed write calls for. The one question that matters: is it the data, which trying again cannot mend, or
+ * is it the server, which waiting can? In doubt it is the server: data set aside by mistake is the worse mistake.
+ *
+ *   data          classes 22 (data exception), 23 (constraint), 54 (too large), P0001 (raised by a trigger)
+ *   conflict      class 40 (serialization, deadlock), 55P03 (lock not available): the same again will do
+ *   unreachable   no connection can be made; the pool is of no more use
+ *   away          everything else: 08, 57P0x, 53, a standby (25006), a missing table, errors of no known kind
+ */
+import postgres from 'postgres';
+
+export type PostgresTrouble = 'data' | 'conflict' | 'unreachable' | 'away';
+
+const UNREACHABLE: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOENT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ETIMEDOUT',
+  'CONNECT_TIMEOUT',
+  'CONNECTION_DESTROYED',
+  'CONNECTION_ENDED',
+]);
+
+export function troubleOf(error: unknown): PostgresTrouble {
+  const code = codeOf(error);
+  if (error instanceof postgres.PostgresError) {
+    if (/^(22|23|54|P0001)/.test(code)) return 'data';
+    if (/^(40|55P03)/.test(code)) return 'conflict';
+    return 'away';
+  }
+  return UNREACHABLE.has(code) ? 'unreachable' : 'away';
+}
+
+/** For the log and the dead letter: the code, and what PostgreSQL said. */
+export function reasonOf(error: unknown): string {
+  const code = codeOf(error);
+  const message = error instanceof Error ? error.message : String(error);
+  return code === '' ? message : `${code}: ${message}`;
+}
+
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' ? code : '';
+}

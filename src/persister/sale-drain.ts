@@ -1,0 +1,205 @@
+/**
+ * One sale's loop: read what its stream has, write it, acknowledge it, trim the stream, again. Each turn takes one
+ * slot and at most one batch (see deliveries.ts for which).
+ *
+ * Anything unexpected (Redis away, a server that restarted, a group that vanished) ends the turn, and the next one
+ * starts by asking Redis for the sale anew.
+ */
+import { Fault, unreachable } from '../domain/fault.ts';
+import type { SaleStatus } from '../domain/sale.ts';
+import { readSale } from '../lua/read-sale.ts';
+import { trimEvents } from '../lua/trim-events.ts';
+import { backoffMs, pause } from './backoff.ts';
+import { Closing } from './database.ts';
+import { Deliveries } from './deliveries.ts';
+import { forgetSale } from './metrics.ts';
+import { persist } from './persist.ts';
+import { openSale, type RecoveryTools, type SaleCondition } from './recover.ts';
+import type { Slots } from './slots.ts';
+import { type Delivery, isGroupMissing, SaleStream } from './stream.ts';
+import type { Timings } from './timings.ts';
+
+const TRIM_INTERVAL_MS = 200;
+/** Also without news: whoever acknowledged last may have died before trimming. */
+const TRIM_ANYWAY_MS = 10_000;
+const IDLE_FIRST_MS = 10;
+const BUSY_MS = 100;
+
+/** What a turn found, which decides how long to wait for the next. */
+type Turn = 'worked' | 'empty' | Exclude<SaleCondition, 'open'>;
+
+export class SaleDrain {
+  readonly saleId: string;
+  readonly #tools: RecoveryTools;
+  readonly #slots: Slots;
+  readonly #timings: Timings;
+  readonly #stream: SaleStream;
+  readonly #deliveries: Deliveries;
+  readonly #stopping = new AbortController();
+  #wake = new AbortController();
+  #status: SaleStatus;
+  /** The server on which the sale was found open; undefined: to be asked. */
+  #openOn: string | undefined;
+  #trimmedMs = 0;
+  #untrimmed = true;
+  readonly #waiting = new Set<string>();
+  readonly #unknownVersions = new Set<string>();
+  #lastComplaint = '';
+
+  constructor(
+    tools: RecoveryTools,
+    options: {
+      saleId: string;
+      status: SaleStatus;
+      consumer: string;
+      slots: Slots;
+      timings: Timings;
+    },
+  ) {
+    this.saleId = options.saleId;
+    this.#tools = tools;
+    this.#status = options.status;
+    this.#slots = options.slots;
+    this.#timings = options.timings;
+    this.#stream = new SaleStream(tools.shards, options.saleId, options.consumer);
+    this.#deliveries = new Deliveries(this.#stream, options.timings, tools.metrics);
+  }
+
+  /** Resolves once stopped. */
+  async run(): Promise<void> {
+    let quiet = 0;
+    let failures = 0;
+    while (!this.#stopping.signal.aborted) {
+      let delayMs: number;
+      try {
+        const turn = await this.#slots.run(() => this.#turn());
+        failures = 0;
+        quiet = turn === 'worked' ? 0 : quiet + 1;
+        delayMs = this.#delayAfter(turn, quiet);
+      } catch (error) {
+        if (error instanceof Closing) break;
+        this.#startOver(error);
+        delayMs = backoffMs(failures++, IDLE_FIRST_MS, 1_000);
+      }
+      if (delayMs > 0) await this.#rest(delayMs);
+    }
+    forgetSale(this.#tools.metrics, this.saleId);
+  }
+
+  /** What operators made of the sale; any news may have filled its stream. */
+  update(status: SaleStatus): void {
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#wake.abort();
+  }
+
+  stop(): void {
+    this.#stopping.abort();
+    this.#wake.abort();
+  }
+
+  /** Looks at how far PostgreSQL is behind; works during its outages, when the loop itself only waits. */
+  async measureLag(): Promise<void> {
+    const reply = await this.#tools.shards.call(readSale, this.saleId, this.saleId);
+    if (reply.outcome === 'unknown_sale') return;
+    const { events, drained, nowMs, streamLength } = reply.state;
+    const oldestMs = streamLength > 0 ? await this.#stream.oldestMs() : undefined;
+    const { lagEvents, lagSeconds } = this.#tools.metrics;
+    lagEvents.set({ sale: this.saleId }, events - drained);
+    lagSeconds.set(
+      { sale: this.saleId },
+      oldestMs === undefined || events === drained ? 0 : Math.max(0, nowMs - oldestMs) / 1000,
+    );
+    for (const entryId of this.#waiting) {
+      // Someone else's newer version has written what we could not read.
+      if (oldestMs === undefined || Number(entryId.split('-')[0]) < oldestMs)
+        this.#waiting.delete(entryId);
+    }
+    this.#reportWaiting();
+  }
+
+  async #turn(): Promise<Turn> {
+    const { server } = this.#stream;
+    if (server === undefined || server !== this.#openOn) {
+      const condition = await openSale(this.#tools, this.#stream);
+      if (condition !== 'open') return condition;
+      this.#openOn = this.#stream.server;
+      this.#lastComplaint = '';
+    }
+    const delivery = await this.#deliveries.next();
+    const turn = delivery ? await this.#persist(delivery) : 'empty';
+    await this.#trimIfDue();
+    return turn;
+  }
+
+  async #persist(delivery: Delivery): Promise<Turn> {
+    const { outcome, waiting } = await persist(this.#tools, this.#stream, delivery, 'take');
+    if (outcome === 'outdated') {
+      this.#openOn = undefined;
+      this.#deliveries.readAgain();
+      return 'busy';
+    }
+    this.#untrimmed = true;
+    for (const { id } of delivery.entries) this.#waiting.delete(id);
+    for (const { entryId, version } of waiting) {
+      this.#waiting.add(entryId);
+      if (this.#unknownVersions.has(version)) continue;
+      this.#unknownVersions.add(version);
+      this.#tools.log.error(
+        { saleId: this.saleId, entryId, version },
+        'entries of a format that this version does not know wait for one that does',
+      );
+    }
+    this.#reportWaiting();
+    return 'worked';
+  }
+
+  async #trimIfDue(): Promise<void> {
+    const sinceMs = performance.now() - this.#trimmedMs;
+    if (sinceMs < (this.#untrimmed ? TRIM_INTERVAL_MS : TRIM_ANYWAY_MS)) return;
+    const reply = await this.#tools.shards.call(trimEvents, this.saleId);
+    this.#trimmedMs = performance.now();
+    this.#untrimmed = false;
+    if (reply.outcome === 'trimmed') this.#tools.metrics.trims.inc();
+    else this.#openOn = undefined;
+  }
+
+  #delayAfter(turn: Turn, quiet: number): number {
+    switch (turn) {
+      case 'worked':
+        return 0;
+      case 'busy':
+        return BUSY_MS;
+      case 'absent':
+      case 'closed':
+        return this.#timings.restMs;
+      case 'empty': {
+        if (this.#untrimmed) return Math.min(TRIM_INTERVAL_MS, IDLE_FIRST_MS * 2 ** quiet);
+        const rests = this.#status === 'ended' || this.#status === 'draft';
+        const mostMs = rests ? this.#timings.restMs : this.#timings.idleMs;
+        return backoffMs(quiet, IDLE_FIRST_MS, mostMs);
+      }
+      default:
+        return unreachable(turn);
+    }
+  }
+
+  #startOver(error: unknown): void {
+    this.#openOn = undefined;
+    this.#deliveries.readAgain();
+    const message = error instanceof Error ? error.message : String(error);
+    const isReported = error instanceof Fault && error.code === 'not_sent';
+    if (message === this.#lastComplaint || isReported || isGroupMissing(error)) return;
+    this.#lastComplaint = message;
+    this.#tools.log.warn({ saleId: this.saleId, err: error }, 'draining stopped, trying again');
+  }
+
+  #reportWaiting(): void {
+    this.#tools.metrics.waitingEntries.set({ sale: this.saleId }, this.#waiting.size);
+  }
+
+  async #rest(delayMs: number): Promise<void> {
+    this.#wake = new AbortController();
+    if (!this.#stopping.signal.aborted) await pause(delayMs, this.#wake.signal);
+  }
+}

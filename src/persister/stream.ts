@@ -1,0 +1,127 @@
+/**
+ * One sale's events stream as one consumer of the group sees it. Every read says on which server it was made, and
+ * whatever is read stays ours, pending, until it is acknowledged: nothing gets lost between Redis and PostgreSQL.
+ */
+import { Fault } from '../domain/fault.ts';
+import { PERSISTER_GROUP, saleKey } from '../lua/keys.ts';
+import type { Shard, Shards } from '../redis/shards.ts';
+import type { StreamEntry } from './entries.ts';
+
+export interface Delivery {
+  entries: StreamEntry[];
+  /** The run id of the server that gave them. */
+  server: string;
+}
+
+/** What `readOwn` and `claim` read from, and where the next page starts. */
+export interface Page extends Delivery {
+  next: string;
+}
+
+const START = '0-0';
+
+export class SaleStream {
+  readonly saleId: string;
+  readonly consumer: string;
+  readonly #shards: Shards;
+  readonly #key: string;
+
+  constructor(shards: Shards, saleId: string, consumer: string) {
+    this.#shards = shards;
+    this.saleId = saleId;
+    this.consumer = consumer;
+    this.#key = saleKey(saleId, 'events');
+  }
+
+  /** The server behind the connection right now; undefined while there is none. */
+  get server(): string | undefined {
+    return this.#shards.of(this.saleId).runId;
+  }
+
+  /** Entries that nobody has had yet, at most `count`. */
+  async readNew(count: number): Promise<Delivery> {
+    return this.#read('>', count);
+  }
+
+  /** Entries that this consumer has had and never acknowledged, after the id given. */
+  async readOwn(after: string, count: number): Promise<Page> {
+    const delivery = await this.#read(after, count);
+    return { ...delivery, next: delivery.entries.at(-1)?.id ?? START };
+  }
+
+  /** Takes over entries that lay unacknowledged with any consumer for so long. The last page's `next` is `0-0`. */
+  async claim(minIdleMs: number, from: string, count: number): Promise<Page> {
+    const { shard, server } = this.#connected();
+    const [next, entries] = (await shard.client.xautoclaim(
+      ...([this.#key, PERSISTER_GROUP, this.consumer, minIdleMs, from, 'COUNT', count] as const),
+    )) as [string, [string, string[] | null][]];
+    return { entries: entries.map(([id, fields]) => ({ id, fields })), server, next };
+  }
+
+  async acknowledge(entryIds: readonly string[]): Promise<void> {
+    if (entryIds.length === 0) return;
+    await this.#connected().shard.client.xack(this.#key, PERSISTER_GROUP, ...entryIds);
+  }
+
+  /** Makes the group, from the stream's beginning; and an empty stream where there is none, so ask for the sale first. */
+  async ensureGroup(): Promise<void> {
+    try {
+      const { client } = this.#connected().shard;
+      await client.xgroup('CREATE', this.#key, PERSISTER_GROUP, START, 'MKSTREAM');
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error;
+    }
+  }
+
+  /** Removes consumers of processes long gone. Entries that one still has are claimed first, by another run. */
+  async removeIdleConsumers(minIdleMs: number): Promise<void> {
+    const { client } = this.#connected().shard;
+    const consumers = (await client.xinfo('CONSUMERS', this.#key, PERSISTER_GROUP)) as unknown[][];
+    for (const consumer of consumers) {
+      const field = (name: string) => consumer[consumer.indexOf(name) + 1];
+      const isIdle = Number(field('idle')) > minIdleMs && field('pending') === 0;
+      const name = String(field('name'));
+      if (isIdle && name !== this.consumer) {
+        await client.xgroup('DELCONSUMER', this.#key, PERSISTER_GROUP, name);
+      }
+    }
+  }
+
+  /** When the oldest entry that is still in the stream was written, by Redis' clock; undefined when none is. */
+  async oldestMs(): Promise<number | undefined> {
+    const [first] = await this.#connected().shard.client.xrange(this.#key, '-', '+', 'COUNT', 1);
+    return first ? Number(first[0].split('-')[0]) : undefined;
+  }
+
+  async #read(from: string, count: number): Promise<Delivery> {
+    const { shard, server } = this.#connected();
+    const reply = await shard.client.xreadgroup(
+      'GROUP',
+      PERSISTER_GROUP,
+      this.consumer,
+      'COUNT',
+      count,
+      'STREAMS',
+      this.#key,
+      from,
+    );
+    return { entries: entriesOf(reply), server };
+  }
+
+  #connected(): { shard: Shard; server: string } {
+    const shard = this.#shards.of(this.saleId);
+    if (shard.runId === undefined) throw new Fault('not_sent');
+    return { shard, server: shard.runId };
+  }
+}
+
+/** The group, or the whole stream, is not there. */
+export function isGroupMissing(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('NOGROUP');
+}
+
+function entriesOf(
+  reply: [key: string, items: [id: string, fields: string[] | null][]][] | null,
+): StreamEntry[] {
+  return (reply?.[0]?.[1] ?? []).map(([id, fields]) => ({ id, fields }));
+}

@@ -1,0 +1,19 @@
+/** How patient a persister is. Tests are in more of a hurry. */
+
+export interface Timings {
+  /** Entries that lie unacknowledged for so long are taken over; well over what a slow write takes. */
+  claimIdleMs: number;
+  /** Consumers that did nothing for so long, and have nothing, are removed. */
+  consumerIdleMs: number;
+  /** The longest pause between two looks at a stream that was empty, while its sale can still sell. */
+  idleMs: number;
+  /** The same for drafts, and for sales that are over or closed. */
+  restMs: number;
+}
+
+export const TIMINGS: Timings = {
+  claimIdleMs: 30_000,
+  consumerIdleMs: 600_000,
+  idleMs: 250,
+  restMs: 5_000,
+};
