@@ -19,29 +19,34 @@ export const STARTED_MESSAGE = 'started';
 
 /**
  * Runs until SIGTERM, SIGINT, SIGHUP, or until the supervisor that spawned this process is gone (its IPC channel
- * closes even when it was killed with SIGKILL), then closes and ends the process: 0, or 1 when something went wrong
- * or closing took longer than the deadline.
+ * closes even when it was killed with SIGKILL), then closes and ends the process: `process.exitCode`, 0 unless
+ * somebody has set it, or 1 when something went wrong or closing took longer than the deadline.
  *
  * `start` may watch the signal it is given, to give up early; one that does not is closed as soon as it has started.
  */
 export async function runUntilStopped(
   start: (stopping: AbortSignal) => Promise<Running>,
-  options: { closeDeadlineMs?: number } = {},
+  options: {
+    closeDeadlineMs?: number;
+    /** False: what there was to do was done in `start`; close at once. */
+    stayUp?: boolean;
+  } = {},
 ): Promise<void> {
   const { stopping, asked } = listenForStop(options.closeDeadlineMs ?? CLOSE_DEADLINE_MS);
   endOnBrokenInvariant();
   try {
     const running = await start(stopping);
     process.send?.(STARTED_MESSAGE);
-    await asked;
+    if (options.stayUp ?? true) await asked;
     await running.close();
   } catch (error) {
-    if (!(stopping.aborted && error === stopping.reason)) {
+    // Having given up because it was told to is not a failure.
+    if (!(stopping.aborted && error instanceof Error && error.name === 'AbortError')) {
       reportFailure(error);
       process.exit(1);
     }
   }
-  process.exit(0);
+  process.exit();
 }
 
 /** Reports what ended a command: one message where a person can help, everything where only a developer can. */

@@ -52,8 +52,10 @@ export async function startStack(options: StackOptions, stopping: AbortSignal): 
   const home = locateHome(options.env);
   const release = occupyHome(home);
   const stack = new SupervisedStack(home, options.tell);
+  process.on('exit', stack.signalAll);
   const close = async () => {
     await stack.stop();
+    process.off('exit', stack.signalAll);
     removeStackDescription(home);
     release();
   };
@@ -68,9 +70,13 @@ export async function startStack(options: StackOptions, stopping: AbortSignal): 
     await stack.startServers(settings, stopping);
     await migrate(home, settings, stopping);
     await stack.startEngine(settings, stopping);
+    const description = stack.announce(settings);
+    options.tell(
+      `Ready: buyers ${description.hotPathUrl}, dashboard ${description.adminUrl}; tokens are in ${home.stackFile}`,
+    );
     let closed: Promise<void> | undefined;
     return {
-      description: stack.announce(settings),
+      description,
       close: () => {
         closed ??= close();
         return closed;
@@ -99,6 +105,14 @@ class SupervisedStack {
     this.#tell = tell;
     this.#records = new ChildRecords(home.children);
   }
+
+  /**
+   * The last resort, should this process end without stopping first, by an exception: asks all to stop and can not
+   * wait for it. Node processes would notice by themselves, the servers would not.
+   */
+  readonly signalAll = (): void => {
+    for (const process of this.#all()) process.signalOnce();
+  };
 
   async stopLeftovers(): Promise<void> {
     const names = await this.#records.stopLeftovers();
@@ -167,9 +181,14 @@ class SupervisedStack {
   async stop(): Promise<void> {
     this.#announced = undefined;
     await Promise.all(this.#hotPath.map((process) => process.stop()));
-    for (const process of [this.#admin, this.#persister, this.#redis, this.#postgres]) {
-      await process?.stop();
-    }
+    for (const process of this.#all()) await process.stop();
+  }
+
+  /** In the order of stopping. */
+  #all(): SupervisedProcess[] {
+    return [...this.#hotPath, this.#admin, this.#persister, this.#redis, this.#postgres].filter(
+      (process) => process !== undefined,
+    );
   }
 
   #start(plan: ProcessPlan): SupervisedProcess {

@@ -127,6 +127,14 @@ export class SupervisedProcess {
     await this.#supervision.log?.close();
   }
 
+  /** Asks it to stop, without waiting and without SIGKILL: all that a process that is itself ending can do. */
+  signalOnce(): void {
+    this.#state = 'stopped';
+    if (this.#child?.pid !== undefined && !hasEnded(this.#child)) {
+      this.#child.kill(this.plan.stopSignal);
+    }
+  }
+
   #died(child: ChildProcess, how: string): void {
     if (this.#state !== 'running' || child !== this.#child) return;
     this.#state = 'waiting';

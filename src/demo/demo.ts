@@ -1,0 +1,90 @@
+/**
+ * The demo: the whole stack, one sale, far more buyers than units, then a look at whether every promise held.
+ */
+import { runUntilStopped } from '../running.ts';
+import { STACK_CLOSE_DEADLINE_MS, startStack } from '../stack/stack.ts';
+import type { StackDescription } from '../stack/stack-description.ts';
+import { pressBuy } from './crowd.ts';
+import { RowWatch } from './durable-rows.ts';
+import { Operator } from './operator.ts';
+import { showProgress } from './progress.ts';
+import { type DemoResult, describeResult, everyPromiseHeld } from './result.ts';
+
+export interface DemoOptions {
+  /** Stop after the result, instead of staying up for a look around. */
+  exit: boolean;
+  fresh: boolean;
+  buyers: number;
+  units: number;
+}
+
+/** Ends the process: 0 only if every promise held. */
+export async function runDemo(options: DemoOptions): Promise<void> {
+  // Until the promises have been seen to hold, whatever ends this process ends a demo that has not shown them.
+  process.exitCode = 1;
+  await runUntilStopped(
+    async (stopping) => {
+      const stack = await startStack(
+        {
+          fresh: options.fresh,
+          env: process.env,
+          command: 'npm run demo',
+          tell: (line) => console.error(line),
+        },
+        stopping,
+      );
+      try {
+        const result = await holdSale(stack.description, options, stopping);
+        console.log(describeResult(result));
+        console.log(
+          `Dashboard: ${stack.description.adminUrl}  token: ${stack.description.adminToken}`,
+        );
+        if (everyPromiseHeld(result)) process.exitCode = 0;
+        if (!options.exit) console.error('The stack stays up; Ctrl-C stops it.');
+        return stack;
+      } catch (error) {
+        await stack.close();
+        throw error;
+      }
+    },
+    { closeDeadlineMs: STACK_CLOSE_DEADLINE_MS, stayUp: !options.exit },
+  );
+}
+
+async function holdSale(
+  stack: StackDescription,
+  { buyers, units }: DemoOptions,
+  stopping: AbortSignal,
+): Promise<DemoResult> {
+  const saleId = `demo-${Date.now().toString(36)}`;
+  const operator = new Operator(stack);
+  await operator.openSale(saleId, units, stopping);
+  console.error(`Sale ${saleId}: ${units} units, ${buyers} buyers, one each`);
+  const watch = new RowWatch(stack.postgresUrl, saleId);
+  try {
+    const tally = await withProgress('buyers', buyers, (reach) => {
+      let answered = 0;
+      return pressBuy({ ...stack, saleId }, buyers, () => reach(++answered), stopping);
+    });
+    const durable = await withProgress('rows', Math.max(1, tally.accepted), (reach) =>
+      watch.waitFor(tally.accepted, tally.lastYesAt, reach, stopping),
+    );
+    const verdict = await operator.verify(saleId, stopping);
+    return { saleId, buyers, units, tally, durable, verdict };
+  } finally {
+    await watch.close();
+  }
+}
+
+async function withProgress<T>(
+  label: string,
+  total: number,
+  work: (reach: (value: number) => void) => Promise<T>,
+): Promise<T> {
+  const progress = showProgress(label, total);
+  try {
+    return await work(progress.reach);
+  } finally {
+    progress.end();
+  }
+}
