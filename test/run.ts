@@ -1,0 +1,100 @@
+/**
+ * The runner behind `npm test`: one PostgreSQL for all tests, a template database in it, then node's own runner with
+ * whatever was typed: `npm test -- test/persister`, a file, or options of `node --test`. Leaves nothing running.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { processIdentity } from '../scripts/process-identity.mjs';
+import { RECORDS_VARIABLE } from './support/server-process.ts';
+import { POSTGRES_VARIABLE, startSharedPostgres } from './support/servers.ts';
+
+const SEED_VARIABLE = 'TEST_SEED';
+/** A test that hangs ends here instead of holding up the run for ever. */
+const TEST_TIMEOUT_MS = 180_000;
+
+const stopping = new AbortController();
+let child: ChildProcess | undefined;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+// The supervisor's channel closes when it is killed.
+if (process.connected) process.once('disconnect', stop);
+
+const records = mkdtempSync(join(tmpdir(), 'flash-sale-test-records-'));
+process.env[RECORDS_VARIABLE] = records;
+let code = 1;
+try {
+  code = await run();
+} finally {
+  const left = endServersLeftBehind();
+  if (left > 0) {
+    console.error(`${left} server(s) were left running by a test; ended now.`);
+    code ||= 1;
+  }
+  rmSync(records, { recursive: true, force: true });
+}
+process.exit(stopping.signal.aborted ? 130 : code);
+
+async function run(): Promise<number> {
+  const { url, server } = await startSharedPostgres();
+  try {
+    const seed = process.env[SEED_VARIABLE] ?? String(randomInt(2 ** 31));
+    const again = process.argv.slice(2).join(' ');
+    console.log(`seed ${seed}; the same again: ${SEED_VARIABLE}=${seed} npm test -- ${again}`);
+    return stopping.signal.aborted ? 130 : await runTests(url, seed);
+  } finally {
+    await server.stop();
+  }
+}
+
+function runTests(postgresUrl: string, seed: string): Promise<number> {
+  const typed = process.argv.slice(2);
+  const options = typed.filter((argument) => argument.startsWith('-'));
+  const files = typed.filter((argument) => !argument.startsWith('-')).map(patternOf);
+  child = spawn(
+    process.execPath,
+    [
+      '--test',
+      '--test-concurrency=2',
+      '--test-reporter=spec',
+      `--test-timeout=${TEST_TIMEOUT_MS}`,
+      ...options,
+      ...(files.length > 0 ? files : ['test/**/*.test.ts']),
+    ],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, [POSTGRES_VARIABLE]: postgresUrl, [SEED_VARIABLE]: seed },
+    },
+  );
+  return new Promise((resolve) => {
+    child?.once('error', (error) => {
+      console.error(error);
+      resolve(1);
+    });
+    child?.once('exit', (status) => resolve(status ?? 1));
+  });
+}
+
+/** A folder stands for the tests in it. */
+function patternOf(path: string): string {
+  const isFolder = existsSync(path) && statSync(path).isDirectory();
+  return isFolder ? join(path, '**/*.test.ts') : path;
+}
+
+function stop(): void {
+  stopping.abort();
+  child?.kill('SIGTERM');
+}
+
+/** By their records, and only while the pid still means the very process that left the record. */
+function endServersLeftBehind(): number {
+  let count = 0;
+  for (const name of readdirSync(records)) {
+    const identity = readFileSync(join(records, name), 'utf8');
+    if (identity === '' || processIdentity(Number(name)) !== identity) continue;
+    process.kill(Number(name), 'SIGKILL');
+    count += 1;
+  }
+  return count;
+}

@@ -1,0 +1,39 @@
+/** Persisters inside the test's own process, quicker to take over what others left than real ones. */
+import { readPersisterConfig } from '../../src/config.ts';
+import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
+import { TIMINGS, type Timings } from '../../src/persister/timings.ts';
+
+export interface TestPersister extends RunningPersister {
+  /** What `/readyz` says is missing. */
+  missing(): Promise<string[]>;
+  /** The sum of a metric's samples. */
+  metric(name: string): Promise<number>;
+}
+
+export async function persister(
+  redisUrl: string,
+  databaseUrl: string,
+  timings: Partial<Timings> = {},
+): Promise<TestPersister> {
+  const config = readPersisterConfig({
+    REDIS_URL: redisUrl,
+    DATABASE_URL: databaseUrl,
+    PERSISTER_PORT: '0',
+    LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
+  });
+  const running = await startPersister(config, { ...TIMINGS, restMs: 200, ...timings });
+  const get = (path: string) => fetch(`http://127.0.0.1:${running.port}${path}`);
+  return Object.assign(running, {
+    missing: async () => {
+      const body = (await (await get('/readyz')).json()) as { missing: string[] };
+      return body.missing;
+    },
+    metric: async (name: string) => {
+      const text = await (await get('/metrics')).text();
+      const samples = text.matchAll(
+        new RegExp(`^flash_sale_persister_${name}[ {].*?(\\S+)$`, 'gm'),
+      );
+      return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
+    },
+  });
+}
