@@ -1,0 +1,80 @@
+/** A wrong environment, a taken port, an occupied home: one message that says what to do, and nothing was started. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { StackProcess, temporaryHome } from './stack-process.ts';
+
+async function refusal(t: TestContext, home: string, env: Record<string, string>): Promise<string> {
+  const stack = new StackProcess(t, home, { env });
+  assert.equal(await stack.ended(), 1, stack.stderr);
+  assert.equal(stack.stdout, '');
+  assert.doesNotMatch(stack.stderr, /^\s+at /m, 'no stack trace');
+  return stack.stderr;
+}
+
+void test('every mistake in the environment, of all processes, in one message', async (t) => {
+  const home = temporaryHome(t);
+  const message = await refusal(t, home, {
+    LOG_LEVEL: 'loud',
+    HOT_PATH_PORT: '99999',
+    ADMIN_PORT: 'eighty',
+    PERSISTER_PORT: '-1',
+    DURABILITY: 'eternal',
+    JWT_SECRET: 'short',
+    ADMIN_TOKENS: 'emperor:0123456789abcdef',
+  });
+  for (const variable of [
+    'LOG_LEVEL',
+    'HOT_PATH_PORT',
+    'ADMIN_PORT',
+    'PERSISTER_PORT',
+    'DURABILITY',
+    'JWT_SECRET',
+    'ADMIN_TOKENS',
+  ]) {
+    assert.equal(message.split(`  ${variable}: `).length, 2, `${variable} once in:\n${message}`);
+  }
+  assert.deepEqual(readdirSync(join(home, 'redis')), [], 'no server was prepared');
+  assert.equal(existsSync(join(home, 'lock')), false, 'the home is free again');
+});
+
+void test('a taken port, with the variable that chooses another', async (t) => {
+  const occupant = createServer();
+  await new Promise<void>((resolve) => occupant.listen(0, '127.0.0.1', resolve));
+  t.after(() => occupant.close());
+  const { port } = occupant.address() as { port: number };
+  for (const variable of ['HOT_PATH_PORT', 'ADMIN_PORT', 'PERSISTER_PORT']) {
+    const message = await refusal(t, temporaryHome(t), { [variable]: String(port) });
+    assert.match(message, new RegExp(`127\\.0\\.0\\.1:${port} is taken`));
+    assert.match(message, new RegExp(`${variable}=\\d+ npm start`));
+  }
+});
+
+void test('a home with a running stack in it, with the pid of that', async (t) => {
+  const home = temporaryHome(t);
+  const first = new StackProcess(t, home);
+  const { pids } = await first.ready();
+  const message = await refusal(t, home, {});
+  assert.match(message, new RegExp(`process ${first.pid}\\b`));
+  assert.deepEqual(first.describe().pids, pids, 'the running stack is untouched');
+});
+
+void test('the lock of a dead process is taken over, also when its pid lives again', async (t) => {
+  const home = temporaryHome(t);
+  writeFileSync(
+    join(home, 'lock'),
+    JSON.stringify({ pid: process.pid, identity: 'an earlier one' }),
+  );
+  const stack = new StackProcess(t, home);
+  await stack.ready();
+});
+
+void test('secrets are for their owner alone', async (t) => {
+  const stack = new StackProcess(t, temporaryHome(t));
+  await stack.ready();
+  for (const file of ['stack.json', 'secrets.json', join('redis', 'redis.conf')]) {
+    assert.equal(statSync(join(stack.home, file)).mode & 0o077, 0, file);
+  }
+});

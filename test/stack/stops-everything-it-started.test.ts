@@ -1,0 +1,83 @@
+/** However it is told to stop, and however often, the stack ends with code 0 and leaves nothing running. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { allPids, isAlive, StackProcess, temporaryHome, until } from './stack-process.ts';
+
+const SET_UP = fileURLToPath(new URL('../../scripts/set-up.mjs', import.meta.url));
+
+async function assertLeavesNothing(
+  t: TestContext,
+  tellToStop: (stack: StackProcess) => void,
+  options: { command?: string[] } = {},
+): Promise<void> {
+  const stack = new StackProcess(t, temporaryHome(t), options);
+  const pids = allPids(await stack.ready());
+  assert.equal(pids.length, 5);
+  assert.deepEqual(pids.filter(isAlive), pids, 'all run before');
+  tellToStop(stack);
+  assert.equal(await stack.ended(), 0, stack.stderr);
+  assert.deepEqual(pids.filter(isAlive), [], 'none runs after');
+  assert.equal(existsSync(join(stack.home, 'stack.json')), false, 'stack.json is gone');
+}
+
+void test('SIGTERM to the supervisor', async (t) => {
+  await assertLeavesNothing(t, (stack) => stack.child.kill('SIGTERM'));
+});
+
+void test('SIGINT, SIGTERM, SIGHUP, and all of them again', async (t) => {
+  await assertLeavesNothing(t, (stack) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) stack.child.kill(signal);
+    setTimeout(() => stack.child.kill('SIGINT'), 20);
+    setTimeout(() => stack.child.kill('SIGTERM'), 40);
+  });
+});
+
+void test('SIGINT to the whole process group, as by Ctrl-C, with set-up in it', async (t) => {
+  await assertLeavesNothing(t, (stack) => process.kill(-stack.pid, 'SIGINT'), {
+    command: [SET_UP, fileURLToPath(new URL('../../src/main.ts', import.meta.url)), 'stack'],
+  });
+});
+
+void test('SIGTERM to set-up alone', async (t) => {
+  await assertLeavesNothing(t, (stack) => stack.child.kill('SIGTERM'), {
+    command: [SET_UP, fileURLToPath(new URL('../../src/main.ts', import.meta.url)), 'stack'],
+  });
+});
+
+void test('SIGTERM while a child is suspended', async (t) => {
+  await assertLeavesNothing(t, (stack) => {
+    process.kill(stack.describe().pids.redis, 'SIGSTOP');
+    process.kill(stack.describe().pids.admin, 'SIGSTOP');
+    stack.child.kill('SIGTERM');
+  });
+});
+
+void test('SIGTERM in the middle of starting', async (t) => {
+  const stack = new StackProcess(t, temporaryHome(t));
+  const records = () => existsSync(join(stack.home, 'children', 'redis.json'));
+  await until('Redis has been started', records, { account: () => stack.stderr });
+  stack.child.kill('SIGTERM');
+  assert.equal(await stack.ended(), 0, stack.stderr);
+  assert.equal(stack.stdout, '', 'it was not ready yet');
+  assert.equal(records(), false, 'Redis was stopped and its record removed');
+});
+
+void test('a supervisor killed outright: its processes end by themselves, its servers at the next start', async (t) => {
+  const home = temporaryHome(t);
+  const killed = new StackProcess(t, home);
+  const { pids } = await killed.ready();
+  killed.child.kill('SIGKILL');
+  await killed.ended();
+  const engine = [...pids.hotPath, ...pids.persister, pids.admin];
+  await until('hot-path, persister and admin have ended', () => !engine.some(isAlive));
+
+  const next = new StackProcess(t, home);
+  const description = await next.ready();
+  assert.equal(isAlive(pids.redis), false, 'the old Redis is gone');
+  assert.equal(isAlive(pids.postgres), false, 'the old PostgreSQL is gone');
+  assert.match(next.stderr, /stopped what a killed stack had left: .*redis/);
+  assert.deepEqual(allPids(description).filter(isAlive), allPids(description));
+});

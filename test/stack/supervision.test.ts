@@ -1,0 +1,117 @@
+/** One child: started again as often as it dies, stopped even when it will not, never restarted once stopped. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ChildRecords } from '../../src/stack/child-records.ts';
+import { ProcessLog } from '../../src/stack/process-log.ts';
+import {
+  type ProcessPlan,
+  SupervisedProcess,
+  type Supervision,
+} from '../../src/stack/supervised-process.ts';
+import { isAlive, until } from './stack-process.ts';
+
+function supervise(
+  t: TestContext,
+  script: string,
+  supervision: Supervision = {},
+  plan: Partial<ProcessPlan> = {},
+): SupervisedProcess {
+  const child = new SupervisedProcess(
+    {
+      name: 'child',
+      kind: 'node',
+      command: process.execPath,
+      args: ['--eval', script],
+      env: { PATH: process.env.PATH },
+      stopSignal: 'SIGTERM',
+      stopDeadlineMs: 5_000,
+      ...plan,
+    },
+    supervision,
+  );
+  t.after(() => child.stop());
+  child.start();
+  return child;
+}
+
+function temporaryDirectory(t: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'flash-sale-supervision-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+void test('a child that fails three times and then lives is up in the end', async (t) => {
+  const directory = temporaryDirectory(t);
+  const tries = JSON.stringify(join(directory, 'tries'));
+  const deaths: string[] = [];
+  const child = supervise(
+    t,
+    `const fs = require('node:fs'); fs.appendFileSync(${tries}, '.');
+     if (fs.readFileSync(${tries}, 'utf8').length <= 3) process.exit(7);
+     process.send('started'); setInterval(() => {}, 1000);`,
+    { onDeath: (sentence) => deaths.push(sentence) },
+  );
+  await until('it says that it has started', () => child.saidStarted);
+  assert.equal(deaths.length, 3);
+  assert.match(
+    deaths[0]!,
+    /^child \(process \d+\) ended with code 7; starting it again in \d+ ms$/,
+  );
+  const delaysMs = deaths.map((sentence) => Number(/in (\d+) ms/.exec(sentence)![1]));
+  for (const [index, boundMs] of [200, 400, 800].entries()) {
+    assert.ok(delaysMs[index]! <= boundMs && delaysMs[index]! >= boundMs / 2, String(delaysMs));
+  }
+});
+
+void test('a command that does not exist is tried again and can be stopped', async (t) => {
+  const child = supervise(t, '', {}, { command: '/does/not/exist' });
+  await until('it has failed twice', () => child.deathsInARow >= 2);
+  await child.stop();
+});
+
+void test('a child that ignores the signal is killed at the deadline', async (t) => {
+  const child = supervise(
+    t,
+    `process.on('SIGTERM', () => {}); process.send('started'); setInterval(() => {}, 1000);`,
+    {},
+    { stopDeadlineMs: 200 },
+  );
+  await until('it says that it has started', () => child.saidStarted);
+  const { pid } = child;
+  await Promise.all([child.stop(), child.stop()]);
+  assert.equal(isAlive(pid), false);
+});
+
+void test('its output is in its log, prefixed with its pid', async (t) => {
+  const directory = temporaryDirectory(t);
+  const log = new ProcessLog(directory, 'child');
+  const child = supervise(
+    t,
+    `console.log('out'); console.error('err'); process.send('started'); setInterval(() => {}, 1000);`,
+    { log },
+  );
+  await until('it says that it has started', () => child.saidStarted);
+  await child.stop();
+  const lines = readFileSync(join(directory, 'child.log'), 'utf8').trim().split('\n');
+  assert.deepEqual(lines.sort(), [`${child.pid} | err`, `${child.pid} | out`]);
+});
+
+void test('a recorded child that was left behind is ended, and a stranger with a recorded pid is not', async (t) => {
+  const directory = temporaryDirectory(t);
+  const records = new ChildRecords(directory);
+  const leftover = supervise(t, 'setInterval(() => {}, 1000)', { records });
+  const stranger = supervise(t, 'setInterval(() => {}, 1000)', {}, { name: 'stranger' });
+  // Its record names another moment of birth: the pid has been given to somebody else since.
+  writeFileSync(
+    join(directory, 'stranger.json'),
+    JSON.stringify({ kind: 'node', pid: stranger.pid, identity: 'x', stopSignal: 'SIGKILL' }),
+  );
+  const { pid } = leftover;
+  const strangerPid = stranger.pid;
+  assert.deepEqual(await new ChildRecords(directory).stopLeftovers(), ['child']);
+  assert.equal(isAlive(pid), false);
+  assert.equal(isAlive(strangerPid), true);
+});
