@@ -85,11 +85,10 @@ export class Exchange {
       const length = (body?.length ?? 0) + chunk.byteLength;
       if (length > BODY_BYTES_MAX) {
         finish(undefined);
-      } else if (isLast && body === undefined) {
-        // The chunk's memory dies with this callback; whoever parses it does so before returning.
-        finish(Buffer.from(chunk));
       } else {
-        body = Buffer.concat([body ?? Buffer.alloc(0), Buffer.from(chunk)], length);
+        // The chunk's memory dies with this callback, and the body may be needed after it: copy.
+        const copy = Buffer.from(new Uint8Array(chunk));
+        body = body === undefined ? copy : Buffer.concat([body, copy]);
         if (isLast) finish(body);
       }
     });

@@ -1,0 +1,81 @@
+/** One hot path, assembled: connections, views, lines and the server in front of them. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { HotPathConfig } from '../config.ts';
+import type { Fault } from '../domain/fault.ts';
+import { Shards } from '../redis/shards.ts';
+import type { Running } from '../running.ts';
+import { createMetrics } from '../telemetry.ts';
+import { createAuthenticate } from './authenticate.ts';
+import { Batchers } from './batchers.ts';
+import { Traffic } from './exchange.ts';
+import { createHotPathMetrics } from './metrics.ts';
+import { SaleViews } from './sale-views.ts';
+import { serve } from './server.ts';
+
+/** Requests that were read before the process was told to stop get so long to be answered. */
+const DRAIN_MS_MAX = 8_000;
+
+export interface HotPath extends Running {
+  port: number;
+  shards: Shards;
+  batchers: Batchers;
+}
+
+/** Throws `config_invalid` and `port_taken`. */
+export async function startHotPath(
+  config: HotPathConfig,
+  options: { sharePort: boolean; log: Logger; onUnfit: (fault: Fault) => void },
+): Promise<HotPath> {
+  const { log, onUnfit, sharePort } = options;
+  const authenticate = createAuthenticate(config);
+  const registry = createMetrics('hot-path');
+  const traffic = new Traffic();
+  const metrics = createHotPathMetrics(registry, traffic, () => batchers.waiting);
+  const shards = new Shards({
+    url: config.REDIS_URL,
+    name: 'hot-path',
+    commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
+    demands: config,
+    log,
+    onUnfit,
+  });
+  const views = new SaleViews(shards, log, () => metrics.invariantBroken());
+  const limits = {
+    batchSizeMax: config.BATCH_SIZE_MAX,
+    inFlightMax: config.BATCHES_IN_FLIGHT_MAX,
+    waitingMax: config.WAITING_MAX,
+    backlogMax: config.BACKLOG_MAX,
+  };
+  const batchers = new Batchers(shards, limits, metrics, log);
+  const closeParts = () => {
+    batchers.close();
+    views.close();
+    shards.close();
+  };
+  const server = await serve(
+    { shards, views, batchers, authenticate, traffic, metrics, registry, log },
+    { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
+  ).catch((error: unknown) => {
+    closeParts();
+    throw error;
+  });
+  log.info({ url: `http://${config.HOST}:${server.port}` }, 'hot path is listening');
+
+  return {
+    port: server.port,
+    shards,
+    batchers,
+    async close() {
+      traffic.draining = true;
+      server.stopListening();
+      const deadline = performance.now() + DRAIN_MS_MAX;
+      while (traffic.pending > 0 && performance.now() < deadline) await sleep(10);
+      if (traffic.pending > 0) {
+        log.error({ pending: traffic.pending }, 'stopping with requests unanswered');
+      }
+      server.close();
+      closeParts();
+    },
+  };
+}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Shards } from '../../src/redis/shards.ts';
+import { connectShards, openSale, startHotPath, type TestHotPath } from '../support/hot-path.ts';
+import { startRedis, type TestRedis } from '../support/servers.ts';
+
+let redis: TestRedis;
+let shards: Shards;
+let frontEnds: TestHotPath[];
+
+before(async () => {
+  redis = await startRedis();
+  shards = await connectShards(redis.url);
+  frontEnds = await Promise.all([startHotPath(redis.url), startHotPath(redis.url)]);
+});
+after(async () => {
+  for (const frontEnd of frontEnds ?? []) await frontEnd.close();
+  shards?.close();
+  await redis?.stop();
+});
+
+void test('2,000 buyers at once through two front ends get exactly the 100 units there are, in order', async () => {
+  const sale = await openSale(shards, { phone: 100 });
+  const replies = await Promise.all(
+    Array.from({ length: 2_000 }, (_, i) => frontEnds[i % 2]!.buy(sale.saleId, `buyer-${i}`)),
+  );
+  const won = replies.filter(({ status }) => status === 201);
+  const lost = replies.filter(({ status, body }) => status === 409 && body.code === 'sold_out');
+  assert.equal(won.length, 100);
+  assert.equal(lost.length, 1_900);
+  const positions = won.map(({ body }) => body.position as number).sort((a, b) => a - b);
+  assert.deepEqual(
+    positions,
+    Array.from({ length: 100 }, (_, i) => i + 1),
+  );
+  assert.equal(new Set(won.map(({ body }) => body.reservationId)).size, 100);
+  assert.equal(new Set(won.map(({ body }) => body.buyerId)).size, 100);
+  const { stock } = await sale.state();
+  assert.deepEqual(stock, [{ sku: 'phone', loaded: 100, remaining: 0, held: 100, confirmed: 0 }]);
+});
+
+void test('many who wait are decided in few calls', async () => {
+  const sale = await openSale(shards, { phone: 1_000 });
+  await frontEnds[0]!.buy(sale.saleId, 'first');
+  const client = shards.of(sale.saleId).client;
+  await client.config('RESETSTAT');
+  await Promise.all(
+    Array.from({ length: 600 }, (_, i) => frontEnds[0]!.buy(sale.saleId, `buyer-${i}`)),
+  );
+  const calls = Number(/cmdstat_xadd:calls=(\d+)/.exec(await client.info('commandstats'))?.[1]);
+  assert.ok(calls < 200, `600 buyers took ${calls} calls`);
+});
+
+void test('a basket is all or nothing', async () => {
+  const sale = await openSale(shards, { phone: 5, case: 2 }, { perBuyerLimit: 10 });
+  const basket = {
+    items: [
+      { sku: 'phone', quantity: 1 },
+      { sku: 'case', quantity: 1 },
+    ],
+  };
+  const replies = await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      frontEnds[i % 2]!.buy(sale.saleId, `b${i}`, { body: basket }),
+    ),
+  );
+  assert.equal(replies.filter(({ status }) => status === 201).length, 2);
+  assert.equal(replies.filter(({ body }) => body.code === 'sold_out').length, 18);
+  const { stock } = await sale.state();
+  assert.deepEqual(
+    stock.map(({ sku, remaining, held }) => [sku, remaining, held]),
+    [
+      ['phone', 3, 2],
+      ['case', 0, 2],
+    ],
+  );
+  const won = replies.find(({ status }) => status === 201)!;
+  assert.equal(won.body.total, 2 * 1_999);
+  assert.equal(won.body.items.length, 2);
+});
+
+void test('asking for more than is left of something is told apart from sold out', async () => {
+  const sale = await openSale(shards, { phone: 2 }, { perBuyerLimit: 10 });
+  const reply = await frontEnds[0]!.buy(sale.saleId, 'ada', {
+    body: { sku: 'phone', quantity: 3 },
+  });
+  assert.equal(reply.status, 409);
+  assert.equal(reply.body.code, 'insufficient_stock');
+  assert.equal((await sale.state()).stock[0]!.remaining, 2);
+});
+
+void test('no buyer gets more units than the limit, whatever the keys', async () => {
+  const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 3 });
+  const replies = await Promise.all(
+    Array.from({ length: 50 }, (_, i) =>
+      frontEnds[i % 2]!.buy(sale.saleId, 'greedy', { key: `k${i}` }),
+    ),
+  );
+  assert.equal(replies.filter(({ status }) => status === 201).length, 3);
+  assert.equal(replies.filter(({ body }) => body.code === 'limit_reached').length, 47);
+  const me = await frontEnds[0]!.call(`/v1/sales/${sale.saleId}/me`, { buyer: 'greedy' });
+  assert.equal(me.body.reservations.length, 3);
+  assert.equal(me.body.remainingAllowance, 0);
+});
