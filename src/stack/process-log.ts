@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 
 /** Enough for a stack trace, when a failure has to be explained. */
-const LAST_LINES_MAX = 12;
+const LAST_LINES_MAX = 25;
 
 export class ProcessLog {
   readonly path: string;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StackDescription } from '../../src/stack/stack-description.ts';
-import { allPids, isAlive, StackProcess, temporaryHome, until } from './stack-process.ts';
+import { allPids, isAlive, StackHome, until } from './stack-process.ts';
 
 const CHILDREN: Record<string, (pids: StackDescription['pids']) => number> = {
   'hot-path': (pids) => pids.hotPath[1]!,
@@ -13,7 +13,7 @@ const CHILDREN: Record<string, (pids: StackDescription['pids']) => number> = {
 };
 
 void test('a killed child comes back under a new pid, and everything is ready again', async (t) => {
-  const stack = new StackProcess(t, temporaryHome(t), { env: { HOT_PATH_WORKERS: '2' } });
+  const stack = new StackHome(t).start({ env: { HOT_PATH_WORKERS: '2' } });
   const { hotPathUrl, adminUrl } = await stack.ready();
   for (const [name, pidOf] of Object.entries(CHILDREN)) {
     const pid = pidOf(stack.describe().pids);

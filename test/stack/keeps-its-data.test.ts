@@ -1,32 +1,31 @@
 /** Data, tokens and secrets outlive a restart; `--fresh` throws them away. */
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
 import type { StackDescription } from '../../src/stack/stack-description.ts';
-import { MAIN_MODULE, StackProcess, temporaryHome } from './stack-process.ts';
+import { MAIN_MODULE, StackHome } from './stack-process.ts';
 
 void test('between runs everything is kept, and --fresh empties it', async (t) => {
-  const home = temporaryHome(t);
-  const first = await run(t, home, [], leaveMark);
-  const second = await run(t, home, [], readMark);
+  const home = new StackHome(t);
+  const first = await run(home, [], leaveMark);
+  const second = await run(home, [], readMark);
   assert.deepEqual(second.found, { redis: 'here', postgres: true });
   assert.equal(second.description.adminToken, first.description.adminToken);
   assert.equal(second.description.merchantToken, first.description.merchantToken);
   assert.equal(second.description.jwtSecret, first.description.jwtSecret);
 
-  const fresh = await run(t, home, ['--fresh'], readMark);
+  const fresh = await run(home, ['--fresh'], readMark);
   assert.deepEqual(fresh.found, { redis: null, postgres: false });
   assert.notEqual(fresh.description.jwtSecret, first.description.jwtSecret);
 });
 
 async function run<T>(
-  t: TestContext,
-  home: string,
+  home: StackHome,
   args: string[],
   look: (redis: Redis, sql: postgres.Sql) => Promise<T>,
 ): Promise<{ description: StackDescription; found: T }> {
-  const stack = new StackProcess(t, home, { command: [MAIN_MODULE, 'stack', ...args] });
+  const stack = home.start({ command: [MAIN_MODULE, 'stack', ...args] });
   const description = await stack.ready();
   const redis = new Redis(description.redisUrl);
   const sql = postgres(description.postgresUrl, { max: 1 });

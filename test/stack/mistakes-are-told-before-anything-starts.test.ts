@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { StackProcess, temporaryHome } from './stack-process.ts';
+import { test } from 'node:test';
+import { StackHome } from './stack-process.ts';
 
-async function refusal(t: TestContext, home: string, env: Record<string, string>): Promise<string> {
-  const stack = new StackProcess(t, home, { env });
+async function refusal(home: StackHome, env: Record<string, string>): Promise<string> {
+  const stack = home.start({ env });
   assert.equal(await stack.ended(), 1, stack.stderr);
   assert.equal(stack.stdout, '');
   assert.doesNotMatch(stack.stderr, /^\s+at /m, 'no stack trace');
@@ -15,8 +15,8 @@ async function refusal(t: TestContext, home: string, env: Record<string, string>
 }
 
 void test('every mistake in the environment, of all processes, in one message', async (t) => {
-  const home = temporaryHome(t);
-  const message = await refusal(t, home, {
+  const home = new StackHome(t);
+  const message = await refusal(home, {
     LOG_LEVEL: 'loud',
     HOT_PATH_PORT: '99999',
     ADMIN_PORT: 'eighty',
@@ -36,8 +36,8 @@ void test('every mistake in the environment, of all processes, in one message', 
   ]) {
     assert.equal(message.split(`  ${variable}: `).length, 2, `${variable} once in:\n${message}`);
   }
-  assert.deepEqual(readdirSync(join(home, 'redis')), [], 'no server was prepared');
-  assert.equal(existsSync(join(home, 'lock')), false, 'the home is free again');
+  assert.deepEqual(readdirSync(join(home.directory, 'redis')), [], 'no server was prepared');
+  assert.equal(existsSync(join(home.directory, 'lock')), false, 'the home is free again');
 });
 
 void test('a taken port, with the variable that chooses another', async (t) => {
@@ -46,33 +46,33 @@ void test('a taken port, with the variable that chooses another', async (t) => {
   t.after(() => occupant.close());
   const { port } = occupant.address() as { port: number };
   for (const variable of ['HOT_PATH_PORT', 'ADMIN_PORT', 'PERSISTER_PORT']) {
-    const message = await refusal(t, temporaryHome(t), { [variable]: String(port) });
+    const message = await refusal(new StackHome(t), { [variable]: String(port) });
     assert.match(message, new RegExp(`127\\.0\\.0\\.1:${port} is taken`));
     assert.match(message, new RegExp(`${variable}=\\d+ npm start`));
   }
 });
 
 void test('a home with a running stack in it, with the pid of that', async (t) => {
-  const home = temporaryHome(t);
-  const first = new StackProcess(t, home);
+  const home = new StackHome(t);
+  const first = home.start();
   const { pids } = await first.ready();
-  const message = await refusal(t, home, {});
+  const message = await refusal(home, {});
   assert.match(message, new RegExp(`process ${first.pid}\\b`));
   assert.deepEqual(first.describe().pids, pids, 'the running stack is untouched');
 });
 
 void test('the lock of a dead process is taken over, also when its pid lives again', async (t) => {
-  const home = temporaryHome(t);
+  const home = new StackHome(t);
   writeFileSync(
-    join(home, 'lock'),
+    join(home.directory, 'lock'),
     JSON.stringify({ pid: process.pid, identity: 'an earlier one' }),
   );
-  const stack = new StackProcess(t, home);
+  const stack = home.start();
   await stack.ready();
 });
 
 void test('secrets are for their owner alone', async (t) => {
-  const stack = new StackProcess(t, temporaryHome(t));
+  const stack = new StackHome(t).start();
   await stack.ready();
   for (const file of ['stack.json', 'secrets.json', join('redis', 'redis.conf')]) {
     assert.equal(statSync(join(stack.home, file)).mode & 0o077, 0, file);

@@ -18,12 +18,27 @@ const READY_DEADLINE_MS = 60_000;
 const END_DEADLINE_MS = 60_000;
 const DEADLINE_MS = 20_000;
 
-export function temporaryHome(t: TestContext): string {
-  const home = mkdtempSync(join(tmpdir(), 'flash-sale-stack-'));
-  // PostgreSQL's own user has to get in where the tests run as root; else its data would go elsewhere and stay.
-  chmodSync(home, 0o755);
-  t.after(() => rmSync(home, { recursive: true, force: true }));
-  return home;
+/** A home and the stacks in it: with the test, they are stopped and then it is removed. */
+export class StackHome {
+  readonly directory: string;
+  readonly #stacks: StackProcess[] = [];
+
+  constructor(t: TestContext) {
+    this.directory = mkdtempSync(join(tmpdir(), 'flash-sale-stack-'));
+    // PostgreSQL's own user has to get in where tests run as root; else its data would go elsewhere, and stay.
+    chmodSync(this.directory, 0o755);
+    t.after(async () => {
+      await Promise.all(this.#stacks.map((stack) => stack.stop()));
+      rmSync(this.directory, { recursive: true, force: true });
+    });
+  }
+
+  /** `command` is what to run instead of `flash-sale stack`. */
+  start(options: { env?: Record<string, string>; command?: string[] } = {}): StackProcess {
+    const stack = new StackProcess(this.directory, options);
+    this.#stacks.push(stack);
+    return stack;
+  }
 }
 
 /** The test's environment, without what the test runner or a developer's shell would tell the stack. */
@@ -47,12 +62,7 @@ export class StackProcess {
   stderr = '';
   readonly #ended: Promise<number | null>;
 
-  /** Ends with the test, killed if it must be. `command` is what to run instead of `flash-sale stack`. */
-  constructor(
-    t: TestContext,
-    home: string,
-    options: { env?: Record<string, string>; command?: string[] } = {},
-  ) {
+  constructor(home: string, options: { env?: Record<string, string>; command?: string[] }) {
     this.home = home;
     const args = options.command ?? [MAIN_MODULE, 'stack'];
     this.child = spawn(process.execPath, args, {
@@ -68,12 +78,6 @@ export class StackProcess {
       this.stderr += text;
     });
     this.#ended = once(this.child, 'exit').then(([code]) => code as number | null);
-    t.after(async () => {
-      if (this.child.exitCode === null && this.child.signalCode === null) {
-        this.child.kill('SIGTERM');
-        await this.ended();
-      }
-    });
   }
 
   get pid(): number {
@@ -88,6 +92,11 @@ export class StackProcess {
     });
     if (!this.stdout.includes('\n')) throw new Error(`the stack did not start:\n${this.stderr}`);
     return JSON.parse(this.stdout);
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#isOver()) this.child.kill('SIGTERM');
+    await this.ended();
   }
 
   /** Its exit code; null when a signal ended it. Killed, and an error, when it does not end. */

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { allPids, isAlive, StackProcess, temporaryHome, until } from './stack-process.ts';
+import { allPids, isAlive, StackHome, type StackProcess, until } from './stack-process.ts';
 
 const SET_UP = fileURLToPath(new URL('../../scripts/set-up.mjs', import.meta.url));
 
@@ -13,7 +13,7 @@ async function assertLeavesNothing(
   tellToStop: (stack: StackProcess) => void,
   options: { command?: string[] } = {},
 ): Promise<void> {
-  const stack = new StackProcess(t, temporaryHome(t), options);
+  const stack = new StackHome(t).start(options);
   const pids = allPids(await stack.ready());
   assert.equal(pids.length, 5);
   assert.deepEqual(pids.filter(isAlive), pids, 'all run before');
@@ -56,7 +56,7 @@ void test('SIGTERM while a child is suspended', async (t) => {
 });
 
 void test('SIGTERM in the middle of starting', async (t) => {
-  const stack = new StackProcess(t, temporaryHome(t));
+  const stack = new StackHome(t).start();
   const records = () => existsSync(join(stack.home, 'children', 'redis.json'));
   await until('Redis has been started', records, { account: () => stack.stderr });
   stack.child.kill('SIGTERM');
@@ -66,15 +66,15 @@ void test('SIGTERM in the middle of starting', async (t) => {
 });
 
 void test('a supervisor killed outright: its processes end by themselves, its servers at the next start', async (t) => {
-  const home = temporaryHome(t);
-  const killed = new StackProcess(t, home);
+  const home = new StackHome(t);
+  const killed = home.start();
   const { pids } = await killed.ready();
   killed.child.kill('SIGKILL');
   await killed.ended();
   const engine = [...pids.hotPath, ...pids.persister, pids.admin];
   await until('hot-path, persister and admin have ended', () => !engine.some(isAlive));
 
-  const next = new StackProcess(t, home);
+  const next = home.start();
   const description = await next.ready();
   assert.equal(isAlive(pids.redis), false, 'the old Redis is gone');
   assert.equal(isAlive(pids.postgres), false, 'the old PostgreSQL is gone');
