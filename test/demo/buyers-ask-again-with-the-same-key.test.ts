@@ -1,0 +1,82 @@
+/** A buyer of the demo that gets 503 or a broken connection presses again, with the same key, until it has an answer. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { createVerifier } from 'fast-jwt';
+import { pressBuy } from '../../src/demo/crowd.ts';
+import { SOLD_OUT, YES, YES_REPLAYED } from '../../src/demo/tally.ts';
+
+const JWT_SECRET = '0123456789abcdef0123456789abcdef';
+const never = new AbortController().signal;
+
+/** Stands in for the hot path: `answer` gets the buyer's id and which of its attempts this is, from 1. */
+async function shop(
+  t: TestContext,
+  answer: (attempt: number, response: ServerResponse, request: IncomingMessage) => void,
+) {
+  const verify = createVerifier({ key: JWT_SECRET, algorithms: ['HS256'] });
+  const keysOfBuyer = new Map<string, string[]>();
+  const server = createServer((request, response) => {
+    const { sub } = verify(request.headers.authorization!.slice('Bearer '.length)) as {
+      sub: string;
+    };
+    const keys = keysOfBuyer.get(sub) ?? [];
+    keysOfBuyer.set(sub, [...keys, request.headers['idempotency-key'] as string]);
+    answer(keys.length + 1, response, request);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const hotPathUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { sale: { hotPathUrl, jwtSecret: JWT_SECRET, saleId: 'a-sale' }, keysOfBuyer };
+}
+
+void test('503, then a broken connection, then yes: one yes, two retries, one key each', async (t) => {
+  const { sale, keysOfBuyer } = await shop(t, (attempt, response, request) => {
+    if (attempt === 1) response.writeHead(503, { 'retry-after': '0' }).end('{}');
+    else if (attempt === 2) request.socket.destroy();
+    else response.writeHead(201).end('{}');
+  });
+  let answered = 0;
+  const tally = await pressBuy(sale, 20, () => (answered += 1), never);
+  assert.equal(tally.count(YES), 20);
+  assert.equal(tally.accepted, 20);
+  assert.equal(tally.retries, 40);
+  assert.equal(answered, 20);
+  assert.equal(keysOfBuyer.size, 20, 'each buyer is a buyer of its own');
+  const keys = [...keysOfBuyer.values()];
+  for (const own of keys) assert.deepEqual(own, [own[0], own[0], own[0]]);
+  assert.equal(new Set(keys.flat()).size, 20, 'no two buyers share a key');
+});
+
+void test('a refusal is final, and a replayed yes counts as a yes', async (t) => {
+  let turn = 0;
+  const { sale } = await shop(t, (_attempt, response) => {
+    turn += 1;
+    if (turn === 1) response.writeHead(201).end('{}');
+    else if (turn === 2) response.writeHead(200, { 'idempotent-replayed': 'true' }).end('{}');
+    else response.writeHead(409).end(JSON.stringify({ code: 'sold_out' }));
+  });
+  const tally = await pressBuy(sale, 10, () => {}, never);
+  assert.deepEqual(
+    [tally.count(YES), tally.count(YES_REPLAYED), tally.count(SOLD_OUT), tally.retries],
+    [1, 1, 8, 0],
+  );
+  assert.equal(tally.accepted, 2);
+});
+
+void test('Retry-After is waited for', async (t) => {
+  const askedAt: number[] = [];
+  const { sale } = await shop(t, (attempt, response) => {
+    askedAt.push(performance.now());
+    if (attempt === 1) response.writeHead(503, { 'retry-after': '1' }).end('{}');
+    else response.writeHead(201).end('{}');
+  });
+  await pressBuy(sale, 1, () => {}, never);
+  assert.ok(askedAt[1]! - askedAt[0]! >= 990, `asked again after ${askedAt[1]! - askedAt[0]!} ms`);
+});
