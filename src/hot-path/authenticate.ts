@@ -19,7 +19,7 @@ interface Remembered {
 }
 
 /** Undefined: nobody we know. */
-export type Authenticate = (request: HttpRequest) => string | undefined;
+export type Authenticate = (request: Pick<HttpRequest, 'getHeader'>) => string | undefined;
 
 export function createAuthenticate(
   config: Pick<HotPathConfig, 'BUYER_AUTH' | 'JWT_SECRET' | 'JWT_PUBLIC_KEY'>,

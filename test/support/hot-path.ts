@@ -178,9 +178,9 @@ export async function openSale(
 }
 
 export function tokenOf(buyer: string, claims: Record<string, unknown> = {}): string {
-  return signer({ sub: buyer, ...claims });
+  return signer({ sub: buyer, exp: Math.floor(Date.now() / 1_000) + 3_600, ...claims });
 }
-const signer = createSigner({ key: JWT_SECRET, algorithm: 'HS256', expiresIn: 3_600_000 });
+const signer = createSigner({ key: JWT_SECRET, algorithm: 'HS256' });
 
 function rawBody(body: unknown): string | Buffer | null {
   if (body === undefined) return null;

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Redis } from 'ioredis';
+import { Fault } from '../../src/domain/fault.ts';
+import { requireFit, type ServerDemands } from '../../src/redis/server-demands.ts';
+import { startRedis } from '../support/servers.ts';
+
+const SAFE: ServerDemands = { DURABILITY: 'safe', NODE_ENV: 'production' };
+
+const UNFIT: [
+  name: string,
+  config: Record<string, string>,
+  demands: ServerDemands,
+  says: RegExp,
+][] = [
+  ['one that evicts', { 'maxmemory-policy': 'allkeys-lru' }, SAFE, /maxmemory-policy noeviction/],
+  ['one that persists nothing', { appendonly: 'no' }, SAFE, /appendonly yes/],
+  ['one that syncs too rarely for safe', { appendfsync: 'everysec' }, SAFE, /appendfsync always/],
+  [
+    'one without replicas for replicated',
+    {},
+    { ...SAFE, DURABILITY: 'replicated' },
+    /min-replicas-to-write 1/,
+  ],
+  [
+    'one with several shortcomings',
+    { appendonly: 'no', 'maxmemory-policy': 'volatile-ttl' },
+    SAFE,
+    /noeviction.*appendonly yes/,
+  ],
+];
+
+void test('a server that could break a promise is refused, saying what to set', async (t) => {
+  const server = await startRedis();
+  const redis = new Redis(server.url);
+  const fit = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
+  try {
+    await requireFit(redis, SAFE);
+    for (const [name, config, demands, says] of UNFIT) {
+      await t.test(name, async () => {
+        for (const [key, value] of Object.entries({ ...fit, ...config })) {
+          await redis.config('SET', key, value);
+        }
+        await assert.rejects(
+          () => requireFit(redis, demands),
+          (error) =>
+            error instanceof Fault && error.code === 'server_unfit' && says.test(error.message),
+        );
+      });
+    }
+    await t.test('what is enough for fast or for development is let pass', async () => {
+      await redis.config('SET', 'maxmemory-policy', 'noeviction');
+      await redis.config('SET', 'appendonly', 'no');
+      await requireFit(redis, { DURABILITY: 'safe', NODE_ENV: 'development' });
+      await redis.config('SET', 'appendonly', 'yes');
+      await redis.config('SET', 'appendfsync', 'everysec');
+      await requireFit(redis, { DURABILITY: 'fast', NODE_ENV: 'production' });
+    });
+    await t.test('a replica', async () => {
+      const master = await startRedis();
+      try {
+        await redis.replicaof('127.0.0.1', master.port);
+        await assert.rejects(() => requireFit(redis, SAFE), /it is a slave, not a master/);
+      } finally {
+        await redis.replicaof('NO', 'ONE');
+        await master.stop();
+      }
+    });
+  } finally {
+    redis.disconnect();
+    await server.stop();
+  }
+});
