@@ -60,15 +60,17 @@ async function holdSale(
   const operator = new Operator(stack);
   await operator.openSale(saleId, units, stopping);
   console.error(`Sale ${saleId}: ${units} units, ${buyers} buyers, one each`);
-  const watch = new RowWatch(stack.postgresUrl, saleId);
+  let showRows: (rows: number) => void = () => {};
+  const watch = new RowWatch(stack.postgresUrl, saleId, (rows) => showRows(rows));
   try {
     const tally = await withProgress('buyers', buyers, (reach) => {
       let answered = 0;
       return pressBuy({ ...stack, saleId }, buyers, () => reach(++answered), stopping);
     });
-    const durable = await withProgress('rows', Math.max(1, tally.accepted), (reach) =>
-      watch.waitFor(tally.accepted, tally.lastYesAt, reach, stopping),
-    );
+    const durable = await withProgress('rows', Math.max(1, tally.accepted), (reach) => {
+      showRows = reach;
+      return watch.waitFor(tally.accepted, tally.lastYesAt, stopping);
+    });
     const verdict = await operator.verify(saleId, stopping);
     return { saleId, buyers, units, tally, durable, verdict };
   } finally {
