@@ -13,8 +13,6 @@ import { reasonOf, troubleOf } from './postgres-errors.ts';
 
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MOST_MS = 2_000;
-/** A write of thousands of rows takes tens of milliseconds; what takes this long hangs. */
-const SILENCE_MS_MAX = 20_000;
 
 /** Thrown to whoever still waits for PostgreSQL when the process closes; the entries stay unacknowledged. */
 export class Closing extends Error {
@@ -27,6 +25,7 @@ export class Closing extends Error {
 export interface DatabaseOptions {
   url: string;
   connectionsMax: number;
+  silenceMs: number;
   log: Logger;
   metrics: PersisterMetrics;
   /** Once aborted, what fails is not tried again. */
@@ -100,7 +99,7 @@ export class Database {
   }
 
   async #unlessSilent<T>(pool: Sql, work: (sql: Sql) => Promise<T>): Promise<T> {
-    const timer = setTimeout(() => this.#replace(pool), SILENCE_MS_MAX);
+    const timer = setTimeout(() => this.#replace(pool), this.#options.silenceMs);
     try {
       return await work(pool);
     } finally {
@@ -109,6 +108,7 @@ export class Database {
   }
 
   #away(error: unknown): void {
+    this.#options.metrics.failures.inc();
     this.#outage ??= { sinceMs: performance.now() };
     if (this.#announced) return;
     this.#announced = true;

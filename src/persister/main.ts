@@ -59,6 +59,7 @@ export async function startPersister(
   const database = new Database({
     url: config.DATABASE_URL,
     connectionsMax: CONNECTIONS_MAX,
+    silenceMs: timings.silenceMs,
     log,
     metrics,
     stopping: stopping.signal,

@@ -20,6 +20,10 @@ export function createPersisterMetrics(registry: Registry) {
     }),
     deadLetters: counter('dead_letters_total', 'Events and entries set aside'),
     outages: counter('postgres_outages_total', 'Times PostgreSQL stopped taking writes'),
+    failures: counter(
+      'postgres_failures_total',
+      'Tries that PostgreSQL did not take, without those for the data',
+    ),
     trims: counter('trims_total', 'Times a stream was trimmed'),
     claimed: counter('entries_claimed_total', 'Entries taken over from consumers that left them'),
     recoverySeconds: new Histogram({

@@ -9,6 +9,8 @@ export interface Timings {
   idleMs: number;
   /** The same for drafts, and for sales that are over or closed. */
   restMs: number;
+  /** PostgreSQL may be silent for so long before its connections are given up; a write takes tens of milliseconds. */
+  silenceMs: number;
 }
 
 export const TIMINGS: Timings = {
@@ -16,4 +18,5 @@ export const TIMINGS: Timings = {
   consumerIdleMs: 600_000,
   idleMs: 250,
   restMs: 5_000,
+  silenceMs: 20_000,
 };

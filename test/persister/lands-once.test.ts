@@ -1,8 +1,16 @@
-/** Thousands of events land in PostgreSQL once, whoever brings them and however often. */
+/** Every event lands in PostgreSQL once, whoever brings it, however often and in whatever order. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, describe, it } from 'node:test';
+import { saleKey } from '../../src/lua/keys.ts';
 import { persister } from '../support/persister.ts';
-import { buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
+import {
+  appendTransition,
+  buy,
+  buyMany,
+  type Connections,
+  connect,
+  makeSale,
+} from '../support/sales.ts';
 import {
   createDatabase,
   eventually,
@@ -10,33 +18,166 @@ import {
   type TestDatabase,
   type TestRedis,
 } from '../support/servers.ts';
+import {
+  consumerNames,
+  entryIds,
+  pendingCount,
+  readAndDie,
+  saleState,
+} from '../support/stream-state.ts';
 
-let redis: TestRedis;
-let database: TestDatabase;
-let servers: Connections;
+describe('every event lands once', () => {
+  let redis: TestRedis;
+  let database: TestDatabase;
+  let servers: Connections;
 
-before(async () => {
-  [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  servers = await connect(redis.url, database.url);
-});
-after(async () => {
-  await servers.close();
-  await Promise.all([redis.stop(), database.drop()]);
-});
-
-test('thousands of events land once, by three persisters side by side', async () => {
-  const { saleId } = await makeSale(servers);
-  const others = await makeSale(servers);
-  const persisters = await Promise.all([1, 2, 3].map(() => persister(redis.url, database.url)));
-  await Promise.all([
-    buyMany(servers.shards, saleId, { count: 20_000, batchSize: 100 }),
-    buyMany(servers.shards, others.saleId, { count: 500, batchSize: 1 }),
-  ]);
-  await eventually(async () => {
-    const [row] = await servers.sql`
-      SELECT count(*)::int AS count, max(position)::int AS last, count(DISTINCT buyer_id)::int AS buyers
-      FROM reservations WHERE sale_id = ${saleId}`;
-    assert.deepEqual({ ...row }, { count: 20_000, last: 20_000, buyers: 20_000 });
+  before(async () => {
+    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
+    servers = await connect(redis.url, database.url);
   });
-  await Promise.all(persisters.map((one) => one.close()));
+  after(async () => {
+    await servers.close();
+    await Promise.all([redis.stop(), database.drop()]);
+  });
+
+  async function countsOf(saleId: string): Promise<{ rows: number; events: number; last: number }> {
+    const [row] = await servers.sql<{ rows: number; events: number; last: number }[]>`
+      SELECT (SELECT count(*) FROM reservations WHERE sale_id = ${saleId})::int AS rows,
+        (SELECT count(DISTINCT event) FROM reservation_events WHERE sale_id = ${saleId})::int AS events,
+        (SELECT max(event) FROM checkpoints WHERE sale_id = ${saleId})::int AS last`;
+    return { ...row! };
+  }
+
+  async function rowsOf(saleId: string) {
+    return [
+      ...(await servers.sql`
+        SELECT status, version, request_id FROM reservations WHERE sale_id = ${saleId}
+        ORDER BY position`),
+    ];
+  }
+
+  /** Which transaction wrote each row last: unchanged means untouched. */
+  async function writersOf(saleId: string) {
+    return [
+      ...(await servers.sql`
+        SELECT reservation_id, xmin::text FROM reservations WHERE sale_id = ${saleId} ORDER BY 1`),
+    ];
+  }
+
+  it('by three persisters side by side, a big sale beside a small one', async (test) => {
+    const [big, small] = [await makeSale(servers), await makeSale(servers)];
+    await Promise.all([1, 2, 3].map(() => persister(test, redis.url, database.url)));
+    await Promise.all([
+      buyMany(servers.shards, big.saleId, { count: 20_000, batchSize: 100 }),
+      buyMany(servers.shards, small.saleId, { count: 500, batchSize: 1 }),
+    ]);
+    await eventually(async () => {
+      assert.deepEqual(await countsOf(big.saleId), { rows: 20_000, events: 20_000, last: 20_000 });
+      assert.deepEqual(await countsOf(small.saleId), { rows: 500, events: 500, last: 500 });
+    });
+    await eventually(async () => {
+      const { streamLength, drained } = await saleState(servers.shards, big.saleId);
+      assert.deepEqual({ streamLength, drained }, { streamLength: 0, drained: 20_000 });
+    });
+  });
+
+  it('though the stream brings everything twice, the second time backwards', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const { client } = servers.shards.of(saleId);
+    const key = saleKey(saleId, 'events');
+    const [answer] = await buy(servers.shards, saleId, ['first']);
+    assert.equal(answer?.outcome, 'reserved');
+    const bought = { buyerId: 'first', record: 'record' in answer! ? answer.record : '' };
+    await buyMany(servers.shards, saleId, { count: 300, batchSize: 7 });
+    await appendTransition(servers.shards, saleId, bought, { status: 'C' });
+    await appendTransition(servers.shards, saleId, bought, { status: 'X', version: 3 });
+    const entries = await client.xrange(key, '-', '+');
+    for (const [, fields] of entries.toReversed()) await client.xadd(key, '*', ...fields!);
+
+    await persister(test, redis.url, database.url);
+    await eventually(async () => assert.equal(await pendingCount(servers.shards, saleId), 0));
+    await eventually(async () => assert.deepEqual(await entryIds(servers.shards, saleId), []));
+    assert.deepEqual((await rowsOf(saleId))[0], {
+      status: 'cancelled',
+      version: 3,
+      requestId: 'request-of-first',
+    });
+    assert.equal((await countsOf(saleId)).rows, 301);
+    assert.equal((await countsOf(saleId)).events, 303);
+  });
+
+  it('and the newest version stays when an older one comes after it', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const [answer] = await buy(servers.shards, saleId, ['buyer']);
+    const bought = { buyerId: 'buyer', record: 'record' in answer! ? answer.record : '' };
+    const [held] = await readAndDie(servers.shards, saleId, 1);
+    const later = await appendTransition(servers.shards, saleId, bought, { status: 'C' });
+
+    await persister(test, redis.url, database.url, { claimIdleMs: 1_500 });
+    await eventually(async () => {
+      assert.deepEqual(await rowsOf(saleId), [
+        { status: 'confirmed', version: 2, requestId: 'request-of-transition' },
+      ]);
+    });
+    assert.deepEqual(await entryIds(servers.shards, saleId), [held, later], 'nothing trimmed yet');
+    await eventually(async () => {
+      assert.deepEqual(await rowsOf(saleId), [
+        { status: 'confirmed', version: 2, requestId: 'request-of-buyer' },
+      ]);
+    });
+    assert.deepEqual(await countsOf(saleId), { rows: 1, events: 2, last: 2 });
+  });
+
+  it('though a persister died between its commit and its acknowledgement', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const { client } = servers.shards.of(saleId);
+    await buyMany(servers.shards, saleId, { count: 1_000, batchSize: 50 });
+    await client.acl('SETUSER', 'default', '-xack');
+    const dying = await persister(test, redis.url, database.url);
+    await eventually(async () => assert.equal((await countsOf(saleId)).rows, 1_000));
+    await dying.close();
+    assert.equal(await pendingCount(servers.shards, saleId), 20);
+    const writers = await writersOf(saleId);
+
+    await client.acl('SETUSER', 'default', '+xack');
+    await persister(test, redis.url, database.url, { claimIdleMs: 100 });
+    await eventually(async () => assert.equal(await pendingCount(servers.shards, saleId), 0));
+    assert.deepEqual(await writersOf(saleId), writers, 'no row was written again');
+    assert.deepEqual(await countsOf(saleId), { rows: 1_000, events: 1_000, last: 1_000 });
+  });
+
+  it('though a dead consumer has it, which is then removed', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 100, batchSize: 5 });
+    assert.equal((await readAndDie(servers.shards, saleId, 8)).length, 8);
+    const one = await persister(test, redis.url, database.url, {
+      claimIdleMs: 300,
+      consumerIdleMs: 300,
+    });
+    await eventually(async () => {
+      assert.deepEqual(await countsOf(saleId), { rows: 100, events: 100, last: 100 });
+      assert.equal(await pendingCount(servers.shards, saleId), 0);
+    });
+    assert.ok((await one.metric('entries_claimed_total')) >= 8);
+    await eventually(async () => {
+      assert.deepEqual(
+        (await consumerNames(servers.shards, saleId)).filter((name) => name === 'the-dead'),
+        [],
+      );
+    });
+  });
+
+  it('though the consumer group was destroyed meanwhile', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 50, batchSize: 5 });
+    await eventually(async () => assert.equal((await countsOf(saleId)).rows, 50));
+    await servers.shards
+      .of(saleId)
+      .client.xgroup('DESTROY', saleKey(saleId, 'events'), 'persister');
+    await buyMany(servers.shards, saleId, { count: 50, batchSize: 5, prefix: 'later' });
+    await eventually(async () => {
+      assert.deepEqual(await countsOf(saleId), { rows: 100, events: 100, last: 100 });
+    });
+  });
 });

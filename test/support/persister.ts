@@ -1,4 +1,5 @@
 /** Persisters inside the test's own process, quicker to take over what others left than real ones. */
+import type { TestContext } from 'node:test';
 import { readPersisterConfig } from '../../src/config.ts';
 import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
 import { TIMINGS, type Timings } from '../../src/persister/timings.ts';
@@ -10,7 +11,9 @@ export interface TestPersister extends RunningPersister {
   metric(name: string): Promise<number>;
 }
 
+/** Closed at the end of the test, however it ends. */
 export async function persister(
+  test: Pick<TestContext, 'after'>,
   redisUrl: string,
   databaseUrl: string,
   timings: Partial<Timings> = {},
@@ -22,6 +25,7 @@ export async function persister(
     LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
   });
   const running = await startPersister(config, { ...TIMINGS, restMs: 200, ...timings });
+  test.after(() => running.close());
   const get = (path: string) => fetch(`http://127.0.0.1:${running.port}${path}`);
   return Object.assign(running, {
     missing: async () => {

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
+import { saleKey } from '../../src/lua/keys.ts';
 import { type ReserveOutcome, type ReserveRequest, reserve } from '../../src/lua/reserve.ts';
 import { connectPostgres, type Sql } from '../../src/postgres/connection.ts';
 import { Shards } from '../../src/redis/shards.ts';
@@ -123,4 +124,44 @@ export async function buyMany(
     }
   }
   return buyerIds;
+}
+
+/** What `reserve` answered, as the record and whose it is. */
+export interface Bought {
+  buyerId: string;
+  record: string;
+}
+
+/** Appends what a transition would: the reservation's next version with another status, as an entry of its own. */
+export async function appendTransition(
+  shards: Shards,
+  saleId: string,
+  bought: Bought,
+  choices: { status: 'C' | 'X' | 'E'; version?: number },
+): Promise<string> {
+  const [, , ...rest] = bought.record.split('\t');
+  const line = [
+    String(choices.version ?? 2),
+    choices.status,
+    ...rest,
+    bought.buyerId,
+    String(Date.now()),
+    'by%20test',
+    'request-of-transition',
+    '',
+  ].join('\t');
+  return appendEntry(shards, saleId, { v: '1', c: 'EUR', d: line });
+}
+
+/** Any entry at all, numbered as the sale's next event. Returns its id. */
+export async function appendEntry(
+  shards: Shards,
+  saleId: string,
+  fields: Record<string, string>,
+): Promise<string> {
+  const { client } = shards.of(saleId);
+  const number = await client.hincrby(saleKey(saleId, 'sale'), 'events', 1);
+  const all = { s: String(number), ...fields };
+  const entryId = await client.xadd(saleKey(saleId, 'events'), '*', ...Object.entries(all).flat());
+  return String(entryId);
 }
