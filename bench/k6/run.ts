@@ -9,7 +9,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, homedir, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -58,6 +58,8 @@ if (results.some(({ ok }) => !ok)) process.exitCode = 1;
 
 async function runAll(): Promise<Result[]> {
   const home = await mkdtemp(join(tmpdir(), 'flash-sale-k6-'));
+  // Started as root, PostgreSQL runs as a user of its own, who has to get through to its data.
+  await chmod(home, 0o711);
   try {
     const stack = await startStack(home);
     const found: Result[] = [];
