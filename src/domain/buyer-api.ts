@@ -14,17 +14,12 @@ import {
   saleViewSchema,
   tracingHeaders,
 } from './api-schemas.ts';
-import type { ProblemCode } from './problems.ts';
 
 /**
  * What a buy asks for: nothing (one unit of the sale's only SKU; an empty body parses as undefined), one SKU, or a
  * basket, which is decided all or nothing.
  */
-export const buyBody = z.union([
-  z.undefined(),
-  itemSchema,
-  z.strictObject({ items: itemsSchema }),
-]);
+export const buyBody = z.union([z.undefined(), itemSchema, z.strictObject({ items: itemsSchema })]);
 export type BuyBody = z.infer<typeof buyBody>;
 
 export const buyerInSaleSchema = z
@@ -146,7 +141,7 @@ export const PROCESS_OPERATIONS = [
     summary: 'Whether this process runs',
     access: 'open',
     answers: { 200: { description: 'It runs.', schema: healthSchema } },
-    problems: ['method_not_allowed' as ProblemCode],
+    problems: ['method_not_allowed'],
   },
   {
     operationId: 'getReadiness',
@@ -159,7 +154,7 @@ export const PROCESS_OPERATIONS = [
       200: { description: 'Ready.', schema: healthSchema },
       503: { description: 'Not ready: see `missing`.', schema: healthSchema },
     },
-    problems: ['method_not_allowed' as ProblemCode],
+    problems: ['method_not_allowed'],
   },
   {
     operationId: 'getMetrics',
@@ -171,6 +166,6 @@ export const PROCESS_OPERATIONS = [
     answers: {
       200: { description: 'The metrics.', schema: z.string(), contentType: 'text/plain' },
     },
-    problems: ['method_not_allowed' as ProblemCode],
+    problems: ['method_not_allowed'],
   },
 ] as const satisfies readonly ApiOperation[];

@@ -1,0 +1,101 @@
+/** The admin as one Fastify application, not yet listening: hooks, error answers, routes, pages. */
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
+import { nanoid } from 'nanoid';
+import { Histogram, type Registry } from 'prom-client';
+import type { ApiOperation } from '../domain/api-operation.ts';
+import { REQUEST_ID } from '../domain/identifiers.ts';
+import { createAuthenticator } from './authenticate.ts';
+import type { AdminDependencies } from './dependencies.ts';
+import { describeRoutes } from './openapi.ts';
+import {
+  answerError,
+  answerErrors,
+  BODY_BYTES_MAX,
+  readJsonBodies,
+  refuseOtherMethods,
+} from './problem-answers.ts';
+import { serveAudit } from './routes/audit.ts';
+import { serveDeadLetters } from './routes/dead-letters.ts';
+import { secureAnswers, servePages } from './routes/pages.ts';
+import { serveProcess } from './routes/processes.ts';
+import { serveReservations } from './routes/reservations.ts';
+import { serveSales } from './routes/sales.ts';
+import { serveStock } from './routes/stock.ts';
+import { serveVerification } from './routes/verification.ts';
+import { demandRoles, nameRequests } from './serve-operation.ts';
+
+export async function createAdminApp(dependencies: AdminDependencies): Promise<FastifyInstance> {
+  const log: FastifyBaseLogger = dependencies.log;
+  const app = Fastify({
+    loggerInstance: log,
+    logController: new LogController({
+      disableRequestLogging: true,
+      requestIdLogLabel: 'requestId',
+    }),
+    bodyLimit: BODY_BYTES_MAX,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 200 },
+    genReqId: (request) => {
+      const sent = request.headers['x-request-id'];
+      return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : nanoid();
+    },
+    frameworkErrors: (error, request, reply) => {
+      // An address that can't be taken apart reaches no hook.
+      reply.header('X-Request-Id', request.id);
+      void answerError(error, request, reply);
+    },
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+
+  nameRequests(app);
+  secureAnswers(app);
+  measureRequests(app, dependencies.metrics);
+  answerErrors(app);
+  readJsonBodies(app);
+  demandRoles(app, createAuthenticator(dependencies.tokens));
+  await describeRoutes(app);
+  const operations = collectOperations(app);
+  const registerRefusals = refuseOtherMethods(app);
+
+  serveProcess(app, dependencies);
+  serveSales(app, dependencies);
+  serveStock(app, dependencies);
+  serveReservations(app, dependencies);
+  serveVerification(app, dependencies);
+  serveAudit(app, dependencies);
+  serveDeadLetters(app, dependencies);
+  await servePages(app, () => operations);
+  registerRefusals(app);
+  return app;
+}
+
+/** The operations of all routes that are added from now on. */
+function collectOperations(app: FastifyInstance): readonly ApiOperation[] {
+  const operations: ApiOperation[] = [];
+  app.addHook('onRoute', ({ config, method }) => {
+    if (config?.operation && method !== 'HEAD') operations.push(config.operation);
+  });
+  return operations;
+}
+
+/** One line and one measurement for each answer. */
+function measureRequests(app: FastifyInstance, metrics: Registry): void {
+  const seconds = new Histogram({
+    name: 'admin_http_request_seconds',
+    help: 'Time to answer, by route and status',
+    labelNames: ['method', 'route', 'status'],
+    registers: [metrics],
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'unknown';
+    const { method, principal } = request;
+    const status = reply.statusCode;
+    seconds.observe({ method, route, status }, reply.elapsedTime / 1000);
+    request.log.info(
+      { method, route, status, ms: Math.round(reply.elapsedTime), actor: principal?.actor },
+      'answered',
+    );
+  });
+}

@@ -1,0 +1,23 @@
+/** What the admin's handlers work with: the two servers, and somewhere to say what happened. */
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import type { AdminToken } from '../config.ts';
+import type { Sql } from '../postgres/connection.ts';
+import type { Shards } from '../redis/shards.ts';
+
+export interface Servers {
+  sql: Sql;
+  shards: Shards;
+  log: Logger;
+}
+
+export interface AdminDependencies extends Servers {
+  tokens: readonly AdminToken[];
+  metrics: Registry;
+}
+
+/** Who asks for a change, and under which request: kept with every operation and every audit entry. */
+export interface Caller {
+  actor: string;
+  requestId: string;
+}

@@ -1,0 +1,47 @@
+/** The admin process: operators and merchants over HTTP, and the repair of changes that did not reach Redis. */
+import { readAdminConfig } from '../config.ts';
+import { connectPostgres } from '../postgres/connection.ts';
+import { Shards } from '../redis/shards.ts';
+import type { Running } from '../running.ts';
+import { createLogger, createMetrics, portTaken } from '../telemetry.ts';
+import { createAdminApp } from './app.ts';
+import { startRepairer } from './repair.ts';
+
+const POSTGRES_CONNECTIONS_MAX = 10;
+
+/** Throws `config_invalid` and `port_taken`. Neither server needs to be there: it keeps trying, and says so. */
+export async function runAdmin(): Promise<Running> {
+  const config = readAdminConfig(process.env);
+  const log = createLogger('admin', config.LOG_LEVEL);
+  const metrics = createMetrics('admin');
+  const sql = connectPostgres(config.DATABASE_URL, {
+    name: 'admin',
+    connectionsMax: POSTGRES_CONNECTIONS_MAX,
+  });
+  const shards = new Shards({
+    url: config.REDIS_URL,
+    name: 'admin',
+    commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
+    demands: config,
+    log,
+    onUnfit: (fault) => log.error(fault.message),
+  });
+  const app = await createAdminApp({ sql, shards, log, metrics, tokens: config.ADMIN_TOKENS });
+  try {
+    await app.listen({ host: config.HOST, port: config.ADMIN_PORT });
+  } catch (error) {
+    shards.close();
+    await sql.end({ timeout: 0 });
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    throw portTaken(config.HOST, config.ADMIN_PORT, 'ADMIN_PORT', error);
+  }
+  const repairer = startRepairer({ sql, shards, log }, metrics);
+  return {
+    async close() {
+      await app.close();
+      await repairer.close();
+      shards.close();
+      await sql.end({ timeout: 2 });
+    },
+  };
+}

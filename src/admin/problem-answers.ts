@@ -1,0 +1,121 @@
+/**
+ * What is answered when a request never reaches its handler, or when the handler fails: always a problem out of
+ * the catalogue, never a stack trace.
+ */
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FieldError } from '../domain/problems.ts';
+import { sendProblem } from './serve-operation.ts';
+
+export const BODY_BYTES_MAX = 64 * 1024;
+
+const METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT'] as const;
+type Method = (typeof METHODS)[number];
+
+/** PostgreSQL is away, ending, or out of connections: nothing is wrong with us, so no error is logged. */
+const POSTGRES_AWAY =
+  /^(ECONN\w+|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|CONNECTION_\w+|CONNECT_TIMEOUT|08\w{3}|57P\w{2}|53\w{3})$/;
+
+export function answerErrors(app: FastifyInstance): void {
+  app.setErrorHandler(answerError);
+  app.setNotFoundHandler((_request, reply) => sendProblem(reply, 'not_found'));
+  // Before any body is read, for which Fastify would look even where there is no route.
+  app.addHook('onRequest', async (request, reply) =>
+    request.is404 ? sendProblem(reply, 'not_found') : undefined,
+  );
+}
+
+export function answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+  if (error.validation) {
+    return sendProblem(reply, 'invalid_request', { errors: fieldErrorsOf(error) });
+  }
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return sendProblem(reply, 'payload_too_large', {
+        detail: `The body may have ${BODY_BYTES_MAX} bytes at most.`,
+      });
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return refuseBody(reply, 'wants Content-Type: application/json');
+    case 'FST_ERR_BAD_URL':
+      return sendProblem(reply, 'invalid_request', {
+        errors: [{ field: '', message: 'the address is not well-formed' }],
+      });
+    default:
+  }
+  // What Fastify itself finds wrong with a body or a request.
+  if (error.statusCode !== undefined && error.statusCode < 500) {
+    return refuseBody(reply, error.message);
+  }
+  if (POSTGRES_AWAY.test(error.code)) {
+    request.log.warn({ reason: error.message }, 'postgres is away');
+  } else {
+    request.log.error({ err: error }, 'a request failed');
+  }
+  return sendProblem(reply, 'unavailable');
+}
+
+function refuseBody(reply: FastifyReply, message: string) {
+  return sendProblem(reply, 'invalid_request', { errors: [{ field: '', message }] });
+}
+
+/** Fastify says `/items/0/sku` of a part of the body; the caller gets `items.0.sku`. */
+function fieldErrorsOf(error: FastifyError): FieldError[] {
+  return (error.validation ?? []).flatMap(({ instancePath, message, params }) => {
+    const field = instancePath.slice(1).replaceAll('/', '.');
+    const unknownKeys = (params as { keys?: unknown }).keys;
+    if (Array.isArray(unknownKeys)) {
+      return unknownKeys.map((key) => ({
+        field: field === '' ? String(key) : `${field}.${String(key)}`,
+        message: 'is not a field of this request',
+      }));
+    }
+    return [{ field, message: message ?? 'is not valid' }];
+  });
+}
+
+/** Answers 405 for every known path that is asked with another method. Call it when all routes are there. */
+export function refuseOtherMethods(app: FastifyInstance): (register: FastifyInstance) => void {
+  const methodsByUrl = new Map<string, Set<string>>();
+  app.addHook('onRoute', ({ url, method }) => {
+    // The page's assets are the plugin's business; it has its routes twice, with and without a slash.
+    if (url.startsWith('/docs')) return;
+    const methods = methodsByUrl.get(url) ?? new Set<string>();
+    for (const name of [method].flat()) methods.add(name);
+    methodsByUrl.set(url, methods);
+  });
+  return (register) => {
+    for (const [url, known] of methodsByUrl) {
+      const others: Method[] = METHODS.filter((method) => !known.has(method));
+      const allow = [...known].sort().join(', ');
+      register.route({
+        method: others,
+        url,
+        // Before any body is read: a wrong method is wrong whatever comes with it.
+        onRequest: async (_request, reply) =>
+          sendProblem(reply.header('Allow', allow), 'method_not_allowed'),
+        handler: (_request, reply) => reply,
+      });
+    }
+  };
+}
+
+/**
+ * Reads JSON bodies, strictly: UTF-8 that is not well-formed is refused rather than mended, no body at all is
+ * undefined, and other types are not read.
+ */
+export function readJsonBodies(app: FastifyInstance): void {
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  const utf8 = new TextDecoder('utf-8', { fatal: true });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    if (body.length === 0) return done(null, undefined);
+    let text: string;
+    try {
+      text = utf8.decode(body as Buffer);
+    } catch {
+      return done(
+        Object.assign(new Error('the body is not well-formed UTF-8'), { statusCode: 422 }),
+      );
+    }
+    return parseJson(request, text, done);
+  });
+}

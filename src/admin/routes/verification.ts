@@ -1,0 +1,59 @@
+/** The promises, checked on demand. */
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import type { ApiOperation } from '../../domain/api-operation.ts';
+import { tracingHeaders } from '../../domain/api-schemas.ts';
+import { answer, refuse } from '../answer.ts';
+import type { Servers } from '../dependencies.ts';
+import { pathIdSchema } from '../sale-schemas.ts';
+import { findSale } from '../sale-store.ts';
+import { serveOperation } from '../serve-operation.ts';
+import { type Report, verifySale } from '../verify.ts';
+import { READ_PROBLEMS } from './problems.ts';
+
+const VERIFY = {
+  operationId: 'verifySale',
+  method: 'GET',
+  path: '/admin/v1/sales/{saleId}/verify',
+  tag: 'Operators',
+  summary: 'Check the promises over Redis and PostgreSQL',
+  description:
+    'Right also while the sale is running. Waits up to ten seconds for PostgreSQL to come level, then compares every reservation. 200 whether the promises hold or not: see `ok`.',
+  access: 'viewer',
+  params: z.object({ saleId: pathIdSchema }),
+  headers: z.object(tracingHeaders),
+  answers: {
+    200: {
+      description: 'Each check with what was expected and what was found.',
+      schema: z
+        .object({
+          ok: z.boolean(),
+          checks: z.array(
+            z.object({
+              name: z.string(),
+              ok: z.boolean(),
+              expected: z.string(),
+              actual: z.string(),
+            }),
+          ),
+        })
+        .meta({ id: 'Verification' }),
+    },
+  },
+  problems: [...READ_PROBLEMS, 'sale_not_found'],
+} as const satisfies ApiOperation;
+
+export function serveVerification(app: FastifyInstance, servers: Servers): void {
+  // It reads everything there is, so those who ask for the same at the same time get the same.
+  const running = new Map<string, Promise<Report>>();
+
+  serveOperation(app, VERIFY, async ({ params: { saleId } }) => {
+    if (!(await findSale(servers.sql, saleId))) return refuse('sale_not_found');
+    let report = running.get(saleId);
+    if (!report) {
+      report = verifySale(servers, saleId).finally(() => running.delete(saleId));
+      running.set(saleId, report);
+    }
+    return answer(200, await report);
+  });
+}
