@@ -1,0 +1,63 @@
+/** The demo as people run it: the stack, the crowd, the tables; also while parts of the stack are being hurt. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { allPids, isAlive, MAIN_MODULE, StackHome, until } from '../stack/stack-process.ts';
+
+const BUYERS = 3_000;
+const UNITS = 300;
+const DEMO = [MAIN_MODULE, 'demo', '--buyers', String(BUYERS), '--units', String(UNITS)];
+
+function assertPromisesShown(stdout: string): void {
+  assert.match(stdout, new RegExp(`told yes +│ ${UNITS} +│ ok`));
+  assert.match(stdout, new RegExp(`told sold_out +│ ${BUYERS - UNITS} +│ ok`));
+  assert.match(stdout, new RegExp(`rows in PostgreSQL +│ ${UNITS} +│ ok`));
+  assert.match(stdout, /Every promise held\./);
+  assert.doesNotMatch(stdout, /BROKEN/);
+}
+
+void test('--exit ends with 0 after the tables', async (t) => {
+  const demo = new StackHome(t).start({ command: [...DEMO, '--exit'] });
+  assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
+  assertPromisesShown(demo.stdout);
+  assert.match(demo.stdout, /Dashboard: http:\/\/127\.0\.0\.1:\d+/);
+});
+
+void test('a killed persister and a suspended PostgreSQL delay the rows and lose none', async (t) => {
+  const demo = new StackHome(t).start({ command: [...DEMO, '--exit'] });
+  await until('buyers press', () => demo.stderr.includes('buyers 10 %'), {
+    account: () => demo.stderr,
+  });
+  const { pids } = demo.describe();
+  process.kill(pids.postgres, 'SIGSTOP');
+  process.kill(pids.persister[0]!, 'SIGKILL');
+  await sleep(5_000);
+  process.kill(pids.postgres, 'SIGCONT');
+  assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
+  assertPromisesShown(demo.stdout);
+});
+
+void test('without --exit it stays up until it is told to stop, and then stops everything', async (t) => {
+  const demo = new StackHome(t).start({ command: DEMO });
+  await until('the demo is over', () => demo.stderr.includes('The stack stays up'), {
+    account: () => demo.stderr,
+  });
+  assertPromisesShown(demo.stdout);
+  const pids = allPids(demo.describe());
+  assert.deepEqual(pids.filter(isAlive), pids);
+  demo.child.kill('SIGINT');
+  assert.equal(await demo.ended(), 0, demo.stderr);
+  assert.deepEqual(pids.filter(isAlive), []);
+});
+
+void test('stopped before it has shown anything, it does not claim that it has', async (t) => {
+  const demo = new StackHome(t).start({ command: [...DEMO, '--exit'] });
+  await until('the stack is ready', () => demo.stderr.includes('Ready:'), {
+    account: () => demo.stderr,
+  });
+  const pids = allPids(demo.describe());
+  demo.child.kill('SIGTERM');
+  assert.equal(await demo.ended(), 1, demo.stderr);
+  assert.doesNotMatch(demo.stdout, /Every promise held/);
+  assert.deepEqual(pids.filter(isAlive), []);
+});
