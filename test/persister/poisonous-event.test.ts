@@ -1,0 +1,123 @@
+/** What PostgreSQL refuses for its own sake is set aside alone, held against nobody else, and tried again on request. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { persister } from '../support/persister.ts';
+import { appendEntry, buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
+import {
+  createDatabase,
+  eventually,
+  startRedis,
+  type TestDatabase,
+  type TestRedis,
+} from '../support/servers.ts';
+import { entryIds, pendingCount } from '../support/stream-state.ts';
+
+describe('a poisonous event', () => {
+  let redis: TestRedis;
+  let database: TestDatabase;
+  let servers: Connections;
+
+  before(async () => {
+    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
+    servers = await connect(redis.url, database.url);
+  });
+  after(async () => {
+    await servers?.close();
+    await Promise.all([redis?.stop(), database?.drop()]);
+  });
+
+  async function rowCount(saleId: string): Promise<number> {
+    const [row] = await servers.sql<{ count: number }[]>`
+      SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;
+    return row!.count;
+  }
+
+  async function lettersOf(saleId: string) {
+    return [
+      ...(await servers.sql`
+        SELECT event, reason, attempts, retry_requested_at IS NOT NULL AS requested,
+          resolved_at IS NOT NULL AS resolved
+        FROM dead_letters WHERE sale_id = ${saleId} ORDER BY event`),
+    ];
+  }
+
+  async function requestRetry(saleId: string): Promise<void> {
+    await servers.sql`
+      UPDATE dead_letters SET retry_requested_at = now() WHERE sale_id = ${saleId}`;
+  }
+
+  it('is bisected out of its batch; only it is set aside, and it lands once its cause is gone', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await servers.sql`
+      ALTER TABLE reservations ADD CONSTRAINT no_poison CHECK (buyer_id NOT IN ('buyer-777', 'buyer-778'))`;
+    test.after(() => servers.sql`ALTER TABLE reservations DROP CONSTRAINT IF EXISTS no_poison`);
+    await buyMany(servers.shards, saleId, { count: 2_000, batchSize: 100 });
+    const one = await persister(test, redis.url, database.url);
+
+    await eventually(async () => assert.equal(await rowCount(saleId), 1_998));
+    await eventually(async () => assert.deepEqual(await entryIds(servers.shards, saleId), []));
+    const refused = await lettersOf(saleId);
+    assert.deepEqual(
+      refused.map(({ event, attempts }) => ({ event, attempts })),
+      [
+        { event: 777, attempts: 1 },
+        { event: 778, attempts: 1 },
+      ],
+    );
+    for (const { reason } of refused) assert.match(String(reason), /^23514: .*no_poison/);
+    assert.equal(await one.metric('dead_letters_total'), 2);
+
+    await requestRetry(saleId);
+    await eventually(async () => {
+      for (const letter of await lettersOf(saleId)) {
+        assert.equal(letter.attempts, 2);
+        assert.equal(letter.requested, false, 'another try needs another request');
+        assert.equal(letter.resolved, false);
+      }
+    });
+    await servers.sql`ALTER TABLE reservations DROP CONSTRAINT no_poison`;
+    await requestRetry(saleId);
+    await eventually(async () => {
+      for (const letter of await lettersOf(saleId)) assert.equal(letter.resolved, true);
+    });
+    assert.equal(await rowCount(saleId), 2_000);
+    const [history] = await servers.sql`
+      SELECT count(*)::int AS count FROM reservation_events WHERE sale_id = ${saleId}`;
+    assert.equal(history?.count, 2_000);
+  });
+
+  it('is one dead letter however often it is delivered', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const { client } = servers.shards.of(saleId);
+    await servers.sql`
+      ALTER TABLE reservations ADD CONSTRAINT no_poison CHECK (buyer_id <> 'twice-3')`;
+    test.after(() => servers.sql`ALTER TABLE reservations DROP CONSTRAINT IF EXISTS no_poison`);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 10, prefix: 'twice' });
+    await client.acl('SETUSER', 'default', '-xack');
+    const first = await persister(test, redis.url, database.url);
+    await eventually(async () => assert.equal((await lettersOf(saleId)).length, 1));
+    await first.close();
+    await client.acl('SETUSER', 'default', '+xack');
+    await persister(test, redis.url, database.url, { claimIdleMs: 100 });
+    await eventually(async () => assert.equal(await pendingCount(servers.shards, saleId), 0));
+    assert.equal((await lettersOf(saleId)).length, 1);
+    assert.equal(await rowCount(saleId), 9);
+  });
+
+  it('as an unreadable entry is set aside as a whole, with what it held', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5, prefix: 'before' });
+    const entryId = await appendEntry(servers.shards, saleId, { v: '1', c: 'EUR', d: 'garbage' });
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5, prefix: 'behind' });
+    await persister(test, redis.url, database.url);
+    await eventually(async () => assert.equal(await rowCount(saleId), 20));
+    await eventually(async () => assert.equal(await pendingCount(servers.shards, saleId), 0));
+    const letters = [
+      ...(await servers.sql`
+        SELECT entry_id, event, payload::jsonb AS payload FROM dead_letters WHERE sale_id = ${saleId}`),
+    ];
+    assert.deepEqual(letters, [
+      { entryId, event: null, payload: ['s', '11', 'v', '1', 'c', 'EUR', 'd', 'garbage'] },
+    ]);
+  });
+});

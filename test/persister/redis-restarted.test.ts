@@ -1,0 +1,152 @@
+/** After a restart of Redis a sale opens again by itself where nothing was lost, and stays closed where something was. */
+import assert from 'node:assert/strict';
+import { cpSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { saleKey } from '../../src/lua/keys.ts';
+import { readSale } from '../../src/lua/read-sale.ts';
+import { persister } from '../support/persister.ts';
+import { buy, buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
+import {
+  eventually,
+  startPostgres,
+  startRedis,
+  type TestPostgres,
+  type TestRedis,
+} from '../support/servers.ts';
+import { pendingCount, readAndDie, saleState } from '../support/stream-state.ts';
+
+describe('after redis restarted', () => {
+  let redis: TestRedis;
+  let postgres: TestPostgres;
+  let servers: Connections;
+
+  beforeEach(async () => {
+    [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+    servers = await connect(redis.url, postgres.url);
+  });
+  afterEach(async () => {
+    await servers?.close();
+    await Promise.all([redis?.stop(), postgres?.stop()]);
+  });
+
+  async function rowCount(saleId: string): Promise<number> {
+    const [row] = await servers.sql<{ count: number }[]>`
+      SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;
+    return row!.count;
+  }
+
+  async function condition(saleId: string): Promise<string> {
+    return (await servers.shards.call(readSale, saleId, saleId)).outcome;
+  }
+
+  async function audited(saleId: string): Promise<unknown[]> {
+    return [
+      ...(await servers.sql`
+        SELECT actor, action, details->'events' AS events FROM audit_log WHERE sale_id = ${saleId}`),
+    ];
+  }
+
+  const [logs, kept] = ['appendonlydir', 'kept'];
+  function keepWhatRedisWrote(): void {
+    cpSync(join(redis.directory, logs), join(redis.directory, kept), { recursive: true });
+  }
+
+  /** As if everything since `keepWhatRedisWrote` had not reached the disk. */
+  async function restartWithWhatWasKept(): Promise<void> {
+    await redis.kill();
+    rmSync(join(redis.directory, logs), { recursive: true });
+    cpSync(join(redis.directory, kept), join(redis.directory, logs), { recursive: true });
+    await redis.start();
+  }
+
+  it('with all its data, the sale opens by itself and buying goes on', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const persisters = [
+      await persister(test, redis.url, postgres.url),
+      await persister(test, redis.url, postgres.url),
+    ];
+    await buyMany(servers.shards, saleId, { count: 500, batchSize: 50, prefix: 'before' });
+    await eventually(async () => assert.equal(await rowCount(saleId), 500));
+    await redis.restart();
+    await eventually(async () => assert.equal(await condition(saleId), 'known'));
+    const [answer] = await buy(servers.shards, saleId, ['after-1']);
+    assert.equal(answer?.outcome, 'reserved');
+    await eventually(async () => assert.equal(await rowCount(saleId), 501));
+    await eventually(async () => {
+      assert.deepEqual(await audited(saleId), [
+        { actor: 'persister', action: 'recover', events: 500 },
+      ]);
+    });
+    const recoveries = await Promise.all(
+      persisters.map((one) => one.metric('recovery_duration_seconds_count')),
+    );
+    assert.equal(recoveries[0]! + recoveries[1]!, 1);
+  });
+
+  it('with entries that nobody had written, those of the dead among them', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 300, batchSize: 10 });
+    assert.equal((await readAndDie(servers.shards, saleId, 7)).length, 7);
+    await redis.kill();
+    await redis.start();
+    await eventually(async () => assert.equal(await condition(saleId), 'recovering'));
+    await persister(test, redis.url, postgres.url);
+    await eventually(async () => assert.equal(await condition(saleId), 'known'));
+    assert.equal(await rowCount(saleId), 300, 'all were written before the sale opened');
+    assert.equal(await pendingCount(servers.shards, saleId), 0);
+    assert.equal((await buy(servers.shards, saleId, ['after']))[0]?.outcome, 'reserved');
+  });
+
+  it('without a tail that postgres has, the sale stays closed and is reported', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const one = await persister(test, redis.url, postgres.url);
+    await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'kept' });
+    await eventually(async () => assert.equal(await rowCount(saleId), 100));
+    keepWhatRedisWrote();
+    await buyMany(servers.shards, saleId, { count: 50, batchSize: 10, prefix: 'lost' });
+    await eventually(async () => assert.equal(await rowCount(saleId), 150));
+    await restartWithWhatWasKept();
+    await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 1));
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    assert.equal((await buy(servers.shards, saleId, ['after']))[0]?.outcome, 'recovering');
+    assert.equal(await one.metric('sales_not_recovered'), 1);
+    assert.equal(await rowCount(saleId), 150);
+    assert.deepEqual(await audited(saleId), []);
+  });
+
+  it('what a persister had read and redis forgot is not written once the sale sells on', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await persister(test, redis.url, postgres.url);
+    await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'kept' });
+    await eventually(async () => {
+      assert.equal((await saleState(servers.shards, saleId)).drained, 100);
+    });
+    keepWhatRedisWrote();
+    await postgres.shutDown();
+    await buyMany(servers.shards, saleId, { count: 50, batchSize: 10, prefix: 'forgotten' });
+    await eventually(async () => {
+      assert.ok((await pendingCount(servers.shards, saleId)) > 0, 'the persister has them');
+    });
+    await restartWithWhatWasKept();
+    await postgres.start();
+    await eventually(async () => assert.equal(await condition(saleId), 'known'));
+    await buyMany(servers.shards, saleId, { count: 50, batchSize: 10, prefix: 'again' });
+    await eventually(async () => assert.equal(await rowCount(saleId), 150));
+    const [row] = await servers.sql`
+      SELECT count(*)::int AS count, (SELECT count(*)::int FROM dead_letters) AS letters
+      FROM reservations WHERE buyer_id LIKE 'forgotten-%'`;
+    assert.deepEqual({ ...row }, { count: 0, letters: 0 });
+  });
+
+  it('a sale that redis no longer knows is reported, and its stream is not made up', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const one = await persister(test, redis.url, postgres.url);
+    await buyMany(servers.shards, saleId, { count: 50, batchSize: 10 });
+    await eventually(async () => assert.equal(await rowCount(saleId), 50));
+    await servers.shards.of(saleId).client.flushall();
+    await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 1));
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.equal(await servers.shards.of(saleId).client.exists(saleKey(saleId, 'events')), 0);
+  });
+});
