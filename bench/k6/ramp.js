@@ -36,8 +36,9 @@ export const options = {
       executor: 'ramping-arrival-rate',
       startRate: START_RATE,
       timeUnit: '1s',
-      preAllocatedVUs: parameter('VUS', 500),
-      maxVUs: parameter('VUS_MAX', 3_000),
+      // Enough for everyone who arrives while all answers take a second; making VUs in the middle costs arrivals.
+      preAllocatedVUs: RATE,
+      maxVUs: RATE * 2,
       stages: [
         { target: RATE, duration: `${RISE_SECONDS}s` },
         { target: RATE, duration: `${HOLD_SECONDS}s` },

@@ -258,7 +258,6 @@ function classify(answer) {
   }
   switch (body.code) {
     case 'sold_out':
-    case 'limit_reached':
       return { outcome: 'refused', code: body.code };
     case 'recovering':
     case 'overloaded':
@@ -339,6 +338,14 @@ const COUNTS = [
   ['verify failed', 'verify_failed'],
   ['winners without a row', 'winners_without_row'],
 ];
+/** Every press of the button ends as one of these. */
+const PRESSES = [
+  'created (201)',
+  'replayed (200)',
+  'refused, sold out (409)',
+  'unanswered',
+  'unexpected',
+];
 const TIMES = [
   ['press to answer', 'buyer_wait'],
   ['last attempt, server', 'answer_time'],
@@ -378,7 +385,7 @@ function resultOf(scenario, data) {
     scenario,
     ok: promises.every(({ ok }) => ok),
     seconds: data.state.testRunDurationMs / 1000,
-    vusMax: data.metrics.vus_max?.values.max ?? 0,
+    presses: PRESSES.reduce((sum, label) => sum + counts[label], 0),
     counts,
     timesMs: times,
     thresholds: promises,
