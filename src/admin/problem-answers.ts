@@ -19,9 +19,11 @@ export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler(answerError);
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, 'not_found'));
   // Before any body is read, for which Fastify would look even where there is no route.
-  app.addHook('onRequest', async (request, reply) =>
-    request.is404 ? sendProblem(reply, 'not_found') : undefined,
-  );
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.is404) return sendProblem(reply, 'not_found');
+    if (!isWellFormed(request.url)) return refuseRequest(reply, 'the address is not well-formed');
+    return undefined;
+  });
 }
 
 export function answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
@@ -34,16 +36,14 @@ export function answerError(error: FastifyError, request: FastifyRequest, reply:
         detail: `The body may have ${BODY_BYTES_MAX} bytes at most.`,
       });
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return refuseBody(reply, 'wants Content-Type: application/json');
+      return refuseRequest(reply, 'wants Content-Type: application/json');
     case 'FST_ERR_BAD_URL':
-      return sendProblem(reply, 'invalid_request', {
-        errors: [{ field: '', message: 'the address is not well-formed' }],
-      });
+      return refuseRequest(reply, 'the address is not well-formed');
     default:
   }
   // What Fastify itself finds wrong with a body or a request.
   if (error.statusCode !== undefined && error.statusCode < 500) {
-    return refuseBody(reply, error.message);
+    return refuseRequest(reply, error.message);
   }
   if (POSTGRES_AWAY.test(error.code)) {
     request.log.warn({ reason: error.message }, 'postgres is away');
@@ -53,7 +53,17 @@ export function answerError(error: FastifyError, request: FastifyRequest, reply:
   return sendProblem(reply, 'unavailable');
 }
 
-function refuseBody(reply: FastifyReply, message: string) {
+/** Of a query that is no UTF-8 the parser would leave the escapes as they stand, and we would look for those. */
+function isWellFormed(url: string): boolean {
+  try {
+    decodeURIComponent(url);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function refuseRequest(reply: FastifyReply, message: string) {
   return sendProblem(reply, 'invalid_request', { errors: [{ field: '', message }] });
 }
 
@@ -89,6 +99,7 @@ export function refuseOtherMethods(app: FastifyInstance): (register: FastifyInst
       register.route({
         method: others,
         url,
+        schema: { hide: true },
         // Before any body is read: a wrong method is wrong whatever comes with it.
         onRequest: async (_request, reply) =>
           sendProblem(reply.header('Allow', allow), 'method_not_allowed'),

@@ -16,7 +16,6 @@ export interface Answered {
   status: number;
   headers: Record<string, unknown>;
   // A test says what it expects of a body by asserting on it.
-  // biome-ignore lint/suspicious/noExplicitAny: bodies are of any shape here, and every use is an assertion
   // oxlint-disable-next-line typescript/no-explicit-any
   body: any;
 }
@@ -111,5 +110,5 @@ export function newSale(overrides: Record<string, unknown> = {}) {
 }
 
 function serversOf({ sql, shards }: Pick<Connections, 'sql' | 'shards'>): Servers {
-  return { sql, shards, log: createLogger('admin', process.env['TEST_LOG'] ?? 'silent') };
+  return { sql, shards, log: createLogger('admin', 'silent') };
 }

@@ -1,0 +1,343 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { FastifyInstance } from 'fastify';
+import { readSale, type SaleState } from '../../src/lua/read-sale.ts';
+import { buy } from '../support/sales.ts';
+import { ask, createTestApp, newSale, startTestAdmin, type TestAdmin } from './admin-process.ts';
+
+let admin: TestAdmin;
+let replica: FastifyInstance;
+before(async () => {
+  admin = await startTestAdmin();
+  replica = await createTestApp(admin);
+});
+after(async () => {
+  await replica.close();
+  await admin.close();
+});
+
+async function makeSale(overrides: Record<string, unknown> = {}): Promise<string> {
+  const created = await admin.ask('POST /sales', { body: newSale(overrides) });
+  assert.equal(created.status, 201, JSON.stringify(created.body));
+  return created.body.saleId;
+}
+
+async function inRedis(saleId: string): Promise<SaleState> {
+  const reply = await admin.shards.call(readSale, saleId, saleId);
+  assert.equal(reply.outcome, 'known');
+  return (reply as { state: SaleState }).state;
+}
+
+test('a sale is made whole: in PostgreSQL, in the ledger and in Redis, as a draft', async () => {
+  const saleId = `phones-${Date.now()}`;
+  const created = await admin.ask('POST /sales', {
+    body: newSale({
+      saleId,
+      startsAt: '2030-01-01T10:00:00+02:00',
+      endsAt: '2030-01-02T00:00:00Z',
+      perBuyerLimit: 2,
+      skus: [
+        { sku: 'black', name: 'Black', price: 19_900, stock: 100 },
+        { sku: 'white', price: 0, stock: 0 },
+      ],
+    }),
+  });
+  assert.equal(created.status, 201);
+  assert.equal(created.headers.location, `/admin/v1/sales/${saleId}`);
+  const { createdAt, updatedAt, ...sale } = created.body;
+  assert.match(createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assert.equal(updatedAt, createdAt);
+  const nothing = { held: 0, confirmed: 0 };
+  assert.deepEqual(sale, {
+    saleId,
+    name: 'Phones',
+    status: 'draft',
+    currency: 'EUR',
+    startsAt: '2030-01-01T08:00:00.000Z',
+    endsAt: '2030-01-02T00:00:00.000Z',
+    perBuyerLimit: 2,
+    holdSeconds: 300,
+    skus: [
+      { sku: 'black', name: 'Black', price: 19_900, loaded: 100, remaining: 100, ...nothing },
+      { sku: 'white', name: 'white', price: 0, loaded: 0, remaining: 0, ...nothing },
+    ],
+    redis: 'known',
+    persister: { lag: 0, events: 0, checkpoint: null },
+    pendingOperations: 0,
+  });
+  assert.deepEqual((await admin.ask(`GET /sales/${saleId}`)).body, created.body);
+  assert.equal((await inRedis(saleId)).definition.status, 'draft');
+  const [refused] = await buy(admin.shards, saleId, ['early']);
+  assert.equal(refused?.outcome, 'sale_not_started');
+});
+
+test('an id is made from the name where none is given', async () => {
+  assert.match(
+    await makeSale({ name: 'Été 2030: Ünique!' }),
+    /^ete-2030-unique-[a-z0-9]{8}$/,
+  );
+  assert.match(await makeSale({ name: '閃購' }), /^sale-[a-z0-9]{8}$/);
+  assert.match(await makeSale({ name: 'x'.repeat(200) }), /^x{30}-[a-z0-9]{8}$/);
+});
+
+test('a sale id is given once', async () => {
+  const saleId = await makeSale();
+  const again = await admin.ask('POST /sales', { body: newSale({ saleId }) });
+  assert.equal(again.status, 422);
+  assert.equal(again.body.errors[0].field, 'saleId');
+});
+
+test('a creation repeated by its key makes one sale, also at the same time and by two admins', async () => {
+  const headers = { 'idempotency-key': 'make-it-once' };
+  const body = newSale({ name: 'Once' });
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, (_, index) =>
+      ask(index % 2 ? replica : admin.app, 'POST /sales', { body, headers }),
+    ),
+  );
+  assert.equal(new Set(answers.map((answered) => answered.body.saleId)).size, 1);
+  assert.equal(answers.filter(({ status }) => status === 201).length, 1);
+  for (const replay of answers.filter(({ status }) => status !== 201)) {
+    assert.equal(replay.status, 200);
+    assert.equal(replay.headers['idempotent-replayed'], 'true');
+  }
+  const other = await admin.ask('POST /sales', { body: newSale({ name: 'Other' }), headers });
+  assert.equal(other.status, 422);
+  assert.equal(other.body.code, 'idempotency_key_reused');
+});
+
+test('fifty times the same load is one load, and every answer is the same', async () => {
+  const saleId = await makeSale();
+  const request = { body: { sku: 'black', delta: 7 }, headers: { 'idempotency-key': 'load-7' } };
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, (_, index) =>
+      ask(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, request),
+    ),
+  );
+  for (const answered of answers) {
+    assert.equal(answered.status, 200, JSON.stringify(answered.body));
+    assert.deepEqual(answered.body, answers[0]!.body);
+  }
+  const replays = answers.filter(({ headers }) => headers['idempotent-replayed'] === 'true');
+  assert.equal(replays.length, 49);
+  assert.equal(answers[0]!.body.loaded, 107);
+  assert.equal((await inRedis(saleId)).stock[0]?.loaded, 107);
+  const [ledger] = await admin.sql<{ rows: number; units: number }[]>`
+    SELECT count(*) AS rows, sum(delta)::bigint AS units FROM stock_ledger
+    WHERE sale_id = ${saleId} AND outcome = 'applied'`;
+  assert.deepEqual({ ...ledger }, { rows: 2, units: 107 });
+  const other = await admin.ask(`POST /sales/${saleId}/stock`, {
+    ...request,
+    body: { sku: 'black', delta: 8 },
+  });
+  assert.equal(other.body.code, 'idempotency_key_reused');
+});
+
+test('a withdrawal never goes below what remains, changes nothing then, and is refused alike again', async () => {
+  const saleId = await makeSale({ skus: [{ sku: 'unit', price: 1_000, stock: 10 }] });
+  await admin.ask(`POST /sales/${saleId}/open`);
+  await buy(admin.shards, saleId, ['a', 'b', 'c']);
+  const request = { body: { sku: 'unit', delta: -8 }, headers: { 'idempotency-key': 'back-8' } };
+  const refused = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  assert.equal(refused.status, 409);
+  assert.equal(refused.body.code, 'insufficient_stock');
+  assert.equal(refused.body.remaining, 7);
+  await buy(admin.shards, saleId, ['d']);
+  assert.deepEqual((await admin.ask(`POST /sales/${saleId}/stock`, request)).body, refused.body);
+  const state = await inRedis(saleId);
+  assert.deepEqual(state.stock, [{ sku: 'unit', loaded: 10, remaining: 6, held: 4, confirmed: 0 }]);
+  const withdrawn = await admin.ask(`POST /sales/${saleId}/stock`, {
+    body: { sku: 'unit', delta: -6, reason: 'back to the shop' },
+  });
+  assert.equal(withdrawn.status, 200);
+  assert.deepEqual([withdrawn.body.loaded, withdrawn.body.remaining], [4, 0]);
+  const [ledger] = await admin.sql<{ units: number }[]>`
+    SELECT sum(delta)::bigint AS units FROM stock_ledger WHERE sale_id = ${saleId} AND outcome = 'applied'`;
+  assert.equal(ledger?.units, 4);
+});
+
+test('stock has an upper end, and belongs to a SKU of the sale', async () => {
+  const saleId = await makeSale();
+  const over = await admin.ask(`POST /sales/${saleId}/stock`, {
+    body: { sku: 'black', delta: 1_000_000_000 },
+  });
+  assert.deepEqual([over.status, over.body.errors[0].field], [422, 'delta']);
+  const unknown = await admin.ask(`POST /sales/${saleId}/stock`, {
+    body: { sku: 'red', delta: 1 },
+  });
+  assert.deepEqual([unknown.status, unknown.body.errors[0].field], [422, 'sku']);
+});
+
+test('two admins at once lose no change and keep the numbers without gaps', async () => {
+  const saleId = await makeSale();
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, (_, index) =>
+      ask(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, {
+        body: { sku: 'black', delta: index % 4 === 0 ? -1 : 2 },
+      }),
+    ),
+  );
+  assert.ok(answers.every(({ status }) => status === 200));
+  const state = await inRedis(saleId);
+  assert.equal(state.operation, 41);
+  assert.equal(state.stock[0]?.loaded, 100 + 30 * 2 - 10);
+  const [row] = await admin.sql<{ last: number; rows: number }[]>`
+    SELECT max(operation)::bigint AS last, count(*) AS rows FROM sale_operations
+    WHERE sale_id = ${saleId} AND outcome = 'applied'`;
+  assert.deepEqual({ ...row }, { last: 41, rows: 41 });
+});
+
+const IMPOSSIBLE: [done: string[], action: string, from: string, to: string][] = [
+  [[], 'pause', 'draft', 'paused'],
+  [['open', 'pause'], 'open', 'paused', 'open'],
+  [['end'], 'open', 'ended', 'open'],
+  [['open', 'end'], 'pause', 'ended', 'paused'],
+  [['open', 'end'], 'resume', 'ended', 'open'],
+];
+for (const [done, action, from, to] of IMPOSSIBLE) {
+  test(`${action} of a sale that is ${from} (after ${done.join(', ') || 'nothing'}) is refused`, async () => {
+    const saleId = await makeSale();
+    for (const one of done) {
+      assert.equal((await admin.ask(`POST /sales/${saleId}/${one}`)).status, 200);
+    }
+    const refused = await admin.ask(`POST /sales/${saleId}/${action}`);
+    assert.equal(refused.status, 409);
+    assert.equal(refused.body.code, 'invalid_transition');
+    assert.deepEqual([refused.body.from, refused.body.to], [from, to]);
+  });
+}
+
+test('a transition that already holds is answered 200 and is no operation', async () => {
+  const saleId = await makeSale();
+  for (const [action, status] of [
+    ['open', 'open'],
+    ['open', 'open'],
+    ['pause', 'paused'],
+    ['pause', 'paused'],
+    ['resume', 'open'],
+    ['resume', 'open'],
+    ['end', 'ended'],
+    ['end', 'ended'],
+  ] as const) {
+    const answered = await admin.ask(`POST /sales/${saleId}/${action}`);
+    assert.deepEqual([answered.status, answered.body.status], [200, status]);
+    assert.equal((await inRedis(saleId)).definition.status, status);
+  }
+  assert.equal((await inRedis(saleId)).operation, 5);
+});
+
+test('ten admins opening at once open once', async () => {
+  const saleId = await makeSale();
+  const answers = await Promise.all(
+    Array.from({ length: 10 }, (_, index) =>
+      ask(index % 2 ? replica : admin.app, `POST /sales/${saleId}/open`),
+    ),
+  );
+  assert.ok(answers.every(({ status, body }) => status === 200 && body.status === 'open'));
+  assert.equal((await inRedis(saleId)).operation, 2);
+});
+
+test('a draft changes in everything but its currency', async () => {
+  const saleId = await makeSale();
+  const patched = await admin.ask(`PATCH /sales/${saleId}`, {
+    body: {
+      name: 'Better phones',
+      startsAt: '2031-01-01T00:00:00Z',
+      endsAt: '2031-01-02T00:00:00Z',
+      perBuyerLimit: 3,
+      holdSeconds: 60,
+      skus: [
+        { sku: 'black', price: 5 },
+        { sku: 'red', name: 'Red', price: 6, stock: 4 },
+      ],
+    },
+  });
+  assert.equal(patched.status, 200, JSON.stringify(patched.body));
+  const { definition, stock } = await inRedis(saleId);
+  assert.equal(definition.name, 'Better phones');
+  assert.deepEqual([definition.perBuyerLimit, definition.holdSeconds], [3, 60]);
+  assert.deepEqual(definition.skus, [
+    { sku: 'black', name: 'Black', price: 5 },
+    { sku: 'red', name: 'Red', price: 6 },
+  ]);
+  assert.deepEqual(stock[1], { sku: 'red', loaded: 4, remaining: 4, held: 0, confirmed: 0 });
+  assert.equal(patched.body.startsAt, '2031-01-01T00:00:00.000Z');
+  for (const [body, field] of [
+    [{ currency: 'USD' }, 'currency'],
+    [{ skus: [{ sku: 'black', stock: 5 }] }, 'skus.0.stock'],
+    [{ skus: [{ sku: 'green' }] }, 'skus.0.price'],
+    [{ endsAt: '2030-01-01T00:00:00Z' }, 'endsAt'],
+  ] as const) {
+    const refused = await admin.ask(`PATCH /sales/${saleId}`, { body });
+    assert.deepEqual([refused.status, refused.body.errors[0].field], [422, field]);
+  }
+  const same = await admin.ask(`PATCH /sales/${saleId}`, { body: { name: 'Better phones' } });
+  assert.equal(same.status, 200);
+  assert.equal((await inRedis(saleId)).operation, 2);
+});
+
+test('an open sale changes only in what betrays no answer', async () => {
+  const saleId = await makeSale({ startsAt: '2031-01-01T00:00:00Z' });
+  await admin.ask(`POST /sales/${saleId}/open`);
+  const patch = (body: object) => admin.ask(`PATCH /sales/${saleId}`, { body });
+  assert.equal((await patch({ holdSeconds: 10 })).body.code, 'invalid_transition');
+  const skus = [{ sku: 'black', price: 1 }];
+  assert.deepEqual((await patch({ skus })).body.errors[0].field, 'skus');
+  assert.equal((await patch({ name: 'New', perBuyerLimit: 5 })).status, 200);
+  assert.equal((await patch({ startsAt: null })).status, 200, 'it had not begun');
+  assert.equal((await patch({ startsAt: '2032-01-01T00:00:00Z' })).status, 409, 'it has begun');
+  assert.equal((await patch({ endsAt: '2020-01-01T00:00:00Z' })).status, 200, 'which ends it');
+  assert.equal((await patch({ endsAt: '2033-01-01T00:00:00Z' })).status, 409, 'buyers were told');
+  assert.equal((await patch({ name: 'Newer' })).status, 200);
+});
+
+test('a draft can be deleted, with its keys, and its id used again from the beginning', async () => {
+  const saleId = await makeSale();
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: 5 } });
+  assert.equal((await admin.ask(`DELETE /sales/${saleId}`)).status, 204);
+  assert.equal((await admin.ask(`GET /sales/${saleId}`)).status, 404);
+  assert.equal((await admin.ask(`DELETE /sales/${saleId}`)).status, 404);
+  assert.deepEqual(await admin.shards.of(saleId).client.keys(`*${saleId}*`), []);
+  assert.equal((await admin.ask(`GET /sales/${saleId}/audit`)).body.data[0].action, 'delete');
+  await makeSale({ saleId });
+  assert.equal((await inRedis(saleId)).stock[0]?.loaded, 100);
+  await admin.ask(`POST /sales/${saleId}/open`);
+  const refused = await admin.ask(`DELETE /sales/${saleId}`);
+  assert.equal(refused.status, 409);
+  assert.deepEqual([refused.body.from, refused.body.to], ['open', 'deleted']);
+});
+
+test('every change is audited with who asked and which request', async () => {
+  const saleId = await makeSale();
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: 1, reason: 'x' } });
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: -500 } });
+  await admin.ask(`PATCH /sales/${saleId}`, { body: { name: 'New' } });
+  await admin.ask(`POST /sales/${saleId}/open`);
+  const first = await admin.ask(`GET /sales/${saleId}/audit?limit=4`);
+  const rest = await admin.ask(`GET /sales/${saleId}/audit?cursor=${first.body.nextCursor}`);
+  const entries = [...first.body.data, ...rest.body.data];
+  assert.deepEqual(
+    entries.map(({ action }) => action),
+    ['open', 'patch', 'insufficient_stock', 'withdraw', 'load', 'create'],
+  );
+  assert.equal(rest.body.nextCursor, null);
+  for (const { actor, requestId, occurredAt } of entries) {
+    assert.match(actor, /^operator:[0-9a-f]{8}$/);
+    assert.ok(requestId);
+    assert.ok(occurredAt);
+  }
+});
+
+test('sales are listed newest first, page by page', async () => {
+  const made = [await makeSale(), await makeSale(), await makeSale()];
+  const listed: string[] = [];
+  let cursor = '';
+  do {
+    const page = await admin.ask(`GET /sales?limit=2${cursor && `&cursor=${cursor}`}`);
+    assert.equal(page.status, 200);
+    listed.push(...page.body.data.map((sale: { saleId: string }) => sale.saleId));
+    cursor = page.body.nextCursor ?? '';
+  } while (cursor);
+  assert.deepEqual(listed.slice(0, 3), made.toReversed());
+  assert.equal(new Set(listed).size, listed.length);
+});

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { repairRound, startRepairer } from '../../src/admin/repair.ts';
+import { applyOperation } from '../../src/lua/apply-operation.ts';
+import { readSale } from '../../src/lua/read-sale.ts';
+import { createMetrics } from '../../src/telemetry.ts';
+import { eventually } from '../support/eventually.ts';
+import { buy } from '../support/sales.ts';
+import { newSale, startTestAdmin, type TestAdmin } from './admin-process.ts';
+
+let admin: TestAdmin;
+before(async () => {
+  admin = await startTestAdmin();
+});
+after(() => admin.close());
+
+async function makeSale(): Promise<string> {
+  const body = newSale({ skus: [{ sku: 'unit', price: 1_000, stock: 10 }] });
+  return (await admin.ask('POST /sales', { body })).body.saleId;
+}
+
+async function loaded(saleId: string): Promise<number | undefined> {
+  const reply = await admin.shards.call(readSale, saleId, saleId);
+  return 'state' in reply ? reply.state.stock[0]?.loaded : undefined;
+}
+
+/** What a process leaves that died between recording an operation and applying it. */
+async function recordOnly(saleId: string, delta: number): Promise<number> {
+  return admin.sql.begin(async (tx) => {
+    const [row] = await tx<{ operation: number }[]>`
+      UPDATE sales SET last_operation = last_operation + 1 WHERE sale_id = ${saleId}
+      RETURNING last_operation AS operation`;
+    const { operation } = row!;
+    await tx`
+      INSERT INTO sale_operations (sale_id, operation, action, definition, changes, actor, request_id)
+      SELECT sale_id, ${operation}, 'load', definition, ${tx.json([{ sku: 'unit', delta }])}, 'test', 'test'
+      FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation - 1}`;
+    await tx`
+      INSERT INTO stock_ledger (sale_id, operation, sku, delta) VALUES (${saleId}, ${operation}, 'unit', ${delta})`;
+    return operation;
+  });
+}
+
+async function outcomes(saleId: string): Promise<string[]> {
+  const rows = await admin.sql<{ outcome: string }[]>`
+    SELECT o.outcome || '/' || coalesce(l.outcome, '-') AS outcome FROM sale_operations o
+    LEFT JOIN stock_ledger l USING (sale_id, operation)
+    WHERE sale_id = ${saleId} ORDER BY operation`;
+  return rows.map(({ outcome }) => outcome);
+}
+
+async function eventuallyReady(): Promise<void> {
+  await eventually(() => assert.ok(admin.shards.isReady));
+}
+
+test('an operation recorded by a process that died is applied by the repairer, once', async () => {
+  const saleId = await makeSale();
+  await recordOnly(saleId, 5);
+  assert.equal((await admin.ask(`GET /sales/${saleId}`)).body.pendingOperations, 1);
+  await Promise.all([repairRound(admin), repairRound(admin), repairRound(admin)]);
+  await repairRound(admin);
+  assert.equal(await loaded(saleId), 15);
+  assert.deepEqual(await outcomes(saleId), ['applied/applied', 'applied/applied']);
+});
+
+test('an operation that Redis has applied and PostgreSQL does not know of is not applied again', async () => {
+  const saleId = await makeSale();
+  const operation = await recordOnly(saleId, 5);
+  const [row] = await admin.sql<{ definition: never }[]>`
+    SELECT definition FROM sale_operations WHERE sale_id = ${saleId} AND operation = 1`;
+  const changes = [{ sku: 'unit', delta: 5 }];
+  const reply = await admin.shards.call(applyOperation, saleId, {
+    operation,
+    definition: row!.definition,
+    changes,
+  });
+  assert.equal(reply.outcome, 'applied');
+  await repairRound(admin);
+  assert.equal(await loaded(saleId), 15);
+  assert.deepEqual(await outcomes(saleId), ['applied/applied', 'applied/applied']);
+});
+
+test('the next call for the sale finishes what is pending, in order', async () => {
+  const saleId = await makeSale();
+  await recordOnly(saleId, -4);
+  await recordOnly(saleId, -7);
+  await recordOnly(saleId, 3);
+  assert.equal((await admin.ask(`POST /sales/${saleId}/open`)).status, 200);
+  assert.equal(await loaded(saleId), 9);
+  assert.deepEqual(await outcomes(saleId), [
+    'applied/applied',
+    'applied/applied',
+    'insufficient_stock/insufficient_stock',
+    'applied/applied',
+    'applied/-',
+  ]);
+});
+
+test('the repairer works by itself and leaves when asked', async () => {
+  const saleId = await makeSale();
+  await recordOnly(saleId, 1);
+  const repairer = startRepairer(admin, createMetrics('admin'), 20);
+  await eventually(async () => assert.equal(await loaded(saleId), 11));
+  await repairer.close();
+});
+
+test('while Redis is away a load is recorded and answered 503, and applied once when it is back', async () => {
+  const saleId = await makeSale();
+  await admin.redis.kill();
+  await eventually(() => assert.ok(!admin.shards.isReady));
+  const request = { body: { sku: 'unit', delta: 5 }, headers: { 'idempotency-key': 'l-1' } };
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const answered = await admin.ask(`POST /sales/${saleId}/stock`, request);
+    assert.equal(answered.status, 503);
+    assert.equal(answered.body.code, 'unavailable');
+    assert.equal(answered.headers['retry-after'], '1');
+    assert.equal(answered.body.operation, 2);
+  }
+  const shown = await admin.ask(`GET /sales/${saleId}`);
+  assert.equal(shown.status, 200);
+  assert.deepEqual(
+    [shown.body.redis, shown.body.skus[0].loaded, shown.body.persister.lag],
+    ['away', null, null],
+  );
+  assert.equal(shown.body.pendingOperations, 1);
+  const ready = await admin.ask('GET //readyz', { as: null });
+  assert.deepEqual([ready.status, ready.body.missing], [503, ['redis']]);
+  assert.equal((await admin.ask('GET //healthz', { as: null })).status, 200);
+  assert.equal((await admin.ask(`DELETE /sales/${saleId}`)).status, 503);
+
+  await admin.redis.start();
+  await eventuallyReady();
+  const recovering = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  assert.deepEqual([recovering.status, recovering.body.code], [503, 'recovering']);
+  const fence = admin.shards.of(saleId).runId!;
+  await admin.shards.of(saleId).client.hset(`fs:{${saleId}}:sale`, 'fence', fence);
+
+  await repairRound(admin);
+  assert.equal(await loaded(saleId), 15);
+  const replayed = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  assert.equal(replayed.status, 200);
+  assert.equal(replayed.headers['idempotent-replayed'], 'true');
+  assert.deepEqual([replayed.body.loaded, replayed.body.remaining], [15, 15]);
+  assert.equal(await loaded(saleId), 15);
+});
+
+test('a Redis that hangs leaves the outcome unknown; the same key finds out', async () => {
+  const saleId = await makeSale();
+  admin.redis.pause();
+  const request = { body: { sku: 'unit', delta: 5 }, headers: { 'idempotency-key': 'h-1' } };
+  const answered = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  assert.deepEqual([answered.status, answered.body.code], [503, 'unavailable']);
+  admin.redis.resume();
+  await eventuallyReady();
+  await eventually(async () => {
+    assert.equal((await admin.ask(`POST /sales/${saleId}/stock`, request)).status, 200);
+  });
+  assert.equal(await loaded(saleId), 15);
+});
+
+test('a draft that Redis has forgotten is built again from its operations', async () => {
+  const saleId = await makeSale();
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -3 } });
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -50 } });
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 100 } });
+  await admin.shards.of(saleId).client.flushall();
+  assert.equal((await admin.ask(`GET /sales/${saleId}`)).body.redis, 'unknown');
+  assert.equal((await admin.ask(`POST /sales/${saleId}/open`)).status, 200);
+  assert.equal(await loaded(saleId), 107);
+});
+
+test('an open sale that Redis has forgotten is left to recovery', async () => {
+  const saleId = await makeSale();
+  await admin.ask(`POST /sales/${saleId}/open`);
+  await buy(admin.shards, saleId, ['a']);
+  await admin.shards.of(saleId).client.flushall();
+  const answered = await admin.ask(`POST /sales/${saleId}/pause`);
+  assert.deepEqual([answered.status, answered.body.code], [503, 'recovering']);
+  assert.equal(await loaded(saleId), undefined);
+});
+
+test('operations that a restarted Redis has lost are applied again before the next one', async () => {
+  const saleId = await makeSale();
+  const { client } = admin.shards.of(saleId);
+  const backup = await Promise.all(
+    ['sale', 'stock'].map((key) => client.dumpBuffer(`fs:{${saleId}}:${key}`)),
+  );
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -3 } });
+  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -50 } });
+  for (const [index, key] of ['sale', 'stock'].entries()) {
+    await client.restore(`fs:{${saleId}}:${key}`, 0, backup[index]!, 'REPLACE');
+  }
+  assert.equal(await loaded(saleId), 10);
+  const answered = await admin.ask(`POST /sales/${saleId}/stock`, {
+    body: { sku: 'unit', delta: 1 },
+  });
+  assert.equal(answered.status, 200);
+  assert.equal(await loaded(saleId), 8);
+});

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createAuthenticator } from '../../src/admin/authenticate.ts';
+import { newSale, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+
+let admin: TestAdmin;
+before(async () => {
+  admin = await startTestAdmin();
+});
+after(() => admin.close());
+
+const LOOKS = [
+  'GET /sales',
+  'GET /sales/some',
+  'GET /sales/some/verify',
+  'GET /sales/some/audit',
+  'GET /reservations',
+  'GET /reservations/some_1_aaaaaaaa',
+  'GET /reservations.csv',
+  'GET /dead-letters',
+];
+const CHANGES = [
+  'POST /sales',
+  'PATCH /sales/some',
+  'DELETE /sales/some',
+  'POST /sales/some/stock',
+  'POST /sales/some/open',
+  'POST /sales/some/pause',
+  'POST /sales/some/resume',
+  'POST /sales/some/end',
+  'POST /dead-letters/1/retry',
+];
+
+test('without a token nothing is shown and nothing is changed', async () => {
+  for (const request of [...LOOKS, ...CHANGES]) {
+    const answered = await admin.ask(request, { as: null });
+    assert.equal(answered.status, 401, request);
+    assert.equal(answered.body.code, 'unauthorized');
+    assert.match(String(answered.headers['www-authenticate']), /^Bearer/);
+  }
+});
+
+test('a token that nobody has is no token', async () => {
+  for (const authorization of [
+    'Bearer',
+    'Bearer ',
+    `Bearer ${TOKENS.operator}x`,
+    `Bearer ${TOKENS.operator.slice(0, -1)}`,
+    `Basic ${TOKENS.operator}`,
+    `Bearer ${TOKENS.operator} more`,
+    TOKENS.operator,
+  ]) {
+    const answered = await admin.ask('GET /sales', { as: null, headers: { authorization } });
+    assert.equal(answered.status, 401, authorization);
+  }
+});
+
+test('viewers and merchants look and do not change', async () => {
+  for (const as of ['viewer', 'merchant'] as const) {
+    for (const request of LOOKS) {
+      assert.notEqual((await admin.ask(request, { as })).status, 403, `${as} ${request}`);
+    }
+    for (const request of CHANGES) {
+      const answered = await admin.ask(request, { as });
+      assert.equal(answered.status, 403, `${as} ${request}`);
+      assert.equal(answered.body.code, 'forbidden');
+    }
+  }
+});
+
+test('the document, the pages and the probes are open to all', async () => {
+  for (const path of ['/', '/docs', '/openapi.json', '/healthz', '/readyz', '/metrics']) {
+    assert.equal((await admin.ask(`GET /${path}`, { as: null })).status, 200, path);
+  }
+});
+
+test('a token is compared by its digest, whatever its length, and the last of many is found', () => {
+  const tokens = Array.from({ length: 20 }, (_, index) => ({
+    role: 'viewer' as const,
+    token: `${index}-token-${'x'.repeat(index)}`,
+  }));
+  const authenticate = createAuthenticator(tokens);
+  for (const { token } of tokens) assert.equal(authenticate(`Bearer ${token}`)?.role, 'viewer');
+  assert.equal(authenticate('Bearer 0-token-x'), undefined);
+  assert.equal(authenticate(undefined), undefined);
+});
+
+test('an actor names its token without giving it away', async () => {
+  const created = await admin.ask('POST /sales', { body: newSale() });
+  const audit = await admin.ask(`GET /sales/${created.body.saleId}/audit`);
+  assert.match(audit.body.data[0].actor, /^operator:[0-9a-f]{8}$/);
+  assert.doesNotMatch(JSON.stringify(audit.body), /operator-token/);
+});

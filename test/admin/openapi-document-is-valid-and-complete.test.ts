@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { compileErrors, validate } from '@readme/openapi-parser';
+import { BUYER_OPERATIONS } from '../../src/domain/buyer-api.ts';
+import { PROBLEMS } from '../../src/domain/problems.ts';
+import { startTestAdmin, type TestAdmin } from './admin-process.ts';
+
+let admin: TestAdmin;
+// A document of any shape is what is to be examined.
+// oxlint-disable-next-line typescript/no-explicit-any
+let document: any;
+before(async () => {
+  admin = await startTestAdmin();
+  document = (await admin.ask('GET //openapi.json', { as: null })).body;
+});
+after(() => admin.close());
+
+test('the document is valid OpenAPI', async () => {
+  const result = await validate(structuredClone(document));
+  assert.ok(result.valid, result.valid ? '' : compileErrors(result));
+});
+
+const ADMIN_ROUTES = [
+  'delete /admin/v1/sales/{saleId}',
+  'get /admin/v1/dead-letters',
+  'get /admin/v1/reservations',
+  'get /admin/v1/reservations.csv',
+  'get /admin/v1/reservations/{reservationId}',
+  'get /admin/v1/sales',
+  'get /admin/v1/sales/{saleId}',
+  'get /admin/v1/sales/{saleId}/audit',
+  'get /admin/v1/sales/{saleId}/verify',
+  'get /healthz',
+  'get /metrics',
+  'get /readyz',
+  'patch /admin/v1/sales/{saleId}',
+  'post /admin/v1/dead-letters/{deadLetterId}/retry',
+  'post /admin/v1/sales',
+  'post /admin/v1/sales/{saleId}/end',
+  'post /admin/v1/sales/{saleId}/open',
+  'post /admin/v1/sales/{saleId}/pause',
+  'post /admin/v1/sales/{saleId}/resume',
+  'post /admin/v1/sales/{saleId}/stock',
+];
+
+test('the admin’s routes are described, all of them and no others', () => {
+  const described = Object.entries<object>(document.paths)
+    .filter(([path]) => !path.startsWith('/v1/'))
+    .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`));
+  assert.deepEqual(described.sort(), ADMIN_ROUTES);
+  for (const route of described) {
+    const [method, path] = route.split(' ');
+    const url = path!.replaceAll(/\{(\w+)\}/g, ':$1');
+    assert.ok(admin.app.hasRoute({ url, method: method!.toUpperCase() as 'GET' }), route);
+  }
+});
+
+test('every operation has an id of its own, a tag and a summary', () => {
+  const ids = new Set<string>();
+  for (const [path, methods] of Object.entries<object>(document.paths)) {
+    for (const [method, operation] of Object.entries(methods)) {
+      const where = `${method} ${path}`;
+      assert.ok(!ids.has(operation.operationId), where);
+      ids.add(operation.operationId);
+      assert.equal(operation.tags.length, 1, where);
+      assert.ok(operation.summary, where);
+    }
+  }
+  assert.ok(!ids.has(undefined as never));
+});
+
+test('the buyers’ operations stand in the same document, with every error they can give', () => {
+  for (const { path, method, problems, answers } of BUYER_OPERATIONS) {
+    const { responses } = document.paths[path][method.toLowerCase()];
+    for (const code of problems) {
+      const { status } = PROBLEMS[code];
+      const schema = responses[status].content['application/problem+json'].schema;
+      assert.ok(schema.properties.code.enum.includes(code), `${path} ${code}`);
+    }
+    for (const status of Object.keys(answers)) assert.ok(responses[status], `${path} ${status}`);
+  }
+  assert.ok(document.components.schemas.Reservation);
+  assert.deepEqual(Object.keys(document.components.securitySchemes).sort(), [
+    'adminToken',
+    'buyerHeader',
+    'buyerToken',
+  ]);
+});
+
+test('an answer that may be sent again says so in its headers', () => {
+  const { responses } = document.paths['/v1/sales/{saleId}/buy'].post;
+  assert.ok(responses[503].headers['Retry-After']);
+  assert.ok(responses[200].headers['Idempotent-Replayed']);
+  assert.ok(responses[201].headers['X-Request-Id']);
+});
+
+test('the documentation page loads nothing from outside', async () => {
+  const page = await admin.ask('GET //docs', { as: null });
+  assert.equal(page.status, 200);
+  assert.match(String(page.headers['content-security-policy']), /default-src 'self'/);
+  assert.doesNotMatch(String(page.headers['content-security-policy']), /https?:/);
+  const assets = [...String(page.body).matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url!);
+  assert.ok(assets.length >= 4);
+  for (const asset of assets) {
+    assert.match(asset, /^\/docs\//);
+    assert.equal((await admin.ask(`GET /${asset}`, { as: null })).status, 200, asset);
+  }
+  const initializer = await admin.ask('GET //docs/static/swagger-initializer.js', { as: null });
+  assert.match(String(initializer.body), /validatorUrl: null/);
+  assert.deepEqual((await admin.ask('GET //docs/json', { as: null })).body, document);
+});
