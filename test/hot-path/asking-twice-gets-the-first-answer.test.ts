@@ -19,7 +19,7 @@ after(async () => {
   await redis?.stop();
 });
 
-void test('one buyer and key, fifty times at once, is one reservation', async () => {
+test('one buyer and key, fifty times at once, is one reservation', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   const replies = await Promise.all(
     Array.from({ length: 50 }, () => hotPath.buy(sale.saleId, 'ada', { key: 'once' })),
@@ -32,7 +32,7 @@ void test('one buyer and key, fifty times at once, is one reservation', async ()
   assert.equal((await sale.state()).stock[0]!.held, 1);
 });
 
-void test('without a key the buyer is the key', async () => {
+test('without a key the buyer is the key', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   const first = await hotPath.buy(sale.saleId, 'ada');
   const second = await hotPath.buy(sale.saleId, 'ada', { body: { sku: 'phone', quantity: 1 } });
@@ -41,7 +41,7 @@ void test('without a key the buyer is the key', async () => {
   assert.deepEqual(second.body, first.body);
 });
 
-void test('a key that stands for another basket is refused and changes nothing', async () => {
+test('a key that stands for another basket is refused and changes nothing', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   await hotPath.buy(sale.saleId, 'ada', { key: 'k', body: { sku: 'phone', quantity: 1 } });
   const other = await hotPath.buy(sale.saleId, 'ada', {
@@ -58,7 +58,7 @@ void test('a key that stands for another basket is refused and changes nothing',
   assert.equal(another.status, 201, "keys are the buyer's own");
 });
 
-void test('equal baskets in another order are one request', async () => {
+test('equal baskets in another order are one request', async () => {
   const sale = await openSale(shards, { a: 9, b: 9 }, { perBuyerLimit: 5 });
   const [one, two] = [
     { sku: 'a', quantity: 1 },
@@ -70,7 +70,7 @@ void test('equal baskets in another order are one request', async () => {
   assert.equal(second.body.reservationId, first.body.reservationId);
 });
 
-void test('a winner who asks again sees the reservation after sell-out, pause and end', async () => {
+test('a winner who asks again sees the reservation after sell-out, pause and end', async () => {
   const sale = await openSale(shards, { phone: 1 });
   const won = await hotPath.buy(sale.saleId, 'ada', { key: 'k' });
   assert.equal(won.status, 201);
@@ -91,7 +91,7 @@ void test('a winner who asks again sees the reservation after sell-out, pause an
   assert.deepEqual(again.body, won.body);
 });
 
-void test('a sale sells inside its window only', async () => {
+test('a sale sells inside its window only', async () => {
   const soon = Date.now() + 1_500;
   const sale = await openSale(shards, { phone: 5 }, { startsAt: soon, endsAt: soon + 1_500 });
   const early = await hotPath.buy(sale.saleId, 'ada');

@@ -25,7 +25,7 @@ const KEYS: [algorithm: Algorithm, keys: { publicKey: string; privateKey: string
 ];
 
 for (const [algorithm, { publicKey, privateKey }] of KEYS) {
-  void test(`a public key admits what its ${algorithm} private key signed, and nothing else`, async () => {
+  test(`a public key admits what its ${algorithm} private key signed, and nothing else`, async () => {
     const hotPath = await startHotPath(redis.url, { JWT_SECRET: '', JWT_PUBLIC_KEY: publicKey });
     try {
       const sale = await openSale(shards, { phone: 10 });
@@ -45,7 +45,7 @@ for (const [algorithm, { publicKey, privateKey }] of KEYS) {
   });
 }
 
-void test('behind a gateway the header names the buyer, and tokens count for nothing', async () => {
+test('behind a gateway the header names the buyer, and tokens count for nothing', async () => {
   const hotPath = await startHotPath(redis.url, { BUYER_AUTH: 'header' });
   try {
     const sale = await openSale(shards, { phone: 10 });
@@ -61,7 +61,7 @@ void test('behind a gateway the header names the buyer, and tokens count for not
   }
 });
 
-void test('a token that was remembered is forgotten when it expires', async () => {
+test('a token that was remembered is forgotten when it expires', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
   const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 1 });
   const request = { getHeader: () => `Bearer ${token}` };

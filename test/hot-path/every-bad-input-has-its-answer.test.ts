@@ -94,7 +94,7 @@ const BAD_BUYS: [
 ];
 
 for (const [name, options, status, code, field] of BAD_BUYS) {
-  void test(`buy with ${name} answers ${status} ${code} and changes nothing`, async () => {
+  test(`buy with ${name} answers ${status} ${code} and changes nothing`, async () => {
     const held = await snapshot();
     const reply = await hotPath.buy(sale.saleId, 'ada', options);
     assert.equal(reply.status, status);
@@ -112,7 +112,7 @@ for (const [name, options, status, code, field] of BAD_BUYS) {
   });
 }
 
-void test('a body that names no SKU is refused where the sale has several', async () => {
+test('a body that names no SKU is refused where the sale has several', async () => {
   const reply = await hotPath.buy(basketSale.saleId, 'ada');
   assert.equal(reply.status, 422);
   assert.equal(reply.body.errors[0].field, 'sku');
@@ -144,7 +144,7 @@ const BAD_TOKENS: [name: string, authorization: string | undefined][] = [
 ];
 
 for (const [name, authorization] of BAD_TOKENS) {
-  void test(`${name} answers 401 and changes nothing`, async () => {
+  test(`${name} answers 401 and changes nothing`, async () => {
     const held = await snapshot();
     const headers = authorization === undefined ? {} : { authorization };
     for (const [method, path] of [
@@ -179,7 +179,7 @@ const BAD_ADDRESSES: [method: string, path: string, status: number, code: string
 ];
 
 for (const [method, path, status, code] of BAD_ADDRESSES) {
-  void test(`${method} ${path} answers ${status} ${code}`, async () => {
+  test(`${method} ${path} answers ${status} ${code}`, async () => {
     const reply = await hotPath.call(path, { method, buyer: 'ada' });
     assert.equal(reply.status, status);
     assert.equal(reply.body.code, code);
@@ -187,7 +187,7 @@ for (const [method, path, status, code] of BAD_ADDRESSES) {
   });
 }
 
-void test("somebody else's reservation is as absent as none", async () => {
+test("somebody else's reservation is as absent as none", async () => {
   const mine = await hotPath.buy(sale.saleId, 'owner');
   assert.equal(mine.status, 201);
   const path = `/v1/reservations/${mine.body.reservationId}`;
@@ -197,7 +197,7 @@ void test("somebody else's reservation is as absent as none", async () => {
   assert.equal(reply.body.code, 'reservation_not_found');
 });
 
-void test('the request id is taken when well-formed, made otherwise, and on every answer', async () => {
+test('the request id is taken when well-formed, made otherwise, and on every answer', async () => {
   const given = await hotPath.buy(sale.saleId, 'eve', { headers: { 'x-request-id': 'req.1' } });
   assert.equal(given.headers['x-request-id'], 'req.1');
   const malformed = await hotPath.call('/nowhere', { headers: { 'x-request-id': 'a'.repeat(65) } });
@@ -207,7 +207,7 @@ void test('the request id is taken when well-formed, made otherwise, and on ever
   assert.equal(traced.headers.traceparent, traceparent);
 });
 
-void test('a body in chunks, also one that never says its length, is read or refused', async () => {
+test('a body in chunks, also one that never says its length, is read or refused', async () => {
   const token = tokenOf('chunky');
   const head = [
     `POST /v1/sales/${sale.saleId}/buy HTTP/1.1`,

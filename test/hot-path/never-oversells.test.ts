@@ -19,7 +19,7 @@ after(async () => {
   await redis?.stop();
 });
 
-void test('2,000 buyers at once through two front ends get exactly the 100 units there are, in order', async () => {
+test('2,000 buyers at once through two front ends get exactly the 100 units there are, in order', async () => {
   const sale = await openSale(shards, { phone: 100 });
   const replies = await Promise.all(
     Array.from({ length: 2_000 }, (_, i) => frontEnds[i % 2]!.buy(sale.saleId, `buyer-${i}`)),
@@ -39,7 +39,7 @@ void test('2,000 buyers at once through two front ends get exactly the 100 units
   assert.deepEqual(stock, [{ sku: 'phone', loaded: 100, remaining: 0, held: 100, confirmed: 0 }]);
 });
 
-void test('many who wait are decided in few calls', async () => {
+test('many who wait are decided in few calls', async () => {
   const sale = await openSale(shards, { phone: 1_000 });
   await frontEnds[0]!.buy(sale.saleId, 'first');
   const client = shards.of(sale.saleId).client;
@@ -51,7 +51,7 @@ void test('many who wait are decided in few calls', async () => {
   assert.ok(calls < 200, `600 buyers took ${calls} calls`);
 });
 
-void test('a basket is all or nothing', async () => {
+test('a basket is all or nothing', async () => {
   const sale = await openSale(shards, { phone: 5, case: 2 }, { perBuyerLimit: 10 });
   const basket = {
     items: [
@@ -79,7 +79,7 @@ void test('a basket is all or nothing', async () => {
   assert.equal(won.body.items.length, 2);
 });
 
-void test('asking for more than is left of something is told apart from sold out', async () => {
+test('asking for more than is left of something is told apart from sold out', async () => {
   const sale = await openSale(shards, { phone: 2 }, { perBuyerLimit: 10 });
   const reply = await frontEnds[0]!.buy(sale.saleId, 'ada', {
     body: { sku: 'phone', quantity: 3 },
@@ -89,7 +89,7 @@ void test('asking for more than is left of something is told apart from sold out
   assert.equal((await sale.state()).stock[0]!.remaining, 2);
 });
 
-void test('no buyer gets more units than the limit, whatever the keys', async () => {
+test('no buyer gets more units than the limit, whatever the keys', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 3 });
   const replies = await Promise.all(
     Array.from({ length: 50 }, (_, i) =>

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { connectShards, openSale, startHotPath } from '../support/hot-path.ts';
 import { eventually, startRedis } from '../support/servers.ts';
 
-void test('a Redis that was restarted sells nothing until someone has checked', async () => {
+test('a Redis that was restarted sells nothing until someone has checked', async () => {
   const redis = await startRedis();
   const shards = await connectShards(redis.url);
   const hotPath = await startHotPath(redis.url);
@@ -29,7 +29,7 @@ void test('a Redis that was restarted sells nothing until someone has checked', 
   }
 });
 
-void test('a sale that was seen and is gone after FLUSHALL is recovering, not unknown', async () => {
+test('a sale that was seen and is gone after FLUSHALL is recovering, not unknown', async () => {
   const redis = await startRedis();
   const shards = await connectShards(redis.url);
   const hotPath = await startHotPath(redis.url);
@@ -56,7 +56,7 @@ void test('a sale that was seen and is gone after FLUSHALL is recovering, not un
   }
 });
 
-void test('a Redis that is away at start is waited for, and readiness says so', async () => {
+test('a Redis that is away at start is waited for, and readiness says so', async () => {
   const redis = await startRedis();
   await redis.kill();
   const hotPath = await startHotPath(redis.url, {}, false);

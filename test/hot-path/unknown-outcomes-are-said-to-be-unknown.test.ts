@@ -24,7 +24,7 @@ function through(port: number): string {
   return url.href;
 }
 
-void test('a reply lost after the script ran is 503, and the same request then finds its reservation', async () => {
+test('a reply lost after the script ran is 503, and the same request then finds its reservation', async () => {
   const proxy = await startCuttableProxy({ host: '127.0.0.1', port: redis.port });
   const hotPath = await startHotPath(through(proxy.port));
   try {
@@ -51,7 +51,7 @@ void test('a reply lost after the script ran is 503, and the same request then f
   }
 });
 
-void test('a Redis that stands still is waited for so long, then said to be unavailable', async () => {
+test('a Redis that stands still is waited for so long, then said to be unavailable', async () => {
   const hotPath = await startHotPath(redis.url, { REDIS_COMMAND_TIMEOUT_MS: '300' });
   try {
     const sale = await openSale(shards, { phone: 10 });
@@ -74,7 +74,7 @@ void test('a Redis that stands still is waited for so long, then said to be unav
   }
 });
 
-void test('clients that went away before their call are not sold to', async () => {
+test('clients that went away before their call are not sold to', async () => {
   const hotPath = await startHotPath(redis.url, { BATCHES_IN_FLIGHT_MAX: '1' });
   try {
     const sale = await openSale(shards, { phone: 100 });
@@ -104,7 +104,7 @@ void test('clients that went away before their call are not sold to', async () =
   }
 });
 
-void test('a full line answers overloaded at once', async () => {
+test('a full line answers overloaded at once', async () => {
   const hotPath = await startHotPath(redis.url, { BATCHES_IN_FLIGHT_MAX: '1', WAITING_MAX: '5' });
   try {
     const sale = await openSale(shards, { phone: 100 });
@@ -126,7 +126,7 @@ void test('a full line answers overloaded at once', async () => {
   }
 });
 
-void test('a stream that nobody drains stops admission, not answers', async () => {
+test('a stream that nobody drains stops admission, not answers', async () => {
   const hotPath = await startHotPath(redis.url, { BACKLOG_MAX: '3' });
   try {
     const sale = await openSale(shards, { phone: 100 });
@@ -142,7 +142,7 @@ void test('a stream that nobody drains stops admission, not answers', async () =
   }
 });
 
-void test('closing answers everyone who was read', async () => {
+test('closing answers everyone who was read', async () => {
   const hotPath = await startHotPath(redis.url, { BATCH_SIZE_MAX: '8' });
   const sale = await openSale(shards, { phone: 1_000 });
   assert.equal((await hotPath.buy(sale.saleId, 'first')).status, 201);

@@ -30,7 +30,7 @@ const UNFIT: [
   ],
 ];
 
-void test('a server that could break a promise is refused, saying what to set', async (t) => {
+test('a server that could break a promise is refused, saying what to set', async (t) => {
   const server = await startRedis();
   const redis = new Redis(server.url);
   const fit = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };

@@ -9,7 +9,7 @@ import { eventually, startRedis } from '../support/servers.ts';
 
 const SLOTS = 16_384;
 
-void test('each sale lives whole on the master that owns its slot', async () => {
+test('each sale lives whole on the master that owns its slot', async () => {
   const busPorts = await findFreePorts(3);
   const servers = await Promise.all(
     busPorts.map((port) =>
