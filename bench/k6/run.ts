@@ -47,14 +47,24 @@ interface Stack {
   stop: () => Promise<void>;
 }
 
+/** Ctrl-C reaches everything started here anyway; SIGTERM reaches only us, who have to pass it on. */
+const interrupted = new AbortController();
+process.on('SIGINT', () => interrupted.abort());
+process.on('SIGTERM', () => interrupted.abort());
+
 const scenarios = scenariosFrom(process.argv.slice(2));
 const k6 = findK6();
 warnOfFewOpenFiles();
 await mkdir(RESULTS, { recursive: true });
-const results = await runAll();
-await writeFile(join(RESULTS, 'k6.md'), await tableOfAll());
-for (const { scenario, ok } of results) console.log(`${ok ? 'ok  ' : 'FAIL'}  ${scenario}`);
-if (results.some(({ ok }) => !ok)) process.exitCode = 1;
+try {
+  const results = await runAll();
+  await writeFile(join(RESULTS, 'k6.md'), await tableOfAll());
+  for (const { scenario, ok } of results) console.log(`${ok ? 'ok  ' : 'FAIL'}  ${scenario}`);
+  if (results.some(({ ok }) => !ok)) process.exitCode = 1;
+} catch (error) {
+  if (!interrupted.signal.aborted) console.error(error instanceof Error ? error.message : error);
+  process.exitCode = interrupted.signal.aborted ? 130 : 1;
+}
 
 async function runAll(): Promise<Result[]> {
   const home = await mkdtemp(join(tmpdir(), 'flash-sale-k6-'));
@@ -77,17 +87,24 @@ async function runAll(): Promise<Result[]> {
 async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
   console.log(`Running ${scenario} …`);
   const resultJson = `${stack.stackJson}.${scenario}`;
-  const script = join(REPOSITORY, `bench/k6/${scenario}.js`);
-  const child = spawn(k6, ['run', '--quiet', '--no-usage-report', script], {
+  const log = `${resultJson}.log`;
+  // Errors only: k6 warns of every request without an answer, which after a crash is ten thousand lines.
+  const options = ['--quiet', '--no-usage-report', '--log-output', `file=${log},level=error`];
+  const child = spawn(k6, ['run', ...options, join(REPOSITORY, `bench/k6/${scenario}.js`)], {
     cwd: REPOSITORY,
-    env: { ...process.env, STACK_JSON: stack.stackJson, RESULT_JSON: resultJson },
+    env: { ...withoutAnotherStack(), STACK_JSON: stack.stackJson, RESULT_JSON: resultJson },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
+  const passOn = () => child.kill('SIGTERM');
+  interrupted.signal.addEventListener('abort', passOn);
   await once(child, 'close');
+  interrupted.signal.removeEventListener('abort', passOn);
+  interrupted.signal.throwIfAborted();
   const { exitCode } = child;
-  // A failed threshold ends k6 with 99, which the result says better; no result at all is another matter.
-  if (!existsSync(resultJson))
+  if (exitCode !== 0) console.error(await endOf(log));
+  if (!existsSync(resultJson)) {
     throw new Error(`k6 left no result of ${scenario} (exit ${exitCode})`);
+  }
   const result = resultShape.parse(JSON.parse(await readFile(resultJson, 'utf8')));
   const kept = {
     ...result,
@@ -100,8 +117,17 @@ async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
   return kept;
 }
 
+/** The scenarios would believe these more than the stack.json they are given. */
+function withoutAnotherStack(): NodeJS.ProcessEnv {
+  const another = ['HOT_PATH_URL', 'ADMIN_URL', 'ADMIN_TOKEN', 'JWT_SECRET'];
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !another.includes(name)),
+  );
+}
+
 async function startStack(home: string): Promise<Stack> {
-  const log = createWriteStream(join(home, 'stack.log'));
+  const logPath = join(home, 'stack.log');
+  const log = createWriteStream(logPath);
   await once(log, 'open');
   const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), 'stack'], {
     cwd: REPOSITORY,
@@ -115,20 +141,17 @@ async function startStack(home: string): Promise<Stack> {
     stdio: ['ignore', log, log],
   });
   const stop = () => stopStack(child);
-  process.once('SIGINT', () => void stop().finally(() => process.exit(130)));
-  process.once('SIGTERM', () => void stop().finally(() => process.exit(143)));
-  const stackJson = join(home, 'stack.json');
-  console.log('Starting a private stack …');
-  const deadline = Date.now() + STACK_READY_WITHIN_MS;
-  while (!existsSync(stackJson)) {
-    if (child.exitCode !== null || Date.now() > deadline) {
-      await stop();
-      const words = await readFile(join(home, 'stack.log'), 'utf8');
-      throw new Error(`The stack did not start:\n${words.slice(-4000)}`);
-    }
-    await delay(200);
-  }
   try {
+    const stackJson = join(home, 'stack.json');
+    console.log('Starting a private stack …');
+    const deadline = Date.now() + STACK_READY_WITHIN_MS;
+    while (!existsSync(stackJson)) {
+      interrupted.signal.throwIfAborted();
+      if (hasEnded(child) || Date.now() > deadline) {
+        throw new Error(`The stack did not start:\n${await endOf(logPath)}`);
+      }
+      await delay(200);
+    }
     const urls = stackShape.parse(JSON.parse(await readFile(stackJson, 'utf8')));
     return { stackJson, servers: await serverVersions(urls), stop };
   } catch (error) {
@@ -137,8 +160,16 @@ async function startStack(home: string): Promise<Stack> {
   }
 }
 
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+async function endOf(path: string): Promise<string> {
+  return existsSync(path) ? (await readFile(path, 'utf8')).slice(-4000) : '';
+}
+
 async function stopStack(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (hasEnded(child)) return;
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
   const late = setTimeout(() => {
