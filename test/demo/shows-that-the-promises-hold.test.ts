@@ -25,13 +25,18 @@ void test('--exit ends with 0 after the tables', async (t) => {
 
 void test('a killed persister and a suspended PostgreSQL delay the rows and lose none', async (t) => {
   const demo = new StackHome(t).start({ command: [...DEMO, '--exit'] });
-  await until('buyers press', () => demo.stderr.includes('buyers 10 %'), {
+  await until('buyers are about to press', () => demo.stderr.includes('one each'), {
     account: () => demo.stderr,
   });
   const { pids } = demo.describe();
+  // Suspended, it takes no new connections, which the persister that comes back needs.
   process.kill(pids.postgres, 'SIGSTOP');
   process.kill(pids.persister[0]!, 'SIGKILL');
-  await sleep(5_000);
+  await until('every buyer has an answer', () => demo.stderr.includes('buyers 100 %'), {
+    account: () => demo.stderr,
+  });
+  await sleep(2_000);
+  assert.equal(demo.stdout, '', 'there is no result without the rows');
   process.kill(pids.postgres, 'SIGCONT');
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
   assertPromisesShown(demo.stdout);
