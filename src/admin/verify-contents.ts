@@ -3,6 +3,7 @@
  * both in chunks and keeps one bit for each position, so a million reservations fit anywhere.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '../domain/fault.ts';
 import { canonicalItems, parseRecord, type Reservation } from '../domain/reservation.ts';
 import { saleKey } from '../lua/keys.ts';
 import { readBuyer } from '../lua/read-buyer.ts';
@@ -67,11 +68,16 @@ async function compareRecords(
   let compared = 0;
   let cursor = '0';
   do {
-    const [next, fields] = await client.hscan(saleKey(saleId, 'buyers'), cursor, 'COUNT', CHUNK);
+    const [next, fields] = await fromRedis(
+      client.hscan(saleKey(saleId, 'buyers'), cursor, 'COUNT', CHUNK),
+    );
     cursor = next;
     const reservations: Reservation[] = [];
     for (let index = 0; index + 1 < fields.length; index += 2) {
-      reservations.push(...parseRecords(fields[index + 1]!, { saleId, currency }, fields[index]!));
+      const buyerId = fields[index]!;
+      const records = parseRecords(fields[index + 1]!, { saleId, currency }, buyerId);
+      if (hasTwice(records)) suspects.set(buyerId, `${buyerId} has a reservation twice`);
+      reservations.push(...records);
     }
     compared += reservations.length;
     const rows = await rowsOf(
@@ -98,7 +104,7 @@ async function compareRows(
   const disorder: string[] = [];
   for (let first = 1; first <= position; first += CHUNK) {
     const last = Math.min(first + CHUNK - 1, position);
-    const order = await client.lrange(saleKey(saleId, 'order'), first - 1, last - 1);
+    const order = await fromRedis(client.lrange(saleKey(saleId, 'order'), first - 1, last - 1));
     const rows = await sql<{ position: number; buyerId: string; reservationId: string }[]>`
       SELECT position, buyer_id, reservation_id FROM reservations
       WHERE sale_id = ${saleId} AND position BETWEEN ${first} AND ${last}`;
@@ -147,12 +153,12 @@ async function differenceOfBuyer(
     WHERE buyer_id = ${buyerId} AND sale_id = ${saleId}`;
   const reply = await servers.shards.call(readBuyer, saleId, saleId, buyerId);
   if (reply.outcome !== 'known') return `Redis says ${reply.outcome} of ${buyerId}`;
-  const byId = new Map(reply.reservations.map((one) => [one.reservationId, one]));
-  for (const row of rows) {
-    if (!byId.has(row.reservationId)) return `${row.reservationId} is not in Redis`;
+  const inRedis = new Set(reply.reservations.map(({ reservationId }) => reservationId));
+  for (const { reservationId } of rows) {
+    if (!inRedis.has(reservationId)) return `${reservationId} is not in Redis`;
   }
-  if (byId.size !== reply.reservations.length) return `${buyerId} has a reservation twice`;
-  const current = await rowsOf(servers.sql, [...byId.keys()]);
+  if (hasTwice(reply.reservations)) return `${buyerId} has a reservation twice`;
+  const current = await rowsOf(servers.sql, [...inRedis]);
   for (const reservation of reply.reservations) {
     const difference = differenceOf(reservation, current.get(reservation.reservationId));
     if (difference) return difference;
@@ -192,6 +198,19 @@ function parseRecords(
 ): Reservation[] {
   if (records === '') return [];
   return records.split('\n').map((record) => parseRecord(record, sale, buyerId));
+}
+
+function hasTwice(reservations: readonly Reservation[]): boolean {
+  return new Set(reservations.map(({ position }) => position)).size < reservations.length;
+}
+
+/** Redis being away is a Fault here as it is where a script is called. */
+async function fromRedis<T>(reply: Promise<T>): Promise<T> {
+  try {
+    return await reply;
+  } catch (error) {
+    throw new Fault('not_executed', 'Redis went away while it was read', { cause: error });
+  }
 }
 
 function mark(seen: Uint8Array, position: number): void {

@@ -36,7 +36,9 @@ export const tracingHeaders = {
   'x-request-id': z
     .string()
     .optional()
-    .describe(`Comes back with the answer where it matches ${REQUEST_ID.source}; else one is made.`),
+    .describe(
+      `Comes back with the answer where it matches ${REQUEST_ID.source}; else one is made.`,
+    ),
   traceparent: z
     .string()
     .optional()

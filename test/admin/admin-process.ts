@@ -29,6 +29,7 @@ export interface Ask {
 export interface TestAdmin extends Servers {
   app: FastifyInstance;
   redis: TestRedis;
+  databaseUrl: string;
   /** As operator unless said; `ask('POST /sales', { body })`, paths without a leading /admin/v1 get it. */
   ask(request: string, options?: Ask): Promise<Answered>;
   close(): Promise<void>;
@@ -41,6 +42,7 @@ export async function startTestAdmin(): Promise<TestAdmin> {
   return {
     app,
     redis,
+    databaseUrl: database.url,
     ...serversOf(connections),
     ask: (request, options) => ask(app, request, options),
     close: async () => {

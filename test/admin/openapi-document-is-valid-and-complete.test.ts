@@ -51,7 +51,7 @@ test('the admin’s routes are described, all of them and no others', () => {
   for (const route of described) {
     const [method, path] = route.split(' ');
     const url = path!.replaceAll(/\{(\w+)\}/g, ':$1');
-    assert.ok(admin.app.hasRoute({ url, method: method!.toUpperCase() as 'GET' }), route);
+    assert.ok(admin.app.hasRoute({ url, method: method!.toUpperCase() }), route);
   }
 });
 

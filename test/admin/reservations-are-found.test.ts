@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { csvCell } from '../../src/admin/reservations-csv.ts';
+import { startTestAdmin, type TestAdmin } from './admin-process.ts';
+
+const ROWS = 2_500;
+const FIRST_MS = Date.UTC(2030, 0, 1);
+
+let admin: TestAdmin;
+before(async () => {
+  admin = await startTestAdmin();
+  // Two sales taking turns, batches of ten that share a time, every buyer in both.
+  await admin.sql`
+    INSERT INTO reservations (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version,
+      idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent)
+    SELECT sale || '_' || p || '_aaaaaaaa', sale, 'buyer-' || p,
+      CASE WHEN p % 5 = 0 THEN 'confirmed' ELSE 'reserved' END,
+      jsonb_build_array(jsonb_build_object('sku', CASE WHEN p % 2 = 0 THEN 'even' ELSE 'odd' END,
+        'quantity', 1, 'unitPrice', 1000)),
+      1000, 'EUR', p, 1, '', t, t + interval '5 minutes', t, 'request-' || p, ''
+    FROM generate_series(1, ${ROWS / 2}) p, unnest(ARRAY['first', 'second']) sale,
+      LATERAL (SELECT to_timestamp((${FIRST_MS}::bigint + p / 10)::float8 / 1000) AS t) time`;
+  await admin.sql`
+    INSERT INTO reservation_events
+    SELECT reservation_id, 1, sale_id, position, 'reserved', reserved_at, '', request_id, ''
+    FROM reservations`;
+  await admin.sql`UPDATE reservations SET version = 2 WHERE reservation_id = 'first_5_aaaaaaaa'`;
+  await admin.sql`
+    INSERT INTO reservation_events
+    VALUES ('first_5_aaaaaaaa', 2, 'first', 100000, 'confirmed', now(), 'paid: p-1', 'r', '')`;
+});
+after(() => admin.close());
+
+interface Shown {
+  reservationId: string;
+  saleId: string;
+  position: number;
+  reservedAt: string;
+}
+
+async function everyPage(query: string, limit: number): Promise<Shown[]> {
+  const all: Shown[] = [];
+  let cursor: string | null = null;
+  do {
+    const page = await admin.ask(
+      `GET /reservations?limit=${limit}${query}${cursor ? `&cursor=${cursor}` : ''}`,
+    );
+    assert.equal(page.status, 200, JSON.stringify(page.body));
+    assert.ok(page.body.data.length <= limit);
+    all.push(...page.body.data);
+    cursor = page.body.nextCursor;
+  } while (cursor);
+  return all;
+}
+
+test('pages over all sales come newest first, without a gap or a repetition, whatever their size', async () => {
+  for (const limit of [7, 500]) {
+    const all = await everyPage('', limit);
+    assert.equal(all.length, ROWS);
+    assert.equal(new Set(all.map(({ reservationId }) => reservationId)).size, ROWS);
+    const keys = all.map(({ reservedAt, reservationId }) => `${reservedAt} ${reservationId}`);
+    for (let index = 1; index < keys.length; index += 1) {
+      assert.ok(all[index - 1]!.reservedAt >= all[index]!.reservedAt);
+    }
+  }
+});
+
+test('pages within a sale come in the reverse order of decision', async () => {
+  const all = await everyPage('&saleId=first', 100);
+  assert.deepEqual(
+    all.map(({ position }) => position),
+    Array.from({ length: ROWS / 2 }, (_, index) => ROWS / 2 - index),
+  );
+});
+
+test('rows that arrive while one pages neither repeat nor hide others', async () => {
+  const first = await admin.ask('GET /reservations?saleId=second&limit=10');
+  await admin.sql`
+    INSERT INTO reservations
+    SELECT 'second_99999_aaaaaaaa', sale_id, 'late', status, items, total, currency, 99999, version, '',
+      now(), now(), now(), '', '' FROM reservations WHERE reservation_id = 'second_1_aaaaaaaa'`;
+  const next = await admin.ask(
+    `GET /reservations?saleId=second&limit=10&cursor=${first.body.nextCursor}`,
+  );
+  assert.equal(next.body.data[0].position, ROWS / 2 - 10);
+  await admin.sql`DELETE FROM reservations WHERE reservation_id = 'second_99999_aaaaaaaa'`;
+});
+
+const FILTERS: Record<string, number> = {
+  'saleId=first': ROWS / 2,
+  'saleId=none': 0,
+  'buyerId=buyer-3': 2,
+  'buyerId=buyer-3&saleId=first': 1,
+  'status=confirmed': ROWS / 5,
+  'status=expired': 0,
+  'sku=even': ROWS / 2,
+  'sku=even&status=confirmed&saleId=second': ROWS / 20,
+  'from=2030-01-01T00:00:00.100Z': 2 * (ROWS / 2 - 999),
+  'to=2030-01-01T00:00:00.001Z': 18,
+  'from=2030-01-01T00:00:00.001Z&to=2030-01-01T00:00:00.002%2B00:00': 20,
+  'from=2030-01-01T01:00:00.001%2B01:00&to=2030-01-01T00:00:00.002Z&saleId=first': 10,
+};
+for (const [filter, count] of Object.entries(FILTERS)) {
+  test(`${filter} finds ${count}, in pages and as CSV`, async () => {
+    assert.equal((await everyPage(`&${filter}`, 500)).length, count);
+    const csv = await admin.ask(`GET /reservations.csv?${filter}`);
+    assert.equal(csv.status, 200);
+    assert.equal(String(csv.body).trimEnd().split('\r\n').length, count + 1);
+  });
+}
+
+test('a reservation is shown with its history', async () => {
+  const shown = await admin.ask('GET /reservations/first_5_aaaaaaaa');
+  assert.equal(shown.status, 200);
+  assert.equal(shown.body.buyerId, 'buyer-5');
+  assert.deepEqual(shown.body.items, [{ sku: 'odd', quantity: 1, unitPrice: 1_000 }]);
+  assert.equal(shown.body.reservedAt, '2030-01-01T00:00:00.000Z');
+  assert.deepEqual(
+    shown.body.history.map((event: { version: number; status: string; detail: string }) => [
+      event.version,
+      event.status,
+      event.detail,
+    ]),
+    [
+      [1, 'reserved', ''],
+      [2, 'confirmed', 'paid: p-1'],
+    ],
+  );
+});
+
+test('the CSV has a header, every row once, and a name to save it under', async () => {
+  const csv = await admin.ask('GET /reservations.csv');
+  assert.match(String(csv.headers['content-type']), /^text\/csv/);
+  assert.match(
+    String(csv.headers['content-disposition']),
+    /attachment; filename="reservations.csv"/,
+  );
+  const [header, ...lines] = String(csv.body).trimEnd().split('\r\n');
+  assert.match(header!, /^reservationId,saleId,buyerId,status,items,total,currency,position,/);
+  assert.equal(new Set(lines.map((line) => line.split(',')[0])).size, ROWS);
+});
+
+test('a cell can not start a formula, nor end its cell early', () => {
+  for (const start of ['=', '+', '-', '@', '\t', '\r']) {
+    assert.match(csvCell(`${start}1+1`), /^"?'/);
+  }
+  assert.equal(csvCell('plain'), 'plain');
+  assert.equal(csvCell('a"b,c'), '"a""b,c"');
+  assert.equal(csvCell('=1,2'), `"'=1,2"`);
+  assert.equal(csvCell(-5), '-5');
+});
+
+test('a buyer whose name is a formula comes out as text', async () => {
+  await admin.sql`
+    UPDATE reservations SET buyer_id = '=cmd|calc' WHERE reservation_id = 'first_1_aaaaaaaa'`;
+  const csv = await admin.ask('GET /reservations.csv?saleId=first&to=2030-01-01T00:00:00.001Z');
+  assert.match(String(csv.body), /,'=cmd\|calc,/);
+});
+
+test('a listing reads an index, not the table', async () => {
+  await admin.sql`ANALYZE reservations`;
+  const plan = async (query: string) => {
+    const rows = await admin.sql.unsafe(`EXPLAIN ${query}`);
+    return rows.map((row) => Object.values(row)[0]).join('\n');
+  };
+  assert.match(
+    await plan(
+      "SELECT * FROM reservations WHERE (reserved_at, reservation_id) < ('2030-01-01T00:00:00.050Z', 'x') ORDER BY reserved_at DESC, reservation_id DESC LIMIT 50",
+    ),
+    /Index Scan Backward using reservations_by_time/,
+  );
+  assert.match(
+    await plan(
+      "SELECT * FROM reservations WHERE sale_id = 'first' AND position < 500 ORDER BY position DESC LIMIT 50",
+    ),
+    /reservations_by_position/,
+  );
+});
+
+test('dead letters are listed until they are resolved, and tried again on request', async () => {
+  await admin.sql`
+    INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
+    SELECT 'first', n || '-0', n, 'EUR', 'payload', 'reason' FROM generate_series(1, 5) n`;
+  await admin.sql`UPDATE dead_letters SET resolved_at = now() WHERE event = 1`;
+  const first = await admin.ask('GET /dead-letters?limit=3');
+  const rest = await admin.ask(`GET /dead-letters?limit=3&cursor=${first.body.nextCursor}`);
+  const events = [...first.body.data, ...rest.body.data].map(({ event }) => event);
+  assert.deepEqual(events, [5, 4, 3, 2]);
+  const resolved = await admin.ask('GET /dead-letters?resolved=true');
+  assert.deepEqual(
+    resolved.body.data.map(({ event }: { event: number }) => event),
+    [1],
+  );
+  const id = first.body.data[0].deadLetterId;
+  assert.equal(first.body.data[0].retryRequestedAt, null);
+  const asked = await admin.ask(`POST /dead-letters/${id}/retry`);
+  assert.equal(asked.status, 202);
+  assert.ok(asked.body.retryRequestedAt);
+  const refused = await admin.ask(`POST /dead-letters/${resolved.body.data[0].deadLetterId}/retry`);
+  assert.deepEqual([refused.status, refused.body.code], [409, 'invalid_transition']);
+  assert.equal(
+    (await admin.ask('GET /sales/first/audit')).body.data[0].action,
+    'retry-dead-letter',
+  );
+});

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { runAdmin } from '../../src/admin/main.ts';
+import { Fault } from '../../src/domain/fault.ts';
+import { findFreePorts } from '../../src/stack/free-port.ts';
+import { eventually } from '../support/eventually.ts';
+import {
+  startPostgres,
+  startRedis,
+  type TestPostgres,
+  type TestRedis,
+} from '../support/servers.ts';
+import { TOKENS } from './admin-process.ts';
+
+let redis: TestRedis;
+let postgres: TestPostgres;
+let url: string;
+before(async () => {
+  [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+  await Promise.all([redis.kill(), postgres.shutDown()]);
+  const [port] = await findFreePorts(1);
+  url = `http://127.0.0.1:${port}`;
+  Object.assign(process.env, {
+    REDIS_URL: redis.url,
+    DATABASE_URL: postgres.url,
+    ADMIN_PORT: String(port),
+    ADMIN_TOKENS: `operator:${TOKENS.operator}`,
+    LOG_LEVEL: 'silent',
+  });
+});
+after(async () => {
+  await redis.stop();
+  await postgres.stop();
+});
+
+const authorization = `Bearer ${TOKENS.operator}`;
+
+async function readiness(): Promise<[status: number, missing: string[]]> {
+  const response = await fetch(`${url}/readyz`);
+  const { missing } = (await response.json()) as { missing: string[] };
+  return [response.status, missing];
+}
+
+test('it starts without its servers, says what is missing, and serves once they are there', async () => {
+  const admin = await runAdmin();
+  try {
+    assert.equal((await fetch(`${url}/healthz`)).status, 200);
+    assert.deepEqual(await readiness(), [503, ['redis', 'postgres']]);
+    const refused = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
+    assert.equal(refused.status, 503);
+    assert.equal(refused.headers.get('retry-after'), '1');
+    assert.equal(((await refused.json()) as { code: string }).code, 'unavailable');
+
+    await redis.start();
+    await postgres.start();
+    await eventually(async () => assert.deepEqual(await readiness(), [200, []]), {
+      timeoutMs: 30_000,
+    });
+    const served = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
+    assert.equal(served.status, 200);
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    assert.match(metrics, /admin_http_request_seconds_count/);
+
+    await assert.rejects(runAdmin(), (error) => {
+      assert.ok(error instanceof Fault && error.code === 'port_taken');
+      assert.match(error.message, /ADMIN_PORT=/);
+      return true;
+    });
+  } finally {
+    await admin.close();
+  }
+  await assert.rejects(fetch(`${url}/healthz`));
+});
+
+test('a mistake in the environment is told before anything starts', async () => {
+  const { ADMIN_TOKENS } = process.env;
+  process.env.ADMIN_TOKENS = 'owner:short';
+  await assert.rejects(runAdmin(), /ADMIN_TOKENS/);
+  process.env.ADMIN_TOKENS = ADMIN_TOKENS;
+});
