@@ -37,6 +37,26 @@ export async function applyPending(servers: Servers, saleId: string): Promise<Ap
   }
 }
 
+/**
+ * Brings back what a restarted Redis has lost of a sale: its decisions were found complete, but operations are not
+ * among them, and without a withdrawal that buyers never see it would sell units that are gone. Returns how many.
+ */
+export async function applyLost(servers: Servers, saleId: string): Promise<number> {
+  return servers.sql.begin(async (tx) => {
+    await lockApplication(tx, saleId);
+    const reply = await servers.shards.call(readSale, saleId, saleId);
+    if (reply.outcome !== 'known') return 0;
+    const above = reply.state.operation;
+    const [row] = await tx<{ settled: number }[]>`
+      SELECT coalesce(max(operation), 0)::bigint AS settled FROM sale_operations
+      WHERE sale_id = ${saleId} AND outcome <> 'pending'`;
+    const lost = row!.settled - above;
+    if (lost <= 0) return 0;
+    await applyAgain(servers, tx, saleId, { above, below: row!.settled + 1 });
+    return lost;
+  });
+}
+
 /** Keeps other processes from applying operations of this sale until the transaction ends. */
 export async function lockApplication(tx: Transaction, saleId: string): Promise<void> {
   await tx`SELECT pg_advisory_xact_lock(${LOCK_CLASS}, hashtext(${saleId}))`;

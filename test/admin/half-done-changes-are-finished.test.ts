@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { repairRound, startRepairer } from '../../src/admin/repair.ts';
+import { repairRound, restoreRound, startRepairer } from '../../src/admin/repair.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { createMetrics } from '../../src/telemetry.ts';
@@ -179,21 +179,51 @@ test('an open sale that Redis has forgotten is left to recovery', async () => {
   assert.equal(await loaded(saleId), undefined);
 });
 
+/** Does something to a sale that Redis then loses, with the operation's number and all. */
+async function loseInRedis(saleId: string, change: () => Promise<unknown>): Promise<void> {
+  const { client } = admin.shards.of(saleId);
+  const keys = ['sale', 'stock'].map((key) => `fs:{${saleId}}:${key}`);
+  const backup = await Promise.all(keys.map((key) => client.dumpBuffer(key)));
+  await change();
+  for (const [index, key] of keys.entries())
+    await client.restore(key, 0, backup[index]!, 'REPLACE');
+}
+
 test('operations that a restarted Redis has lost are applied again before the next one', async () => {
   const saleId = await makeSale();
-  const { client } = admin.shards.of(saleId);
-  const backup = await Promise.all(
-    ['sale', 'stock'].map((key) => client.dumpBuffer(`fs:{${saleId}}:${key}`)),
-  );
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -3 } });
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -50 } });
-  for (const [index, key] of ['sale', 'stock'].entries()) {
-    await client.restore(`fs:{${saleId}}:${key}`, 0, backup[index]!, 'REPLACE');
-  }
-  assert.equal(await loaded(saleId), 10);
-  const answered = await admin.ask(`POST /sales/${saleId}/stock`, {
-    body: { sku: 'unit', delta: 1 },
+  const changeStock = (delta: number) =>
+    admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta } });
+  await loseInRedis(saleId, async () => {
+    await changeStock(-3);
+    await changeStock(-50);
   });
-  assert.equal(answered.status, 200);
+  assert.equal(await loaded(saleId), 10);
+  assert.equal((await changeStock(1)).status, 200);
   assert.equal(await loaded(saleId), 8);
+});
+
+test('units that were withdrawn stay withdrawn though Redis has lost the withdrawal', async () => {
+  const saleId = await makeSale();
+  await admin.ask(`POST /sales/${saleId}/open`);
+  await loseInRedis(saleId, () =>
+    admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -3 } }),
+  );
+  assert.equal(await loaded(saleId), 10);
+  await restoreRound(admin);
+  await restoreRound(admin);
+  assert.equal(await loaded(saleId), 7);
+});
+
+test('a lost withdrawal that can not be made again is corrected in the ledger and audited', async () => {
+  const saleId = await makeSale();
+  await admin.ask(`POST /sales/${saleId}/open`);
+  await loseInRedis(saleId, () =>
+    admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -10 } }),
+  );
+  await buy(admin.shards, saleId, ['a']);
+  await restoreRound(admin);
+  assert.equal(await loaded(saleId), 10);
+  assert.equal((await outcomes(saleId)).at(-1), 'insufficient_stock/insufficient_stock');
+  const audit = await admin.ask(`GET /sales/${saleId}/audit`);
+  assert.equal(audit.body.data[0].action, 'insufficient_stock');
 });
