@@ -88,7 +88,7 @@ export async function startPersister(
     metrics: registry,
     unready,
   });
-  shards.onChanged(() => roster.hint());
+  shards.onChanged((saleId) => roster.hint(saleId));
   const work = Promise.all([
     roster.run(),
     repeat(DEAD_LETTERS_INTERVAL_MS, () => retryRequested(database, { log, metrics })),

@@ -46,12 +46,15 @@ export class Roster {
     await Promise.all(this.#runs);
   }
 
-  hint(): void {
+  /** An operator changed this sale: it may be new, or have something to drain. */
+  hint(saleId: string): void {
+    this.#drains.get(saleId)?.wake();
     this.#hint.abort();
   }
 
+  /** Of every sale that can be reached; one that cannot keeps what was measured last. */
   async measureLag(): Promise<void> {
-    for (const drain of this.#drains.values()) await drain.measureLag();
+    await Promise.allSettled([...this.#drains.values()].map((drain) => drain.measureLag()));
   }
 
   async #lookUp(): Promise<void> {

@@ -86,10 +86,15 @@ export class SaleDrain {
     forgetSale(this.#tools.metrics, this.saleId);
   }
 
-  /** What operators made of the sale; any news may have filled its stream. */
+  /** What operators made of the sale. */
   update(status: SaleStatus): void {
     if (status === this.#status) return;
     this.#status = status;
+    this.wake();
+  }
+
+  /** Ends a pause: there may be news. */
+  wake(): void {
     this.#wake.abort();
   }
 
@@ -170,18 +175,23 @@ export class SaleDrain {
         return 0;
       case 'busy':
         return BUSY_MS;
-      case 'absent':
       case 'closed':
         return this.#timings.restMs;
+      case 'absent':
+        // An open one is on its way from PostgreSQL to Redis.
+        return this.#rests() ? this.#timings.restMs : this.#timings.idleMs;
       case 'empty': {
         if (this.#untrimmed) return Math.min(TRIM_INTERVAL_MS, IDLE_FIRST_MS * 2 ** quiet);
-        const rests = this.#status === 'ended' || this.#status === 'draft';
-        const mostMs = rests ? this.#timings.restMs : this.#timings.idleMs;
+        const mostMs = this.#rests() ? this.#timings.restMs : this.#timings.idleMs;
         return backoffMs(quiet, IDLE_FIRST_MS, mostMs);
       }
       default:
         return unreachable(turn);
     }
+  }
+
+  #rests(): boolean {
+    return this.#status === 'ended' || this.#status === 'draft';
   }
 
   #startOver(error: unknown): void {
