@@ -1,6 +1,6 @@
 /** However it is told to stop, and however often, the stack ends with code 0 and leaves nothing running. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ async function assertLeavesNothing(
   t: TestContext,
   tellToStop: (stack: StackProcess) => void,
   options: { command?: string[] } = {},
-): Promise<void> {
+): Promise<StackProcess> {
   const stack = new StackHome(t).start(options);
   const pids = allPids(await stack.ready());
   assert.equal(pids.length, 5);
@@ -21,6 +21,7 @@ async function assertLeavesNothing(
   assert.equal(await stack.ended(), 0, stack.stderr);
   assert.deepEqual(pids.filter(isAlive), [], 'none runs after');
   assert.equal(existsSync(join(stack.home, 'stack.json')), false, 'stack.json is gone');
+  return stack;
 }
 
 void test('SIGTERM to the supervisor', async (t) => {
@@ -47,12 +48,13 @@ void test('SIGTERM to set-up alone', async (t) => {
   });
 });
 
-void test('SIGTERM while a child is suspended', async (t) => {
-  await assertLeavesNothing(t, (stack) => {
+void test('SIGTERM while a child is suspended, which still ends in good order', async (t) => {
+  const { home } = await assertLeavesNothing(t, (stack) => {
     process.kill(stack.describe().pids.redis, 'SIGSTOP');
     process.kill(stack.describe().pids.admin, 'SIGSTOP');
     stack.child.kill('SIGTERM');
   });
+  assert.match(readFileSync(join(home, 'logs', 'redis.log'), 'utf8'), /ready to exit/);
 });
 
 void test('SIGTERM in the middle of starting', async (t) => {
