@@ -109,6 +109,9 @@ function finishOperation(document: OpenApiDocument, operation: ApiOperation): vo
   const method = operation.method.toLowerCase() as 'get' | 'post' | 'patch' | 'delete';
   const described = document.paths?.[operation.path]?.[method];
   if (!described?.responses) return;
+  if (described.requestBody && 'content' in described.requestBody) {
+    described.requestBody.required = operation.body?.safeParse(undefined).success !== true;
+  }
   for (const [status, response] of Object.entries(described.responses)) {
     if ('$ref' in response) continue;
     const answer: ApiAnswer | undefined = operation.answers[Number(status)];

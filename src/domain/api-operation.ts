@@ -50,6 +50,13 @@ function problemSchema(codes: readonly ProblemCode[]) {
   });
 }
 
+/** The limit of a body is each API's own, and the catalogue's words are the buyers'. */
+function describe(code: ProblemCode): string {
+  return code === 'payload_too_large'
+    ? 'The body is larger than this API takes.'
+    : PROBLEMS[code].detail;
+}
+
 interface RouteAnswer {
   description: string;
   content: Record<string, { schema: z.ZodType }>;
@@ -68,7 +75,7 @@ export function answersOf(operation: ApiOperation): Record<number, RouteAnswer> 
   const codesByStatus = Map.groupBy(operation.problems, (code) => PROBLEMS[code].status);
   for (const [status, codes] of codesByStatus) {
     const problems = { 'application/problem+json': { schema: problemSchema(codes) } };
-    const description = codes.map((code) => `\`${code}\`: ${PROBLEMS[code].detail}`).join('\n\n');
+    const description = codes.map((code) => `\`${code}\`: ${describe(code)}`).join('\n\n');
     const answer = answers[status];
     answers[status] = answer
       ? { ...answer, content: { ...answer.content, ...problems } }

@@ -87,6 +87,13 @@ test('the buyers’ operations stand in the same document, with every error they
   ]);
 });
 
+test('a body is asked for where there must be one', () => {
+  assert.equal(document.paths['/v1/sales/{saleId}/buy'].post.requestBody.required, false);
+  assert.equal(document.paths['/admin/v1/sales'].post.requestBody.required, true);
+  assert.equal(document.paths['/admin/v1/sales/{saleId}/open'].post.requestBody, undefined);
+  assert.equal(document.paths['/admin/v1/sales/{saleId}'].delete.responses[204].content, undefined);
+});
+
 test('an answer that may be sent again says so in its headers', () => {
   const { responses } = document.paths['/v1/sales/{saleId}/buy'].post;
   assert.ok(responses[503].headers['Retry-After']);

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { csvCell } from '../../src/admin/reservations-csv.ts';
-import { startTestAdmin, type TestAdmin } from './admin-process.ts';
+import { eventually } from '../support/eventually.ts';
+import { startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
 
 const ROWS = 2_500;
 const FIRST_MS = Date.UTC(2030, 0, 1);
@@ -138,6 +140,29 @@ test('the CSV has a header, every row once, and a name to save it under', async 
   const [header, ...lines] = String(csv.body).trimEnd().split('\r\n');
   assert.match(header!, /^reservationId,saleId,buyerId,status,items,total,currency,position,/);
   assert.equal(new Set(lines.map((line) => line.split(',')[0])).size, ROWS);
+});
+
+test('a reader who goes away in the middle of a CSV leaves nothing behind', async () => {
+  await admin.app.listen({ port: 0, host: '127.0.0.1' });
+  const { port } = admin.app.server.address() as AddressInfo;
+  for (let attempt = 0; attempt < 20; attempt += 1) {
+    const leaving = new AbortController();
+    const response = await fetch(`http://127.0.0.1:${port}/admin/v1/reservations.csv`, {
+      headers: { authorization: `Bearer ${TOKENS.viewer}` },
+      signal: leaving.signal,
+    });
+    const reader = response.body!.getReader();
+    assert.match(new TextDecoder().decode((await reader.read()).value), /^reservationId/);
+    leaving.abort();
+  }
+  const listed = await admin.ask('GET /reservations?limit=1');
+  assert.equal(listed.status, 200);
+  await eventually(async () => {
+    const [row] = await admin.sql<{ busy: number }[]>`
+      SELECT count(*) AS busy FROM pg_stat_activity
+      WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()`;
+    assert.equal(row?.busy, 0);
+  });
 });
 
 test('a cell can not start a formula, nor end its cell early', () => {
