@@ -62,7 +62,7 @@ export async function lockSale(transaction: Transaction, saleId: string): Promis
   return row?.granted === true;
 }
 
-/** Sends, in this order and without waiting in between, what writes the events. */
+/** Sends, in this order and without waiting in between, what writes the events, all of one sale. */
 export function insertEvents(
   transaction: Transaction,
   events: readonly StreamEvent[],
@@ -186,6 +186,13 @@ export function advance(
       < (excluded.entry_ms, excluded.entry_sequence, excluded.event)`;
 }
 
+/** The events of a batch share a few moments, and printing one costs more than remembering it. */
+let lastMs = Number.NaN;
+let lastIso = '';
 function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
+  if (ms !== lastMs) {
+    lastIso = new Date(ms).toISOString();
+    lastMs = ms;
+  }
+  return lastIso;
 }
