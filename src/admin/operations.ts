@@ -141,7 +141,7 @@ async function settle<T extends Changed | 'unchanged'>(
     SELECT outcome FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
   // A later operation may be what is pending.
   if (row && row.outcome !== 'pending') return recorded;
-  return refuse(state, { detail: PENDING_DETAIL, operation });
+  return refuse(state, { detail: PENDING_DETAIL, saleId, operation });
 }
 
 async function writeOperation(

@@ -227,3 +227,17 @@ test('a lost withdrawal that can not be made again is corrected in the ledger an
   const audit = await admin.ask(`GET /sales/${saleId}/audit`);
   assert.equal(audit.body.data[0].action, 'insufficient_stock');
 });
+
+test('a sale that is made while Redis is away is told by its id, and made once when it is back', async () => {
+  await admin.redis.kill();
+  await eventually(() => assert.ok(!admin.shards.isReady));
+  const request = { body: newSale({ name: 'Later' }), headers: { 'idempotency-key': 'later' } };
+  const first = await admin.ask('POST /sales', request);
+  assert.deepEqual([first.status, first.body.code], [503, 'unavailable']);
+  assert.match(first.body.saleId, /^later-/);
+  await admin.redis.start();
+  await eventuallyReady();
+  const again = await admin.ask('POST /sales', request);
+  assert.deepEqual([again.status, again.body.saleId], [200, first.body.saleId]);
+  assert.equal(again.body.skus[0].loaded, 100);
+});

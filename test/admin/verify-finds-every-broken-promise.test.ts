@@ -16,12 +16,11 @@ const BUYERS = 40;
 let admin: TestAdmin;
 let closePersister = async () => {};
 /** One for each corruption, made together: the persister looks for new sales only now and then. */
-let prepared: string[] = [];
+let prepared: Promise<string[]> | undefined;
 before(async () => {
   admin = await startTestAdmin();
   const running = await persister({ after: () => undefined }, admin.redis.url, admin.databaseUrl);
   closePersister = () => running.close();
-  prepared = await Promise.all(CORRUPTIONS.map(saleAtRest));
 });
 after(async () => {
   await closePersister();
@@ -218,19 +217,6 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
   ],
 ];
 
-for (const [index, [check, what, corrupt]] of CORRUPTIONS.entries()) {
-  test(`${check} fails when ${what}`, async () => {
-    const saleId = prepared[index]!;
-    assertHolds(await verifySale(admin, saleId, PATIENCE));
-    await corrupt(saleId);
-    const report = await verifySale(admin, saleId, { ...PATIENCE, catchUpMs: 100 });
-    assert.equal(report.ok, false);
-    assert.ok(failing(report).includes(check), `failed: ${failing(report).join(', ')}`);
-    const { expected, actual } = report.checks.find(({ name, ok }) => name === check && !ok)!;
-    assert.ok(expected && actual);
-  });
-}
-
 test('every check was shown to fail', async () => {
   const report = await verifySale(admin, await saleAtRest(), PATIENCE);
   const shown = new Set(CORRUPTIONS.map(([check]) => check));
@@ -313,3 +299,17 @@ test('the command prints every check, as a table or as JSON, and answers whether
     mock.restoreAll();
   }
 });
+
+for (const [index, [check, what, corrupt]] of CORRUPTIONS.entries()) {
+  test(`${check} fails when ${what}`, async () => {
+    prepared ??= Promise.all(CORRUPTIONS.map(saleAtRest));
+    const saleId = (await prepared)[index]!;
+    assertHolds(await verifySale(admin, saleId, PATIENCE));
+    await corrupt(saleId);
+    const report = await verifySale(admin, saleId, { ...PATIENCE, catchUpMs: 100 });
+    assert.equal(report.ok, false);
+    assert.ok(failing(report).includes(check), `failed: ${failing(report).join(', ')}`);
+    const { expected, actual } = report.checks.find(({ name, ok }) => name === check && !ok)!;
+    assert.ok(expected && actual);
+  });
+}
