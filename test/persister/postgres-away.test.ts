@@ -65,7 +65,10 @@ describe('while postgres is away', () => {
     postgres.pause();
     try {
       await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'during' });
-      await eventually(async () => assert.deepEqual(await one.missing(), ['postgres']));
+      await eventually(async () => assert.deepEqual(await one.missing(), ['postgres']), {
+        // Less than a new connection waits for an answer, which would also tell.
+        timeoutMs: 3_000,
+      });
     } finally {
       postgres.resume();
     }
