@@ -116,6 +116,25 @@ describe('after redis restarted', () => {
     assert.deepEqual(await audited(saleId), []);
   });
 
+  it('what a persister had read before is neither lost nor acknowledged unwritten', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await persister(test, redis.url, postgres.url);
+    await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'before' });
+    await eventually(async () => assert.equal(await rowCount(saleId), 100));
+    await postgres.shutDown();
+    await buyMany(servers.shards, saleId, { count: 50, batchSize: 10, prefix: 'held' });
+    await eventually(async () => {
+      assert.ok((await pendingCount(servers.shards, saleId)) > 0, 'the persister has them');
+    });
+    await redis.restart();
+    await eventually(async () => assert.equal(await condition(saleId), 'recovering'));
+    // Until the persister is connected again too, and could acknowledge.
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await postgres.start();
+    await eventually(async () => assert.equal(await condition(saleId), 'known'));
+    assert.equal(await rowCount(saleId), 150);
+  });
+
   it('what a persister had read and redis forgot is not written once the sale sells on', async (test) => {
     const { saleId } = await makeSale(servers);
     await persister(test, redis.url, postgres.url);

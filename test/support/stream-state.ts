@@ -12,7 +12,7 @@ export async function saleState(shards: Shards, saleId: string): Promise<SaleSta
 /** Read by some consumer and not acknowledged. */
 export async function pendingCount(shards: Shards, saleId: string): Promise<number> {
   const key = saleKey(saleId, 'events');
-  const summary = (await shards.of(saleId).client.xpending(key, PERSISTER_GROUP)) as unknown[];
+  const summary = await shards.of(saleId).client.xpending(key, PERSISTER_GROUP);
   return Number(summary[0]);
 }
 
