@@ -4,7 +4,16 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { processIdentity } from '../scripts/process-identity.mjs';
@@ -21,7 +30,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 // The supervisor's channel closes when it is killed.
 if (process.connected) process.once('disconnect', stop);
 
-const records = mkdtempSync(join(tmpdir(), 'flash-sale-test-records-'));
+// Everything temporary goes in here, also what a test that was killed leaves; PostgreSQL's user must get in.
+const temporary = mkdtempSync(join(tmpdir(), 'flash-sale-test-run-'));
+chmodSync(temporary, 0o755);
+process.env.TMPDIR = temporary;
+const records = join(temporary, 'records');
+mkdirSync(records);
 process.env[RECORDS_VARIABLE] = records;
 let code = 1;
 try {
@@ -32,7 +46,7 @@ try {
     console.error(`${left} server(s) were left running by a test; ended now.`);
     code ||= 1;
   }
-  rmSync(records, { recursive: true, force: true });
+  rmSync(temporary, { recursive: true, force: true, maxRetries: 10 });
 }
 process.exit(stopping.signal.aborted ? 130 : code);
 
