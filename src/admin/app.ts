@@ -25,6 +25,9 @@ import { serveStock } from './routes/stock.ts';
 import { serveVerification } from './routes/verification.ts';
 import { demandRoles, nameRequests } from './serve-operation.ts';
 
+const CLOSE_SWEEP_MS = 50;
+const CLOSE_GRACE_MS = 5_000;
+
 export async function createAdminApp(dependencies: AdminDependencies): Promise<FastifyInstance> {
   const log: FastifyBaseLogger = dependencies.log;
   const app = Fastify({
@@ -49,6 +52,7 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
 
+  letGoOfConnections(app);
   nameRequests(app);
   secureAnswers(app);
   measureRequests(app, dependencies.metrics);
@@ -78,6 +82,29 @@ function collectOperations(app: FastifyInstance): readonly ApiOperation[] {
     if (config?.operation && method !== 'HEAD') operations.push(config.operation);
   });
   return operations;
+}
+
+/**
+ * When the app closes, so do its connections, as soon as the last answer is out; one that takes no end is cut before
+ * the process' own deadline. Left to Node, a connection that was busy at that moment would stay for its keep-alive,
+ * and one that a client opened in advance, without a request, for a whole minute.
+ */
+function letGoOfConnections(app: FastifyInstance): void {
+  let answering = 0;
+  app.addHook('onRequest', async (_request, reply) => {
+    answering += 1;
+    reply.raw.once('close', () => {
+      answering -= 1;
+    });
+  });
+  app.addHook('preClose', async () => {
+    const deadlineMs = performance.now() + CLOSE_GRACE_MS;
+    const sweep = setInterval(() => {
+      if (answering === 0 || performance.now() > deadlineMs) app.server.closeAllConnections();
+    }, CLOSE_SWEEP_MS);
+    sweep.unref();
+    app.server.once('close', () => clearInterval(sweep));
+  });
 }
 
 /** One line and one measurement for each answer. */

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, connect as connectSocket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { csvCell } from '../../src/admin/reservations-csv.ts';
 import { eventually } from '../support/eventually.ts';
-import { startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+import { createTestApp, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
 
 const ROWS = 2_500;
 const FIRST_MS = Date.UTC(2030, 0, 1);
@@ -163,6 +164,17 @@ test('a reader who goes away in the middle of a CSV leaves nothing behind', asyn
       WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()`;
     assert.equal(row?.busy, 0);
   });
+});
+
+test('closing waits for no connection that has nothing to say', { timeout: 10_000 }, async () => {
+  const other = await createTestApp(admin);
+  await other.listen({ port: 0, host: '127.0.0.1' });
+  const silent = connectSocket((other.server.address() as AddressInfo).port, '127.0.0.1');
+  await once(silent, 'connect');
+  const startedMs = performance.now();
+  await other.close();
+  assert.ok(performance.now() - startedMs < 2_000);
+  silent.destroy();
 });
 
 test('a cell can not start a formula, nor end its cell early', () => {
