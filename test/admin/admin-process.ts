@@ -1,7 +1,9 @@
 /** An admin for tests: the real application in this process, on a Redis and a database of the test's own. */
+import assert from 'node:assert/strict';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { createAdminApp } from '../../src/admin/app.ts';
 import type { Servers } from '../../src/admin/dependencies.ts';
+import { readSale, type SaleState } from '../../src/lua/read-sale.ts';
 import { createLogger, createMetrics } from '../../src/telemetry.ts';
 import { type Connections, connect } from '../support/sales.ts';
 import { createDatabase, startRedis, type TestRedis } from '../support/servers.ts';
@@ -109,6 +111,21 @@ export function newSale(overrides: Record<string, unknown> = {}) {
     skus: [{ sku: 'black', name: 'Black', price: 19_900, stock: 100 }],
     ...overrides,
   };
+}
+
+export async function makeDraft(
+  admin: TestAdmin,
+  overrides: Record<string, unknown> = {},
+): Promise<string> {
+  const created = await admin.ask('POST /sales', { body: newSale(overrides) });
+  assert.equal(created.status, 201, JSON.stringify(created.body));
+  return created.body.saleId;
+}
+
+export async function stateInRedis(admin: TestAdmin, saleId: string): Promise<SaleState> {
+  const reply = await admin.shards.call(readSale, saleId, saleId);
+  assert.ok(reply.outcome === 'known', reply.outcome);
+  return reply.state;
 }
 
 function serversOf({ sql, shards }: Pick<Connections, 'sql' | 'shards'>): Servers {

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { FastifyInstance } from 'fastify';
+import {
+  ask,
+  createTestApp,
+  makeDraft,
+  startTestAdmin,
+  stateInRedis,
+  type TestAdmin,
+} from './admin-process.ts';
+
+let admin: TestAdmin;
+let replica: FastifyInstance;
+before(async () => {
+  admin = await startTestAdmin();
+  replica = await createTestApp(admin);
+});
+after(async () => {
+  await replica.close();
+  await admin.close();
+});
+
+const IMPOSSIBLE: [done: string[], action: string, from: string, to: string][] = [
+  [[], 'pause', 'draft', 'paused'],
+  [['open', 'pause'], 'open', 'paused', 'open'],
+  [['end'], 'open', 'ended', 'open'],
+  [['open', 'end'], 'pause', 'ended', 'paused'],
+  [['open', 'end'], 'resume', 'ended', 'open'],
+];
+for (const [done, action, from, to] of IMPOSSIBLE) {
+  test(`${action} of a sale that is ${from} (after ${done.join(', ') || 'nothing'}) is refused`, async () => {
+    const saleId = await makeDraft(admin);
+    for (const one of done) {
+      assert.equal((await admin.ask(`POST /sales/${saleId}/${one}`)).status, 200);
+    }
+    const refused = await admin.ask(`POST /sales/${saleId}/${action}`);
+    assert.equal(refused.status, 409);
+    assert.equal(refused.body.code, 'invalid_transition');
+    assert.deepEqual([refused.body.from, refused.body.to], [from, to]);
+  });
+}
+
+test('a transition that already holds is answered 200 and is no operation', async () => {
+  const saleId = await makeDraft(admin);
+  for (const [action, status] of [
+    ['open', 'open'],
+    ['open', 'open'],
+    ['pause', 'paused'],
+    ['pause', 'paused'],
+    ['resume', 'open'],
+    ['resume', 'open'],
+    ['end', 'ended'],
+    ['end', 'ended'],
+  ] as const) {
+    const answered = await admin.ask(`POST /sales/${saleId}/${action}`);
+    assert.deepEqual([answered.status, answered.body.status], [200, status]);
+    assert.equal((await stateInRedis(admin, saleId)).definition.status, status);
+  }
+  assert.equal((await stateInRedis(admin, saleId)).operation, 5);
+});
+
+test('ten admins opening at once open once', async () => {
+  const saleId = await makeDraft(admin);
+  const answers = await Promise.all(
+    Array.from({ length: 10 }, (_, index) =>
+      ask(index % 2 ? replica : admin.app, `POST /sales/${saleId}/open`),
+    ),
+  );
+  assert.ok(answers.every(({ status, body }) => status === 200 && body.status === 'open'));
+  assert.equal((await stateInRedis(admin, saleId)).operation, 2);
+});
+
+test('a draft changes in everything but its currency', async () => {
+  const saleId = await makeDraft(admin);
+  const patched = await admin.ask(`PATCH /sales/${saleId}`, {
+    body: {
+      name: 'Better phones',
+      startsAt: '2031-01-01T00:00:00Z',
+      endsAt: '2031-01-02T00:00:00Z',
+      perBuyerLimit: 3,
+      holdSeconds: 60,
+      skus: [
+        { sku: 'black', price: 5 },
+        { sku: 'red', name: 'Red', price: 6, stock: 4 },
+      ],
+    },
+  });
+  assert.equal(patched.status, 200, JSON.stringify(patched.body));
+  const { definition, stock } = await stateInRedis(admin, saleId);
+  assert.equal(definition.name, 'Better phones');
+  assert.deepEqual([definition.perBuyerLimit, definition.holdSeconds], [3, 60]);
+  assert.deepEqual(definition.skus, [
+    { sku: 'black', name: 'Black', price: 5 },
+    { sku: 'red', name: 'Red', price: 6 },
+  ]);
+  assert.deepEqual(stock[1], { sku: 'red', loaded: 4, remaining: 4, held: 0, confirmed: 0 });
+  assert.equal(patched.body.startsAt, '2031-01-01T00:00:00.000Z');
+  for (const [body, field] of [
+    [{ currency: 'USD' }, 'currency'],
+    [{ skus: [{ sku: 'black', stock: 5 }] }, 'skus.0.stock'],
+    [{ skus: [{ sku: 'green' }] }, 'skus.0.price'],
+    [{ endsAt: '2030-01-01T00:00:00Z' }, 'endsAt'],
+  ] as const) {
+    const refused = await admin.ask(`PATCH /sales/${saleId}`, { body });
+    assert.deepEqual([refused.status, refused.body.errors[0].field], [422, field]);
+  }
+  const same = await admin.ask(`PATCH /sales/${saleId}`, { body: { name: 'Better phones' } });
+  assert.equal(same.status, 200);
+  assert.equal((await stateInRedis(admin, saleId)).operation, 2);
+});
+
+test('an open sale changes only in what betrays no answer', async () => {
+  const saleId = await makeDraft(admin, { startsAt: '2031-01-01T00:00:00Z' });
+  await admin.ask(`POST /sales/${saleId}/open`);
+  const patch = (body: object) => admin.ask(`PATCH /sales/${saleId}`, { body });
+  assert.equal((await patch({ holdSeconds: 10 })).body.code, 'invalid_transition');
+  const skus = [{ sku: 'black', price: 1 }];
+  assert.deepEqual((await patch({ skus })).body.errors[0].field, 'skus');
+  assert.equal((await patch({ name: 'New', perBuyerLimit: 5 })).status, 200);
+  assert.equal((await patch({ startsAt: null })).status, 200, 'it had not begun');
+  assert.equal((await patch({ startsAt: '2032-01-01T00:00:00Z' })).status, 409, 'it has begun');
+  assert.equal((await patch({ endsAt: '2020-01-01T00:00:00Z' })).status, 200, 'which ends it');
+  assert.equal((await patch({ endsAt: '2033-01-01T00:00:00Z' })).status, 409, 'buyers were told');
+  assert.equal((await patch({ name: 'Newer' })).status, 200);
+});
