@@ -18,7 +18,7 @@ const program = new Command('flash-sale')
 
 program
   .command('hot-path')
-  .description('serve the buyers: HTTP and WebSocket, HOT_PATH_PORT, HOT_PATH_WORKERS processes')
+  .description('serve the buyers on HOT_PATH_PORT, by HOT_PATH_WORKERS processes')
   .option('--share-port', 'be one of several that listen on the same port')
   .action(async ({ sharePort = false }: { sharePort?: boolean }) => {
     await runUntilStopped(async () => {

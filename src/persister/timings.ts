@@ -1,7 +1,8 @@
 /** How patient a persister is. Tests are in more of a hurry. */
 
 export interface Timings {
-  /** Entries that lie unacknowledged for so long are taken over; well over what a slow write takes. */
+  /** Entries that lie unacknowledged for so long are taken over; well over what a slow write takes. Taking one over
+   * too early costs a second write of it, which changes nothing. */
   claimIdleMs: number;
   /** Consumers that did nothing for so long, and have nothing, are removed. */
   consumerIdleMs: number;
@@ -14,7 +15,7 @@ export interface Timings {
 }
 
 export const TIMINGS: Timings = {
-  claimIdleMs: 30_000,
+  claimIdleMs: 5_000,
   consumerIdleMs: 600_000,
   idleMs: 250,
   restMs: 5_000,

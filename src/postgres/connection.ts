@@ -24,6 +24,8 @@ export function connectPostgres(
     max: options.connectionsMax,
     idle_timeout: 60,
     connect_timeout: 5,
+    // By default it waits up to 20 s between tries, counted over the whole pool: long after the server is back.
+    backoff: (tries) => Math.min(2, 0.05 * 2 ** tries),
     connection: { application_name: options.name },
     types: { bigint },
     transform: { ...postgres.camel, undefined: null },

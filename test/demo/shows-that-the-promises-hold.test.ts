@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { allPids, isAlive, MAIN_MODULE, StackHome, until } from '../stack/stack-process.ts';
+import { freeze, thaw } from '../support/freeze.ts';
 
 const BUYERS = 3_000;
 const UNITS = 300;
@@ -30,14 +31,14 @@ void test('a killed persister and a suspended PostgreSQL delay the rows and lose
   });
   const { pids } = demo.describe();
   // Suspended, it takes no new connections, which the persister that comes back needs.
-  process.kill(pids.postgres, 'SIGSTOP');
+  freeze(pids.postgres);
   process.kill(pids.persister[0]!, 'SIGKILL');
   await until('every buyer has an answer', () => demo.stderr.includes('buyers 100 %'), {
     account: () => demo.stderr,
   });
   await sleep(2_000);
   assert.equal(demo.stdout, '', 'there is no result without the rows');
-  process.kill(pids.postgres, 'SIGCONT');
+  thaw(pids.postgres);
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
   assertPromisesShown(demo.stdout);
 });

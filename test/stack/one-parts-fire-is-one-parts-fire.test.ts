@@ -6,6 +6,7 @@ import postgres from 'postgres';
 import { Pool } from 'undici';
 import type { StackDescription } from '../../src/stack/stack-description.ts';
 import { eventually } from '../support/eventually.ts';
+import { freeze, thaw } from '../support/freeze.ts';
 import { StackHome } from './stack-process.ts';
 
 const BUYING_MS = 9_000;
@@ -30,9 +31,9 @@ test('persister and admin killed, PostgreSQL frozen: buying goes on, nothing is 
   process.kill(description.pids.persister[0]!, 'SIGKILL');
   process.kill(description.pids.admin, 'SIGKILL');
   await sleep(2_000);
-  process.kill(description.pids.postgres, 'SIGSTOP');
+  freeze(description.pids.postgres);
   await sleep(4_000);
-  process.kill(description.pids.postgres, 'SIGCONT');
+  thaw(description.pids.postgres);
   const { statuses, slowestMs } = await buying;
 
   assert.deepEqual([...statuses.keys()], [201], 'every buyer was told yes');

@@ -2,10 +2,11 @@
  * A server of a test's own, as a child process that can be stopped, killed, frozen and started again in place.
  * Each leaves a record of itself where the runner finds it, so that no way of ending a test leaves one running.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processIdentity } from '../../scripts/process-identity.mjs';
+import { freeze, thaw } from './freeze.ts';
 
 export interface ServerPlan {
   command: string;
@@ -85,23 +86,16 @@ export class ServerProcess {
 
   /** Freezes it with all its processes: connections stay open, nothing answers. */
   pause(): void {
-    this.#signalAll('SIGSTOP');
+    this.#signalFamily(freeze);
   }
 
   resume(): void {
-    this.#signalAll('SIGCONT');
+    this.#signalFamily(thaw);
   }
 
-  /** PostgreSQL's backends leave their parent's process group, so they are asked for by parent. */
-  #signalAll(signal: NodeJS.Signals): void {
+  #signalFamily(signal: typeof freeze): void {
     const child = this.#child;
-    if (!child?.pid || !RUNNING.has(child)) return;
-    child.kill(signal);
-    const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
-    for (const line of table.trim().split('\n')) {
-      const [pid, parent] = line.trim().split(/\s+/).map(Number);
-      if (parent === child.pid && pid !== undefined) process.kill(pid, signal);
-    }
+    if (child?.pid && RUNNING.has(child)) signal(child.pid);
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
