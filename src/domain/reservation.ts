@@ -17,12 +17,36 @@ import { reservationIdOf } from './identifiers.ts';
 export const RESERVATION_STATUSES = ['reserved', 'confirmed', 'cancelled', 'expired'] as const;
 export type ReservationStatus = (typeof RESERVATION_STATUSES)[number];
 
+/** `P` is reserved too: with its one extension, for a payment under way. */
 const STATUS_OF_LETTER: Record<string, ReservationStatus> = {
   R: 'reserved',
+  P: 'reserved',
   C: 'confirmed',
   X: 'cancelled',
   E: 'expired',
 };
+
+/**
+ * Every move that there is: from which states, to which, and who may ask for it. Scripts, APIs and documentation
+ * take it from here. Leaving `reserved` or `confirmed` for good gives the units back, in the same step.
+ */
+export const MOVES = {
+  confirm: { from: 'RP', to: 'C' },
+  /** By the merchant: gives back what was held, or refunds what was confirmed. */
+  cancel: { from: 'RPC', to: 'X' },
+  /** By the buyer: what is paid for is not given back by pressing a button. */
+  'give-back': { from: 'RP', to: 'X' },
+  /** Once, by as long again as holds of the sale last. */
+  extend: { from: 'R', to: 'P' },
+  /** By the sweep, when the hold's time is over. */
+  expire: { from: 'RP', to: 'E' },
+} as const satisfies Record<string, { from: string; to: string }>;
+export type Move = keyof typeof MOVES;
+
+/** The state a move leads to, in words. */
+export function targetOf(move: Move): ReservationStatus {
+  return STATUS_OF_LETTER[MOVES[move].to]!;
+}
 
 export interface Item {
   sku: string;

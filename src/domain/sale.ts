@@ -43,6 +43,13 @@ export interface SkuStock {
   remaining: number;
   held: number;
   confirmed: number;
+  /** Buyers in line; while there are any, what remains is theirs and the SKU is sold out for everybody else. */
+  waiting: number;
+}
+
+/** What a buyer who is not in line can have. */
+export function availableOf(stock: Pick<SkuStock, 'remaining' | 'waiting'>): number {
+  return stock.waiting > 0 ? 0 : stock.remaining;
 }
 
 /** The state that a buyer sees: the operator's word, unless the clock has ended the sale. */

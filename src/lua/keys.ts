@@ -2,21 +2,40 @@
  * The keys of a sale. All share the hash tag `{saleId}`, so that one shard owns them together.
  *
  *   sale    hash    definition, fence, counters: position (last given), events (last numbered), drained
- *   stock   hash    <sku>:loaded :remaining :held :confirmed :price
+ *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
  *   buyers  hash    buyer -> the buyer's records, separated by LF
  *   order   list    buyers in the order of decision: element p - 1 is who got position p
  *   holds   zset    deadline -> first-last position of the batch that shares it
  *   events  stream  the log of everything that happened to the sale's reservations
+ *   line    zset    who waits for a SKU, in order of joining, see parts/line.lua
+ *   waiting hash    buyer TAB sku -> that buyer's member of the line
  */
-export const SALE_KEYS = ['sale', 'stock', 'buyers', 'order', 'holds', 'events'] as const;
+export const SALE_KEYS = [
+  'sale',
+  'stock',
+  'buyers',
+  'order',
+  'holds',
+  'events',
+  'line',
+  'waiting',
+] as const;
 export type SaleKey = (typeof SALE_KEYS)[number];
 
 export function saleKey(saleId: string, key: SaleKey): string {
   return `fs:{${saleId}}:${key}`;
 }
 
+/** What scripts that change a sale read and write, in their order. */
+export const CHANGE_KEYS: readonly SaleKey[] = SALE_KEYS;
+
 /** The one consumer group of every events stream. */
 export const PERSISTER_GROUP = 'persister';
 
 /** Pub/sub: the ids of sales whose definition or stock just changed by an operator. A hint, nothing more. */
 export const CHANGED_CHANNEL = 'fs:changed';
+
+/** Pub/sub: the events of one sale's reservations, as they happen, in the form of the stream's `d`. A hint too. */
+export function liveChannel(saleId: string): string {
+  return `${saleKey(saleId, 'sale')}:live`;
+}

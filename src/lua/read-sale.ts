@@ -93,6 +93,7 @@ function decodeState(
       remaining: count(sku, 'remaining'),
       held: count(sku, 'held'),
       confirmed: count(sku, 'confirmed'),
+      waiting: stock.has(`${sku}:waiting`) ? count(sku, 'waiting') : 0,
     })),
     nowMs,
     streamLength,

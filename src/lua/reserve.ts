@@ -1,4 +1,5 @@
 /** Decides a batch of buyers of one sale in one atomic call. The contract is the header of reserve.lua. */
+import { CHANGE_KEYS } from './keys.ts';
 import { defineScript, malformed, type Reply } from './script.ts';
 
 export interface ReserveRequest {
@@ -33,7 +34,7 @@ export type ReserveOutcome =
 
 export const reserve = defineScript({
   name: 'reserve',
-  keys: ['sale', 'stock', 'buyers', 'order', 'holds', 'events'],
+  keys: CHANGE_KEYS,
   args: 'tag backlogMax, then for each request: buyer key items trace',
   encode(batch: { tag: string; backlogMax: number; requests: readonly ReserveRequest[] }) {
     const args: (string | number)[] = [batch.tag, batch.backlogMax];

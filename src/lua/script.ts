@@ -31,7 +31,7 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   encode: (...args: Args) => (string | number)[];
   decode: (reply: Reply, ...args: Args) => Result;
 }): Script<Args, Result> {
-  const source = readFileSync(new URL(`${definition.name}.lua`, import.meta.url), 'utf8');
+  const source = readSource(`${definition.name}.lua`);
   requireHeader(source, definition.name, 'KEYS', definition.keys.join(' '));
   requireHeader(source, definition.name, 'ARGV', `fence ${definition.args}`.trim());
   return {
@@ -43,6 +43,12 @@ export function defineScript<Args extends unknown[], Result>(definition: {
     encode: definition.encode,
     decode: definition.decode,
   };
+}
+
+/** A script with the parts that it includes in the place of their `--@include` lines. */
+function readSource(path: string): string {
+  const text = readFileSync(new URL(path, import.meta.url), 'utf8');
+  return text.replaceAll(/^--@include (\S+)$/gm, (_line, part: string) => readSource(part));
 }
 
 export function keysOf(script: { keys: readonly SaleKey[] }, saleId: string): string[] {

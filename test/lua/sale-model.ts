@@ -1,25 +1,64 @@
 /**
  * A sale as a plain program would keep it: no Redis, no batches, no packing. The scripts must agree with it.
  */
-import { canonicalItems, type Item } from '../../src/domain/reservation.ts';
+import {
+  canonicalItems,
+  type Item,
+  MOVES,
+  type Move,
+  type ReservationStatus,
+} from '../../src/domain/reservation.ts';
 import type { SaleDefinition, SkuStock } from '../../src/domain/sale.ts';
 import type { StockChange } from '../../src/lua/apply-operation.ts';
+
+export type Letter = 'R' | 'P' | 'C' | 'X' | 'E';
 
 export interface ModelReservation {
   buyerId: string;
   key: string;
   items: Item[];
   position: number;
+  tag: string;
+  letter: Letter;
+  version: number;
+  /** Holds of the model last no time or practically for ever, so a hold is due or it is not. */
+  isDue: boolean;
 }
+
+export interface ModelEvent {
+  position: number;
+  buyerId: string;
+  status: ReservationStatus;
+  version: number;
+}
+
+export const statusOf = (letter: Letter): ReservationStatus => STATUS_OF[letter];
+const STATUS_OF: Record<Letter, ReservationStatus> = {
+  R: 'reserved',
+  P: 'reserved',
+  C: 'confirmed',
+  X: 'cancelled',
+  E: 'expired',
+};
 
 export type ModelOutcome =
   | { outcome: 'reserved' | 'replayed'; reservation: ModelReservation }
   | { outcome: string };
 
+interface Place {
+  buyerId: string;
+  sku: string;
+  quantity: number;
+  ticket: number;
+}
+
 export class SaleModel {
   definition: SaleDefinition;
   readonly stock = new Map<string, SkuStock>();
   readonly reservations: ModelReservation[] = [];
+  readonly events: ModelEvent[] = [];
+  line: Place[] = [];
+  #tickets = 0;
 
   constructor(definition: SaleDefinition) {
     this.definition = definition;
@@ -31,7 +70,7 @@ export class SaleModel {
     }
     for (const { sku } of definition.skus) {
       if (!this.stock.has(sku)) {
-        this.stock.set(sku, { sku, loaded: 0, remaining: 0, held: 0, confirmed: 0 });
+        this.stock.set(sku, { sku, loaded: 0, remaining: 0, held: 0, confirmed: 0, waiting: 0 });
       }
     }
     for (const { sku, delta } of changes) {
@@ -43,41 +82,174 @@ export class SaleModel {
     return 'applied';
   }
 
-  buy(buyerId: string, key: string, items: Item[], nowMs: number): ModelOutcome {
+  buy(buyerId: string, key: string, items: Item[], nowMs: number, tag: string): ModelOutcome {
     const own = this.reservations.filter((reservation) => reservation.buyerId === buyerId);
-    const earlier = own.find((reservation) => reservation.key === key);
+    const earlier = own.find((each) => each.key === key && (key !== '' || lives(each)));
     if (earlier) {
       return canonicalItems(earlier.items) === canonicalItems(items)
         ? { outcome: 'replayed', reservation: earlier }
         : { outcome: 'key_reused' };
     }
-    const { status, startsAt, endsAt, perBuyerLimit } = this.definition;
-    if (status === 'ended' || (endsAt !== null && nowMs >= endsAt))
-      return { outcome: 'sale_ended' };
-    if (status === 'draft' || (startsAt !== null && nowMs < startsAt)) {
-      return { outcome: 'sale_not_started' };
-    }
-    if (status === 'paused') return { outcome: 'sale_paused' };
+    const closed = this.closed(nowMs);
+    if (closed) return { outcome: closed };
     if (items.some(({ sku }) => !this.stock.has(sku))) return { outcome: 'unknown_sku' };
-    if (unitsOf(own.flatMap((each) => each.items)) + unitsOf(items) > perBuyerLimit) {
+    if (this.#unitsOf(buyerId) + unitsIn(items) > this.definition.perBuyerLimit) {
       return { outcome: 'limit_reached' };
     }
-    if (items.some(({ sku }) => this.stock.get(sku)!.remaining === 0))
+    const stocks = items.map(({ sku, quantity }) => ({ quantity, stock: this.stock.get(sku)! }));
+    if (stocks.some(({ stock }) => stock.remaining === 0 || stock.waiting > 0)) {
       return { outcome: 'sold_out' };
-    if (items.some(({ sku, quantity }) => this.stock.get(sku)!.remaining < quantity)) {
+    }
+    if (stocks.some(({ stock, quantity }) => stock.remaining < quantity)) {
       return { outcome: 'insufficient_stock' };
     }
+    return { outcome: 'reserved', reservation: this.#give(buyerId, key, items, tag) };
+  }
+
+  move(
+    reservation: ModelReservation,
+    move: Exclude<Move, 'expire'>,
+    nowMs: number,
+    tag: string,
+  ): string {
+    const { from, to } = MOVES[move];
+    if (reservation.letter === to) return 'repeated';
+    if (!from.includes(reservation.letter)) return 'forbidden';
+    if (to === 'P') reservation.isDue = reservation.isDue && this.definition.holdSeconds === 0;
+    this.#become(reservation, to);
+    if (to === 'X')
+      this.#serve(
+        reservation.items.map(({ sku }) => sku),
+        nowMs,
+        tag,
+      );
+    return 'moved';
+  }
+
+  sweep(nowMs: number, tag: string): void {
+    for (const reservation of this.reservations) {
+      if ((reservation.letter === 'R' || reservation.letter === 'P') && reservation.isDue) {
+        this.#become(reservation, 'E');
+      }
+    }
+    this.#serve([...this.stock.keys()], nowMs, tag);
+  }
+
+  join(buyerId: string, sku: string, quantity: number, nowMs: number): [string, number] {
+    const present = this.line.find((each) => each.buyerId === buyerId && each.sku === sku);
+    if (present) return ['already', this.#placeOf(present)];
+    const closed = this.closed(nowMs);
+    if (closed) return [closed, 0];
+    const stock = this.stock.get(sku);
+    if (!stock) return ['unknown_sku', 0];
+    if (stock.waiting === 0 && stock.remaining >= quantity) return ['available', 0];
+    const waits = unitsIn(this.line.filter((each) => each.buyerId === buyerId));
+    if (this.#unitsOf(buyerId) + waits + quantity > this.definition.perBuyerLimit) {
+      return ['limit_reached', 0];
+    }
+    const place = { buyerId, sku, quantity, ticket: ++this.#tickets };
+    this.line.push(place);
+    stock.waiting++;
+    return ['joined', this.#placeOf(place)];
+  }
+
+  /** One SKU's line at a time, as a person would leave them one after the other. */
+  leave(buyerId: string, nowMs: number, tag: string): number {
+    const places = this.line.filter((each) => each.buyerId === buyerId);
+    for (const { sku } of this.definition.skus) {
+      const place = places.find((each) => each.sku === sku);
+      if (!place || !this.line.includes(place)) continue;
+      this.#takeOut(place);
+      this.#serve([sku], nowMs, tag);
+    }
+    return places.length;
+  }
+
+  closed(nowMs: number): string | undefined {
+    const { status, startsAt, endsAt } = this.definition;
+    if (status === 'ended' || (endsAt !== null && nowMs >= endsAt)) return 'sale_ended';
+    if (status === 'draft' || (startsAt !== null && nowMs < startsAt)) return 'sale_not_started';
+    return status === 'paused' ? 'sale_paused' : undefined;
+  }
+
+  #serve(skus: string[], nowMs: number, tag: string): void {
+    if (this.closed(nowMs)) return;
+    for (const sku of [...skus].sort()) {
+      const stock = this.stock.get(sku)!;
+      for (const place of this.line.filter((each) => each.sku === sku)) {
+        if (stock.remaining === 0) break;
+        if (this.#unitsOf(place.buyerId) + place.quantity > this.definition.perBuyerLimit) {
+          this.#takeOut(place);
+        } else if (stock.remaining >= place.quantity) {
+          this.#takeOut(place);
+          const key = `waitlist:${String(place.ticket).padStart(12, '0')}`;
+          this.#give(place.buyerId, key, [{ sku, quantity: place.quantity }], tag);
+        } else break;
+      }
+    }
+  }
+
+  #takeOut(place: Place): void {
+    this.line = this.line.filter((each) => each !== place);
+    this.stock.get(place.sku)!.waiting--;
+  }
+
+  #placeOf(place: Place): number {
+    return this.line.filter(({ sku }) => sku === place.sku).indexOf(place) + 1;
+  }
+
+  #give(buyerId: string, key: string, items: Item[], tag: string): ModelReservation {
     for (const { sku, quantity } of items) {
       const stock = this.stock.get(sku)!;
       stock.remaining -= quantity;
       stock.held += quantity;
     }
-    const reservation = { buyerId, key, items, position: this.reservations.length + 1 };
+    const reservation: ModelReservation = {
+      buyerId,
+      key,
+      items,
+      position: this.reservations.length + 1,
+      tag,
+      letter: 'R',
+      version: 1,
+      isDue: this.definition.holdSeconds === 0,
+    };
     this.reservations.push(reservation);
-    return { outcome: 'reserved', reservation };
+    this.#log(reservation);
+    return reservation;
+  }
+
+  #become(reservation: ModelReservation, letter: Letter): void {
+    const [left, reached] = [countOf(reservation.letter), countOf(letter)];
+    for (const { sku, quantity } of reservation.items) {
+      const stock = this.stock.get(sku)!;
+      stock[left] -= quantity;
+      stock[reached] += quantity;
+    }
+    reservation.letter = letter;
+    reservation.version++;
+    this.#log(reservation);
+  }
+
+  #log({ position, buyerId, letter, version }: ModelReservation): void {
+    this.events.push({ position, buyerId, status: STATUS_OF[letter], version });
+  }
+
+  #unitsOf(buyerId: string): number {
+    const own = this.reservations.filter((each) => each.buyerId === buyerId && lives(each));
+    return unitsIn(own.flatMap((each) => each.items));
   }
 }
 
-function unitsOf(items: readonly Item[]): number {
+function lives({ letter }: ModelReservation): boolean {
+  return letter === 'R' || letter === 'P' || letter === 'C';
+}
+
+function countOf(letter: Letter): 'held' | 'confirmed' | 'remaining' {
+  if (letter === 'R' || letter === 'P') return 'held';
+  return letter === 'C' ? 'confirmed' : 'remaining';
+}
+
+function unitsIn(items: readonly { quantity: number }[]): number {
   return items.reduce((units, { quantity }) => units + quantity, 0);
 }

@@ -1,0 +1,22 @@
+/** Takes a buyer out of the lines of a sale. The contract is the header of leave-line.lua. */
+import { CHANGE_KEYS } from './keys.ts';
+import { defineScript, malformed, type Reply } from './script.ts';
+
+export type LeaveLineReply =
+  | { outcome: 'left'; lines: number }
+  | { outcome: 'unknown_sale' | 'recovering' };
+
+export const leaveLine = defineScript({
+  name: 'leave-line',
+  keys: CHANGE_KEYS,
+  args: 'buyer sku newTag',
+  encode(asked: { buyerId: string; sku?: string; tag: string }) {
+    return [asked.buyerId, asked.sku ?? '', asked.tag];
+  },
+  decode(reply: Reply): LeaveLineReply {
+    const [outcome, lines] = Array.isArray(reply) ? reply : [];
+    if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
+    if (outcome !== 'left') throw malformed('leave-line', reply);
+    return { outcome, lines: Number(lines) };
+  },
+});

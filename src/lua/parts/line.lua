@@ -1,0 +1,56 @@
+-- The line of those who wait for a SKU, in the order in which they joined. After parts/changes.lua.
+--
+--   line     zset, all scores 0: `sku TAB ticket TAB buyer TAB quantity`, so that its order is the line's
+--   waiting  hash: `buyer TAB sku` -> the member above
+--   <sku>:waiting  how many wait; while it isn't 0 the SKU is sold out for everybody else
+
+-- At most so many are served by one call, which keeps it short; the sweep serves the rest.
+local SERVED_MAX = 100
+
+local function line_of(sku, most)
+  return redis.call('ZRANGEBYLEX', KEYS[7], '[' .. sku .. '\t', '[' .. sku .. '\t\255', 'LIMIT', 0, most)
+end
+
+local function parse_place(member)
+  local sku, ticket, buyer, quantity = string.match(member, '^([^\t]*)\t(%d+)\t([^\t]*)\t(%d+)$')
+  return { member = member, field = buyer .. '\t' .. sku, sku = sku, ticket = ticket, buyer = buyer,
+    quantity = tonumber(quantity) }
+end
+
+local function leave_line(place)
+  gone_waiting[#gone_waiting + 1] = place
+  add_stock(place.sku, 'waiting', -1)
+end
+
+-- Gives what remains of these SKUs to those who wait for them, strictly in order: whoever is first and wants more
+-- than there is keeps everybody behind waiting. Who may no longer have so many is passed over and leaves. Several SKUs
+-- are served in their own order, so that the same state always leads to the same decisions.
+local function serve_line(skus, tag, gone)
+  if closed then return end
+  load_stock(skus)
+  table.sort(skus)
+  for _, sku in ipairs(skus) do
+    local counts = stock[sku]
+    if counts.remaining and counts.remaining > 0 and counts.waiting > 0 then
+      local places, buyers = {}, {}
+      for _, member in ipairs(line_of(sku, SERVED_MAX)) do
+        local place = parse_place(member)
+        if not (gone and gone == member) then
+          places[#places + 1] = place
+          buyers[#buyers + 1] = place.buyer
+        end
+      end
+      load_records(buyers)
+      for _, place in ipairs(places) do
+        if units_of(place.buyer) + place.quantity > sale.limit then
+          leave_line(place)
+        elseif counts.remaining >= place.quantity then
+          leave_line(place)
+          give(place.buyer, sku .. '*' .. number(place.quantity), 'waitlist:' .. place.ticket, tag, 'waitlist', '\t')
+        else
+          break
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,33 @@
+/** Ends holds whose time is over and serves the line. The contract is the header of sweep.lua. */
+import { CHANGE_KEYS } from './keys.ts';
+import { defineScript, malformed, type Reply } from './script.ts';
+
+export type SweepReply =
+  | { outcome: 'unknown_sale' | 'recovering' }
+  | {
+      outcome: 'swept';
+      expired: number;
+      served: number;
+      /** Until the next deadline; 0: more is due now; undefined: nothing is held. */
+      nextDueMs: number | undefined;
+    };
+
+export const sweep = defineScript({
+  name: 'sweep',
+  keys: CHANGE_KEYS,
+  args: 'most newTag',
+  encode(bounds: { most: number; tag: string }) {
+    return [bounds.most, bounds.tag];
+  },
+  decode(reply: Reply): SweepReply {
+    const [outcome, expired, served, nextDueMs] = Array.isArray(reply) ? reply : [];
+    if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
+    if (outcome !== 'swept') throw malformed('sweep', reply);
+    return {
+      outcome,
+      expired: Number(expired),
+      served: Number(served),
+      nextDueMs: Number(nextDueMs) < 0 ? undefined : Number(nextDueMs),
+    };
+  },
+});
