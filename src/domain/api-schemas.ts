@@ -45,7 +45,7 @@ export const tracingHeaders = {
     .describe(`W3C Trace Context, passed on where it matches ${TRACEPARENT.source}.`),
 };
 
-const quantitySchema = z.int().min(1).max(QUANTITY_MAX);
+export const quantitySchema = z.int().min(1).max(QUANTITY_MAX);
 
 export const itemSchema = z.strictObject({ sku: skuSchema, quantity: quantitySchema.default(1) });
 

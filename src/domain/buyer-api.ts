@@ -9,9 +9,11 @@ import {
   idempotencyKeySchema,
   itemSchema,
   itemsSchema,
+  quantitySchema,
   reservationSchema,
   saleIdSchema,
   saleViewSchema,
+  skuSchema,
   tracingHeaders,
 } from './api-schemas.ts';
 
@@ -22,11 +24,27 @@ import {
 export const buyBody = z.union([z.undefined(), itemSchema, z.strictObject({ items: itemsSchema })]);
 export type BuyBody = z.infer<typeof buyBody>;
 
+/** What to wait for: one unit of the sale's only SKU, unless said otherwise. */
+export const waitlistBody = z.strictObject({
+  sku: skuSchema.optional(),
+  quantity: quantitySchema.default(1),
+});
+
+export const placeSchema = z
+  .object({
+    saleId: z.string(),
+    sku: z.string(),
+    quantity: z.int(),
+    place: z.int().describe('Counted from 1; the next units go to place 1.'),
+  })
+  .meta({ id: 'WaitlistPlace' });
+
 export const buyerInSaleSchema = z
   .object({
     saleId: z.string(),
     buyerId: z.string(),
     reservations: z.array(reservationSchema),
+    waitlist: z.array(placeSchema.omit({ saleId: true })),
     perBuyerLimit: z.int(),
     remainingAllowance: z.int().describe('Units that the limit still allows this buyer.'),
   })
@@ -128,6 +146,85 @@ export const BUYER_OPERATIONS = [
       'recovering',
       'overloaded',
     ],
+  },
+  {
+    operationId: 'giveBack',
+    method: 'POST',
+    path: '/v1/reservations/{reservationId}/cancel',
+    tag: 'Buyers',
+    summary: 'Give a reservation back',
+    description:
+      'Units and allowance return in the same step, to whoever waits first. Repeatable. What is confirmed can only be cancelled by the merchant.',
+    access: 'buyer',
+    params: z.object({ reservationId: z.string() }),
+    headers: z.object(tracingHeaders),
+    answers: {
+      200: {
+        description: 'It is cancelled.',
+        schema: reservationSchema,
+        headers: { 'Idempotent-Replayed': '`true` when it was cancelled before.' },
+      },
+    },
+    problems: [
+      ...anyBuyer,
+      'reservation_not_found',
+      'method_not_allowed',
+      'invalid_transition',
+      'recovering',
+      'overloaded',
+    ],
+  },
+  {
+    operationId: 'joinWaitlist',
+    method: 'POST',
+    path: '/v1/sales/{saleId}/waitlist',
+    tag: 'Buyers',
+    summary: 'Join the line for what is sold out',
+    description:
+      'Units that return go to the first in line, as a fresh hold with its own deadline, before anybody else sees them. What one waits for counts against the limit.',
+    access: 'buyer',
+    params: saleParams,
+    headers: z.object(tracingHeaders),
+    body: waitlistBody.optional(),
+    answers: {
+      201: { description: 'In line.', schema: placeSchema },
+      200: {
+        description: 'In line already; the place as it is now.',
+        schema: placeSchema,
+        headers: { 'Idempotent-Replayed': 'Always `true` here.' },
+      },
+    },
+    problems: [
+      ...anyBuyer,
+      'sale_not_found',
+      'method_not_allowed',
+      'invalid_transition',
+      'limit_reached',
+      'sale_not_started',
+      'sale_paused',
+      'sale_ended',
+      'payload_too_large',
+      'invalid_request',
+      'recovering',
+      'overloaded',
+    ],
+  },
+  {
+    operationId: 'leaveWaitlist',
+    method: 'DELETE',
+    path: '/v1/sales/{saleId}/waitlist',
+    tag: 'Buyers',
+    summary: 'Leave the lines of a sale',
+    access: 'buyer',
+    params: saleParams,
+    headers: z.object(tracingHeaders),
+    answers: {
+      200: {
+        description: 'In none of its lines any more.',
+        schema: z.object({ saleId: z.string(), left: z.int().describe('Lines that were left.') }),
+      },
+    },
+    problems: [...anyBuyer, 'sale_not_found', 'method_not_allowed', 'recovering', 'overloaded'],
   },
 ] as const satisfies readonly ApiOperation[];
 

@@ -1,6 +1,7 @@
 /**
  * The names that people send us, and their limits. Every process checks against these and no others.
  */
+import { customAlphabet } from 'nanoid';
 
 /** Lower-case so that it can stand in a URL, a Redis hash tag and a reservation id; no `_`, which separates. */
 export const SALE_ID = /^[a-z0-9][a-z0-9-]{0,39}$/;
@@ -10,6 +11,12 @@ export const VISIBLE_ASCII_64 = /^[\x21-\x7e]{1,64}$/;
 export const REQUEST_ID = /^[A-Za-z0-9._:+/=@-]{1,64}$/;
 /** W3C Trace Context, version 00. */
 export const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** A tag as ReservationAddress has it: drawn anew for each call that may give out reservations. */
+export const newTag = customAlphabet(
+  'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789',
+  8,
+);
 
 export const BODY_BYTES_MAX = 4096;
 export const ITEMS_MAX = 10;

@@ -42,6 +42,11 @@ export function json(
   };
 }
 
+/** What an earlier request has already brought about. */
+export function replayed(value: unknown): Answer {
+  return json(200, value, [['Idempotent-Replayed', 'true']]);
+}
+
 /** A refusal with something to say beyond its code. */
 export function refusal(
   code: ProblemCode,

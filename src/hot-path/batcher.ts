@@ -2,13 +2,10 @@
  * Group commit for one sale: buyers wait only while calls are in flight, then all who wait go in the next call.
  * Under light load a buy is one round trip; under heavy load one call carries a hundred decisions.
  */
-import { customAlphabet } from 'nanoid';
 import { Fault } from '../domain/fault.ts';
+import { newTag } from '../domain/identifiers.ts';
 import { type ReserveOutcome, type ReserveRequest, reserve } from '../lua/reserve.ts';
 import type { Shards } from '../redis/shards.ts';
-
-/** The tag of a batch in its reservations' ids, see domain/identifiers.ts. */
-const nextTag = customAlphabet('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789', 8);
 
 /** Whoever waited longer than this is told to come back: its client has most likely given up by then. */
 const WAIT_MS_MAX = 4_000;
@@ -110,7 +107,7 @@ export class Batcher {
     let outcomes: ReserveOutcome[] | Fault;
     try {
       outcomes = await this.#shards.call(reserve, this.#saleId, {
-        tag: nextTag(),
+        tag: newTag(),
         backlogMax: this.#limits.backlogMax,
         requests: batch,
       });

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { buyBody } from '../domain/buyer-api.ts';
 import type { FieldError } from '../domain/problems.ts';
 import { canonicalItems } from '../domain/reservation.ts';
+import { fieldErrorsOf, jsonOf, NOT_JSON } from './json-body.ts';
 
 /** `items` is canonical (see domain/reservation.ts), or empty when the body names none. */
 export type ParsedBody = { items: string } | { errors: FieldError[] };
@@ -14,42 +15,30 @@ const REMEMBERED_BYTES_MAX = 256;
 const [, ONE_SKU, BASKET] = buyBody.options;
 
 export class BuyBodies {
-  readonly #utf8 = new TextDecoder('utf-8', { fatal: true });
   readonly #remembered = new LRUCache<string, ParsedBody>({ max: BODIES_REMEMBERED_MAX });
 
   parse(body: Buffer): ParsedBody {
     if (body.length === 0) return { items: '' };
-    if (body.length > REMEMBERED_BYTES_MAX) return this.#parse(body);
+    if (body.length > REMEMBERED_BYTES_MAX) return parseBody(body);
     const bytes = body.toString('latin1');
     let parsed = this.#remembered.get(bytes);
     if (!parsed) {
-      parsed = this.#parse(body);
+      parsed = parseBody(body);
       this.#remembered.set(bytes, parsed);
     }
     return parsed;
   }
+}
 
-  #parse(body: Buffer): ParsedBody {
-    let value: unknown;
-    try {
-      value = JSON.parse(this.#utf8.decode(body));
-    } catch {
-      return { errors: [{ field: '', message: 'the body is not JSON in UTF-8' }] };
-    }
-    // Of the forms that a body can have, the one it comes nearest to names its mistakes best.
-    const form = isBasket(value) ? BASKET : ONE_SKU;
-    const result = form.safeParse(value);
-    if (result.success) {
-      const asked = result.data;
-      return { items: canonicalItems('items' in asked ? asked.items : [asked]) };
-    }
-    return {
-      errors: result.error.issues.map((issue) => ({
-        field: issue.path.join('.'),
-        message: issue.message,
-      })),
-    };
-  }
+function parseBody(body: Buffer): ParsedBody {
+  const value = jsonOf(body);
+  if (value === undefined) return { errors: [NOT_JSON] };
+  // Of the forms that a body can have, the one it comes nearest to names its mistakes best.
+  const form = isBasket(value) ? BASKET : ONE_SKU;
+  const result = form.safeParse(value);
+  if (!result.success) return { errors: fieldErrorsOf(result.error) };
+  const asked = result.data;
+  return { items: canonicalItems('items' in asked ? asked.items : [asked]) };
 }
 
 function isBasket(value: unknown): boolean {

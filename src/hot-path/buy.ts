@@ -7,7 +7,7 @@ import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
 import type { ProblemCode } from '../domain/problems.ts';
 import { parseRecord, publicReservation } from '../domain/reservation.ts';
 import type { ReserveOutcome } from '../lua/reserve.ts';
-import { type Answer, json, REFUSALS, refusal } from './answers.ts';
+import { type Answer, json, REFUSALS, refusal, replayed } from './answers.ts';
 import type { Batcher } from './batcher.ts';
 import type { BuyBodies } from './buy-body.ts';
 import { onlySkuOf, redisNowMs, type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
@@ -124,9 +124,7 @@ function outcomeAnswer(
         parseRecord(result.record, { saleId, currency: view.state.definition.currency }, buyerId),
       );
       log.info({ requestId, reservationId: reservation.reservationId, buyerId }, result.outcome);
-      return result.outcome === 'reserved'
-        ? json(201, reservation)
-        : json(200, reservation, [['Idempotent-Replayed', 'true']]);
+      return result.outcome === 'reserved' ? json(201, reservation) : replayed(reservation);
     }
     case 'sale_not_started':
       return notStarted(view.state.definition.startsAt);
@@ -162,7 +160,7 @@ function namesUnknownSku(items: string, view: SaleView): boolean {
     .some((item) => !view.state.definition.skus.some(({ sku }) => item.startsWith(`${sku}*`)));
 }
 
-function notStarted(startsAt: number | null): Answer {
+export function notStarted(startsAt: number | null): Answer {
   return refusal('sale_not_started', {
     startsAt: startsAt === null ? null : new Date(startsAt).toISOString(),
   });

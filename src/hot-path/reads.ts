@@ -1,7 +1,7 @@
 /** What a buyer may look at: the sale, and what is one's own in it. */
 import { parseReservationId } from '../domain/identifiers.ts';
 import { publicReservation } from '../domain/reservation.ts';
-import { effectiveStatus } from '../domain/sale.ts';
+import { availableOf, effectiveStatus } from '../domain/sale.ts';
 import { readBuyer } from '../lua/read-buyer.ts';
 import type { Shards } from '../redis/shards.ts';
 import { type Answer, json, REFUSALS } from './answers.ts';
@@ -10,7 +10,7 @@ import { redisNowMs, type SaleView, type SaleViews } from './sale-views.ts';
 export function saleAnswer(view: SaleView): Answer {
   const { definition, stock } = view.state;
   const nowMs = redisNowMs(view);
-  const remainingOf = new Map(stock.map(({ sku, remaining }) => [sku, remaining]));
+  const availableBySku = new Map(stock.map((counts) => [counts.sku, availableOf(counts)]));
   return json(200, {
     saleId: definition.saleId,
     name: definition.name,
@@ -19,7 +19,7 @@ export function saleAnswer(view: SaleView): Answer {
     endsAt: isoOrNull(definition.endsAt),
     serverTime: new Date(nowMs).toISOString(),
     skus: definition.skus.map(({ sku, name, price }) => {
-      const remaining = remainingOf.get(sku) ?? 0;
+      const remaining = availableBySku.get(sku) ?? 0;
       return {
         sku,
         name,
@@ -51,6 +51,7 @@ export async function meAnswer(
     buyerId,
     reservations: reply.reservations.map(publicReservation),
     perBuyerLimit: reply.perBuyerLimit,
+    waitlist: reply.waiting,
     remainingAllowance: Math.max(0, reply.perBuyerLimit - units),
   });
 }

@@ -24,9 +24,11 @@ import type { Batchers } from './batchers.ts';
 import { faultAnswer, gate, itemsOf, standInLine } from './buy.ts';
 import { BuyBodies } from './buy-body.ts';
 import { Exchange, type Traffic } from './exchange.ts';
+import { giveBackAnswer } from './give-back.ts';
 import type { HotPathMetrics } from './metrics.ts';
 import { meAnswer, reservationAnswer, saleAnswer } from './reads.ts';
 import { type Lookup, type SaleViews, VIEW_AGE_MS_MAX } from './sale-views.ts';
+import { joinAnswer, leaveAnswer } from './waitlist.ts';
 
 export interface ServerParts {
   shards: Shards;
@@ -46,8 +48,8 @@ export interface HotPathServer {
   close(): void;
 }
 
-/** Reads of one's own reservations that may be under way at once; each is a call to Redis of its own. */
-const OWN_READS_MAX = 2_000;
+/** Calls about one's own things that may be under way at once; each is a call to Redis of its own. */
+const OWN_CALLS_MAX = 2_000;
 
 /** Throws `port_taken`. */
 export async function serve(
@@ -74,7 +76,7 @@ export async function serve(
 
 function route(app: TemplatedApp, parts: ServerParts): void {
   const bodies = new BuyBodies();
-  let ownReads = 0;
+  let ownCalls = 0;
 
   const handle =
     (handler: (exchange: Exchange, request: HttpRequest) => void) =>
@@ -84,17 +86,17 @@ function route(app: TemplatedApp, parts: ServerParts): void {
       exchange.leaveHandler();
     };
 
-  /** Runs a read of the buyer's own things, bounded in number. */
-  const readOwn = (exchange: Exchange, read: () => Promise<Answer>) => {
-    if (ownReads >= OWN_READS_MAX) {
+  /** Runs a call about the buyer's own things, bounded in number. */
+  const callOwn = (exchange: Exchange, read: () => Promise<Answer>) => {
+    if (ownCalls >= OWN_CALLS_MAX) {
       exchange.answer(REFUSALS.overloaded);
       return;
     }
-    ownReads++;
+    ownCalls++;
     void read()
       .catch((error: unknown) => unexpected(error, parts, exchange))
       .then((answer) => exchange.answer(answer))
-      .finally(() => ownReads--);
+      .finally(() => ownCalls--);
   };
 
   app.post(
@@ -121,7 +123,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
       const buyerId = parts.authenticate(request);
       if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
       if (!SALE_ID.test(saleId)) return exchange.answer(REFUSALS.sale_not_found);
-      readOwn(exchange, () => meAnswer(parts.shards, parts.views, saleId, buyerId));
+      callOwn(exchange, () => meAnswer(parts.shards, parts.views, saleId, buyerId));
     }),
   );
 
@@ -131,7 +133,49 @@ function route(app: TemplatedApp, parts: ServerParts): void {
       const reservationId = request.getParameter(0) ?? '';
       const buyerId = parts.authenticate(request);
       if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
-      readOwn(exchange, () => reservationAnswer(parts.shards, parts.views, reservationId, buyerId));
+      callOwn(exchange, () => reservationAnswer(parts.shards, parts.views, reservationId, buyerId));
+    }),
+  );
+
+  app.post(
+    '/v1/reservations/:reservationId/cancel',
+    handle((exchange, request) => {
+      const reservationId = request.getParameter(0) ?? '';
+      const buyerId = parts.authenticate(request);
+      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
+      const { requestId, traceparent } = exchange;
+      const asked = { reservationId, buyerId, requestId, traceparent };
+      callOwn(exchange, () => giveBackAnswer(parts.shards, parts.views, asked));
+    }),
+  );
+
+  app.post(
+    '/v1/sales/:saleId/waitlist',
+    handle((exchange, request) => {
+      const saleId = request.getParameter(0) ?? '';
+      const declaredLength = request.getHeader('content-length');
+      const buyerId = parts.authenticate(request);
+      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
+      exchange.readBody(declaredLength, (body) => {
+        if (body === undefined) return exchange.answer(REFUSALS.payload_too_large);
+        withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
+          if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
+          callOwn(exchange, () => joinAnswer(parts.shards, lookup.view, buyerId, body));
+        });
+      });
+    }),
+  );
+
+  app.del(
+    '/v1/sales/:saleId/waitlist',
+    handle((exchange, request) => {
+      const saleId = request.getParameter(0) ?? '';
+      const buyerId = parts.authenticate(request);
+      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
+      withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
+        if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
+        callOwn(exchange, () => leaveAnswer(parts.shards, saleId, buyerId));
+      });
     }),
   );
 
@@ -170,7 +214,9 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   for (const [pattern, allowed] of [
     ['/v1/sales/:saleId/buy', 'POST'],
     ['/v1/sales/:saleId/me', 'GET'],
+    ['/v1/sales/:saleId/waitlist', 'POST, DELETE'],
     ['/v1/sales/:saleId', 'GET'],
+    ['/v1/reservations/:reservationId/cancel', 'POST'],
     ['/v1/reservations/:reservationId', 'GET'],
     ['/healthz', 'GET'],
     ['/readyz', 'GET'],
