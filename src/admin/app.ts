@@ -17,6 +17,7 @@ import {
 } from './problem-answers.ts';
 import { serveAudit } from './routes/audit.ts';
 import { serveDeadLetters } from './routes/dead-letters.ts';
+import { serveMerchants } from './routes/merchants.ts';
 import { secureAnswers, servePages } from './routes/pages.ts';
 import { serveProcess } from './routes/processes.ts';
 import { serveReservations } from './routes/reservations.ts';
@@ -67,6 +68,7 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
   serveSales(app, dependencies);
   serveStock(app, dependencies);
   serveReservations(app, dependencies);
+  serveMerchants(app, dependencies);
   serveVerification(app, dependencies);
   serveAudit(app, dependencies);
   serveDeadLetters(app, dependencies);

@@ -41,7 +41,8 @@ const SWAGGER_OPTIONS: SwaggerOptions = {
         adminToken: {
           type: 'http',
           scheme: 'bearer',
-          description: 'A token of ADMIN_TOKENS; viewers look, operators also change.',
+          description:
+            'A token of ADMIN_TOKENS; viewers look, merchants also move reservations, operators do everything.',
         },
         buyerToken: {
           type: 'http',

@@ -73,6 +73,7 @@ function viewSale(sale: StoredSale, live: Live, progress: Progress | undefined):
         remaining: count?.remaining ?? null,
         held: count?.held ?? null,
         confirmed: count?.confirmed ?? null,
+        waiting: count?.waiting ?? null,
       };
     }),
     createdAt: sale.createdAt.toISOString(),

@@ -42,7 +42,7 @@ test('a sale is made whole: in PostgreSQL, in the ledger and in Redis, as a draf
   const { createdAt, updatedAt, ...sale } = created.body;
   assert.match(createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   assert.equal(updatedAt, createdAt);
-  const nothing = { held: 0, confirmed: 0 };
+  const nothing = { held: 0, confirmed: 0, waiting: 0 };
   assert.deepEqual(sale, {
     saleId,
     name: 'Phones',
@@ -140,7 +140,9 @@ test('a withdrawal never goes below what remains, changes nothing then, and is r
   await buy(admin.shards, saleId, ['d']);
   assert.deepEqual((await admin.ask(`POST /sales/${saleId}/stock`, request)).body, refused.body);
   const state = await stateInRedis(admin, saleId);
-  assert.deepEqual(state.stock, [{ sku: 'unit', loaded: 10, remaining: 6, held: 4, confirmed: 0 }]);
+  assert.deepEqual(state.stock, [
+    { sku: 'unit', loaded: 10, remaining: 6, held: 4, confirmed: 0, waiting: 0 },
+  ]);
   const withdrawn = await admin.ask(`POST /sales/${saleId}/stock`, {
     body: { sku: 'unit', delta: -6, reason: 'back to the shop' },
   });

@@ -30,9 +30,14 @@ const CHANGES = [
   'POST /sales/some/end',
   'POST /dead-letters/1/retry',
 ];
+const MOVES = [
+  'POST /reservations/some_1_aaaaaaaa/confirm',
+  'POST /reservations/some_1_aaaaaaaa/cancel',
+  'POST /reservations/some_1_aaaaaaaa/extend',
+];
 
 test('without a token nothing is shown and nothing is changed', async () => {
-  for (const request of [...LOOKS, ...CHANGES]) {
+  for (const request of [...LOOKS, ...CHANGES, ...MOVES]) {
     const answered = await admin.ask(request, { as: null });
     assert.equal(answered.status, 401, request);
     assert.equal(answered.body.code, 'unauthorized');
@@ -64,6 +69,16 @@ test('viewers and merchants look and do not change', async () => {
       const answered = await admin.ask(request, { as });
       assert.equal(answered.status, 403, `${as} ${request}`);
       assert.equal(answered.body.code, 'forbidden');
+    }
+  }
+});
+
+test('merchants and operators move reservations, viewers do not', async () => {
+  for (const request of MOVES) {
+    const refused = await admin.ask(request, { as: 'viewer' });
+    assert.deepEqual([refused.status, refused.body.code], [403, 'forbidden'], request);
+    for (const as of ['merchant', 'operator'] as const) {
+      assert.equal((await admin.ask(request, { as })).status, 404, `${as} ${request}`);
     }
   }
 });

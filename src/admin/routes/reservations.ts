@@ -10,6 +10,7 @@ import {
   tracingHeaders,
 } from '../../domain/api-schemas.ts';
 import { RESERVATION_STATUSES } from '../../domain/reservation.ts';
+import { readDetail } from '../../domain/transition-detail.ts';
 import { answer, refuse, refuseFields } from '../answer.ts';
 import { pageOf, pageQuery, pageSchema } from '../cursor.ts';
 import type { Servers } from '../dependencies.ts';
@@ -88,7 +89,13 @@ const GET = {
               event: z.int().describe("The event's number in its sale."),
               status: z.enum(RESERVATION_STATUSES),
               occurredAt: timeSchema,
-              detail: z.string(),
+              actor: z
+                .string()
+                .nullable()
+                .describe('Whose token it was; null: a buyer, the line, or the end of the hold.'),
+              paymentRef: z.string().nullable(),
+              reason: z.string().nullable(),
+              detail: z.string().describe('What else is to be said; mostly nothing.'),
               requestId: z.string(),
             }),
           ),
@@ -124,7 +131,11 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
     const history = await historyOf(sql, reservationId);
     return answer(200, {
       ...showReservation(row),
-      history: history.map((event) => ({ ...event, occurredAt: event.occurredAt.toISOString() })),
+      history: history.map((event) => ({
+        ...event,
+        ...readDetail(event.detail),
+        occurredAt: event.occurredAt.toISOString(),
+      })),
     });
   });
 }

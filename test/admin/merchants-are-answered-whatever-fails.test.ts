@@ -1,0 +1,183 @@
+/** A merchant's request when something is wrong: with it, with Redis, with PostgreSQL. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { after, before, type TestContext, test } from 'node:test';
+import type { FastifyInstance } from 'fastify';
+import { parseRecord } from '../../src/domain/reservation.ts';
+import type { SaleDefinition } from '../../src/domain/sale.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import { transition } from '../../src/lua/transition.ts';
+import { connectPostgres } from '../../src/postgres/connection.ts';
+import { startCuttableProxy } from '../support/cuttable-proxy.ts';
+import { buy, connect, makeSale } from '../support/sales.ts';
+import {
+  type Answered,
+  ask,
+  createTestApp,
+  startTestAdmin,
+  stateInRedis,
+  type TestAdmin,
+} from './admin-process.ts';
+
+let admin: TestAdmin;
+let sale: SaleDefinition;
+let buyers = 0;
+before(async () => {
+  admin = await startTestAdmin();
+  sale = await makeSale(admin);
+});
+after(() => admin.close());
+
+async function reserveOne(): Promise<string> {
+  const buyerId = `buyer-${++buyers}`;
+  const [outcome] = await buy(admin.shards, sale.saleId, [buyerId]);
+  assert.ok(outcome && 'record' in outcome, outcome?.outcome);
+  return parseRecord(outcome.record, sale, buyerId).reservationId;
+}
+
+function assertProblem(answered: Answered, status: number, code: string): void {
+  assert.deepEqual([answered.status, answered.body.code], [status, code]);
+  if (status === 503) assert.ok(Number(answered.headers['retry-after']) > 0);
+}
+
+const WRONG_BODIES: [move: string, what: string, body: unknown, field: string][] = [
+  ['confirm', 'a reference too long', { paymentRef: 'x'.repeat(201) }, 'paymentRef'],
+  ['confirm', 'a TAB in the reference', { paymentRef: 'a\tb' }, 'paymentRef'],
+  ['confirm', 'half a surrogate pair', { paymentRef: '\ud800' }, 'paymentRef'],
+  ['confirm', 'a number for a reference', { paymentRef: 7 }, 'paymentRef'],
+  ['confirm', "a cancellation's field", { reason: 'x' }, 'reason'],
+  ['confirm', 'a list', [], ''],
+  ['confirm', 'what is not JSON', '{', ''],
+  ['cancel', 'a reason too long', { reason: 'x'.repeat(201) }, 'reason'],
+  ['cancel', 'LF in the reason', { reason: 'a\nb' }, 'reason'],
+  ['cancel', "a confirmation's field", { paymentRef: 'x' }, 'paymentRef'],
+  ['extend', 'anything', { seconds: 60 }, 'seconds'],
+];
+for (const [move, what, body, field] of WRONG_BODIES) {
+  test(`${move} refuses ${what}, and does nothing`, async () => {
+    const reservationId = await reserveOne();
+    const { events } = await stateInRedis(admin, sale.saleId);
+    const answered = await admin.ask(`POST /reservations/${reservationId}/${move}`, { body });
+    assertProblem(answered, 422, 'invalid_request');
+    assert.equal(answered.body.errors[0].field, field);
+    assert.equal((await stateInRedis(admin, sale.saleId)).events, events);
+  });
+}
+
+test('two hundred characters are taken, of any script, and so is no body at all', async () => {
+  for (const body of [{ paymentRef: '閃'.repeat(200) }, { paymentRef: '' }, {}, undefined]) {
+    const path = `POST /reservations/${await reserveOne()}/confirm`;
+    const answered = await admin.ask(path, body === undefined ? {} : { body });
+    assert.equal(answered.status, 200, JSON.stringify(answered.body));
+  }
+});
+
+test('what is no reservation is not found', async () => {
+  const reservationId = await reserveOne();
+  const ids = [
+    `${reservationId.slice(0, -1)}_`,
+    `${reservationId.slice(0, -8)}AAAAAAAA`,
+    `${sale.saleId}_999999_aaaaaaaa`,
+    'nowhere_1_aaaaaaaa',
+    'x',
+    '%F0%9F%98%80',
+  ];
+  for (const id of ids) {
+    for (const move of ['confirm', 'cancel', 'extend']) {
+      const answered = await admin.ask(`POST /reservations/${id}/${move}`);
+      assertProblem(answered, 404, 'reservation_not_found');
+    }
+  }
+});
+
+test('a sale whose fence is down answers recovering', async () => {
+  const closed = await makeSale(admin);
+  const [outcome] = await buy(admin.shards, closed.saleId, ['ada']);
+  assert.ok(outcome && 'record' in outcome);
+  const { reservationId } = parseRecord(outcome.record, closed, 'ada');
+  const { client } = admin.shards.of(closed.saleId);
+  await client.hset(saleKey(closed.saleId, 'sale'), 'fence', 'of-another-server');
+  const request = `POST /reservations/${reservationId}/confirm`;
+  assertProblem(await admin.ask(request), 503, 'recovering');
+  // Forgotten altogether, it is not called unknown either: PostgreSQL has it.
+  await client.del(saleKey(closed.saleId, 'sale'));
+  assertProblem(await admin.ask(request), 503, 'recovering');
+});
+
+test('a reply that got lost is an unknown outcome, and asking again finds it done', async (t) => {
+  const proxy = await startCuttableProxy({ host: '127.0.0.1', port: admin.redis.port });
+  t.after(() => proxy.close());
+  const connections = await connect(`redis://127.0.0.1:${proxy.port}`, admin.databaseUrl);
+  t.after(() => connections.close());
+  const app = await createTestApp(connections);
+  t.after(() => app.close());
+  // The script must be known, or the first reply would say only that it is not.
+  await ask(app, `POST /reservations/${await reserveOne()}/confirm`);
+  const reservationId = await reserveOne();
+  const request = `POST /reservations/${reservationId}/confirm`;
+  proxy.loseReplyTo(transition.sha1);
+  assertProblem(await ask(app, request), 503, 'unavailable');
+  const { events } = await stateInRedis(admin, sale.saleId);
+  const again = await admin.ask(request);
+  assert.deepEqual([again.status, again.body.status], [200, 'confirmed']);
+  assert.equal(again.headers['idempotent-replayed'], 'true');
+  assert.equal((await stateInRedis(admin, sale.saleId)).events, events);
+  proxy.cutAll();
+  const away = await ask(app, `POST /reservations/${await reserveOne()}/confirm`);
+  assertProblem(away, 503, 'unavailable');
+});
+
+const POSTGRES_AWAY: Record<string, (t: TestContext) => Promise<FastifyInstance>> = {
+  'that is down': (t) => appOn(t, 1),
+  'that does not answer': async (t) => appOn(t, await silentPort(t)),
+};
+
+async function appOn(t: TestContext, postgresPort: number): Promise<FastifyInstance> {
+  const sql = connectPostgres(`postgres://nobody@127.0.0.1:${postgresPort}/none`, {
+    name: 'test',
+    connectionsMax: 2,
+  });
+  t.after(() => sql.end({ timeout: 0 }));
+  const app = await createTestApp({ shards: admin.shards, sql });
+  t.after(() => app.close());
+  return app;
+}
+
+/** Takes connections and says nothing, as a frozen server does. */
+async function silentPort(t: TestContext): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+for (const [which, start] of Object.entries(POSTGRES_AWAY)) {
+  test(`a PostgreSQL ${which} keeps no merchant waiting`, async (t) => {
+    const app = await start(t);
+    const reservationId = await reserveOne();
+    const startedMs = performance.now();
+    for (const [move, status] of [
+      ['extend', 'reserved'],
+      ['confirm', 'confirmed'],
+      ['confirm', 'confirmed'],
+      ['cancel', 'cancelled'],
+    ]) {
+      const answered = await ask(app, `POST /reservations/${reservationId}/${move}`);
+      assert.deepEqual([answered.status, answered.body.status], [200, status]);
+    }
+    assert.ok(performance.now() - startedMs < 1_000);
+    // Whether there is such a sale is more than anybody can say now, so nobody is told that there is none.
+    const unknown = await ask(app, 'POST /reservations/nowhere_1_aaaaaaaa/confirm');
+    assertProblem(unknown, 503, 'unavailable');
+    assert.ok(performance.now() - startedMs < 3_000);
+  });
+}

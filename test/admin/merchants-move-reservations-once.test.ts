@@ -1,0 +1,266 @@
+/** Every move of a merchant from every state, repeated and raced: done once, or refused with the reason. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { FastifyInstance } from 'fastify';
+import { MERCHANT_MOVES, type MerchantMove } from '../../src/admin/merchant-moves.ts';
+import { MOVES, parseRecord, type ReservationStatus } from '../../src/domain/reservation.ts';
+import type { SaleDefinition } from '../../src/domain/sale.ts';
+import { joinLine } from '../../src/lua/join-line.ts';
+import { sweep } from '../../src/lua/sweep.ts';
+import { eventually } from '../support/eventually.ts';
+import { persister } from '../support/persister.ts';
+import { buy, makeSale } from '../support/sales.ts';
+import {
+  type Answered,
+  ask,
+  createTestApp,
+  startTestAdmin,
+  stateInRedis,
+  type TestAdmin,
+} from './admin-process.ts';
+
+const STATES = ['R', 'P', 'C', 'X', 'E'] as const;
+type State = (typeof STATES)[number];
+const WORD_OF: Record<State, ReservationStatus> = {
+  R: 'reserved',
+  P: 'reserved',
+  C: 'confirmed',
+  X: 'cancelled',
+  E: 'expired',
+};
+const COUNT_OF = {
+  R: 'held',
+  P: 'held',
+  C: 'confirmed',
+  X: 'remaining',
+  E: 'remaining',
+} as const;
+const UNITS = 10;
+
+let admin: TestAdmin;
+let replica: FastifyInstance;
+before(async () => {
+  admin = await startTestAdmin();
+  replica = await createTestApp(admin);
+});
+after(async () => {
+  await replica.close();
+  await admin.close();
+});
+
+/** A sale of its own, and the id of the one reservation in it. */
+async function reserveOne(choices: Partial<SaleDefinition> = {}): Promise<string> {
+  const sale = await makeSale(admin, { stock: UNITS, ...choices });
+  return reserveIn(sale, 'ada');
+}
+
+async function reserveIn(sale: SaleDefinition, buyerId: string): Promise<string> {
+  const [outcome] = await buy(admin.shards, sale.saleId, [buyerId]);
+  assert.ok(outcome && 'record' in outcome, outcome?.outcome);
+  return parseRecord(outcome.record, sale, buyerId).reservationId;
+}
+
+const saleOf = (reservationId: string) => reservationId.slice(0, reservationId.indexOf('_'));
+
+function move(
+  reservationId: string,
+  name: MerchantMove,
+  options: { body?: unknown; app?: FastifyInstance } = {},
+): Promise<Answered> {
+  const { app = admin.app, body } = options;
+  const path = `POST /reservations/${reservationId}/${name}`;
+  return ask(app, path, { as: 'merchant', ...(body === undefined ? {} : { body }) });
+}
+
+async function bring(reservationId: string, state: State): Promise<void> {
+  const way: Partial<Record<State, MerchantMove>> = { P: 'extend', C: 'confirm', X: 'cancel' };
+  const name = way[state];
+  if (name) assert.equal((await move(reservationId, name)).status, 200);
+  if (state !== 'E') return;
+  const saleId = saleOf(reservationId);
+  await eventually(async () => {
+    const swept = await admin.shards.call(sweep, saleId, { most: 10, tag: 'aaaaaaaa' });
+    assert.ok(swept.outcome === 'swept' && swept.expired === 1);
+  });
+}
+
+async function countsOf(saleId: string) {
+  const [stock] = (await stateInRedis(admin, saleId)).stock;
+  const { loaded, remaining, held, confirmed } = stock!;
+  return { loaded, remaining, held, confirmed };
+}
+
+/** With the one reservation in this state. */
+function countsIn(state: State) {
+  const counts = { loaded: UNITS, remaining: UNITS - 1, held: 0, confirmed: 0 };
+  counts[COUNT_OF[state]] += 1;
+  return counts;
+}
+
+for (const name of MERCHANT_MOVES) {
+  for (const state of STATES) {
+    const { from, to } = MOVES[name];
+    const expected = state === to ? 'repeated' : from.includes(state) ? 'moved' : 'refused';
+
+    test(`${name} from ${state} is ${expected}`, async () => {
+      const reservationId = await reserveOne(state === 'E' ? { holdSeconds: 1 } : {});
+      await bring(reservationId, state);
+      const saleId = saleOf(reservationId);
+      const before = await stateInRedis(admin, saleId);
+      const answered = await move(reservationId, name);
+      const events = (await stateInRedis(admin, saleId)).events - before.events;
+      if (expected === 'refused') {
+        assert.equal(answered.status, 409);
+        assert.deepEqual(
+          [answered.body.code, answered.body.from, answered.body.to],
+          ['invalid_transition', WORD_OF[state], WORD_OF[to]],
+        );
+        assert.equal(events, 0);
+        assert.deepEqual(await countsOf(saleId), countsIn(state));
+        return;
+      }
+      assert.equal(answered.status, 200, JSON.stringify(answered.body));
+      assert.equal(answered.body.reservationId, reservationId);
+      assert.equal(answered.body.status, WORD_OF[to]);
+      const replayed = answered.headers['idempotent-replayed'];
+      assert.equal(replayed, expected === 'repeated' ? 'true' : undefined);
+      assert.equal(events, expected === 'repeated' ? 0 : 1);
+      assert.deepEqual(await countsOf(saleId), countsIn(to));
+    });
+  }
+}
+
+for (const name of MERCHANT_MOVES) {
+  test(`${name} asked fifty times at once, of two admins, is one event and one answer`, async () => {
+    const reservationId = await reserveOne();
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, (_, index) =>
+        move(reservationId, name, { app: index % 2 ? replica : admin.app }),
+      ),
+    );
+    for (const answered of answers) {
+      assert.equal(answered.status, 200);
+      assert.deepEqual(answered.body, answers[0]!.body);
+    }
+    const replays = answers.filter(({ headers }) => headers['idempotent-replayed'] === 'true');
+    assert.equal(replays.length, 49);
+    assert.equal((await stateInRedis(admin, saleOf(reservationId))).events, 2);
+    assert.deepEqual(await countsOf(saleOf(reservationId)), countsIn(MOVES[name].to));
+  });
+}
+
+test('a confirmation racing a cancellation: one order or the other, and the units agree with it', async () => {
+  const sale = await makeSale(admin, { stock: 100 });
+  let confirmedFirst = 0;
+  for (let round = 1; round <= 30; round += 1) {
+    const reservationId = await reserveIn(sale, `buyer-${round}`);
+    const asked: MerchantMove[] = round % 2 ? ['confirm', 'cancel'] : ['cancel', 'confirm'];
+    const answers = await Promise.all(
+      asked.map((name, index) =>
+        move(reservationId, name, { app: index ? replica : admin.app }).then(
+          (answered) => [name, answered] as const,
+        ),
+      ),
+    );
+    const { confirm, cancel } = Object.fromEntries(answers) as Record<MerchantMove, Answered>;
+    assert.deepEqual([cancel.status, cancel.body.status], [200, 'cancelled']);
+    if (confirm.status === 200) confirmedFirst += 1;
+    else assert.deepEqual([confirm.status, confirm.body.from], [409, 'cancelled']);
+  }
+  assert.ok(confirmedFirst > 0 && confirmedFirst < 30, `${confirmedFirst} of 30`);
+  assert.deepEqual(await countsOf(sale.saleId), {
+    loaded: 100,
+    remaining: 100,
+    held: 0,
+    confirmed: 0,
+  });
+});
+
+test('a refund gives the unit back once, and to the next buyer', async () => {
+  const reservationId = await reserveOne();
+  const saleId = saleOf(reservationId);
+  await move(reservationId, 'confirm', { body: { paymentRef: 'pay-1' } });
+  await Promise.all(
+    Array.from({ length: 10 }, () =>
+      move(reservationId, 'cancel', { body: { reason: 'arrived broken' } }),
+    ),
+  );
+  assert.deepEqual(await countsOf(saleId), countsIn('X'));
+  const [again] = await buy(admin.shards, saleId, ['ada']);
+  assert.equal(again?.outcome, 'reserved', 'the allowance came back with the unit');
+});
+
+test('an extension adds as long as holds of the sale last, once', async () => {
+  const reservationId = await reserveOne({ holdSeconds: 100 });
+  const first = await move(reservationId, 'extend');
+  const { reservedAt, expiresAt } = first.body;
+  assert.equal(Date.parse(expiresAt) - Date.parse(reservedAt), 200_000);
+  assert.deepEqual((await move(reservationId, 'extend')).body, first.body);
+});
+
+test('an extended hold outlives its first deadline, and ends at its second', async () => {
+  const reservationId = await reserveOne({ holdSeconds: 1 });
+  const saleId = saleOf(reservationId);
+  await move(reservationId, 'extend');
+  await pause(1_100);
+  const early = await admin.shards.call(sweep, saleId, { most: 10, tag: 'aaaaaaaa' });
+  assert.ok(early.outcome === 'swept' && early.expired === 0);
+  await bring(reservationId, 'E');
+  assert.deepEqual(await countsOf(saleId), countsIn('E'));
+});
+
+test('whoever waits gets what a merchant cancels, in the same step', async () => {
+  const sale = await makeSale(admin, { stock: 1 });
+  const reservationId = await reserveIn(sale, 'ada');
+  const joined = await admin.shards.call(joinLine, sale.saleId, {
+    buyerId: 'grace',
+    sku: 'unit',
+    quantity: 1,
+  });
+  assert.equal(joined.outcome, 'joined');
+  const [waiting] = (await admin.ask(`GET /sales/${sale.saleId}`)).body.skus;
+  assert.deepEqual([waiting.held, waiting.waiting], [1, 1]);
+  await move(reservationId, 'cancel');
+  const [served] = (await admin.ask(`GET /sales/${sale.saleId}`)).body.skus;
+  assert.deepEqual([served.remaining, served.held, served.waiting], [0, 1, 0]);
+});
+
+test('the history tells who did it, for which payment and why', async (t) => {
+  await persister(t, admin.redis.url, admin.databaseUrl);
+  const reservationId = await reserveOne();
+  const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
+  await admin.ask(`POST /reservations/${reservationId}/extend`);
+  const confirmed = await ask(admin.app, `POST /reservations/${reservationId}/confirm`, {
+    as: 'merchant',
+    body: { paymentRef: 'pay%7 "é" 😀' },
+    headers: { 'x-request-id': 'the-confirmation', traceparent },
+  });
+  assert.equal(confirmed.headers['x-request-id'], 'the-confirmation');
+  await move(reservationId, 'confirm', { body: { paymentRef: 'another' } });
+  await move(reservationId, 'cancel', { body: { reason: 'arrived broken' } });
+  const { history } = await eventually(async () => {
+    const shown = await admin.ask(`GET /reservations/${reservationId}`);
+    assert.equal(shown.body.status, 'cancelled');
+    return shown.body;
+  });
+  type Shown = Record<'status' | 'actor' | 'paymentRef' | 'reason' | 'detail', string | null>;
+  const told = (history as Shown[]).map(({ status, actor, paymentRef, reason, detail }) => [
+    status,
+    actor?.replace(/:[0-9a-f]{8}$/, ''),
+    paymentRef,
+    reason,
+    detail,
+  ]);
+  assert.deepEqual(told, [
+    ['reserved', undefined, null, null, ''],
+    ['reserved', 'operator', null, null, ''],
+    ['confirmed', 'merchant', 'pay%7 "é" 😀', null, ''],
+    ['cancelled', 'merchant', null, 'arrived broken', ''],
+  ]);
+  assert.equal(history[2].requestId, 'the-confirmation');
+  const [row] = await admin.sql<{ traceparent: string }[]>`
+    SELECT traceparent FROM reservation_events
+    WHERE reservation_id = ${reservationId} AND version = 3`;
+  assert.equal(row?.traceparent, traceparent);
+});
