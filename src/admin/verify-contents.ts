@@ -21,6 +21,7 @@ interface Row {
   items: { sku: string; quantity: number }[];
   position: number;
   version: number;
+  expiresAt: Date;
 }
 
 /** Buyers for whom the two differed at first sight, each with one difference. */
@@ -38,7 +39,7 @@ export async function verifyContents(
   return [
     await recheck(verification, patience, {
       name: 'every-reservation-in-redis-is-a-row',
-      expected: 'each with the same buyer, status, version and items',
+      expected: 'each with the same buyer, status, version, deadline and items',
       compared: inRedis.compared,
       suspects: inRedis.suspects,
     }),
@@ -149,7 +150,7 @@ async function differenceOfBuyer(
 ): Promise<string | undefined> {
   // Rows first: whatever PostgreSQL has, Redis must have had before.
   const rows = await servers.sql<Row[]>`
-    SELECT reservation_id, buyer_id, status, items, position, version FROM reservations
+    SELECT reservation_id, buyer_id, status, items, position, version, expires_at FROM reservations
     WHERE buyer_id = ${buyerId} AND sale_id = ${saleId}`;
   const reply = await servers.shards.call(readBuyer, saleId, saleId, buyerId);
   if (reply.outcome !== 'known') return `Redis says ${reply.outcome} of ${buyerId}`;
@@ -168,7 +169,7 @@ async function differenceOfBuyer(
 
 async function rowsOf(sql: Sql, reservationIds: string[]): Promise<Map<string, Row>> {
   const rows = await sql<Row[]>`
-    SELECT reservation_id, buyer_id, status, items, position, version FROM reservations
+    SELECT reservation_id, buyer_id, status, items, position, version, expires_at FROM reservations
     WHERE reservation_id = ANY(${reservationIds}::text[])`;
   return new Map(rows.map((row) => [row.reservationId, row]));
 }
@@ -181,6 +182,7 @@ function differenceOf(reservation: Reservation, row: Row | undefined): string | 
     status: [reservation.status, row.status],
     version: [reservation.version, row.version],
     position: [reservation.position, row.position],
+    deadline: [reservation.expiresAt, row.expiresAt.getTime()],
     items: [canonicalItems(reservation.items), canonicalItems(row.items)],
   };
   for (const [what, [inRedis, inPostgres]] of Object.entries(pairs)) {

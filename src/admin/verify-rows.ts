@@ -1,6 +1,9 @@
 /** What must hold of a sale's rows in PostgreSQL, by itself and against the numbers that Redis has given out. */
 import { type CheckDefinition, some } from './verify-check.ts';
 
+/** What ending a hold may take while a persister runs: its sweep, and PostgreSQL's hearing of it. */
+const HOLD_GRACE_MS = 5_000;
+
 export const ROW_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'every-decision-is-a-row',
@@ -99,6 +102,23 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       return {
         ...noneOf(wrong.map(({ buyerId, units }) => `${buyerId} has ${units}`)),
         expected: `no buyer holds or owns more than ${limit} units`,
+      };
+    },
+  },
+  {
+    name: 'no-hold-outlives-its-deadline',
+    expected: `no hold is over for more than ${HOLD_GRACE_MS / 1000} s and still held`,
+    find: async ({ servers: { sql }, saleId, state }) => {
+      // By Redis' clock, which the deadlines are of. That Redis and the rows agree is another check.
+      const [row] = await sql<{ overdue: number; oldestMs: number | null }[]>`
+        SELECT count(*) AS overdue,
+          (${state.nowMs}::bigint - min(extract(epoch FROM expires_at)) * 1000)::bigint AS oldest_ms
+        FROM reservations WHERE sale_id = ${saleId} AND status = 'reserved'
+          AND expires_at < ${new Date(state.nowMs - HOLD_GRACE_MS)}`;
+      const { overdue, oldestMs } = row!;
+      return {
+        ok: overdue === 0,
+        actual: overdue === 0 ? 'none is' : `${overdue}, the oldest for ${oldestMs} ms`,
       };
     },
   },

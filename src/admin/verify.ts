@@ -13,6 +13,7 @@ import type { Servers } from './dependencies.ts';
 import type { Check, CheckDefinition, Patience, Verification } from './verify-check.ts';
 import { verifyContents } from './verify-contents.ts';
 import { COUNT_CHECKS } from './verify-counts.ts';
+import { LINE_CHECKS } from './verify-line.ts';
 import { ROW_CHECKS } from './verify-rows.ts';
 
 export interface Report {
@@ -44,7 +45,7 @@ export async function verifySale(
     // What PostgreSQL has not got yet is missing in every check; waiting again in each would find nothing else.
     const repeats = caughtUp.ok ? patience.repeats : 0;
     const verification: Verification = { servers, saleId, state, readState };
-    for (const definition of [...COUNT_CHECKS, ...ROW_CHECKS]) {
+    for (const definition of [...COUNT_CHECKS, ...ROW_CHECKS, ...LINE_CHECKS]) {
       checks.push(await runPatiently(definition, verification, { ...patience, repeats }));
     }
     checks.push(...(await verifyContents(verification, { ...patience, repeats })));

@@ -107,9 +107,9 @@ for (const name of MERCHANT_MOVES) {
       const reservationId = await reserveOne(state === 'E' ? { holdSeconds: 1 } : {});
       await bring(reservationId, state);
       const saleId = saleOf(reservationId);
-      const before = await stateInRedis(admin, saleId);
+      const earlier = await stateInRedis(admin, saleId);
       const answered = await move(reservationId, name);
-      const events = (await stateInRedis(admin, saleId)).events - before.events;
+      const events = (await stateInRedis(admin, saleId)).events - earlier.events;
       if (expected === 'refused') {
         assert.equal(answered.status, 409);
         assert.deepEqual(

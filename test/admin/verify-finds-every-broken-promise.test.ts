@@ -3,12 +3,14 @@ import { after, before, mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Report, verifySale } from '../../src/admin/verify.ts';
 import { runVerify } from '../../src/admin/verify-command.ts';
+import { parseRecord } from '../../src/domain/reservation.ts';
+import { joinLine } from '../../src/lua/join-line.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
 import { persister } from '../support/persister.ts';
 import { buy, buyMany, makeSale } from '../support/sales.ts';
-import { startTestAdmin, type TestAdmin } from './admin-process.ts';
+import { startTestAdmin, stateInRedis, type TestAdmin } from './admin-process.ts';
 
 const PATIENCE = { catchUpMs: 5_000, repeats: 1, pauseMs: 50 };
 const BUYERS = 40;
@@ -173,6 +175,48 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
       WHERE sale_id = ${id} AND position = 2`,
   ],
   [
+    'no-hold-outlives-its-deadline',
+    'a hold is over and nobody ended it',
+    (id) => admin.sql`
+      UPDATE reservations SET expires_at = now() - interval '10 s'
+      WHERE sale_id = ${id} AND position = 6`,
+  ],
+  [
+    'the-line-is-counted-right',
+    'one is counted who does not wait',
+    (id) => stock(id, ['waiting', 1]),
+  ],
+  [
+    'the-line-is-counted-right',
+    'one stands in line uncounted',
+    (id) => client(id).zadd(saleKey(id, 'line'), 0, 'unit\t000000000009\tada\t1'),
+  ],
+  [
+    'the-line-is-counted-right',
+    'one stands in line for what there is not',
+    (id) => client(id).zadd(saleKey(id, 'line'), 0, 'other\t000000000009\tada\t1'),
+  ],
+  [
+    'the-line-is-counted-right',
+    'one waits by buyer alone',
+    (id) => client(id).hset(saleKey(id, 'waiting'), 'ada\tunit', 'unit\t000000000009\tada\t1'),
+  ],
+  [
+    'everybody-in-line-is-found',
+    'an entry names no place',
+    (id) => client(id).hset(saleKey(id, 'waiting'), 'ada\tunit', 'unit\t000000000009\tada\t1'),
+  ],
+  [
+    'everybody-in-line-is-found',
+    "an entry names somebody else's place",
+    async (id) => {
+      const member = 'unit\t000000000009\tada\t1';
+      await stock(id, ['waiting', 1]);
+      await client(id).zadd(saleKey(id, 'line'), 0, member);
+      await client(id).hset(saleKey(id, 'waiting'), 'grace\tunit', member);
+    },
+  ],
+  [
     'no-dead-letters',
     'an event was refused',
     (id) => admin.sql`
@@ -193,6 +237,13 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
     'every-reservation-in-redis-is-a-row',
     'a quantity differs',
     (id) => editRecord(id, 'buyer-9', (record) => record.replace('unit*1', 'unit*2')),
+  ],
+  [
+    'every-reservation-in-redis-is-a-row',
+    'a deadline differs',
+    (id) => admin.sql`
+      UPDATE reservations SET expires_at = expires_at + interval '1 ms'
+      WHERE sale_id = ${id} AND position = 9`,
   ],
   [
     'every-reservation-in-redis-is-a-row',
@@ -245,6 +296,70 @@ test('the promises hold, and are found to hold, while the sale is running', asyn
   assert.ok(sold > 1_000, `${sold} were sold meanwhile`);
   const report = await admin.ask(`GET /sales/${saleId}/verify`);
   assert.equal(report.body.ok, true);
+});
+
+test('the promises hold through a whole life: extended, confirmed, refunded, expired, served from the line', async () => {
+  const sale = await makeSale(admin, { stock: 60, holdSeconds: 1 });
+  const { saleId } = sale;
+  const outcomes = await buy(
+    admin.shards,
+    saleId,
+    Array.from({ length: 60 }, (_, index) => `buyer-${index + 1}`),
+  );
+  const ids = outcomes.map((outcome, index) => {
+    assert.ok('record' in outcome);
+    return parseRecord(outcome.record, sale, `buyer-${index + 1}`).reservationId;
+  });
+  const waiting = Array.from({ length: 90 }, (_, index) => `waiter-${index + 1}`);
+  for (const buyerId of waiting) {
+    const asked = { buyerId, sku: 'unit', quantity: 1 };
+    assert.equal((await admin.shards.call(joinLine, saleId, asked)).outcome, 'joined');
+  }
+  const verified = verifySale(admin, saleId);
+  // A sixth each: extended and left, extended and confirmed, confirmed, refunded, cancelled, left.
+  for (const [index, id] of ids.entries()) {
+    const moves = [
+      ['extend'],
+      ['extend', 'confirm'],
+      ['confirm'],
+      ['confirm', 'cancel'],
+      ['cancel'],
+    ];
+    for (const move of moves[index % 6] ?? []) {
+      assert.equal((await admin.ask(`POST /reservations/${id}/${move}`)).status, 200);
+    }
+  }
+  assertHolds(await verified);
+  // 20 units are sold for good. The others end as holds of those in line, 40 at a time, until nobody is left.
+  await eventually(
+    async () => {
+      const [counts] = (await stateInRedis(admin, saleId)).stock;
+      assert.deepEqual(
+        { ...counts },
+        { sku: 'unit', loaded: 60, remaining: 40, held: 0, confirmed: 20, waiting: 0 },
+      );
+    },
+    { timeoutMs: 15_000 },
+  );
+  assertHolds(await verifySale(admin, saleId));
+  const rows = await admin.sql<{ status: string; rows: number }[]>`
+    SELECT status, count(*) AS rows FROM reservations WHERE sale_id = ${saleId}
+    GROUP BY status ORDER BY status`;
+  assert.deepEqual(
+    rows.map(({ status, rows: count }) => [status, count]),
+    [
+      ['cancelled', 20],
+      ['confirmed', 20],
+      ['expired', 20 + 90],
+    ],
+  );
+  const served = await admin.sql<{ key: string }[]>`
+    SELECT idempotency_key AS key FROM reservations
+    WHERE sale_id = ${saleId} AND buyer_id LIKE 'waiter-%' ORDER BY position`;
+  assert.deepEqual(
+    served.map(({ key }) => Number(key.replace(/^waitlist:/, ''))),
+    waiting.map((_, index) => index + 1),
+  );
 });
 
 test('a limit that was lowered later makes nobody a cheat', async () => {
