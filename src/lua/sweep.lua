@@ -4,18 +4,19 @@
 -- KEYS   sale stock buyers order holds events line waiting
 -- ARGV   fence most newTag
 --        most  reservations looked at by this call; newTag  for whoever is served next
--- REPLY  {word, expired, served, due}: swept, with the ms until the next deadline (0: more is due now, -1: none)
---        or {unknown_sale} {recovering}
+-- REPLY  {word, expired, served, due, late}: swept, with the ms until the next deadline (0: more is due now, -1: none)
+--        and by how many ms the oldest of those that ended was missed; or {unknown_sale} {recovering}
 
 --@include parts/changes.lua
 --@include parts/line.lua
 
-if refused then return { refused, 0, 0, 0 } end
+if refused then return { refused, 0, 0, 0, 0 } end
 local most = tonumber(ARGV[2])
 
-local due = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, 50)
-local looked, more = 0, #due == 100
-local positions, buyers = {}, {}
+-- Whose time is over, as ranges of positions.
+local due = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, most)
+local looked, more = 0, #due == 2 * most
+local ranges = {}
 for i = 1, #due, 2 do
   local member = due[i]
   local first, last = string.match(member, '^(%d+)%-(%d+)$')
@@ -32,34 +33,53 @@ for i = 1, #due, 2 do
     new_holds[#new_holds + 1] = number(upto + 1) .. '-' .. number(last)
     more = true
   end
-  local owners = redis.call('LRANGE', KEYS[4], first - 1, upto - 1)
-  for j, owner in ipairs(owners) do
+  ranges[#ranges + 1] = { first = first, upto = upto }
+  looked = looked + upto - first + 1
+end
+
+-- Ranges that touch are read together: finding a place in a long list costs more than reading it.
+table.sort(ranges, function(a, b) return a.first < b.first end)
+local positions, buyers = {}, {}
+local at = 1
+while ranges[at] do
+  local first, upto = ranges[at].first, ranges[at].upto
+  while ranges[at + 1] and ranges[at + 1].first <= upto + 1 do
+    at = at + 1
+    upto = math.max(upto, ranges[at].upto)
+  end
+  for j, owner in ipairs(redis.call('LRANGE', KEYS[4], first - 1, upto - 1)) do
     if owner ~= '' then
-      positions[#positions + 1] = { position = first + j - 1, buyer = owner }
+      positions[#positions + 1] = number(first + j - 1)
       buyers[#buyers + 1] = owner
     end
   end
-  looked = looked + upto - first + 1
+  at = at + 1
 end
 load_records(buyers)
 
-local expired, returned, is_returned = 0, {}, {}
-for _, each in ipairs(positions) do
-  for text in string.gmatch(records_of[each.buyer], '[^\n]+') do
-    local record = parse_record(text)
-    if record.position == each.position and (record.status == 'R' or record.status == 'P') and record.expires <= now then
-      local basket = basket_of(record.items)
-      for _, line in ipairs(basket) do
-        load_stock({ line.sku })
-        add_stock(line.sku, 'held', -line.quantity)
-        add_stock(line.sku, 'remaining', line.quantity)
-        if not is_returned[line.sku] then
-          is_returned[line.sku] = true
-          returned[#returned + 1] = line.sku
-        end
-      end
-      replace(each.buyer, record, 'E', record.expires, '', '\t')
-      expired = expired + 1
+local expired, late, returned, is_returned = 0, 0, {}, {}
+local function end_hold(buyer, record)
+  for _, line in ipairs(basket_of(record.items)) do
+    if not stock[line.sku] then load_stock({ line.sku }) end
+    add_stock(line.sku, 'held', -line.quantity)
+    add_stock(line.sku, 'remaining', line.quantity)
+    if not is_returned[line.sku] then
+      is_returned[line.sku] = true
+      returned[#returned + 1] = line.sku
+    end
+  end
+  replace(buyer, record, 'E', record.expires, '', '\t')
+  expired = expired + 1
+  late = math.max(late, now - record.expires)
+end
+for i, position in ipairs(positions) do
+  for text in string.gmatch(records_of[buyers[i]], '[^\n]+') do
+    local status, its_position = string.match(text, '^%d+\t(%a)\t(%d+)')
+    if its_position == position and (status == 'R' or status == 'P') then
+      local record = parse_record(text)
+      -- One that was extended has another deadline by now.
+      if record.expires <= now then end_hold(buyers[i], record) end
+      break
     end
   end
 end
@@ -79,15 +99,15 @@ if not closed and not more then
     end
   end
 end
-if not more then serve_line(returned, ARGV[3]) end
+if not more then more = serve_line(returned, ARGV[3]) end
 local served = #order
 write_changes()
 
 local next_due = -1
-if more or served >= SERVED_MAX then
+if more then
   next_due = 0
 else
   local head = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
   if head[2] then next_due = math.max(0, head[2] - now) end
 end
-return { 'swept', expired, served, next_due }
+return { 'swept', expired, served, next_due, late }

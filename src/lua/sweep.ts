@@ -8,6 +8,8 @@ export type SweepReply =
       outcome: 'swept';
       expired: number;
       served: number;
+      /** By how much the oldest deadline among those that ended was missed; 0 when none ended. */
+      lateMs: number;
       /** Until the next deadline; 0: more is due now; undefined: nothing is held. */
       nextDueMs: number | undefined;
     };
@@ -20,13 +22,14 @@ export const sweep = defineScript({
     return [bounds.most, bounds.tag];
   },
   decode(reply: Reply): SweepReply {
-    const [outcome, expired, served, nextDueMs] = Array.isArray(reply) ? reply : [];
+    const [outcome, expired, served, nextDueMs, lateMs] = Array.isArray(reply) ? reply : [];
     if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
     if (outcome !== 'swept') throw malformed('sweep', reply);
     return {
       outcome,
       expired: Number(expired),
       served: Number(served),
+      lateMs: Number(lateMs),
       nextDueMs: Number(nextDueMs) < 0 ? undefined : Number(nextDueMs),
     };
   },

@@ -143,11 +143,15 @@ end
 local function replace(buyer, old, status, expires, detail, trace)
   local record = string.format('%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s', number(old.version + 1), status,
     number(old.position), old.tag, old.items, old.prices, old.reserved, number(expires), old.key)
-  local records = {}
-  for text in string.gmatch(records_of[buyer], '[^\n]+') do
-    records[#records + 1] = text == old.text and record or text
+  if records_of[buyer] == old.text then
+    set_records(buyer, record)
+  else
+    local records = {}
+    for text in string.gmatch(records_of[buyer], '[^\n]+') do
+      records[#records + 1] = text == old.text and record or text
+    end
+    set_records(buyer, table.concat(records, '\n'))
   end
-  set_records(buyer, table.concat(records, '\n'))
   emit(record, buyer, detail, trace)
   return record
 end

@@ -4,8 +4,8 @@
 --   waiting  hash: `buyer TAB sku` -> the member above
 --   <sku>:waiting  how many wait; while it isn't 0 the SKU is sold out for everybody else
 
--- At most so many are served by one call, which keeps it short; the sweep serves the rest.
-local SERVED_MAX = 100
+-- At most so many places are looked at by one call, which keeps it short; the sweep serves the rest.
+local PLACES_MAX = 100
 
 local function line_of(sku, most)
   return redis.call('ZRANGEBYLEX', KEYS[7], '[' .. sku .. '\t', '[' .. sku .. '\t\255', 'LIMIT', 0, most)
@@ -24,16 +24,20 @@ end
 
 -- Gives what remains of these SKUs to those who wait for them, strictly in order: whoever is first and wants more
 -- than there is keeps everybody behind waiting. Who may no longer have so many is passed over and leaves. Several SKUs
--- are served in their own order, so that the same state always leads to the same decisions.
+-- are served in their own order, so that the same state always leads to the same decisions. True: others may be served
+-- now, and were not for the bound.
 local function serve_line(skus, tag, gone)
-  if closed then return end
+  if closed then return false end
   load_stock(skus)
   table.sort(skus)
+  local left = PLACES_MAX
   for _, sku in ipairs(skus) do
     local counts = stock[sku]
     if counts.remaining and counts.remaining > 0 and counts.waiting > 0 then
-      local places, buyers = {}, {}
-      for _, member in ipairs(line_of(sku, SERVED_MAX)) do
+      if left <= 0 then return true end
+      local places, buyers, members = {}, {}, line_of(sku, left)
+      local may_be_more = #members == left
+      for _, member in ipairs(members) do
         local place = parse_place(member)
         if not (gone and gone == member) then
           places[#places + 1] = place
@@ -42,15 +46,20 @@ local function serve_line(skus, tag, gone)
       end
       load_records(buyers)
       for _, place in ipairs(places) do
+        if counts.remaining == 0 then break end
         if units_of(place.buyer) + place.quantity > sale.limit then
           leave_line(place)
         elseif counts.remaining >= place.quantity then
           leave_line(place)
           give(place.buyer, sku .. '*' .. number(place.quantity), 'waitlist:' .. place.ticket, tag, 'waitlist', '\t')
         else
+          may_be_more = false
           break
         end
       end
+      if may_be_more and counts.remaining > 0 then return true end
+      left = left - #places
     end
   end
+  return false
 end
