@@ -41,6 +41,28 @@ export function createPersisterMetrics(registry: Registry) {
       'waiting_entries',
       'Entries in a format of another version, waiting for a persister that knows it',
     ),
+    expired: new Counter({
+      name: 'flash_sale_expired_total',
+      help: 'Holds that ended unpaid and gave their units back',
+      registers,
+    }),
+    served: new Counter({
+      name: 'flash_sale_served_total',
+      help: 'Reservations that the sweep gave to those who wait in line',
+      registers,
+    }),
+    expiryDelaySeconds: new Histogram({
+      name: 'flash_sale_expiry_delay_seconds',
+      help: 'From the deadline of the oldest hold that a sweep ended until it ended',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60],
+      registers,
+    }),
+    sweepSeconds: new Histogram({
+      name: 'flash_sale_persister_sweep_duration_seconds',
+      help: 'One call of the sweep as the persister waits for it',
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1],
+      registers,
+    }),
     notRecovered: new Gauge({
       name: 'flash_sale_persister_sales_not_recovered',
       help: 'Sales that stay closed because Redis knows less of them than PostgreSQL',

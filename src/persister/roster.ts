@@ -1,22 +1,28 @@
 /**
- * Which sales there are, as PostgreSQL has them, and one drain for each. Looked up every second; a hint from an
- * operator's change makes it prompt.
+ * Which sales there are, as PostgreSQL has them, and for each a drain and a sweep. Looked up every second; a hint
+ * from an operator's change makes it prompt. While PostgreSQL is away the last known list stands, and is swept on.
  */
 import type { SaleStatus } from '../domain/sale.ts';
 import { pause } from './backoff.ts';
 import { Closing } from './database.ts';
 import type { RecoveryTools } from './recover.ts';
 import { SaleDrain } from './sale-drain.ts';
+import { SaleSweep } from './sale-sweep.ts';
 import { Slots } from './slots.ts';
 import type { Timings } from './timings.ts';
 
 const LOOK_UP_MS = 1_000;
 
+interface SaleWork {
+  drain: SaleDrain;
+  sweep: SaleSweep;
+}
+
 export class Roster {
   readonly #tools: RecoveryTools;
   readonly #options: { consumer: string; timings: Timings; stopping: AbortSignal };
   readonly #slots: Slots;
-  readonly #drains = new Map<string, SaleDrain>();
+  readonly #sales = new Map<string, SaleWork>();
   readonly #runs = new Set<Promise<void>>();
   #hint = new AbortController();
 
@@ -29,7 +35,7 @@ export class Roster {
     this.#slots = new Slots(options.slotCount);
   }
 
-  /** Resolves when stopping, once every drain has finished what it was writing. */
+  /** Resolves when stopping, once every drain and sweep has finished what it was at. */
   async run(): Promise<void> {
     const { stopping } = this.#options;
     stopping.addEventListener('abort', () => this.#hint.abort(), { once: true });
@@ -42,19 +48,19 @@ export class Roster {
     } catch (error) {
       if (!(error instanceof Closing)) throw error;
     }
-    for (const drain of this.#drains.values()) drain.stop();
+    for (const work of this.#sales.values()) stop(work);
     await Promise.all(this.#runs);
   }
 
   /** An operator changed this sale: it may be new, or have something to drain. */
   hint(saleId: string): void {
-    this.#drains.get(saleId)?.wake();
+    this.#sales.get(saleId)?.drain.wake();
     this.#hint.abort();
   }
 
   /** Of every sale that can be reached; one that cannot keeps what was measured last. */
   async measureLag(): Promise<void> {
-    await Promise.allSettled([...this.#drains.values()].map((drain) => drain.measureLag()));
+    await Promise.allSettled([...this.#sales.values()].map(({ drain }) => drain.measureLag()));
   }
 
   async #lookUp(): Promise<void> {
@@ -62,15 +68,16 @@ export class Roster {
       (sql) => sql<{ saleId: string; status: SaleStatus }[]>`SELECT sale_id, status FROM sales`,
     );
     for (const { saleId, status } of sales) {
-      const drain = this.#drains.get(saleId);
-      if (drain) drain.update(status);
-      else this.#start(saleId, status);
+      const work = this.#sales.get(saleId);
+      work?.drain.update(status);
+      work?.sweep.update(status);
+      if (!work) this.#start(saleId, status);
     }
     const present = new Set(sales.map(({ saleId }) => saleId));
-    for (const [saleId, drain] of this.#drains) {
+    for (const [saleId, work] of this.#sales) {
       if (present.has(saleId)) continue;
-      drain.stop();
-      this.#drains.delete(saleId);
+      stop(work);
+      this.#sales.delete(saleId);
     }
   }
 
@@ -83,8 +90,16 @@ export class Roster {
       timings,
       slots: this.#slots,
     });
-    this.#drains.set(saleId, drain);
-    const run = drain.run().finally(() => this.#runs.delete(run));
-    this.#runs.add(run);
+    const sweep = new SaleSweep(this.#tools, { saleId, status, restMs: timings.restMs });
+    this.#sales.set(saleId, { drain, sweep });
+    for (const work of [drain, sweep]) {
+      const run = work.run().finally(() => this.#runs.delete(run));
+      this.#runs.add(run);
+    }
   }
+}
+
+function stop({ drain, sweep }: SaleWork): void {
+  drain.stop();
+  sweep.stop();
 }

@@ -1,0 +1,117 @@
+/** A hold that nobody pays for ends at its deadline: units and allowance come back, and history says so. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import {
+  assertPromisesHold,
+  historyOf,
+  hold,
+  holdMany,
+  metric,
+  move,
+  setStatus,
+  unit,
+  untilOver,
+} from '../support/holds.ts';
+import { persister } from '../support/persister.ts';
+import { type Connections, connect, makeSale } from '../support/sales.ts';
+import {
+  createDatabase,
+  eventually,
+  startRedis,
+  type TestDatabase,
+  type TestRedis,
+} from '../support/servers.ts';
+
+describe('a hold that is over', () => {
+  let redis: TestRedis;
+  let database: TestDatabase;
+  let servers: Connections;
+
+  before(async () => {
+    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
+    servers = await connect(redis.url, database.url);
+  });
+  after(async () => {
+    await servers?.close();
+    await Promise.all([redis?.stop(), database?.drop()]);
+  });
+
+  it('gives units and allowance back, and its buyer buys again without a key', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 1, holdSeconds: 1 });
+    const one = await persister(test, redis.url, database.url);
+    const [first] = await hold(servers.shards, saleId, ['ada']);
+    const none = { remaining: 0, held: 1, confirmed: 0, waiting: 0 };
+    assert.deepEqual(await unit(servers.shards, saleId), none);
+    await untilOver(servers.shards, first!);
+    await eventually(async () => {
+      assert.deepEqual(await unit(servers.shards, saleId), { ...none, remaining: 1, held: 0 });
+    });
+    await eventually(async () => {
+      assert.deepEqual(await historyOf(servers, saleId, 'ada'), [
+        { status: 'expired', versions: [1, 2] },
+      ]);
+    });
+    const [second] = await hold(servers.shards, saleId, ['ada']);
+    assert.notEqual(second!.reservationId, first!.reservationId);
+    assert.equal((await move(servers.shards, second!, 'confirm')).outcome, 'moved');
+    await eventually(async () => {
+      assert.deepEqual(await historyOf(servers, saleId, 'ada'), [
+        { status: 'expired', versions: [1, 2] },
+        { status: 'confirmed', versions: [1, 2] },
+      ]);
+    });
+    await assertPromisesHold(servers, saleId);
+    assert.equal(await metric(one, 'flash_sale_expired_total'), 1);
+    assert.equal(await metric(one, 'flash_sale_expiry_delay_seconds_count'), 1);
+  });
+
+  it('is over within a second of its deadline, and never before', async (test) => {
+    const { saleId } = await makeSale(servers, { holdSeconds: 2 });
+    await persister(test, redis.url, database.url);
+    await holdMany(servers.shards, saleId, { count: 2_000, batchSize: 40 });
+    const last = (await hold(servers.shards, saleId, ['last']))[0]!;
+    await untilOver(servers.shards, last, 1_000);
+    assert.equal((await unit(servers.shards, saleId)).held, 0);
+    await assertPromisesHold(servers, saleId);
+    const [row] = await servers.sql<{ rows: number; early: number }[]>`
+      SELECT count(*)::int AS rows, (count(*) FILTER (WHERE occurred_at < expires_at))::int AS early
+      FROM reservation_events JOIN reservations USING (reservation_id, sale_id)
+      WHERE sale_id = ${saleId} AND reservation_events.version = 2`;
+    assert.deepEqual({ ...row }, { rows: 2_001, early: 0 });
+  });
+
+  it('is not that of its batch when it was extended, but ends at its own', async (test) => {
+    const { saleId } = await makeSale(servers, { holdSeconds: 2 });
+    await persister(test, redis.url, database.url);
+    const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd']);
+    const reply = await move(servers.shards, held[1]!, 'extend');
+    assert.equal(reply.outcome, 'moved');
+    const extended = 'reservation' in reply ? reply.reservation : assert.fail();
+    assert.equal(extended.expiresAt, held[1]!.expiresAt + 2_000);
+
+    await untilOver(servers.shards, held[1]!);
+    await eventually(async () => assert.equal((await unit(servers.shards, saleId)).held, 1));
+    await untilOver(servers.shards, extended, -200);
+    assert.equal((await unit(servers.shards, saleId)).held, 1, 'it outlived its first deadline');
+    await untilOver(servers.shards, extended, 1_000);
+    assert.equal((await unit(servers.shards, saleId)).held, 0);
+    await eventually(async () => {
+      assert.deepEqual(await historyOf(servers, saleId, 'bob'), [
+        { status: 'expired', versions: [1, 2, 3] },
+      ]);
+    });
+    await assertPromisesHold(servers, saleId);
+  });
+
+  for (const status of ['paused', 'ended'] as const) {
+    it(`ends in a sale that is ${status}, too`, async (test) => {
+      const sale = await makeSale(servers, { stock: 10, holdSeconds: 1 });
+      await persister(test, redis.url, database.url);
+      const [first] = await hold(servers.shards, sale.saleId, ['ada']);
+      await setStatus(servers, sale, status);
+      await untilOver(servers.shards, first!, 1_000);
+      assert.equal((await unit(servers.shards, sale.saleId)).remaining, 10);
+      await assertPromisesHold(servers, sale.saleId);
+    });
+  }
+});

@@ -1,0 +1,136 @@
+/** However many would end a hold or settle it in the same moment, one does, and units return once or not at all. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { newTag } from '../../src/domain/identifiers.ts';
+import { sweep } from '../../src/lua/sweep.ts';
+import { assertPromisesHold, holdMany, metric, move, unit } from '../support/holds.ts';
+import { persister } from '../support/persister.ts';
+import { type Connections, connect, makeSale } from '../support/sales.ts';
+import {
+  createDatabase,
+  eventually,
+  startRedis,
+  type TestDatabase,
+  type TestRedis,
+} from '../support/servers.ts';
+
+const STOCK = 100_000;
+const MAIN = join(import.meta.dirname, '../../src/main.ts');
+
+describe('a hold ends once', () => {
+  let redis: TestRedis;
+  let database: TestDatabase;
+  let servers: Connections;
+
+  before(async () => {
+    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
+    servers = await connect(redis.url, database.url);
+  });
+  after(async () => {
+    await servers?.close();
+    await Promise.all([redis?.stop(), database?.drop()]);
+  });
+
+  async function expiredRows(saleId: string): Promise<number> {
+    const [row] = await servers.sql<{ rows: number }[]>`
+      SELECT count(*)::int AS rows FROM reservations
+      WHERE sale_id = ${saleId} AND status = 'expired' AND version = 2`;
+    return row!.rows;
+  }
+
+  it('though it is confirmed in the very millisecond of its deadline', async (test) => {
+    const { shards } = servers;
+    const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
+    await persister(test, redis.url, database.url);
+    await persister(test, redis.url, database.url);
+    const held = await holdMany(shards, saleId, { count: 600, batchSize: 30 });
+    // From a little before to a little after; the sweep is fired among them too, so that it meets some exactly.
+    // Redis is on this machine, so its clock is ours.
+    const outcomes = await Promise.all(
+      held.map(async (reservation, index) => {
+        await sleep(reservation.expiresAt - Date.now() + (index % 30) - 15);
+        const settled = move(shards, reservation, 'confirm');
+        if (index % 30 === 16) await shards.call(sweep, saleId, { most: 10, tag: newTag() });
+        return settled;
+      }),
+    );
+    let confirmed = 0;
+    for (const reply of outcomes) {
+      if (reply.outcome === 'moved') confirmed++;
+      else if (reply.outcome === 'forbidden') assert.equal(reply.reservation.status, 'expired');
+      else assert.fail(reply.outcome);
+    }
+    assert.ok(confirmed > 0, 'some confirmations must win');
+    assert.ok(confirmed < held.length, 'some deadlines must win');
+    await eventually(async () => {
+      assert.deepEqual(await unit(shards, saleId), {
+        remaining: STOCK - confirmed,
+        held: 0,
+        confirmed,
+        waiting: 0,
+      });
+      assert.equal(await expiredRows(saleId), held.length - confirmed);
+    });
+    await assertPromisesHold(servers, saleId);
+  });
+
+  it('though three persisters sweep the same sale', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 2 });
+    const persisters = await Promise.all(
+      [1, 2, 3].map(() => persister(test, redis.url, database.url)),
+    );
+    await holdMany(servers.shards, saleId, { count: 5_000, batchSize: 100 });
+    await eventually(async () => assert.equal(await expiredRows(saleId), 5_000));
+    assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+    await assertPromisesHold(servers, saleId);
+    const expired = await Promise.all(
+      persisters.map((each) => metric(each, 'flash_sale_expired_total')),
+    );
+    assert.equal(
+      expired.reduce((sum, each) => sum + each, 0),
+      5_000,
+    );
+  });
+
+  it('though a persister is killed in the middle, and another one goes on', async (test) => {
+    const count = 20_000;
+    const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 3 });
+    await holdMany(servers.shards, saleId, { count, batchSize: 200 });
+    const killed = startPersisterProcess();
+    test.after(() => killed.kill('SIGKILL'));
+    let held = count;
+    while (held === count) {
+      await sleep(1);
+      held = (await unit(servers.shards, saleId)).held;
+    }
+    killed.kill('SIGKILL');
+    await once(killed, 'exit');
+    const { held: left } = await unit(servers.shards, saleId);
+    assert.ok(left > 0, 'it was killed too late to be in the middle');
+
+    await persister(test, redis.url, database.url, { claimIdleMs: 100 });
+    await eventually(async () => {
+      assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+      assert.equal(await expiredRows(saleId), count);
+    });
+    await assertPromisesHold(servers, saleId);
+  });
+
+  function startPersisterProcess(): ChildProcess {
+    return spawn(process.execPath, [MAIN, 'persister'], {
+      env: {
+        ...process.env,
+        REDIS_URL: redis.url,
+        DATABASE_URL: database.url,
+        PERSISTER_PORT: '0',
+        LOG_LEVEL: 'silent',
+      },
+      // Over the channel it learns that this process is gone, should that end without killing it.
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+  }
+});

@@ -1,0 +1,83 @@
+/** Holds end on time though PostgreSQL is away, and after Redis was away. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { assertPromisesHold, hold, holdMany, metric, unit, untilOver } from '../support/holds.ts';
+import { persister } from '../support/persister.ts';
+import { type Connections, connect, makeSale } from '../support/sales.ts';
+import {
+  eventually,
+  startPostgres,
+  startRedis,
+  type TestPostgres,
+  type TestRedis,
+} from '../support/servers.ts';
+
+const STOCK = 1_000;
+
+describe('while a server is away', () => {
+  let redis: TestRedis;
+  let postgres: TestPostgres;
+  let servers: Connections;
+
+  before(async () => {
+    [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+    servers = await connect(redis.url, postgres.url);
+  });
+  after(async () => {
+    await servers?.close();
+    await Promise.all([redis?.stop(), postgres?.stop()]);
+  });
+
+  /** Until the persister has learned of the sale. */
+  async function untilSwept(one: { port: number }): Promise<void> {
+    await eventually(async () => {
+      assert.ok((await metric(one, 'flash_sale_persister_sweep_duration_seconds_count')) > 0);
+    });
+  }
+
+  for (const [how, leave, comeBack] of [
+    ['stopped', () => postgres.shutDown(), () => postgres.start()],
+    ['frozen', async () => postgres.pause(), async () => postgres.resume()],
+  ] as const) {
+    it(`postgres ${how}: holds end on time, and the rows follow`, async (test) => {
+      const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
+      const one = await persister(test, redis.url, postgres.url);
+      await untilSwept(one);
+      await leave();
+      try {
+        const held = await holdMany(servers.shards, saleId, { count: 500, batchSize: 50 });
+        await untilOver(servers.shards, held.at(-1)!, 1_000);
+        assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+        // Sold again and over again, still without postgres.
+        const again = await holdMany(servers.shards, saleId, { count: 500, batchSize: 50 });
+        await untilOver(servers.shards, again.at(-1)!, 1_000);
+        assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+      } finally {
+        await comeBack();
+      }
+      await assertPromisesHold(servers, saleId);
+      const [row] = await servers.sql<{ rows: number }[]>`
+        SELECT count(*)::int AS rows FROM reservations
+        WHERE sale_id = ${saleId} AND status = 'expired' AND version = 2`;
+      assert.equal(row!.rows, 1_000);
+    });
+  }
+
+  it('redis: what was due meanwhile ends once the sale is open again, and not a call earlier', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
+    const one = await persister(test, redis.url, postgres.url);
+    await untilSwept(one);
+    await hold(servers.shards, saleId, ['ada', 'bob', 'cyd']);
+    await redis.kill();
+    const sweeps = () => metric(one, 'flash_sale_persister_sweep_duration_seconds_count');
+    const sweepsBefore = await sweeps();
+    await sleep(1_500);
+    assert.equal(await sweeps(), sweepsBefore);
+    await redis.start();
+    await eventually(async () => {
+      assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+    });
+    await assertPromisesHold(servers, saleId);
+  });
+});
