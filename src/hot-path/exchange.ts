@@ -3,7 +3,7 @@
  * `onAborted` is registered before anything else; what the request says is copied while it is there, for it dies
  * with the handler; after an abort nothing is written; what is written later is corked.
  */
-import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
+import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
 import { customAlphabet } from 'nanoid';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';
 import type { Answer } from './answers.ts';
@@ -14,6 +14,15 @@ export class Traffic {
   pending = 0;
   /** Set when the process is about to go: each answer then also closes its connection. */
   draining = false;
+}
+
+/** What a WebSocket's opening takes from its request. */
+export interface Handshake {
+  key: string;
+  /** Empty: none. */
+  protocol: string;
+  extensions: string;
+  context: us_socket_context_t;
 }
 
 const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)();
@@ -62,6 +71,22 @@ export class Exchange {
     this.#traffic.pending--;
     if (this.#isInHandler) this.#write(answer);
     else this.#response.cork(() => this.#write(answer));
+  }
+
+  /** Makes it a WebSocket: from here on it is no request any more. */
+  upgrade(carried: object, handshake: Handshake): void {
+    if (this.#isAborted || this.#isAnswered) return;
+    this.#isAnswered = true;
+    this.#traffic.pending--;
+    const response = this.#response;
+    const write = () => {
+      response.writeStatus('101 Switching Protocols');
+      response.writeHeader('X-Request-Id', this.requestId);
+      const { key, protocol, extensions, context } = handshake;
+      response.upgrade(carried, key, protocol, extensions, context);
+    };
+    if (this.#isInHandler) write();
+    else response.cork(write);
   }
 
   /**

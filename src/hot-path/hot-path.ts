@@ -9,6 +9,7 @@ import { createMetrics } from '../telemetry.ts';
 import { createAuthenticate } from './authenticate.ts';
 import { Batchers } from './batchers.ts';
 import { Traffic } from './exchange.ts';
+import { Live } from './live.ts';
 import { createHotPathMetrics } from './metrics.ts';
 import { SaleViews } from './sale-views.ts';
 import { serve } from './server.ts';
@@ -31,7 +32,10 @@ export async function startHotPath(
   const authenticate = createAuthenticate(config);
   const registry = createMetrics('hot-path');
   const traffic = new Traffic();
-  const metrics = createHotPathMetrics(registry, traffic, () => batchers.waiting);
+  const metrics = createHotPathMetrics(registry, traffic, {
+    waiting: () => batchers.waiting,
+    subscribers: () => live.subscribers,
+  });
   const shards = new Shards({
     url: config.REDIS_URL,
     name: 'hot-path',
@@ -48,13 +52,23 @@ export async function startHotPath(
     backlogMax: config.BACKLOG_MAX,
   };
   const batchers = new Batchers(shards, limits, metrics, log);
+  const live = new Live({
+    shards,
+    views,
+    authenticate,
+    traffic,
+    log,
+    config,
+    onSlow: () => metrics.liveDropped(),
+  });
   const closeParts = () => {
+    live.close();
     batchers.close();
     views.close();
     shards.close();
   };
   const server = await serve(
-    { shards, views, batchers, authenticate, traffic, metrics, registry, log },
+    { shards, views, batchers, live, authenticate, traffic, metrics, registry, log },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
   ).catch((error: unknown) => {
     closeParts();

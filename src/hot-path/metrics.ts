@@ -9,12 +9,14 @@ export interface HotPathMetrics {
   reserveCalled(size: number, seconds: number): void;
   faulted(code: FaultCode): void;
   invariantBroken(): void;
+  /** A live client that did not read was closed. */
+  liveDropped(): void;
 }
 
 export function createHotPathMetrics(
   registry: Registry,
   traffic: Traffic,
-  waiting: () => number,
+  counts: { waiting: () => number; subscribers: () => number },
 ): HotPathMetrics {
   const registers = [registry];
   const buys = new Histogram({
@@ -48,6 +50,11 @@ export function createHotPathMetrics(
     help: 'Times that the stock of a SKU did not add up; anything but 0 is an alarm',
     registers,
   });
+  const dropped = new Counter({
+    name: 'flash_sale_live_dropped_total',
+    help: 'WebSockets closed because their client did not read',
+    registers,
+  });
   const gauge = (name: string, help: string, read: () => number) =>
     registry.registerMetric(
       new Gauge({
@@ -59,8 +66,9 @@ export function createHotPathMetrics(
         },
       }),
     );
-  gauge('flash_sale_waiting_buyers', 'Buyers waiting for a reserve call', waiting);
+  gauge('flash_sale_waiting_buyers', 'Buyers waiting for a reserve call', counts.waiting);
   gauge('flash_sale_pending_requests', 'Requests read and not answered yet', () => traffic.pending);
+  gauge('flash_sale_live_subscribers', 'WebSockets that are open', counts.subscribers);
   return {
     bought(outcome, seconds) {
       let histogram = buysByOutcome.get(outcome);
@@ -76,5 +84,6 @@ export function createHotPathMetrics(
     },
     faulted: (code) => faults.inc({ code }),
     invariantBroken: () => broken.inc(),
+    liveDropped: () => dropped.inc(),
   };
 }

@@ -1,6 +1,6 @@
 /**
  * The buyers' API on uWebSockets.js: addresses to handlers, requests to values, values to answers. The only
- * module besides exchange.ts that knows the server.
+ * module besides exchange.ts and live.ts that knows the server.
  */
 
 import {
@@ -25,6 +25,7 @@ import { faultAnswer, gate, itemsOf, standInLine } from './buy.ts';
 import { BuyBodies } from './buy-body.ts';
 import { Exchange, type Traffic } from './exchange.ts';
 import { giveBackAnswer } from './give-back.ts';
+import type { Live } from './live.ts';
 import type { HotPathMetrics } from './metrics.ts';
 import { meAnswer, reservationAnswer, saleAnswer } from './reads.ts';
 import { type Lookup, type SaleViews, VIEW_AGE_MS_MAX } from './sale-views.ts';
@@ -34,6 +35,7 @@ export interface ServerParts {
   shards: Shards;
   views: SaleViews;
   batchers: Batchers;
+  live: Live;
   authenticate: Authenticate;
   traffic: Traffic;
   metrics: HotPathMetrics;
@@ -43,13 +45,17 @@ export interface ServerParts {
 
 export interface HotPathServer {
   port: number;
-  /** Takes no new connections; those that are open are closed with their next answer. */
+  /** Takes no new connections; those that are open are closed with their next answer, WebSockets now. */
   stopListening(): void;
   close(): void;
 }
 
 /** Calls about one's own things that may be under way at once; each is a call to Redis of its own. */
 const OWN_CALLS_MAX = 2_000;
+
+const NOT_A_WEBSOCKET = refusal('invalid_request', {
+  errors: [{ field: 'Upgrade', message: 'this address is for WebSockets' }],
+});
 
 /** Throws `port_taken`. */
 export async function serve(
@@ -61,8 +67,10 @@ export async function serve(
   const socket = await listen(app, address);
   let isListening = true;
   const stopListening = () => {
-    if (isListening) us_listen_socket_close(socket);
+    if (!isListening) return;
     isListening = false;
+    us_listen_socket_close(socket);
+    parts.live.close();
   };
   return {
     port: us_socket_local_port(socket),
@@ -179,6 +187,21 @@ function route(app: TemplatedApp, parts: ServerParts): void {
     }),
   );
 
+  app.ws('/v1/sales/:saleId/live', {
+    ...parts.live.behavior(app),
+    upgrade: (response, request, context) => {
+      const exchange = new Exchange(response, request, parts.traffic);
+      const asked = parts.live.requestOf(request.getParameter(0) ?? '', request, context);
+      if (asked === undefined) return exchange.answer(REFUSALS.unauthorized);
+      withLookup(exchange, parts, asked.saleId, VIEW_AGE_MS_MAX, (lookup) => {
+        if (lookup.outcome === 'known') parts.live.admit(exchange, asked, lookup.view);
+        else exchange.answer(absentSale(lookup.outcome));
+      });
+      exchange.leaveHandler();
+    },
+  });
+  app.get('/v1/sales/:saleId/live', handle(refuseAll(NOT_A_WEBSOCKET)));
+
   app.get(
     '/healthz',
     handle((exchange) => exchange.answer(json(200, healthBody([])))),
@@ -215,6 +238,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
     ['/v1/sales/:saleId/buy', 'POST'],
     ['/v1/sales/:saleId/me', 'GET'],
     ['/v1/sales/:saleId/waitlist', 'POST, DELETE'],
+    ['/v1/sales/:saleId/live', 'GET'],
     ['/v1/sales/:saleId', 'GET'],
     ['/v1/reservations/:reservationId/cancel', 'POST'],
     ['/v1/reservations/:reservationId', 'GET'],

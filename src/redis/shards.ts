@@ -5,7 +5,7 @@
  */
 
 import calculateSlot from 'cluster-key-slot';
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from 'pino';
 import { Fault } from '../domain/fault.ts';
 import { CHANGED_CHANNEL, saleKey } from '../lua/keys.ts';
@@ -177,6 +177,11 @@ export class Shard {
   }
 }
 
+type SubscriberOptions = Pick<
+  RedisOptions,
+  'autoResubscribe' | 'enableOfflineQueue' | 'maxRetriesPerRequest' | 'commandTimeout'
+>;
+
 interface SlotRange {
   first: number;
   last: number;
@@ -253,16 +258,35 @@ export class Shards {
 
   /** Hears those hints, over a connection of its own. */
   onChanged(listener: (saleId: string) => void): void {
+    const subscriber = this.#subscriber('hints', {});
+    subscriber.on('message', (_channel, saleId: string) => listener(saleId));
+    subscriber.subscribe(CHANGED_CHANNEL).catch(() => undefined); // Subscribes again whenever it reconnects.
+  }
+
+  /**
+   * A connection for publish/subscribe and nothing else. Whoever takes it subscribes at each `ready`, so as to know
+   * what was missed. On a cluster any node will do: they pass messages on to each other.
+   */
+  listener(purpose: string): Redis {
+    return this.#subscriber(purpose, {
+      autoResubscribe: false,
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 0,
+      commandTimeout: this.#options.commandTimeoutMs,
+    });
+  }
+
+  #subscriber(purpose: string, options: SubscriberOptions): Redis {
     const address = parseRedisUrl(this.#options.url);
     const subscriber = new Redis({
       ...(address.kind === 'server' ? address.options : address.seeds[0]!),
-      connectionName: `${this.#options.name}-hints`,
+      ...options,
+      connectionName: `${this.#options.name}-${purpose}`,
       retryStrategy: retryDelayMs,
     });
     subscriber.on('error', () => undefined); // The shard's own connection reports the same trouble.
-    subscriber.on('message', (_channel, saleId: string) => listener(saleId));
-    subscriber.subscribe(CHANGED_CHANNEL).catch(() => undefined); // Subscribes again whenever it reconnects.
     this.#subscribers.push(subscriber);
+    return subscriber;
   }
 
   close(): void {

@@ -1,0 +1,260 @@
+/**
+ * `GET /v1/sales/{saleId}/live`: sales and one's own things as they change, over a WebSocket. The rules of
+ * uWebSockets.js are those of exchange.ts, and two more: a WebSocket is void from its close handler on, and what it is
+ * given to carry (`getUserData`) is copied property by property, so it carries one property.
+ */
+
+import type {
+  HttpRequest,
+  TemplatedApp,
+  us_socket_context_t,
+  WebSocket,
+  WebSocketBehavior,
+} from 'uWebSockets.js';
+import type { Logger } from 'pino';
+import type { HotPathConfig } from '../config.ts';
+import type { Shards } from '../redis/shards.ts';
+import { type Answer, REFUSALS } from './answers.ts';
+import type { Authenticate } from './authenticate.ts';
+import type { Exchange, Handshake, Traffic } from './exchange.ts';
+import { LiveChannel } from './live-channel.ts';
+import { LiveClient } from './live-client.ts';
+import { LiveSale, topicOf } from './live-sale.ts';
+import { LiveSyncs } from './live-syncs.ts';
+import type { SaleView, SaleViews } from './sale-views.ts';
+
+/** Offered by browsers, which can set no header, together with `bearer.<token>`; the only one that is answered. */
+const PROTOCOL = 'flash-sale';
+
+/** No client hears of the sale more often than four times a second. */
+const ROUND_MS_MIN = 250;
+/**
+ * A send costs this process some microseconds, and buyers wait meanwhile: with more subscribers each hears less
+ * often, and they are told in rows, one after the other, so that no buyer waits for all of them.
+ */
+const SENDS_PER_SECOND_MAX = 8_000;
+const ROWS = 16;
+
+/** What a client that does not read leaves unread in this process before it is dropped. */
+const BACKPRESSURE_BYTES_MAX = 64 * 1024;
+/** What a client says is ignored. */
+const MESSAGE_BYTES_MAX = 1024;
+const IDLE_SECONDS_MAX = 60;
+/** A token is looked at once, when its bearer connects: so nobody stays for ever. */
+const LIFETIME_MINUTES_MAX = 60;
+
+const SERVICE_RESTART = 1012;
+const POLICY_VIOLATION = 1008;
+const SALE_GONE = 4404;
+
+export interface LiveParts {
+  shards: Shards;
+  views: SaleViews;
+  authenticate: Authenticate;
+  traffic: Traffic;
+  log: Logger;
+  config: Pick<HotPathConfig, 'BUYER_AUTH' | 'LIVE_SUBSCRIBERS_MAX'>;
+  /** A client was dropped for not reading. */
+  onSlow: () => void;
+}
+
+interface Carried {
+  client: LiveClient;
+  view: SaleView;
+}
+
+/** What an upgrade asks for, copied: the request dies with its handler. */
+export interface LiveRequest {
+  saleId: string;
+  /** Undefined: no token was shown. */
+  buyerId: string | undefined;
+  handshake: Handshake;
+}
+
+export class Live {
+  readonly #parts: LiveParts;
+  readonly #sales = new Map<string, LiveSale>();
+  readonly #syncs: LiveSyncs;
+  readonly #channel: LiveChannel;
+  #app: TemplatedApp | undefined;
+  #subscribers = 0;
+  #nextRow = 0;
+  #turn = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: LiveParts) {
+    this.#parts = parts;
+    this.#syncs = new LiveSyncs(parts.shards, parts.log);
+    this.#channel = new LiveChannel(() => parts.shards.listener('live'), {
+      heard: (saleId) => this.#sales.get(saleId)?.syncBuyers(),
+      happened: (saleId, lines) => this.#sales.get(saleId)?.hear(lines),
+    });
+  }
+
+  get subscribers(): number {
+    return this.#subscribers;
+  }
+
+  /** How the WebSockets of this app behave; `upgrade` is left to the server. */
+  behavior(app: TemplatedApp): WebSocketBehavior<Carried> {
+    this.#app = app;
+    return {
+      maxBackpressure: BACKPRESSURE_BYTES_MAX,
+      closeOnBackpressureLimit: true,
+      maxPayloadLength: MESSAGE_BYTES_MAX,
+      idleTimeout: IDLE_SECONDS_MAX,
+      sendPingsAutomatically: true,
+      maxLifetime: LIFETIME_MINUTES_MAX,
+      open: (socket) => this.#opened(socket),
+      message: (socket) => this.#heard(socket),
+      ping: (socket) => this.#heard(socket),
+      dropped: (socket) => this.#dropped(socket),
+      close: (socket) => this.#closed(socket.getUserData().client),
+    };
+  }
+
+  /** Undefined: a token was shown, and it is nobody's. */
+  requestOf(
+    saleId: string,
+    request: HttpRequest,
+    context: us_socket_context_t,
+  ): LiveRequest | undefined {
+    const offered = request.getHeader('sec-websocket-protocol').split(/\s*,\s*/);
+    const shown = this.#shown(request, offered);
+    const buyerId = shown && this.#parts.authenticate({ getHeader: () => shown });
+    if (shown !== '' && buyerId === undefined) return undefined;
+    return {
+      saleId,
+      buyerId: shown === '' ? undefined : buyerId,
+      handshake: {
+        key: request.getHeader('sec-websocket-key'),
+        protocol: offered.includes(PROTOCOL) ? PROTOCOL : '',
+        extensions: request.getHeader('sec-websocket-extensions'),
+        context,
+      },
+    };
+  }
+
+  /** Makes the request a WebSocket, or refuses it, once the sale is known. */
+  admit(exchange: Exchange, asked: LiveRequest, view: SaleView): void {
+    const refusal = this.#refusalOf(view);
+    if (refusal) {
+      exchange.answer(refusal);
+      return;
+    }
+    this.#nextRow = (this.#nextRow + 1) % ROWS;
+    const client = new LiveClient(asked.saleId, asked.buyerId, this.#nextRow);
+    exchange.upgrade({ client, view } satisfies Carried, asked.handshake);
+  }
+
+  /** Sends everybody away, to come back to whatever process then listens. No new ones may come: see Traffic. */
+  close(): void {
+    for (const sale of this.#sales.values()) {
+      this.#sendAway(sale, SERVICE_RESTART, 'service restart');
+    }
+    clearTimeout(this.#timer);
+    this.#syncs.close();
+    this.#channel.close();
+  }
+
+  #refusalOf(view: SaleView): Answer | undefined {
+    const { traffic, config } = this.#parts;
+    if (view.isRecovering) return REFUSALS.recovering;
+    const isFull = this.#subscribers >= config.LIVE_SUBSCRIBERS_MAX;
+    return traffic.draining || isFull ? REFUSALS.overloaded : undefined;
+  }
+
+  /** What says who it is, as the header that `authenticate` reads has it; empty: nothing. */
+  #shown(request: HttpRequest, offered: string[]): string {
+    if (this.#parts.config.BUYER_AUTH === 'header') return request.getHeader('x-buyer-id');
+    const bearer = offered.find((protocol) => protocol.startsWith('bearer.'));
+    return request.getHeader('authorization') || (bearer ? `Bearer ${bearer.slice(7)}` : '');
+  }
+
+  #opened(socket: WebSocket<Carried>): void {
+    const { client, view } = socket.getUserData();
+    const { saleId } = client;
+    this.#subscribers++;
+    client.opened(socket);
+    let sale = this.#sales.get(saleId);
+    if (!sale) {
+      sale = new LiveSale(view, {
+        shards: this.#parts.shards,
+        syncs: this.#syncs,
+        log: this.#parts.log,
+        publish: (topic, text) => this.#app!.publish(topic, text),
+      });
+      this.#sales.set(saleId, sale);
+    }
+    this.#see(sale);
+    sale.add(client);
+    socket.subscribe(topicOf(saleId, client.row));
+    this.#timer ??= this.#scheduleTurn();
+    if (client.buyerId === undefined) return;
+    // Heard before it is read, so that nothing falls in between; not heard yet: read as soon as it is.
+    if (this.#channel.isHeard(saleId)) this.#syncs.add(client);
+    else this.#channel.want(saleId);
+  }
+
+  #closed(client: LiveClient): void {
+    this.#subscribers--;
+    client.closed();
+    const sale = this.#sales.get(client.saleId);
+    if (!sale) return;
+    sale.remove(client);
+    if (!sale.hasBuyers) this.#channel.drop(client.saleId);
+    if (sale.isEmpty) this.#sales.delete(client.saleId);
+  }
+
+  #heard(socket: WebSocket<Carried>): void {
+    const { client } = socket.getUserData();
+    if (!client.hear()) client.end(POLICY_VIOLATION, 'this is for listening');
+  }
+
+  #dropped(socket: WebSocket<Carried>): void {
+    const { client } = socket.getUserData();
+    if (!client.isSlow) this.#parts.onSlow();
+    client.isSlow = true;
+  }
+
+  #sendAway(sale: LiveSale, code: number, reason: string): void {
+    for (const client of sale.clients) client.end(code, reason);
+  }
+
+  #scheduleTurn(): NodeJS.Timeout {
+    const roundMs = Math.max(ROUND_MS_MIN, (this.#subscribers / SENDS_PER_SECOND_MAX) * 1_000);
+    return setTimeout(() => this.#takeTurn(), Math.ceil(roundMs / ROWS));
+  }
+
+  #takeTurn(): void {
+    const row = this.#turn;
+    this.#turn = (this.#turn + 1) % ROWS;
+    for (const sale of this.#sales.values()) {
+      this.#see(sale);
+      sale.tellRow(row);
+      if (row === 0) {
+        this.#keepFresh(sale);
+        sale.lookAtPlaces();
+      }
+    }
+    this.#timer = this.#subscribers > 0 ? this.#scheduleTurn() : undefined;
+  }
+
+  /** Also says that the sale is in use, so that its view is read again and again. */
+  #see(sale: LiveSale): void {
+    const lookup = this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY);
+    if (lookup?.outcome === 'known') sale.see(lookup.view);
+  }
+
+  /** A sale that is not there is not read by the timer of the views. A draft may have been deleted. */
+  #keepFresh(sale: LiveSale): void {
+    if (this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY)?.outcome === 'known') return;
+    this.#parts.views
+      .read(sale.saleId)
+      .then(({ outcome }) => {
+        if (outcome === 'unknown_sale') this.#sendAway(sale, SALE_GONE, 'sale_not_found');
+        return outcome;
+      })
+      .catch(() => undefined); // Redis is away: asked again the next round.
+  }
+}
