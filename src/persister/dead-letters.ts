@@ -9,6 +9,7 @@ import type { Database } from './database.ts';
 import { eventsOf, type StreamEvent, type UnreadableEntry } from './entries.ts';
 import type { PersisterMetrics } from './metrics.ts';
 import { reasonOf, troubleOf } from './postgres-errors.ts';
+import { subscribersOf } from './webhooks/outbox.ts';
 import { advance, insertEvents } from './write-batch.ts';
 
 export interface DeadLetter {
@@ -81,7 +82,8 @@ async function retryOne(sql: Sql): Promise<Retried | undefined> {
     const { deadLetterId } = letter;
     try {
       await transaction.savepoint(async (savepoint) => {
-        await Promise.all(insertEvents(savepoint, eventsOfLetter(letter)));
+        const subscribers = await subscribersOf(savepoint, letter.saleId);
+        await Promise.all(insertEvents(savepoint, eventsOfLetter(letter), subscribers));
       });
     } catch (error) {
       if (isServersFault(error)) throw error;

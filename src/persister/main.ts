@@ -1,6 +1,7 @@
 /**
- * The persister: brings what Redis decided into PostgreSQL, and opens sales again after Redis restarted. Any number
- * of them may run side by side; each is a consumer of the same group, and every write is harmless to repeat.
+ * The persister: brings what Redis decided into PostgreSQL, opens sales again after Redis restarted, and tells
+ * webhook endpoints what happened. Any number of them may run side by side; each is a consumer of the same group, and
+ * every write is harmless to repeat.
  */
 import { hostname } from 'node:os';
 import { nanoid } from 'nanoid';
@@ -17,10 +18,11 @@ import { createPersisterMetrics } from './metrics.ts';
 import { ClosedSales } from './recover.ts';
 import { Roster } from './roster.ts';
 import { TIMINGS, type Timings } from './timings.ts';
+import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
 
 /** Sales that write at the same time. A recovering one needs two connections: one for the lock, one for the rows. */
 const SLOTS = 3;
-const CONNECTIONS_MAX = SLOTS * 2 + 2;
+const CONNECTIONS_MAX = SLOTS * 2 + 2 + WEBHOOK_CONNECTIONS;
 const DEAD_LETTERS_INTERVAL_MS = 1_000;
 const LAG_INTERVAL_MS = 2_000;
 /** How long running transactions may take to finish when the process is asked to stop. */
@@ -94,6 +96,14 @@ export async function startPersister(
     repeat(DEAD_LETTERS_INTERVAL_MS, () => retryRequested(database, { log, metrics })),
     repeat(LAG_INTERVAL_MS, () => roster.measureLag()),
     repeat(LAG_INTERVAL_MS, async () => void unready()),
+    runWebhooks(
+      { database, shards, log, registry },
+      {
+        rules: { isDevelopment: config.NODE_ENV === 'development' },
+        timings: timings.webhooks,
+        stopping: stopping.signal,
+      },
+    ),
   ]);
   log.info({ consumer, port: health.port }, 'persister started');
 

@@ -1,4 +1,5 @@
 /** How patient a persister is. Tests are in more of a hurry. */
+import { WEBHOOK_TIMINGS, type WebhookTimings } from './webhooks/timings.ts';
 
 export interface Timings {
   /** Entries that lie unacknowledged for so long are taken over; well over what a slow write takes. Taking one over
@@ -12,6 +13,7 @@ export interface Timings {
   restMs: number;
   /** PostgreSQL may be silent for so long before its connections are given up; a write takes tens of milliseconds. */
   silenceMs: number;
+  webhooks: WebhookTimings;
 }
 
 export const TIMINGS: Timings = {
@@ -20,4 +22,5 @@ export const TIMINGS: Timings = {
   idleMs: 250,
   restMs: 5_000,
   silenceMs: 20_000,
+  webhooks: WEBHOOK_TIMINGS,
 };

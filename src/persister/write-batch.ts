@@ -1,12 +1,13 @@
 /**
- * The write: reservations, their history and the checkpoint, in one transaction. Right for duplicates and for any
- * order of delivery, because every event carries the whole reservation and its version.
+ * The write: reservations, their history, the deliveries that tell of it and the checkpoint, in one transaction. Right
+ * for duplicates and for any order of delivery, because every event carries the whole reservation and its version.
  *
  * Rows go in sorted by their key, for concurrent upserts in different orders deadlock. All arrays travel as text:
  * postgres.js takes an array's element type from its first element, and gets times and jsonb wrong.
  */
 import type { Sql, Transaction } from '../postgres/connection.ts';
 import type { StreamEvent } from './entries.ts';
+import { enqueueReservations, type Subscriber, subscribersOf } from './webhooks/outbox.ts';
 
 /** Any number of our own: the first half of the advisory locks on sales. */
 const SALE_LOCKS = 5_702_418;
@@ -39,9 +40,13 @@ export async function writeBatch(
   guard: WriteGuard,
 ): Promise<WriteOutcome> {
   return sql.begin<WriteOutcome>(async (transaction) => {
-    if (guard.lock === 'take' && !(await shareSale(transaction, saleId))) return 'outdated';
-    if (!guard.isCurrent()) return 'outdated';
-    const statements = insertEvents(transaction, batch.events);
+    const [isOurs, subscribers] = await Promise.all([
+      guard.lock === 'held' || shareSale(transaction, saleId),
+      // In the same round trip, so that asking costs next to nothing where nobody has subscribed.
+      subscribersOf(transaction, saleId),
+    ]);
+    if (!isOurs || !guard.isCurrent()) return 'outdated';
+    const statements = insertEvents(transaction, batch.events, subscribers);
     if (batch.checkpoint) statements.push(advance(transaction, saleId, batch.checkpoint));
     await Promise.all(statements);
     return 'written';
@@ -62,10 +67,11 @@ export async function lockSale(transaction: Transaction, saleId: string): Promis
   return row?.granted === true;
 }
 
-/** Sends, in this order and without waiting in between, what writes the events, all of one sale. */
+/** Sends, in this order and without waiting in between, what writes the events, all of one sale; deliveries last. */
 export function insertEvents(
   transaction: Transaction,
   events: readonly StreamEvent[],
+  subscribers: readonly Subscriber[],
 ): Promise<unknown>[] {
   if (events.length === 0) return [];
   const sorted = events.toSorted(byReservation);
@@ -74,7 +80,11 @@ export function insertEvents(
   const statements: Promise<unknown>[] = [];
   if (first.length > 0) statements.push(upsertFirst(transaction, first));
   if (newest.length > 0) statements.push(upsertNewest(transaction, newest));
-  statements.push(insertHistory(transaction, sorted));
+  statements.push(
+    subscribers.length === 0
+      ? insertHistory(transaction, sorted)
+      : insertHistoryAndDeliveries(transaction, sorted, subscribers),
+  );
   return statements;
 }
 
@@ -149,11 +159,27 @@ function upsertNewest(transaction: Transaction, events: readonly StreamEvent[]):
     WHERE stored.version < excluded.version`;
 }
 
-function insertHistory(transaction: Transaction, events: readonly StreamEvent[]): Promise<unknown> {
+/** What is already in the history was delivered, or is being delivered, from the transaction that put it there. */
+async function insertHistoryAndDeliveries(
+  transaction: Transaction,
+  events: readonly StreamEvent[],
+  subscribers: readonly Subscriber[],
+): Promise<void> {
+  const inserted = await insertHistory(transaction, events, transaction`RETURNING event`);
+  const isNew = new Set(inserted.map(({ event }) => event));
+  const news = events.filter(({ number }) => isNew.delete(number));
+  await enqueueReservations(transaction, news, subscribers);
+}
+
+function insertHistory(
+  transaction: Transaction,
+  events: readonly StreamEvent[],
+  returning = transaction``,
+): Promise<{ event: number }[]> {
   const column = (pick: (event: StreamEvent) => string | number) =>
     events.map((event) => String(pick(event)));
   // The target is named so that another reservation with the same event number is an error and not a duplicate.
-  return transaction`
+  return transaction<{ event: number }[]>`
     INSERT INTO reservation_events
       (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
     SELECT * FROM unnest(
@@ -166,7 +192,7 @@ function insertHistory(transaction: Transaction, events: readonly StreamEvent[])
       ${column(({ reservation }) => reservation.detail)}::text[],
       ${column(({ reservation }) => reservation.requestId)}::text[],
       ${column(({ reservation }) => reservation.traceparent)}::text[])
-    ON CONFLICT (reservation_id, version) DO NOTHING`;
+    ON CONFLICT (reservation_id, version) DO NOTHING ${returning}`;
 }
 
 /** Only forward: of two persisters the one that read less may come later. */

@@ -1,0 +1,114 @@
+/**
+ * What webhooks tell: the events, and the message of each as Standard Webhooks has it (`type`, `timestamp`, `data`).
+ * No order is promised: a message tells the whole state at its time, and a reservation's has its version.
+ */
+import {
+  type PublicReservation,
+  publicReservation,
+  type ReservationEvent,
+  type ReservationStatus,
+} from './reservation.ts';
+import { availableOf, type SaleDefinition, type SaleStatus, type SkuStock } from './sale.ts';
+
+export const WEBHOOK_EVENTS = [
+  /** Also when a hold was extended: the same reservation, a higher version, a later `expiresAt`. */
+  'reservation.reserved',
+  'reservation.confirmed',
+  'reservation.cancelled',
+  'reservation.expired',
+  'sale.opened',
+  'sale.sold_out',
+  'sale.restocked',
+  'sale.ended',
+] as const;
+export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
+export type SaleWebhookEvent = Extract<WebhookEvent, `sale.${string}`>;
+
+export const DELIVERY_STATES = ['pending', 'delivered', 'dead'] as const;
+export type DeliveryState = (typeof DELIVERY_STATES)[number];
+
+/** What there is to send to whoever wants to hear of it. */
+export interface WebhookMessage {
+  /** `webhook-id`: follows from the event alone, so it is the same whoever makes the message, and however often. */
+  messageId: string;
+  type: WebhookEvent;
+  saleId: string;
+  /** The body, as it is signed and sent. */
+  payload: string;
+}
+
+export interface ReservationData {
+  reservation: PublicReservation;
+  /** 1 when reserved, one more for each transition: of two messages the higher one is the newer one. */
+  version: number;
+}
+
+export interface SaleData {
+  sale: {
+    saleId: string;
+    name: string;
+    status: SaleStatus;
+    startsAt: string | null;
+    endsAt: string | null;
+    skus: { sku: string; remaining: number; soldOut: boolean }[];
+  };
+}
+
+export function reservationEventType(status: ReservationStatus): WebhookEvent {
+  return `reservation.${status}`;
+}
+
+/** The reservation as it was at this version. */
+export function reservationMessage(event: ReservationEvent): WebhookMessage {
+  const type = reservationEventType(event.status);
+  const data: ReservationData = { reservation: publicReservation(event), version: event.version };
+  return {
+    messageId: `evt_${event.reservationId}_${event.version}`,
+    type,
+    saleId: event.saleId,
+    payload: payloadOf(type, event.occurredAt, data),
+  };
+}
+
+/** `number` counts the sale's announcements from 1. Times are milliseconds since the epoch. */
+export function saleMessage(
+  type: SaleWebhookEvent,
+  number: number,
+  seen: {
+    definition: SaleDefinition;
+    stock: readonly SkuStock[];
+    status: SaleStatus;
+    atMs: number;
+  },
+): WebhookMessage {
+  const { definition, stock, status, atMs } = seen;
+  const data: SaleData = {
+    sale: {
+      saleId: definition.saleId,
+      name: definition.name,
+      status,
+      startsAt: isoTime(definition.startsAt),
+      endsAt: isoTime(definition.endsAt),
+      skus: stock.map((each) => ({
+        sku: each.sku,
+        remaining: availableOf(each),
+        soldOut: availableOf(each) === 0,
+      })),
+    },
+  };
+  return {
+    // No reservation's id looks like this: there a number stands in the middle.
+    messageId: `evt_${definition.saleId}_${type.replace('.', '-')}_${number}`,
+    type,
+    saleId: definition.saleId,
+    payload: payloadOf(type, atMs, data),
+  };
+}
+
+function payloadOf(type: WebhookEvent, atMs: number, data: ReservationData | SaleData): string {
+  return JSON.stringify({ type, timestamp: isoTime(atMs), data });
+}
+
+function isoTime(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

@@ -1,0 +1,117 @@
+/**
+ * Writes down how the tries for one endpoint ended, and what follows for the endpoint, in one transaction: its row is
+ * locked, so the failures that several processes see are counted one after the other.
+ */
+import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { backoffMs } from '../backoff.ts';
+import { afterFailure, type Breaker, type BreakerStep, CLOSED } from './breaker.ts';
+import type { Claimed } from './claim.ts';
+import type { Sent } from './send.ts';
+import type { WebhookTimings } from './timings.ts';
+
+export interface Tried {
+  claimed: Claimed;
+  sent: Sent;
+}
+
+/** What became of an endpoint by this, for the log. */
+export interface Settled {
+  dead: number;
+  change: 'none' | 'paused' | 'closed' | 'disabled';
+  error: string | null;
+}
+
+/** All of one endpoint, in the order in which they ended. Throws what PostgreSQL says. */
+export async function settle(
+  sql: Sql,
+  webhookId: string,
+  tried: readonly Tried[],
+  timings: WebhookTimings,
+): Promise<Settled> {
+  return sql.begin<Settled>(async (transaction) => {
+    const [before] = await transaction<(Breaker & { status: string })[]>`
+      SELECT failures_in_row, pauses_in_row, paused_until IS NOT NULL AS is_paused, status FROM webhook_endpoints
+      WHERE webhook_id = ${webhookId} FOR NO KEY UPDATE`;
+    // It was deleted meanwhile, and its deliveries with it, or soon.
+    if (!before) return { dead: 0, change: 'none', error: null };
+    let after: BreakerStep = before;
+    for (const { claimed, sent } of tried) {
+      after = sent.outcome === 'delivered' ? CLOSED : afterFailure(after, claimed.isProbe, timings);
+    }
+    const isGone = before.status === 'active' && tried.some(({ sent }) => sent.outcome === 'gone');
+    const isBack = before.isPaused && !after.isPaused;
+    const dead = await writeDeliveries(transaction, webhookId, tried, timings);
+    const error = await writeEndpoint(transaction, webhookId, { tried, after, isGone });
+    if (isBack) await bringForward(transaction, webhookId, timings);
+    if (isGone) return { dead, change: 'disabled', error };
+    if (isBack) return { dead, change: 'closed', error };
+    return { dead, change: !before.isPaused && after.isPaused ? 'paused' : 'none', error };
+  });
+}
+
+/** Returns how many were given up. A success counts even where somebody else's later try has been given up. */
+async function writeDeliveries(
+  transaction: Transaction,
+  webhookId: string,
+  tried: readonly Tried[],
+  { retryFirstMs, retryMostMs }: WebhookTimings,
+): Promise<number> {
+  const delays = tried.map(({ claimed }) =>
+    String(Math.round(backoffMs(claimed.attempts, retryFirstMs, retryMostMs))),
+  );
+  const rows = await transaction<{ state: string }[]>`
+    UPDATE webhook_deliveries AS d
+    SET attempts = d.attempts + 1, last_status = tried.status, last_error = tried.error,
+      due_at = now() + tried.delay_ms * interval '1 ms',
+      state = next.state,
+      finished_at = CASE WHEN next.state <> 'pending' THEN now() END
+    FROM unnest(
+      ${tried.map(({ claimed }) => String(claimed.deliveryId))}::text[]::bigint[],
+      ${tried.map(({ sent }) => sent.outcome)}::text[],
+      ${delays}::text[]::bigint[],
+      ${tried.map(({ sent }) => sent.status && String(sent.status))}::text[]::integer[],
+      ${tried.map(({ sent }) => sent.error)}::text[]) AS tried(delivery_id, outcome, delay_ms, status, error)
+    JOIN LATERAL (
+      SELECT CASE WHEN outcome = 'delivered' THEN 'delivered'
+        WHEN outcome = 'gone' OR give_up_at <= now() THEN 'dead' ELSE 'pending' END AS state
+      FROM webhook_deliveries WHERE webhook_id = ${webhookId} AND delivery_id = tried.delivery_id
+    ) AS next ON true
+    WHERE d.webhook_id = ${webhookId} AND d.delivery_id = tried.delivery_id
+      AND (d.state = 'pending' OR (d.state = 'dead' AND outcome = 'delivered'))
+    RETURNING d.state`;
+  return rows.filter(({ state }) => state === 'dead').length;
+}
+
+/** Returns the last error among the tries. */
+async function writeEndpoint(
+  transaction: Transaction,
+  webhookId: string,
+  { tried, after, isGone }: { tried: readonly Tried[]; after: BreakerStep; isGone: boolean },
+): Promise<string | null> {
+  const error = tried.findLast(({ sent }) => sent.error !== null)?.sent.error ?? null;
+  const hasSuccess = tried.some(({ sent }) => sent.outcome === 'delivered');
+  const pauseMs = after.pauseMs === undefined ? null : String(Math.round(after.pauseMs));
+  await transaction`
+    UPDATE webhook_endpoints
+    SET failures_in_row = ${after.failuresInRow}, pauses_in_row = ${after.pausesInRow},
+      paused_until = CASE WHEN ${after.isPaused}
+        THEN coalesce(now() + ${pauseMs}::text::bigint * interval '1 ms', paused_until) END,
+      status = CASE WHEN ${isGone} THEN 'disabled' ELSE status END,
+      last_error = coalesce(${error}::text, last_error),
+      last_failure_at = CASE WHEN ${error !== null} THEN now() ELSE last_failure_at END,
+      last_success_at = CASE WHEN ${hasSuccess} THEN now() ELSE last_success_at END
+    WHERE webhook_id = ${webhookId}`;
+  return error;
+}
+
+/** The endpoint works again: what waits for a far-off retry need not. What is under way is due within a lease. */
+async function bringForward(
+  transaction: Transaction,
+  webhookId: string,
+  { leaseMs }: WebhookTimings,
+): Promise<void> {
+  await transaction`
+    UPDATE webhook_deliveries SET due_at = now()
+    WHERE webhook_id = ${webhookId} AND state = 'pending'
+      AND due_at > now() + ${leaseMs}::integer * interval '1 ms'`;
+}

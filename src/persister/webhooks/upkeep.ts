@@ -1,0 +1,81 @@
+/**
+ * What nobody waits for: giving up what a dead endpoint never took, and removing what is long over. In small portions,
+ * each a statement of its own, so that no lock lasts; several processes share the work.
+ */
+import type { Sql } from '../../postgres/connection.ts';
+import type { Database } from '../database.ts';
+import type { WebhookMetrics } from './metrics.ts';
+
+const ROWS_PER_PORTION = 1_000;
+const PORTIONS_PER_ROUND = 20;
+const DELIVERED_KEPT_DAYS = 7;
+const DEAD_KEPT_DAYS = 30;
+
+export async function tidyUp(database: Database, metrics: WebhookMetrics): Promise<void> {
+  metrics.dead.inc(await inPortions(database, giveUp));
+  await inPortions(database, prune);
+  await inPortions(database, removeDeliveriesOfDeleted);
+  await database.run(removeDeleted);
+}
+
+async function inPortions(
+  database: Database,
+  portion: (sql: Sql) => Promise<number>,
+): Promise<number> {
+  let rows = 0;
+  for (let round = 0; round < PORTIONS_PER_ROUND; round++) {
+    const count = await database.run(portion);
+    rows += count;
+    if (count < ROWS_PER_PORTION) break;
+  }
+  return rows;
+}
+
+/**
+ * What a paused endpoint keeps waiting gets no tries of its own, so its time passes without one. It is over when the
+ * endpoint has been seen failing after it: our own absence is no reason to give up. A disabled endpoint gets none.
+ */
+async function giveUp(sql: Sql): Promise<number> {
+  const rows = await sql`
+    WITH over AS (
+      SELECT d.webhook_id, d.delivery_id FROM webhook_endpoints AS e JOIN webhook_deliveries AS d USING (webhook_id)
+      WHERE d.state = 'pending' AND (e.status = 'disabled'
+        OR (e.status = 'active' AND e.paused_until IS NOT NULL AND d.give_up_at < e.last_failure_at))
+      LIMIT ${ROWS_PER_PORTION} FOR UPDATE OF d SKIP LOCKED
+    )
+    UPDATE webhook_deliveries AS d
+    SET state = 'dead', finished_at = now(), last_error = coalesce(last_error, 'the endpoint took nothing for too long')
+    FROM over WHERE d.webhook_id = over.webhook_id AND d.delivery_id = over.delivery_id`;
+  return rows.count;
+}
+
+async function prune(sql: Sql): Promise<number> {
+  const rows = await sql`
+    WITH old AS (
+      SELECT webhook_id, delivery_id FROM webhook_deliveries
+      WHERE state <> 'pending' AND finished_at < now() - ${`${DELIVERED_KEPT_DAYS} days`}::text::interval
+        AND (state = 'delivered' OR finished_at < now() - ${`${DEAD_KEPT_DAYS} days`}::text::interval)
+      LIMIT ${ROWS_PER_PORTION} FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM webhook_deliveries AS d USING old
+    WHERE d.webhook_id = old.webhook_id AND d.delivery_id = old.delivery_id`;
+  return rows.count;
+}
+
+async function removeDeliveriesOfDeleted(sql: Sql): Promise<number> {
+  const rows = await sql`
+    WITH old AS (
+      SELECT webhook_id, delivery_id FROM webhook_endpoints JOIN webhook_deliveries AS d USING (webhook_id)
+      WHERE status = 'deleted' LIMIT ${ROWS_PER_PORTION} FOR UPDATE OF d SKIP LOCKED
+    )
+    DELETE FROM webhook_deliveries AS d USING old
+    WHERE d.webhook_id = old.webhook_id AND d.delivery_id = old.delivery_id`;
+  return rows.count;
+}
+
+/** An hour later: by then no transaction is left that may still add a delivery. */
+async function removeDeleted(sql: Sql): Promise<void> {
+  await sql`
+    DELETE FROM webhook_endpoints AS e WHERE status = 'deleted' AND updated_at < now() - interval '1 hour'
+      AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.webhook_id = e.webhook_id)`;
+}

@@ -1,0 +1,142 @@
+/** Every event of every type is told once to whoever asked for it, signed as Standard Webhooks says. */
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { WEBHOOK_EVENTS } from '../../src/domain/webhook.ts';
+import { applyOperation } from '../../src/lua/apply-operation.ts';
+import { eventually } from '../support/eventually.ts';
+import { appendTransition, buy, buyMany, makeSale } from '../support/sales.ts';
+import {
+  deliveriesOf,
+  type Engine,
+  expectedIds,
+  hurriedPersister,
+  startEngine,
+  statesOf,
+  subscribe,
+} from './engine.ts';
+import { type Receiver, startReceiver } from './receiver.ts';
+
+describe('every event is told', () => {
+  let engine: Engine;
+  let receiver: Receiver;
+
+  before(async () => {
+    engine = await startEngine();
+  });
+  after(() => engine.close());
+  afterEach(async () => {
+    await receiver.close();
+    await engine.sql`DELETE FROM webhook_endpoints`;
+  });
+
+  async function buyOne(saleId: string, buyerId: string) {
+    const [bought] = await buy(engine.shards, saleId, [buyerId]);
+    assert.ok(bought?.outcome === 'reserved');
+    return { buyerId, record: bought.record };
+  }
+
+  it('of each type, once, with a signature that the library itself accepts', async (test) => {
+    receiver = await startReceiver();
+    const webhookId = await subscribe(engine.sql, receiver.url);
+    await hurriedPersister(test, engine);
+    const definition = await makeSale(engine, { stock: 3 });
+    const { saleId } = definition;
+    const told = () => receiver.received.map(({ message }) => message?.type);
+
+    const first = await buyOne(saleId, 'first');
+    const second = await buyOne(saleId, 'second');
+    const third = await buyOne(saleId, 'third');
+    await eventually(() => assert.ok(told().includes('sale.sold_out')));
+    await appendTransition(engine.shards, saleId, first, { status: 'C' });
+    await appendTransition(engine.shards, saleId, second, { status: 'X' });
+    await appendTransition(engine.shards, saleId, third, { status: 'E' });
+    await engine.shards.call(applyOperation, saleId, {
+      operation: 2,
+      definition,
+      changes: [{ sku: 'unit', delta: 1 }],
+    });
+    await eventually(() => assert.ok(told().includes('sale.restocked')));
+    await engine.shards.call(applyOperation, saleId, {
+      operation: 3,
+      definition: { ...definition, status: 'ended' },
+      changes: [],
+    });
+
+    const all = [...WEBHOOK_EVENTS, 'reservation.reserved', 'reservation.reserved'].sort();
+    await eventually(() => assert.deepEqual(told().sort(), all));
+    await eventually(async () =>
+      assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: all.length }),
+    );
+    assert.equal(receiver.ids().length, all.length, 'each has an id of its own');
+    for (const { attempts } of await deliveriesOf(engine.sql, webhookId)) assert.equal(attempts, 1);
+
+    const byType = (type: string) =>
+      receiver.received.find(({ message }) => message?.type === type)!;
+    const { id, message } = byType('reservation.confirmed');
+    const { reservation, version } = message!.data;
+    assert.equal(id, `evt_${reservation!.reservationId}_2`);
+    assert.equal(version, 2);
+    assert.equal(reservation!.status, 'confirmed');
+    assert.equal(reservation!.buyerId, 'first');
+    assert.deepEqual(reservation!.items, [{ sku: 'unit', quantity: 1, unitPrice: 1_000 }]);
+    assert.match(message!.timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    assert.deepEqual(byType('sale.sold_out').message!.data.sale!.skus, [
+      { sku: 'unit', remaining: 0, soldOut: true },
+    ]);
+    assert.equal(byType('sale.ended').message!.data.sale!.status, 'ended');
+  });
+
+  it('only to those who asked for its type and its sale', async (test) => {
+    receiver = await startReceiver();
+    await hurriedPersister(test, engine);
+    const [one, other] = [await makeSale(engine), await makeSale(engine)];
+    const all = await subscribe(engine.sql, receiver.url, { events: ['reservation.reserved'] });
+    const mine = await subscribe(engine.sql, receiver.url, {
+      events: ['reservation.reserved', 'reservation.confirmed'],
+      saleId: one.saleId,
+    });
+    const none = await subscribe(engine.sql, receiver.url, { events: ['reservation.expired'] });
+    const bought = await buyOne(one.saleId, 'first');
+    await buyOne(other.saleId, 'second');
+    await appendTransition(engine.shards, one.saleId, bought, { status: 'C' });
+
+    const types = async (webhookId: string) =>
+      (await deliveriesOf(engine.sql, webhookId)).map(({ eventType }) => eventType).sort();
+    await eventually(async () => {
+      assert.deepEqual(await types(all), ['reservation.reserved', 'reservation.reserved']);
+      assert.deepEqual(await types(mine), ['reservation.confirmed', 'reservation.reserved']);
+    });
+    assert.deepEqual(await types(none), []);
+  });
+
+  it('once, with two persisters that write, announce and deliver', async (test) => {
+    receiver = await startReceiver();
+    const webhookId = await subscribe(engine.sql, receiver.url);
+    await hurriedPersister(test, engine);
+    await hurriedPersister(test, engine);
+    const { saleId } = await makeSale(engine, { stock: 300 });
+    await buyMany(engine.shards, saleId, { count: 300, batchSize: 10 });
+    const expected = async () =>
+      [
+        ...(await expectedIds(engine.sql, saleId)),
+        `evt_${saleId}_sale-opened_1`,
+        `evt_${saleId}_sale-sold_out_2`,
+      ].sort();
+    await eventually(async () =>
+      assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 302 }),
+    );
+    assert.deepEqual(receiver.ids(), await expected());
+    assert.equal(receiver.received.length, 302, 'nothing was sent twice');
+  });
+
+  it('and to nobody there is not a row', async (test) => {
+    receiver = await startReceiver();
+    await hurriedPersister(test, engine);
+    const { saleId } = await makeSale(engine);
+    await buyMany(engine.shards, saleId, { count: 10, batchSize: 10 });
+    await eventually(async () => assert.equal((await expectedIds(engine.sql, saleId)).length, 10));
+    const [row] = await engine.sql<{ count: number }[]>`
+      SELECT count(*)::int AS count FROM webhook_deliveries WHERE sale_id = ${saleId}`;
+    assert.equal(row!.count, 0);
+  });
+});

@@ -1,0 +1,91 @@
+/** An endpoint of a test's own: a real HTTP server that keeps what it was sent and answers as it is told. */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Webhook } from 'standardwebhooks';
+import type { ReservationData, SaleData, WebhookEvent } from '../../src/domain/webhook.ts';
+
+export const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+
+export interface Received {
+  id: string;
+  path: string;
+  payload: string;
+  /** As the library's own verifier has it; undefined: it did not accept the signature. */
+  message: Message | undefined;
+  atMs: number;
+}
+
+export interface Message {
+  type: WebhookEvent;
+  timestamp: string;
+  data: Partial<ReservationData & SaleData>;
+}
+
+export type Answerer = (response: ServerResponse, received: Received) => void;
+
+export interface Receiver {
+  url: string;
+  received: Received[];
+  /** The requests' ids, each once, sorted. */
+  ids(): string[];
+  /** How it answers from now on. */
+  answer: Answerer;
+  /** Connections that were ever made. */
+  connections: number;
+  close(): Promise<void>;
+}
+
+export const OK: Answerer = (response) => void response.writeHead(204).end();
+export const status =
+  (code: number, headers: Record<string, string> = {}): Answerer =>
+  (response) =>
+    void response.writeHead(code, headers).end();
+
+export async function startReceiver(answer: Answerer = OK): Promise<Receiver> {
+  const received: Received[] = [];
+  const server = createServer((request, response) => {
+    void readBody(request).then((payload) => {
+      const one = {
+        id: String(request.headers['webhook-id']),
+        path: request.url ?? '',
+        payload,
+        message: verify(payload, request.headers as Record<string, string>),
+        atMs: performance.now(),
+      };
+      received.push(one);
+      receiver.answer(response, one);
+    });
+  });
+  server.on('connection', (socket) => {
+    receiver.connections += 1;
+    socket.on('error', () => undefined); // The engine cuts connections that take too long.
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const receiver: Receiver = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
+    received,
+    ids: () => [...new Set(received.map(({ id }) => id))].sort(),
+    answer,
+    connections: 0,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+  return receiver;
+}
+
+function verify(payload: string, headers: Record<string, string>): Message | undefined {
+  try {
+    return new Webhook(SECRET).verify(payload, headers) as Message;
+  } catch {
+    return undefined;
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
