@@ -6,16 +6,15 @@
  *
  * Writes bench/results/k6-<scenario>.json and the table bench/results/k6.md; exits 1 when a threshold failed.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus, homedir, release, tmpdir, totalmem } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis } from 'ioredis';
-import postgres from 'postgres';
 import { z } from 'zod';
+import { codeVersions, machine, output, serverVersions } from '../machine.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 const RESULTS = join(REPOSITORY, 'bench/results');
@@ -110,7 +109,7 @@ async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
     ...result,
     ok: result.ok && exitCode === 0,
     exitCode,
-    machine: machine(),
+    machine: machine('k6, the engine, Redis and PostgreSQL share these cores'),
     versions: { ...versions(), ...stack.servers },
   };
   await writeFile(join(RESULTS, `k6-${scenario}.json`), `${JSON.stringify(kept, null, 2)}\n`);
@@ -225,58 +224,14 @@ function warnOfFewOpenFiles(): void {
   if (process.env.VUS === undefined) process.exit(2);
 }
 
-function output(command: string, args: string[]): string | undefined {
-  try {
-    return execFileSync(command, args, {
-      cwd: REPOSITORY,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-  } catch {
-    return undefined;
-  }
-}
-
 // ---- what was measured, where ----------------------------------------------------------------------------------------
 
-function machine() {
-  return {
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: availableParallelism(),
-    memoryGiB: Math.round(totalmem() / 2 ** 30),
-    // What follows the numbers names a build, which tells nothing about speed.
-    kernel: `${process.platform} ${/^[\d.]+\d/.exec(release())?.[0] ?? release()}`,
-    note: 'k6, the engine, Redis and PostgreSQL share these cores',
-  };
-}
-
 function versions() {
-  const changed = output('git', ['status', '--porcelain', '--untracked-files=no']) !== '';
   return {
-    date: new Date().toISOString(),
-    commit: `${output('git', ['rev-parse', '--short', 'HEAD']) ?? 'unknown'}${changed ? ' with changes' : ''}`,
-    node: process.version,
+    ...codeVersions(),
     k6: /v[\d.]+/.exec(output(k6, ['version']) ?? '')?.[0] ?? 'unknown',
     durability: process.env.DURABILITY ?? 'safe',
   };
-}
-
-async function serverVersions(urls: { redisUrl: string; postgresUrl: string }) {
-  const redis = new Redis(urls.redisUrl, { maxRetriesPerRequest: 1 });
-  const sql = postgres(urls.postgresUrl, { max: 1 });
-  try {
-    const [server] = await sql<
-      { version: string }[]
-    >`select current_setting('server_version') as version`;
-    const info = await redis.info('server');
-    return {
-      redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown',
-      postgres: server?.version ?? 'unknown',
-    };
-  } finally {
-    redis.disconnect();
-    await sql.end();
-  }
 }
 
 /** Of every scenario that has a result file, from this run or an earlier one; each row says when. */
