@@ -1,0 +1,92 @@
+/**
+ * `POST /webhooks`, which the engine calls, and `GET /payments`, for whoever wants to know how far the payments are.
+ */
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Webhook } from 'standardwebhooks';
+import type { Checkout } from './checkout.ts';
+import type { Reservation } from './merchant-api.ts';
+
+const BODY_BYTES_MAX = 64 * 1024;
+
+interface WebhookMessage {
+  type: string;
+  data: { reservation?: Reservation };
+}
+
+export interface RunningServer {
+  url: string;
+  close(): Promise<void>;
+}
+
+export async function startServer(
+  settings: { host: string; port: number; webhookSecret: string },
+  checkout: Checkout,
+): Promise<RunningServer> {
+  const webhook = new Webhook(settings.webhookSecret);
+  const server = createServer((request, response) => {
+    answer(request, response).catch((error: unknown) => {
+      console.error('a request failed:', error);
+      // The engine takes anything but a 2xx for "send it again".
+      if (!response.headersSent) response.writeHead(500);
+      response.end();
+    });
+  });
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    switch (`${request.method} ${request.url}`) {
+      case 'POST /webhooks':
+        response.writeHead(await takeWebhook(request)).end();
+        return;
+      case 'GET /payments':
+        response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify(checkout.counts));
+        return;
+      default:
+        response.writeHead(404).end();
+    }
+  }
+
+  /** The status to answer with. Nothing is done here that takes time: whoever delivers waits for it. */
+  async function takeWebhook(request: IncomingMessage): Promise<number> {
+    const body = await readBody(request);
+    if (body === undefined) return 413;
+    let message: WebhookMessage;
+    try {
+      // Of the very bytes that came: JSON taken apart and put together again has another signature.
+      message = webhook.verify(body, request.headers as Record<string, string>) as WebhookMessage;
+    } catch {
+      return 400;
+    }
+    // An extension is told as "reserved" again; settling once by id makes nothing of it, as of a duplicate.
+    if (message.type === 'reservation.reserved' && message.data.reservation) {
+      checkout.accept(message.data.reservation);
+    }
+    return 204;
+  }
+
+  server.listen(settings.port, settings.host);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://${settings.host}:${port}`,
+    close: async () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+/** Undefined: longer than any webhook. */
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > BODY_BYTES_MAX) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,229 @@
+/** The example's back end, against a real admin: whatever fails in between, money and goods agree in the end. */
+import assert from 'node:assert/strict';
+import { createServer, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, before, type TestContext, test } from 'node:test';
+import { Webhook } from 'standardwebhooks';
+import { Checkout } from '../../examples/checkout/checkout.ts';
+import { MerchantApi } from '../../examples/checkout/merchant-api.ts';
+import { type Misfortune, PaymentProvider } from '../../examples/checkout/payment-provider.ts';
+import { startServer } from '../../examples/checkout/server.ts';
+import { Shopper } from '../../examples/checkout/shopper.ts';
+import {
+  type PublicReservation,
+  parseRecord,
+  publicReservation,
+} from '../../src/domain/reservation.ts';
+import type { SaleDefinition } from '../../src/domain/sale.ts';
+import { startTestAdmin, stateInRedis, type TestAdmin, TOKENS } from '../admin/admin-process.ts';
+import { eventually } from '../support/eventually.ts';
+import { persister } from '../support/persister.ts';
+import { buy, makeSale } from '../support/sales.ts';
+
+const SECRET = `whsec_${Buffer.from('a-secret-for-tests-of-the-webhook').toString('base64')}`;
+const HAPPY: Misfortune = { refused: 0, lost: 0, slow: 0, slowMs: 0 };
+
+let admin: TestAdmin;
+let adminUrl: string;
+let closePersister = async () => {};
+before(async () => {
+  admin = await startTestAdmin();
+  await admin.app.listen({ port: 0, host: '127.0.0.1' });
+  adminUrl = `http://127.0.0.1:${(admin.app.server.address() as AddressInfo).port}`;
+  const running = await persister({ after: () => undefined }, admin.redis.url, admin.databaseUrl);
+  closePersister = () => running.close();
+});
+after(async () => {
+  await closePersister();
+  await admin.close();
+});
+
+async function sell(
+  count: number,
+  choices: Partial<SaleDefinition> = {},
+): Promise<{ saleId: string; reservations: PublicReservation[] }> {
+  const sale = await makeSale(admin, { stock: count, ...choices });
+  const buyerIds = Array.from({ length: count }, (_, index) => `buyer-${index + 1}`);
+  const outcomes = await buy(admin.shards, sale.saleId, buyerIds);
+  const reservations = outcomes.map((outcome, index) => {
+    assert.ok('record' in outcome, outcome.outcome);
+    return publicReservation(parseRecord(outcome.record, sale, buyerIds[index]!));
+  });
+  return { saleId: sale.saleId, reservations };
+}
+
+interface Shop {
+  checkout: Checkout;
+  deliver(reservation: PublicReservation): Promise<number>;
+  url: string;
+}
+
+async function openShop(
+  t: TestContext,
+  choices: { misfortune?: Partial<Misfortune>; abandoning?: number; engineUrl?: string } = {},
+): Promise<Shop> {
+  const stopping = new AbortController();
+  const engine = new MerchantApi(choices.engineUrl ?? adminUrl, TOKENS.merchant);
+  const provider = new PaymentProvider({ ...HAPPY, ...choices.misfortune });
+  const shopper = new Shopper({ abandoning: choices.abandoning ?? 0, thinkingMs: 0 });
+  const checkout = new Checkout({ engine, provider, shopper }, stopping.signal);
+  const server = await startServer({ host: '127.0.0.1', port: 0, webhookSecret: SECRET }, checkout);
+  t.after(async () => {
+    stopping.abort();
+    await server.close();
+    await engine.close();
+  });
+  const deliver = async (reservation: PublicReservation) => {
+    const message = { type: 'reservation.reserved', data: { reservation, version: 1 } };
+    return post(`${server.url}/webhooks`, message, SECRET);
+  };
+  return { checkout, deliver, url: server.url };
+}
+
+async function post(url: string, message: object, secret: string): Promise<number> {
+  const body = JSON.stringify(message);
+  const at = new Date();
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: {
+      'webhook-id': 'evt_1',
+      'webhook-timestamp': String(Math.floor(at.getTime() / 1_000)),
+      'webhook-signature': new Webhook(secret).sign('evt_1', at, body),
+    },
+    body,
+  });
+  await response.body?.cancel();
+  return response.status;
+}
+
+async function stockOf(saleId: string) {
+  const [stock] = (await stateInRedis(admin, saleId)).stock;
+  return { remaining: stock!.remaining, held: stock!.held, confirmed: stock!.confirmed };
+}
+
+async function settled({ checkout }: Shop, count: number) {
+  return eventually(
+    () => {
+      const { waiting, extended: _extended, kept: _kept, ...ends } = checkout.counts;
+      assert.equal(waiting, 0);
+      assert.equal(
+        Object.values(ends).reduce((sum, each) => sum + each, 0),
+        count,
+      );
+      return checkout.counts;
+    },
+    { timeoutMs: 30_000 },
+  );
+}
+
+test('each webhook three times, a fifth refused, half of the calls lost: as many sold as paid for', async (t) => {
+  const { saleId, reservations } = await sell(60);
+  const shop = await openShop(t, {
+    misfortune: { refused: 0.2, lost: 0.5 },
+    engineUrl: await startUnreliableEngine(t),
+  });
+  const tripled = [...reservations, ...reservations, ...reservations];
+  const statuses = await Promise.all(tripled.map((each) => shop.deliver(each)));
+  assert.deepEqual([...new Set(statuses)], [204]);
+  const { confirmed, cancelled, kept } = await settled(shop, 60);
+  assert.ok(confirmed > 0 && cancelled > 0);
+  assert.equal(confirmed + cancelled, 60);
+  assert.equal(kept, confirmed);
+  assert.deepEqual(await stockOf(saleId), { remaining: cancelled, held: 0, confirmed });
+  assert.equal((await stateInRedis(admin, saleId)).events, 120, 'one move for each reservation');
+});
+
+/** In front of the admin: of four calls one is refused, one loses its answer, two get through. */
+async function startUnreliableEngine(t: TestContext): Promise<string> {
+  let calls = 0;
+  const server = createServer((request, response) => {
+    const fate = calls++ % 4;
+    if (fate === 0) {
+      request.resume();
+      response.writeHead(503, { 'retry-after': '0' }).end('{}');
+      return;
+    }
+    const { method, headers } = request;
+    const forwarded = httpRequest(`${adminUrl}${request.url}`, { method, headers }, (answer) => {
+      if (fate === 1) {
+        answer.resume();
+        request.socket.destroy();
+        return;
+      }
+      response.writeHead(answer.statusCode!, answer.headers);
+      answer.pipe(response);
+    });
+    forwarded.on('error', () => request.socket.destroy());
+    request.pipe(forwarded);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+test('whoever is not the engine is not believed', async (t) => {
+  const shop = await openShop(t);
+  const other = `whsec_${Buffer.from('another-secret-than-the-webhooks').toString('base64')}`;
+  const message = { type: 'reservation.reserved', data: {} };
+  assert.equal(await post(`${shop.url}/webhooks`, message, other), 400);
+  const unsigned = await fetch(`${shop.url}/webhooks`, { method: 'POST', body: '{}' });
+  assert.equal(unsigned.status, 400);
+  const huge = { ...message, padding: 'x'.repeat(70_000) };
+  assert.equal(await post(`${shop.url}/webhooks`, huge, SECRET).catch(() => 413), 413);
+  assert.equal(await post(`${shop.url}/webhooks`, { type: 'sale.opened', data: {} }, SECRET), 204);
+  assert.equal(shop.checkout.counts.waiting, 0);
+});
+
+test('a payment that takes longer than the hold has it extended, and is confirmed', async (t) => {
+  const { saleId, reservations } = await sell(3, { holdSeconds: 4 });
+  const shop = await openShop(t, { misfortune: { slow: 1, slowMs: 5_000 } });
+  await Promise.all(reservations.map((each) => shop.deliver(each)));
+  const { confirmed, extended, kept } = await settled(shop, 3);
+  assert.deepEqual([confirmed, extended, kept], [3, 3, 3]);
+  assert.deepEqual(await stockOf(saleId), { remaining: 0, held: 0, confirmed: 3 });
+});
+
+test('a payment that comes when the hold is over is given back', async (t) => {
+  const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
+  const shop = await openShop(t, { misfortune: { slow: 1, slowMs: 4_000 } });
+  await Promise.all(reservations.map((each) => shop.deliver(each)));
+  const { refunded, kept } = await settled(shop, 3);
+  assert.deepEqual([refunded, kept], [3, 0]);
+  assert.deepEqual(await stockOf(saleId), { remaining: 3, held: 0, confirmed: 0 });
+});
+
+test('whoever never pays is not charged, and the hold ends by itself', async (t) => {
+  const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
+  const shop = await openShop(t, { abandoning: 1 });
+  await Promise.all(reservations.map((each) => shop.deliver(each)));
+  const { abandoned, kept } = await settled(shop, 3);
+  assert.deepEqual([abandoned, kept], [3, 0]);
+  await eventually(async () => {
+    assert.deepEqual(await stockOf(saleId), { remaining: 3, held: 0, confirmed: 0 });
+  });
+});
+
+test('a webhook that comes when the hold is over charges nobody', async (t) => {
+  const { reservations } = await sell(1);
+  const shop = await openShop(t);
+  await shop.deliver({ ...reservations[0]!, expiresAt: '2020-01-01T00:00:00.000Z' });
+  const { missed, kept } = await settled(shop, 1);
+  assert.deepEqual([missed, kept], [1, 0]);
+});
+
+test('a shop that starts anew finds what was left open, webhook or none', async (t) => {
+  const { saleId, reservations } = await sell(25);
+  await eventually(async () => {
+    const listed = await admin.ask(`GET /reservations?saleId=${saleId}&status=reserved`);
+    assert.equal(listed.body.data.length, 25);
+  });
+  const shop = await openShop(t);
+  await shop.deliver(reservations[0]!);
+  await shop.checkout.resume(saleId);
+  const { confirmed } = await settled(shop, 25);
+  assert.equal(confirmed, 25);
+  assert.deepEqual(await stockOf(saleId), { remaining: 0, held: 0, confirmed: 25 });
+});
