@@ -24,6 +24,7 @@ import { serveReservations } from './routes/reservations.ts';
 import { serveSales } from './routes/sales.ts';
 import { serveStock } from './routes/stock.ts';
 import { serveVerification } from './routes/verification.ts';
+import { serveWebhooks } from './routes/webhooks.ts';
 import { demandRoles, nameRequests } from './serve-operation.ts';
 
 const CLOSE_SWEEP_MS = 50;
@@ -72,6 +73,7 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
   serveVerification(app, dependencies);
   serveAudit(app, dependencies);
   serveDeadLetters(app, dependencies);
+  serveWebhooks(app, dependencies);
   await servePages(app, () => operations);
   registerRefusals(app);
   return app;

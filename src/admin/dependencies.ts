@@ -14,6 +14,8 @@ export interface Servers {
 export interface AdminDependencies extends Servers {
   tokens: readonly AdminToken[];
   metrics: Registry;
+  /** Webhooks may then go to this machine, and without TLS. */
+  isDevelopment: boolean;
 }
 
 /** Who asks for a change, and under which request: kept with every operation and every audit entry. */

@@ -26,7 +26,14 @@ export async function runAdmin(): Promise<Running> {
     log,
     onUnfit: (fault) => log.error(fault.message),
   });
-  const app = await createAdminApp({ sql, shards, log, metrics, tokens: config.ADMIN_TOKENS });
+  const app = await createAdminApp({
+    sql,
+    shards,
+    log,
+    metrics,
+    tokens: config.ADMIN_TOKENS,
+    isDevelopment: config.NODE_ENV === 'development',
+  });
   try {
     await app.listen({ host: config.HOST, port: config.ADMIN_PORT });
   } catch (error) {

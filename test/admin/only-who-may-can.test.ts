@@ -29,6 +29,13 @@ const CHANGES = [
   'POST /sales/some/resume',
   'POST /sales/some/end',
   'POST /dead-letters/1/retry',
+  // Looking at them shows where events go, so it is the operators' business too.
+  'GET /webhooks',
+  'GET /webhooks/some/deliveries',
+  'POST /webhooks',
+  'POST /webhooks/some/deliveries/1/retry',
+  'POST /webhooks/some/resume',
+  'DELETE /webhooks/some',
 ];
 const MOVES = [
   'POST /reservations/some_1_aaaaaaaa/confirm',

@@ -22,6 +22,7 @@ test('the document is valid OpenAPI', async () => {
 
 const ADMIN_ROUTES = [
   'delete /admin/v1/sales/{saleId}',
+  'delete /admin/v1/webhooks/{webhookId}',
   'get /admin/v1/dead-letters',
   'get /admin/v1/reservations',
   'get /admin/v1/reservations.csv',
@@ -30,6 +31,8 @@ const ADMIN_ROUTES = [
   'get /admin/v1/sales/{saleId}',
   'get /admin/v1/sales/{saleId}/audit',
   'get /admin/v1/sales/{saleId}/verify',
+  'get /admin/v1/webhooks',
+  'get /admin/v1/webhooks/{webhookId}/deliveries',
   'get /healthz',
   'get /metrics',
   'get /readyz',
@@ -44,6 +47,9 @@ const ADMIN_ROUTES = [
   'post /admin/v1/sales/{saleId}/pause',
   'post /admin/v1/sales/{saleId}/resume',
   'post /admin/v1/sales/{saleId}/stock',
+  'post /admin/v1/webhooks',
+  'post /admin/v1/webhooks/{webhookId}/deliveries/{deliveryId}/retry',
+  'post /admin/v1/webhooks/{webhookId}/resume',
 ];
 
 test('the admin’s routes are described, all of them and no others', () => {

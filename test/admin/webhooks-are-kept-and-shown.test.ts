@@ -1,0 +1,190 @@
+/** Operators make, see and end webhook endpoints; a secret is seen once and then nowhere. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { ask, createTestApp, makeDraft, startTestAdmin, type TestAdmin } from './admin-process.ts';
+
+let admin: TestAdmin;
+before(async () => {
+  admin = await startTestAdmin();
+});
+after(() => admin.close());
+
+const URL_PUBLIC = 'https://93.184.216.34/hook?token=abc';
+
+async function makeWebhook(body: Record<string, unknown> = {}) {
+  const created = await admin.ask('POST /webhooks', { body: { url: URL_PUBLIC, ...body } });
+  assert.equal(created.status, 201, JSON.stringify(created.body));
+  return created.body;
+}
+
+/** Deliveries as the persister would have left them. Returns their ids. */
+async function addDeliveries(webhookId: string, states: readonly string[]): Promise<number[]> {
+  const ids: number[] = [];
+  for (const [index, state] of states.entries()) {
+    const [row] = await admin.sql<{ deliveryId: number }[]>`
+      INSERT INTO webhook_deliveries
+        (webhook_id, message_id, event_type, sale_id, payload, state, attempts, due_at, finished_at)
+      VALUES (${webhookId}, ${`evt_${index}`}, 'reservation.reserved', 'some', '{}', ${state}, 7,
+        now() + interval '1 hour', ${state === 'pending' ? null : new Date()})
+      RETURNING delivery_id`;
+    ids.push(row!.deliveryId);
+  }
+  return ids;
+}
+
+test('the secret is shown by the creation and by nothing else', async () => {
+  const saleId = await makeDraft(admin);
+  const created = await makeWebhook({ saleId, description: 'Warehouse' });
+  assert.match(created.secret, /^whsec_[A-Za-z0-9+/]{43}=$/);
+  assert.equal(created.state, 'active');
+  assert.equal(created.events, null);
+
+  const listed = await admin.ask('GET /webhooks');
+  const resumed = await admin.ask(`POST /webhooks/${created.webhookId}/resume`);
+  const audit = await admin.ask(`GET /sales/${saleId}/audit`);
+  for (const { status, body } of [listed, resumed, audit]) {
+    assert.equal(status, 200);
+    assert.ok(!JSON.stringify(body).includes('whsec_'));
+    assert.ok(!JSON.stringify(body).includes(created.secret.slice(6)));
+  }
+  const entries = audit.body.data.map((entry: { action: string }) => entry.action);
+  assert.deepEqual(entries, ['resume-webhook', 'create-webhook', 'create']);
+  assert.ok(!JSON.stringify(audit.body).includes('token=abc'), 'viewers read the audit');
+});
+
+test('every two secrets differ', async () => {
+  const [one, other] = [await makeWebhook(), await makeWebhook()];
+  assert.notEqual(one.secret, other.secret);
+});
+
+test('endpoints are listed newest first, page by page, and gone once deleted', async () => {
+  const made: string[] = [];
+  for (let i = 0; i < 5; i++) made.unshift((await makeWebhook()).webhookId);
+  const seen: string[] = [];
+  let cursor: string | null = '';
+  while (cursor !== null && seen.length < 5) {
+    const page = await admin.ask(`GET /webhooks?limit=2${cursor && `&cursor=${cursor}`}`);
+    seen.push(...page.body.data.map((row: { webhookId: string }) => row.webhookId));
+    cursor = page.body.nextCursor;
+  }
+  assert.deepEqual(seen.slice(0, 5), made);
+
+  assert.equal((await admin.ask(`DELETE /webhooks/${made[0]}`)).status, 204);
+  assert.equal((await admin.ask(`DELETE /webhooks/${made[0]}`)).status, 404);
+  assert.equal((await admin.ask(`POST /webhooks/${made[0]}/resume`)).status, 404);
+  assert.equal((await admin.ask(`GET /webhooks/${made[0]}/deliveries`)).status, 404);
+  const rest = await admin.ask('GET /webhooks');
+  assert.equal(rest.body.data[0].webhookId, made[1]);
+  const [row] = await admin.sql`
+    SELECT secret, url FROM webhook_endpoints WHERE webhook_id = ${made[0]!}`;
+  assert.deepEqual({ ...row }, { secret: '', url: '' });
+});
+
+test('deliveries are listed by state, page by page', async () => {
+  const { webhookId } = await makeWebhook();
+  const ids = await addDeliveries(webhookId, ['dead', 'delivered', 'pending', 'dead', 'dead']);
+  const list = async (query: string) => {
+    const answered = await admin.ask(`GET /webhooks/${webhookId}/deliveries${query}`);
+    assert.equal(answered.status, 200, JSON.stringify(answered.body));
+    return answered.body;
+  };
+  const idsOf = (page: { data: { deliveryId: number }[] }) =>
+    page.data.map(({ deliveryId }) => deliveryId);
+  assert.deepEqual(idsOf(await list('')), ids.toReversed());
+  const first = await list('?state=dead&limit=2');
+  assert.deepEqual(idsOf(first), [ids[4], ids[3]]);
+  const second = await list(`?state=dead&limit=2&cursor=${first.nextCursor}`);
+  assert.deepEqual(idsOf(second), [ids[0]]);
+  assert.equal(second.nextCursor, null);
+  const [webhook] = (await admin.ask('GET /webhooks')).body.data;
+  assert.deepEqual([webhook.pending, webhook.dead], [1, 3]);
+});
+
+test('a dead or failed delivery is tried again, a delivered one is not', async () => {
+  const { webhookId } = await makeWebhook();
+  const [dead, pending, delivered] = await addDeliveries(webhookId, [
+    'dead',
+    'pending',
+    'delivered',
+  ]);
+  const retry = (id: number | string | undefined) =>
+    admin.ask(`POST /webhooks/${webhookId}/deliveries/${id}/retry`);
+  for (const id of [dead, pending]) {
+    const { status, body } = await retry(id);
+    assert.equal(status, 202);
+    assert.equal(body.state, 'pending');
+    assert.equal(body.attempts, 0);
+    assert.equal(body.finishedAt, null);
+    assert.ok(Date.parse(body.nextAttemptAt) <= Date.now() + 1_000);
+  }
+  const refused = await retry(delivered);
+  assert.equal(refused.status, 409);
+  assert.equal(refused.body.code, 'invalid_transition');
+  for (const id of ['999999999', 'no-number', '0']) assert.equal((await retry(id)).status, 404);
+
+  const other = await makeWebhook();
+  const elsewhere = await admin.ask(
+    `POST /webhooks/${other.webhookId}/deliveries/${delivered}/retry`,
+  );
+  assert.equal(elsewhere.status, 404, 'another endpoint’s delivery');
+  await admin.sql`
+    UPDATE webhook_endpoints SET status = 'disabled' WHERE webhook_id = ${webhookId}`;
+  assert.equal((await retry(dead)).status, 409, 'nothing is sent to a disabled endpoint');
+});
+
+test('a paused endpoint is shown with why and until when, and resumed', async () => {
+  const { webhookId } = await makeWebhook();
+  await addDeliveries(webhookId, ['pending']);
+  await admin.sql`
+    UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour', failures_in_row = 9,
+      last_error = 'answered 500', last_failure_at = now() WHERE webhook_id = ${webhookId}`;
+  const [paused] = (await admin.ask('GET /webhooks?limit=1')).body.data;
+  assert.equal(paused.state, 'paused');
+  assert.equal(paused.failuresInRow, 9);
+  assert.equal(paused.lastError, 'answered 500');
+  assert.ok(Date.parse(paused.pausedUntil) > Date.now());
+
+  const resumed = await admin.ask(`POST /webhooks/${webhookId}/resume`);
+  assert.equal(resumed.body.state, 'active');
+  assert.equal(resumed.body.pausedUntil, null);
+  assert.equal(resumed.body.failuresInRow, 0);
+  const [delivery] = (await admin.ask(`GET /webhooks/${webhookId}/deliveries`)).body.data;
+  assert.ok(Date.parse(delivery.nextAttemptAt) <= Date.now() + 1_000, 'what waited is due');
+});
+
+test('bad requests are refused with the field at fault', async () => {
+  const refusals: [Record<string, unknown>, string][] = [
+    [{}, 'url'],
+    [{ url: 7 }, 'url'],
+    [{ url: 'https://93.184.216.34/', events: [] }, 'events'],
+    [{ url: 'https://93.184.216.34/', events: ['sale.burnt'] }, 'events.0'],
+    [{ url: 'https://93.184.216.34/', saleId: 'Not a sale' }, 'saleId'],
+    [{ url: 'https://93.184.216.34/', secret: 'mine' }, 'secret'],
+    [{ url: `https://93.184.216.34/${'x'.repeat(2_000)}` }, 'url'],
+    [{ url: 'https://127.0.0.1/' }, 'url'],
+    [{ url: 'http://93.184.216.34/' }, 'url'],
+    [{ url: 'https://localhost/' }, 'url'],
+  ];
+  for (const [body, field] of refusals) {
+    const { status, body: problem } = await admin.ask('POST /webhooks', { body });
+    assert.equal(status, 422, JSON.stringify(body));
+    assert.equal(problem.errors[0].field, field);
+  }
+  const unknown = await admin.ask('POST /webhooks', { body: { url: URL_PUBLIC, saleId: 'none' } });
+  assert.equal(unknown.body.code, 'sale_not_found');
+  assert.equal((await admin.ask('GET /webhooks?cursor=x')).status, 422);
+  const { webhookId } = await makeWebhook();
+  assert.equal((await admin.ask(`GET /webhooks/${webhookId}/deliveries?cursor=x`)).status, 422);
+});
+
+test('in development receivers on this machine are welcome', async () => {
+  const app = await createTestApp(admin, { isDevelopment: true });
+  try {
+    const body = { url: 'http://127.0.0.1:4000/hook' };
+    assert.equal((await ask(app, 'POST /webhooks', { body })).status, 201);
+    const refused = await ask(app, 'POST /webhooks', { body: { url: 'file:///etc/passwd' } });
+    assert.equal(refused.status, 422);
+  } finally {
+    await app.close();
+  }
+});
