@@ -91,15 +91,27 @@ program
   .option('--fresh', 'throw away the data of earlier runs first')
   .option('--buyers <count>', 'how many press buy', countFrom(1), 10_000)
   .option('--units <count>', 'how many units there are', countFrom(1), 1_000)
-  .action(async (options: { exit?: boolean; fresh?: boolean; buyers: number; units: number }) => {
+  .option('--checkout', 'take the payments, too: a shop of its own confirms or cancels each')
+  .option('--hold-seconds <count>', 'with --checkout: how long a hold lasts', countFrom(1), 20)
+  .action(async (options: DemoChoices) => {
     const { runDemo } = await import('./demo/demo.ts');
     await runDemo({
       exit: options.exit ?? false,
       fresh: options.fresh ?? false,
       buyers: options.buyers,
       units: options.units,
+      checkout: options.checkout ? { holdSeconds: options.holdSeconds } : undefined,
     });
   });
+
+interface DemoChoices {
+  exit?: boolean;
+  fresh?: boolean;
+  checkout?: boolean;
+  buyers: number;
+  units: number;
+  holdSeconds: number;
+}
 
 program
   .command('verify')

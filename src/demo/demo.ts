@@ -9,6 +9,8 @@ import { RowWatch } from './durable-rows.ts';
 import { Operator } from './operator.ts';
 import { showProgress } from './progress.ts';
 import { type DemoResult, describeResult, everyPromiseHeld } from './result.ts';
+import { waitUntilSettled } from './settlement.ts';
+import { openShop } from './shop.ts';
 
 export interface DemoOptions {
   /** Stop after the result, instead of staying up for a look around. */
@@ -16,7 +18,12 @@ export interface DemoOptions {
   fresh: boolean;
   buyers: number;
   units: number;
+  /** Takes the payments, too; undefined: what is reserved stays reserved. */
+  checkout: { holdSeconds: number } | undefined;
 }
+
+/** Longer than anybody looks at the result: expired holds would change it. */
+const HOLD_SECONDS = 3_600;
 
 /** Ends the process: 0 only if every promise held. */
 export async function runDemo(options: DemoOptions): Promise<void> {
@@ -53,12 +60,14 @@ export async function runDemo(options: DemoOptions): Promise<void> {
 
 async function holdSale(
   stack: StackDescription,
-  { buyers, units }: DemoOptions,
+  { buyers, units, checkout }: DemoOptions,
   stopping: AbortSignal,
 ): Promise<DemoResult> {
   const saleId = `demo-${Date.now().toString(36)}`;
   const operator = new Operator(stack);
-  await operator.openSale(saleId, units, stopping);
+  const holdSeconds = checkout?.holdSeconds ?? HOLD_SECONDS;
+  await operator.openSale(saleId, { units, holdSeconds }, stopping);
+  const shop = checkout && (await openShop({ stack, operator, saleId, holdSeconds }, stopping));
   console.error(`Sale ${saleId}: ${units} units, ${buyers} buyers, one each`);
   let showRows: (rows: number) => void = () => {};
   const watch = new RowWatch(stack.postgresUrl, saleId, (rows) => showRows(rows));
@@ -71,10 +80,16 @@ async function holdSale(
       showRows = reach;
       return watch.waitFor(tally.accepted, tally.lastYesAt, stopping);
     });
+    const settlement =
+      shop &&
+      (await withProgress('payments', Math.max(1, tally.accepted), (reach) =>
+        waitUntilSettled({ stack, operator, shop, saleId, holdSeconds }, reach, stopping),
+      ));
     const verdict = await operator.verify(saleId, stopping);
-    return { saleId, buyers, units, tally, durable, verdict };
+    return { saleId, buyers, units, tally, durable, settlement, verdict };
   } finally {
     await watch.close();
+    await shop?.close();
   }
 }
 

@@ -85,7 +85,8 @@ export class RowWatch {
   }
 }
 
-async function inTime<T>(query: Promise<T>): Promise<T> {
+/** A query's answer, or a Fault when it does not come soon. */
+export async function inTime<T>(query: Promise<T>): Promise<T> {
   const late = new AbortController();
   try {
     return await Promise.race([

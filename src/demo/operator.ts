@@ -17,6 +17,13 @@ export interface Verdict {
   checks: Check[];
 }
 
+export interface StockCounts {
+  remaining: number;
+  held: number;
+  confirmed: number;
+}
+
+const SKU = 'phone';
 const OPENING_DEADLINE_MS = 15_000;
 const VERDICT_DEADLINE_MS = 30_000;
 const POLL_INTERVAL_MS = 250;
@@ -29,15 +36,18 @@ export class Operator {
   }
 
   /** Creates a sale of one SKU, opens it, and waits until buyers see it open. */
-  async openSale(saleId: string, units: number, stopping: AbortSignal): Promise<void> {
+  async openSale(
+    saleId: string,
+    { units, holdSeconds }: { units: number; holdSeconds: number },
+    stopping: AbortSignal,
+  ): Promise<void> {
     await this.#call('POST', '/sales', {
       saleId,
       name: 'Demo: one phone each',
       currency: 'EUR',
       perBuyerLimit: 1,
-      // Longer than anybody looks at the result: expired holds would change it.
-      holdSeconds: 3_600,
-      skus: [{ sku: 'phone', name: 'Phone', price: 49_900, stock: units }],
+      holdSeconds,
+      skus: [{ sku: SKU, name: 'Phone', price: 49_900, stock: units }],
     });
     await this.#call('POST', `/sales/${saleId}/open`);
     const deadline = Date.now() + OPENING_DEADLINE_MS;
@@ -48,6 +58,19 @@ export class Operator {
       }
       await sleep(POLL_INTERVAL_MS);
     }
+  }
+
+  /** Has the sale's reservations told to a URL. Returns the secret that the messages are signed with. */
+  async registerWebhook(saleId: string, url: string): Promise<string> {
+    const asked = { url, saleId, events: ['reservation.reserved'] };
+    const { secret } = (await this.#call('POST', '/webhooks', asked)) as { secret: string };
+    return secret;
+  }
+
+  /** The live numbers of the sale's only SKU. */
+  async countStock(saleId: string): Promise<StockCounts> {
+    const { skus } = (await this.#call('GET', `/sales/${saleId}`)) as { skus: StockCounts[] };
+    return skus[0]!;
   }
 
   /**

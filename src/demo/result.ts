@@ -5,6 +5,7 @@ import Table from 'cli-table3';
 import type { Histogram } from 'hdr-histogram-js';
 import type { DurableRows } from './durable-rows.ts';
 import type { Check, Verdict } from './operator.ts';
+import { type Settlement, settledOf } from './settlement.ts';
 import { SOLD_OUT, type Tally } from './tally.ts';
 
 export interface DemoResult {
@@ -13,12 +14,16 @@ export interface DemoResult {
   units: number;
   tally: Tally;
   durable: DurableRows;
+  /** With `--checkout` only. */
+  settlement: Settlement | undefined;
   verdict: Verdict;
 }
 
 /** What the demo itself counted, over HTTP and in PostgreSQL; the engine's own verdict comes beside it. */
-export function checksOf({ buyers, units, tally, durable }: DemoResult): Check[] {
-  const winners = Math.min(units, buyers);
+export function checksOf({ buyers, units, tally, durable, settlement }: DemoResult): Check[] {
+  const first = Math.min(units, buyers);
+  // A unit that a refused payment gives back while buyers still press is sold again.
+  const winners = settlement ? Math.max(first, tally.accepted) : first;
   return [
     checkCount('buyers who were told yes', winners, tally.accepted),
     checkCount('buyers who were told sold_out', buyers - winners, tally.count(SOLD_OUT)),
@@ -28,21 +33,53 @@ export function checksOf({ buyers, units, tally, durable }: DemoResult): Check[]
   ];
 }
 
+/** What became of what was reserved. One unit each, so that reservations and units are the same number. */
+export function settlementChecksOf({ rows, stock }: Settlement, result: DemoResult): Check[] {
+  const { units, tally } = result;
+  const settled = settledOf(rows);
+  return [
+    checkCount('reserved', tally.accepted, rows.reserved + settled),
+    {
+      name: 'confirmed: paid',
+      ok: rows.confirmed > 0 && rows.confirmed <= units,
+      expected: `1 to ${units}`,
+      actual: rows.confirmed,
+    },
+    { name: 'cancelled: payment refused', ok: true, expected: '', actual: rows.cancelled },
+    { name: 'expired: never paid', ok: true, expected: '', actual: rows.expired },
+    checkCount('confirmed + cancelled + expired', tally.accepted, settled),
+    checkCount('confirmed in Redis', rows.confirmed, stock.confirmed),
+    checkCount('held in Redis', 0, stock.held),
+    checkCount('remaining: units − confirmed', units - rows.confirmed, stock.remaining),
+  ];
+}
+
 function checkCount(name: string, expected: number, actual: number): Check {
   return { name, ok: expected === actual, expected, actual };
 }
 
 export function everyPromiseHeld(result: DemoResult): boolean {
-  return result.verdict.ok && checksOf(result).every(({ ok }) => ok);
+  return result.verdict.ok && ownChecksOf(result).every(({ ok }) => ok);
+}
+
+function ownChecksOf(result: DemoResult): Check[] {
+  const { settlement } = result;
+  return [...checksOf(result), ...(settlement ? settlementChecksOf(settlement, result) : [])];
 }
 
 export function describeResult(result: DemoResult): string {
-  const { tally, durable, verdict, buyers } = result;
+  const { tally, durable, settlement, verdict, buyers } = result;
   return [
     answersTable(tally),
     `${buyers} buyers answered in ${seconds(tally.durationMs)}, ${tally.retries} retries.`,
     durability(durable),
     checksTable('counted by this demo', checksOf(result)),
+    ...(settlement
+      ? [
+          checksTable('what became of them', settlementChecksOf(settlement, result)),
+          describePayments(settlement),
+        ]
+      : []),
     checksTable('found by flash-sale verify', verdict.checks),
     everyPromiseHeld(result) ? 'Every promise held.' : 'NOT every promise held.',
   ].join('\n');
@@ -85,6 +122,13 @@ function shown(value: unknown): string {
 function durability({ waitedMs, slowestRowMs }: DurableRows): string {
   if (waitedMs === undefined) return 'PostgreSQL did not get every row in time.';
   return `The last row was durable in PostgreSQL ${seconds(waitedMs)} after the last yes (slowest row ${seconds(slowestRowMs)} after its decision).`;
+}
+
+function describePayments({ payments, durationMs }: Settlement): string {
+  const all = `All was settled ${seconds(durationMs)} after the last row.`;
+  if (!payments) return all;
+  const { extended, refunded, abandoned } = payments;
+  return `${all} The shop extended ${extended} holds, refunded ${refunded} payments that came too late, and was left by ${abandoned} shoppers.`;
 }
 
 function seconds(ms: number): string {

@@ -1,0 +1,73 @@
+/**
+ * What became of the reservations once they were paid for, refused or forgotten: counted in PostgreSQL, beside what
+ * Redis counts and what the shop says of itself.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import postgres from 'postgres';
+import { inTime } from './durable-rows.ts';
+import type { StockCounts } from './operator.ts';
+import type { PaymentCounts, Shop, ShopSale } from './shop.ts';
+
+export interface Settlement {
+  /** Rows in PostgreSQL, by status; `reserved` are those that nobody has settled. */
+  rows: { reserved: number; confirmed: number; cancelled: number; expired: number };
+  stock: StockCounts;
+  payments: PaymentCounts | undefined;
+  durationMs: number;
+}
+
+/** For payments that began as the last hold was about to end, and for the persister. */
+const GRACE_MS = 30_000;
+const POLL_INTERVAL_MS = 100;
+
+/** Waits until nothing is held any more, at most as long as an extended hold can last and some more. */
+export async function waitUntilSettled(
+  sale: ShopSale & { shop: Shop },
+  reach: (settled: number) => void,
+  stopping: AbortSignal,
+): Promise<Settlement> {
+  const { stack, operator, shop, saleId, holdSeconds } = sale;
+  const startedAt = Date.now();
+  const deadline = startedAt + 2 * holdSeconds * 1_000 + GRACE_MS;
+  const sql = postgres(stack.postgresUrl, {
+    max: 1,
+    connect_timeout: 5,
+    onnotice: () => undefined,
+  });
+  try {
+    let rows: Settlement['rows'] = { reserved: 0, confirmed: 0, cancelled: 0, expired: 0 };
+    do {
+      await sleep(POLL_INTERVAL_MS, undefined, { signal: stopping });
+      // What cannot be counted now is counted next time: PostgreSQL may be away, which the engine sits out, too.
+      rows = await inTime(countRows(sql, saleId)).catch(() => rows);
+      reach(settledOf(rows));
+    } while (isOpen(rows) && Date.now() < deadline);
+    return {
+      rows,
+      stock: await operator.countStock(saleId),
+      payments: await shop.payments(),
+      durationMs: Date.now() - startedAt,
+    };
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}
+
+export function settledOf({ confirmed, cancelled, expired }: Settlement['rows']): number {
+  return confirmed + cancelled + expired;
+}
+
+/** Also before anything could be counted. */
+function isOpen(rows: Settlement['rows']): boolean {
+  return rows.reserved > 0 || settledOf(rows) === 0;
+}
+
+async function countRows(sql: postgres.Sql, saleId: string): Promise<Settlement['rows']> {
+  const [row] = await sql<Settlement['rows'][]>`
+    SELECT count(*) FILTER (WHERE status = 'reserved')::int AS reserved,
+           count(*) FILTER (WHERE status = 'confirmed')::int AS confirmed,
+           count(*) FILTER (WHERE status = 'cancelled')::int AS cancelled,
+           count(*) FILTER (WHERE status = 'expired')::int AS expired
+      FROM reservations WHERE sale_id = ${saleId}`;
+  return row!;
+}
