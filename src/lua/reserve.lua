@@ -30,7 +30,10 @@ local buyers, skus = {}, {}
 for i = 1, count do
   local at = FIRST + (i - 1) * STRIDE
   buyers[i] = ARGV[at]
-  for _, line in ipairs(basket_of(ARGV[at + 2])) do skus[#skus + 1] = line.sku end
+  basket_of(ARGV[at + 2])
+end
+for _, basket in pairs(baskets) do
+  for _, line in ipairs(basket) do skus[#skus + 1] = line.sku end
 end
 load_records(buyers)
 load_stock(skus)
@@ -80,5 +83,5 @@ for i = 1, count do
   local at = FIRST + (i - 1) * STRIDE
   replies[i] = decide(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
 end
-write_changes()
+if #order > 0 then write_changes() end
 return replies

@@ -8,6 +8,7 @@
 --        and by how many ms the oldest of those that ended was missed; or {unknown_sale} {recovering}
 
 --@include parts/changes.lua
+--@include parts/moves.lua
 --@include parts/line.lua
 
 if refused then return { refused, 0, 0, 0, 0 } end

@@ -11,6 +11,7 @@
 -- What a reservation gives back goes to those who wait, in this same step. The table of moves: domain/reservation.ts.
 
 --@include parts/changes.lua
+--@include parts/moves.lua
 --@include parts/line.lua
 
 if refused then return { refused } end

@@ -3,18 +3,22 @@
 --
 -- Wants KEYS  sale stock buyers order holds events line waiting   and ARGV[1] the fence.
 -- Gives sale (or refused: why nothing can be done), now, and the functions below.
+--
+-- This runs on every call of the hottest script, so what a batch shares (times, prices, the rest of a record) is made
+-- into text once, and functions that only some scripts want are in parts of their own.
 
-local fields = redis.call('HMGET', KEYS[1], 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
+local call, format, concat = redis.call, string.format, table.concat
+
+local fields = call('HMGET', KEYS[1], 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
   'currency', 'position', 'events', 'drained', 'tickets')
 local refused = nil
 if not fields[1] then refused = 'unknown_sale'
 elseif fields[1] ~= ARGV[1] then refused = 'recovering'
 end
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local sale = {
-  status = fields[2],
   limit = tonumber(fields[5] or 0),
   hold_ms = tonumber(fields[6] or 0) * 1000,
   currency = fields[7],
@@ -31,7 +35,7 @@ elseif fields[2] == 'draft' or (fields[3] ~= '' and now < tonumber(fields[3])) t
 elseif fields[2] == 'paused' then closed = 'sale_paused'
 end
 
-local function number(value) return string.format('%.0f', value) end
+local function number(value) return format('%.0f', value) end
 
 -- Baskets: `sku*quantity,…` taken apart once each; most of a batch asks for the same.
 local baskets = {}
@@ -49,35 +53,41 @@ local function basket_of(text)
   return basket
 end
 
--- Stock: stock[sku] = { remaining, held, confirmed, waiting, price }; remaining is nil where the sale has no such SKU.
-local STOCK_FIELDS = { 'remaining', 'held', 'confirmed', 'waiting' }
+-- Stock: stock[sku] = { remaining, held, waiting, price }; remaining is nil where the sale has no such SKU. `confirmed`
+-- decides nothing, so only a script that changes it reads it.
 local stock = {}
 local function load_stock(skus)
   local missing, wanted = {}, {}
   for _, sku in ipairs(skus) do
     if not stock[sku] then
-      stock[sku] = { changed = {} }
+      stock[sku] = {}
       missing[#missing + 1] = sku
-      for _, field in ipairs(STOCK_FIELDS) do wanted[#wanted + 1] = sku .. ':' .. field end
-      wanted[#wanted + 1] = sku .. ':price'
+      local at = #wanted
+      wanted[at + 1], wanted[at + 2] = sku .. ':remaining', sku .. ':held'
+      wanted[at + 3], wanted[at + 4] = sku .. ':waiting', sku .. ':price'
     end
   end
   if #missing == 0 then return end
-  local values = redis.call('HMGET', KEYS[2], unpack(wanted))
+  local values = call('HMGET', KEYS[2], unpack(wanted))
   for i, sku in ipairs(missing) do
-    local at = (i - 1) * 5
+    local at = i * 4 - 4
     if values[at + 1] then
       local counts = stock[sku]
-      for j, field in ipairs(STOCK_FIELDS) do counts[field] = tonumber(values[at + j] or 0) end
-      counts.price = values[at + 5]
+      counts.remaining, counts.held = tonumber(values[at + 1]), tonumber(values[at + 2])
+      counts.waiting, counts.price = tonumber(values[at + 3] or 0), values[at + 4]
     end
   end
 end
 
 local function add_stock(sku, field, delta)
   local counts = stock[sku]
-  counts[field] = counts[field] + delta
-  counts.changed[field] = true
+  local changed = counts.changed
+  if not changed then
+    changed = {}
+    counts.changed = changed
+  end
+  counts[field] = (counts[field] or tonumber(call('HGET', KEYS[2], sku .. ':' .. field))) + delta
+  changed[field] = true
 end
 
 -- Records: records_of[buyer] = the buyer's records, separated by LF; '' for none.
@@ -85,30 +95,11 @@ local records_of, changed_buyers = {}, {}
 local function load_records(buyers)
   local missing = {}
   for _, buyer in ipairs(buyers) do
-    if not records_of[buyer] then
-      records_of[buyer] = ''
-      missing[#missing + 1] = buyer
-    end
+    if not records_of[buyer] then missing[#missing + 1] = buyer end
   end
   if #missing == 0 then return end
-  local values = redis.call('HMGET', KEYS[3], unpack(missing))
+  local values = call('HMGET', KEYS[3], unpack(missing))
   for i, buyer in ipairs(missing) do records_of[buyer] = values[i] or '' end
-end
-
-local is_changed = {}
-local function set_records(buyer, records)
-  records_of[buyer] = records
-  if not is_changed[buyer] then
-    is_changed[buyer] = true
-    changed_buyers[#changed_buyers + 1] = buyer
-  end
-end
-
-local RECORD = '^(%d+)\t(%a)\t(%d+)\t(%w+)\t([^\t]*)\t([^\t]*)\t(%d+)\t(%d+)\t([^\t]*)$'
-local function parse_record(text)
-  local version, status, position, tag, items, prices, reserved, expires, key = string.match(text, RECORD)
-  return { text = text, version = tonumber(version), status = status, position = tonumber(position), tag = tag,
-    items = items, prices = prices, reserved = reserved, expires = tonumber(expires), key = key }
 end
 
 local function lives(status) return status == 'R' or status == 'P' or status == 'C' end
@@ -117,41 +108,33 @@ local function lives(status) return status == 'R' or status == 'P' or status == 
 local order, lines, new_holds, gone_holds, gone_waiting, came_waiting = {}, {}, {}, {}, {}, {}
 local first_position = sale.position + 1
 
+-- One line of history, see domain/reservation.ts.
+local now_text
 local function emit(record, buyer, detail, trace)
-  lines[#lines + 1] = string.format('%s\t%s\t%s\t%s\t%s', record, buyer, number(now), detail, trace)
+  now_text = now_text or number(now)
+  lines[#lines + 1] = record .. '\t' .. buyer .. '\t' .. now_text .. '\t' .. detail .. '\t' .. trace
 end
 
 -- Reserves a basket that is known to be there. Stock and records must have been loaded.
 local function give(buyer, items, key, tag, detail, trace)
-  local prices = {}
-  for i, line in ipairs(basket_of(items)) do
+  local basket = basket_of(items)
+  for _, line in ipairs(basket) do
     add_stock(line.sku, 'remaining', -line.quantity)
     add_stock(line.sku, 'held', line.quantity)
-    prices[i] = stock[line.sku].price
+  end
+  if not basket.terms then
+    -- What all records of this basket have in common, from the tag to the key. One call has one tag.
+    local prices = {}
+    for i, line in ipairs(basket) do prices[i] = stock[line.sku].price end
+    basket.terms = '\t' .. tag .. '\t' .. items .. '\t' .. concat(prices, ',') .. '\t' .. number(now) .. '\t'
+      .. number(now + sale.hold_ms) .. '\t'
   end
   sale.position = sale.position + 1
-  local record = string.format('1\tR\t%s\t%s\t%s\t%s\t%s\t%s\t%s', number(sale.position), tag, items,
-    table.concat(prices, ','), number(now), number(now + sale.hold_ms), key)
+  local record = '1\tR\t' .. number(sale.position) .. basket.terms .. key
   local records = records_of[buyer]
-  set_records(buyer, records == '' and record or (records .. '\n' .. record))
+  records_of[buyer] = records == '' and record or (records .. '\n' .. record)
+  changed_buyers[buyer] = true
   order[#order + 1] = buyer
-  emit(record, buyer, detail, trace)
-  return record
-end
-
--- Puts another state in the place of a record.
-local function replace(buyer, old, status, expires, detail, trace)
-  local record = string.format('%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s', number(old.version + 1), status,
-    number(old.position), old.tag, old.items, old.prices, old.reserved, number(expires), old.key)
-  if records_of[buyer] == old.text then
-    set_records(buyer, record)
-  else
-    local records = {}
-    for text in string.gmatch(records_of[buyer], '[^\n]+') do
-      records[#records + 1] = text == old.text and record or text
-    end
-    set_records(buyer, table.concat(records, '\n'))
-  end
   emit(record, buyer, detail, trace)
   return record
 end
@@ -167,44 +150,42 @@ local function units_of(buyer)
 end
 
 local function write_changes()
-  local stocks, records = {}, {}
+  local counted = {}
   for sku, counts in pairs(stock) do
-    for field in pairs(counts.changed) do
-      stocks[#stocks + 1] = sku .. ':' .. field
-      stocks[#stocks + 1] = number(counts[field])
+    for field in pairs(counts.changed or {}) do
+      local at = #counted
+      counted[at + 1], counted[at + 2] = sku .. ':' .. field, number(counts[field])
     end
   end
-  for _, buyer in ipairs(changed_buyers) do
-    records[#records + 1] = buyer
-    records[#records + 1] = records_of[buyer]
+  if #counted > 0 then call('HSET', KEYS[2], unpack(counted)) end
+  if next(changed_buyers) then
+    local records = {}
+    for buyer in pairs(changed_buyers) do
+      local at = #records
+      records[at + 1], records[at + 2] = buyer, records_of[buyer]
+    end
+    call('HSET', KEYS[3], unpack(records))
   end
-  if #stocks > 0 then redis.call('HSET', KEYS[2], unpack(stocks)) end
-  if #records > 0 then redis.call('HSET', KEYS[3], unpack(records)) end
   if #order > 0 then
-    redis.call('RPUSH', KEYS[4], unpack(order))
+    call('RPUSH', KEYS[4], unpack(order))
     new_holds[#new_holds + 1] = number(now + sale.hold_ms)
     new_holds[#new_holds + 1] = number(first_position) .. '-' .. number(sale.position)
   end
-  if #gone_holds > 0 then redis.call('ZREM', KEYS[5], unpack(gone_holds)) end
-  if #new_holds > 0 then redis.call('ZADD', KEYS[5], unpack(new_holds)) end
+  if #gone_holds > 0 then call('ZREM', KEYS[5], unpack(gone_holds)) end
+  if #new_holds > 0 then call('ZADD', KEYS[5], unpack(new_holds)) end
   for _, each in ipairs(gone_waiting) do
-    redis.call('ZREM', KEYS[7], each.member)
-    redis.call('HDEL', KEYS[8], each.field)
+    call('ZREM', KEYS[7], each.member)
+    call('HDEL', KEYS[8], each.field)
   end
   for _, each in ipairs(came_waiting) do
-    redis.call('ZADD', KEYS[7], '0', each.member)
-    redis.call('HSET', KEYS[8], each.field, each.member)
+    call('ZADD', KEYS[7], '0', each.member)
+    call('HSET', KEYS[8], each.field, each.member)
   end
-  local row = {}
   if #lines > 0 then
-    local text = table.concat(lines, '\n')
-    redis.call('XADD', KEYS[6], '*', 'v', '1', 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
-    redis.call('PUBLISH', KEYS[1] .. ':live', text)
-    row = { 'position', number(sale.position), 'events', number(sale.events + #lines) }
+    local text = concat(lines, '\n')
+    call('XADD', KEYS[6], '*', 'v', '1', 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
+    call('PUBLISH', KEYS[1] .. ':live', text)
+    call('HSET', KEYS[1], 'position', number(sale.position), 'events', number(sale.events + #lines))
   end
-  if #came_waiting > 0 then
-    row[#row + 1] = 'tickets'
-    row[#row + 1] = number(sale.tickets)
-  end
-  if #row > 0 then redis.call('HSET', KEYS[1], unpack(row)) end
+  if #came_waiting > 0 then call('HSET', KEYS[1], 'tickets', number(sale.tickets)) end
 end
