@@ -111,7 +111,11 @@ async function buyersDocument(): Promise<OpenApiDocument> {
   const document = described.swagger() as OpenApiDocument;
   await described.close();
   // The page is served by the admin, and these are not: say where they are.
-  for (const path of Object.values(document.paths ?? {})) path!.servers = HOT_PATH_SERVERS;
+  for (const path of Object.values(document.paths ?? {})) {
+    for (const operation of [path!.get, path!.post, path!.delete]) {
+      if (operation) operation.servers = HOT_PATH_SERVERS;
+    }
+  }
   return document;
 }
 
