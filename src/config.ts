@@ -1,6 +1,7 @@
 /**
  * The environment, read once at start and nowhere else. Every mistake is reported, together, with what to do.
  */
+import { createPublicKey } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { Fault } from './domain/fault.ts';
@@ -42,16 +43,33 @@ const adminTokens = z
     return tokens;
   });
 
+/** Values are never repeated in what is said about them: they hold passwords. */
+function isUrl(text: string, protocols: RegExp): boolean {
+  try {
+    const url = new URL(text);
+    decodeURIComponent(url.username + url.password);
+    return protocols.test(url.protocol) && url.hostname !== '';
+  } catch {
+    return false;
+  }
+}
+
+function isPublicKey(pem: string): boolean {
+  try {
+    createPublicKey(pem);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const redisUrl = z
   .string()
   .default('redis://127.0.0.1:6379')
-  .refine(
-    (text) => text.split(',').every((url) => /^(rediss?|redis\+sentinel):\/\/\S+$/.test(url)),
-    {
-      error:
-        'wants redis://, rediss:// or redis+sentinel:// URLs, several cluster nodes separated by commas',
-    },
-  );
+  .refine((text) => text.split(',').every((url) => isUrl(url, /^(rediss?|redis\+sentinel):$/)), {
+    error:
+      'wants redis://, rediss:// or redis+sentinel:// URLs, several cluster nodes separated by commas; a password with special characters has to be percent-encoded',
+  });
 
 const everywhere = {
   REDIS_URL: redisUrl,
@@ -66,7 +84,10 @@ const database = {
   DATABASE_URL: z
     .string()
     .default('postgres://postgres@127.0.0.1:5432/flash_sale')
-    .refine((text) => /^postgres(ql)?:\/\/\S+$/.test(text), { error: 'wants a postgres:// URL' }),
+    .refine((text) => isUrl(text, /^postgres(ql)?:$/), {
+      error:
+        'wants a postgres:// URL; a password with special characters has to be percent-encoded',
+    }),
 };
 
 const hotPathShape = {
@@ -83,7 +104,7 @@ const hotPathShape = {
   JWT_PUBLIC_KEY: z
     .string()
     .transform((pem) => pem.replaceAll('\\n', '\n'))
-    .refine((pem) => pem.includes('-----BEGIN'), { error: 'wants a PEM public key' })
+    .refine(isPublicKey, { error: 'wants a public key in PEM, its line ends written as \\n' })
     .optional(),
   /** One reserve call decides at most so many buyers, which keeps it well under a millisecond. */
   BATCH_SIZE_MAX: wholeNumber(128, 1, 256),

@@ -55,7 +55,9 @@ async function run(): Promise<number> {
   try {
     const seed = process.env[SEED_VARIABLE] ?? String(randomInt(2 ** 31));
     const again = process.argv.slice(2).join(' ');
-    console.log(`seed ${seed}; the same again: ${SEED_VARIABLE}=${seed} npm test -- ${again}`);
+    console.log(
+      `seed ${seed}; the same again: ${SEED_VARIABLE}=${seed} npm test${again === '' ? '' : ` -- ${again}`}`,
+    );
     return stopping.signal.aborted ? 130 : await runTests(url, seed);
   } finally {
     await server.stop();

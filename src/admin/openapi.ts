@@ -90,6 +90,14 @@ export async function buildDocument(
   return document;
 }
 
+const HOT_PATH_SERVERS = [
+  {
+    url: 'http://{host}:{port}',
+    description: 'The hot path.',
+    variables: { host: { default: '127.0.0.1' }, port: { default: '8080' } },
+  },
+];
+
 /** Routes that are only described, never served: the hot path serves them, and it is no Fastify. */
 async function buyersDocument(): Promise<OpenApiDocument> {
   const described = Fastify();
@@ -102,6 +110,12 @@ async function buyersDocument(): Promise<OpenApiDocument> {
   await described.ready();
   const document = described.swagger() as OpenApiDocument;
   await described.close();
+  // The page is served by the admin, and these are not: say where they are.
+  for (const path of Object.values(document.paths ?? {})) {
+    for (const operation of [path!.get, path!.post, path!.delete]) {
+      if (operation) operation.servers = HOT_PATH_SERVERS;
+    }
+  }
   return document;
 }
 

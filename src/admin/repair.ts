@@ -58,10 +58,12 @@ export function startRepairer(
   };
 }
 
-/** Looks through the sales that sell, or may go on selling. */
+/** Looks through the sales that sell, may go on selling, or would sell if their end was lost. */
 export async function restoreRound(servers: Servers, stopping?: AbortSignal): Promise<void> {
   const sales = await servers.sql<{ saleId: string }[]>`
-    SELECT sale_id FROM sales WHERE status IN ('open', 'paused') ORDER BY updated_at DESC`;
+    SELECT sale_id FROM sales
+    WHERE status IN ('open', 'paused') OR (status = 'ended' AND updated_at > now() - interval '1 day')
+    ORDER BY updated_at DESC`;
   for (const { saleId } of sales) {
     if (stopping?.aborted) break;
     try {

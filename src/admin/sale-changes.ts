@@ -120,9 +120,12 @@ export function decideDeletion(sale: SaleDefinition): Refusal | undefined {
   });
 }
 
+const START_MARGIN_MS = 2_000;
+
 function frozenFields(sale: SaleDefinition, patch: SalePatch, nowMs: number): string[] {
   const hasEnded = effectiveStatus(sale, nowMs) === 'ended';
-  const hasBegun = sale.startsAt === null || nowMs >= sale.startsAt;
+  // A start that is this near may have been before the change reaches Redis; buyers then had their answers.
+  const hasBegun = sale.startsAt === null || nowMs >= sale.startsAt - START_MARGIN_MS;
   const isFrozen: Record<keyof SalePatch, boolean> = {
     name: false,
     // Buyers were told that it is over; a new end would make that a lie.

@@ -110,7 +110,7 @@ async function selectSales(
 ): Promise<StoredSale[]> {
   const rows = await sql<SaleRow[]>`
     SELECT sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, last_operation,
-      created_at, created_at::text AS created_at_exact, updated_at, clock_timestamp() AS now,
+      created_at, (created_at AT TIME ZONE 'UTC')::text || '+00' AS created_at_exact, updated_at, clock_timestamp() AS now,
       (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'name', s.name, 'price', price) ORDER BY ordinal)
        FROM sale_skus s WHERE s.sale_id = sales.sale_id) AS skus
     FROM sales ${which}`;

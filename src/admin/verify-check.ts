@@ -18,6 +18,8 @@ export interface Verification {
   state: SaleState;
   /** Reads Redis anew. Rejects with a Fault when it is away, or knows the sale no more. */
   readState: () => Promise<SaleState>;
+  /** The number of the last event that PostgreSQL has. */
+  readCheckpoint: () => Promise<number>;
 }
 
 export interface Finding {

@@ -1,6 +1,6 @@
 /** `flash-sale verify`: checks the promises for one sale or all of them, and prints what it found. */
 import { readServersConfig } from '../config.ts';
-import { connectPostgres } from '../postgres/connection.ts';
+import { connectPostgres, requirePostgres } from '../postgres/connection.ts';
 import { Shards } from '../redis/shards.ts';
 import { createLogger } from '../telemetry.ts';
 import type { Servers } from './dependencies.ts';
@@ -9,7 +9,7 @@ import { type Report, verifySale } from './verify.ts';
 const REDIS_READY_TIMEOUT_MS = 5_000;
 const POLL_MS = 20;
 
-/** True when every promise holds. Rejects when PostgreSQL can't be read; Redis being away is a promise not proven. */
+/** True when every promise holds. Throws `server_unfit` when PostgreSQL can't be reached; Redis being away is a promise not proven. */
 export async function runVerify(options: { sale?: string; json: boolean }): Promise<boolean> {
   const config = readServersConfig(process.env);
   const log = createLogger('verify', 'silent');
@@ -23,6 +23,7 @@ export async function runVerify(options: { sale?: string; json: boolean }): Prom
     onUnfit: () => undefined,
   });
   try {
+    await requirePostgres(sql);
     await waitForRedis(shards);
     const reports = await verifyAll({ sql, shards, log }, options.sale);
     console.log(options.json ? JSON.stringify(reports, null, 2) : printable(reports));

@@ -84,10 +84,14 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
     expected: 'at rest, for every SKU PostgreSQL has as many units reserved and confirmed as Redis',
     find: async (verification) => {
       const before = await verification.readState();
+      const reached = await verification.readCheckpoint();
       const sold = await soldUnits(verification);
       const after = await verification.readState();
       if (before.events !== after.events || before.operation !== after.operation) {
         return { ok: true, actual: 'not compared: the sale is moving' };
+      }
+      if (reached < before.events) {
+        return { ok: true, actual: 'not compared: PostgreSQL is about to come that far' };
       }
       return perSku(after.stock, ({ sku, held, confirmed }) => {
         const rows = sold.get(sku) ?? { reserved: 0, confirmed: 0 };

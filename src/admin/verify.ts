@@ -44,7 +44,8 @@ export async function verifySale(
     checks.push(caughtUp);
     // What PostgreSQL has not got yet is missing in every check; waiting again in each would find nothing else.
     const repeats = caughtUp.ok ? patience.repeats : 0;
-    const verification: Verification = { servers, saleId, state, readState };
+    const readCheckpoint = () => checkpointEvent(servers.sql, saleId);
+    const verification: Verification = { servers, saleId, state, readState, readCheckpoint };
     for (const definition of [...COUNT_CHECKS, ...ROW_CHECKS, ...LINE_CHECKS]) {
       checks.push(await runPatiently(definition, verification, { ...patience, repeats }));
     }

@@ -24,6 +24,7 @@ export interface Sale {
 }
 
 interface Buyer {
+  buyerId: string;
   authorization: string;
   idempotencyKey: string;
 }
@@ -59,6 +60,7 @@ export async function pressBuy(
 function crowdOf({ jwtSecret, saleId }: Sale, count: number): Buyer[] {
   const sign = createSigner({ algorithm: 'HS256', key: jwtSecret, expiresIn: TOKEN_LIFETIME_MS });
   return Array.from({ length: count }, (_, index) => ({
+    buyerId: `buyer-${index + 1}`,
     authorization: `Bearer ${sign({ sub: `buyer-${index + 1}` })}`,
     idempotencyKey: `${saleId}-${index + 1}`,
   }));
@@ -113,6 +115,8 @@ async function press({ pool, saleId }: Market, buyer: Buyer): Promise<Answer> {
       path: `/v1/sales/${saleId}/buy`,
       headers: {
         authorization: buyer.authorization,
+        // What a gateway would add, for BUYER_AUTH=header; without that it counts for nothing.
+        'x-buyer-id': buyer.buyerId,
         'idempotency-key': buyer.idempotencyKey,
       },
     });

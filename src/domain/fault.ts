@@ -6,6 +6,7 @@ export const FAULTS = {
   not_sent: 'Redis is not reachable; nothing was sent',
   not_executed: 'Redis refused to run the command',
   outcome_unknown: 'Redis did not answer; the command may have run',
+  busy: 'too much of this is under way; nothing was sent',
   config_invalid: 'the environment is not usable',
   server_unfit: 'a server is not set up as this engine needs it',
   port_taken: 'a port is taken',

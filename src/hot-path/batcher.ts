@@ -11,7 +11,8 @@ import type { Shards } from '../redis/shards.ts';
 const WAIT_MS_MAX = 4_000;
 
 export interface Waiting extends ReserveRequest {
-  startedAt: number;
+  /** When the buyer got in line, on this process' monotonic clock; a slow upload is not waiting. */
+  inLineSince: number;
   /** The client went away: it is dropped before the call, never sold to. */
   isAborted: () => boolean;
   /** Called once, unless the client went away. */
@@ -88,7 +89,7 @@ export class Batcher {
     while (batch.length < this.#limits.batchSizeMax && this.#head < this.#waiting.length) {
       const buyer = this.#waiting[this.#head++]!;
       if (buyer.isAborted()) continue;
-      if (buyer.startedAt < latestStart) buyer.settle({ outcome: 'overloaded' });
+      if (buyer.inLineSince < latestStart) buyer.settle({ outcome: 'overloaded' });
       else batch.push(buyer);
     }
     if (this.#head === this.#waiting.length) {

@@ -29,7 +29,7 @@ export class Batchers {
         called: (size, seconds) => this.#metrics.reserveCalled(size, seconds),
         faulted: (fault, size) => {
           this.#metrics.faulted(fault.code);
-          this.#log.warn({ saleId, buyers: size, err: fault }, 'a batch was not decided');
+          this.#log.warn({ saleId, buyers: size, why: fault.message }, 'a batch was not decided');
         },
       });
       this.#bySale.set(saleId, batcher);

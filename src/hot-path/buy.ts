@@ -29,7 +29,6 @@ export interface BuyRequest {
   body: Buffer;
   requestId: string;
   traceparent: string;
-  startedAt: number;
   isAborted: () => boolean;
 }
 
@@ -90,7 +89,7 @@ export function standInLine(
     items,
     requestId: request.requestId,
     traceparent: request.traceparent,
-    startedAt: request.startedAt,
+    inLineSince: performance.now(),
     isAborted: request.isAborted,
     settle: (outcome) => {
       if (outcome instanceof Error) {
@@ -107,7 +106,7 @@ export function standInLine(
 /** A Redis that can't be asked: what is known of the outcome decides the words, never "sold out". */
 export function faultAnswer(fault: Fault): Answer {
   const isOutOfMemory = fault.cause instanceof Error && fault.cause.message.startsWith('OOM');
-  return isOutOfMemory ? REFUSALS.overloaded : REFUSALS.unavailable;
+  return isOutOfMemory || fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;
 }
 
 function outcomeAnswer(

@@ -28,6 +28,19 @@ export interface Handshake {
 const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)();
 let requestCount = 0;
 
+/**
+ * Whether a request says its length more than once, or not as a number. These versions of uWebSockets.js take the
+ * first and go on reading, so that a proxy that takes the last would let a second request be smuggled in. Such a
+ * connection is closed unanswered: an answer would leave the rest of it to be parsed.
+ */
+export function hasAmbiguousLength(request: HttpRequest): boolean {
+  let lengths = 0;
+  request.forEach((name, value) => {
+    if (name === 'content-length') lengths += value === '' ? 2 : 1;
+  });
+  return lengths > 1;
+}
+
 export class Exchange {
   readonly requestId: string;
   readonly traceparent: string;

@@ -1,9 +1,13 @@
 /**
  * What this process knows of each sale: read from Redis on a timer and on hints, never on a buyer's request but
  * the first. Gates and `GET /v1/sales/{saleId}` are answered from here; counting is left to Redis.
+ *
+ * Only sales that exist are kept fresh. That there is none of an id is remembered just long enough to answer those
+ * who ask at the same time, apart from the sales and bounded, so that invented ids push nothing out.
  */
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
+import { Fault } from '../domain/fault.ts';
 import type { SaleDefinition } from '../domain/sale.ts';
 import { readSale, type SaleState } from '../lua/read-sale.ts';
 import type { Shards } from '../redis/shards.ts';
@@ -14,7 +18,10 @@ const REFRESH_AGE_MS = 120;
 const TICK_MS = 60;
 /** A sale that nobody asks for is no longer read. */
 const IDLE_MS = 10_000;
-const VIEWS_MAX = 10_000;
+const SALES_MAX = 10_000;
+const ABSENCES_MAX = 10_000;
+/** Reads under way at once; whoever would be one more is told to come back. */
+const READS_MAX = 500;
 
 export interface SaleView {
   state: SaleState;
@@ -24,23 +31,22 @@ export interface SaleView {
   readAt: number;
 }
 
-export type Lookup =
-  | { outcome: 'known'; view: SaleView }
-  | { outcome: 'unknown_sale' | 'recovering' };
+export type Lookup = { outcome: 'known'; view: SaleView } | Absence;
+type Absence = { outcome: 'unknown_sale' | 'recovering' };
 
 interface Entry {
-  lookup: Lookup;
-  readAt: number;
+  view: SaleView;
   usedAt: number;
-  reading: Promise<Lookup> | undefined;
 }
 
 export class SaleViews {
   readonly #shards: Shards;
   readonly #log: Logger;
-  readonly #entries = new LRUCache<string, Entry>({ max: VIEWS_MAX });
+  readonly #sales = new LRUCache<string, Entry>({ max: SALES_MAX });
+  readonly #absences = new LRUCache<string, Absence>({ max: ABSENCES_MAX, ttl: VIEW_AGE_MS_MAX });
+  readonly #reads = new Map<string, Promise<Lookup>>();
   /** Sales that were once more than a draft: if Redis forgets one of those, it is Redis that is wrong. */
-  readonly #launched = new LRUCache<string, true>({ max: VIEWS_MAX });
+  readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
   readonly #onBrokenInvariant: (saleId: string, sku: string) => void;
   readonly #timer: NodeJS.Timeout;
 
@@ -54,26 +60,30 @@ export class SaleViews {
     this.#onBrokenInvariant = onBrokenInvariant;
     this.#timer = setInterval(() => this.#refreshUsed(), TICK_MS);
     shards.onChanged((saleId) => {
-      if (this.#entries.has(saleId)) void this.#read(saleId).catch(() => undefined);
+      this.#absences.delete(saleId);
+      if (this.#sales.has(saleId)) void this.#refresh(saleId);
     });
   }
 
   /** What is known, at most `ageMsMax` old; undefined when it has to be read first. */
   peek(saleId: string, ageMsMax: number): Lookup | undefined {
-    const entry = this.#entries.get(saleId);
-    if (!entry) return undefined;
+    const entry = this.#sales.get(saleId);
+    if (!entry) return this.#absences.get(saleId);
     const now = performance.now();
-    // What was not there may have been made since: an absence is believed only while it is fresh.
-    const age = now - entry.readAt;
-    if (age > ageMsMax || (entry.lookup.outcome !== 'known' && age > VIEW_AGE_MS_MAX))
-      return undefined;
+    if (now - entry.view.readAt > ageMsMax) return undefined;
     entry.usedAt = now;
-    return entry.lookup;
+    return { outcome: 'known', view: entry.view };
   }
 
-  /** Reads the sale, together with everyone else who is waiting for it. Throws what Shards.call throws. */
+  /**
+   * Reads the sale, together with everyone else who is waiting for it. Throws what Shards.call throws, and `busy`
+   * when too many sales are being read.
+   */
   read(saleId: string): Promise<Lookup> {
-    return this.#entries.get(saleId)?.reading ?? this.#read(saleId);
+    const reading = this.#reads.get(saleId);
+    if (reading) return reading;
+    if (this.#reads.size >= READS_MAX) return Promise.reject(new Fault('busy'));
+    return this.#read(saleId);
   }
 
   /** A sale that this process has seen for sale and that Redis does not know has been forgotten, not removed. */
@@ -87,47 +97,46 @@ export class SaleViews {
 
   #refreshUsed(): void {
     const now = performance.now();
-    for (const [saleId, entry] of this.#entries.entries()) {
-      if (entry.reading || now - entry.readAt < REFRESH_AGE_MS) continue;
-      if (now - entry.usedAt > IDLE_MS) this.#entries.delete(saleId);
-      else void this.#read(saleId).catch(() => undefined); // Whoever needs it will hear why it can't be read.
+    for (const [saleId, { view, usedAt }] of this.#sales.entries()) {
+      if (now - usedAt > IDLE_MS) this.#sales.delete(saleId);
+      else if (now - view.readAt >= REFRESH_AGE_MS) void this.#refresh(saleId);
     }
   }
 
+  /** Whoever needs it will hear why it can't be read. */
+  async #refresh(saleId: string): Promise<void> {
+    await this.read(saleId).catch(() => undefined);
+  }
+
   #read(saleId: string): Promise<Lookup> {
-    const before = this.#entries.peek(saleId);
-    const reading = this.#shards.call(readSale, saleId, saleId).then((reply): Lookup => {
-      if (reply.outcome === 'unknown_sale') {
-        return { outcome: this.wasLaunched(saleId) ? 'recovering' : 'unknown_sale' };
-      }
-      if (reply.state.definition.status !== 'draft') this.#launched.set(saleId, true);
-      this.#checkInvariant(saleId, reply.state);
-      const isRecovering = reply.outcome === 'recovering';
-      return {
-        outcome: 'known',
-        view: { state: reply.state, isRecovering, readAt: performance.now() },
-      };
-    });
-    const now = performance.now();
-    const entry: Entry = {
-      lookup: before?.lookup ?? { outcome: 'unknown_sale' },
-      readAt: before?.readAt ?? Number.NEGATIVE_INFINITY,
-      usedAt: before?.usedAt ?? now,
-      reading,
-    };
-    this.#entries.set(saleId, entry);
-    return reading.then(
-      (lookup) => {
-        entry.lookup = lookup;
-        entry.readAt = now;
-        entry.reading = undefined;
-        return lookup;
-      },
-      (error: unknown) => {
-        entry.reading = undefined;
-        throw error;
-      },
-    );
+    const sentAt = performance.now();
+    const reading = this.#shards
+      .call(readSale, saleId, saleId)
+      .then((reply): Lookup => {
+        if (reply.outcome === 'unknown_sale') {
+          return this.#rememberAbsence(saleId);
+        }
+        return this.#rememberSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
+      })
+      .finally(() => this.#reads.delete(saleId));
+    this.#reads.set(saleId, reading);
+    return reading;
+  }
+
+  #rememberAbsence(saleId: string): Lookup {
+    const absence: Absence = { outcome: this.wasLaunched(saleId) ? 'recovering' : 'unknown_sale' };
+    this.#sales.delete(saleId);
+    this.#absences.set(saleId, absence);
+    return absence;
+  }
+
+  #rememberSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): Lookup {
+    if (state.definition.status !== 'draft') this.#launched.set(saleId, true);
+    this.#checkInvariant(saleId, state);
+    const view = { state, isRecovering, readAt: sentAt };
+    const usedAt = this.#sales.peek(saleId)?.usedAt ?? sentAt;
+    this.#sales.set(saleId, { view, usedAt });
+    return { outcome: 'known', view };
   }
 
   #checkInvariant(saleId: string, state: SaleState): void {

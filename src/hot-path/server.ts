@@ -23,7 +23,7 @@ import type { Authenticate } from './authenticate.ts';
 import type { Batchers } from './batchers.ts';
 import { faultAnswer, gate, itemsOf, standInLine } from './buy.ts';
 import { BuyBodies } from './buy-body.ts';
-import { Exchange, type Traffic } from './exchange.ts';
+import { Exchange, hasAmbiguousLength, type Traffic } from './exchange.ts';
 import { giveBackAnswer } from './give-back.ts';
 import type { Live } from './live.ts';
 import type { HotPathMetrics } from './metrics.ts';
@@ -89,6 +89,10 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   const handle =
     (handler: (exchange: Exchange, request: HttpRequest) => void) =>
     (response: HttpResponse, request: HttpRequest) => {
+      if (hasAmbiguousLength(request)) {
+        response.close();
+        return;
+      }
       const exchange = new Exchange(response, request, parts.traffic);
       handler(exchange, request);
       exchange.leaveHandler();
@@ -297,7 +301,6 @@ function buy(
           body,
           requestId: exchange.requestId,
           traceparent: exchange.traceparent,
-          startedAt: exchange.startedAt,
           isAborted: () => exchange.isAborted,
         },
         asked.items,

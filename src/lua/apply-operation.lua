@@ -49,6 +49,12 @@ if not sale[1] then
   redis.call('HSET', KEYS[1], 'fence', fence, 'position', '0', 'events', '0', 'drained', '0')
 end
 redis.call('HSET', KEYS[2], unpack(new_stock))
+-- What has begun has begun: buyers had answers that a later start would contradict.
+local before = redis.call('HMGET', KEYS[1], 'status', 'startsAt')
+if before[1] and before[1] ~= 'draft' and definition.status ~= 'draft' and before[2] ~= '' then
+  local time = redis.call('TIME')
+  if time[1] * 1000 >= tonumber(before[2]) then definition.startsAt = tonumber(before[2]) end
+end
 local function or_empty(value) return value == cjson.null and '' or string.format('%.0f', value) end
 redis.call('HSET', KEYS[1],
   'name', definition.name,

@@ -1,5 +1,6 @@
 /** The connection pool to PostgreSQL, with what its rows look like here. */
 import postgres from 'postgres';
+import { Fault } from '../domain/fault.ts';
 
 export type Sql = postgres.Sql<{ bigint: number }>;
 export type Transaction = postgres.TransactionSql<{ bigint: number }>;
@@ -16,6 +17,8 @@ const bigint = {
   },
 };
 
+const IDLE_IN_TRANSACTION_MS_MAX = 10_000;
+
 export function connectPostgres(
   url: string,
   options: { name: string; connectionsMax: number },
@@ -26,9 +29,28 @@ export function connectPostgres(
     connect_timeout: 5,
     // By default it waits up to 20 s between tries, counted over the whole pool: long after the server is back.
     backoff: (tries) => Math.min(2, 0.05 * 2 ** tries),
-    connection: { application_name: options.name },
+    connection: {
+      application_name: options.name,
+      // A process that is frozen inside a transaction would hold its locks, and with them every recovery, for ever.
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS_MAX,
+    },
     types: { bigint },
     transform: { ...postgres.camel, undefined: null },
     onnotice: () => undefined,
   });
+}
+
+/** For commands that people type: throws `server_unfit`, with what to do, when PostgreSQL can't be reached. */
+export async function requirePostgres(
+  sql: postgres.Sql<Record<string, never>> | Sql,
+): Promise<void> {
+  try {
+    await sql`SELECT 1`;
+  } catch (error) {
+    throw new Fault(
+      'server_unfit',
+      `PostgreSQL can't be used: ${(error as Error).message}\nIs it running, and is DATABASE_URL right? \`npm start\` runs one of its own.`,
+      { cause: error },
+    );
+  }
 }

@@ -155,25 +155,28 @@ export class Shard {
       this.#lastComplaint = '';
       this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis is ready');
     } catch (error) {
-      this.#complain(error as Error);
-      if (error instanceof Fault && error.code === 'server_unfit' && !this.#wasReady) {
+      const isNews = this.#complain(error as Error);
+      if (isNews && error instanceof Fault && error.code === 'server_unfit' && !this.#wasReady) {
         this.#options.onUnfit(error);
       }
+      const losses = this.#losses;
       setTimeout(() => {
-        if (this.client.status === 'ready') this.client.disconnect(true);
+        // Only this connection: there may be a newer one by then, and a healthy one.
+        if (losses === this.#losses) this.client.disconnect(true);
       }, RETRY_MS_MAX).unref();
     }
   }
 
-  /** Says each new trouble once, not once a retry. */
-  #complain(error: Error): void {
+  /** Says each new trouble once, not once a retry. False: it was said before. */
+  #complain(error: Error): boolean {
     const message = error.message || String((error as NodeJS.ErrnoException).code);
-    if (message === this.#lastComplaint) return;
+    if (message === this.#lastComplaint) return false;
     this.#lastComplaint = message;
     this.#options.log.warn(
       { redis: addressOf(this.client.options) },
       `redis is not usable, trying again: ${message}`,
     );
+    return true;
   }
 }
 

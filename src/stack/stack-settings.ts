@@ -55,6 +55,12 @@ export async function settleStack(
     PERSISTER_PORT: userEnv.PERSISTER_PORT || '0',
   };
   const { hotPath, persister, admin } = readAll(env);
+  if (hotPath.DURABILITY === 'replicated') {
+    throw new Fault(
+      'config_invalid',
+      'The private stack has one Redis and no replica, so it can not keep what DURABILITY=replicated promises. Use safe, or run the processes against servers of your own.',
+    );
+  }
   const host = hotPath.HOST;
   await demandFreePorts(
     [

@@ -223,6 +223,27 @@ test('a body in chunks, also one that never says its length, is read or refused'
   assert.match(large, /^HTTP\/1\.1 413 /);
 });
 
+test('a request whose length is ambiguous smuggles nothing in', async () => {
+  for (const lengths of ['Content-Length: 0\r\nContent-Length: 33', 'Content-Length:']) {
+    const hidden = 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n';
+    const answer = await raw(`POST /nope HTTP/1.1\r\nHost: x\r\n${lengths}\r\n\r\n${hidden}`);
+    assert.equal(answer, '');
+  }
+});
+
+test('invented sale ids cost a buyer of a real one nothing', async () => {
+  const calls = async () => {
+    const stats = await shards.of(sale.saleId).client.info('commandstats');
+    return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]);
+  };
+  const earlier = await calls();
+  for (let i = 0; i < 500; i++) await hotPath.call(`/v1/sales/invented-${i}`);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const asked = (await calls()) - earlier;
+  // One each, and what keeps the two real sales fresh meanwhile.
+  assert.ok(asked < 600, `${asked} calls to Redis for 500 invented ids`);
+});
+
 /** Everything that Redis holds of both sales. */
 async function snapshot(): Promise<unknown> {
   const client = shards.of(sale.saleId).client;
@@ -238,6 +259,7 @@ function raw(request: string): Promise<string> {
       resolve(data.toString());
       socket.destroy();
     });
+    socket.once('close', () => resolve(''));
     socket.once('error', reject);
   });
 }

@@ -78,7 +78,11 @@ export class SaleModel {
       stock.loaded += delta;
       stock.remaining += delta;
     }
-    this.definition = definition;
+    // What has begun has begun.
+    const { status, startsAt } = this.definition;
+    const hasBegun = status !== 'draft' && startsAt !== null && Date.now() >= startsAt;
+    this.definition =
+      hasBegun && definition.status !== 'draft' ? { ...definition, startsAt } : definition;
     return 'applied';
   }
 

@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../domain/api-operation.ts';
-import { idempotencyKeySchema, tracingHeaders } from '../../domain/api-schemas.ts';
+import { idempotencyKeySchema, saleIdSchema, tracingHeaders } from '../../domain/api-schemas.ts';
 import { SALE_TRANSITIONS, type SaleTransition } from '../../domain/sale.ts';
 import { type Answer, answer, isRefusal, type Refusal, refuse, refuseFields } from '../answer.ts';
 import { decodeCursor, pageOf, pageQuery, pageSchema } from '../cursor.ts';
@@ -104,7 +104,14 @@ const TRANSITION_SUMMARIES: Record<SaleTransition, string> = {
   end: 'End a sale for good',
 };
 
-const cursorShape = z.tuple([z.string().regex(/^[\d :.+-]{19,40}$/), z.string()]);
+/** As PostgreSQL writes `created_at` in UTC; other times of the form that are none are not cursors either. */
+const cursorShape = z.tuple([
+  z
+    .string()
+    .regex(/^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(\.\d{1,6})?\+00$/)
+    .refine((time) => !Number.isNaN(Date.parse(time.replace(' ', 'T').replace('+00', 'Z')))),
+  saleIdSchema,
+]);
 
 export function serveSales(app: FastifyInstance, servers: Servers): void {
   /** Answers with the sale as it is after what was done to it. */
