@@ -133,8 +133,13 @@ const POSTGRES_AWAY: Record<string, (t: TestContext) => Promise<FastifyInstance>
   'that does not answer': async (t) => appOn(t, await silentPort(t)),
 };
 
-async function appOn(t: TestContext, postgresPort: number): Promise<FastifyInstance> {
-  const sql = connectPostgres(`postgres://nobody@127.0.0.1:${postgresPort}/none`, {
+async function appOn(
+  t: TestContext,
+  postgresPort: number,
+  user = 'nobody@',
+  database = '/none',
+): Promise<FastifyInstance> {
+  const sql = connectPostgres(`postgres://${user}127.0.0.1:${postgresPort}${database}`, {
     name: 'test',
     connectionsMax: 2,
   });
@@ -159,6 +164,21 @@ async function silentPort(t: TestContext): Promise<number> {
   });
   return (server.address() as AddressInfo).port;
 }
+
+test('an admin that PostgreSQL has left stays in service, and says what is missing', async (t) => {
+  const { hostname, port, username, pathname } = new URL(admin.databaseUrl);
+  const proxy = await startCuttableProxy({ host: hostname, port: Number(port) });
+  const app = await appOn(t, proxy.port, `${username}@`, pathname);
+  const ready = () => ask(app, 'GET //readyz', { as: null });
+  assert.deepEqual((await ready()).body, { status: 'ok', missing: [] });
+  await proxy.close();
+  const left = await ready();
+  assert.deepEqual([left.status, left.body], [200, { status: 'ok', missing: ['postgres'] }]);
+  const confirmed = await ask(app, `POST /reservations/${await reserveOne()}/confirm`);
+  assert.equal(confirmed.status, 200);
+  const without = await ask(await appOn(t, 1), 'GET //readyz', { as: null });
+  assert.deepEqual([without.status, without.body.missing], [503, ['postgres']]);
+});
 
 for (const [which, start] of Object.entries(POSTGRES_AWAY)) {
   test(`a PostgreSQL ${which} keeps no merchant waiting`, async (t) => {
