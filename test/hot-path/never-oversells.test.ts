@@ -36,7 +36,9 @@ test('2,000 buyers at once through two front ends get exactly the 100 units ther
   assert.equal(new Set(won.map(({ body }) => body.reservationId)).size, 100);
   assert.equal(new Set(won.map(({ body }) => body.buyerId)).size, 100);
   const { stock } = await sale.state();
-  assert.deepEqual(stock, [{ sku: 'phone', loaded: 100, remaining: 0, held: 100, confirmed: 0 }]);
+  assert.deepEqual(stock, [
+    { sku: 'phone', loaded: 100, remaining: 0, held: 100, confirmed: 0, waiting: 0 },
+  ]);
 });
 
 test('many who wait are decided in few calls', async () => {
