@@ -41,7 +41,7 @@ describe('every event is told', () => {
     await hurriedPersister(test, engine);
     const definition = await makeSale(engine, { stock: 3 });
     const { saleId } = definition;
-    const told = () => receiver.received.map(({ message }) => message?.type);
+    const told = () => receiver.received.map(({ message }) => String(message?.type));
 
     const first = await buyOne(saleId, 'first');
     const second = await buyOne(saleId, 'second');

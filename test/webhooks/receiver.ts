@@ -43,19 +43,7 @@ export const status =
 
 export async function startReceiver(answer: Answerer = OK): Promise<Receiver> {
   const received: Received[] = [];
-  const server = createServer((request, response) => {
-    void readBody(request).then((payload) => {
-      const one = {
-        id: String(request.headers['webhook-id']),
-        path: request.url ?? '',
-        payload,
-        message: verify(payload, request.headers as Record<string, string>),
-        atMs: performance.now(),
-      };
-      received.push(one);
-      receiver.answer(response, one);
-    });
-  });
+  const server = createServer((request, response) => void receive(request, response));
   server.on('connection', (socket) => {
     receiver.connections += 1;
     socket.on('error', () => undefined); // The engine cuts connections that take too long.
@@ -74,6 +62,19 @@ export async function startReceiver(answer: Answerer = OK): Promise<Receiver> {
       }),
   };
   return receiver;
+
+  async function receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const payload = await readBody(request);
+    const one = {
+      id: String(request.headers['webhook-id']),
+      path: request.url ?? '',
+      payload,
+      message: verify(payload, request.headers as Record<string, string>),
+      atMs: performance.now(),
+    };
+    received.push(one);
+    receiver.answer(response, one);
+  }
 }
 
 function verify(payload: string, headers: Record<string, string>): Message | undefined {

@@ -24,7 +24,7 @@ export interface WebhookTimings {
 
 export const WEBHOOK_TIMINGS: WebhookTimings = {
   timeoutMs: 10 * SECOND_MS,
-  leaseMs: 30 * SECOND_MS,
+  leaseMs: 20 * SECOND_MS,
   retryFirstMs: 5 * SECOND_MS,
   retryMostMs: 4 * HOUR_MS,
   pauseFirstMs: 30 * SECOND_MS,

@@ -1,0 +1,19 @@
+/** A certificate that nobody vouches for, with its key: what a receiver must not get away with. For localhost, until 2126. */
+export const SELF_SIGNED = {
+  key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgjetJ3bWu28/L6ODh
+NY3CblszI7RCchnHrTZEsNhgA02hRANCAAQkEZrDrk0rrw8tm0HYLYqMk4SQCqei
+YdcnKJOi2K/YpLwqKe6X0yFYE6QnBPgBck7IX+5700RmxK+tm+wNPjqD
+-----END PRIVATE KEY-----`,
+  cert: `-----BEGIN CERTIFICATE-----
+MIIBljCCATugAwIBAgIUE+XrbZVxNal2b9x3keZqckNYHN8wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMDExMDA0MVoYDzIxMjYxMDI3
+MTEwMDQxWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQkEZrDrk0rrw8tm0HYLYqMk4SQCqeiYdcnKJOi2K/YpLwqKe6X0yFY
+E6QnBPgBck7IX+5700RmxK+tm+wNPjqDo2kwZzAdBgNVHQ4EFgQUQ2AMxayqwkl4
+3i09NKIjzCaRicgwHwYDVR0jBBgwFoAUQ2AMxayqwkl43i09NKIjzCaRicgwDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SQAwRgIhAJF2dXH+FlYbzbG0P6Eh5tKnrZYcw7mo9eXvlWA+1aLoAiEAivjP4Q43
+T0rcNC+FwVjjyShQgpSmMaG5juJfv9mrP84=
+-----END CERTIFICATE-----`,
+};
