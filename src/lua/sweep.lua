@@ -15,7 +15,7 @@ if refused then return { refused, 0, 0, 0, 0 } end
 local most = tonumber(ARGV[2])
 
 -- Whose time is over, as ranges of positions.
-local due = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, most)
+local due = call('ZRANGEBYSCORE', KEYS[5], '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, most)
 local looked, more = 0, #due == 2 * most
 local ranges = {}
 for i = 1, #due, 2 do
@@ -40,7 +40,7 @@ end
 
 -- Ranges that touch are read together: finding a place in a long list costs more than reading it.
 table.sort(ranges, function(a, b) return a.first < b.first end)
-local positions, buyers = {}, {}
+local buyers, positions_of = {}, {}
 local at = 1
 while ranges[at] do
   local first, upto = ranges[at].first, ranges[at].upto
@@ -48,54 +48,68 @@ while ranges[at] do
     at = at + 1
     upto = math.max(upto, ranges[at].upto)
   end
-  for j, owner in ipairs(redis.call('LRANGE', KEYS[4], first - 1, upto - 1)) do
+  for j, owner in ipairs(call('LRANGE', KEYS[4], first - 1, upto - 1)) do
     if owner ~= '' then
-      positions[#positions + 1] = number(first + j - 1)
-      buyers[#buyers + 1] = owner
+      if not positions_of[owner] then
+        positions_of[owner] = {}
+        buyers[#buyers + 1] = owner
+      end
+      positions_of[owner][number(first + j - 1)] = true
     end
   end
   at = at + 1
 end
 load_records(buyers)
 
-local expired, late, returned, is_returned = 0, 0, {}, {}
-local function end_hold(buyer, record)
-  for _, line in ipairs(basket_of(record.items)) do
-    if not stock[line.sku] then load_stock({ line.sku }) end
-    add_stock(line.sku, 'held', -line.quantity)
-    add_stock(line.sku, 'remaining', line.quantity)
+-- A buyer's records are gone through once, however many of them end, and each kind of basket is returned once.
+local expired, late, baskets_ended = 0, 0, {}
+for _, buyer in ipairs(buyers) do
+  local positions, records = positions_of[buyer], {}
+  for text in string.gmatch(records_of[buyer], '[^\n]+') do
+    local status, position = string.match(text, '^%d+\t(%a)\t(%d+)')
+    if positions[position] and (status == 'R' or status == 'P') then
+      local record = parse_record(text)
+      -- One that was extended has another deadline by now.
+      if record.expires <= now then
+        text = succeed(buyer, record, 'E', record.expires, '', '\t')
+        expired = expired + 1
+        late = math.max(late, now - record.expires)
+        baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1
+      end
+    end
+    records[#records + 1] = text
+  end
+  records_of[buyer] = concat(records, '\n')
+end
+
+local returned, is_returned = {}, {}
+for items in pairs(baskets_ended) do
+  for _, line in ipairs(basket_of(items)) do
     if not is_returned[line.sku] then
       is_returned[line.sku] = true
       returned[#returned + 1] = line.sku
     end
   end
-  replace(buyer, record, 'E', record.expires, '', '\t')
-  expired = expired + 1
-  late = math.max(late, now - record.expires)
 end
-for i, position in ipairs(positions) do
-  for text in string.gmatch(records_of[buyers[i]], '[^\n]+') do
-    local status, its_position = string.match(text, '^%d+\t(%a)\t(%d+)')
-    if its_position == position and (status == 'R' or status == 'P') then
-      local record = parse_record(text)
-      -- One that was extended has another deadline by now.
-      if record.expires <= now then end_hold(buyers[i], record) end
-      break
-    end
+load_stock(returned)
+for items, count in pairs(baskets_ended) do
+  for _, line in ipairs(basket_of(items)) do
+    add_stock(line.sku, 'held', -line.quantity * count)
+    add_stock(line.sku, 'remaining', line.quantity * count)
   end
 end
 
 -- The line is served when all that is due has ended: a hold that is over must not count against its buyer's limit.
 -- Also served are those whose turn a pause, a restock or the bound of another call has put off.
 if not closed and not more then
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[7], 0, 0)) do
+  for _, member in ipairs(call('ZRANGE', KEYS[7], 0, 0)) do
     local sku = parse_place(member).sku
     while sku do
       if not is_returned[sku] then
         is_returned[sku] = true
         returned[#returned + 1] = sku
       end
-      local after = redis.call('ZRANGEBYLEX', KEYS[7], '(' .. sku .. '\t\255', '+', 'LIMIT', 0, 1)[1]
+      local after = call('ZRANGEBYLEX', KEYS[7], '(' .. sku .. '\t\255', '+', 'LIMIT', 0, 1)[1]
       sku = after and parse_place(after).sku
     end
   end
@@ -108,7 +122,7 @@ local next_due = -1
 if more then
   next_due = 0
 else
-  local head = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+  local head = call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
   if head[2] then next_due = math.max(0, head[2] - now) end
 end
 return { 'swept', expired, served, next_due, late }

@@ -47,7 +47,12 @@ if to == 'P' then
   expires = expires + sale.hold_ms
   new_holds = { number(expires), number(position) .. '-' .. number(position) }
 end
-local record = replace(buyer, found, to, expires, ARGV[7], ARGV[8])
+local record = succeed(buyer, found, to, expires, ARGV[7], ARGV[8])
+local records = {}
+for text in string.gmatch(records_of[buyer], '[^\n]+') do
+  records[#records + 1] = text == found.text and record or text
+end
+records_of[buyer] = concat(records, '\n')
 if reached == 'remaining' then serve_line(skus, ARGV[9]) end
 write_changes()
 return { 'moved', record, buyer, sale.currency }

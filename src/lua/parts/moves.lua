@@ -7,19 +7,10 @@ local function parse_record(text)
     items = items, prices = prices, reserved = reserved, expires = tonumber(expires), key = key }
 end
 
--- Puts another state in the place of a record.
-local function replace(buyer, old, status, expires, detail, trace)
+-- The next state of a record, with its line of history. It has yet to be put in the place of the old one.
+local function succeed(buyer, old, status, expires, detail, trace)
   local record = format('%.0f\t%s\t%.0f\t%s\t%s\t%s\t%s\t%.0f\t%s', old.version + 1, status, old.position, old.tag,
     old.items, old.prices, old.reserved, expires, old.key)
-  if records_of[buyer] == old.text then
-    records_of[buyer] = record
-  else
-    local records = {}
-    for text in string.gmatch(records_of[buyer], '[^\n]+') do
-      records[#records + 1] = text == old.text and record or text
-    end
-    records_of[buyer] = concat(records, '\n')
-  end
   changed_buyers[buyer] = true
   emit(record, buyer, detail, trace)
   return record
