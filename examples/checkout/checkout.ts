@@ -63,6 +63,11 @@ export class Checkout {
     );
   }
 
+  /** Somebody cancelled it at the engine, perhaps after it was paid for: then the money goes back, too. */
+  async refund({ reservationId }: Reservation): Promise<void> {
+    await this.#parts.provider.refund(reservationId);
+  }
+
   /** Takes up what is still reserved: it was accepted by a process that is no more, or its webhook never came. */
   async resume(saleId: string | undefined): Promise<void> {
     for await (const reservation of this.#parts.engine.reserved(saleId, this.#stopping)) {

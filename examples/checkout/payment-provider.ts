@@ -73,7 +73,7 @@ export class PaymentProvider {
     return count;
   }
 
-  /** Gives the money back; twice is once. */
+  /** Gives the money back, if any was taken; twice is once. */
   async refund(key: string): Promise<void> {
     const charge = this.#charges.get(key);
     if (charge) charge.isRefunded = true;

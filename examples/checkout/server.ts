@@ -60,10 +60,10 @@ export async function startServer(
     } catch {
       return 400;
     }
+    const { reservation } = message.data;
     // An extension is told as "reserved" again; settling once by id makes nothing of it, as of a duplicate.
-    if (message.type === 'reservation.reserved' && message.data.reservation) {
-      checkout.accept(message.data.reservation);
-    }
+    if (reservation && message.type === 'reservation.reserved') checkout.accept(reservation);
+    if (reservation && message.type === 'reservation.cancelled') await checkout.refund(reservation);
     return 204;
   }
 

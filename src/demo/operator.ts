@@ -62,7 +62,7 @@ export class Operator {
 
   /** Has the sale's reservations told to a URL. Returns the secret that the messages are signed with. */
   async registerWebhook(saleId: string, url: string): Promise<string> {
-    const asked = { url, saleId, events: ['reservation.reserved'] };
+    const asked = { url, saleId, events: ['reservation.reserved', 'reservation.cancelled'] };
     const { secret } = (await this.#call('POST', '/webhooks', asked)) as { secret: string };
     return secret;
   }

@@ -54,7 +54,7 @@ async function sell(
 
 interface Shop {
   checkout: Checkout;
-  deliver(reservation: PublicReservation): Promise<number>;
+  deliver(reservation: PublicReservation, type?: string): Promise<number>;
   url: string;
 }
 
@@ -73,8 +73,8 @@ async function openShop(
     await server.close();
     await engine.close();
   });
-  const deliver = async (reservation: PublicReservation) => {
-    const message = { type: 'reservation.reserved', data: { reservation, version: 1 } };
+  const deliver = async (reservation: PublicReservation, type = 'reservation.reserved') => {
+    const message = { type, data: { reservation, version: 1 } };
     return post(`${server.url}/webhooks`, message, SECRET);
   };
   return { checkout, deliver, url: server.url };
@@ -204,6 +204,21 @@ test('whoever never pays is not charged, and the hold ends by itself', async (t)
   await eventually(async () => {
     assert.deepEqual(await stockOf(saleId), { remaining: 3, held: 0, confirmed: 0 });
   });
+});
+
+test('what an operator cancels is paid back, once', async (t) => {
+  const { saleId, reservations } = await sell(2);
+  const shop = await openShop(t);
+  await Promise.all(reservations.map((each) => shop.deliver(each)));
+  assert.equal((await settled(shop, 2)).kept, 2);
+  const { reservationId } = reservations[0]!;
+  const cancelled = await admin.ask(`POST /reservations/${reservationId}/cancel`);
+  assert.equal(cancelled.status, 200);
+  for (let times = 0; times < 2; times += 1) {
+    assert.equal(await shop.deliver(cancelled.body, 'reservation.cancelled'), 204);
+  }
+  assert.equal(shop.checkout.counts.kept, 1);
+  assert.deepEqual(await stockOf(saleId), { remaining: 1, held: 0, confirmed: 1 });
 });
 
 test('a webhook that comes when the hold is over charges nobody', async (t) => {
