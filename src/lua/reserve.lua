@@ -38,29 +38,43 @@ end
 load_records(buyers)
 load_stock(skus)
 
--- A buyer who keeps giving back may do so only so often: every reservation is remembered for good.
-local ENDED_MAX = 100
+-- Every reservation is remembered for good, so there has to be an end to how many one buyer makes.
+local RESERVATIONS_MAX = 1000
 
--- The record under which this buyer already has an answer to this request.
--- Without a key the buyer is the key, for as long as the reservation lives.
-local function seek(records, key)
-  for text in string.gmatch(records, '[^\n]+') do
-    local status, items, record_key =
-      string.match(text, '^%d+\t(%a)\t%d+\t%w+\t([^\t]*)\t[^\t]*\t%d+\t%d+\t([^\t]*)$')
-    if record_key == key and (key ~= '' or lives(status)) then return text, items end
+-- What a buyer has, taken apart once for all of its requests in this batch. Without a key the buyer is the key, for as
+-- long as the reservation lives.
+local known_of = {}
+local function remember(known, text, status, items, key)
+  known.count = known.count + 1
+  if lives(status) then known.units = known.units + basket_of(items).units end
+  if (key ~= '' or lives(status)) and not known.by_key[key] then
+    known.by_key[key] = { text = text, items = items }
   end
 end
 
-local function decide(buyer, key, items, trace)
-  local records = records_of[buyer]
-  local units, ended = 0, 0
-  if records ~= '' then
-    local found, found_items = seek(records, key)
-    if found then
-      if found_items ~= items then return 'key_reused' end
-      return 'replayed\t' .. found
+local function known_to(buyer)
+  local known = known_of[buyer]
+  if not known then
+    known = { count = 0, units = 0, by_key = {} }
+    known_of[buyer] = known
+    for text in string.gmatch(records_of[buyer], '[^\n]+') do
+      local status, items, key =
+        string.match(text, '^%d+\t(%a)\t%d+\t%w+\t([^\t]*)\t[^\t]*\t%d+\t%d+\t([^\t]*)$')
+      remember(known, text, status, items, key)
     end
-    units, ended = units_of(buyer)
+  end
+  return known
+end
+
+local function decide(buyer, key, items, trace)
+  local known = nil
+  if records_of[buyer] ~= '' then
+    known = known_to(buyer)
+    local found = known.by_key[key]
+    if found then
+      if found.items ~= items then return 'key_reused' end
+      return 'replayed\t' .. found.text
+    end
   end
   if closed then return closed end
 
@@ -68,7 +82,8 @@ local function decide(buyer, key, items, trace)
   for _, line in ipairs(basket) do
     if not stock[line.sku].remaining then return 'unknown_sku' end
   end
-  if units + basket.units > sale.limit or ended >= ENDED_MAX then return 'limit_reached' end
+  if (known and known.units or 0) + basket.units > sale.limit then return 'limit_reached' end
+  if known and known.count >= RESERVATIONS_MAX then return 'limit_reached' end
   local short = false
   for _, line in ipairs(basket) do
     local counts = stock[line.sku]
@@ -76,7 +91,9 @@ local function decide(buyer, key, items, trace)
     if counts.remaining < line.quantity then short = true end
   end
   if short then return 'insufficient_stock' end
-  return 'reserved\t' .. give(buyer, items, key, tag, '', trace)
+  local record = give(buyer, items, key, tag, '', trace)
+  if known then remember(known, record, 'R', items, key) end
+  return 'reserved\t' .. record
 end
 
 for i = 1, count do

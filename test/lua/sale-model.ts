@@ -59,6 +59,7 @@ export class SaleModel {
   readonly events: ModelEvent[] = [];
   line: Place[] = [];
   #tickets = 0;
+  #departures = 0;
 
   constructor(definition: SaleDefinition) {
     this.definition = definition;
@@ -157,6 +158,11 @@ export class SaleModel {
     return ['joined', this.#placeOf(place)];
   }
 
+  /** Grows with everything that happens to reservations and lines. */
+  get changes(): number {
+    return this.events.length + this.#tickets + this.#departures;
+  }
+
   /** One SKU's line at a time, as a person would leave them one after the other. */
   leave(buyerId: string, nowMs: number, tag: string): number {
     const places = this.line.filter((each) => each.buyerId === buyerId);
@@ -196,6 +202,7 @@ export class SaleModel {
   #takeOut(place: Place): void {
     this.line = this.line.filter((each) => each !== place);
     this.stock.get(place.sku)!.waiting--;
+    this.#departures++;
   }
 
   #placeOf(place: Place): number {

@@ -209,9 +209,9 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
               break;
             case 'sweep':
               await sweepAll(saleId, each.most, tag);
-              model.sweep(Date.now(), tag);
-              // What the line got may be due at once as well, and so on until nothing moves.
-              while (model.reservations.some((one) => one.isDue && 'RP'.includes(one.letter))) {
+              // What the line got may be due at once, and what one line gives may end a wait in another.
+              for (let before = -1; before !== model.changes; ) {
+                before = model.changes;
                 model.sweep(Date.now(), tag);
               }
               break;
