@@ -104,6 +104,36 @@ export const saleViewSchema = z
   })
   .meta({ id: 'SaleView' });
 
+/** What a WebSocket of a sale carries, one JSON object a message. */
+export const liveMessageSchema = z
+  .discriminatedUnion('type', [
+    z
+      .object({
+        type: z.literal('sale'),
+        saleId: z.string(),
+        status: saleStatusSchema,
+        serverTime: timeSchema,
+        skus: z.array(z.object({ sku: z.string(), remaining: z.int(), soldOut: z.boolean() })),
+      })
+      .describe(
+        'To everybody: first of all, then when it has changed, four times a second at most.',
+      ),
+    z
+      .object({ type: z.literal('reservation'), reservation: reservationSchema })
+      .describe("The buyer's own: each that there is, then each change."),
+    z
+      .object({
+        type: z.literal('waitlist'),
+        saleId: z.string(),
+        sku: z.string(),
+        quantity: z.int(),
+        place: z.int().describe('Counted from 1; 0: no longer in line.'),
+        state: z.enum(['waiting', 'served', 'left']),
+      })
+      .describe("The buyer's own places in line, once a second at most."),
+  ])
+  .meta({ id: 'LiveMessage' });
+
 export const healthSchema = z
   .object({
     status: z.enum(['ok', 'unready']),

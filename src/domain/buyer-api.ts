@@ -9,6 +9,7 @@ import {
   idempotencyKeySchema,
   itemSchema,
   itemsSchema,
+  liveMessageSchema,
   quantitySchema,
   reservationSchema,
   saleIdSchema,
@@ -225,6 +226,40 @@ export const BUYER_OPERATIONS = [
       },
     },
     problems: [...anyBuyer, 'sale_not_found', 'method_not_allowed', 'recovering', 'overloaded'],
+  },
+  {
+    operationId: 'watchSale',
+    method: 'GET',
+    path: '/v1/sales/{saleId}/live',
+    tag: 'Buyers',
+    summary: 'The sale, and what is one’s own in it, as they change: a WebSocket',
+    description:
+      'Everybody hears of the sale; who shows a token also hears of their own reservations and places in line. Browsers, which can set no header here, offer the subprotocols `flash-sale` and `bearer.<token>`. The present state comes first, so coming back is all there is to do after a close: 1012 when the process restarts, 1008 for a client that talks, 1006 for one that does not read, and after an hour.',
+    access: 'open',
+    params: saleParams,
+    headers: z.object({
+      ...tracingHeaders,
+      authorization: z.string().optional().describe('`Bearer` and the token; none: the sale only.'),
+      'sec-websocket-protocol': z
+        .string()
+        .optional()
+        .describe('`flash-sale`, or `flash-sale, bearer.<token>`.'),
+    }),
+    answers: {
+      101: {
+        description: 'A WebSocket; each of its messages is one of these.',
+        schema: liveMessageSchema,
+      },
+    },
+    problems: [
+      'unauthorized',
+      'sale_not_found',
+      'method_not_allowed',
+      'invalid_request',
+      'recovering',
+      'overloaded',
+      'unavailable',
+    ],
   },
 ] as const satisfies readonly ApiOperation[];
 

@@ -86,20 +86,23 @@ export class Exchange {
     else this.#response.cork(() => this.#write(answer));
   }
 
-  /** Makes it a WebSocket: from here on it is no request any more. */
+  /**
+   * Makes it a WebSocket: from here on it is no request any more. Never inside a cork of ours: when the WebSocket
+   * comes to lie at the request's own address, the end of that cork takes it for the request, and may close it.
+   */
   upgrade(carried: object, handshake: Handshake): void {
     if (this.#isAborted || this.#isAnswered) return;
     this.#isAnswered = true;
     this.#traffic.pending--;
     const response = this.#response;
-    const write = () => {
+    const writeHead = () => {
       response.writeStatus('101 Switching Protocols');
       response.writeHeader('X-Request-Id', this.requestId);
-      const { key, protocol, extensions, context } = handshake;
-      response.upgrade(carried, key, protocol, extensions, context);
     };
-    if (this.#isInHandler) write();
-    else response.cork(write);
+    if (this.#isInHandler) writeHead();
+    else response.cork(writeHead);
+    const { key, protocol, extensions, context } = handshake;
+    response.upgrade(carried, key, protocol, extensions, context);
   }
 
   /**

@@ -12,7 +12,7 @@ import type { SaleView } from './sale-views.ts';
 
 const ROUND_INTERVAL_MS = 1_000;
 /** One who leaves and one who joins between two readings of the sale look like nothing; this finds them. */
-const ROUND_ANYWAY_MS = 10_000;
+const ROUND_ANYWAY_MS = 5_000;
 /** Some hundred microseconds of Redis' time. */
 const ASKED_MAX = 200;
 
@@ -30,8 +30,9 @@ export class LivePlaces {
   readonly #log: Logger;
   #isReading = false;
   #startedAt = Number.NEGATIVE_INFINITY;
-  /** What of the sale moves places, as it was when the last round began. */
+  /** What of the sale moves places, as it was when last looked at. */
   #mark = '';
+  #isDue = false;
 
   constructor(watch: LineWatch, shards: Shards, log: Logger) {
     this.#watch = watch;
@@ -41,18 +42,19 @@ export class LivePlaces {
 
   /** Begins a round, if one is due. */
   look(view: SaleView): void {
-    const age = performance.now() - this.#startedAt;
-    if (this.#isReading || age < ROUND_INTERVAL_MS) return;
     const mark = `${view.state.events} ${view.state.stock.map(({ waiting }) => waiting).join()}`;
-    if (mark === this.#mark && age < ROUND_ANYWAY_MS) return;
-    const asked = this.#asked(view);
+    this.#isDue ||= mark !== this.#mark;
     this.#mark = mark;
+    const age = performance.now() - this.#startedAt;
+    if (this.#isReading || age < (this.#isDue ? ROUND_INTERVAL_MS : ROUND_ANYWAY_MS)) return;
+    this.#isDue = false;
+    const asked = this.#asked(view);
     if (asked.length === 0) return;
     this.#startedAt = performance.now();
     this.#isReading = true;
     void this.#readAll(asked)
       .catch((error: unknown) => {
-        this.#mark = '';
+        this.#isDue = true;
         this.#log.debug({ saleId: this.#watch.saleId, err: error }, 'places were not read');
       })
       .finally(() => {
@@ -79,7 +81,7 @@ export class LivePlaces {
       const askedAt = performance.now();
       const reply = await this.#shards.call(readPlaces, saleId, some);
       if (reply.outcome !== 'known') {
-        this.#mark = '';
+        this.#isDue = true;
         return;
       }
       for (const [i, { buyerId, sku }] of some.entries()) {

@@ -197,7 +197,8 @@ function route(app: TemplatedApp, parts: ServerParts): void {
       const exchange = new Exchange(response, request, parts.traffic);
       const asked = parts.live.requestOf(request.getParameter(0) ?? '', request, context);
       if (asked === undefined) return exchange.answer(REFUSALS.unauthorized);
-      withLookup(exchange, parts, asked.saleId, VIEW_AGE_MS_MAX, (lookup) => {
+      // Any age will do for a view here: what is newer is told as soon as it is known.
+      withLookup(exchange, parts, asked.saleId, Number.POSITIVE_INFINITY, (lookup) => {
         if (lookup.outcome === 'known') parts.live.admit(exchange, asked, lookup.view);
         else exchange.answer(absentSale(lookup.outcome));
       });

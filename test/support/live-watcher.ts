@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { inspect } from 'node:util';
 import { WebSocket } from 'undici';
 import { eventually } from './eventually.ts';
 import { tokenOf } from './hot-path.ts';
@@ -23,6 +24,7 @@ export class LiveWatcher {
   readonly told: Told[] = [];
   readonly socket: WebSocket;
   closeCode: number | undefined;
+  failure: unknown;
 
   constructor(socket: WebSocket) {
     this.socket = socket;
@@ -32,7 +34,9 @@ export class LiveWatcher {
     socket.addEventListener('close', ({ code }) => {
       this.closeCode = code;
     });
-    socket.addEventListener('error', () => undefined);
+    socket.addEventListener('error', ({ error }) => {
+      this.failure = error;
+    });
   }
 
   /** All messages of one type, in order. */
@@ -72,7 +76,7 @@ export async function watch(
   });
   const watcher = new LiveWatcher(socket);
   await eventually(() => {
-    assert.equal(watcher.closeCode, undefined, 'the upgrade was refused');
+    assert.equal(watcher.closeCode, undefined, `not opened: ${inspect(watcher.failure)}`);
     assert.equal(socket.readyState, WebSocket.OPEN);
   });
   return watcher;

@@ -1,0 +1,58 @@
+/**
+ * The watchers of bench/live.ts, in a process of their own: bare sockets that count frames and keep the last one, so
+ * that they take as little as they can of the machine they share with what is measured.
+ *
+ * Told by its parent: {port, saleId, count} opens; `report` answers {messages, last: {<text>: how many}}; `close`.
+ */
+import { connect, type Socket } from 'node:net';
+
+const OPENING_AT_ONCE = 100;
+
+interface Watching {
+  socket: Socket;
+  last: string;
+}
+
+const watching: Watching[] = [];
+let messages = 0;
+
+process.on('message', (asked: { port: number; saleId: string; count: number } | string) => {
+  if (asked === 'report') {
+    const last = Map.groupBy(watching, (each) => each.last);
+    process.send?.({ messages, last: [...last].map(([text, those]) => [text, those.length]) });
+    messages = 0;
+  } else if (asked === 'close') {
+    for (const { socket } of watching) socket.destroy();
+    process.disconnect();
+  } else if (typeof asked === 'object') {
+    void openAll(asked).then(() => process.send?.('open'));
+  }
+});
+
+async function openAll(asked: { port: number; saleId: string; count: number }): Promise<void> {
+  while (watching.length < asked.count) {
+    const some = Math.min(OPENING_AT_ONCE, asked.count - watching.length);
+    await Promise.all(Array.from({ length: some }, () => open(asked.port, asked.saleId)));
+  }
+}
+
+function open(port: number, saleId: string): Promise<void> {
+  const socket = connect(port, '127.0.0.1');
+  const each: Watching = { socket, last: '' };
+  watching.push(each);
+  socket.write(
+    `GET /v1/sales/${saleId}/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+      'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+  );
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject);
+    socket.on('data', (chunk) => {
+      const text = chunk.toString('latin1');
+      const at = text.lastIndexOf('{"type":"sale"');
+      if (at === -1) return;
+      messages++;
+      each.last = /"remaining":(\d+)/.exec(text.slice(at))?.[1] ?? '';
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,141 @@
+/**
+ * What watching costs buying: a sale is bought from one front end, alone and with 5,000 subscribers of `/live`, in
+ * rounds that alternate, so that whatever else the machine does falls on both. Also: whether each of the subscribers
+ * was told the final state.
+ *
+ *   node bench/live.ts
+ *
+ * Starts a Redis of its own. Writes bench/results/live.json; exits 1 when a subscriber was not told.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Pool } from 'undici';
+import {
+  connectShards,
+  openSale,
+  startHotPath,
+  type TestSale,
+  tokenOf,
+} from '../test/support/hot-path.ts';
+import { startRedis } from '../test/support/servers.ts';
+import { machine, versions } from './machine.ts';
+
+const SUBSCRIBERS = Number(process.env.SUBSCRIBERS ?? 5_000);
+const PAIRS = Number(process.env.PAIRS ?? 6);
+const BUYS = Number(process.env.BUYS ?? 20_000);
+const BUYERS_AT_ONCE = 200;
+
+interface Round {
+  buysPerSecond: number;
+  messagesPerSecond: number;
+}
+
+const redis = await startRedis();
+const shards = await connectShards(redis.url);
+const frontEnd = await startHotPath(redis.url);
+const tokens = Array.from({ length: BUYS }, (_, i) => `Bearer ${tokenOf(`buyer-${i}`)}`);
+let untold = 0;
+try {
+  await round(0); // Warms up; not counted.
+  const pairs: { alone: Round; watched: Round }[] = [];
+  for (let i = 0; i < PAIRS; i++) {
+    const first = await round(i % 2 === 0 ? 0 : SUBSCRIBERS);
+    const second = await round(i % 2 === 0 ? SUBSCRIBERS : 0);
+    const [alone, watched] = i % 2 === 0 ? [first, second] : [second, first];
+    pairs.push({ alone, watched });
+    console.log(`alone ${alone.buysPerSecond}/s, watched ${watched.buysPerSecond}/s`);
+  }
+  const ratios = pairs.map(({ alone, watched }) => watched.buysPerSecond / alone.buysPerSecond);
+  const info = await shards.of('any').client.info('server');
+  const result = {
+    bench: 'live',
+    subscribers: SUBSCRIBERS,
+    buysPerRound: BUYS,
+    pairs,
+    medianRatio: Number(median(ratios).toFixed(3)),
+    ratios: ratios.map((ratio) => Number(ratio.toFixed(3))),
+    subscribersNotToldTheFinalState: untold,
+    machine: machine('front end, buyers, subscribers and Redis share these cores'),
+    versions: { ...versions(), redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown' },
+  };
+  const path = join(import.meta.dirname, 'results/live.json');
+  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
+  console.log(`buying with ${SUBSCRIBERS} subscribers: ${result.medianRatio} of buying without`);
+  if (untold > 0) process.exitCode = 1;
+} finally {
+  shards.close();
+  await frontEnd.close();
+  await redis.stop();
+}
+
+async function round(subscribers: number): Promise<Round> {
+  const sale = await openSale(shards, { phone: BUYS });
+  const watchers = subscribers > 0 ? await startWatchers(sale, subscribers) : undefined;
+  if (watchers) await ask(watchers, 'report');
+  const seconds = await buyAll(sale);
+  let messagesPerSecond = 0;
+  if (watchers) {
+    messagesPerSecond = Math.round((await ask(watchers, 'report')).messages / seconds);
+    await sleep(2_000);
+    const { last } = await ask(watchers, 'report');
+    const told = last.find(([remaining]) => remaining === '0')?.[1] ?? 0;
+    untold += subscribers - told;
+    const ended = once(watchers, 'exit');
+    watchers.send('close');
+    await ended;
+  }
+  return { buysPerSecond: Math.round(BUYS / seconds), messagesPerSecond };
+}
+
+async function buyAll(sale: TestSale): Promise<number> {
+  const pool = new Pool(frontEnd.url, { connections: BUYERS_AT_ONCE });
+  const path = `/v1/sales/${sale.saleId}/buy`;
+  let next = 0;
+  const startedAt = performance.now();
+  await Promise.all(
+    Array.from({ length: BUYERS_AT_ONCE }, async () => {
+      while (next < BUYS) {
+        const authorization = tokens[next++]!;
+        const { statusCode, body } = await pool.request({
+          path,
+          method: 'POST',
+          headers: { authorization },
+        });
+        await body.dump();
+        if (statusCode !== 201) throw new Error(`a buy was answered ${statusCode}`);
+      }
+    }),
+  );
+  const seconds = (performance.now() - startedAt) / 1_000;
+  await pool.destroy();
+  return seconds;
+}
+
+async function startWatchers(sale: TestSale, count: number): Promise<ChildProcess> {
+  const child = fork(join(import.meta.dirname, 'live-watchers.ts'));
+  const opened = once(child, 'message');
+  child.send({ port: Number(new URL(frontEnd.url).port), saleId: sale.saleId, count });
+  await opened;
+  return child;
+}
+
+interface Report {
+  messages: number;
+  last: [remaining: string, count: number][];
+}
+
+async function ask(watchers: ChildProcess, question: string): Promise<Report> {
+  const answered = once(watchers, 'message');
+  watchers.send(question);
+  const [report] = await answered;
+  return report;
+}
+
+function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
