@@ -89,8 +89,8 @@ describe('a hold that is over', () => {
     const extended = 'reservation' in reply ? reply.reservation : assert.fail();
     assert.equal(extended.expiresAt, held[1]!.expiresAt + 2_000);
 
-    await untilOver(servers.shards, held[1]!);
-    await eventually(async () => assert.equal((await unit(servers.shards, saleId)).held, 1));
+    await untilOver(servers.shards, held[1]!, 1_000);
+    assert.equal((await unit(servers.shards, saleId)).held, 1, 'only those of the others ended');
     await untilOver(servers.shards, extended, -200);
     assert.equal((await unit(servers.shards, saleId)).held, 1, 'it outlived its first deadline');
     await untilOver(servers.shards, extended, 1_000);
