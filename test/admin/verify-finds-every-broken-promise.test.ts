@@ -3,9 +3,11 @@ import { after, before, mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Report, verifySale } from '../../src/admin/verify.ts';
 import { runVerify } from '../../src/admin/verify-command.ts';
+import { LINE_CHECKS } from '../../src/admin/verify-line.ts';
 import { parseRecord } from '../../src/domain/reservation.ts';
 import { joinLine } from '../../src/lua/join-line.ts';
 import { saleKey } from '../../src/lua/keys.ts';
+import { leaveLine } from '../../src/lua/leave-line.ts';
 import { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
 import { persister } from '../support/persister.ts';
@@ -365,6 +367,31 @@ test('the promises hold through a whole life: extended, confirmed, refunded, exp
     served.map(({ key }) => Number(key.replace(/^waitlist:/, ''))),
     waiting.map((_, index) => index + 1),
   );
+});
+
+test('a line in which people come and go is not accused', async () => {
+  const { saleId } = await makeSale(admin, { stock: 1 });
+  await buy(admin.shards, saleId, ['ada']);
+  const over = new AbortController();
+  const comingAndGoing = Array.from({ length: 20 }, async (_, index) => {
+    const buyerId = `waiter-${index}`;
+    while (!over.signal.aborted) {
+      await admin.shards.call(joinLine, saleId, { buyerId, sku: 'unit', quantity: 1 });
+      await admin.shards.call(leaveLine, saleId, { buyerId, sku: 'unit', tag: 'aaaaaaaa' });
+    }
+  });
+  const readState = () => stateInRedis(admin, saleId);
+  const readCheckpoint = () => Promise.resolve(0);
+  const state = await readState();
+  const verification = { servers: admin, saleId, state, readState, readCheckpoint };
+  for (let round = 0; round < 200; round += 1) {
+    for (const { name, find } of LINE_CHECKS) {
+      const { ok, actual } = await find(verification);
+      assert.ok(ok, `${name}: ${actual}`);
+    }
+  }
+  over.abort();
+  await Promise.all(comingAndGoing);
 });
 
 test('a limit that was lowered later makes nobody a cheat', async () => {

@@ -34,7 +34,10 @@ test('docs/ARCHITECTURE.md has every move and no other', () => {
     );
   const decided = Object.entries(MOVES).map(([move, { from, to }]) => [
     `\`${move}\``,
-    [...from].map((letter) => STATES[letter]).join(', '),
+    from
+      .split('')
+      .map((letter) => STATES[letter])
+      .join(', '),
     STATES[to],
     unitsOf(from, to),
   ]);
@@ -42,7 +45,7 @@ test('docs/ARCHITECTURE.md has every move and no other', () => {
 });
 
 function unitsOf(from: string, to: string): string {
-  const left = [...new Set([...from].map((letter) => COUNTS[letter]))].join(' or ');
+  const left = [...new Set(from.split('').map((letter) => COUNTS[letter]))].join(' or ');
   const reached = COUNTS[to]!;
   return left === reached ? left : `${left} → ${reached}`;
 }
