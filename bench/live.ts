@@ -21,7 +21,7 @@ import {
   tokenOf,
 } from '../test/support/hot-path.ts';
 import { startRedis } from '../test/support/servers.ts';
-import { machine, versions } from './machine.ts';
+import { codeVersions, machine } from './machine.ts';
 
 const SUBSCRIBERS = Number(process.env.SUBSCRIBERS ?? 5_000);
 const PAIRS = Number(process.env.PAIRS ?? 6);
@@ -59,7 +59,7 @@ try {
     ratios: ratios.map((ratio) => Number(ratio.toFixed(3))),
     subscribersNotToldTheFinalState: untold,
     machine: machine('front end, buyers, subscribers and Redis share these cores'),
-    versions: { ...versions(), redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown' },
+    versions: { ...codeVersions(), redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown' },
   };
   const path = join(import.meta.dirname, 'results/live.json');
   await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);

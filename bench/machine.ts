@@ -1,10 +1,13 @@
-/** What was measured on, and with what: every result file says so. */
+/** What was measured, where: the part that every result file has in common. */
 import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import postgres from 'postgres';
 
 const REPOSITORY = join(import.meta.dirname, '..');
 
+/** `note` says who else was at work on it. */
 export function machine(note: string) {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
@@ -16,7 +19,7 @@ export function machine(note: string) {
   };
 }
 
-export function versions() {
+export function codeVersions() {
   const changed = output('git', ['status', '--porcelain', '--untracked-files=no']) !== '';
   return {
     date: new Date().toISOString(),
@@ -25,7 +28,26 @@ export function versions() {
   };
 }
 
-function output(command: string, args: string[]): string | undefined {
+export async function serverVersions(urls: { redisUrl: string; postgresUrl: string }) {
+  const redis = new Redis(urls.redisUrl, { maxRetriesPerRequest: 1 });
+  const sql = postgres(urls.postgresUrl, { max: 1 });
+  try {
+    const [server] = await sql<
+      { version: string }[]
+    >`select current_setting('server_version') as version`;
+    const info = await redis.info('server');
+    return {
+      redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown',
+      postgres: server?.version ?? 'unknown',
+    };
+  } finally {
+    redis.disconnect();
+    await sql.end();
+  }
+}
+
+/** What a command prints; undefined when it is not there or fails. */
+export function output(command: string, args: string[]): string | undefined {
   try {
     return execFileSync(command, args, {
       cwd: REPOSITORY,

@@ -19,21 +19,13 @@ import type { Authenticate } from './authenticate.ts';
 import type { Exchange, Handshake, Traffic } from './exchange.ts';
 import { LiveChannel } from './live-channel.ts';
 import { LiveClient } from './live-client.ts';
+import { LiveRounds } from './live-rounds.ts';
 import { LiveSale, topicOf } from './live-sale.ts';
 import { LiveSyncs } from './live-syncs.ts';
 import type { SaleView, SaleViews } from './sale-views.ts';
 
 /** Offered by browsers, which can set no header, together with `bearer.<token>`; the only one that is answered. */
 const PROTOCOL = 'flash-sale';
-
-/** No client hears of the sale more often than four times a second. */
-const ROUND_MS_MIN = 250;
-/**
- * A send costs this process some microseconds, and buyers wait meanwhile: with more subscribers each hears less
- * often, and they are told in rows, one after the other, so that no buyer waits for all of them.
- */
-const SENDS_PER_SECOND_MAX = 8_000;
-const ROWS = 16;
 
 /** What a client that does not read leaves unread in this process before it is dropped. */
 const BACKPRESSURE_BYTES_MAX = 64 * 1024;
@@ -76,15 +68,17 @@ export class Live {
   readonly #sales = new Map<string, LiveSale>();
   readonly #syncs: LiveSyncs;
   readonly #channel: LiveChannel;
+  readonly #rounds: LiveRounds;
   #app: TemplatedApp | undefined;
   #subscribers = 0;
-  #nextRow = 0;
-  #turn = 0;
-  #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: LiveParts) {
     this.#parts = parts;
     this.#syncs = new LiveSyncs(parts.shards, parts.log);
+    this.#rounds = new LiveRounds(
+      (row) => this.#takeTurn(row),
+      () => this.#subscribers,
+    );
     this.#channel = new LiveChannel(() => parts.shards.listener('live'), {
       heard: (saleId) => this.#sales.get(saleId)?.syncBuyers(),
       happened: (saleId, lines) => this.#sales.get(saleId)?.hear(lines),
@@ -142,8 +136,7 @@ export class Live {
       exchange.answer(refusal);
       return;
     }
-    this.#nextRow = (this.#nextRow + 1) % ROWS;
-    const client = new LiveClient(asked.saleId, asked.buyerId, this.#nextRow);
+    const client = new LiveClient(asked.saleId, asked.buyerId, this.#rounds.nextRow());
     exchange.upgrade({ client, view } satisfies Carried, asked.handshake);
   }
 
@@ -152,7 +145,7 @@ export class Live {
     for (const sale of this.#sales.values()) {
       this.#sendAway(sale, SERVICE_RESTART, 'service restart');
     }
-    clearTimeout(this.#timer);
+    this.#rounds.stop();
     this.#syncs.close();
     this.#channel.close();
   }
@@ -189,7 +182,7 @@ export class Live {
     this.#see(sale);
     sale.add(client);
     socket.subscribe(topicOf(saleId, client.row));
-    this.#timer ??= this.#scheduleTurn();
+    this.#rounds.start();
     if (client.buyerId === undefined) return;
     // Heard before it is read, so that nothing falls in between; not heard yet: read as soon as it is.
     if (this.#channel.isHeard(saleId)) this.#syncs.add(client);
@@ -221,14 +214,7 @@ export class Live {
     for (const client of sale.clients) client.end(code, reason);
   }
 
-  #scheduleTurn(): NodeJS.Timeout {
-    const roundMs = Math.max(ROUND_MS_MIN, (this.#subscribers / SENDS_PER_SECOND_MAX) * 1_000);
-    return setTimeout(() => this.#takeTurn(), Math.ceil(roundMs / ROWS));
-  }
-
-  #takeTurn(): void {
-    const row = this.#turn;
-    this.#turn = (this.#turn + 1) % ROWS;
+  #takeTurn(row: number): void {
     for (const sale of this.#sales.values()) {
       this.#see(sale);
       sale.tellRow(row);
@@ -237,7 +223,6 @@ export class Live {
         sale.lookAtPlaces();
       }
     }
-    this.#timer = this.#subscribers > 0 ? this.#scheduleTurn() : undefined;
   }
 
   /** Also says that the sale is in use, so that its view is read again and again. */
