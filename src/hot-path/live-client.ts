@@ -19,7 +19,7 @@ const VERSIONS_MAX = 256;
 const HEARD_MAX = 30;
 const HEARD_WINDOW_MS = 10_000;
 /** Given by the line and not bought: see serve_line in lua/parts/line.lua. */
-const SERVED_KEY = /^waitlist:\d+$/;
+const SERVED_KEY = /^waitlist \d+$/;
 
 export class LiveClient {
   readonly saleId: string;

@@ -364,7 +364,7 @@ test('the promises hold through a whole life: extended, confirmed, refunded, exp
     SELECT idempotency_key AS key FROM reservations
     WHERE sale_id = ${saleId} AND buyer_id LIKE 'waiter-%' ORDER BY position`;
   assert.deepEqual(
-    served.map(({ key }) => Number(key.replace(/^waitlist:/, ''))),
+    served.map(({ key }) => Number(key.replace(/^waitlist /, ''))),
     waiting.map((_, index) => index + 1),
   );
 });

@@ -192,7 +192,7 @@ export class SaleModel {
           this.#takeOut(place);
         } else if (stock.remaining >= place.quantity) {
           this.#takeOut(place);
-          const key = `waitlist:${String(place.ticket).padStart(12, '0')}`;
+          const key = `waitlist ${String(place.ticket).padStart(12, '0')}`;
           this.#give(place.buyerId, key, [{ sku, quantity: place.quantity }], tag);
         } else break;
       }

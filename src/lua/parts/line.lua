@@ -22,6 +22,7 @@ local function leave_line(place)
   add_stock(place.sku, 'waiting', -1)
 end
 
+-- The key of what it gives has a space in it, so no buyer can have sent it.
 -- Gives what remains of these SKUs to those who wait for them, strictly in order: whoever is first and wants more
 -- than there is keeps everybody behind waiting. Who may no longer have so many is passed over and leaves. Several SKUs
 -- are served in their own order, so that the same state always leads to the same decisions. True: others may be served
@@ -51,7 +52,7 @@ local function serve_line(skus, tag, gone)
           leave_line(place)
         elseif counts.remaining >= place.quantity then
           leave_line(place)
-          give(place.buyer, sku .. '*' .. number(place.quantity), 'waitlist:' .. place.ticket, tag, 'waitlist', '\t')
+          give(place.buyer, sku .. '*' .. number(place.quantity), 'waitlist ' .. place.ticket, tag, 'waitlist', '\t')
         else
           may_be_more = false
           break
