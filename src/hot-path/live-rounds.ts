@@ -50,7 +50,7 @@ export class LiveRounds {
   }
 
   #turn(): void {
-    if (this.#row === 0) this.#lookHowBusy();
+    this.#lookHowBusy();
     this.#takeTurn(this.#row);
     this.#row = (this.#row + 1) % ROWS;
     this.#timer = this.#countClients() > 0 ? this.#schedule() : undefined;

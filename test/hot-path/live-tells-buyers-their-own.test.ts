@@ -55,10 +55,10 @@ test('what changes through another front end reaches its owner, and nobody else'
 
 test('who comes back is told first how the sale stands, then what one has', async () => {
   const sale = await openSale(shards, { phone: 10 }, { perBuyerLimit: 2 });
-  const before = await watch(here, sale.saleId, { buyer: 'ada' });
+  const earlier = await watch(here, sale.saleId, { buyer: 'ada' });
   const first = (await there.buy(sale.saleId, 'ada', { key: 'one' })).body;
-  await before.hears('reservation', () => true);
-  await before.close();
+  await earlier.hears('reservation', () => true);
+  await earlier.close();
   // While nobody listens.
   await confirm(first.reservationId);
   const second = (await there.buy(sale.saleId, 'ada', { key: 'two' })).body;

@@ -35,7 +35,7 @@ test('who joins, moves up and is served hears of each, through whatever front en
   await join(sale, 'ahead');
   const grace = await watch(here, sale.saleId, { buyer: 'grace' });
   await join(sale, 'grace');
-  const place = { type: 'waitlist', saleId: sale.saleId, sku: 'phone', quantity: 1 };
+  const inLine = { type: 'waitlist', saleId: sale.saleId, sku: 'phone', quantity: 1 };
   await grace.hears('waitlist', ({ place }) => place === 2);
   await leave(sale, 'ahead');
   await grace.hears('waitlist', ({ place }) => place === 1);
@@ -47,9 +47,9 @@ test('who joins, moves up and is served hears of each, through whatever front en
   await grace.hears('waitlist', ({ state }) => state === 'served');
   await sleep(1_500);
   assert.deepEqual(grace.of('waitlist'), [
-    { ...place, place: 2, state: 'waiting' },
-    { ...place, place: 1, state: 'waiting' },
-    { ...place, place: 0, state: 'served' },
+    { ...inLine, place: 2, state: 'waiting' },
+    { ...inLine, place: 1, state: 'waiting' },
+    { ...inLine, place: 0, state: 'served' },
   ]);
   assert.equal(grace.of('reservation')[0].reservation.buyerId, 'grace');
   await grace.close();

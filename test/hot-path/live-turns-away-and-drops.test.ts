@@ -40,7 +40,7 @@ test('a token that is nobody’s is refused, in either place; none at all is wel
     { 'sec-websocket-protocol': `flash-sale, bearer.${forged}` },
     { 'sec-websocket-protocol': 'bearer.' },
   ]) {
-    const refused = await refusedUpgrade(frontEnd, saleId, headers as Record<string, string>);
+    const refused = await refusedUpgrade(frontEnd, saleId, headers);
     assert.deepEqual([refused.status, refused.code], [401, 'unauthorized']);
   }
   assert.equal((await refusedUpgrade(frontEnd, saleId)).status, 101);
