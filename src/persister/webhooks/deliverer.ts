@@ -13,10 +13,12 @@ import { Sender } from './send.ts';
 import { type Settled, settle, type Tried } from './settle.ts';
 import type { WebhookTimings } from './timings.ts';
 
-const UNDER_WAY_MAX = 64;
-const UNDER_WAY_PER_ENDPOINT_MAX = 10;
+/** Sockets in all. Five endpoints that hang at once could hold all of them, but only until their first tries time out. */
+const UNDER_WAY_MAX = 128;
+/** Measured: 10,000 deliveries in 12 s to one endpoint that answers at once, 2 cores, a PostgreSQL that fsyncs. */
+const UNDER_WAY_PER_ENDPOINT_MAX = 25;
 /** Places that fall free so close together are filled together. */
-const BETWEEN_CLAIMS_MS = 10;
+const BETWEEN_CLAIMS_MS = 5;
 /** How long tries under way may take to end when the process is asked to stop. */
 const CLOSE_GRACE_MS = 1_500;
 
