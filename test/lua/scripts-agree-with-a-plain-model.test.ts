@@ -75,7 +75,7 @@ function rarely<T>(usual: T, ...others: T[]): fc.Arbitrary<T> {
   );
 }
 
-const step: fc.Arbitrary<Step> = fc.oneof(
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
@@ -155,7 +155,7 @@ let saleCount = 0;
 test('random sequences of buys, moves, sweeps, lines, loads and changes end as a plain model says', async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(step, { minLength: 1, maxLength: 60, size: 'max' }),
+      fc.array(anyStep, { minLength: 1, maxLength: 60, size: 'max' }),
       async (steps) => {
         const saleId = `model-${++saleCount}`;
         const definition: SaleDefinition = {
@@ -210,8 +210,8 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
             case 'sweep':
               await sweepAll(saleId, each.most, tag);
               // What the line got may be due at once, and what one line gives may end a wait in another.
-              for (let before = -1; before !== model.changes; ) {
-                before = model.changes;
+              for (let earlier = -1; earlier !== model.changes; ) {
+                earlier = model.changes;
                 model.sweep(Date.now(), tag);
               }
               break;
