@@ -200,6 +200,7 @@ export const BUYER_OPERATIONS = [
       'sale_not_found',
       'method_not_allowed',
       'invalid_transition',
+      'insufficient_stock',
       'limit_reached',
       'sale_not_started',
       'sale_paused',

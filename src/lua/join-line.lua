@@ -4,7 +4,7 @@
 -- KEYS   sale stock buyers order holds events line waiting
 -- ARGV   fence buyer sku quantity
 -- REPLY  {word, place, quantity}: joined, already (with the place), or with 0 and 0
---        available unknown_sku limit_reached sale_not_started sale_paused sale_ended unknown_sale recovering
+--        available insufficient_stock (the sale never had so many) unknown_sku limit_reached sale_not_started sale_paused sale_ended unknown_sale recovering
 
 --@include parts/changes.lua
 --@include parts/line.lua
@@ -22,7 +22,9 @@ load_stock({ sku })
 load_records({ buyer })
 local counts = stock[sku]
 if not counts.remaining then return { 'unknown_sku', 0, 0 } end
-if counts.waiting == 0 and counts.remaining >= quantity then return { 'available', 0, 0 } end
+-- Whoever could wait for more than there is would keep what there is from everybody.
+if counts.waiting == 0 and counts.remaining > 0 then return { 'available', 0, 0 } end
+if quantity > tonumber(redis.call('HGET', KEYS[2], sku .. ':loaded')) then return { 'insufficient_stock', 0, 0 } end
 
 -- What the buyer waits for elsewhere in this sale counts too.
 local waits = 0
@@ -30,7 +32,8 @@ for _, counts_sku in ipairs(cjson.decode(redis.call('HGET', KEYS[1], 'skus'))) d
   local member = redis.call('HGET', KEYS[8], buyer .. '\t' .. counts_sku.sku)
   if member then waits = waits + parse_place(member).quantity end
 end
-if units_of(buyer) + waits + quantity > sale.limit then return { 'limit_reached', 0, 0 } end
+local units, ended = units_of(buyer)
+if units + waits + quantity > sale.limit or ended >= RESERVATIONS_MAX then return { 'limit_reached', 0, 0 } end
 
 sale.tickets = sale.tickets + 1
 local member = sku .. '\t' .. string.format('%012.0f', sale.tickets) .. '\t' .. buyer .. '\t' .. number(quantity)

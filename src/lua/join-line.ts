@@ -4,6 +4,7 @@ import { defineScript, malformed, type Reply } from './script.ts';
 
 const REFUSALS = [
   'available',
+  'insufficient_stock',
   'unknown_sku',
   'limit_reached',
   'sale_not_started',

@@ -38,15 +38,14 @@ end
 load_records(buyers)
 load_stock(skus)
 
--- Every reservation is remembered for good, so there has to be an end to how many one buyer makes.
-local RESERVATIONS_MAX = 1000
-
 -- What a buyer has, taken apart once for all of its requests in this batch. Without a key the buyer is the key, for as
 -- long as the reservation lives.
 local known_of = {}
 local function remember(known, text, status, items, key)
   known.count = known.count + 1
   if lives(status) then known.units = known.units + basket_of(items).units end
+  -- What the line gave is found by whoever asks without a key: it is what the buyer has.
+  if string.sub(key, 1, 9) == 'waitlist ' then key = '' end
   if (key ~= '' or lives(status)) and not known.by_key[key] then
     known.by_key[key] = { text = text, items = items }
   end

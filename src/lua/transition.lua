@@ -44,7 +44,7 @@ end
 local expires = found.expires
 if to == 'P' then
   -- As long again as holds last.
-  expires = expires + sale.hold_ms
+  expires = math.max(expires, now) + sale.hold_ms
   new_holds = { number(expires), number(position) .. '-' .. number(position) }
 end
 local record = succeed(buyer, found, to, expires, ARGV[7], ARGV[8])

@@ -89,7 +89,11 @@ export class SaleModel {
 
   buy(buyerId: string, key: string, items: Item[], nowMs: number, tag: string): ModelOutcome {
     const own = this.reservations.filter((reservation) => reservation.buyerId === buyerId);
-    const earlier = own.find((each) => each.key === key && (key !== '' || lives(each)));
+    const earlier = own.find((each) =>
+      key === ''
+        ? lives(each) && (each.key === '' || each.key.startsWith('waitlist '))
+        : each.key === key,
+    );
     if (earlier) {
       return canonicalItems(earlier.items) === canonicalItems(items)
         ? { outcome: 'replayed', reservation: earlier }
@@ -147,7 +151,8 @@ export class SaleModel {
     if (closed) return [closed, 0];
     const stock = this.stock.get(sku);
     if (!stock) return ['unknown_sku', 0];
-    if (stock.waiting === 0 && stock.remaining >= quantity) return ['available', 0];
+    if (stock.waiting === 0 && stock.remaining > 0) return ['available', 0];
+    if (quantity > stock.loaded) return ['insufficient_stock', 0];
     const waits = unitsIn(this.line.filter((each) => each.buyerId === buyerId));
     if (this.#unitsOf(buyerId) + waits + quantity > this.definition.perBuyerLimit) {
       return ['limit_reached', 0];

@@ -139,6 +139,9 @@ local function give(buyer, items, key, tag, detail, trace)
   return record
 end
 
+-- Every reservation is remembered for good, so there has to be an end to how many one buyer makes.
+local RESERVATIONS_MAX = 1000
+
 -- Units of the buyer that count against the limit, and how many reservations have ended.
 local function units_of(buyer)
   local units, ended = 0, 0
@@ -172,7 +175,8 @@ local function write_changes()
     new_holds[#new_holds + 1] = number(first_position) .. '-' .. number(sale.position)
   end
   if #gone_holds > 0 then call('ZREM', KEYS[5], unpack(gone_holds)) end
-  if #new_holds > 0 then call('ZADD', KEYS[5], unpack(new_holds)) end
+  -- GT: the rest of a batch may be one position that was extended, and then keeps its later deadline.
+  if #new_holds > 0 then call('ZADD', KEYS[5], 'GT', unpack(new_holds)) end
   for _, each in ipairs(gone_waiting) do
     call('ZREM', KEYS[7], each.member)
     call('HDEL', KEYS[8], each.field)

@@ -7,8 +7,9 @@
 -- At most so many places are looked at by one call, which keeps it short; the sweep serves the rest.
 local PLACES_MAX = 100
 
-local function line_of(sku, most)
-  return redis.call('ZRANGEBYLEX', KEYS[7], '[' .. sku .. '\t', '[' .. sku .. '\t\255', 'LIMIT', 0, most)
+-- The line of a SKU from a bound on: `[` includes it, `(` is behind it.
+local function line_of(sku, from, most)
+  return redis.call('ZRANGEBYLEX', KEYS[7], from, '[' .. sku .. '\t\255', 'LIMIT', 0, most)
 end
 
 local function parse_place(member)
@@ -34,13 +35,17 @@ local function serve_line(skus, tag, gone)
   local left = PLACES_MAX
   for _, sku in ipairs(skus) do
     local counts = stock[sku]
-    if counts.remaining and counts.remaining > 0 and counts.waiting > 0 then
+    local from, is_blocked = '[' .. sku .. '\t', false
+    while counts.remaining and counts.remaining > 0 and counts.waiting > 0 and not is_blocked do
       if left <= 0 then return true end
-      local places, buyers, members = {}, {}, line_of(sku, left)
-      local may_be_more = #members == left
+      -- Everybody wants one at least, so no more than remain can be served. Only who is looked at counts: those behind
+      -- a first who has to wait must not use up the turn of other SKUs.
+      local members = line_of(sku, from, math.min(left, counts.remaining))
+      if #members == 0 then break end
+      local places, buyers = {}, {}
       for _, member in ipairs(members) do
         local place = parse_place(member)
-        if not (gone and gone == member) then
+        if member ~= gone then
           places[#places + 1] = place
           buyers[#buyers + 1] = place.buyer
         end
@@ -48,18 +53,18 @@ local function serve_line(skus, tag, gone)
       load_records(buyers)
       for _, place in ipairs(places) do
         if counts.remaining == 0 then break end
+        left = left - 1
         if units_of(place.buyer) + place.quantity > sale.limit then
           leave_line(place)
         elseif counts.remaining >= place.quantity then
           leave_line(place)
           give(place.buyer, sku .. '*' .. number(place.quantity), 'waitlist ' .. place.ticket, tag, 'waitlist', '\t')
         else
-          may_be_more = false
+          is_blocked = true
           break
         end
       end
-      if may_be_more and counts.remaining > 0 then return true end
-      left = left - #places
+      from = '(' .. members[#members]
     end
   end
   return false

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseRecord } from '../../src/domain/reservation.ts';
+import { joinLine } from '../../src/lua/join-line.ts';
+import { readBuyer } from '../../src/lua/read-buyer.ts';
+import { reserve } from '../../src/lua/reserve.ts';
+import { sweep } from '../../src/lua/sweep.ts';
+import { transition } from '../../src/lua/transition.ts';
+import type { Shards } from '../../src/redis/shards.ts';
+import { connectShards, openSale, type TestSale } from '../support/hot-path.ts';
+import { startRedis, type TestRedis } from '../support/servers.ts';
+
+const TAG = 'batchtag';
+
+let redis: TestRedis;
+let shards: Shards;
+before(async () => {
+  redis = await startRedis();
+  shards = await connectShards(redis.url);
+});
+after(async () => {
+  shards?.close();
+  await redis?.stop();
+});
+
+async function buy(sale: TestSale, buyers: string[], items: string) {
+  const requests = buyers.map((buyerId) => ({
+    buyerId,
+    idempotencyKey: '',
+    items,
+    requestId: '',
+    traceparent: '',
+  }));
+  return shards.call(reserve, sale.saleId, { tag: TAG, backlogMax: 1_000_000, requests });
+}
+
+test('an extended hold that is all that is left of a batch keeps its later deadline, and ends', async () => {
+  const sale = await openSale(shards, { phone: 3 }, { holdSeconds: 1 });
+  await buy(sale, ['a', 'b', 'c'], 'phone*1');
+  await shards.call(transition, sale.saleId, {
+    address: { saleId: sale.saleId, position: 3, tag: TAG },
+    move: 'extend',
+    detail: '',
+    requestId: '',
+    traceparent: '',
+    tag: TAG,
+  });
+  await sleep(1_100);
+  // Two of the three, so that the rest of the batch is the one that was extended.
+  for (let call = 0; call < 3; call++) await shards.call(sweep, sale.saleId, { most: 2, tag: TAG });
+  assert.equal((await sale.state()).stock[0]!.held, 1);
+  await sleep(1_100);
+  await shards.call(sweep, sale.saleId, { most: 2, tag: TAG });
+  assert.equal((await sale.state()).stock[0]!.held, 0);
+});
+
+test('a long line behind somebody who has to wait keeps no other SKU waiting, and the sweep at rest', async () => {
+  const sale = await openSale(shards, { a: 2, b: 1 }, { perBuyerLimit: 2 });
+  await buy(sale, ['x'], 'a*2');
+  await buy(sale, ['z'], 'b*1');
+  const join = (buyerId: string, sku: string, quantity = 1) =>
+    shards.call(joinLine, sale.saleId, { buyerId, sku, quantity });
+  assert.equal((await join('q0', 'a', 2)).outcome, 'joined');
+  for (let i = 1; i < 120; i++) await join(`q${i}`, 'a');
+  await join('y', 'b');
+  await sale.change({}, [
+    { sku: 'a', delta: 1 },
+    { sku: 'b', delta: 1 },
+  ]);
+  const reply = await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
+  if (reply.outcome !== 'swept') assert.fail(reply.outcome);
+  assert.equal(reply.served, 1);
+  assert.notEqual(reply.nextDueMs, 0, 'nothing more can be done now');
+  const served = await shards.call(readBuyer, sale.saleId, sale.saleId, 'y');
+  if (served.outcome !== 'known') assert.fail(served.outcome);
+  assert.equal(served.reservations[0]!.status, 'reserved');
+});
+
+test('nobody may wait for more than there is while something is there', async () => {
+  const sale = await openSale(shards, { phone: 9 }, { perBuyerLimit: 20 });
+  const join = (quantity: number) =>
+    shards.call(joinLine, sale.saleId, { buyerId: 'evil', sku: 'phone', quantity });
+  assert.equal((await join(10)).outcome, 'available');
+  await buy(sale, ['early'], 'phone*9');
+  assert.equal((await join(10)).outcome, 'insufficient_stock');
+  assert.equal((await join(9)).outcome, 'joined');
+});
+
+test('whoever was served from the line and presses buy sees what the line gave', async () => {
+  const sale = await openSale(shards, { phone: 1 });
+  const [won] = await buy(sale, ['first'], 'phone*1');
+  await shards.call(joinLine, sale.saleId, { buyerId: 'waits', sku: 'phone', quantity: 1 });
+  const { position } = parseRecord(
+    (won as { record: string }).record,
+    { saleId: sale.saleId, currency: 'EUR' },
+    'first',
+  );
+  await shards.call(transition, sale.saleId, {
+    address: { saleId: sale.saleId, position, tag: TAG },
+    move: 'give-back',
+    detail: '',
+    requestId: '',
+    traceparent: '',
+    tag: TAG,
+  });
+  const [again] = await buy(sale, ['waits'], 'phone*1');
+  assert.equal(again!.outcome, 'replayed');
+});
