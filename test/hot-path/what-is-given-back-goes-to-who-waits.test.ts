@@ -142,12 +142,16 @@ test('units that are loaded are not seen while somebody waits for them', async (
 });
 
 test('the line keeps the limit, and is for what is sold out only', async () => {
-  const sale = await openSale(shards, { phone: 1, case: 1 }, { perBuyerLimit: 2 });
+  const sale = await openSale(shards, { phone: 1, case: 2 }, { perBuyerLimit: 2 });
   const early = await join(one, sale.saleId, 'w', { sku: 'phone' });
   assert.equal(early.status, 409);
   assert.equal(early.body.code, 'invalid_transition');
-  for (const sku of ['phone', 'case']) {
-    assert.equal((await one.buy(sale.saleId, `b-${sku}`, { body: { sku } })).status, 201);
+  for (const [sku, quantity] of [
+    ['phone', 1],
+    ['case', 2],
+  ]) {
+    const bought = await one.buy(sale.saleId, `b-${sku}`, { body: { sku, quantity } });
+    assert.equal(bought.status, 201);
   }
   assert.equal((await join(one, sale.saleId, 'w', { sku: 'phone' })).status, 201);
   assert.equal(
