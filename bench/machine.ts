@@ -20,7 +20,15 @@ export function machine(note: string) {
 }
 
 export function codeVersions() {
-  const changed = output('git', ['status', '--porcelain', '--untracked-files=no']) !== '';
+  const changed =
+    output('git', [
+      'status',
+      '--porcelain',
+      '--untracked-files=no',
+      '--',
+      '.',
+      ':!bench/results',
+    ]) !== '';
   return {
     date: new Date().toISOString(),
     commit: `${output('git', ['rev-parse', '--short', 'HEAD']) ?? 'unknown'}${changed ? ' with changes' : ''}`,
