@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { sweep } from '../../src/lua/sweep.ts';
+import { connectShards, openSale, startHotPath } from '../support/hot-path.ts';
+import { startRedis } from '../support/servers.ts';
+
+const MINUTE_MS = 60_000;
+
+test('a front end or persister whose clock jumped opens, closes and ends nothing by it', async (t) => {
+  const redis = await startRedis();
+  const shards = await connectShards(redis.url);
+  const hotPath = await startHotPath(redis.url);
+  const now = Date.now;
+  t.after(async () => {
+    Date.now = now;
+    await hotPath.close();
+    shards.close();
+    await redis.stop();
+  });
+  const soon = now() + 10 * MINUTE_MS;
+  const early = await openSale(shards, { phone: 1 }, { startsAt: soon });
+  const late = await openSale(shards, { phone: 9 }, { endsAt: soon, holdSeconds: 300 });
+
+  for (const jumpMs of [45 * MINUTE_MS, -45 * MINUTE_MS]) {
+    Date.now = () => now() + jumpMs;
+    const buyer = `ada-${jumpMs}`;
+    assert.equal((await hotPath.buy(early.saleId, buyer)).body.code, 'sale_not_started');
+    const won = await hotPath.buy(late.saleId, buyer);
+    assert.equal(won.status, 201);
+    assert.ok(Math.abs(Date.parse(won.body.reservedAt) - now()) < 5_000);
+    const { body } = await hotPath.call(`/v1/sales/${late.saleId}`);
+    assert.equal(body.status, 'open');
+    assert.ok(Math.abs(Date.parse(body.serverTime) - now()) < 5_000);
+    const swept = await shards.call(sweep, late.saleId, { most: 100, tag: 'sweeptag' });
+    assert.equal(swept.outcome === 'swept' && swept.expired, 0);
+  }
+  assert.equal((await late.state()).stock[0]!.held, 2);
+});
