@@ -23,7 +23,6 @@ import {
  * basket, which is decided all or nothing.
  */
 export const buyBody = z.union([z.undefined(), itemSchema, z.strictObject({ items: itemsSchema })]);
-export type BuyBody = z.infer<typeof buyBody>;
 
 /** What to wait for: one unit of the sale's only SKU, unless said otherwise. */
 export const waitlistBody = z.strictObject({

@@ -26,7 +26,6 @@ export interface BuyRequest {
   saleId: string;
   buyerId: string;
   idempotencyKey: string;
-  body: Buffer;
   requestId: string;
   traceparent: string;
   isAborted: () => boolean;
@@ -34,7 +33,7 @@ export interface BuyRequest {
 
 /** What the request asks for in this sale, or why it can't be asked. */
 export function itemsOf(
-  request: Pick<BuyRequest, 'body' | 'idempotencyKey'>,
+  request: { body: Buffer; idempotencyKey: string },
   view: SaleView,
   bodies: BuyBodies,
 ): { items: string } | { refused: Answer } {

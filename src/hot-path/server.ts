@@ -299,7 +299,6 @@ function buy(
           saleId,
           buyerId,
           idempotencyKey,
-          body,
           requestId: exchange.requestId,
           traceparent: exchange.traceparent,
           isAborted: () => exchange.isAborted,

@@ -9,9 +9,9 @@ export type LeaveLineReply =
 export const leaveLine = defineScript({
   name: 'leave-line',
   keys: CHANGE_KEYS,
-  args: 'buyer sku newTag',
-  encode(asked: { buyerId: string; sku?: string; tag: string }) {
-    return [asked.buyerId, asked.sku ?? '', asked.tag];
+  args: 'buyer newTag',
+  encode(asked: { buyerId: string; tag: string }) {
+    return [asked.buyerId, asked.tag];
   },
   decode(reply: Reply): LeaveLineReply {
     const [outcome, lines] = Array.isArray(reply) ? reply : [];

@@ -377,7 +377,7 @@ test('a line in which people come and go is not accused', async () => {
     const buyerId = `waiter-${index}`;
     while (!over.signal.aborted) {
       await admin.shards.call(joinLine, saleId, { buyerId, sku: 'unit', quantity: 1 });
-      await admin.shards.call(leaveLine, saleId, { buyerId, sku: 'unit', tag: 'aaaaaaaa' });
+      await admin.shards.call(leaveLine, saleId, { buyerId, tag: 'aaaaaaaa' });
     }
   });
   const readState = () => stateInRedis(admin, saleId);
