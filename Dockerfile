@@ -8,9 +8,11 @@ ARG NODE_IMAGE=node:22-slim
 FROM ${NODE_IMAGE} AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
+COPY patches ./patches
 # Without the development packages there is also no second Node: the package `node` is one of them. No package that
 # production needs has an install script.
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
+ && npm exec --offline patch-package -- --error-on-fail
 # The package carries a library for each platform and each Node; this image can load exactly one of them.
 RUN find node_modules/uWebSockets.js/dist/bin -name '*.node' \
       ! -name "uws_linux_$(node -p process.arch)_$(node -p process.versions.modules).node" -delete \

@@ -5,7 +5,14 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -76,7 +83,7 @@ async function lock() {
 // Packages
 
 function packagesReady() {
-  return readStamp() === lockFileHash() && projectNode() !== undefined;
+  return readStamp() === packagesHash() && projectNode() !== undefined;
 }
 
 function readStamp() {
@@ -87,10 +94,14 @@ function readStamp() {
   }
 }
 
-function lockFileHash() {
-  return createHash('sha256')
-    .update(readFileSync(join(ROOT, 'package-lock.json')))
-    .digest('hex');
+/** The packages are what the lock file names, with our patches in them. */
+function packagesHash() {
+  const hash = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json')));
+  const patches = join(ROOT, 'patches');
+  for (const file of existsSync(patches) ? readdirSync(patches).sort() : []) {
+    hash.update(readFileSync(join(patches, file)));
+  }
+  return hash.digest('hex');
 }
 
 /** The Node of the packages; or the one running this, where packages came without their install scripts. */
@@ -128,7 +139,7 @@ function installPackages() {
       'The packages came without Node 22, because install scripts are switched off here. Type:\n  npm ci --ignore-scripts=false\nOr use Node 22.18 or newer of 22. Or, with nothing installed but Docker:\n  docker compose up',
     );
   }
-  writeFileSync(STAMP, lockFileHash());
+  writeFileSync(STAMP, packagesHash());
 }
 
 /** Runs npm with the machine's Node: that of node_modules/.bin disappears under it while it works. */

@@ -86,7 +86,7 @@ class Checkout {
   }
 }
 
-void test('once, and again only when the lock file changed or the modules went', async (t) => {
+void test('once, and again only when the lock file, the modules or a patch changed', async (t) => {
   const checkout = new Checkout(t);
   assert.match((await checkout.setUp()).stderr, /installing the packages/);
   assert.deepEqual(checkout.npmCalls, ['ci']);
@@ -101,6 +101,12 @@ void test('once, and again only when the lock file changed or the modules went',
   rmSync(join(checkout.directory, 'node_modules'), { recursive: true });
   assert.equal((await checkout.setUp()).code, 0);
   assert.deepEqual(checkout.npmCalls, ['ci', 'ci', 'ci']);
+
+  mkdirSync(join(checkout.directory, 'patches'));
+  writeFileSync(join(checkout.directory, 'patches', 'a-library.patch'), '');
+  writeFileSync(join(checkout.directory, 'patches', 'another.patch'), 'a change');
+  assert.equal((await checkout.setUp()).code, 0);
+  assert.deepEqual(checkout.npmCalls, ['ci', 'ci', 'ci', 'ci']);
 });
 
 void test('three at the same time install once, and each then runs its script', async (t) => {

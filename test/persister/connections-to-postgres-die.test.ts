@@ -1,0 +1,97 @@
+/**
+ * A connection to PostgreSQL that dies, at whatever moment, takes its transaction with it and nothing else: no
+ * statement of the transaction is run outside of it, the process lives on, and the pool keeps its size. The library
+ * as published does none of the three; `patches/` does.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connectPostgres, type Sql } from '../../src/postgres/connection.ts';
+import { createDatabase, type TestDatabase } from '../support/servers.ts';
+
+const CONNECTIONS = 4;
+
+describe('a connection to postgres that dies', () => {
+  let database: TestDatabase;
+  let sql: Sql;
+  let killer: Sql;
+
+  before(async () => {
+    database = await createDatabase();
+    sql = connectPostgres(database.url, { name: 'victim', connectionsMax: CONNECTIONS });
+    killer = connectPostgres(database.url, { name: 'killer', connectionsMax: 1 });
+    await killer`CREATE TABLE written (by text)`;
+  });
+  after(async () => {
+    await Promise.all([sql?.end({ timeout: 5 }), killer?.end({ timeout: 5 })]);
+    await database?.drop();
+  });
+
+  async function kill(): Promise<void> {
+    await killer`
+      SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE application_name = 'victim' AND datname = current_database()`;
+  }
+
+  /** How many statements the pool runs side by side. */
+  async function poolSize(): Promise<number> {
+    const pids = await Promise.all(
+      Array.from({ length: CONNECTIONS }, async () => {
+        const [row] = await sql<
+          { pid: number }[]
+        >`SELECT pg_backend_pid() AS pid FROM pg_sleep(0.2)`;
+        return row!.pid;
+      }),
+    );
+    return new Set(pids).size;
+  }
+
+  it('between two statements of a transaction runs the second nowhere', async () => {
+    let wentOn: Promise<unknown> = Promise.resolve();
+    const outcome = sql.begin(async (transaction) => {
+      await transaction`INSERT INTO written VALUES ('inside')`;
+      await kill();
+      // Others make the pool connect again, which gives the transaction's connection a new life.
+      await Promise.allSettled(Array.from({ length: 2 * CONNECTIONS }, () => sql`SELECT 1`));
+      wentOn = Promise.resolve(transaction`INSERT INTO written VALUES ('outside')`);
+      await wentOn;
+    });
+    await assert.rejects(outcome, { code: 'CONNECTION_CLOSED' });
+    await sleep(100);
+    await assert.rejects(wentOn, { code: 'CONNECTION_CLOSED' });
+    assert.deepEqual([...(await killer`SELECT by FROM written`)], []);
+  });
+
+  it('at any moment leaves the process alive and the pool whole', async () => {
+    const stop = new AbortController();
+    let served = 0;
+    async function work(statement: () => Promise<unknown>): Promise<void> {
+      while (!stop.signal.aborted) {
+        try {
+          await statement();
+          served++;
+        } catch {
+          // What its connection's death does to a statement is its error; what it does to the others shows below.
+        }
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    const single = () => Promise.resolve(sql`SELECT ${1}::int`);
+    const transaction = () =>
+      sql.begin(async (tx) => {
+        await tx`SELECT 1`;
+        await tx`SELECT 2`;
+      });
+    const workers = [single, transaction, single, transaction, transaction].map(work);
+    for (let kills = 0; kills < 150; kills++) {
+      await kill();
+      await sleep(kills % 15);
+    }
+    stop.abort();
+    await Promise.all(workers);
+    assert.ok(served > 0);
+    // The last one killed shows when it is used.
+    await poolSize().catch(() => undefined);
+    assert.equal(await poolSize(), CONNECTIONS);
+  });
+});
