@@ -6,12 +6,12 @@ import {
   historyOf,
   hold,
   holdMany,
-  metric,
   move,
   setStatus,
   unit,
   untilOver,
 } from '../support/holds.ts';
+import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
 import { type Connections, connect, makeSale } from '../support/sales.ts';
 import {

@@ -6,15 +6,8 @@ import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
 import { joinLine } from '../../src/lua/join-line.ts';
 import { readBuyer } from '../../src/lua/read-buyer.ts';
-import {
-  assertPromisesHold,
-  hold,
-  metric,
-  move,
-  setStatus,
-  unit,
-  untilOver,
-} from '../support/holds.ts';
+import { assertPromisesHold, hold, move, setStatus, unit, untilOver } from '../support/holds.ts';
+import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
 import { buy, type Connections, connect, makeSale } from '../support/sales.ts';
 import {

@@ -1,13 +1,12 @@
 /** However many would end a hold or settle it in the same moment, one does, and units return once or not at all. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newTag } from '../../src/domain/identifiers.ts';
 import { sweep } from '../../src/lua/sweep.ts';
-import { assertPromisesHold, holdMany, metric, move, unit } from '../support/holds.ts';
+import { EngineProcess } from '../support/engine-process.ts';
+import { assertPromisesHold, holdMany, move, unit } from '../support/holds.ts';
+import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
 import { type Connections, connect, makeSale } from '../support/sales.ts';
 import {
@@ -19,7 +18,6 @@ import {
 } from '../support/servers.ts';
 
 const STOCK = 100_000;
-const MAIN = join(import.meta.dirname, '../../src/main.ts');
 
 describe('a hold ends once', () => {
   let redis: TestRedis;
@@ -100,15 +98,16 @@ describe('a hold ends once', () => {
     const count = 20_000;
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 3 });
     await holdMany(servers.shards, saleId, { count, batchSize: 200 });
-    const killed = startPersisterProcess();
-    test.after(() => killed.kill('SIGKILL'));
+    const killed = await EngineProcess.spawn(test, 'persister', {
+      REDIS_URL: redis.url,
+      DATABASE_URL: database.url,
+    });
     let held = count;
     while (held === count) {
       await sleep(1);
       held = (await unit(servers.shards, saleId)).held;
     }
-    killed.kill('SIGKILL');
-    await once(killed, 'exit');
+    await killed.kill();
     const { held: left } = await unit(servers.shards, saleId);
     assert.ok(left > 0, 'it was killed too late to be in the middle');
 
@@ -119,18 +118,4 @@ describe('a hold ends once', () => {
     });
     await assertPromisesHold(servers, saleId);
   });
-
-  function startPersisterProcess(): ChildProcess {
-    return spawn(process.execPath, [MAIN, 'persister'], {
-      env: {
-        ...process.env,
-        REDIS_URL: redis.url,
-        DATABASE_URL: database.url,
-        PERSISTER_PORT: '0',
-        LOG_LEVEL: 'silent',
-      },
-      // Over the channel it learns that this process is gone, should that end without killing it.
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-  }
 });

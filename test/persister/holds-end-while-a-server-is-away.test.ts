@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { assertPromisesHold, hold, holdMany, metric, unit, untilOver } from '../support/holds.ts';
+import { assertPromisesHold, hold, holdMany, unit, untilOver } from '../support/holds.ts';
+import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
 import { type Connections, connect, makeSale } from '../support/sales.ts';
 import {

@@ -120,10 +120,3 @@ export async function assertPromisesHold(servers: Connections, saleId: string): 
     [],
   );
 }
-
-/** A metric of any name of a persister in this process, summed over its samples. */
-export async function metric(persister: { port: number }, name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${persister.port}/metrics`)).text();
-  const samples = text.matchAll(new RegExp(`^${name}[ {].*?(\\S+)$`, 'gm'));
-  return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
-}

@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test';
 import { readPersisterConfig } from '../../src/config.ts';
 import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
 import { TIMINGS, type Timings } from '../../src/persister/timings.ts';
+import { metric } from './metric.ts';
 
 export interface TestPersister extends RunningPersister {
   /** What `/readyz` says is missing. */
@@ -32,12 +33,6 @@ export async function persister(
       const body = (await (await get('/readyz')).json()) as { missing: string[] };
       return body.missing;
     },
-    metric: async (name: string) => {
-      const text = await (await get('/metrics')).text();
-      const samples = text.matchAll(
-        new RegExp(`^flash_sale_persister_${name}[ {].*?(\\S+)$`, 'gm'),
-      );
-      return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
-    },
+    metric: (name: string) => metric(running, `flash_sale_persister_${name}`),
   });
 }
