@@ -111,6 +111,8 @@ const hotPathShape = {
   BATCHES_IN_FLIGHT_MAX: wholeNumber(2, 1, 16),
   /** Buyers of one sale that may wait in one process; more are told to come back. */
   WAITING_MAX: wholeNumber(20_000, 1, 1_000_000),
+  /** Requests that one process may have under way, over all sales; more are told to come back. */
+  REQUESTS_MAX: wholeNumber(50_000, 1, 1_000_000),
   /** WebSockets of one process; more are told to come back. */
   LIVE_SUBSCRIBERS_MAX: wholeNumber(20_000, 0, 1_000_000),
   /** Decisions that Redis may keep for an absent PostgreSQL before it stops taking more. */

@@ -7,14 +7,7 @@ import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets
 import { customAlphabet } from 'nanoid';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';
 import type { Answer } from './answers.ts';
-
-/** Shared by all exchanges of a process. */
-export class Traffic {
-  /** Requests that have not been answered. */
-  pending = 0;
-  /** Set when the process is about to go: each answer then also closes its connection. */
-  draining = false;
-}
+import type { Traffic, Upload } from './traffic.ts';
 
 /** What a WebSocket's opening takes from its request. */
 export interface Handshake {
@@ -24,6 +17,8 @@ export interface Handshake {
   extensions: string;
   context: us_socket_context_t;
 }
+
+export type BodyRefusal = 'too_long' | 'too_slow';
 
 const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)();
 let requestCount = 0;
@@ -50,6 +45,8 @@ export class Exchange {
   #isAborted = false;
   #isAnswered = false;
   #isInHandler = true;
+  #closesAfter = false;
+  #upload: Upload | undefined;
 
   constructor(response: HttpResponse, request: HttpRequest, traffic: Traffic) {
     this.#response = response;
@@ -58,6 +55,7 @@ export class Exchange {
     response.onAborted(() => {
       this.#isAborted = true;
       if (!this.#isAnswered) traffic.pending--;
+      this.#endUpload();
     });
     const requestId = request.getHeader('x-request-id');
     this.requestId =
@@ -94,6 +92,8 @@ export class Exchange {
     if (this.#isAborted || this.#isAnswered) return;
     this.#isAnswered = true;
     this.#traffic.pending--;
+    // It leaves the connections that the server counts, and will not be missed there when it closes.
+    this.#traffic.connections--;
     const response = this.#response;
     const writeHead = () => {
       response.writeStatus('101 Switching Protocols');
@@ -106,26 +106,34 @@ export class Exchange {
   }
 
   /**
-   * Collects the body and calls back once: with its bytes, or with `undefined` as soon as it proves too long. What
-   * a client still sends after that is read and forgotten, so that it gets to see the answer.
+   * Collects the body and calls back once: with its bytes, as soon as it proves `too_long`, or when it proves
+   * `too_slow`. What a client still sends after that is read and forgotten, so that it gets to see the answer.
    */
-  readBody(declaredLength: string, onBody: (body: Buffer | undefined) => void): void {
+  readBody(declaredLength: string, onBody: (body: Buffer | BodyRefusal) => void): void {
     if (Number(declaredLength) > BODY_BYTES_MAX) {
-      onBody(undefined);
+      onBody('too_long');
       return;
     }
     let body: Buffer | undefined;
     let isDone = false;
-    const finish = (result: Buffer | undefined) => {
+    const finish = (result: Buffer | BodyRefusal) => {
       isDone = true;
       body = undefined;
+      this.#endUpload();
       onBody(result);
     };
+    const giveUp = () => {
+      // The rest of it may never come.
+      this.#closesAfter = true;
+      finish('too_slow');
+    };
+    this.#upload = { since: this.startedAt, giveUp };
+    this.#traffic.startUpload(this.#upload);
     this.#response.onData((chunk, isLast) => {
       if (isDone || this.#isAborted) return;
       const length = (body?.length ?? 0) + chunk.byteLength;
       if (length > BODY_BYTES_MAX) {
-        finish(undefined);
+        finish('too_long');
       } else {
         // The chunk's memory dies with this callback, and the body may be needed after it: copy.
         const copy = Buffer.from(new Uint8Array(chunk));
@@ -135,6 +143,11 @@ export class Exchange {
     });
   }
 
+  #endUpload(): void {
+    if (this.#upload) this.#traffic.endUpload(this.#upload);
+    this.#upload = undefined;
+  }
+
   #write(answer: Answer): void {
     const response = this.#response;
     response.writeStatus(answer.status);
@@ -142,6 +155,6 @@ export class Exchange {
     response.writeHeader('X-Request-Id', this.requestId);
     if (this.traceparent !== '') response.writeHeader('traceparent', this.traceparent);
     for (const [name, value] of answer.headers) response.writeHeader(name, value);
-    response.end(answer.body, this.#traffic.draining);
+    response.end(answer.body, this.#closesAfter || this.#traffic.draining);
   }
 }

@@ -8,14 +8,19 @@ import type { Running } from '../running.ts';
 import { createMetrics } from '../telemetry.ts';
 import { createAuthenticate } from './authenticate.ts';
 import { Batchers } from './batchers.ts';
-import { Traffic } from './exchange.ts';
 import { Live } from './live.ts';
 import { createHotPathMetrics } from './metrics.ts';
 import { SaleViews } from './sale-views.ts';
-import { serve } from './server.ts';
+import { type HotPathServer, serve } from './server.ts';
+import { Traffic } from './traffic.ts';
 
+/** Whoever listens is sent buyers: better to listen a moment later than to refuse the first. Redis may be away, though. */
+const REDIS_PATIENCE_MS = 2_000;
 /** Requests that were read before the process was told to stop get so long to be answered. */
 const DRAIN_MS_MAX = 8_000;
+/** Connections without a request get so long to bring one, whose answer then closes them in good order. */
+const LINGER_MS = 1_000;
+const POLL_MS = 10;
 
 export interface HotPath extends Running {
   port: number;
@@ -31,7 +36,7 @@ export async function startHotPath(
   const { log, onUnfit, sharePort } = options;
   const authenticate = createAuthenticate(config);
   const registry = createMetrics('hot-path');
-  const traffic = new Traffic();
+  const traffic = new Traffic(config.REQUESTS_MAX);
   const metrics = createHotPathMetrics(registry, traffic, {
     waiting: () => batchers.waiting,
     subscribers: () => live.subscribers,
@@ -66,7 +71,10 @@ export async function startHotPath(
     batchers.close();
     views.close();
     shards.close();
+    traffic.close();
   };
+  const patientUntil = performance.now() + REDIS_PATIENCE_MS;
+  while (!shards.isReady && performance.now() < patientUntil) await sleep(POLL_MS);
   const server = await serve(
     { shards, views, batchers, live, authenticate, traffic, metrics, registry, log },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
@@ -81,15 +89,28 @@ export async function startHotPath(
     shards,
     batchers,
     async close() {
-      traffic.draining = true;
-      server.stopListening();
-      const deadline = performance.now() + DRAIN_MS_MAX;
-      while (traffic.pending > 0 && performance.now() < deadline) await sleep(10);
-      if (traffic.pending > 0) {
-        log.error({ pending: traffic.pending }, 'stopping with requests unanswered');
-      }
+      await drain(server, traffic, log);
       server.close();
       closeParts();
     },
   };
+}
+
+/**
+ * Answers what was read. A connection that is closed with a request on its way to us costs its client another try, so
+ * those that stay open are given a moment to learn from an answer that this process is going.
+ */
+async function drain(server: HotPathServer, traffic: Traffic, log: Logger): Promise<void> {
+  traffic.draining = true;
+  server.stopListening();
+  const startedAt = performance.now();
+  for (;;) {
+    const spentMs = performance.now() - startedAt;
+    const isIdle = traffic.pending === 0 && (traffic.connections === 0 || spentMs > LINGER_MS);
+    if (isIdle || spentMs > DRAIN_MS_MAX) break;
+    await sleep(POLL_MS);
+  }
+  if (traffic.pending > 0) {
+    log.error({ pending: traffic.pending }, 'stopping with requests unanswered');
+  }
 }

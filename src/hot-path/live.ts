@@ -16,13 +16,14 @@ import type { HotPathConfig } from '../config.ts';
 import type { Shards } from '../redis/shards.ts';
 import { type Answer, REFUSALS } from './answers.ts';
 import type { Authenticate } from './authenticate.ts';
-import type { Exchange, Handshake, Traffic } from './exchange.ts';
+import type { Exchange, Handshake } from './exchange.ts';
 import { LiveChannel } from './live-channel.ts';
 import { LiveClient } from './live-client.ts';
 import { LiveRounds } from './live-rounds.ts';
 import { LiveSale, topicOf } from './live-sale.ts';
 import { LiveSyncs } from './live-syncs.ts';
 import type { SaleView, SaleViews } from './sale-views.ts';
+import type { Traffic } from './traffic.ts';
 
 /** Offered by browsers, which can set no header, together with `bearer.<token>`; the only one that is answered. */
 const PROTOCOL = 'flash-sale';

@@ -1,7 +1,7 @@
 /** What the hot path counts. Labels are bound once, so that counting costs an addition. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { FaultCode } from '../domain/fault.ts';
-import type { Traffic } from './exchange.ts';
+import type { Traffic } from './traffic.ts';
 
 export interface HotPathMetrics {
   /** One answered buy, by what the buyer was told, and the seconds it took inside this process. */
@@ -9,6 +9,8 @@ export interface HotPathMetrics {
   reserveCalled(size: number, seconds: number): void;
   faulted(code: FaultCode): void;
   invariantBroken(): void;
+  /** A request was refused unread, because too many were under way. */
+  turnedAway(): void;
   /** A live client that did not read was closed. */
   liveDropped(): void;
 }
@@ -50,6 +52,11 @@ export function createHotPathMetrics(
     help: 'Times that the stock of a SKU did not add up; anything but 0 is an alarm',
     registers,
   });
+  const turnedAway = new Counter({
+    name: 'flash_sale_turned_away_total',
+    help: 'Requests refused unread, because the process had too many under way',
+    registers,
+  });
   const dropped = new Counter({
     name: 'flash_sale_live_dropped_total',
     help: 'WebSockets closed because their client did not read',
@@ -68,6 +75,11 @@ export function createHotPathMetrics(
     );
   gauge('flash_sale_waiting_buyers', 'Buyers waiting for a reserve call', counts.waiting);
   gauge('flash_sale_pending_requests', 'Requests read and not answered yet', () => traffic.pending);
+  gauge(
+    'flash_sale_connections',
+    'Connections open, without WebSockets',
+    () => traffic.connections,
+  );
   gauge('flash_sale_live_subscribers', 'WebSockets that are open', counts.subscribers);
   return {
     bought(outcome, seconds) {
@@ -84,6 +96,7 @@ export function createHotPathMetrics(
     },
     faulted: (code) => faults.inc({ code }),
     invariantBroken: () => broken.inc(),
+    turnedAway: () => turnedAway.inc(),
     liveDropped: () => dropped.inc(),
   };
 }

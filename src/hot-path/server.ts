@@ -16,6 +16,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { Fault } from '../domain/fault.ts';
 import { SALE_ID } from '../domain/identifiers.ts';
+import type { ProblemCode } from '../domain/problems.ts';
 import type { Shards } from '../redis/shards.ts';
 import { healthBody, portTaken } from '../telemetry.ts';
 import { type Answer, json, REFUSALS, refusal } from './answers.ts';
@@ -23,12 +24,13 @@ import type { Authenticate } from './authenticate.ts';
 import type { Batchers } from './batchers.ts';
 import { faultAnswer, gate, itemsOf, standInLine } from './buy.ts';
 import { BuyBodies } from './buy-body.ts';
-import { Exchange, hasAmbiguousLength, type Traffic } from './exchange.ts';
+import { type BodyRefusal, Exchange, hasAmbiguousLength } from './exchange.ts';
 import { giveBackAnswer } from './give-back.ts';
 import type { Live } from './live.ts';
 import type { HotPathMetrics } from './metrics.ts';
 import { meAnswer, reservationAnswer, saleAnswer } from './reads.ts';
 import { type Lookup, type SaleViews, VIEW_AGE_MS_MAX } from './sale-views.ts';
+import type { Traffic } from './traffic.ts';
 import { joinAnswer, leaveAnswer } from './waitlist.ts';
 
 export interface ServerParts {
@@ -57,12 +59,22 @@ const NOT_A_WEBSOCKET = refusal('invalid_request', {
   errors: [{ field: 'Upgrade', message: 'this address is for WebSockets' }],
 });
 
+/** Of one that came too slowly nothing was decided, and it may be sent again. */
+const BODY_REFUSALS = {
+  too_long: 'payload_too_large',
+  too_slow: 'overloaded',
+} as const satisfies Record<BodyRefusal, ProblemCode>;
+
 /** Throws `port_taken`. */
 export async function serve(
   parts: ServerParts,
   address: { host: string; port: number; sharePort: boolean },
 ): Promise<HotPathServer> {
   const app = App();
+  const countConnection = (_response: HttpResponse, change: number) => {
+    parts.traffic.connections += change;
+  };
+  app.filter(countConnection);
   route(app, parts);
   const socket = await listen(app, address);
   let isListening = true;
@@ -86,7 +98,8 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   const bodies = new BuyBodies();
   let ownCalls = 0;
 
-  const handle =
+  /** What is asked by those who watch over the process is answered however much it has to do. */
+  const handleAlways =
     (handler: (exchange: Exchange, request: HttpRequest) => void) =>
     (response: HttpResponse, request: HttpRequest) => {
       if (hasAmbiguousLength(request)) {
@@ -97,6 +110,11 @@ function route(app: TemplatedApp, parts: ServerParts): void {
       handler(exchange, request);
       exchange.leaveHandler();
     };
+  const handle = (handler: (exchange: Exchange, request: HttpRequest) => void) =>
+    handleAlways((exchange, request) => {
+      if (parts.traffic.isOverfull) turnAway(exchange, parts);
+      else handler(exchange, request);
+    });
 
   /** Runs a call about the buyer's own things, bounded in number. */
   const callOwn = (exchange: Exchange, read: () => Promise<Answer>) => {
@@ -169,7 +187,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
       const buyerId = parts.authenticate(request);
       if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
       exchange.readBody(declaredLength, (body) => {
-        if (body === undefined) return exchange.answer(REFUSALS.payload_too_large);
+        if (typeof body === 'string') return exchange.answer(REFUSALS[BODY_REFUSALS[body]]);
         withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
           if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
           callOwn(exchange, () => joinAnswer(parts.shards, lookup.view, buyerId, body));
@@ -195,6 +213,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
     ...parts.live.behavior(app),
     upgrade: (response, request, context) => {
       const exchange = new Exchange(response, request, parts.traffic);
+      if (parts.traffic.isOverfull) return turnAway(exchange, parts);
       const asked = parts.live.requestOf(request.getParameter(0) ?? '', request, context);
       if (asked === undefined) return exchange.answer(REFUSALS.unauthorized);
       // Any age will do for a view here: what is newer is told as soon as it is known.
@@ -209,12 +228,12 @@ function route(app: TemplatedApp, parts: ServerParts): void {
 
   app.get(
     '/healthz',
-    handle((exchange) => exchange.answer(json(200, healthBody([])))),
+    handleAlways((exchange) => exchange.answer(json(200, healthBody([])))),
   );
 
   app.get(
     '/readyz',
-    handle((exchange) => {
+    handleAlways((exchange) => {
       const missing = [
         ...(parts.shards.isReady ? [] : ['redis']),
         ...(parts.traffic.draining ? ['shutting down'] : []),
@@ -225,7 +244,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
 
   app.get(
     '/metrics',
-    handle((exchange) => {
+    handleAlways((exchange) => {
       parts.registry.metrics().then(
         (text) =>
           exchange.answer({
@@ -257,6 +276,11 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   app.any('/*', handle(refuseAll(REFUSALS.not_found)));
 }
 
+function turnAway(exchange: Exchange, { metrics }: ServerParts): void {
+  metrics.turnedAway();
+  exchange.answer(REFUSALS.overloaded);
+}
+
 /** Whatever the method; the answer to HEAD has no body, or the next answer would be taken for it. */
 function refuseAll(answer: Answer): (exchange: Exchange, request: HttpRequest) => void {
   const withoutBody = { ...answer, body: '' };
@@ -285,7 +309,10 @@ function buy(
   }
 
   exchange.readBody(declaredLength, (body) => {
-    if (body === undefined) return answer(REFUSALS.payload_too_large, 'payload_too_large');
+    if (typeof body === 'string') {
+      const code = BODY_REFUSALS[body];
+      return answer(REFUSALS[code], code);
+    }
     // Any age will do for a view here: only the gate needs a fresh one, and the script checks everything again.
     withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
       if (lookup.outcome !== 'known') return answer(absentSale(lookup.outcome), lookup.outcome);

@@ -10,6 +10,7 @@ import { readSale, type SaleState } from '../../src/lua/read-sale.ts';
 import { Shards } from '../../src/redis/shards.ts';
 import { createLogger } from '../../src/telemetry.ts';
 import { eventually } from './eventually.ts';
+import { metric } from './metric.ts';
 
 export const JWT_SECRET = 'a-secret-for-tests-of-more-than-32-bytes';
 
@@ -88,6 +89,11 @@ export class TestHotPath {
 
   buy(saleId: string, buyer: string, options: CallOptions = {}): Promise<Reply> {
     return this.call(`/v1/sales/${saleId}/buy`, { method: 'POST', buyer, ...options });
+  }
+
+  /** A metric of any name, summed over its samples. */
+  async metric(name: string): Promise<number> {
+    return metric(this.parts, name);
   }
 
   async close(): Promise<void> {
