@@ -3,6 +3,7 @@
  */
 import { createPublicKey } from 'node:crypto';
 import { availableParallelism } from 'node:os';
+import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import { Fault } from './domain/fault.ts';
 
@@ -55,6 +56,8 @@ function isUrl(text: string, protocols: RegExp): boolean {
 }
 
 function isPublicKey(pem: string): boolean {
+  // A private key would serve as well, and does not belong here.
+  if (pem.includes('PRIVATE KEY')) return false;
   try {
     createPublicKey(pem);
     return true;
@@ -62,6 +65,26 @@ function isPublicKey(pem: string): boolean {
     return false;
   }
 }
+
+const jwtSecret = z.string().min(32, { error: 'wants 32 characters or more' });
+const jwtPublicKey = z
+  .string()
+  .transform((pem) => pem.replaceAll('\\n', '\n'))
+  .refine(isPublicKey, { error: 'wants a public key in PEM, its line ends written as \\n' });
+const jwtClaims = {
+  JWT_ISSUER: z.string().optional(),
+  JWT_AUDIENCE: z.string().optional(),
+};
+
+/** Who may say, in X-Forwarded-For, for whom they ask. */
+const trustedProxies = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .transform((parts) => parts.filter((part) => part !== ''))
+  .refine((parts) => parts.every((part) => ipaddr.isValid(part) || ipaddr.isValidCIDR(part)), {
+    error: 'wants addresses or CIDR ranges, separated by commas, e.g. 10.0.0.0/8',
+  });
 
 const redisUrl = z
   .string()
@@ -100,12 +123,15 @@ const hotPathShape = {
     .default(1)
     .transform((count) => (count === 'auto' ? availableParallelism() : count)),
   BUYER_AUTH: z.enum(['jwt', 'header']).default('jwt'),
-  JWT_SECRET: z.string().min(32, { error: 'wants 32 characters or more' }).optional(),
-  JWT_PUBLIC_KEY: z
-    .string()
-    .transform((pem) => pem.replaceAll('\\n', '\n'))
-    .refine(isPublicKey, { error: 'wants a public key in PEM, its line ends written as \\n' })
-    .optional(),
+  JWT_SECRET: jwtSecret.optional(),
+  JWT_SECRET_PREVIOUS: jwtSecret.optional(),
+  JWT_PUBLIC_KEY: jwtPublicKey.optional(),
+  JWT_PUBLIC_KEY_PREVIOUS: jwtPublicKey.optional(),
+  ...jwtClaims,
+  TRUSTED_PROXIES: trustedProxies,
+  /** On average over ten seconds, in one process; 0: without limit. More are told to wait. */
+  BUYER_REQUESTS_PER_SECOND: wholeNumber(100, 0, 1_000_000),
+  ADDRESS_REQUESTS_PER_SECOND: wholeNumber(0, 0, 1_000_000),
   /** One reserve call decides at most so many buyers, which keeps it well under a millisecond. */
   BATCH_SIZE_MAX: wholeNumber(128, 1, 256),
   BATCHES_IN_FLIGHT_MAX: wholeNumber(2, 1, 16),
@@ -115,6 +141,8 @@ const hotPathShape = {
   REQUESTS_MAX: wholeNumber(50_000, 1, 1_000_000),
   /** WebSockets of one process; more are told to come back. */
   LIVE_SUBSCRIBERS_MAX: wholeNumber(20_000, 0, 1_000_000),
+  /** Of those, from one address; 0: without a limit of their own. */
+  LIVE_PER_ADDRESS_MAX: wholeNumber(0, 0, 1_000_000),
   /** Decisions that Redis may keep for an absent PostgreSQL before it stops taking more. */
   BACKLOG_MAX: wholeNumber(2_000_000, 1, 1_000_000_000),
 };
@@ -130,9 +158,10 @@ const adminShape = {
   ...database,
   ADMIN_PORT: port(8081),
   ADMIN_TOKENS: adminTokens,
+  TRUSTED_PROXIES: trustedProxies,
 };
 
-const tokenShape = { JWT_SECRET: z.string({ error: 'is missing' }).min(32) };
+const tokenShape = { JWT_SECRET: z.string({ error: 'is missing' }).min(32), ...jwtClaims };
 
 /** What each process reads, for those who have to list it: .env.example, the manifests. */
 export const VARIABLES = {
@@ -177,7 +206,7 @@ export function readServersConfig(env: Environment): CommonConfig & { DATABASE_U
   return parse(z.object({ ...everywhere, ...database }), env);
 }
 
-export function readTokenConfig(env: Environment): { JWT_SECRET: string } {
+export function readTokenConfig(env: Environment): z.infer<z.ZodObject<typeof tokenShape>> {
   return parse(z.object(tokenShape), env);
 }
 

@@ -253,6 +253,7 @@ export const BUYER_OPERATIONS = [
     },
     problems: [
       'unauthorized',
+      'rate_limited',
       'sale_not_found',
       'method_not_allowed',
       'invalid_request',

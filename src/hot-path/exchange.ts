@@ -24,14 +24,16 @@ const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)()
 let requestCount = 0;
 
 /**
- * Whether a request says its length more than once, or not as a number. These versions of uWebSockets.js take the
- * first and go on reading, so that a proxy that takes the last would let a second request be smuggled in. Such a
- * connection is closed unanswered: an answer would leave the rest of it to be parsed.
+ * Whether others may see another end of this request than we do: a length said more than once or left empty, a
+ * transfer coding other than `chunked` alone, which these versions of uWebSockets.js read as if it were. A proxy that
+ * reads it differently would let a second request be smuggled in. Such a connection is closed unanswered: an answer
+ * would leave the rest of it to be parsed.
  */
-export function hasAmbiguousLength(request: HttpRequest): boolean {
+export function isAmbiguous(request: HttpRequest): boolean {
   let lengths = 0;
   request.forEach((name, value) => {
     if (name === 'content-length') lengths += value === '' ? 2 : 1;
+    else if (name === 'transfer-encoding') lengths += value.toLowerCase() === 'chunked' ? 1 : 2;
   });
   return lengths > 1;
 }

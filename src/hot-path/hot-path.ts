@@ -6,6 +6,7 @@ import type { Fault } from '../domain/fault.ts';
 import { Shards } from '../redis/shards.ts';
 import type { Running } from '../running.ts';
 import { createMetrics } from '../telemetry.ts';
+import { Admission } from './admission.ts';
 import { createAuthenticate } from './authenticate.ts';
 import { Batchers } from './batchers.ts';
 import { Live } from './live.ts';
@@ -57,6 +58,11 @@ export async function startHotPath(
     backlogMax: config.BACKLOG_MAX,
   };
   const batchers = new Batchers(shards, limits, metrics, log);
+  const admission = new Admission({
+    authenticate,
+    config,
+    onLimited: (by) => metrics.rateLimited(by),
+  });
   const live = new Live({
     shards,
     views,
@@ -76,7 +82,7 @@ export async function startHotPath(
   const patientUntil = performance.now() + REDIS_PATIENCE_MS;
   while (!shards.isReady && performance.now() < patientUntil) await sleep(POLL_MS);
   const server = await serve(
-    { shards, views, batchers, live, authenticate, traffic, metrics, registry, log },
+    { shards, views, batchers, live, admission, traffic, metrics, registry, log },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
   ).catch((error: unknown) => {
     closeParts();

@@ -25,6 +25,8 @@ export class LiveClient {
   readonly saleId: string;
   /** Undefined: came without a token, and hears of the sale alone. */
   readonly buyerId: string | undefined;
+  /** Where it comes from; see client-address.ts. */
+  readonly address: string;
   /** The group that hears of the sale at the same moment. */
   readonly row: number;
   isSlow = false;
@@ -38,9 +40,13 @@ export class LiveClient {
   #heard = 0;
   #heardSince = 0;
 
-  constructor(saleId: string, buyerId: string | undefined, row: number) {
-    this.saleId = saleId;
-    this.buyerId = buyerId;
+  constructor(
+    asked: { saleId: string; buyerId: string | undefined; address: string },
+    row: number,
+  ) {
+    this.saleId = asked.saleId;
+    this.buyerId = asked.buyerId;
+    this.address = asked.address;
     this.row = row;
   }
 

@@ -46,7 +46,7 @@ export interface LiveParts {
   authenticate: Authenticate;
   traffic: Traffic;
   log: Logger;
-  config: Pick<HotPathConfig, 'BUYER_AUTH' | 'LIVE_SUBSCRIBERS_MAX'>;
+  config: Pick<HotPathConfig, 'BUYER_AUTH' | 'LIVE_SUBSCRIBERS_MAX' | 'LIVE_PER_ADDRESS_MAX'>;
   /** A client was dropped for not reading. */
   onSlow: () => void;
 }
@@ -59,6 +59,8 @@ interface Carried {
 /** What an upgrade asks for, copied: the request dies with its handler. */
 export interface LiveRequest {
   saleId: string;
+  /** Where it comes from; see client-address.ts. */
+  address: string;
   /** Undefined: no token was shown. */
   buyerId: string | undefined;
   handshake: Handshake;
@@ -72,6 +74,8 @@ export class Live {
   readonly #rounds: LiveRounds;
   #app: TemplatedApp | undefined;
   #subscribers = 0;
+  /** Only of addresses that have any. */
+  readonly #subscribersByAddress = new Map<string, number>();
 
   constructor(parts: LiveParts) {
     this.#parts = parts;
@@ -111,6 +115,7 @@ export class Live {
   /** Undefined: a token was shown, and it is nobody's. */
   requestOf(
     saleId: string,
+    address: string,
     request: HttpRequest,
     context: us_socket_context_t,
   ): LiveRequest | undefined {
@@ -120,6 +125,7 @@ export class Live {
     if (shown !== '' && buyerId === undefined) return undefined;
     return {
       saleId,
+      address,
       buyerId: shown === '' ? undefined : buyerId,
       handshake: {
         key: request.getHeader('sec-websocket-key'),
@@ -132,12 +138,12 @@ export class Live {
 
   /** Makes the request a WebSocket, or refuses it, once the sale is known. */
   admit(exchange: Exchange, asked: LiveRequest, view: SaleView): void {
-    const refusal = this.#refusalOf(view);
+    const refusal = this.#refusalOf(view, asked.address);
     if (refusal) {
       exchange.answer(refusal);
       return;
     }
-    const client = new LiveClient(asked.saleId, asked.buyerId, this.#rounds.nextRow());
+    const client = new LiveClient(asked, this.#rounds.nextRow());
     exchange.upgrade({ client, view } satisfies Carried, asked.handshake);
   }
 
@@ -151,9 +157,12 @@ export class Live {
     this.#channel.close();
   }
 
-  #refusalOf(view: SaleView): Answer | undefined {
+  #refusalOf(view: SaleView, address: string): Answer | undefined {
     const { traffic, config } = this.#parts;
+    const { LIVE_PER_ADDRESS_MAX: perAddressMax } = config;
     if (view.isRecovering) return REFUSALS.recovering;
+    const fromThere = this.#subscribersByAddress.get(address) ?? 0;
+    if (perAddressMax > 0 && fromThere >= perAddressMax) return REFUSALS.rate_limited;
     const isFull = this.#subscribers >= config.LIVE_SUBSCRIBERS_MAX;
     return traffic.draining || isFull ? REFUSALS.overloaded : undefined;
   }
@@ -168,7 +177,7 @@ export class Live {
   #opened(socket: WebSocket<Carried>): void {
     const { client, view } = socket.getUserData();
     const { saleId } = client;
-    this.#subscribers++;
+    this.#count(client, 1);
     client.opened(socket);
     let sale = this.#sales.get(saleId);
     if (!sale) {
@@ -190,8 +199,15 @@ export class Live {
     else this.#channel.want(saleId);
   }
 
+  #count({ address }: LiveClient, change: 1 | -1): void {
+    this.#subscribers += change;
+    const count = (this.#subscribersByAddress.get(address) ?? 0) + change;
+    if (count === 0) this.#subscribersByAddress.delete(address);
+    else this.#subscribersByAddress.set(address, count);
+  }
+
   #closed(client: LiveClient): void {
-    this.#subscribers--;
+    this.#count(client, -1);
     client.closed();
     const sale = this.#sales.get(client.saleId);
     if (!sale) return;

@@ -13,6 +13,8 @@ export interface HotPathMetrics {
   turnedAway(): void;
   /** A live client that did not read was closed. */
   liveDropped(): void;
+  /** A request was refused because whoever sent it sends too many. */
+  rateLimited(by: 'buyer' | 'address'): void;
 }
 
 export function createHotPathMetrics(
@@ -62,6 +64,12 @@ export function createHotPathMetrics(
     help: 'WebSockets closed because their client did not read',
     registers,
   });
+  const limited = new Counter({
+    name: 'flash_sale_rate_limited_total',
+    help: 'Requests refused because their buyer, or their address, sends too many',
+    labelNames: ['by'],
+    registers,
+  });
   const gauge = (name: string, help: string, read: () => number) =>
     registry.registerMetric(
       new Gauge({
@@ -98,5 +106,6 @@ export function createHotPathMetrics(
     invariantBroken: () => broken.inc(),
     turnedAway: () => turnedAway.inc(),
     liveDropped: () => dropped.inc(),
+    rateLimited: (by) => limited.inc({ by }),
   };
 }

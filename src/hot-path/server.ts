@@ -19,12 +19,12 @@ import { SALE_ID } from '../domain/identifiers.ts';
 import type { ProblemCode } from '../domain/problems.ts';
 import type { Shards } from '../redis/shards.ts';
 import { healthBody, portTaken } from '../telemetry.ts';
+import type { Admission } from './admission.ts';
 import { type Answer, json, REFUSALS, refusal } from './answers.ts';
-import type { Authenticate } from './authenticate.ts';
 import type { Batchers } from './batchers.ts';
 import { faultAnswer, gate, itemsOf, standInLine } from './buy.ts';
 import { BuyBodies } from './buy-body.ts';
-import { type BodyRefusal, Exchange, hasAmbiguousLength } from './exchange.ts';
+import { type BodyRefusal, Exchange, isAmbiguous } from './exchange.ts';
 import { giveBackAnswer } from './give-back.ts';
 import type { Live } from './live.ts';
 import type { HotPathMetrics } from './metrics.ts';
@@ -38,7 +38,7 @@ export interface ServerParts {
   views: SaleViews;
   batchers: Batchers;
   live: Live;
-  authenticate: Authenticate;
+  admission: Admission;
   traffic: Traffic;
   metrics: HotPathMetrics;
   registry: Registry;
@@ -98,22 +98,34 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   const bodies = new BuyBodies();
   let ownCalls = 0;
 
+  const { admission } = parts;
+
   /** What is asked by those who watch over the process is answered however much it has to do. */
-  const handleAlways =
-    (handler: (exchange: Exchange, request: HttpRequest) => void) =>
-    (response: HttpResponse, request: HttpRequest) => {
-      if (hasAmbiguousLength(request)) {
-        response.close();
-        return;
-      }
-      const exchange = new Exchange(response, request, parts.traffic);
-      handler(exchange, request);
-      exchange.leaveHandler();
-    };
-  const handle = (handler: (exchange: Exchange, request: HttpRequest) => void) =>
-    handleAlways((exchange, request) => {
+  const handleAlways = (handler: Handler) => (response: HttpResponse, request: HttpRequest) => {
+    if (isAmbiguous(request)) {
+      response.close();
+      return;
+    }
+    const exchange = new Exchange(response, request, parts.traffic);
+    handler(exchange, request, response);
+    exchange.leaveHandler();
+  };
+
+  const handle = (handler: Handler) =>
+    handleAlways((exchange, request, response) => {
       if (parts.traffic.isOverfull) turnAway(exchange, parts);
-      else handler(exchange, request);
+      else if (admission.admitsAddress(response, request, exchange.startedAt)) {
+        handler(exchange, request, response);
+      } else exchange.answer(REFUSALS.rate_limited);
+    });
+
+  const handleBuyer = (
+    handler: (exchange: Exchange, request: HttpRequest, buyerId: string) => void,
+  ) =>
+    handle((exchange, request) => {
+      const buyer = admission.buyerOf(request, exchange.startedAt);
+      if ('refused' in buyer) exchange.answer(REFUSALS[buyer.refused]);
+      else handler(exchange, request, buyer.buyerId);
     });
 
   /** Runs a call about the buyer's own things, bounded in number. */
@@ -148,10 +160,8 @@ function route(app: TemplatedApp, parts: ServerParts): void {
 
   app.get(
     '/v1/sales/:saleId/me',
-    handle((exchange, request) => {
+    handleBuyer((exchange, request, buyerId) => {
       const saleId = request.getParameter(0) ?? '';
-      const buyerId = parts.authenticate(request);
-      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
       if (!SALE_ID.test(saleId)) return exchange.answer(REFUSALS.sale_not_found);
       callOwn(exchange, () => meAnswer(parts.shards, parts.views, saleId, buyerId));
     }),
@@ -159,20 +169,16 @@ function route(app: TemplatedApp, parts: ServerParts): void {
 
   app.get(
     '/v1/reservations/:reservationId',
-    handle((exchange, request) => {
+    handleBuyer((exchange, request, buyerId) => {
       const reservationId = request.getParameter(0) ?? '';
-      const buyerId = parts.authenticate(request);
-      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
       callOwn(exchange, () => reservationAnswer(parts.shards, parts.views, reservationId, buyerId));
     }),
   );
 
   app.post(
     '/v1/reservations/:reservationId/cancel',
-    handle((exchange, request) => {
+    handleBuyer((exchange, request, buyerId) => {
       const reservationId = request.getParameter(0) ?? '';
-      const buyerId = parts.authenticate(request);
-      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
       const { requestId, traceparent } = exchange;
       const asked = { reservationId, buyerId, requestId, traceparent };
       callOwn(exchange, () => giveBackAnswer(parts.shards, parts.views, asked));
@@ -181,11 +187,9 @@ function route(app: TemplatedApp, parts: ServerParts): void {
 
   app.post(
     '/v1/sales/:saleId/waitlist',
-    handle((exchange, request) => {
+    handleBuyer((exchange, request, buyerId) => {
       const saleId = request.getParameter(0) ?? '';
       const declaredLength = request.getHeader('content-length');
-      const buyerId = parts.authenticate(request);
-      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
       exchange.readBody(declaredLength, (body) => {
         if (typeof body === 'string') return exchange.answer(REFUSALS[BODY_REFUSALS[body]]);
         withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
@@ -198,10 +202,8 @@ function route(app: TemplatedApp, parts: ServerParts): void {
 
   app.del(
     '/v1/sales/:saleId/waitlist',
-    handle((exchange, request) => {
+    handleBuyer((exchange, request, buyerId) => {
       const saleId = request.getParameter(0) ?? '';
-      const buyerId = parts.authenticate(request);
-      if (buyerId === undefined) return exchange.answer(REFUSALS.unauthorized);
       withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
         if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
         callOwn(exchange, () => leaveAnswer(parts.shards, saleId, buyerId));
@@ -214,8 +216,22 @@ function route(app: TemplatedApp, parts: ServerParts): void {
     upgrade: (response, request, context) => {
       const exchange = new Exchange(response, request, parts.traffic);
       if (parts.traffic.isOverfull) return turnAway(exchange, parts);
-      const asked = parts.live.requestOf(request.getParameter(0) ?? '', request, context);
+      if (!admission.admitsAddress(response, request, exchange.startedAt)) {
+        return exchange.answer(REFUSALS.rate_limited);
+      }
+      const asked = parts.live.requestOf(
+        request.getParameter(0) ?? '',
+        admission.addressOf(response, request),
+        request,
+        context,
+      );
       if (asked === undefined) return exchange.answer(REFUSALS.unauthorized);
+      if (
+        asked.buyerId !== undefined &&
+        !admission.admitsBuyer(asked.buyerId, exchange.startedAt)
+      ) {
+        return exchange.answer(REFUSALS.rate_limited);
+      }
       // Any age will do for a view here: what is newer is told as soon as it is known.
       withLookup(exchange, parts, asked.saleId, Number.POSITIVE_INFINITY, (lookup) => {
         if (lookup.outcome === 'known') parts.live.admit(exchange, asked, lookup.view);
@@ -281,6 +297,8 @@ function turnAway(exchange: Exchange, { metrics }: ServerParts): void {
   exchange.answer(REFUSALS.overloaded);
 }
 
+type Handler = (exchange: Exchange, request: HttpRequest, response: HttpResponse) => void;
+
 /** Whatever the method; the answer to HEAD has no body, or the next answer would be taken for it. */
 function refuseAll(answer: Answer): (exchange: Exchange, request: HttpRequest) => void {
   const withoutBody = { ...answer, body: '' };
@@ -297,16 +315,17 @@ function buy(
   const saleId = request.getParameter(0) ?? '';
   const idempotencyKey = request.getHeader('idempotency-key');
   const declaredLength = request.getHeader('content-length');
-  const buyerId = parts.authenticate(request);
+  const buyer = parts.admission.buyerOf(request, exchange.startedAt);
 
   const answer = (reply: Answer, outcome: string) => {
     exchange.answer(reply);
     parts.metrics.bought(outcome, (performance.now() - exchange.startedAt) / 1_000);
   };
-  if (buyerId === undefined) {
-    answer(REFUSALS.unauthorized, 'unauthorized');
+  if ('refused' in buyer) {
+    answer(REFUSALS[buyer.refused], buyer.refused);
     return;
   }
+  const { buyerId } = buyer;
 
   exchange.readBody(declaredLength, (body) => {
     if (typeof body === 'string') {
