@@ -17,8 +17,15 @@ export function buyerToken(
     throw new Fault('config_invalid', 'A buyer id has 1 to 64 visible ASCII characters.');
   }
   const expiresIn = durationMs(options.expiresIn);
-  const key = readTokenConfig(options.env).JWT_SECRET;
-  return createSigner({ algorithm: 'HS256', key, expiresIn })({ sub: buyerId });
+  const { JWT_SECRET: key, JWT_ISSUER: iss, JWT_AUDIENCE: aud } = readTokenConfig(options.env);
+  const sign = createSigner({
+    algorithm: 'HS256',
+    key,
+    expiresIn,
+    ...(iss ? { iss } : {}),
+    ...(aud ? { aud } : {}),
+  });
+  return sign({ sub: buyerId });
 }
 
 function durationMs(text: string): number {

@@ -21,25 +21,22 @@ interface Remembered {
 /** Undefined: nobody we know. */
 export type Authenticate = (request: Pick<HttpRequest, 'getHeader'>) => string | undefined;
 
-export function createAuthenticate(
-  config: Pick<HotPathConfig, 'BUYER_AUTH' | 'JWT_SECRET' | 'JWT_PUBLIC_KEY'>,
-): Authenticate {
+type AuthenticateConfig = Pick<
+  HotPathConfig,
+  | 'BUYER_AUTH'
+  | 'JWT_SECRET'
+  | 'JWT_SECRET_PREVIOUS'
+  | 'JWT_PUBLIC_KEY'
+  | 'JWT_PUBLIC_KEY_PREVIOUS'
+  | 'JWT_ISSUER'
+  | 'JWT_AUDIENCE'
+>;
+
+export function createAuthenticate(config: AuthenticateConfig): Authenticate {
   if (config.BUYER_AUTH === 'header')
     return (request) => buyerIdOf(request.getHeader('x-buyer-id'));
 
-  const verifiers = [
-    ...(config.JWT_SECRET
-      ? [createVerifier({ key: config.JWT_SECRET, algorithms: ['HS256'] })]
-      : []),
-    ...(config.JWT_PUBLIC_KEY
-      ? [
-          createVerifier({
-            key: config.JWT_PUBLIC_KEY,
-            algorithms: algorithmsOf(config.JWT_PUBLIC_KEY),
-          }),
-        ]
-      : []),
-  ];
+  const verifiers = verifiersOf(config);
   const remembered = new LRUCache<string, Remembered>({
     max: REMEMBERED_MAX,
     maxSize: REMEMBERED_BYTES_MAX,
@@ -52,11 +49,35 @@ export function createAuthenticate(
     }
     const token = authorization.slice(7);
     const known = remembered.get(token);
-    if (known && Date.now() < known.expiresAt) return known.buyerId;
+    if (known) {
+      if (Date.now() < known.expiresAt) return known.buyerId;
+      remembered.delete(token);
+    }
     const verified = verify(token, verifiers);
     if (verified) remembered.set(token, verified);
     return verified?.buyerId;
   };
+}
+
+/** One for each key. While keys are being changed there are two of a kind, and what either has signed counts. */
+function verifiersOf(config: AuthenticateConfig) {
+  const { JWT_ISSUER, JWT_AUDIENCE } = config;
+  const claims = {
+    ...(JWT_ISSUER ? { allowedIss: JWT_ISSUER } : {}),
+    ...(JWT_AUDIENCE ? { allowedAud: JWT_AUDIENCE } : {}),
+    // Otherwise a token that lacks the claim would pass: only a wrong one is looked at.
+    requiredClaims: ['sub', ...(JWT_ISSUER ? ['iss'] : []), ...(JWT_AUDIENCE ? ['aud'] : [])],
+  };
+  const secrets = [config.JWT_SECRET, config.JWT_SECRET_PREVIOUS];
+  const publicKeys = [config.JWT_PUBLIC_KEY, config.JWT_PUBLIC_KEY_PREVIOUS];
+  return [
+    ...secrets
+      .filter((key) => key !== undefined)
+      .map((key) => createVerifier({ ...claims, key, algorithms: ['HS256'] })),
+    ...publicKeys
+      .filter((key) => key !== undefined)
+      .map((key) => createVerifier({ ...claims, key, algorithms: algorithmsOf(key) })),
+  ];
 }
 
 /** By the first key that has signed it; a token that none has signed, or that is not valid now, is nobody's. */
@@ -90,7 +111,7 @@ function algorithmsOf(pem: string): Algorithm[] {
     default:
       throw new Fault(
         'config_invalid',
-        `JWT_PUBLIC_KEY is of type ${key.asymmetricKeyType}; use RSA, EC P-256 or Ed25519.`,
+        `A JWT public key is of type ${key.asymmetricKeyType}; use RSA, EC P-256 or Ed25519.`,
       );
   }
 }

@@ -4,6 +4,8 @@ import { after, before, test } from 'node:test';
 import { type Algorithm, createSigner } from 'fast-jwt';
 import { createAuthenticate } from '../../src/hot-path/authenticate.ts';
 import type { Shards } from '../../src/redis/shards.ts';
+import { eventually } from '../support/eventually.ts';
+import { collectGarbage } from '../support/garbage.ts';
 import { connectShards, JWT_SECRET, openSale, startHotPath, tokenOf } from '../support/hot-path.ts';
 import { startRedis, type TestRedis } from '../support/servers.ts';
 
@@ -18,7 +20,8 @@ after(async () => {
   await redis?.stop();
 });
 
-const KEYS: [algorithm: Algorithm, keys: { publicKey: string; privateKey: string }][] = [
+type Key = [algorithm: Algorithm, keys: { publicKey: string; privateKey: string }];
+const KEYS: Key[] = [
   ['RS256', pem(generateKeyPairSync('rsa', { modulusLength: 2_048 }))],
   ['ES256', pem(generateKeyPairSync('ec', { namedCurve: 'P-256' }))],
   ['EdDSA', pem(generateKeyPairSync('ed25519'))],
@@ -30,7 +33,6 @@ for (const [algorithm, { publicKey, privateKey }] of KEYS) {
     try {
       const sale = await openSale(shards, { phone: 10 });
       const signed = createSigner({ key: privateKey, algorithm })({ sub: 'ada' });
-      const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
       const path = `/v1/sales/${sale.saleId}/buy`;
       const won = await hotPath.call(path, { method: 'POST', ...bearer(signed) });
       assert.equal(won.status, 201);
@@ -71,11 +73,180 @@ test('a token that was remembered is forgotten when it expires', async () => {
   assert.equal(authenticate(request), undefined);
 });
 
-/** What a library that lets the token choose the algorithm would accept. */
-function forgeHmac(secret: string, claims: object): string {
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`;
+test('a token that expired while it was remembered is refused by the buyers’ API', async () => {
+  const hotPath = await startHotPath(redis.url);
+  try {
+    const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 2 });
+    const ask = async () => (await hotPath.call('/v1/sales/none/me', bearer(token))).status;
+    assert.equal(await ask(), 404);
+    await eventually(async () => assert.equal(await ask(), 401), { timeoutMs: 4_000 });
+  } finally {
+    await hotPath.close();
+  }
+});
+
+test('a token that is not valid yet is not remembered as anything', async () => {
+  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const token = tokenOf('ada', { nbf: Math.floor(Date.now() / 1_000) + 1 });
+  const request = { getHeader: () => `Bearer ${token}` };
+  assert.equal(authenticate(request), undefined);
+  await eventually(() => assert.equal(authenticate(request), 'ada'), { timeoutMs: 3_000 });
+});
+
+test('while keys are being changed both count, afterwards the new one alone', () => {
+  const [older, newer] = ['older'.repeat(8), 'newer'.repeat(8)];
+  const signedBy = (key: string) => createSigner({ key, algorithm: 'HS256' })({ sub: 'ada' });
+  const during = { BUYER_AUTH: 'jwt', JWT_SECRET: newer, JWT_SECRET_PREVIOUS: older } as const;
+  assert.equal(who(during, signedBy(older)), 'ada');
+  assert.equal(who(during, signedBy(newer)), 'ada');
+  assert.equal(who(during, signedBy('other'.repeat(8))), undefined);
+  assert.equal(who({ BUYER_AUTH: 'jwt', JWT_SECRET: newer }, signedBy(older)), undefined);
+});
+
+test('public keys are changed in the same way, also for one of another kind', () => {
+  const [[, rsa], [, ec], [, ed]] = KEYS as [Key, Key, Key];
+  const signed = (key: string, algorithm: Algorithm) =>
+    createSigner({ key, algorithm })({ sub: 'ada' });
+  const config = {
+    BUYER_AUTH: 'jwt',
+    JWT_PUBLIC_KEY: ed.publicKey,
+    JWT_PUBLIC_KEY_PREVIOUS: rsa.publicKey,
+  } as const;
+  assert.equal(who(config, signed(ed.privateKey, 'EdDSA')), 'ada');
+  assert.equal(who(config, signed(rsa.privateKey, 'RS256')), 'ada');
+  assert.equal(who(config, signed(ec.privateKey, 'ES256')), undefined);
+  for (const key of [ed.publicKey, rsa.publicKey]) {
+    assert.equal(who(config, forgeHmac(key, { sub: 'eve' })), undefined);
+  }
+});
+
+test('where an issuer and an audience are wanted, a token without or with others is nobody’s', () => {
+  const config = {
+    BUYER_AUTH: 'jwt',
+    JWT_SECRET,
+    JWT_ISSUER: 'https://shop.example',
+    JWT_AUDIENCE: 'flash-sale',
+  } as const;
+  const right = { iss: 'https://shop.example', aud: 'flash-sale' };
+  assert.equal(who(config, tokenOf('ada', right)), 'ada');
+  assert.equal(who(config, tokenOf('ada', { ...right, aud: ['shop', 'flash-sale'] })), 'ada');
+  for (const wrong of [
+    {},
+    { iss: right.iss },
+    { aud: right.aud },
+    { ...right, iss: 'https://shop.example.evil' },
+    { ...right, iss: 'xhttps://shop.example' },
+    { ...right, aud: 'flash-sale-2' },
+    { ...right, aud: [] },
+    { ...right, aud: {} },
+    { ...right, iss: [right.iss] },
+  ]) {
+    assert.equal(who(config, tokenOf('ada', wrong)), undefined, JSON.stringify(wrong));
+  }
+});
+
+test('what the head of a token says changes nothing about how it is looked at', () => {
+  const config = { BUYER_AUTH: 'jwt', JWT_SECRET } as const;
+  const claims = { sub: 'eve', exp: Math.floor(Date.now() / 1_000) + 600 };
+  for (const head of [
+    { kid: '../../../../dev/null' },
+    { kid: "' UNION SELECT 'x" },
+    { jku: 'http://evil.example/keys.json', x5u: 'http://evil.example/cert.pem' },
+    { jwk: { kty: 'oct', k: Buffer.from('x'.repeat(40)).toString('base64url') } },
+  ]) {
+    assert.equal(who(config, forgeHmac('', claims, head)), undefined, JSON.stringify(head));
+    assert.equal(who(config, forgeHmac('x'.repeat(40), claims, head)), undefined);
+    // With our own key it is ours, whatever else it says.
+    assert.equal(who(config, forgeHmac(JWT_SECRET, claims, head)), 'eve');
+  }
+  for (const head of [
+    { alg: 'none' },
+    { alg: 'None' },
+    { alg: 'hs256' },
+    { alg: ['HS256'] },
+    { alg: null },
+    { crit: ['b64'], b64: false },
+    { crit: ['exp'] },
+  ]) {
+    assert.equal(who(config, forgeHmac(JWT_SECRET, claims, head)), undefined, JSON.stringify(head));
+  }
+});
+
+const MALFORMED: Record<string, string> = {
+  'no parts': 'abc',
+  'empty parts': '..',
+  'four parts': 'a.b.c.d',
+  'a head that is no JSON': `${base64url('{')}.${base64url('{}')}.x`,
+  'a body that is no JSON': signedText('{"alg":"HS256"}', 'nonsense'),
+  'a body that is an array': signedText('{"alg":"HS256"}', '["sub"]'),
+  'a body that is null': signedText('{"alg":"HS256"}', 'null'),
+  'a body nested deeply': signedText('{"alg":"HS256"}', '['.repeat(1_000)),
+  'exp as text': signedText('{"alg":"HS256"}', '{"sub":"eve","exp":"9999999999"}'),
+  'exp as an object': signedText('{"alg":"HS256"}', '{"sub":"eve","exp":{}}'),
+  'nbf as text': signedText('{"alg":"HS256"}', '{"sub":"eve","nbf":"0"}'),
+  'sub from a prototype': signedText('{"alg":"HS256"}', '{"__proto__":{"sub":"eve"}}'),
+  'sub as a list': signedText('{"alg":"HS256"}', '{"sub":["eve"]}'),
+  'base64 with a newline': `${tokenOf('eve').slice(0, 30)}\n${tokenOf('eve').slice(30)}`,
+  'a signature cut off': tokenOf('eve').slice(0, -1),
+  'no signature': tokenOf('eve').replace(/[^.]+$/, ''),
+};
+for (const [what, token] of Object.entries(MALFORMED)) {
+  test(`a token with ${what} is nobody’s, and harms nobody`, () => {
+    assert.equal(who({ BUYER_AUTH: 'jwt', JWT_SECRET }, token), undefined);
+  });
+}
+
+test('twice as many tokens as are remembered take no more memory than as many', () => {
+  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const showTokens = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const token = tokenOf(`buyer-${i}`, { pad: Math.random().toString(36) });
+      assert.equal(authenticate({ getHeader: () => `Bearer ${token}` }), `buyer-${i}`);
+    }
+    return heapMiB();
+  };
+  const full = showTokens(120_000);
+  const later = showTokens(120_000);
+  assert.ok(later < full + 16, `${later} MiB after ${full} MiB`);
+});
+
+test('tokens that are nobody’s are not remembered at all', () => {
+  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const atFirst = heapMiB();
+  for (let i = 0; i < 50_000; i++) {
+    const token = `${tokenOf('eve', { pad: i }).slice(0, -6)}AAAAAA`;
+    assert.equal(authenticate({ getHeader: () => `Bearer ${token}` }), undefined);
+  }
+  const grown = heapMiB() - atFirst;
+  assert.ok(grown < 8, `${grown} MiB more`);
+});
+
+function who(config: Parameters<typeof createAuthenticate>[0], token: string): string | undefined {
+  return createAuthenticate(config)({ getHeader: () => `Bearer ${token}` });
+}
+
+function bearer(token: string) {
+  return { headers: { authorization: `Bearer ${token}` } };
+}
+
+/** What a library that lets the token choose its algorithm, or its key, would accept. */
+function forgeHmac(secret: string, claims: object, head: object = {}): string {
+  const header = JSON.stringify({ alg: 'HS256', typ: 'JWT', ...head });
+  return signedText(header, JSON.stringify(claims), secret);
+}
+
+function signedText(header: string, payload: string, secret = JWT_SECRET): string {
+  const signed = `${base64url(header)}.${base64url(payload)}`;
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+}
+
+function base64url(text: string): string {
+  return Buffer.from(text).toString('base64url');
+}
+
+function heapMiB(): number {
+  collectGarbage();
+  return process.memoryUsage().heapUsed / 2 ** 20;
 }
 
 function pem(pair: { publicKey: KeyObject; privateKey: KeyObject }): {
