@@ -7,10 +7,12 @@ import type { ApiOperation } from '../domain/api-operation.ts';
 import { REQUEST_ID } from '../domain/identifiers.ts';
 import { createAuthenticator } from './authenticate.ts';
 import type { AdminDependencies } from './dependencies.ts';
+import { createGuessLimit } from './guess-limit.ts';
 import { describeRoutes } from './openapi.ts';
 import {
   answerError,
   answerErrors,
+  answerUnreadable,
   BODY_BYTES_MAX,
   readJsonBodies,
   refuseOtherMethods,
@@ -27,6 +29,10 @@ import { serveVerification } from './routes/verification.ts';
 import { serveWebhooks } from './routes/webhooks.ts';
 import { demandRoles, nameRequests } from './serve-operation.ts';
 
+/** From its first byte to its last. */
+const REQUEST_MS_MAX = 10_000;
+/** Longer than any answer takes to be found. */
+const SILENCE_MS_MAX = 120_000;
 const CLOSE_SWEEP_MS = 50;
 const CLOSE_GRACE_MS = 5_000;
 
@@ -39,6 +45,12 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
       requestIdLogLabel: 'requestId',
     }),
     bodyLimit: BODY_BYTES_MAX,
+    trustProxy: [...dependencies.trustedProxies],
+    // Whoever sends slowly, or reads nothing, does not stay.
+    requestTimeout: REQUEST_MS_MAX,
+    connectionTimeout: SILENCE_MS_MAX,
+    http: { headersTimeout: REQUEST_MS_MAX, connectionsCheckingInterval: 1_000 },
+    clientErrorHandler: answerUnreadable,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 200 },
     genReqId: (request) => {
@@ -60,7 +72,7 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
   measureRequests(app, dependencies.metrics);
   answerErrors(app);
   readJsonBodies(app);
-  demandRoles(app, createAuthenticator(dependencies.tokens));
+  demandRoles(app, createAuthenticator(dependencies.tokens), await createGuessLimit(app));
   await describeRoutes(app);
   const operations = collectOperations(app);
   const registerRefusals = refuseOtherMethods(app);
@@ -125,7 +137,14 @@ function measureRequests(app: FastifyInstance, metrics: Registry): void {
     const status = reply.statusCode;
     seconds.observe({ method, route, status }, reply.elapsedTime / 1000);
     request.log.info(
-      { method, route, status, ms: Math.round(reply.elapsedTime), actor: principal?.actor },
+      {
+        method,
+        route,
+        status,
+        ms: Math.round(reply.elapsedTime),
+        actor: principal?.actor,
+        address: request.ip,
+      },
       'answered',
     );
   });

@@ -14,6 +14,8 @@ export interface Servers {
 export interface AdminDependencies extends Servers {
   tokens: readonly AdminToken[];
   metrics: Registry;
+  /** Whose X-Forwarded-For is believed: addresses and CIDR ranges. */
+  trustedProxies: readonly string[];
   /** Webhooks may then go to this machine, and without TLS. */
   isDevelopment: boolean;
 }

@@ -32,6 +32,7 @@ export async function runAdmin(): Promise<Running> {
     log,
     metrics,
     tokens: config.ADMIN_TOKENS,
+    trustedProxies: config.TRUSTED_PROXIES,
     isDevelopment: config.NODE_ENV === 'development',
   });
   try {

@@ -2,7 +2,15 @@
  * What is answered when a request never reaches its handler, or when the handler fails: always a problem out of
  * the catalogue, never a stack trace.
  */
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type {
+  ConnectionError,
+  FastifyError,
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+} from 'fastify';
 import type { FieldError } from '../domain/problems.ts';
 import { sendProblem } from './serve-operation.ts';
 
@@ -14,6 +22,13 @@ type Method = (typeof METHODS)[number];
 /** PostgreSQL is away, ending, or out of connections: nothing is wrong with us, so no error is logged. */
 const POSTGRES_AWAY =
   /^(ECONN\w+|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|CONNECTION_\w+|CONNECT_TIMEOUT|08\w{3}|57P\w{2}|53\w{3})$/;
+
+/** By Node's name for what is wrong; the status of anything else is 400. */
+const UNREADABLE_STATUS: Record<string, number> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  HPE_HEADER_OVERFLOW: 431,
+};
 
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler(answerError);
@@ -51,6 +66,19 @@ export function answerError(error: FastifyError, request: FastifyRequest, reply:
     request.log.error({ err: error }, 'a request failed');
   }
   return sendProblem(reply, 'unavailable');
+}
+
+/**
+ * What is no HTTP reaches no route: it gets what Node found wrong with it, and its connection is closed. Problems that
+ * say no more than their status are of the type `about:blank`.
+ */
+export function answerUnreadable(error: ConnectionError, socket: Socket): void {
+  const status = UNREADABLE_STATUS[error.code] ?? 400;
+  const title = STATUS_CODES[status];
+  const body = JSON.stringify({ type: 'about:blank', title, status });
+  const head = `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/problem+json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
+  if (socket.writable && error.code !== 'ECONNRESET') socket.end(head + body);
+  else socket.destroy();
 }
 
 /** Of a query that is no UTF-8 the parser would leave the escapes as they stand, and we would look for those. */

@@ -12,6 +12,7 @@ import { type ProblemCode, problem, retryAfterSecondsOf } from '../domain/proble
 import { type Answer, isRefusal, type Refusal } from './answer.ts';
 import { includesRole, type Principal } from './authenticate.ts';
 import type { Caller } from './dependencies.ts';
+import type { GuessLimit } from './guess-limit.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -74,15 +75,24 @@ export function serveOperation<const Operation extends ApiOperation>(
 }
 
 /** Lets in who has the role that the operation wants; must run before a body is read. */
-export function demandRoles(app: FastifyInstance, authenticate: Authenticate): void {
+export function demandRoles(
+  app: FastifyInstance,
+  authenticate: Authenticate,
+  limitGuesses: GuessLimit,
+): void {
   app.addHook('onRequest', async (request, reply) => {
     const access = request.routeOptions.config.operation?.access;
     if (access === undefined || access === 'open') return undefined;
-    const principal = authenticate(request.headers.authorization);
-    if (!principal) {
-      reply.header('WWW-Authenticate', 'Bearer realm="admin"');
-      return sendProblem(reply, 'unauthorized');
+    const admitted = await limitGuesses(request, authenticate(request.headers.authorization));
+    if ('refused' in admitted) {
+      if (admitted.refused === 'rate_limited') {
+        reply.header('Retry-After', String(admitted.retryAfterSeconds));
+      } else {
+        reply.header('WWW-Authenticate', 'Bearer realm="admin"');
+      }
+      return sendProblem(reply, admitted.refused);
     }
+    const { principal } = admitted;
     if (!includesRole(principal.role, access as Role)) return sendProblem(reply, 'forbidden');
     request.principal = principal;
     return undefined;
@@ -107,7 +117,9 @@ export function sendProblem(
 ): FastifyReply {
   const body = problem(code, extensions);
   const retryAfterSeconds = retryAfterSecondsOf(code);
-  if (retryAfterSeconds !== undefined) reply.header('Retry-After', String(retryAfterSeconds));
+  if (retryAfterSeconds !== undefined && !reply.hasHeader('Retry-After')) {
+    reply.header('Retry-After', String(retryAfterSeconds));
+  }
   // As a string: a problem is sent as it is, whatever the route says about its answers.
   return reply.status(body.status).type('application/problem+json').send(JSON.stringify(body));
 }

@@ -65,6 +65,7 @@ export async function createTestApp(
     ...serversOf(connections),
     isDevelopment: choices.isDevelopment ?? false,
     metrics: createMetrics('admin'),
+    trustedProxies: [],
     tokens: Object.entries(TOKENS).map(([role, token]) => ({
       role: role as keyof typeof TOKENS,
       token,

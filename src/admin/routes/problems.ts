@@ -1,6 +1,7 @@
 /** The problems that every operation of the admin can give, beside its own. */
 export const READ_PROBLEMS = [
   'unauthorized',
+  'rate_limited',
   'forbidden',
   'method_not_allowed',
   'invalid_request',
