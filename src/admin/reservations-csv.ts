@@ -56,11 +56,14 @@ function csvLine(cells: readonly (string | number)[]): string {
   return `${cells.map(csvCell).join(',')}\r\n`;
 }
 
-/** A spreadsheet takes a cell that begins like this for a formula, and runs what a buyer may have written. */
-const FORMULA_START = /^[=+\-@\t\r]/;
+/**
+ * Where a spreadsheet may see a cell begin as a formula, and would run what a buyer has written: at the start, and
+ * after whatever it takes for the end of a cell, which is not the comma everywhere.
+ */
+const FORMULA_START = /(^|[,;|\t\r\n]["' ]*)(?=[=+\-@\t\r])/g;
 
 export function csvCell(value: string | number): string {
   if (typeof value === 'number') return String(value);
-  const text = FORMULA_START.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const text = value.replaceAll(FORMULA_START, "$1'");
+  return /[",;|\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -185,13 +185,20 @@ test('a cell can not start a formula, nor end its cell early', () => {
   assert.equal(csvCell('a"b,c'), '"a""b,c"');
   assert.equal(csvCell('=1,2'), `"'=1,2"`);
   assert.equal(csvCell(-5), '-5');
+  assert.equal(csvCell('a-b=c@d'), 'a-b=c@d');
+  // Where the comma is a decimal one, spreadsheets end cells at semicolons, and at tabs when pasted.
+  assert.equal(csvCell('x;=1+1'), `"x;'=1+1"`);
+  assert.equal(csvCell('x;"=1+1'), `"x;""'=1+1"`);
+  assert.equal(csvCell('x,@SUM(1)'), `"x,'@SUM(1)"`);
+  assert.equal(csvCell('x\t-1'), `"x\t'-1"`);
+  assert.equal(csvCell(';;=1'), `";;'=1"`);
 });
 
 test('a buyer whose name is a formula comes out as text', async () => {
   await admin.sql`
     UPDATE reservations SET buyer_id = '=cmd|calc' WHERE reservation_id = 'first_1_aaaaaaaa'`;
   const csv = await admin.ask('GET /reservations.csv?saleId=first&to=2030-01-01T00:00:00.001Z');
-  assert.match(String(csv.body), /,'=cmd\|calc,/);
+  assert.match(String(csv.body), /,"'=cmd\|calc",/);
 });
 
 test('a listing reads an index, not the table', async () => {
