@@ -59,13 +59,13 @@ export async function startTestAdmin(): Promise<TestAdmin> {
 /** Another admin over the same connections: what two replicas are to each other. */
 export async function createTestApp(
   connections: Pick<Connections, 'sql' | 'shards'>,
-  choices: { isDevelopment?: boolean } = {},
+  choices: { isDevelopment?: boolean; trustedProxies?: string[] } = {},
 ) {
   const app = await createAdminApp({
     ...serversOf(connections),
     isDevelopment: choices.isDevelopment ?? false,
     metrics: createMetrics('admin'),
-    trustedProxies: [],
+    trustedProxies: choices.trustedProxies ?? [],
     tokens: Object.entries(TOKENS).map(([role, token]) => ({
       role: role as keyof typeof TOKENS,
       token,

@@ -5,7 +5,7 @@ import { type Algorithm, createSigner } from 'fast-jwt';
 import { createAuthenticate } from '../../src/hot-path/authenticate.ts';
 import type { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
-import { collectGarbage } from '../support/garbage.ts';
+import { usedMiB } from '../support/garbage.ts';
 import { connectShards, JWT_SECRET, openSale, startHotPath, tokenOf } from '../support/hot-path.ts';
 import { startRedis, type TestRedis } from '../support/servers.ts';
 
@@ -196,28 +196,28 @@ for (const [what, token] of Object.entries(MALFORMED)) {
   });
 }
 
-test('twice as many tokens as are remembered take no more memory than as many', () => {
+test('twice as many tokens as are remembered take no more memory than as many', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
-  const showTokens = (count: number) => {
+  const showTokens = async (count: number) => {
     for (let i = 0; i < count; i++) {
       const token = tokenOf(`buyer-${i}`, { pad: Math.random().toString(36) });
       assert.equal(authenticate({ getHeader: () => `Bearer ${token}` }), `buyer-${i}`);
     }
-    return heapMiB();
+    return usedMiB();
   };
-  const full = showTokens(120_000);
-  const later = showTokens(120_000);
+  const full = await showTokens(120_000);
+  const later = await showTokens(120_000);
   assert.ok(later < full + 16, `${later} MiB after ${full} MiB`);
 });
 
-test('tokens that are nobody’s are not remembered at all', () => {
+test('tokens that are nobody’s are not remembered at all', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
-  const atFirst = heapMiB();
+  const atFirst = await usedMiB();
   for (let i = 0; i < 50_000; i++) {
     const token = `${tokenOf('eve', { pad: i }).slice(0, -6)}AAAAAA`;
     assert.equal(authenticate({ getHeader: () => `Bearer ${token}` }), undefined);
   }
-  const grown = heapMiB() - atFirst;
+  const grown = (await usedMiB()) - atFirst;
   assert.ok(grown < 8, `${grown} MiB more`);
 });
 
@@ -242,11 +242,6 @@ function signedText(header: string, payload: string, secret = JWT_SECRET): strin
 
 function base64url(text: string): string {
   return Buffer.from(text).toString('base64url');
-}
-
-function heapMiB(): number {
-  collectGarbage();
-  return process.memoryUsage().heapUsed / 2 ** 20;
 }
 
 function pem(pair: { publicKey: KeyObject; privateKey: KeyObject }): {

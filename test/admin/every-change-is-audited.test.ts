@@ -1,0 +1,137 @@
+/** Who changed what can always be told: every changing operation of the admin, asked once, leaves who asked. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { eventually } from '../support/eventually.ts';
+import { hold } from '../support/holds.ts';
+import { persister } from '../support/persister.ts';
+import { makeSale } from '../support/sales.ts';
+import { makeDraft, newSale, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+
+let admin: TestAdmin;
+before(async () => {
+  admin = await startTestAdmin();
+});
+after(() => admin.close());
+
+const ACTORS = { operator: actorOf('operator'), merchant: actorOf('merchant') };
+
+/** A token is named by its role and the beginning of its digest. */
+function actorOf(role: 'operator' | 'merchant'): string {
+  const digest = createHash('sha256').update(TOKENS[role]).digest('hex');
+  return `${role}:${digest.slice(0, 8)}`;
+}
+
+/** Each changing operation of the admin: brings about what it needs, and says how it is asked. */
+const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>> = {
+  createSale: async () => ({ request: 'POST /sales', body: newSale() }),
+  patchSale: async () => ({
+    request: `PATCH /sales/${await makeDraft(admin)}`,
+    body: { name: 'Other phones' },
+  }),
+  deleteSale: async () => ({ request: `DELETE /sales/${await makeDraft(admin)}` }),
+  changeStock: async () => ({
+    request: `POST /sales/${await makeDraft(admin)}/stock`,
+    body: { sku: 'black', delta: 5, reason: 'found some' },
+  }),
+  openSale: async () => ({ request: `POST /sales/${await makeDraft(admin)}/open` }),
+  pauseSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/pause` }),
+  resumeSale: async () => ({ request: `POST /sales/${await saleAfter('open', 'pause')}/resume` }),
+  endSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/end` }),
+  retryDeadLetter: async () => {
+    const [row] = await admin.sql<{ deadLetterId: number }[]>`
+      INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
+      VALUES ('some', '1-1', 1, 'EUR', 'x', 'x') RETURNING dead_letter_id`;
+    return { request: `POST /dead-letters/${row!.deadLetterId}/retry` };
+  },
+  createWebhook: async () => ({ request: 'POST /webhooks', body: { url: WEBHOOK_URL } }),
+  resumeWebhook: async () => ({ request: `POST /webhooks/${await makeWebhook()}/resume` }),
+  deleteWebhook: async () => ({ request: `DELETE /webhooks/${await makeWebhook()}` }),
+  retryWebhookDelivery: async () => {
+    const webhookId = await makeWebhook();
+    const [row] = await admin.sql<{ deliveryId: number }[]>`
+      INSERT INTO webhook_deliveries
+        (webhook_id, message_id, event_type, sale_id, payload, state, finished_at)
+      VALUES (${webhookId}, 'evt_1', 'reservation.reserved', 'some', '{}', 'dead', now())
+      RETURNING delivery_id`;
+    return { request: `POST /webhooks/${webhookId}/deliveries/${row!.deliveryId}/retry` };
+  },
+};
+
+/** What is decided in Redis is audited by the event itself, which also works while PostgreSQL is away. */
+const MOVES = ['confirmReservation', 'cancelReservation', 'extendReservation'];
+
+const WEBHOOK_URL = 'https://93.184.216.34/hook';
+
+async function makeWebhook(): Promise<string> {
+  return (await admin.ask('POST /webhooks', { body: { url: WEBHOOK_URL } })).body.webhookId;
+}
+
+async function saleAfter(...actions: string[]): Promise<string> {
+  const saleId = await makeDraft(admin);
+  for (const action of actions) await admin.ask(`POST /sales/${saleId}/${action}`);
+  return saleId;
+}
+
+test('every changing operation that the document describes is among those tested here', async () => {
+  const { body: document } = await admin.ask('GET //openapi.json', { as: null });
+  const changing = Object.entries<Record<string, { operationId: string }>>(document.paths)
+    .filter(([path]) => path.startsWith('/admin/'))
+    .flatMap(([, methods]) => Object.entries(methods))
+    .filter(([method]) => method !== 'get')
+    .map(([, { operationId }]) => operationId);
+  assert.deepEqual(changing.sort(), [...Object.keys(CHANGES), ...MOVES].sort());
+});
+
+for (const [operation, prepare] of Object.entries(CHANGES)) {
+  test(`${operation} leaves who asked for it, and no token`, async () => {
+    const { request, body } = await prepare();
+    const requestId = `audit-of-${operation}`;
+    const headers = { 'x-request-id': requestId };
+    const answered = await admin.ask(request, { body, headers });
+    assert.ok(answered.status < 300, `${answered.status} ${JSON.stringify(answered.body)}`);
+    const rows = await admin.sql<{ actor: string; action: string; details: object }[]>`
+      SELECT actor, action, details FROM audit_log WHERE request_id = ${requestId}`;
+    assert.equal(rows.length, 1);
+    assert.equal(rows[0]!.actor, ACTORS.operator);
+    assert.ok(!JSON.stringify(rows).includes(TOKENS.operator));
+  });
+}
+
+test('what a merchant did stands in the history of the reservation, with who', async (t) => {
+  await persister(t, admin.redis.url, admin.databaseUrl);
+  const { saleId } = await makeSale(admin);
+  for (const [index, operation] of MOVES.entries()) {
+    const [reservation] = await hold(admin.shards, saleId, [`buyer-${index}`]);
+    const { reservationId } = reservation!;
+    const headers = { 'x-request-id': `audit-of-${operation}` };
+    const request = `POST /reservations/${reservationId}/${operation.replace('Reservation', '')}`;
+    const moved = await admin.ask(request, { as: 'merchant', headers });
+    assert.equal(moved.status, 200, operation);
+    await eventually(async () => {
+      const { body } = await admin.ask(`GET /reservations/${reservationId}`);
+      const last = body.history?.at(-1);
+      assert.equal(last?.requestId, `audit-of-${operation}`);
+      assert.equal(last.actor, ACTORS.merchant);
+    });
+  }
+});
+
+test('what was refused or changed nothing is no change, and not audited as one', async () => {
+  const saleId = await saleAfter('open');
+  for (const [request, body] of [
+    [`POST /sales/${saleId}/open`],
+    [`POST /sales/${saleId}/resume`],
+    [`DELETE /sales/${saleId}`],
+    [`POST /sales/${saleId}/stock`, { sku: 'black', delta: -1_000 }],
+  ] as const) {
+    await admin.ask(request, { body, headers: { 'x-request-id': 'changes-nothing' } });
+  }
+  const rows = await admin.sql<{ action: string }[]>`
+    SELECT action FROM audit_log WHERE request_id = 'changes-nothing' ORDER BY audit_id`;
+  // A withdrawal is recorded before Redis decides it, and then what became of it.
+  assert.deepEqual(
+    rows.map(({ action }) => action),
+    ['withdraw', 'insufficient_stock'],
+  );
+});
