@@ -131,6 +131,11 @@ export class LiveSale {
     for (const line of lines.split('\n')) {
       const clients = this.#byBuyer.get(fieldOf(line, BUYER_FIELD));
       if (!clients) continue;
+      if (this.#tools.shards.waitsForReplicas) {
+        // A line comes before the replicas' word; reading the buyer's records waits for that.
+        for (const client of clients) this.#tools.syncs.add(client);
+        continue;
+      }
       try {
         const reservation = parseEvent(line, { saleId: this.saleId, currency });
         for (const client of clients) client.tellReservation(reservation, true);

@@ -29,6 +29,11 @@ export function saleKey(saleId: string, key: SaleKey): string {
 /** What scripts that change a sale read and write, in their order. */
 export const CHANGE_KEYS: readonly SaleKey[] = SALE_KEYS;
 
+/** What a process writes to learn how far replication is, see redis/witness.ts. Not a part of the sale. */
+export function markKey(saleId: string): string {
+  return `fs:{${saleId}}:mark`;
+}
+
 /** The one consumer group of every events stream. */
 export const PERSISTER_GROUP = 'persister';
 

@@ -17,6 +17,8 @@ export const readBuyer = defineScript({
   name: 'read-buyer',
   keys: ['sale', 'buyers', 'line', 'waiting'],
   args: 'buyer',
+  // What buyers see as theirs is a yes like any other.
+  isTold: true,
   encode(_saleId: string, buyerId: string) {
     return [buyerId];
   },

@@ -15,8 +15,8 @@ export interface Script<Args extends unknown[], Result> {
   source: string;
   sha1: string;
   keys: readonly SaleKey[];
-  /** False: the script is declared `no-writes`. */
-  writes: boolean;
+  /** Whether somebody is told what it answers, as decided: then replicas have to have it, where that is promised. */
+  isTold: boolean;
   /** The arguments that follow the fence, which every script takes first. */
   encode: (...args: Args) => (string | number)[];
   /** Rejects with a Fault `reply_malformed` what it does not understand. */
@@ -28,6 +28,8 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   keys: readonly SaleKey[];
   /** As the header has them, without the fence. */
   args: string;
+  /** Unless said otherwise, whatever is not declared `no-writes`. */
+  isTold?: boolean;
   encode: (...args: Args) => (string | number)[];
   decode: (reply: Reply, ...args: Args) => Result;
 }): Script<Args, Result> {
@@ -39,7 +41,7 @@ export function defineScript<Args extends unknown[], Result>(definition: {
     source,
     sha1: createHash('sha1').update(source).digest('hex'),
     keys: definition.keys,
-    writes: !/^#!lua .*\bno-writes\b/.test(source),
+    isTold: definition.isTold ?? !/^#!lua .*\bno-writes\b/.test(source),
     encode: definition.encode,
     decode: definition.decode,
   };

@@ -18,6 +18,7 @@ export const sweep = defineScript({
   name: 'sweep',
   keys: CHANGE_KEYS,
   args: 'most newTag',
+  isTold: false,
   encode(bounds: { most: number; tag: string }) {
     return [bounds.most, bounds.tag];
   },

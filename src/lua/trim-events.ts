@@ -10,6 +10,7 @@ export const trimEvents = defineScript({
   name: 'trim-events',
   keys: ['sale', 'events'],
   args: 'group',
+  isTold: false,
   encode() {
     return [PERSISTER_GROUP];
   },

@@ -4,7 +4,8 @@
  */
 import { Fault } from '../domain/fault.ts';
 import { PERSISTER_GROUP, saleKey } from '../lua/keys.ts';
-import type { Shard, Shards } from '../redis/shards.ts';
+import type { Shard } from '../redis/shard.ts';
+import type { Shards } from '../redis/shards.ts';
 import type { StreamEntry } from './entries.ts';
 
 export interface Delivery {

@@ -8,10 +8,31 @@ import { Fault } from '../domain/fault.ts';
 
 export type ServerDemands = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
 
-/** Throws `server_unfit` with every shortcoming, each with the setting that mends it. */
-export async function requireFit(redis: Redis, demands: ServerDemands): Promise<void> {
+/** A server that may be sold on. */
+export interface FitServer {
+  /** Another one after each start of its process. */
+  runId: string;
+  /** Another one after each time that it was made a master. */
+  reign: string;
+  /** Whether it was a replica before. */
+  wasPromoted: boolean;
+  /** How many replicas have to vouch for a decision; 0 unless `DURABILITY=replicated`. */
+  replicas: number;
+  /** So long after it last heard of a replica it no longer counts it, and refuses to write with too few. */
+  replicasLagMsMax: number;
+}
+
+/**
+ * Throws `server_unfit` with every shortcoming, each with the setting that mends it. Undefined: it is a cluster's
+ * replica, which may become a master at any time.
+ */
+export async function requireFit(
+  redis: Redis,
+  demands: ServerDemands,
+): Promise<FitServer | undefined> {
   const info = await redis.info();
   const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+  if (field('cluster_enabled') === '1' && field('role') === 'slave') return undefined;
   const shortcomings: string[] = [];
 
   const [major] = field('redis_version').split('.');
@@ -38,17 +59,27 @@ export async function requireFit(redis: Redis, demands: ServerDemands): Promise<
       );
     }
   }
-  if (
-    demands.DURABILITY === 'replicated' &&
-    Number(await configOf(redis, 'min-replicas-to-write')) < 1
-  ) {
+  const replicas = demands.DURABILITY === 'replicated' ? await replicasOf(redis) : 0;
+  if (demands.DURABILITY === 'replicated' && replicas < 1) {
     shortcomings.push(
-      'min-replicas-to-write is 0: an isolated master would go on selling; set min-replicas-to-write 1 or more',
+      'min-replicas-to-write is 0: an isolated master would go on selling; set min-replicas-to-write 1 or more, best all replicas that there are',
     );
   }
   if (shortcomings.length > 0) {
     throw new Fault('server_unfit', `Redis is not fit for selling: ${shortcomings.join('; ')}.`);
   }
+  return {
+    runId: field('run_id'),
+    reign: field('master_replid'),
+    wasPromoted: /[1-9a-f]/.test(field('master_replid2')),
+    replicas,
+    replicasLagMsMax: Number((await configOf(redis, 'min-replicas-max-lag')) ?? 10) * 1_000,
+  };
+}
+
+/** As many as it demands itself: where that is all there are, any of them may be promoted and nothing is lost. */
+async function replicasOf(redis: Redis): Promise<number> {
+  return Number((await configOf(redis, 'min-replicas-to-write')) ?? 1);
 }
 
 /** Undefined where the provider forbids CONFIG: then its word in INFO is all there is. */

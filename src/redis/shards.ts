@@ -1,184 +1,21 @@
-/**
- * Where a sale lives: the shard that owns its hash slot, and the calls to it. Three rules keep a decision from
- * being made twice or on the wrong server: nothing waits in a client-side queue, nothing is sent again by itself,
- * and every call carries the run id of the server behind this very connection (the fence).
- */
-
+/** Where a sale lives: the one server that there is, or the master that owns its slot of a cluster. */
 import calculateSlot from 'cluster-key-slot';
 import { Redis, type RedisOptions } from 'ioredis';
-import type { Logger } from 'pino';
 import { Fault } from '../domain/fault.ts';
 import { CHANGED_CHANNEL, saleKey } from '../lua/keys.ts';
-import { keysOf, type Reply, type Script } from '../lua/script.ts';
+import type { Script } from '../lua/script.ts';
 import { parseRedisUrl, type ServerAddress } from './address.ts';
-import { requireFit, type ServerDemands } from './server-demands.ts';
+import { slotOwners } from './cluster-slots.ts';
+import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './server-connection.ts';
+import { Shard } from './shard.ts';
 
-export interface ShardsOptions {
+export interface ShardsOptions extends ConnectionOptions {
   url: string;
-  /** Shown by `CLIENT LIST`. */
-  name: string;
-  commandTimeoutMs: number;
-  demands: ServerDemands;
-  log: Logger;
-  /** Called when the first server to answer must not be sold on, with what to set; later ones are waited out. */
-  onUnfit: (fault: Fault) => void;
 }
 
-/** Refusals by which Redis says that it ran nothing. */
-const NOT_EXECUTED =
-  /^(NOSCRIPT|MOVED|ASK|CLUSTERDOWN|TRYAGAIN|READONLY|LOADING|MASTERDOWN|MISCONF|BUSY|OOM|NOAUTH|NOREPLICAS)\b/;
-
-/** Under `DURABILITY=replicated`: the replicas that must have a decision before anyone hears of it. */
-const REPLICAS_MIN = 1;
-const TOPOLOGY_INTERVAL_MS = 5_000;
-const RETRY_MS_MAX = 2_000;
-
-/** One Redis server and the connection to it. */
-export class Shard {
-  readonly client: Redis;
-  readonly #options: ShardsOptions;
-  #runId: string | undefined;
-  #lastComplaint = '';
-  #wasReady = false;
-  /** Connections lost so far: tells whether two moments saw the same connection. */
-  #losses = 0;
-
-  constructor(address: ServerAddress, options: ShardsOptions) {
-    this.#options = options;
-    this.client = new Redis({
-      ...address,
-      connectionName: options.name,
-      commandTimeout: options.commandTimeoutMs,
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: 0,
-      retryStrategy: retryDelayMs,
-    });
-    this.client.on('ready', () => void this.#learnRunId());
-    this.client.on('close', () => {
-      this.#runId = undefined;
-      this.#losses++;
-    });
-    this.client.on('error', (error: Error) => this.#complain(error));
-  }
-
-  /** Undefined while there is no connection, or no answer yet to what server it leads to. */
-  get runId(): string | undefined {
-    return this.#runId;
-  }
-
-  /**
-   * Runs a script on this server. Throws `not_sent`, `not_executed`, `outcome_unknown` (it may have run) or
-   * `reply_malformed`.
-   */
-  async call<Args extends unknown[], Result>(
-    script: Script<Args, Result>,
-    saleId: string,
-    ...args: Args
-  ): Promise<Result> {
-    const keys = keysOf(script, saleId);
-    const tail = script.encode(...args);
-    let reply: Reply;
-    try {
-      reply = await this.#evaluate('evalsha', script.sha1, keys, tail);
-    } catch (error) {
-      if (!(error instanceof Fault) || !hasPrefix(error.cause, /^NOSCRIPT\b/)) throw error;
-      // It did not run, so it may be sent again: in full, and with the fence of the connection as it is now.
-      reply = await this.#evaluate('eval', script.source, keys, tail);
-    }
-    return script.decode(reply, ...args);
-  }
-
-  /**
-   * Runs a script and answers only when so many replicas have what it wrote. `WAIT` speaks of the writes of its own
-   * connection, so a connection that was replaced meanwhile proves nothing. Throws as `call` does.
-   */
-  async callReplicated<Args extends unknown[], Result>(
-    replicas: number,
-    script: Script<Args, Result>,
-    saleId: string,
-    ...args: Args
-  ): Promise<Result> {
-    const losses = this.#losses;
-    const result = await this.call(script, saleId, ...args);
-    const reached =
-      losses === this.#losses ? await this.#replicasWithWrites(replicas) : Number.NEGATIVE_INFINITY;
-    if (reached < replicas)
-      throw new Fault('outcome_unknown', 'too few replicas have the decision');
-    return result;
-  }
-
-  async #replicasWithWrites(replicas: number): Promise<number> {
-    try {
-      return await this.client.wait(replicas, this.#options.commandTimeoutMs / 2);
-    } catch (error) {
-      throw this.#classify(error);
-    }
-  }
-
-  async #evaluate(
-    command: 'eval' | 'evalsha',
-    script: string,
-    keys: string[],
-    tail: (string | number)[],
-  ): Promise<Reply> {
-    const fence = this.#runId;
-    if (fence === undefined) throw new Fault('not_sent');
-    try {
-      return (await this.client[command](script, keys.length, ...keys, fence, ...tail)) as Reply;
-    } catch (error) {
-      throw this.#classify(error);
-    }
-  }
-
-  #classify(error: unknown): Fault {
-    if (hasPrefix(error, NOT_EXECUTED))
-      return new Fault('not_executed', undefined, { cause: error });
-    if (hasPrefix(error, /^Command timed out/)) {
-      // A server that is silent for so long may be behind a dead connection: try a new one.
-      this.client.disconnect(true);
-    }
-    if (hasPrefix(error, /^Stream isn't writeable/)) {
-      return new Fault('not_sent', undefined, { cause: error });
-    }
-    return new Fault('outcome_unknown', undefined, { cause: error });
-  }
-
-  async #learnRunId(): Promise<void> {
-    try {
-      await requireFit(this.client, this.#options.demands);
-      const info = await this.client.info('server');
-      const runId = /^run_id:(\w+)/m.exec(info)?.[1];
-      if (!runId) throw new Fault('reply_malformed', 'INFO server names no run_id');
-      this.#runId = runId;
-      this.#wasReady = true;
-      this.#lastComplaint = '';
-      this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis is ready');
-    } catch (error) {
-      const isNews = this.#complain(error as Error);
-      if (isNews && error instanceof Fault && error.code === 'server_unfit' && !this.#wasReady) {
-        this.#options.onUnfit(error);
-      }
-      const losses = this.#losses;
-      setTimeout(() => {
-        // Only this connection: there may be a newer one by then, and a healthy one.
-        if (losses === this.#losses) this.client.disconnect(true);
-      }, RETRY_MS_MAX).unref();
-    }
-  }
-
-  /** Says each new trouble once, not once a retry. False: it was said before. */
-  #complain(error: Error): boolean {
-    const message = error.message || String((error as NodeJS.ErrnoException).code);
-    if (message === this.#lastComplaint) return false;
-    this.#lastComplaint = message;
-    this.#options.log.warn(
-      { redis: addressOf(this.client.options) },
-      `redis is not usable, trying again: ${message}`,
-    );
-    return true;
-  }
-}
+/** How long the slots of a cluster are taken for granted, and how often they are asked for while a master is away. */
+const TOPOLOGY_MS_MAX = 5_000;
+const TOPOLOGY_RETRY_MS = 500;
 
 type SubscriberOptions = Pick<
   RedisOptions,
@@ -199,6 +36,8 @@ export class Shards {
   readonly #template: ServerAddress = {};
   readonly #subscribers: Redis[] = [];
   #ranges: SlotRange[] = [];
+  #topologyAt = Number.NEGATIVE_INFINITY;
+  #isLearning = false;
   #topologyTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ShardsOptions) {
@@ -211,10 +50,10 @@ export class Shards {
     this.#template = address.seeds[0]!;
     for (const seed of address.seeds)
       this.#shardAt(seed).client.on('ready', () => void this.#learnTopology());
-    this.#topologyTimer = setInterval(
-      () => void this.#learnTopology(),
-      TOPOLOGY_INTERVAL_MS,
-    ).unref();
+    this.#topologyTimer = setInterval(() => {
+      const isOld = performance.now() - this.#topologyAt >= TOPOLOGY_MS_MAX;
+      if (isOld || !this.isReady) void this.#learnTopology();
+    }, TOPOLOGY_RETRY_MS).unref();
   }
 
   /** The shard that owns a sale. Throws `not_sent` while the cluster's topology isn't known. */
@@ -226,26 +65,24 @@ export class Shards {
     return range.shard;
   }
 
-  /**
-   * Runs a script where the sale lives; under `DURABILITY=replicated` asks for the replicas' word as well. Throws
-   * what Shard.call throws.
-   */
+  /** Runs a script where the sale lives. Throws what Shard.call throws. */
   async call<Args extends unknown[], Result>(
     script: Script<Args, Result>,
     saleId: string,
     ...args: Args
   ): Promise<Result> {
     try {
-      const shard = this.of(saleId);
-      if (script.writes && this.#options.demands.DURABILITY === 'replicated') {
-        return await shard.callReplicated(REPLICAS_MIN, script, saleId, ...args);
-      }
-      return await shard.call(script, saleId, ...args);
+      return await this.of(saleId).call(script, saleId, ...args);
     } catch (error) {
       if (error instanceof Fault && hasPrefix(error.cause, /^(MOVED|ASK|CLUSTERDOWN)\b/))
         void this.#learnTopology();
       throw error;
     }
+  }
+
+  /** `DURABILITY=replicated`: what Redis publishes of a decision may be heard before replicas have the decision. */
+  get waitsForReplicas(): boolean {
+    return this.#options.demands.DURABILITY === 'replicated';
   }
 
   get isReady(): boolean {
@@ -281,11 +118,16 @@ export class Shards {
 
   #subscriber(purpose: string, options: SubscriberOptions): Redis {
     const address = parseRedisUrl(this.#options.url);
-    const subscriber = new Redis({
-      ...(address.kind === 'server' ? address.options : address.seeds[0]!),
+    const servers = address.kind === 'server' ? [address.options] : address.seeds;
+    const subscriber: Redis = new Redis({
+      ...servers[0]!,
       ...options,
       connectionName: `${this.#options.name}-${purpose}`,
-      retryStrategy: retryDelayMs,
+      retryStrategy: (attempt) => {
+        // On a cluster, the next node: this one may stay away.
+        Object.assign(subscriber.options, servers[attempt % servers.length]);
+        return retryDelayMs(attempt);
+      },
     });
     subscriber.on('error', () => undefined); // The shard's own connection reports the same trouble.
     this.#subscribers.push(subscriber);
@@ -294,7 +136,7 @@ export class Shards {
 
   close(): void {
     clearInterval(this.#topologyTimer);
-    for (const shard of this.#byAddress.values()) shard.client.disconnect();
+    for (const shard of this.#byAddress.values()) shard.close();
     for (const subscriber of this.#subscribers) subscriber.disconnect();
   }
 
@@ -309,33 +151,22 @@ export class Shards {
   }
 
   async #learnTopology(): Promise<void> {
+    if (this.#isLearning) return;
+    this.#isLearning = true;
+    const nodes = [...this.#byAddress.values()].map(({ client }) => client);
+    const owners = await slotOwners(nodes.filter(({ status }) => status === 'ready'));
+    this.#isLearning = false;
+    if (!owners) return;
+    this.#topologyAt = performance.now();
+    this.#ranges = owners.map(({ first, last, host, port }) => ({
+      first,
+      last,
+      shard: this.#shardAt({ ...this.#template, host, port }),
+    }));
+    const masters = new Set(this.#ranges.map(({ shard }) => shard));
     for (const shard of this.#byAddress.values()) {
-      if (shard.client.status !== 'ready') continue;
-      try {
-        const slots = await shard.client.cluster('SLOTS');
-        this.#ranges = slots.flatMap(([first, last, master]) => {
-          if (!master) return [];
-          const [host, port] = master;
-          return [{ first, last, shard: this.#shardAt({ ...this.#template, host, port }) }];
-        });
-        return;
-      } catch (error) {
-        this.#options.log.warn({ err: error }, 'could not learn the topology of the cluster');
-      }
+      // Should it become a master again, it is not to be taken for the one that it was.
+      if (!masters.has(shard) && shard.runId !== undefined) shard.client.disconnect(true);
     }
   }
-}
-
-function retryDelayMs(attempt: number): number {
-  const ceiling = Math.min(RETRY_MS_MAX, 50 * 2 ** Math.min(attempt, 10));
-  return ceiling / 2 + Math.random() * (ceiling / 2);
-}
-
-function addressOf(options: ServerAddress): string {
-  if (options.sentinels) return `sentinel ${options.name ?? ''}`;
-  return `${options.host}:${options.port}`;
-}
-
-function hasPrefix(error: unknown, pattern: RegExp): boolean {
-  return error instanceof Error && pattern.test(error.message);
 }

@@ -1,0 +1,105 @@
+/**
+ * One Redis server and the calls to it. Two rules keep a decision from being made twice or on the wrong server: nothing
+ * is sent again by itself, and every call carries the run id of the server behind this very connection (the fence).
+ */
+import type { Redis } from 'ioredis';
+import { Fault } from '../domain/fault.ts';
+import { keysOf, type Reply, type Script } from '../lua/script.ts';
+import type { ServerAddress } from './address.ts';
+import { type ConnectionOptions, hasPrefix, ServerConnection } from './server-connection.ts';
+import { Witness } from './witness.ts';
+
+/** So long after its last replica went away an old master may still decide, beyond `min-replicas-max-lag`: Redis counts
+ * the lag in whole seconds, once a second. */
+const LAG_ROUNDING_MS = 2_000;
+
+export class Shard {
+  readonly #connection: ServerConnection;
+  /** Under `DURABILITY=replicated`. */
+  readonly #witness: Witness | undefined;
+
+  constructor(address: ServerAddress, options: ConnectionOptions) {
+    this.#connection = new ServerConnection(address, options);
+    if (options.demands.DURABILITY === 'replicated') this.#witness = new Witness(address, options);
+  }
+
+  get client(): Redis {
+    return this.#connection.client;
+  }
+
+  /** Undefined while there is no connection, or no answer yet to what server it leads to. */
+  get runId(): string | undefined {
+    return this.#connection.session?.runId;
+  }
+
+  /**
+   * How long the master before this one may still be deciding, isolated together with some of its clients: until it
+   * misses its replicas and refuses to write. 0: there was none, or it would never stop (`min-replicas-to-write 0`).
+   */
+  get rivalMs(): number {
+    const session = this.#connection.session;
+    if (!session?.wasPromoted || session.replicas === 0) return 0;
+    const silentAt = session.seenAt + session.replicasLagMsMax + LAG_ROUNDING_MS;
+    return Math.max(0, silentAt - performance.now());
+  }
+
+  /**
+   * Runs a script on this server; under `DURABILITY=replicated` answers what buyers are told only when replicas have
+   * it. Throws `not_sent`, `not_executed`, `outcome_unknown` (it may have run) or `reply_malformed`.
+   */
+  async call<Args extends unknown[], Result>(
+    script: Script<Args, Result>,
+    saleId: string,
+    ...args: Args
+  ): Promise<Result> {
+    if (!this.#witness || !script.isTold) {
+      const { reply } = await this.#run(script, saleId, args);
+      return script.decode(reply, ...args);
+    }
+    const before = this.#witness.session;
+    if (!before) throw new Fault('not_sent', 'nobody can speak for the replicas now');
+    const { reply, runId } = await this.#run(script, saleId, args);
+    const vouched = await this.#witness.vouch(saleId);
+    if (vouched !== before || runId !== before.runId) {
+      throw new Fault('outcome_unknown', 'too few replicas have the decision');
+    }
+    return script.decode(reply, ...args);
+  }
+
+  close(): void {
+    this.#connection.close();
+    this.#witness?.close();
+  }
+
+  async #run<Args extends unknown[], Result>(
+    script: Script<Args, Result>,
+    saleId: string,
+    args: Args,
+  ): Promise<{ reply: Reply; runId: string }> {
+    const keys = keysOf(script, saleId);
+    const tail = script.encode(...args);
+    try {
+      return await this.#evaluate('evalsha', script.sha1, keys, tail);
+    } catch (error) {
+      if (!(error instanceof Fault) || !hasPrefix(error.cause, /^NOSCRIPT\b/)) throw error;
+      // It did not run, so it may be sent again: in full, and with the fence of the connection as it is now.
+      return this.#evaluate('eval', script.source, keys, tail);
+    }
+  }
+
+  async #evaluate(
+    command: 'eval' | 'evalsha',
+    script: string,
+    keys: string[],
+    tail: (string | number)[],
+  ): Promise<{ reply: Reply; runId: string }> {
+    const runId = this.runId;
+    if (runId === undefined) throw new Fault('not_sent');
+    try {
+      const reply = await this.client[command](script, keys.length, ...keys, runId, ...tail);
+      return { reply: reply as Reply, runId };
+    } catch (error) {
+      throw this.#connection.faultOf(error);
+    }
+  }
+}
