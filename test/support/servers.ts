@@ -221,7 +221,8 @@ function idOf(option: string): number {
   return Number(spawnSync('id', [option, 'postgres'], { encoding: 'utf8' }).stdout || Number.NaN);
 }
 
-async function answersPing(port: number): Promise<boolean> {
+/** On the loopback. */
+export async function answersPing(port: number): Promise<boolean> {
   const redis = new Redis({ port, lazyConnect: true, retryStrategy: () => null });
   redis.on('error', () => undefined);
   try {

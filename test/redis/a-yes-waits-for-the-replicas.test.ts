@@ -1,0 +1,187 @@
+/** `DURABILITY=replicated`: nobody is told of a decision that no replica has, in any of the ways of being told. */
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { saleKey } from '../../src/lua/keys.ts';
+import type { Shards } from '../../src/redis/shards.ts';
+import {
+  connectShards,
+  openSale,
+  type Reply,
+  startHotPath,
+  type TestHotPath,
+} from '../support/hot-path.ts';
+import { watch } from '../support/live-watcher.ts';
+import {
+  type Replicated,
+  startReplicated,
+  untilReplicasAre,
+  using,
+} from '../support/replication.ts';
+import { eventually, type TestRedis } from '../support/servers.ts';
+
+const COMMAND_TIMEOUT_MS = 600;
+/** A call may take one timeout, and the replicas' word as long again. */
+const ANSWER_MS_MAX = 2 * COMMAND_TIMEOUT_MS + 500;
+
+describe('under replicated', () => {
+  let redis: Replicated;
+  let master: TestRedis;
+  let replica: TestRedis;
+  let shards: Shards;
+  let hotPath: TestHotPath;
+
+  const start = () =>
+    startHotPath(master.url, {
+      DURABILITY: 'replicated',
+      REDIS_COMMAND_TIMEOUT_MS: String(COMMAND_TIMEOUT_MS),
+    });
+
+  before(async () => {
+    // So patient that a silent replica is noticed by nobody but WAIT.
+    redis = await startReplicated({ maxLagSeconds: 60 });
+    ({ master } = redis);
+    [replica] = redis.replicas as [TestRedis];
+    shards = await connectShards(master.url);
+    hotPath = await start();
+  });
+  afterEach(() => replica?.resume());
+  after(async () => {
+    await hotPath?.close();
+    shards?.close();
+    await redis?.stop();
+  });
+
+  async function assertUnknown(call: () => Promise<Reply>): Promise<void> {
+    const startedAt = performance.now();
+    const reply = await call();
+    assert.equal(reply.status, 503, JSON.stringify(reply.body));
+    assert.equal(reply.body.code, 'unavailable');
+    assert.equal(reply.headers['retry-after'], '1');
+    assert.ok(performance.now() - startedAt < ANSWER_MS_MAX);
+  }
+
+  it('whoever is told yes is on the replica at that moment', async () => {
+    const sale = await openSale(shards, { phone: 1_000 });
+    await using(replica.url, async (copy) => {
+      await Promise.all(
+        Array.from({ length: 500 }, async (_, i) => {
+          assert.equal((await hotPath.buy(sale.saleId, `buyer-${i}`)).status, 201);
+          assert.equal(await copy.hexists(saleKey(sale.saleId, 'buyers'), `buyer-${i}`), 1);
+        }),
+      );
+    });
+  });
+
+  it('a yes that no replica has is told in no way, by no front end, until one has it', async () => {
+    const sale = await openSale(shards, { phone: 10 });
+    assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
+    const bob = await watch(hotPath, sale.saleId, { buyer: 'bob' });
+    const buy = (at: TestHotPath) => at.buy(sale.saleId, 'bob', { key: 'k' });
+    // Its connections have written nothing, so for them WAIT alone would have nothing to wait for.
+    const another = await start();
+    try {
+      replica.pause();
+      await assertUnknown(() => buy(hotPath));
+      assert.equal((await sale.state()).stock[0]!.held, 2, 'it was decided');
+      const [record] = await shards
+        .of(sale.saleId)
+        .client.hmget(saleKey(sale.saleId, 'buyers'), 'bob');
+      const [, , position, tag] = record!.split('\t');
+      const reservationId = `${sale.saleId}_${position}_${tag}`;
+
+      for (const frontEnd of [hotPath, another]) {
+        await assertUnknown(() => buy(frontEnd));
+        await assertUnknown(() => frontEnd.call(`/v1/sales/${sale.saleId}/me`, { buyer: 'bob' }));
+        await assertUnknown(() =>
+          frontEnd.call(`/v1/reservations/${reservationId}`, { buyer: 'bob' }),
+        );
+      }
+      assert.deepEqual(bob.of('reservation'), []);
+
+      replica.resume();
+      const again = await eventually(async () => {
+        const reply = await buy(another);
+        assert.equal(reply.status, 200, JSON.stringify(reply.body));
+        return reply;
+      });
+      assert.equal(again.headers['idempotent-replayed'], 'true');
+      assert.equal(again.body.reservationId, reservationId);
+      assert.equal((await buy(hotPath)).body.reservationId, reservationId);
+      assert.equal((await sale.state()).stock[0]!.held, 2, 'neither lost nor doubled');
+      await bob.hears('reservation', ({ reservation }) => reservation.position === 2);
+    } finally {
+      await bob.close();
+      await another.close();
+    }
+  });
+
+  it('waiting for the replica keeps nobody else waiting', async () => {
+    const sale = await openSale(shards, { phone: 1_000 });
+    assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
+    replica.pause();
+    const waiting = hotPath.buy(sale.saleId, 'bob');
+    await eventually(async () => assert.equal((await sale.state()).stock[0]!.held, 2));
+    const { shards: busy } = hotPath.parts;
+    const startedAt = performance.now();
+    assert.match(await busy.of(sale.saleId).client.info('server'), /run_id/);
+    const tookMs = performance.now() - startedAt;
+    assert.ok(tookMs < COMMAND_TIMEOUT_MS / 2, `a read took ${tookMs} ms`);
+    replica.resume();
+    assert.equal((await waiting).status, 201, 'it came back in time');
+  });
+
+  it('with too few replicas nothing is decided at all', async () => {
+    const sale = await openSale(shards, { phone: 10 });
+    assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
+    await replica.kill();
+    await untilReplicasAre(master, 0);
+    for (const buyer of ['ada', 'bob']) {
+      await assertUnknown(() => hotPath.buy(sale.saleId, buyer));
+    }
+    await assertUnknown(() => hotPath.call(`/v1/sales/${sale.saleId}/me`, { buyer: 'ada' }));
+    assert.equal((await sale.state()).stock[0]!.held, 1);
+    await replica.start();
+    await untilReplicasAre(master, 1);
+    await eventually(async () => assert.equal((await hotPath.buy(sale.saleId, 'bob')).status, 201));
+  });
+
+  it('a replica that loses its link again and again loses and doubles nobody', async () => {
+    const sale = await openSale(shards, { phone: 1_000 });
+    let done = false;
+    const told = new Map<string, string>();
+    const buyers = Array.from({ length: 8 }, async (_, lane) => {
+      for (let i = 0; !done; i++) {
+        const buyer = `buyer-${lane}-${i}`;
+        for (;;) {
+          const { status, body } = await hotPath.buy(sale.saleId, buyer, { key: 'k' });
+          if (status < 300) {
+            told.set(buyer, body.reservationId);
+            break;
+          }
+          assert.equal(status, 503);
+          if (done) break;
+          await sleep(20);
+        }
+        await sleep(10);
+      }
+    });
+    for (let round = 0; round < 5; round++) {
+      await sleep(200);
+      await using(master.url, (redis) => redis.client('KILL', 'TYPE', 'replica'));
+    }
+    await untilReplicasAre(master, 1);
+    done = true;
+    await Promise.all(buyers);
+    const { stock, position } = await sale.state();
+    assert.equal(stock[0]!.held, position);
+    assert.ok(told.size > 50, `only ${told.size} were sold to`);
+    assert.equal(new Set(told.values()).size, told.size);
+    await eventually(() =>
+      using(replica.url, async (copy) => {
+        const known = await copy.hkeys(saleKey(sale.saleId, 'buyers'));
+        for (const buyer of told.keys()) assert.ok(known.includes(buyer), buyer);
+      }),
+    );
+  });
+});
