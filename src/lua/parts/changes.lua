@@ -13,7 +13,10 @@ local fields = call('HMGET', KEYS[1], 'fence', 'status', 'startsAt', 'endsAt', '
   'currency', 'position', 'events', 'drained', 'tickets')
 local refused = nil
 if not fields[1] then refused = 'unknown_sale'
-elseif fields[1] ~= ARGV[1] then refused = 'recovering'
+elseif fields[1] ~= ARGV[1] then
+  refused = 'recovering'
+  -- For good: the server that it names could become the master again, without what it had decided last.
+  if fields[1] ~= '' then call('HSET', KEYS[1], 'fence', '') end
 end
 
 local time = call('TIME')
