@@ -1,6 +1,6 @@
 /** Where a sale lives: the one server that there is, or the master that owns its slot of a cluster. */
 import calculateSlot from 'cluster-key-slot';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import { CHANGED_CHANNEL, saleKey } from '../lua/keys.ts';
 import type { Script } from '../lua/script.ts';
@@ -16,11 +16,6 @@ export interface ShardsOptions extends ConnectionOptions {
 /** How long the slots of a cluster are taken for granted, and how often they are asked for while a master is away. */
 const TOPOLOGY_MS_MAX = 5_000;
 const TOPOLOGY_RETRY_MS = 500;
-
-type SubscriberOptions = Pick<
-  RedisOptions,
-  'autoResubscribe' | 'enableOfflineQueue' | 'maxRetriesPerRequest' | 'commandTimeout'
->;
 
 interface SlotRange {
   first: number;
@@ -98,31 +93,28 @@ export class Shards {
 
   /** Hears those hints, over a connection of its own. */
   onChanged(listener: (saleId: string) => void): void {
-    const subscriber = this.#subscriber('hints', {});
+    const subscriber = this.listener('hints');
     subscriber.on('message', (_channel, saleId: string) => listener(saleId));
-    subscriber.subscribe(CHANGED_CHANNEL).catch(() => undefined); // Subscribes again whenever it reconnects.
+    subscriber.on('ready', () => {
+      subscriber.subscribe(CHANGED_CHANNEL).catch(() => subscriber.disconnect(true));
+    });
   }
 
   /**
    * A connection for publish/subscribe and nothing else. Whoever takes it subscribes at each `ready`, so as to know
-   * what was missed. On a cluster any node will do: they pass messages on to each other.
+   * what was missed; ioredis' own way of subscribing again also lets an error escape that nobody could catch. On a
+   * cluster any node will do: they pass messages on to each other.
    */
   listener(purpose: string): Redis {
-    return this.#subscriber(purpose, {
-      autoResubscribe: false,
-      enableOfflineQueue: false,
-      maxRetriesPerRequest: 0,
-      commandTimeout: this.#options.commandTimeoutMs,
-    });
-  }
-
-  #subscriber(purpose: string, options: SubscriberOptions): Redis {
     const address = parseRedisUrl(this.#options.url);
     const servers = address.kind === 'server' ? [address.options] : address.seeds;
     const subscriber: Redis = new Redis({
       ...servers[0]!,
-      ...options,
       connectionName: `${this.#options.name}-${purpose}`,
+      autoResubscribe: false,
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 0,
+      commandTimeout: this.#options.commandTimeoutMs,
       retryStrategy: (attempt) => {
         // On a cluster, the next node: this one may stay away.
         Object.assign(subscriber.options, servers[attempt % servers.length]);
