@@ -8,7 +8,7 @@ import { readSale } from '../../src/lua/read-sale.ts';
 import { connectShards, openSale } from '../support/hot-path.ts';
 import { follow, promote, startReplicated, untilReplicasAre } from '../support/replication.ts';
 import { buy } from '../support/sales.ts';
-import { eventually, type TestRedis } from '../support/servers.ts';
+import type { TestRedis } from '../support/servers.ts';
 
 test('a sale stays closed when its first master reigns again before anybody has checked', async () => {
   const redis = await startReplicated({ demanded: 0 });
@@ -36,5 +36,5 @@ test('a sale stays closed when its first master reigns again before anybody has 
 async function handOver(from: TestRedis, to: TestRedis): Promise<void> {
   await promote(to);
   await follow(from, to);
-  await eventually(() => untilReplicasAre(to, 1));
+  await untilReplicasAre(to, 1);
 }

@@ -25,7 +25,7 @@ const COMMAND_TIMEOUT_MS = 600;
 const ANSWER_MS_MAX = 2 * COMMAND_TIMEOUT_MS + 500;
 
 describe('under replicated', () => {
-  let redis: Replicated;
+  let replicated: Replicated;
   let master: TestRedis;
   let replica: TestRedis;
   let shards: Shards;
@@ -39,9 +39,9 @@ describe('under replicated', () => {
 
   before(async () => {
     // So patient that a silent replica is noticed by nobody but WAIT.
-    redis = await startReplicated({ maxLagSeconds: 60 });
-    ({ master } = redis);
-    [replica] = redis.replicas as [TestRedis];
+    replicated = await startReplicated({ maxLagSeconds: 60 });
+    ({ master } = replicated);
+    [replica] = replicated.replicas as [TestRedis];
     shards = await connectShards(master.url);
     hotPath = await start();
   });
@@ -49,7 +49,7 @@ describe('under replicated', () => {
   after(async () => {
     await hotPath?.close();
     shards?.close();
-    await redis?.stop();
+    await replicated?.stop();
   });
 
   async function assertUnknown(call: () => Promise<Reply>): Promise<void> {
@@ -148,10 +148,10 @@ describe('under replicated', () => {
 
   it('a replica that loses its link again and again loses and doubles nobody', async () => {
     const sale = await openSale(shards, { phone: 1_000 });
-    let done = false;
+    const done = new AbortController();
     const told = new Map<string, string>();
     const buyers = Array.from({ length: 8 }, async (_, lane) => {
-      for (let i = 0; !done; i++) {
+      for (let i = 0; !done.signal.aborted; i++) {
         const buyer = `buyer-${lane}-${i}`;
         for (;;) {
           const { status, body } = await hotPath.buy(sale.saleId, buyer, { key: 'k' });
@@ -160,7 +160,7 @@ describe('under replicated', () => {
             break;
           }
           assert.equal(status, 503);
-          if (done) break;
+          if (done.signal.aborted) break;
           await sleep(20);
         }
         await sleep(10);
@@ -168,10 +168,10 @@ describe('under replicated', () => {
     });
     for (let round = 0; round < 5; round++) {
       await sleep(200);
-      await using(master.url, (redis) => redis.client('KILL', 'TYPE', 'replica'));
+      await using(master.url, (redis) => redis.call('CLIENT', 'KILL', 'TYPE', 'replica'));
     }
     await untilReplicasAre(master, 1);
-    done = true;
+    done.abort();
     await Promise.all(buyers);
     const { stock, position } = await sale.state();
     assert.equal(stock[0]!.held, position);

@@ -30,13 +30,14 @@ export async function startCuttableProxy(target: {
         upstream.destroy();
       });
     }
-    let lastRequest = '';
+    let wasAsked = false;
     client.on('data', (chunk) => {
-      lastRequest = chunk.toString('latin1');
+      // Once asked it stays so: the next request may be here before the reply.
+      wasAsked ||= losesReplyTo !== undefined && chunk.includes(losesReplyTo, 0, 'latin1');
       upstream.write(chunk);
     });
     upstream.on('data', (chunk) => {
-      if (losesReplyTo !== undefined && lastRequest.includes(losesReplyTo)) {
+      if (wasAsked) {
         losesReplyTo = undefined;
         cutAll();
       } else {

@@ -27,8 +27,10 @@ export async function startReplicated(
   const { replicas: count = 1, maxLagSeconds = 10, demanded = count } = choices;
   const args = [
     ...PROMPT,
-    ...['--min-replicas-to-write', String(demanded)],
-    ...['--min-replicas-max-lag', String(maxLagSeconds)],
+    '--min-replicas-to-write',
+    String(demanded),
+    '--min-replicas-max-lag',
+    String(maxLagSeconds),
   ];
   const master = await startRedis({ args });
   const servers = [master];
@@ -46,12 +48,15 @@ export async function startReplicated(
   return { master, replicas: servers.slice(1), stop };
 }
 
-/** Until so many replicas are in sync. */
+/** Until so many replicas, and no more, have all that was written before. */
 export async function untilReplicasAre(master: TestRedis, count: number): Promise<void> {
   await using(master.url, (redis) =>
     eventually(async () => {
       const info = await redis.info('replication');
-      assert.equal(info.match(/^slave\d+:.*state=online/gm)?.length ?? 0, count);
+      assert.match(info, new RegExp(`^connected_slaves:${count}\\r$`, 'm'));
+      if (count === 0) return;
+      await redis.set('written-before', '');
+      assert.equal(await redis.wait(count, 1_000), count);
     }),
   );
 }
