@@ -52,6 +52,8 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
     http: { headersTimeout: REQUEST_MS_MAX, connectionsCheckingInterval: 1_000 },
     clientErrorHandler: answerUnreadable,
     forceCloseConnections: 'idle',
+    // What still comes over open connections is answered as ever: turned away, it would have to be sent again.
+    return503OnClosing: false,
     routerOptions: { maxParamLength: 200 },
     genReqId: (request) => {
       const sent = request.headers['x-request-id'];

@@ -1,4 +1,5 @@
 /** The admin process: operators and merchants over HTTP, and the repair of changes that did not reach Redis. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readAdminConfig } from '../config.ts';
 import { connectPostgres } from '../postgres/connection.ts';
 import { Shards } from '../redis/shards.ts';
@@ -8,6 +9,9 @@ import { createAdminApp } from './app.ts';
 import { startRepairer } from './repair.ts';
 
 const POSTGRES_CONNECTIONS_MAX = 10;
+/** What is under way in PostgreSQL has so long to end when the process is to stop, and then so long again. */
+const POSTGRES_GRACE_MS = 3_000;
+const POSTGRES_END_SECONDS = 1;
 
 /** Throws `config_invalid` and `port_taken`. Neither server needs to be there: it keeps trying, and says so. */
 export async function runAdmin(): Promise<Running> {
@@ -46,10 +50,12 @@ export async function runAdmin(): Promise<Running> {
   const repairer = startRepairer({ sql, shards, log }, metrics);
   return {
     async close() {
-      await app.close();
-      await repairer.close();
+      const closing = app.close();
+      // Whoever waits for PostgreSQL longer than that is told that it is not there, before connections are cut.
+      await Promise.race([closing, sleep(POSTGRES_GRACE_MS, undefined, { ref: false })]);
+      await Promise.all([repairer.close(), sql.end({ timeout: POSTGRES_END_SECONDS })]);
+      await closing;
       shards.close();
-      await sql.end({ timeout: 2 });
     },
   };
 }

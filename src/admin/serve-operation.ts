@@ -13,6 +13,7 @@ import { type Answer, isRefusal, type Refusal } from './answer.ts';
 import { includesRole, type Principal } from './authenticate.ts';
 import type { Caller } from './dependencies.ts';
 import type { GuessLimit } from './guess-limit.ts';
+import { type CallBounds, UnderWay } from './under-way.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -41,8 +42,10 @@ export function serveOperation<const Operation extends ApiOperation>(
   app: FastifyInstance,
   operation: Operation,
   handle: (input: OperationInput<Operation>) => Promise<Answer | Refusal>,
+  bounds: CallBounds = {},
 ): void {
   const { params, query, headers, body } = operation;
+  const underWay = new UnderWay(bounds);
   app.route({
     method: operation.method,
     url: operation.path.replaceAll(/\{(\w+)\}/g, ':$1'),
@@ -60,13 +63,14 @@ export function serveOperation<const Operation extends ApiOperation>(
       security: securityOf(operation),
     },
     handler: async (request, reply) => {
-      const result = await handle({
+      const input = {
         params: request.params,
         query: request.query,
         headers: request.headers,
         body: request.body,
         caller: { actor: request.principal?.actor ?? 'anonymous', requestId: request.id },
-      } as OperationInput<Operation>);
+      } as OperationInput<Operation>;
+      const result = await underWay.run(() => handle(input), heardOrGone(reply));
       if (isRefusal(result)) return sendProblem(reply, result.refused, result.extensions);
       reply.status(result.status).headers(result.headers ?? {});
       return result.body === undefined ? reply.send() : reply.send(result.body);
@@ -122,6 +126,12 @@ export function sendProblem(
   }
   // As a string: a problem is sent as it is, whatever the route says about its answers.
   return reply.status(body.status).type('application/problem+json').send(JSON.stringify(body));
+}
+
+/** Resolves when the caller has had the whole answer, or has gone without it. */
+function heardOrGone({ raw }: FastifyReply): Promise<void> {
+  if (raw.closed) return Promise.resolve();
+  return new Promise((resolve) => void raw.once('close', resolve));
 }
 
 function securityOf(operation: ApiOperation): Record<string, string[]>[] {

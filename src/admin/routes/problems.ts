@@ -5,6 +5,7 @@ export const READ_PROBLEMS = [
   'forbidden',
   'method_not_allowed',
   'invalid_request',
+  'overloaded',
   'unavailable',
 ] as const;
 

@@ -17,8 +17,13 @@ export function serveProcess(app: FastifyInstance, dependencies: AdminDependenci
   // PostgreSQL has to be there once, migrated. Later it may go: merchants need none, and taken out of service for it
   // no admin could be reached by them.
   let hasBegun = false;
+  const askPostgres = createPostgresProbe(dependencies);
   serveOperation(app, readiness, async () => {
-    const missing = await missingOf(dependencies);
+    const postgres = await askPostgres();
+    const missing = [
+      ...(dependencies.shards.isReady ? [] : ['redis']),
+      ...(postgres === undefined ? [] : [postgres]),
+    ];
     hasBegun ||= missing.length === 0;
     const isReady = hasBegun ? !missing.includes('redis') : missing.length === 0;
     return answer(isReady ? 200 : 503, {
@@ -34,18 +39,21 @@ export function serveProcess(app: FastifyInstance, dependencies: AdminDependenci
   );
 }
 
-async function missingOf({ sql, shards }: AdminDependencies): Promise<string[]> {
-  const missing: string[] = [];
-  if (!shards.isReady) missing.push('redis');
-  const postgres = await Promise.race([
-    sql<{ migrated: boolean }[]>`SELECT to_regclass('sales') IS NOT NULL AS migrated`.then(
-      ([row]) => (row?.migrated ? undefined : 'migrations'),
-      () => 'postgres',
-    ),
-    new Promise<string>((resolve) => {
+/** Says what is missing. While there is no answer to one question, no other is asked. */
+function createPostgresProbe({ sql }: AdminDependencies): () => Promise<string | undefined> {
+  let asked: Promise<string | undefined> | undefined;
+  return () => {
+    asked ??= sql<{ migrated: boolean }[]>`SELECT to_regclass('sales') IS NOT NULL AS migrated`
+      .then(
+        ([row]) => (row?.migrated ? undefined : 'migrations'),
+        () => 'postgres',
+      )
+      .finally(() => {
+        asked = undefined;
+      });
+    const late = new Promise<string>((resolve) => {
       setTimeout(() => resolve('postgres'), PROBE_TIMEOUT_MS).unref();
-    }),
-  ]);
-  if (postgres) missing.push(postgres);
-  return missing;
+    });
+    return Promise.race([asked, late]);
+  };
 }

@@ -106,6 +106,9 @@ const GET = {
   problems: [...READ_PROBLEMS, 'reservation_not_found'],
 } as const satisfies ApiOperation;
 
+/** Each has a page of them in memory, a megabyte, for as long as its reader likes. */
+const EXPORTS_MAX = 20;
+
 export function serveReservations(app: FastifyInstance, { sql }: Servers): void {
   serveOperation(app, LIST, async ({ query: { limit, cursor, ...filter } }) => {
     const after = cursor === undefined ? undefined : parseReservationCursor(cursor, filter);
@@ -117,11 +120,15 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
     return answer(200, { ...page, data: page.data.map(showReservation) });
   });
 
-  serveOperation(app, EXPORT, async ({ query }) =>
-    answer(200, await streamCsv(sql, query), {
-      'Content-Type': 'text/csv; charset=utf-8',
-      'Content-Disposition': 'attachment; filename="reservations.csv"',
-    }),
+  serveOperation(
+    app,
+    EXPORT,
+    async ({ query }) =>
+      answer(200, await streamCsv(sql, query), {
+        'Content-Type': 'text/csv; charset=utf-8',
+        'Content-Disposition': 'attachment; filename="reservations.csv"',
+      }),
+    { underWayMax: EXPORTS_MAX },
   );
 
   serveOperation(app, GET, async ({ params: { reservationId } }) => {

@@ -43,11 +43,14 @@ const VERIFY = {
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 
+/** Of a sale of millions everything is read and compared. Less than a connection may be silent. */
+const VERIFY_MS_MAX = 110_000;
+
 export function serveVerification(app: FastifyInstance, servers: Servers): void {
   // It reads everything there is, so those who ask for the same at the same time get the same.
   const running = new Map<string, Promise<Report>>();
 
-  serveOperation(app, VERIFY, async ({ params: { saleId } }) => {
+  const verify = async (saleId: string) => {
     if (!(await findSale(servers.sql, saleId))) return refuse('sale_not_found');
     let report = running.get(saleId);
     if (!report) {
@@ -55,5 +58,8 @@ export function serveVerification(app: FastifyInstance, servers: Servers): void 
       running.set(saleId, report);
     }
     return answer(200, await report);
+  };
+  serveOperation(app, VERIFY, ({ params }) => verify(params.saleId), {
+    answerMsMax: VERIFY_MS_MAX,
   });
 }

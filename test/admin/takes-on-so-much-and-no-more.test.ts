@@ -1,0 +1,38 @@
+/** PostgreSQL says nothing and operators go on asking: so many wait, the others are told at once, merchants notice nothing. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseRecord } from '../../src/domain/reservation.ts';
+import { buy, connect, makeSale } from '../support/sales.ts';
+import { startPostgres, startRedis } from '../support/servers.ts';
+import { ask, createTestApp } from './admin-process.ts';
+
+const MOST = 200;
+
+test('calls that wait for PostgreSQL', async (t) => {
+  const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+  t.after(() => Promise.all([redis.stop(), postgres.stop()]));
+  const servers = await connect(redis.url, postgres.url);
+  t.after(() => servers.close());
+  const app = await createTestApp(servers);
+  t.after(() => app.close());
+  const sale = await makeSale(servers);
+  const [bought] = await buy(servers.shards, sale.saleId, ['ada']);
+  assert.ok(bought && 'record' in bought);
+  const { reservationId } = parseRecord(bought.record, sale, 'ada');
+
+  postgres.pause();
+  t.after(() => postgres.resume());
+  const waiting = Array.from({ length: MOST }, () => ask(app, 'GET /sales'));
+  const refused = await ask(app, 'GET /sales');
+  assert.deepEqual([refused.status, refused.body.code], [503, 'overloaded']);
+  assert.equal(refused.headers['retry-after'], '1');
+  const confirmed = await ask(app, `POST /reservations/${reservationId}/confirm`, {
+    as: 'merchant',
+  });
+  assert.equal(confirmed.status, 200);
+  assert.equal((await ask(app, 'GET //healthz')).status, 200);
+
+  postgres.resume();
+  for (const answered of await Promise.all(waiting)) assert.equal(answered.status, 200);
+  assert.equal((await ask(app, 'GET /sales')).status, 200, 'and there is room again');
+});
