@@ -15,6 +15,15 @@ function signalFamily(pid: number, signal: NodeJS.Signals): void {
   const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
   for (const line of table.trim().split('\n')) {
     const [child, parent] = line.trim().split(/\s+/).map(Number);
-    if (parent === pid && child !== undefined) process.kill(child, signal);
+    if (parent === pid && child !== undefined) signalIfThere(child, signal);
+  }
+}
+
+/** A backend may have ended since the table was written. */
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
