@@ -18,12 +18,14 @@ export async function persister(
   redisUrl: string,
   databaseUrl: string,
   timings: Partial<Timings> = {},
+  environment: Record<string, string> = {},
 ): Promise<TestPersister> {
   const config = readPersisterConfig({
     REDIS_URL: redisUrl,
     DATABASE_URL: databaseUrl,
     PERSISTER_PORT: '0',
     LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
+    ...environment,
   });
   const running = await startPersister(config, { ...TIMINGS, restMs: 200, ...timings });
   test.after(() => running.close());

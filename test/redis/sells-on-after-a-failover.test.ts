@@ -1,0 +1,107 @@
+/**
+ * Sentinels promote a replica while buyers press. Every process finds the new master by itself, the sale is checked
+ * before it sells on, and of what anybody was told nothing is lost, also when the old master comes back.
+ */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { assertPromisesHold } from '../support/holds.ts';
+import { startHotPath, type TestHotPath } from '../support/hot-path.ts';
+import { PatientCrowd } from '../support/patient-crowd.ts';
+import { persister } from '../support/persister.ts';
+import { startReplicated, startSentinels, using } from '../support/replication.ts';
+import { connect, makeSale } from '../support/sales.ts';
+import { createDatabase, eventually, type TestRedis } from '../support/servers.ts';
+
+const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '1000' };
+const MAX_LAG_SECONDS = 2;
+/** Giving the master up, electing, promoting, and then waiting until the old one has fallen silent. */
+const FAILOVER = { timeoutMs: 40_000 };
+
+/** A sale with a crowd at two front ends, on a master with two replicas that three sentinels watch. */
+async function startSale(t: TestContext) {
+  const redis = await startReplicated({
+    replicas: 2,
+    demanded: 1,
+    maxLagSeconds: MAX_LAG_SECONDS,
+  });
+  t.after(() => redis.stop());
+  const sentinels = await startSentinels(redis.master);
+  t.after(() => sentinels.stop());
+  const database = await createDatabase();
+  t.after(() => database.drop());
+  const servers = await connect(sentinels.url, database.url);
+  t.after(() => servers.close());
+  await persister(t, sentinels.url, database.url, {}, REPLICATED);
+  const frontEnds = await Promise.all([1, 2].map(() => startHotPath(sentinels.url, REPLICATED)));
+  t.after(() => Promise.all(frontEnds.map((frontEnd) => frontEnd.close())));
+  const { saleId } = await makeSale(servers, { stock: 1_000_000 });
+  const crowd = new PatientCrowd(frontEnds, saleId, { lanes: 10 });
+  t.after(() => crowd.leave());
+  await eventually(() => assert.ok(crowd.told.size > 200));
+
+  const promoted = async () => {
+    const port = await eventually(async () => {
+      const masterPort = await sentinels.masterPort();
+      assert.notEqual(masterPort, redis.master.port);
+      return masterPort;
+    }, FAILOVER);
+    return redis.replicas.find((replica) => replica.port === port)!;
+  };
+  /** That everybody sells on, and that all that was told is true. */
+  const assertSellsOn = async (after: number) => {
+    await eventually(() => assert.ok(crowd.toldAt.at(-1)! > after + 500), FAILOVER);
+    t.diagnostic(
+      `${Math.round(crowd.firstYesAfter(after)!)} ms until somebody could buy again, ${crowd.told.size} told yes, ${crowd.comeBacks} told to come back`,
+    );
+    await crowd.leave();
+    for (const frontEnd of frontEnds) await crowd.assertSameAnswers(frontEnd);
+    assert.equal(new Set(crowd.told.values()).size, crowd.told.size);
+    await assertPromisesHold(servers, saleId);
+  };
+  return { redis, servers, frontEnds, saleId, crowd, promoted, assertSellsOn };
+}
+
+test('a master that is killed is replaced, and not believed when it comes back', async (t) => {
+  const { redis, saleId, crowd, promoted, assertSellsOn } = await startSale(t);
+  await redis.master.kill();
+  const killedAt = performance.now();
+  await promoted();
+  await eventually(() => assert.ok(crowd.firstYesAfter(killedAt + 100)), FAILOVER);
+  // With all its data, and a master by its own word until a sentinel tells it otherwise.
+  await redis.master.start();
+  const isolated = await startHotPath(redis.master.url, REPLICATED, false);
+  t.after(() => isolated.close());
+  await pressInVain(isolated, redis.master, saleId);
+  await assertSellsOn(killedAt + 100);
+});
+
+test('a master that stood still is replaced, and sells nothing when it moves again', async (t) => {
+  const { redis, saleId, crowd, promoted, assertSellsOn } = await startSale(t);
+  // For buyers who only ever reach the old master, as if both were cut off from the rest.
+  const isolated = await startHotPath(redis.master.url, REPLICATED);
+  t.after(() => isolated.close());
+  assert.equal((await isolated.buy(saleId, 'isolated-before')).status, 201);
+  redis.master.pause();
+  const pausedAt = performance.now();
+  await promoted();
+  await eventually(() => assert.ok(crowd.firstYesAfter(pausedAt + 100)), FAILOVER);
+  redis.master.resume();
+  await pressInVain(isolated, redis.master, saleId);
+  await assertSellsOn(pausedAt + 100);
+});
+
+/** Until the server was made a replica. */
+async function pressInVain(
+  frontEnd: TestHotPath,
+  server: TestRedis,
+  saleId: string,
+): Promise<void> {
+  await using(server.url, async (redis) => {
+    for (let i = 0; (await redis.role())[0] !== 'slave'; i++) {
+      const { status, body } = await frontEnd.buy(saleId, `isolated-${i}`, { key: 'k' });
+      assert.equal(status, 503, JSON.stringify(body));
+      await sleep(50);
+    }
+  });
+}

@@ -1,0 +1,85 @@
+/** Buyers who press, one after the other on each of several lanes, and press again with the same key until it is yes. */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Reply } from './hot-path.ts';
+
+/** Where they press: a hot path of any kind. */
+export interface FrontEnd {
+  buy(saleId: string, buyer: string, options: { key: string }): Promise<Reply>;
+}
+
+const PRESS_AGAIN_MS = 20;
+const KEY = 'the-only-one';
+
+export class PatientCrowd {
+  /** Who was told yes: the reservation's id by the buyer's. */
+  readonly told = new Map<string, string>();
+  /** When each was told, on this process' monotonic clock. */
+  readonly toldAt: number[] = [];
+  /** How often somebody was told to come back. */
+  comeBacks = 0;
+  readonly #saleId: string;
+  readonly #leaving = new AbortController();
+  readonly #lanes: Promise<void>[];
+
+  /** Starts at once: as many buyers at a time as `lanes`, taking turns at the front ends. */
+  constructor(
+    frontEnds: readonly FrontEnd[],
+    saleId: string,
+    choices: { lanes: number; prefix?: string },
+  ) {
+    this.#saleId = saleId;
+    this.#lanes = Array.from({ length: choices.lanes }, (_, lane) =>
+      this.#comeOneByOne(
+        frontEnds[lane % frontEnds.length]!,
+        `${choices.prefix ?? 'patient'}-${lane}`,
+      ),
+    );
+  }
+
+  /** How long after a moment the first yes came; undefined: not yet. */
+  firstYesAfter(moment: number): number | undefined {
+    const at = this.toldAt.find((time) => time > moment);
+    return at === undefined ? undefined : at - moment;
+  }
+
+  /** Nobody new comes; who has not been answered gives up. Throws what any of them was told amiss. */
+  async leave(): Promise<void> {
+    this.#leaving.abort();
+    await Promise.all(this.#lanes);
+  }
+
+  /** Everybody asks once more and must hear of the same reservation. */
+  async assertSameAnswers(frontEnd: FrontEnd): Promise<void> {
+    const buyers = [...this.told];
+    const askNext = async () => {
+      for (let next = buyers.pop(); next; next = buyers.pop()) {
+        const [buyer, reservationId] = next;
+        const { status, body } = await frontEnd.buy(this.#saleId, buyer, { key: KEY });
+        assert.equal(status, 200, `${buyer} was told ${JSON.stringify(body)}`);
+        assert.equal(body.reservationId, reservationId);
+      }
+    };
+    await Promise.all(Array.from({ length: 50 }, askNext));
+  }
+
+  async #comeOneByOne(frontEnd: FrontEnd, prefix: string): Promise<void> {
+    for (let number = 1; !this.#leaving.signal.aborted; number++) {
+      await this.#press(frontEnd, `${prefix}-${number}`);
+    }
+  }
+
+  async #press(frontEnd: FrontEnd, buyer: string): Promise<void> {
+    while (!this.#leaving.signal.aborted) {
+      const { status, body } = await frontEnd.buy(this.#saleId, buyer, { key: KEY });
+      if (status < 300) {
+        this.told.set(buyer, body.reservationId);
+        this.toldAt.push(performance.now());
+        return;
+      }
+      assert.equal(status, 503, `${buyer} was told ${JSON.stringify(body)}`);
+      this.comeBacks++;
+      await sleep(PRESS_AGAIN_MS);
+    }
+  }
+}
