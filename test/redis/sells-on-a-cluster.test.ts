@@ -1,53 +1,84 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import calculateSlot from 'cluster-key-slot';
-import { Redis } from 'ioredis';
 import { saleKey } from '../../src/lua/keys.ts';
-import { findFreePorts } from '../../src/stack/free-port.ts';
+import { eventually } from '../support/eventually.ts';
+import { assertPromisesHold } from '../support/holds.ts';
 import { connectShards, openSale, startHotPath } from '../support/hot-path.ts';
-import { eventually, startRedis } from '../support/servers.ts';
+import { PatientCrowd } from '../support/patient-crowd.ts';
+import { persister } from '../support/persister.ts';
+import { startCluster } from '../support/redis-cluster.ts';
+import { PROMPT, using } from '../support/replication.ts';
+import { connect, makeSale } from '../support/sales.ts';
+import { createDatabase, type TestRedis } from '../support/servers.ts';
 
-const SLOTS = 16_384;
+const slotOf = (saleId: string) => calculateSlot(saleKey(saleId, 'sale'));
 
-test('each sale lives whole on the master that owns its slot', async () => {
-  const busPorts = await findFreePorts(3);
-  const servers = await Promise.all(
-    busPorts.map((port) =>
-      startRedis({ args: ['--cluster-enabled', 'yes', '--cluster-port', String(port)] }),
-    ),
-  );
-  const nodes = servers.map(({ url }) => new Redis(url));
-  const url = servers.map((server) => server.url).join(',');
-  const share = Math.ceil(SLOTS / nodes.length);
-  for (const [i, node] of nodes.entries()) {
-    await node.cluster('ADDSLOTSRANGE', i * share, Math.min(SLOTS, (i + 1) * share) - 1);
-    if (i > 0) await node.cluster('MEET', '127.0.0.1', servers[0]!.port, busPorts[0]!);
+test('each sale lives whole on the master that owns its slot', async (t) => {
+  const cluster = await startCluster();
+  t.after(() => cluster.stop());
+  const shards = await connectShards(cluster.url);
+  t.after(() => shards.close());
+  const hotPath = await startHotPath(cluster.url);
+  t.after(() => hotPath.close());
+  const owners = new Set<number>();
+  for (let i = 0; i < 20; i++) {
+    const sale = await openSale(shards, { phone: 2 });
+    const replies = await Promise.all(
+      ['a', 'b', 'c'].map((buyer) => hotPath.buy(sale.saleId, buyer)),
+    );
+    assert.deepEqual(
+      replies.map(({ status }) => status).toSorted((a, b) => a - b),
+      [201, 201, 409],
+    );
+    const owner = cluster.ownerOf(slotOf(sale.saleId));
+    const { url } = cluster.masters[owner]!;
+    assert.equal(await using(url, (node) => node.exists(saleKey(sale.saleId, 'buyers'))), 1);
+    owners.add(owner);
   }
-  await eventually(async () => {
-    for (const node of nodes) assert.match(await node.cluster('INFO'), /cluster_state:ok/);
+  assert.equal(owners.size, 3, 'twenty sales reach all three nodes');
+});
+
+test('a sale moves with its slot to a replica, as an operator wishes or when its master dies', async (t) => {
+  const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '1000' };
+  const cluster = await startCluster({
+    replicas: 2,
+    args: [...PROMPT, '--min-replicas-to-write', '1', '--min-replicas-max-lag', '2'],
   });
-  const shards = await connectShards(url);
-  const hotPath = await startHotPath(url);
-  try {
-    const owners = new Set<number>();
-    for (let i = 0; i < 20; i++) {
-      const sale = await openSale(shards, { phone: 2 });
-      const replies = await Promise.all(
-        ['a', 'b', 'c'].map((buyer) => hotPath.buy(sale.saleId, buyer)),
-      );
-      assert.deepEqual(
-        replies.map(({ status }) => status).sort((a, b) => a - b),
-        [201, 201, 409],
-      );
-      const owner = Math.floor(calculateSlot(saleKey(sale.saleId, 'sale')) / share);
-      assert.equal(await nodes[owner]!.exists(saleKey(sale.saleId, 'buyers')), 1);
-      owners.add(owner);
-    }
-    assert.equal(owners.size, 3, 'twenty sales reach all three nodes');
-  } finally {
-    await hotPath.close();
-    shards.close();
-    for (const node of nodes) node.disconnect();
-    for (const server of servers) await server.stop();
+  t.after(() => cluster.stop());
+  const database = await createDatabase();
+  t.after(() => database.drop());
+  const servers = await connect(cluster.url, database.url);
+  t.after(() => servers.close());
+  await persister(t, cluster.url, database.url, {}, REPLICATED);
+  const frontEnd = await startHotPath(cluster.url, REPLICATED);
+  t.after(() => frontEnd.close());
+  let saleId: string;
+  for (let i = 0; ; i++) {
+    saleId = `clustered-${i}`;
+    if (cluster.ownerOf(slotOf(saleId)) === 0) break;
   }
+  await makeSale(servers, { saleId, stock: 1_000_000 });
+  const crowd = new PatientCrowd([frontEnd], saleId, { lanes: 10 });
+  t.after(() => crowd.leave());
+  await eventually(() => assert.ok(crowd.told.size > 200));
+  const sellsOn = async (after: number, how: string) => {
+    await eventually(() => assert.ok(crowd.toldAt.at(-1)! > after + 500), { timeoutMs: 30_000 });
+    t.diagnostic(`${how}: ${Math.round(crowd.firstYesAfter(after)!)} ms until one could buy again`);
+  };
+
+  const [first] = cluster.masters as [TestRedis];
+  const [second] = cluster.replicas as [TestRedis];
+  await using(second.url, (node) => node.cluster('FAILOVER'));
+  const role = (server: TestRedis) => using(server.url, async (node) => (await node.role())[0]);
+  await eventually(async () => assert.equal(await role(second), 'master'));
+  await sellsOn(performance.now(), 'handed over');
+
+  await eventually(async () => assert.equal(await role(first), 'slave'));
+  await second.kill();
+  await sellsOn(performance.now() + 100, 'killed');
+
+  await crowd.leave();
+  await crowd.assertSameAnswers(frontEnd);
+  await assertPromisesHold(servers, saleId);
 });

@@ -11,7 +11,7 @@ import { ServerProcess } from './server-process.ts';
 import { answersPing, startRedis, type TestRedis } from './servers.ts';
 
 /** What a master and whoever may become one is started with, so that a sync and a loss are noticed within a second. */
-const PROMPT = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
+export const PROMPT = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
 
 export interface Replicated {
   master: TestRedis;
