@@ -1,0 +1,205 @@
+/** What clients were told was decided, was true when they were told, and stays: asking twice is safe. */
+import { canonicalItems } from '../../src/domain/reservation.ts';
+import { type AskedKind, type Exchange, isSettled, reservationsIn } from '../history.ts';
+import {
+  type Findings,
+  isExcused,
+  isLiving,
+  stateOf,
+  type Telling,
+  TOLERANCE_MS,
+  totalUnits,
+} from './matter.ts';
+import type { Violation } from './violation.ts';
+
+export function checkAnswers(findings: Findings): Violation[] {
+  return [
+    ...[...findings.tellingsOf.values()].flatMap((tellings) => toldWrongly(findings, tellings)),
+    ...missingFromMe(findings),
+    ...differentAnswers(findings),
+    ...overLimit(findings),
+    ...unexpectedAnswers(findings),
+    ...findings.history.unanswered.map(
+      (asked): Violation => ({ kind: 'never-answered', evidence: JSON.stringify(asked) }),
+    ),
+  ];
+}
+
+function toldWrongly(findings: Findings, tellings: readonly Telling[]): Violation[] {
+  const { reservationId } = tellings[0]!.reservation;
+  if (findings.lost.has(reservationId)) return [];
+  const life = findings.lifeOf.get(reservationId);
+  if (!life) {
+    const { exchange } = tellings[0]!;
+    return [{ kind: 'lost-reservation', evidence: `${reservationId}, told ${timeOf(exchange)}` }];
+  }
+  const { row, stages } = life;
+  return tellings.flatMap(({ exchange, reservation }): Violation[] => {
+    const isSame =
+      reservation.buyerId === row.buyerId &&
+      reservation.position === row.position &&
+      Date.parse(reservation.reservedAt) === row.reservedAt.getTime() &&
+      canonicalItems(reservation.items) === canonicalItems(row.items);
+    if (!isSame) {
+      return [
+        {
+          kind: 'told-otherwise',
+          evidence: `${JSON.stringify(reservation)}, the row: ${JSON.stringify(row)}`,
+        },
+      ];
+    }
+    const state = stateOf(reservation, findings.terms);
+    const stage = stages.find((each) => each.state === state);
+    const wasTrue =
+      stage !== undefined &&
+      stage.fromMs <= exchange.endedMs + TOLERANCE_MS &&
+      stage.untilMs >= exchange.beganMs - TOLERANCE_MS;
+    if (wasTrue || isExcused(findings.losses, { exchange, reservation })) return [];
+    const history = stages.map((each) => `${each.state} ${iso(each.fromMs)}`).join(', ');
+    return [
+      {
+        kind: stage ? 'told-untrue' : 'lost-transition',
+        evidence: `${reservationId} was told ${state} ${timeOf(exchange)}; its history: ${history}`,
+      },
+    ];
+  });
+}
+
+/** Whoever asks for all of one's reservations is shown each that had been decided. */
+function missingFromMe({ history, lives, losses }: Findings): Violation[] {
+  const livesOfBuyer = Map.groupBy(lives, ({ row }) => row.buyerId);
+  return history.ofKind('me').flatMap((exchange): Violation[] => {
+    if (exchange.answer?.status !== 200) return [];
+    const shown = new Set(reservationsIn(exchange).map(({ reservationId }) => reservationId));
+    const missing = (livesOfBuyer.get(exchange.asked.buyerId) ?? []).filter(
+      ({ row, stages }) =>
+        !shown.has(row.reservationId) && stages[0]!.fromMs < exchange.beganMs - TOLERANCE_MS,
+    );
+    // Until it was rebuilt, a Redis that had forgotten answers nobody; `losses` excuse nothing here.
+    return missing.map(({ row }) => ({
+      kind: 'told-untrue',
+      evidence: `${row.reservationId} is missing from what ${row.buyerId} was shown ${timeOf(exchange)} (${losses.length} losses)`,
+    }));
+  });
+}
+
+/** One key, one reservation; and only one answer says that it is new. */
+function differentAnswers(findings: Findings): Violation[] {
+  const violations: Violation[] = [];
+  const byRequest = Map.groupBy(
+    findings.history.ofKind('buy'),
+    ({ asked }) => `${asked.buyerId} with key "${asked.key ?? ''}"`,
+  );
+  for (const [request, exchanges] of byRequest) {
+    const shown = exchanges.flatMap((exchange) =>
+      reservationsIn(exchange)
+        .filter(({ reservationId }) => !findings.lost.has(reservationId))
+        .map(({ reservationId }) => ({ reservationId, exchange })),
+    );
+    const ids = new Set(shown.map(({ reservationId }) => reservationId));
+    if (exchanges[0]!.asked.key !== undefined && ids.size > 1) {
+      violations.push({ kind: 'answers-differ', evidence: `${request}: ${[...ids].join(', ')}` });
+    }
+    for (const id of ids) {
+      const news = shown.filter(
+        ({ reservationId, exchange }) => reservationId === id && exchange.answer!.status === 201,
+      );
+      if (news.length > 1) {
+        violations.push({
+          kind: 'decided-twice',
+          evidence: `${request}: ${id} was news ${news.length} times`,
+        });
+      }
+    }
+  }
+  return violations;
+}
+
+function overLimit({ terms, lives }: Findings): Violation[] {
+  const violations: Violation[] = [];
+  for (const [buyerId, own] of Map.groupBy(lives, ({ row }) => row.buyerId)) {
+    const steps = own.flatMap(({ row, stages }) => {
+      const units = totalUnits(row.items);
+      return stages.flatMap(({ version, state, event }) => {
+        if (version === 1) return [{ event, units }];
+        return isLiving(state) ? [] : [{ event, units: -units }];
+      });
+    });
+    let units = 0;
+    for (const step of steps.sort((a, b) => a.event - b.event)) {
+      units += step.units;
+      if (units <= terms.perBuyerLimit) continue;
+      violations.push({
+        kind: 'over-limit',
+        evidence: `${buyerId} had ${units} at event ${step.event}`,
+      });
+      break;
+    }
+  }
+  return violations;
+}
+
+/** Every answer that each request can get, but for 503, which all can. */
+const ANSWERS: Record<AskedKind, readonly string[]> = {
+  buy: [
+    '201',
+    '200',
+    '409 sold_out',
+    '409 insufficient_stock',
+    '409 limit_reached',
+    '409 sale_paused',
+    '422 idempotency_key_reused',
+  ],
+  me: ['200'],
+  look: ['200'],
+  'give-back': ['200', '409 invalid_transition'],
+  join: [
+    '201',
+    '200',
+    '409 invalid_transition',
+    '409 insufficient_stock',
+    '409 limit_reached',
+    '409 sale_paused',
+  ],
+  leave: ['200'],
+  confirm: ['200', '409 invalid_transition'],
+  cancel: ['200', '409 invalid_transition'],
+  extend: ['200', '409 invalid_transition'],
+  stock: ['200', '409 insufficient_stock'],
+  open: ['200'],
+  pause: ['200'],
+  resume: ['200'],
+};
+
+function unexpectedAnswers({ history, losses, lost }: Findings): Violation[] {
+  return history.exchanges.flatMap((exchange): Violation[] => {
+    const { asked } = exchange;
+    if (!isSettled(exchange)) return [];
+    const answer = answerOf(exchange);
+    if (ANSWERS[asked.kind].includes(answer)) return [];
+    // Who asks for what was lost hears that it is not there; so does who asks for the sale before it was rebuilt.
+    const isOfLost = 'reservationId' in asked && lost.has(asked.reservationId);
+    const isOfLoss = losses.some(({ atMs }) => exchange.endedMs >= atMs);
+    if (isOfLoss && (isOfLost || answer === '404 sale_not_found')) return [];
+    return [
+      {
+        kind: 'unexpected-answer',
+        evidence: `${JSON.stringify(asked)}: ${answer} ${timeOf(exchange)}`,
+      },
+    ];
+  });
+}
+
+/** An answer in short: its status, and of a refusal its code. */
+export function answerOf({ answer }: Exchange): string {
+  if (!answer) return 'none';
+  return answer.code === undefined ? String(answer.status) : `${answer.status} ${answer.code}`;
+}
+
+function timeOf({ beganMs, endedMs }: Exchange): string {
+  return `between ${iso(beganMs)} and ${iso(endedMs)}`;
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString().slice(11, 23);
+}

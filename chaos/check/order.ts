@@ -1,0 +1,73 @@
+/** First come, first served: positions are unique, complete, and in the order of decision. */
+import type { Findings } from './matter.ts';
+import type { Violation } from './violation.ts';
+
+export function checkOrder(findings: Findings): Violation[] {
+  return [...reusedPositions(findings), ...positionGaps(findings), ...outOfOrder(findings)];
+}
+
+/** Also one that only a client was told of keeps its position for good. */
+function reusedPositions({ tellingsOf, lives }: Findings): Violation[] {
+  const idOf = new Map<number, string>();
+  const violations: Violation[] = [];
+  const claim = (position: number, reservationId: string) => {
+    const owner = idOf.get(position) ?? reservationId;
+    idOf.set(position, owner);
+    if (owner !== reservationId) {
+      violations.push({
+        kind: 'position-reused',
+        evidence: `${position}: ${owner} and ${reservationId}`,
+      });
+    }
+  };
+  for (const { row } of lives) claim(row.position, row.reservationId);
+  for (const [{ reservation }] of tellingsOf.values() as Iterable<
+    [{ reservation: { position: number; reservationId: string } }]
+  >) {
+    claim(reservation.position, reservation.reservationId);
+  }
+  return violations;
+}
+
+function positionGaps({ lives, contents: { redis }, losses }: Findings): Violation[] {
+  const violations: Violation[] = [];
+  for (const [index, { row }] of lives.entries()) {
+    if (redis.order[row.position - 1] !== row.buyerId) {
+      const evidence = `${row.position} is ${redis.order[row.position - 1]} in Redis, ${row.buyerId} in PostgreSQL`;
+      violations.push({ kind: 'position-gap', evidence });
+    }
+    // What a loss of memory took leaves its positions empty.
+    if (losses.length === 0 && row.position !== index + 1) {
+      return [{ kind: 'position-gap', evidence: `the position after ${index} is ${row.position}` }];
+    }
+  }
+  return violations;
+}
+
+function outOfOrder({ lives, exchangeOf }: Findings): Violation[] {
+  const violations: Violation[] = [];
+  let endedMs = Number.POSITIVE_INFINITY;
+  let later = '';
+  let event = Number.POSITIVE_INFINITY;
+  for (const { row, stages } of lives.toReversed()) {
+    const number = stages[0]?.event ?? 0;
+    if (number >= event) {
+      violations.push({
+        kind: 'out-of-order',
+        evidence: `${row.reservationId} was decided after its successor`,
+      });
+    }
+    event = number;
+    const exchange = exchangeOf.get(row.requestId);
+    if (exchange?.asked.kind !== 'buy') continue;
+    if (endedMs < exchange.beganMs) {
+      const evidence = `${row.reservationId} was asked for when ${later} had been answered`;
+      violations.push({ kind: 'out-of-order', evidence });
+    }
+    if (exchange.answer && exchange.endedMs < endedMs) {
+      endedMs = exchange.endedMs;
+      later = row.reservationId;
+    }
+  }
+  return violations;
+}

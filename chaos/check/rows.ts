@@ -1,0 +1,211 @@
+/**
+ * Every decision exists exactly once, in its right state: Redis and PostgreSQL agree, the history is complete and legal,
+ * and behind everything stands somebody's request.
+ */
+import type { Asked, AskedKind, Exchange } from '../history.ts';
+import { type Findings, isLiving, type Life, type LifeState, TOLERANCE_MS } from './matter.ts';
+import type { Violation } from './violation.ts';
+
+export function checkRows(findings: Findings): Violation[] {
+  return [
+    ...disagreements(findings),
+    ...historyGaps(findings),
+    ...findings.lives.flatMap(illegalMoves),
+    ...findings.lives.flatMap((life) => unasked(findings, life)),
+    ...decidedTwiceByRequest(findings),
+    ...findings.contents.postgres.deadLetters.map(
+      (reason): Violation => ({ kind: 'dead-letter', evidence: reason }),
+    ),
+  ];
+}
+
+function disagreements({ contents, lifeOf }: Findings): Violation[] {
+  const violations: Violation[] = [];
+  const inRedis = new Set<string>();
+  for (const { reservationId, ...decided } of contents.redis.reservations) {
+    inRedis.add(reservationId);
+    const row = lifeOf.get(reservationId)?.row;
+    if (!row) {
+      violations.push({
+        kind: 'lost-row',
+        evidence: `${reservationId} is ${decided.status} in Redis`,
+      });
+      continue;
+    }
+    const inBoth = [
+      [decided.status, row.status],
+      [decided.version, row.version],
+      [decided.buyerId, row.buyerId],
+      [decided.position, row.position],
+      [decided.expiresAt, row.expiresAt.getTime()],
+      [decided.idempotencyKey, row.idempotencyKey],
+    ];
+    const differing = inBoth.filter(([redis, postgres]) => redis !== postgres);
+    if (differing.length > 0) {
+      const evidence = differing.map(([redis, postgres]) => `${redis}, in PostgreSQL ${postgres}`);
+      violations.push({
+        kind: 'stale-row',
+        evidence: `${reservationId}: in Redis ${evidence.join('; ')}`,
+      });
+    }
+  }
+  for (const reservationId of lifeOf.keys()) {
+    if (!inRedis.has(reservationId)) {
+      violations.push({ kind: 'never-decided', evidence: `${reservationId} is not in Redis` });
+    }
+  }
+  return violations;
+}
+
+function historyGaps({ lives, contents: { redis, postgres }, losses }: Findings): Violation[] {
+  const violations: Violation[] = [];
+  const gap = (evidence: string) => violations.push({ kind: 'history-gap', evidence });
+  for (const { row, stages } of lives) {
+    const versions = stages.map(({ version }) => version);
+    if (
+      versions.length !== row.version ||
+      versions.some((version, index) => version !== index + 1)
+    ) {
+      gap(`${row.reservationId} has version ${row.version} and the events ${versions.join(', ')}`);
+    } else if (shownAs(stages.at(-1)!.state) !== row.status) {
+      gap(`${row.reservationId} is ${row.status}, its last event is ${stages.at(-1)!.state}`);
+    }
+  }
+  const numbers = postgres.events.map(({ event }) => event);
+  if (new Set(numbers).size !== numbers.length) gap('an event number was given twice');
+  // A loss of memory may leave numbers that nobody has, or has any more.
+  if (losses.length > 0) return violations;
+  if (numbers.some((event, index) => event !== index + 1)) {
+    gap(`${numbers.length} events are numbered from ${numbers[0]} to ${numbers.at(-1)}`);
+  }
+  const decided = Number(redis.sale.events);
+  if (numbers.length !== decided || postgres.checkpointEvent !== decided) {
+    gap(
+      `Redis numbered ${decided} events, PostgreSQL has ${numbers.length}, its checkpoint is ${postgres.checkpointEvent}`,
+    );
+  }
+  return violations;
+}
+
+function shownAs(state: LifeState): string {
+  return state === 'extended' ? 'reserved' : state;
+}
+
+/** Written out here, and not taken from the engine's own table, so that a mistake there is a mistake. */
+const MOVES_FROM: Record<LifeState, readonly LifeState[]> = {
+  reserved: ['extended', 'confirmed', 'cancelled', 'expired'],
+  extended: ['confirmed', 'cancelled', 'expired'],
+  confirmed: ['cancelled'],
+  cancelled: [],
+  expired: [],
+};
+
+function illegalMoves({ row, stages }: Life): Violation[] {
+  const violations: Violation[] = [];
+  for (const [index, stage] of stages.entries()) {
+    const previous = stages[index - 1];
+    const isLegal = previous
+      ? MOVES_FROM[previous.state].includes(stage.state)
+      : stage.state === 'reserved';
+    if (!isLegal) {
+      const evidence = `${row.reservationId} went from ${previous?.state ?? 'nothing'} to ${stage.state}`;
+      violations.push({ kind: 'illegal-move', evidence });
+    }
+    if (stage.state === 'expired' && stage.fromMs + TOLERANCE_MS < row.expiresAt.getTime()) {
+      const earlyMs = row.expiresAt.getTime() - stage.fromMs;
+      violations.push({ kind: 'expired-early', evidence: `${row.reservationId} by ${earlyMs} ms` });
+    }
+  }
+  return violations;
+}
+
+/** What a stage may have been asked for by. */
+const ASKED_AS: Record<LifeState, readonly AskedKind[]> = {
+  reserved: ['buy'],
+  extended: ['extend'],
+  confirmed: ['confirm'],
+  cancelled: ['cancel', 'give-back'],
+  expired: [],
+};
+
+function unasked(findings: Findings, { row, stages }: Life): Violation[] {
+  return stages.flatMap((stage): Violation[] => {
+    if (stage.state === 'expired') return [];
+    const exchange = findings.exchangeOf.get(stage.requestId);
+    const isFromLine = stage.version === 1 && row.idempotencyKey.startsWith('waitlist ');
+    const isAsked = isFromLine
+      ? hasJoined(findings, row)
+      : exchange !== undefined &&
+        ASKED_AS[stage.state].includes(exchange.asked.kind) &&
+        fits(exchange, row) &&
+        exchange.beganMs <= stage.fromMs + TOLERANCE_MS;
+    if (isAsked) return [];
+    const evidence = `${row.reservationId} of ${row.buyerId} became ${stage.state} by request "${stage.requestId}"`;
+    return [{ kind: 'never-asked', evidence }];
+  });
+}
+
+function hasJoined({ history }: Findings, row: Life['row']): boolean {
+  return history
+    .ofKind('join')
+    .some(
+      ({ asked }) => asked.buyerId === row.buyerId && basketOf([asked]) === basketOf(row.items),
+    );
+}
+
+function fits({ asked }: Exchange, row: Life['row']): boolean {
+  if (asked.kind !== 'buy')
+    return (asked as { reservationId: string }).reservationId === row.reservationId;
+  return (
+    asked.buyerId === row.buyerId &&
+    (asked.key ?? '') === row.idempotencyKey &&
+    basketOf(asked.items) === basketOf(row.items)
+  );
+}
+
+export function basketOf(items: Extract<Asked, { kind: 'buy' }>['items']): string {
+  return items
+    .map(({ sku, quantity }) => `${sku}*${quantity}`)
+    .sort()
+    .join(',');
+}
+
+/** By the request itself, by its key, and, without a key, by the buyer, who then is the key for as long as one lives. */
+function decidedTwiceByRequest({ lives }: Findings): Violation[] {
+  const violations: Violation[] = [];
+  const firstOf = new Map<string, string>();
+  const once = (what: string, reservationId: string) => {
+    const first = firstOf.get(what);
+    if (first === undefined) firstOf.set(what, reservationId);
+    else
+      violations.push({
+        kind: 'decided-twice',
+        evidence: `${what}: ${first} and ${reservationId}`,
+      });
+  };
+  const livesOfBuyer = new Map<string, Life[]>();
+  for (const life of lives) {
+    const { reservationId, buyerId, idempotencyKey, requestId } = life.row;
+    const isFromLine = idempotencyKey.startsWith('waitlist ');
+    if (!isFromLine) once(`request ${requestId}`, reservationId);
+    if (idempotencyKey !== '') once(`${buyerId} with key "${idempotencyKey}"`, reservationId);
+    const earlier = livesOfBuyer.get(buyerId) ?? [];
+    if (idempotencyKey === '') {
+      for (const other of earlier) {
+        const isKeyless =
+          other.row.idempotencyKey === '' || other.row.idempotencyKey.startsWith('waitlist ');
+        if (isKeyless && isAliveAt(other, life.stages[0]?.event ?? 0)) {
+          const evidence = `${buyerId} without a key: ${other.row.reservationId} was alive when ${reservationId} was decided`;
+          violations.push({ kind: 'decided-twice', evidence });
+        }
+      }
+    }
+    livesOfBuyer.set(buyerId, [...earlier, life]);
+  }
+  return violations;
+}
+
+function isAliveAt({ stages }: Life, event: number): boolean {
+  const stage = stages.findLast((each) => each.event < event);
+  return stage !== undefined && isLiving(stage.state);
+}

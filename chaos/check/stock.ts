@@ -1,0 +1,126 @@
+/** Never oversold: in the end, at every moment of the history, and as far as clients' answers alone can prove. */
+import {
+  type Findings,
+  isLiving,
+  loadedMost,
+  stateOf,
+  type Telling,
+  TOLERANCE_MS,
+  unitsOf,
+} from './matter.ts';
+import type { Violation } from './violation.ts';
+
+export function checkStock(findings: Findings): Violation[] {
+  return findings.terms.skus.flatMap(({ sku }) => [
+    ...countsOf(findings, sku),
+    ...oversoldByRows(findings, sku),
+    ...oversoldInHistory(findings, sku),
+    ...oversoldByAnswers(findings, sku),
+  ]);
+}
+
+function countsOf({ terms, contents: { redis, postgres } }: Findings, sku: string): Violation[] {
+  const count = (field: string) => redis.stock[`${sku}:${field}`] ?? Number.NaN;
+  const unitsIn = (status: string) =>
+    redis.reservations
+      .filter((reservation) => reservation.status === status)
+      .reduce((sum, { items }) => sum + unitsOf(items, sku), 0);
+  const ledger = postgres.ledger.filter((row) => row.sku === sku && row.outcome === 'applied');
+  const loaded = ledger.reduce((sum, { delta }) => sum + delta, 0);
+  const expected = {
+    loaded,
+    held: unitsIn('reserved'),
+    confirmed: unitsIn('confirmed'),
+    remaining: count('loaded') - count('held') - count('confirmed'),
+  };
+  const violations: Violation[] = [];
+  for (const [field, value] of Object.entries(expected)) {
+    if (count(field) === value && value >= 0) continue;
+    violations.push({
+      kind: 'counts-differ',
+      evidence: `${sku}:${field} is ${count(field)} in Redis, expected ${value} (sale ${terms.saleId})`,
+    });
+  }
+  return violations;
+}
+
+function oversoldByRows(findings: Findings, sku: string): Violation[] {
+  const { contents } = findings;
+  const loaded = loadedMost(findings, sku, Number.POSITIVE_INFINITY);
+  return [
+    { where: 'Redis', reservations: contents.redis.reservations },
+    { where: 'PostgreSQL', reservations: contents.postgres.rows },
+  ].flatMap(({ where, reservations }): Violation[] => {
+    const held = reservations
+      .filter(({ status }) => isLiving(status))
+      .reduce((sum, { items }) => sum + unitsOf(items, sku), 0);
+    if (held <= loaded) return [];
+    return [{ kind: 'oversold', evidence: `${held} of ${loaded} ${sku} are held in ${where}` }];
+  });
+}
+
+/** A change of how many units are held. */
+interface Step {
+  atMs: number;
+  units: number;
+}
+
+function oversoldInHistory(findings: Findings, sku: string): Violation[] {
+  const steps = findings.lives.flatMap(({ row, stages }) => {
+    const units = unitsOf(row.items, sku);
+    if (units === 0) return [];
+    return stages.flatMap(({ state, fromMs, version, event }): (Step & { event: number })[] => {
+      if (version === 1) return [{ atMs: fromMs, units, event }];
+      return isLiving(state) ? [] : [{ atMs: fromMs, units: -units, event }];
+    });
+  });
+  steps.sort((a, b) => a.event - b.event);
+  return oversoldAt(findings, sku, steps, 'by the history in PostgreSQL');
+}
+
+function oversoldByAnswers(findings: Findings, sku: string): Violation[] {
+  const steps: Step[] = [];
+  for (const tellings of findings.tellingsOf.values()) {
+    const units = unitsOf(tellings[0]!.reservation.items, sku);
+    const span = units > 0 ? provenLife(findings, tellings) : undefined;
+    if (!span || span.untilMs <= span.fromMs) continue;
+    steps.push({ atMs: span.fromMs, units }, { atMs: span.untilMs, units: -units });
+  }
+  // Units that go at a moment make room for those that come at the same.
+  steps.sort((a, b) => a.atMs - b.atMs || a.units - b.units);
+  return oversoldAt(findings, sku, steps, 'by what clients were told');
+}
+
+function oversoldAt(findings: Findings, sku: string, steps: Step[], how: string): Violation[] {
+  let held = 0;
+  for (const { atMs, units } of steps) {
+    held += units;
+    const loaded = loadedMost(findings, sku, atMs + TOLERANCE_MS);
+    if (held > loaded) {
+      const when = new Date(atMs).toISOString();
+      return [
+        { kind: 'oversold', evidence: `${held} of ${loaded} ${sku} are held at ${when} ${how}` },
+      ];
+    }
+  }
+  return [];
+}
+
+/** From the first answer that shows it alive, until something may have ended it. */
+function provenLife(
+  { terms, losses, history }: Findings,
+  tellings: readonly Telling[],
+): { fromMs: number; untilMs: number } | undefined {
+  const living = tellings.filter(({ reservation }) => isLiving(reservation.status));
+  if (living.length === 0) return undefined;
+  const { reservationId } = living[0]!.reservation;
+  const fromMs = Math.min(...living.map(({ exchange }) => exchange.endedMs));
+  const isConfirmed = living.some(({ reservation }) => stateOf(reservation, terms) === 'confirmed');
+  let untilMs = isConfirmed
+    ? Number.POSITIVE_INFINITY
+    : Math.max(...living.map(({ reservation }) => Date.parse(reservation.expiresAt))) -
+      TOLERANCE_MS;
+  for (const { beganMs } of history.endingsOf(reservationId)) untilMs = Math.min(untilMs, beganMs);
+  for (const { atMs } of losses) if (atMs >= fromMs) untilMs = Math.min(untilMs, atMs);
+  return { fromMs, untilMs };
+}

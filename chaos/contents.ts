@@ -1,0 +1,168 @@
+/** What the two servers hold of a sale in the end, read past every proxy. */
+import { Redis } from 'ioredis';
+import {
+  parseRecord,
+  type Reservation,
+  type ReservationStatus,
+} from '../src/domain/reservation.ts';
+import { saleKey } from '../src/lua/keys.ts';
+import { connectPostgres, type Sql } from '../src/postgres/connection.ts';
+
+export interface Row {
+  reservationId: string;
+  buyerId: string;
+  status: ReservationStatus;
+  items: { sku: string; quantity: number }[];
+  position: number;
+  version: number;
+  idempotencyKey: string;
+  reservedAt: Date;
+  expiresAt: Date;
+  requestId: string;
+}
+
+export interface EventRow {
+  reservationId: string;
+  version: number;
+  event: number;
+  status: ReservationStatus;
+  occurredAt: Date;
+  detail: string;
+  requestId: string;
+}
+
+export interface LedgerRow {
+  operation: number;
+  sku: string;
+  delta: number;
+  outcome: 'pending' | 'applied' | 'insufficient_stock';
+  idempotencyKey: string | null;
+}
+
+export interface RedisContents {
+  /** Fields of the sale's hash. */
+  sale: Record<string, string>;
+  /** `<sku>:<count>`. */
+  stock: Record<string, number>;
+  reservations: Reservation[];
+  /** Who has position 1, 2, …. */
+  order: string[];
+  waiting: number;
+  holds: number;
+}
+
+export interface PostgresContents {
+  rows: Row[];
+  /** In the order of their numbers. */
+  events: EventRow[];
+  ledger: LedgerRow[];
+  checkpointEvent: number;
+  /** Why PostgreSQL refused what it refused. */
+  deadLetters: string[];
+}
+
+export interface Contents {
+  redis: RedisContents;
+  postgres: PostgresContents;
+}
+
+/** Direct connections of the harness itself. */
+export class Inspector {
+  readonly #redis: Redis;
+  readonly #sql: Sql;
+
+  constructor(urls: { redisUrl: string; postgresUrl: string }) {
+    this.#redis = new Redis(urls.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000 });
+    this.#redis.on('error', () => undefined); // Servers are killed here; who asks meanwhile hears of it.
+    this.#sql = connectPostgres(urls.postgresUrl, { name: 'chaos', connectionsMax: 2 });
+  }
+
+  /** What keeps a sale from being at rest: nothing held, nobody waiting, everything in PostgreSQL. Undefined: it is. */
+  async restlessness(saleId: string): Promise<string | undefined> {
+    const info = await this.#redis.info('server');
+    const runId = /^run_id:(\w+)/m.exec(info)?.[1];
+    const sale = await this.#redis.hgetall(saleKey(saleId, 'sale'));
+    if (sale.fence !== runId) return 'the sale is closed: its fence is not that of the server';
+    const stock = await this.#redis.hgetall(saleKey(saleId, 'stock'));
+    for (const [field, count] of Object.entries(stock)) {
+      if (/:(held|waiting)$/.test(field) && Number(count) > 0) return `${field} is ${count}`;
+    }
+    if (sale.drained !== sale.events) return `${sale.drained} of ${sale.events} events are drained`;
+    const [row] = await this.#sql<{ pending: number }[]>`
+      SELECT count(*)::bigint AS pending FROM sale_operations
+      WHERE sale_id = ${saleId} AND outcome = 'pending'`;
+    return row!.pending > 0 ? `${row!.pending} operations are pending` : undefined;
+  }
+
+  /** Whether PostgreSQL has all that Redis has decided so far. */
+  async isDrained(saleId: string): Promise<boolean> {
+    const sale = await this.#redis.hgetall(saleKey(saleId, 'sale'));
+    return sale.drained === sale.events;
+  }
+
+  async read(saleId: string): Promise<Contents> {
+    return { redis: await this.#readRedis(saleId), postgres: await this.#readPostgres(saleId) };
+  }
+
+  async close(): Promise<void> {
+    this.#redis.disconnect();
+    await this.#sql.end({ timeout: 1 });
+  }
+
+  async #readRedis(saleId: string): Promise<RedisContents> {
+    const replies = await this.#redis
+      .multi()
+      .hgetall(saleKey(saleId, 'sale'))
+      .hgetall(saleKey(saleId, 'stock'))
+      .hgetall(saleKey(saleId, 'buyers'))
+      .lrange(saleKey(saleId, 'order'), 0, -1)
+      .hlen(saleKey(saleId, 'waiting'))
+      .zcard(saleKey(saleId, 'holds'))
+      .exec();
+    const [sale, stock, buyers, order, waiting, holds] = replies!.map(([, reply]) => reply) as [
+      Record<string, string>,
+      Record<string, string>,
+      Record<string, string>,
+      string[],
+      number,
+      number,
+    ];
+    const terms = { saleId, currency: sale.currency ?? '' };
+    return {
+      sale,
+      stock: Object.fromEntries(
+        Object.entries(stock).map(([field, count]) => [field, Number(count)]),
+      ),
+      reservations: Object.entries(buyers).flatMap(([buyerId, records]) =>
+        records.split('\n').map((record) => parseRecord(record, terms, buyerId)),
+      ),
+      order,
+      waiting,
+      holds,
+    };
+  }
+
+  async #readPostgres(saleId: string): Promise<PostgresContents> {
+    const sql = this.#sql;
+    const [rows, events, ledger, checkpoints, letters] = await Promise.all([
+      sql<Row[]>`
+        SELECT reservation_id, buyer_id, status, items, position, version, idempotency_key, reserved_at, expires_at,
+          request_id FROM reservations WHERE sale_id = ${saleId} ORDER BY position`,
+      sql<EventRow[]>`
+        SELECT reservation_id, version, event, status, occurred_at, detail, request_id
+        FROM reservation_events WHERE sale_id = ${saleId} ORDER BY event`,
+      sql<LedgerRow[]>`
+        SELECT operation, sku, delta, stock_ledger.outcome, idempotency_key
+        FROM stock_ledger JOIN sale_operations USING (sale_id, operation) WHERE sale_id = ${saleId}`,
+      sql<{ event: number }[]>`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`,
+      sql<{ reason: string }[]>`SELECT reason FROM dead_letters WHERE sale_id = ${saleId}`,
+    ]);
+    return {
+      rows,
+      events,
+      ledger,
+      checkpointEvent: checkpoints[0]?.event ?? 0,
+      deadLetters: letters.map(({ reason }) => reason),
+    };
+  }
+}

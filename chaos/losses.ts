@@ -1,0 +1,71 @@
+/**
+ * Making Redis forget, and writing down just before what of its decisions nobody else had: what a loss may take is
+ * this and nothing more.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { saleKey } from '../src/lua/keys.ts';
+import { eventsOf } from '../src/persister/entries.ts';
+import { nowMs } from './history.ts';
+import type { MemoryFaultKind } from './schedule.ts';
+import type { ChaosStack } from './stack.ts';
+
+export interface Loss {
+  kind: MemoryFaultKind;
+  /** From when on nothing that was decided before can be relied on. */
+  atMs: number;
+  /** By when Redis was back, without its memory. */
+  overMs: number;
+  /** `reservationId#version` of the events that were in the stream: not yet drained, or drained and not yet trimmed. */
+  tail: ReadonlySet<string>;
+  /** What was decided later than the reading above has numbers beyond these. */
+  position: number;
+  event: number;
+}
+
+/** Of the append-only file; a decision takes about a hundred bytes. */
+const TAIL_BYTES = 8_192;
+
+export async function loseMemory(
+  kind: MemoryFaultKind,
+  stack: ChaosStack,
+  forMs: number,
+): Promise<Loss> {
+  const redis = new Redis(stack.redis.url, { maxRetriesPerRequest: 0, retryStrategy: () => null });
+  redis.on('error', () => undefined); // It is about to be killed.
+  try {
+    const reading = redis
+      .multi()
+      .xrange(saleKey(stack.market.saleId, 'events'), '-', '+')
+      .hmget(saleKey(stack.market.saleId, 'sale'), 'position', 'events');
+    if (kind === 'flush') reading.flushall();
+    const atMs = nowMs();
+    const replies = (await reading.exec())!;
+    if (kind !== 'flush') {
+      await stack.kill('redis');
+      if (kind === 'lose-disk') await stack.loseRedisDisk();
+      else await stack.loseRedisTail(TAIL_BYTES);
+      await sleep(forMs);
+      await stack.startAgain('redis');
+    }
+    const [entries, [position, event]] = replies.map(([, reply]) => reply) as [
+      [string, string[]][],
+      [string | null, string | null],
+    ];
+    const tail = entries.flatMap(([entryId, fields]) =>
+      eventsOf(stack.market.saleId, entryId, fields).map(
+        ({ reservation }) => `${reservation.reservationId}#${reservation.version}`,
+      ),
+    );
+    return {
+      kind,
+      atMs,
+      overMs: nowMs(),
+      tail: new Set(tail),
+      position: Number(position ?? 0),
+      event: Number(event ?? 0),
+    };
+  } finally {
+    redis.disconnect();
+  }
+}

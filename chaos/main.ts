@@ -1,0 +1,104 @@
+/**
+ * The chaos suite: `npm run chaos -- --runs 200 --seed 1`. Each run is a sale on the real stack while processes are
+ * killed and frozen and connections cut by a schedule that its seed draws; afterwards a checker compares what clients
+ * were told with what Redis and PostgreSQL hold. Exits 1 when any run broke a promise, and keeps that run's logs.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { MAIN_MODULE } from '../src/stack/home.ts';
+import { startPostgres } from '../test/support/servers.ts';
+import { type CompletedRun, printSummary, writeResult } from './results.ts';
+import { type RunReport, run } from './run.ts';
+import { describeFault } from './schedule.ts';
+import { seededScenario } from './seeded-scenario.ts';
+import type { Durability } from './stack.ts';
+
+/** Enough evidence to begin with; a run that goes wrong can break a promise a thousand times. */
+const VIOLATIONS_SHOWN = 12;
+const REST_MS_MAX = 40_000;
+
+const program = new Command('chaos')
+  .description('Sells while everything dies, and checks what was promised.')
+  .option('--runs <count>', 'how many, with the seeds that follow', wholeNumber, 20)
+  .option('--seed <number>', 'of the first run', wholeNumber, 1)
+  .option('--buyers <count>', 'in each run', wholeNumber, 2_000)
+  .addOption(
+    new Option('--profile <durability>', 'as DURABILITY').choices(['safe', 'fast']).default('safe'),
+  )
+  .option('--write', 'keep the result in chaos/results')
+  .parse();
+const options = program.opts<{
+  runs: number;
+  seed: number;
+  buyers: number;
+  profile: Durability;
+  write?: true;
+}>();
+
+const logs = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-'));
+const postgres = await startPostgres();
+const completed: CompletedRun[] = [];
+let failures = 0;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+
+try {
+  for (let seed = options.seed; seed < options.seed + options.runs; seed++) {
+    const { scenario, schedule } = seededScenario({
+      seed,
+      buyers: options.buyers,
+      windowMs: 6_000,
+      faults: { least: 6, most: 14 },
+      memoryFaults: [],
+    });
+    if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
+    const directory = join(logs, String(seed));
+    const choices = {
+      restMsMax: REST_MS_MAX,
+      verifies: true,
+      seed,
+      mainModule: MAIN_MODULE,
+      durability: options.profile,
+      directory,
+      postgres,
+    };
+    const report = await run(choices, scenario);
+    completed.push({ report, schedule });
+    printRun(report, schedule.length);
+    if (report.violations.length === 0) {
+      rmSync(directory, { recursive: true, force: true });
+      continue;
+    }
+    failures += 1;
+    for (const { kind, evidence } of report.violations.slice(0, VIOLATIONS_SHOWN)) {
+      console.log(`    ${kind}: ${evidence}`);
+    }
+    console.log(
+      `    ${report.violations.length} violations; the same again: npm run chaos -- --runs 1 --seed ${seed} --profile ${options.profile}`,
+    );
+    console.log(`    logs: ${directory}`);
+  }
+  printSummary(completed);
+  if (options.write) await writeResult(completed, { ...options, postgresUrl: postgres.url });
+} finally {
+  await postgres.stop();
+  if (failures === 0) rmSync(logs, { recursive: true, force: true });
+}
+process.exit(failures === 0 ? 0 : 1);
+
+function printRun(report: RunReport, faults: number): void {
+  const { seed, seconds, restSeconds, violations, reservations } = report;
+  const answers = Object.values(report.answers).reduce((sum, count) => sum + count, 0);
+  const verdict = violations.length === 0 ? 'ok' : `${violations.length} VIOLATIONS`;
+  console.log(
+    `seed ${seed}  ${verdict}  ${faults} faults  ${answers} requests  ${reservations} reservations  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
+  );
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError('Give a whole number from 1 on.');
+  return value;
+}

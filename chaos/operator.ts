@@ -1,0 +1,39 @@
+/** The operator of a run: loads and withdraws stock, pauses and resumes, each until there is an answer. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from './client.ts';
+import type { Random } from './random.ts';
+
+const UNITS_MOST = 20;
+const PAUSED_MS = { least: 100, most: 700 };
+
+/** Leaves the sale open. */
+export async function operate(
+  client: Client,
+  random: Random,
+  choices: { forMs: number; skus: readonly string[] },
+): Promise<void> {
+  const actions = random.between(3, 7);
+  const times = Array.from({ length: actions }, () => random.between(0, choices.forMs));
+  let wentMs = 0;
+  for (const [index, atMs] of times.sort((a, b) => a - b).entries()) {
+    await sleep(Math.max(0, atMs - wentMs));
+    wentMs = atMs;
+    const kind = random.pick(['load', 'load', 'withdraw', 'pause'] as const);
+    if (kind === 'pause') {
+      await client.insist({ kind: 'pause' }, random);
+      await sleep(random.between(PAUSED_MS.least, PAUSED_MS.most));
+      await client.insist({ kind: 'resume' }, random);
+      continue;
+    }
+    const units = random.between(1, UNITS_MOST);
+    const delta = kind === 'load' ? units : -units;
+    const asked = {
+      kind: 'stock',
+      key: `stock-${index}`,
+      sku: random.pick(choices.skus),
+      delta,
+    } as const;
+    await client.insist(asked, random);
+    if (random.chance(0.3)) await client.insist(asked, random);
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * One run: a stack of its own, a sale, something that happens to both, then peace. When the sale has come to rest by
+ * itself, everything that was said and is kept is judged.
+ */
+import { mkdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import postgres from 'postgres';
+import { answerOf } from './check/answers.ts';
+import { check } from './check/check.ts';
+import type { Terms } from './check/matter.ts';
+import type { Violation } from './check/violation.ts';
+import { Client } from './client.ts';
+import { Inspector } from './contents.ts';
+import { History } from './history.ts';
+import type { Loss } from './losses.ts';
+import { Random } from './random.ts';
+import { LINKS } from './schedule.ts';
+import { ChaosStack, type StackChoices } from './stack.ts';
+
+export interface Scene {
+  stack: ChaosStack;
+  client: Client;
+  inspector: Inspector;
+  random: Random;
+  terms: Terms;
+}
+
+/** What happens in a run. */
+export interface Scenario {
+  terms: Omit<Terms, 'saleId'>;
+  /** Resolves when everybody has what they came for, or has given up. */
+  act: (scene: Scene) => Promise<Acted>;
+}
+
+export interface Acted {
+  /** What Redis was made to forget. */
+  losses: Loss[];
+  /** When the last fault was over, on the monotonic clock. */
+  calmAtMs: number;
+}
+
+export interface RunChoices
+  extends Pick<StackChoices, 'mainModule' | 'durability' | 'directory' | 'postgres'> {
+  seed: number;
+  /** After everything is over the sale has so long to come to rest by itself. */
+  restMsMax: number;
+  /** Whether the engine's own check is asked as well. */
+  verifies: boolean;
+}
+
+export interface RunReport {
+  seed: number;
+  violations: Violation[];
+  /** How often each answer was given, by what was asked. */
+  answers: Record<string, number>;
+  reservations: number;
+  events: number;
+  /** Acknowledged and taken by a loss of memory, as it may. */
+  lost: number;
+  /** Requests and replies that were lost on links because somebody waited for them. */
+  lostOnLinks: { requests: number; replies: number };
+  seconds: number;
+  /** From the end of the last fault until all clients had their answers and the sale was at rest. */
+  restSeconds: number;
+}
+
+const POLL_MS = 50;
+
+export async function run(choices: RunChoices, scenario: Scenario): Promise<RunReport> {
+  const beganMs = performance.now();
+  mkdirSync(choices.directory, { recursive: true });
+  const saleId = `chaos-${choices.seed}`;
+  const database = await createDatabase(choices.postgres.url, `chaos_${choices.seed}`);
+  const stack = await ChaosStack.start({ ...choices, saleId, databaseUrl: database.url });
+  const history = new History();
+  const client = new Client(stack.market, history);
+  const inspector = new Inspector({ redisUrl: stack.redis.url, postgresUrl: database.url });
+  try {
+    const random = new Random(choices.seed);
+    const terms = { ...scenario.terms, saleId };
+    await openSale(client, terms, random);
+    const { losses, calmAtMs } = await scenario.act({ stack, client, inspector, random, terms });
+    stack.heal();
+    const restless = await waitForRest(inspector, saleId, choices.restMsMax);
+    const restMs = performance.now() - calmAtMs;
+    const contents = await inspector.read(saleId);
+    const { violations, lost } = check({ terms, history, contents, losses });
+    if (restless !== undefined) violations.push({ kind: 'did-not-recover', evidence: restless });
+    if (choices.verifies) violations.push(...(await verify(client, saleId)));
+    for (const evidence of stack.diedByThemselves) {
+      violations.push({ kind: 'died-by-itself', evidence });
+    }
+    return {
+      seed: choices.seed,
+      violations,
+      answers: countAnswers(history),
+      reservations: contents.postgres.rows.length,
+      events: contents.postgres.events.length,
+      lost,
+      lostOnLinks: countLost(stack),
+      seconds: (performance.now() - beganMs) / 1_000,
+      restSeconds: restMs / 1_000,
+    };
+  } finally {
+    await client.close();
+    await inspector.close();
+    await stack.stop();
+    await database.drop();
+  }
+}
+
+async function openSale(client: Client, terms: Terms, random: Random): Promise<void> {
+  const { saleId, perBuyerLimit, holdSeconds, skus } = terms;
+  await client.askAdmin('POST', '/sales', {
+    saleId,
+    name: 'Chaos',
+    currency: 'EUR',
+    perBuyerLimit,
+    holdSeconds,
+    skus,
+  });
+  await client.insist({ kind: 'open' }, random);
+}
+
+/** Undefined: it came to rest. Else what kept it from it at last. */
+async function waitForRest(
+  inspector: Inspector,
+  saleId: string,
+  restMsMax: number,
+): Promise<string | undefined> {
+  const deadlineMs = performance.now() + restMsMax;
+  for (;;) {
+    const why = await inspector
+      .restlessness(saleId)
+      .catch((error: unknown) => `it can not be looked at: ${String(error)}`);
+    if (why === undefined || performance.now() > deadlineMs) return why;
+    await sleep(POLL_MS);
+  }
+}
+
+async function verify(client: Client, saleId: string): Promise<Violation[]> {
+  try {
+    const verdict = (await client.askAdmin('GET', `/sales/${saleId}/verify`)) as {
+      checks: { name: string; ok: boolean; expected: string; actual: string }[];
+    };
+    return verdict.checks
+      .filter(({ ok }) => !ok)
+      .map(({ name, expected, actual }) => ({
+        kind: 'verify-failed',
+        evidence: `${name}: ${actual}; expected: ${expected}`,
+      }));
+  } catch (error) {
+    return [{ kind: 'verify-failed', evidence: String(error) }];
+  }
+}
+
+function countAnswers(history: History): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const exchange of history.exchanges) {
+    const name = `${exchange.asked.kind}: ${answerOf(exchange)}`;
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
+function countLost(stack: ChaosStack): RunReport['lostOnLinks'] {
+  const lost = LINKS.map((name) => stack.link(name).lost);
+  return {
+    requests: lost.reduce((sum, { requests }) => sum + requests, 0),
+    replies: lost.reduce((sum, { replies }) => sum + replies, 0),
+  };
+}
+
+/** A copy of the migrated database that `startPostgres` has made. */
+async function createDatabase(
+  url: string,
+  name: string,
+): Promise<{ url: string; drop: () => Promise<void> }> {
+  const adminUrl = Object.assign(new URL(url), { pathname: '/postgres' }).href;
+  const template = new URL(url).pathname.slice(1);
+  const execute = async (work: (sql: postgres.Sql) => Promise<unknown>) => {
+    const sql = postgres(adminUrl, { max: 1, onnotice: () => undefined });
+    try {
+      await work(sql);
+    } finally {
+      await sql.end({ timeout: 1 });
+    }
+  };
+  await execute(async (sql) => {
+    await sql`DROP DATABASE IF EXISTS ${sql(name)} WITH (FORCE)`;
+    await sql`CREATE DATABASE ${sql(name)} TEMPLATE ${sql(template)}`;
+  });
+  return {
+    url: Object.assign(new URL(url), { pathname: `/${name}` }).href,
+    drop: () => execute((sql) => sql`DROP DATABASE IF EXISTS ${sql(name)} WITH (FORCE)`),
+  };
+}

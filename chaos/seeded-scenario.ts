@@ -1,0 +1,65 @@
+/** The scenario of the suite: a crowd, an operator and a schedule of faults, all drawn from one seed. */
+import { Buyer } from './buyer.ts';
+import { nowMs } from './history.ts';
+import { carryOut } from './inject.ts';
+import { operate } from './operator.ts';
+import { Random } from './random.ts';
+import type { Acted, Scenario, Scene } from './run.ts';
+import { drawSchedule, type MemoryFaultKind, type PlannedFault } from './schedule.ts';
+
+export interface SeededChoices {
+  seed: number;
+  buyers: number;
+  /** Buyers come, operators act and faults begin within so long. */
+  windowMs: number;
+  faults: { least: number; most: number };
+  memoryFaults: readonly MemoryFaultKind[];
+}
+
+/** After the window, so long for everybody to get an answer. */
+const PATIENCE_MS = 30_000;
+
+export function seededScenario(choices: SeededChoices): {
+  scenario: Scenario;
+  schedule: PlannedFault[];
+} {
+  const random = new Random(choices.seed);
+  const schedule = drawSchedule(random.of('schedule'), choices);
+  const share = (ofBuyers: number) => Math.ceil(choices.buyers * ofBuyers);
+  return {
+    schedule,
+    scenario: {
+      terms: {
+        perBuyerLimit: 3,
+        holdSeconds: random.of('terms').between(1, 3),
+        skus: [
+          { sku: 'phone', price: 49_900, stock: share(0.12) },
+          { sku: 'case', price: 1_900, stock: share(0.2) },
+          { sku: 'cable', price: 900, stock: share(0.1) },
+        ],
+      },
+      act: (scene) => act(scene, choices, schedule),
+    },
+  };
+}
+
+async function act(
+  { stack, client, random, terms }: Scene,
+  { buyers, windowMs }: SeededChoices,
+  schedule: readonly PlannedFault[],
+): Promise<Acted> {
+  client.patienceEndsMs = nowMs() + windowMs + PATIENCE_MS;
+  const skus = terms.skus.map(({ sku }) => sku);
+  const arrivals = random.of('arrivals');
+  const crowd = Array.from({ length: buyers }, async (_, index) => {
+    const buyerId = `buyer-${index + 1}`;
+    const buyer = new Buyer(buyerId, client, random.of(buyerId), skus);
+    await buyer.shop(arrivals.between(0, windowMs));
+  });
+  const [acted] = await Promise.all([
+    carryOut(schedule, stack).then((losses) => ({ losses, calmAtMs: performance.now() })),
+    operate(client, random.of('operator'), { forMs: windowMs, skus }),
+    ...crowd,
+  ]);
+  return acted;
+}

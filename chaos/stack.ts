@@ -1,0 +1,232 @@
+/**
+ * The real stack of one run: a Redis and a database of its own, two front ends, two persisters and an admin, each a
+ * process under the supervisor that `npm start` uses, and a proxy between each pair that talks.
+ */
+import { readFileSync, truncateSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { findFreePorts } from '../src/stack/free-port.ts';
+import { ProcessLog } from '../src/stack/process-log.ts';
+import { waitUntilReady } from '../src/stack/readiness.ts';
+import { SupervisedProcess } from '../src/stack/supervised-process.ts';
+import { type CuttableProxy, startCuttableProxy } from '../test/support/cuttable-proxy.ts';
+import { startRedis, type TestPostgres, type TestRedis } from '../test/support/servers.ts';
+import type { Market } from './client.ts';
+import {
+  ENGINE_PROCESSES,
+  type EngineProcess,
+  LINKS,
+  type LinkName,
+  type ProcessName,
+} from './schedule.ts';
+
+export type Durability = 'fast' | 'safe';
+
+export interface StackChoices {
+  /** The engine's `main.ts`: ours, or that of a broken copy. */
+  mainModule: string;
+  durability: Durability;
+  /** Where the processes' logs go. */
+  directory: string;
+  saleId: string;
+  postgres: TestPostgres;
+  /** Of the run, in that server. */
+  databaseUrl: string;
+}
+
+const JWT_SECRET = 'a-secret-for-chaos-of-more-than-32-bytes';
+const OPERATOR_TOKEN = 'a-token-of-the-operator';
+const HOST = '127.0.0.1';
+/** PostgreSQL refuses to start while a backend of the server that was killed still lives. */
+const START_TRIES = 20;
+
+export class ChaosStack {
+  readonly redis: TestRedis;
+  readonly postgres: TestPostgres;
+  readonly databaseUrl: string;
+  readonly market: Market;
+  readonly #links: Map<LinkName, CuttableProxy>;
+  readonly #processes: Map<EngineProcess, SupervisedProcess>;
+  /** Deaths of processes that nobody here has killed. */
+  readonly diedByThemselves: string[] = [];
+  readonly #killed = new Set<number>();
+
+  private constructor(
+    choices: StackChoices,
+    redis: TestRedis,
+    links: Map<LinkName, CuttableProxy>,
+    ports: ReadonlyMap<EngineProcess, number>,
+  ) {
+    this.redis = redis;
+    this.postgres = choices.postgres;
+    this.databaseUrl = choices.databaseUrl;
+    this.#links = links;
+    this.market = {
+      saleId: choices.saleId,
+      hotPathUrls: [this.#url('buyers>hot-path-1'), this.#url('buyers>hot-path-2')],
+      adminUrl: this.#url('operators>admin'),
+      jwtSecret: JWT_SECRET,
+      operatorToken: OPERATOR_TOKEN,
+    };
+    this.#processes = new Map(
+      ENGINE_PROCESSES.map((name) => [name, this.#supervise(name, ports.get(name)!, choices)]),
+    );
+  }
+
+  /** Resolves when every process is ready. Throws, with the end of its log, when one does not get there. */
+  static async start(choices: StackChoices): Promise<ChaosStack> {
+    const redis = await startRedis({
+      appendfsync: choices.durability === 'fast' ? 'everysec' : 'always',
+    });
+    const numbers = await findFreePorts(ENGINE_PROCESSES.length);
+    const ports = new Map(ENGINE_PROCESSES.map((name, index) => [name, numbers[index]!]));
+    const targetPort = (link: LinkName) => {
+      const target = link.slice(link.indexOf('>') + 1);
+      if (target === 'redis') return redis.port;
+      if (target === 'postgres') return choices.postgres.port;
+      return ports.get(target as EngineProcess)!;
+    };
+    const links = new Map<LinkName, CuttableProxy>();
+    for (const link of LINKS) {
+      links.set(link, await startCuttableProxy({ host: HOST, port: targetPort(link) }));
+    }
+    const stack = new ChaosStack(choices, redis, links, ports);
+    try {
+      for (const supervised of stack.#processes.values()) supervised.start();
+      await waitUntilReady(
+        [...stack.#processes].map(([name, supervised]) => ({
+          process: supervised,
+          isReady: async () =>
+            supervised.saidStarted &&
+            (await fetch(`http://${HOST}:${ports.get(name)}/readyz`)).status === 200,
+        })),
+        new AbortController().signal,
+      );
+    } catch (error) {
+      await stack.stop();
+      throw error;
+    }
+    return stack;
+  }
+
+  link(name: LinkName): CuttableProxy {
+    return this.#links.get(name)!;
+  }
+
+  async kill(name: ProcessName): Promise<void> {
+    if (name === 'redis' || name === 'postgres') await this[name].kill();
+    else this.#signal(name, 'SIGKILL');
+  }
+
+  /** A server that was killed, with the data it had. What the supervisor keeps up comes back by itself. */
+  async startAgain(name: ProcessName): Promise<void> {
+    if (name !== 'redis' && name !== 'postgres') return;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this[name].start();
+        return;
+      } catch (error) {
+        if (attempt === START_TRIES) throw error;
+      }
+    }
+  }
+
+  async restart(name: ProcessName): Promise<void> {
+    if (name === 'redis' || name === 'postgres') await this[name].restart();
+    else this.#signal(name, 'SIGTERM');
+  }
+
+  pause(name: ProcessName): void {
+    if (name === 'redis' || name === 'postgres') this[name].pause();
+    else this.#signal(name, 'SIGSTOP');
+  }
+
+  resume(name: ProcessName): void {
+    if (name === 'redis' || name === 'postgres') this[name].resume();
+    else this.#signal(name, 'SIGCONT');
+  }
+
+  /** While Redis is down: nothing of it is left. */
+  async loseRedisDisk(): Promise<void> {
+    for (const name of await readdir(this.redis.directory)) {
+      await rm(join(this.redis.directory, name), { recursive: true, force: true });
+    }
+  }
+
+  /** While Redis is down: the newest part of its append-only file is gone, as if it had not been synced. */
+  async loseRedisTail(bytes: number): Promise<void> {
+    const directory = join(this.redis.directory, 'appendonlydir');
+    const files = (await readdir(directory)).filter((name) => name.endsWith('.incr.aof'));
+    const newest = join(directory, files.sort().at(-1)!);
+    truncateSync(newest, Math.max(0, readFileSync(newest).length - bytes));
+  }
+
+  /** Everything runs, and every link is whole. Servers that were killed have to be started before. */
+  heal(): void {
+    for (const link of this.#links.values()) link.heal();
+    for (const name of ENGINE_PROCESSES) this.resume(name);
+  }
+
+  async stop(): Promise<void> {
+    this.heal();
+    await Promise.all([...this.#processes.values()].map((supervised) => supervised.stop()));
+    await Promise.all([...this.#links.values()].map((link) => link.close()));
+    await this.redis.stop();
+  }
+
+  #signal(name: EngineProcess, signal: NodeJS.Signals): void {
+    const { pid } = this.#processes.get(name)!;
+    if (signal === 'SIGKILL' || signal === 'SIGTERM') this.#killed.add(pid);
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      // Dead already, and about to be started again.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+
+  #supervise(name: EngineProcess, port: number, choices: StackChoices): SupervisedProcess {
+    const subcommand = name.replace(/-\d$/, '');
+    const redis = this.#links.get(`${name}>redis`)!;
+    const postgres = this.#links.get(`${name}>postgres` as LinkName);
+    const databaseUrl = Object.assign(new URL(choices.databaseUrl), {
+      port: String(postgres?.port ?? 0),
+    });
+    const supervised: SupervisedProcess = new SupervisedProcess(
+      {
+        name,
+        kind: 'node',
+        command: process.execPath,
+        args: [choices.mainModule, subcommand],
+        env: {
+          PATH: process.env.PATH,
+          HOST,
+          LOG_LEVEL: subcommand === 'hot-path' ? 'warn' : 'info',
+          DURABILITY: choices.durability,
+          REDIS_URL: `redis://${HOST}:${redis.port}`,
+          // Connections that have gone dead are noticed sooner than by default, for a run is short.
+          REDIS_COMMAND_TIMEOUT_MS: '1000',
+          DATABASE_URL: databaseUrl.href,
+          JWT_SECRET,
+          ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,
+          HOT_PATH_PORT: String(port),
+          PERSISTER_PORT: String(port),
+          ADMIN_PORT: String(port),
+        },
+        stopSignal: 'SIGKILL',
+        stopDeadlineMs: 5_000,
+      },
+      {
+        log: new ProcessLog(choices.directory, name),
+        onDeath: (sentence) => {
+          if (!this.#killed.has(supervised.pid)) this.diedByThemselves.push(sentence);
+        },
+      },
+    );
+    return supervised;
+  }
+
+  #url(link: LinkName): string {
+    return `http://${HOST}:${this.#links.get(link)!.port}`;
+  }
+}

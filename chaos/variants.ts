@@ -1,0 +1,304 @@
+/**
+ * Engines with one mistake each, and for each a scenario in which the mistake does its harm, so that the checker has
+ * to find it. The same scenario without the mistake breaks nothing.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { reserve } from '../src/lua/reserve.ts';
+import { eventually } from '../test/support/eventually.ts';
+import type { Mistake } from './broken-copy.ts';
+import type { ViolationKind } from './check/violation.ts';
+import { nowMs, reservationsIn } from './history.ts';
+import { type Loss, loseMemory } from './losses.ts';
+import type { Scene } from './run.ts';
+import type { Durability } from './stack.ts';
+
+export interface Variant {
+  name: string;
+  mistake: Mistake;
+  /** What the checker must find, whatever else it finds. */
+  expected: ViolationKind;
+  stock: number;
+  holdSeconds: number;
+  durability?: Durability;
+  act: (stage: Stage) => Promise<void | Loss[]>;
+}
+
+/** A variant's scene, with the few moves that all scenarios are made of. */
+export class Stage {
+  readonly #scene: Scene;
+
+  constructor(scene: Scene) {
+    this.#scene = scene;
+    scene.client.patienceEndsMs = nowMs() + PATIENCE_MS;
+  }
+
+  get stack(): Scene['stack'] {
+    return this.#scene.stack;
+  }
+
+  /** Until there is an answer. */
+  async buy(buyerId: string, choices: BuyChoices = {}): Promise<string | undefined> {
+    const exchange = await this.#scene.client.insist(buyOf(buyerId, choices), this.#scene.random);
+    return exchange && reservationsIn(exchange)[0]?.reservationId;
+  }
+
+  /** So many buyers at the same time. Returns the ids of their reservations. */
+  async buyMany(count: number, prefix: string): Promise<string[]> {
+    const buyers = Array.from({ length: count }, (_, index) => `${prefix}-${index + 1}`);
+    const ids = await Promise.all(buyers.map((buyerId) => this.buy(buyerId)));
+    return ids.filter((id) => id !== undefined);
+  }
+
+  async move(kind: 'confirm' | 'cancel', reservationIds: readonly string[]): Promise<void> {
+    const { client, random } = this.#scene;
+    for (const reservationId of reservationIds)
+      await client.insist({ kind, reservationId }, random);
+  }
+
+  async untilDrained(): Promise<void> {
+    const { inspector, terms } = this.#scene;
+    await eventually(async () => {
+      if (!(await inspector.isDrained(terms.saleId))) throw new Error('not drained');
+    });
+  }
+
+  /** Presses once, but the reply to the front end is lost, and after it the front end can not reach Redis for so long. */
+  async loseReplyTo(buyerId: string, awayMs: number): Promise<void> {
+    const links = FRONT_END_LINKS.map((name) => this.stack.link(name));
+    for (const link of links) link.loseReplyTo(reserve.sha1);
+    const pressed = this.#scene.client.ask(buyOf(buyerId, {}), this.#scene.random);
+    // Sooner than the front end connects again.
+    while (links.every(({ lost }) => lost.replies === 0)) await sleep(1);
+    for (const link of links) link.refuse();
+    await sleep(awayMs);
+    for (const link of links) link.heal();
+    await pressed;
+  }
+}
+
+interface BuyChoices {
+  key?: string;
+  quantity?: number;
+}
+
+const PATIENCE_MS = 10_000;
+const FRONT_END_LINKS = ['hot-path-1>redis', 'hot-path-2>redis'] as const;
+/** Longer than holds of a second need to end, with their sweep. */
+const HOLD_OVER_MS = 1_600;
+/** For processes to notice what was done to others: a poll of a stream comes every 250 ms. */
+const NOTICE_MS = 700;
+
+function buyOf(buyerId: string, { key, quantity = 1 }: BuyChoices) {
+  return { kind: 'buy', buyerId, key, items: [{ sku: 'unit', quantity }] } as const;
+}
+
+export const VARIANTS: readonly Variant[] = [
+  {
+    name: 'scripts do not look at the fence',
+    mistake: {
+      file: 'lua/parts/changes.lua',
+      right: "elseif fields[1] ~= ARGV[1] then refused = 'recovering'",
+      wrong: '',
+    },
+    expected: 'position-reused',
+    stock: 1_000,
+    holdSeconds: 60,
+    durability: 'fast',
+    act: async (stage) => {
+      await stage.buyMany(40, 'before');
+      for (let i = 0; i < 40; i++) await stage.buy(`one-by-one-${i}`);
+      await stage.untilDrained();
+      const loss = await loseMemory('lose-tail', stage.stack, 100);
+      await stage.buyMany(10, 'after');
+      return [loss];
+    },
+  },
+  {
+    name: 'rows take whatever version comes',
+    mistake: {
+      file: 'persister/write-batch.ts',
+      right: 'WHERE stored.version < excluded.version`;',
+      wrong: '`;',
+    },
+    expected: 'stale-row',
+    stock: 100,
+    holdSeconds: 60,
+    act: async (stage) => {
+      const ids = await stage.buyMany(10, 'buyer');
+      await stage.untilDrained();
+      // One persister reads the confirmations and can not write them until the other has written the refunds.
+      stage.stack.link('persister-1>postgres').stall();
+      stage.stack.pause('persister-2');
+      await stage.move('confirm', ids);
+      await sleep(NOTICE_MS);
+      stage.stack.resume('persister-2');
+      await stage.move('cancel', ids);
+      await sleep(NOTICE_MS);
+      stage.stack.link('persister-1>postgres').heal();
+      await stage.untilDrained();
+    },
+  },
+  {
+    name: 'acknowledges before the commit',
+    mistake: {
+      file: 'persister/persist.ts',
+      right: '  if (sorted.events.length > 0) {',
+      wrong: '  await stream.acknowledge(sorted.entryIds);\n  if (sorted.events.length > 0) {',
+    },
+    expected: 'history-gap',
+    stock: 100,
+    holdSeconds: 60,
+    act: async (stage) => {
+      stage.stack.pause('postgres');
+      const ids = await stage.buyMany(10, 'buyer');
+      await sleep(NOTICE_MS);
+      await stage.stack.kill('persister-1');
+      await stage.stack.kill('persister-2');
+      stage.stack.resume('postgres');
+      await stage.move('confirm', ids);
+    },
+  },
+  {
+    name: 'trims what is still pending',
+    mistake: {
+      file: 'lua/trim-events.lua',
+      right: "local oldest = redis.call('XPENDING', KEYS[2], ARGV[2])[2]",
+      wrong: 'local oldest = nil',
+    },
+    expected: 'history-gap',
+    stock: 100,
+    holdSeconds: 60,
+    act: async (stage) => {
+      stage.stack.link('persister-1>postgres').stall();
+      stage.stack.pause('persister-2');
+      const ids = await stage.buyMany(10, 'first');
+      await sleep(NOTICE_MS);
+      stage.stack.resume('persister-2');
+      ids.push(...(await stage.buyMany(10, 'second')));
+      await sleep(NOTICE_MS);
+      await stage.stack.kill('persister-1');
+      stage.stack.link('persister-1>postgres').heal();
+      await stage.move('confirm', ids);
+    },
+  },
+  {
+    name: 'the client library sends again by itself',
+    mistake: {
+      file: 'redis/shards.ts',
+      right: `      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      retryStrategy: retryDelayMs,
+    });
+    this.client.on('ready'`,
+      wrong: `      enableOfflineQueue: true,
+      autoResendUnfulfilledCommands: true,
+      maxRetriesPerRequest: null,
+      retryStrategy: retryDelayMs,
+    });
+    this.client.on('ready'`,
+    },
+    expected: 'decided-twice',
+    stock: 100,
+    holdSeconds: 1,
+    act: async (stage) => {
+      // So that both front ends have a connection, and Redis has the script.
+      await stage.buyMany(20, 'early');
+      // Long enough for the hold to end: without a key, the buyer may then buy again.
+      await stage.loseReplyTo('buyer', HOLD_OVER_MS);
+      await sleep(NOTICE_MS);
+    },
+  },
+  {
+    name: 'idempotency keys are not recorded',
+    mistake: {
+      file: 'lua/parts/changes.lua',
+      right: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms .. key",
+      wrong: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms",
+    },
+    expected: 'answers-differ',
+    stock: 100,
+    holdSeconds: 1,
+    act: async (stage) => {
+      await stage.buy('buyer', { key: 'cart' });
+      await stage.buy('buyer', { key: 'cart' });
+    },
+  },
+  {
+    name: 'what expires returns twice',
+    mistake: {
+      file: 'lua/sweep.lua',
+      right: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1',
+      wrong: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 2',
+    },
+    expected: 'oversold',
+    stock: 4,
+    holdSeconds: 1,
+    act: async (stage) => {
+      await stage.buyMany(4, 'forgetful');
+      await sleep(HOLD_OVER_MS);
+      await stage.move('confirm', await stage.buyMany(8, 'late'));
+    },
+  },
+  {
+    name: 'a payment revives what has expired',
+    mistake: {
+      file: 'domain/reservation.ts',
+      right: "confirm: { from: 'RP', to: 'C' }",
+      wrong: "confirm: { from: 'RPE', to: 'C' }",
+    },
+    expected: 'illegal-move',
+    stock: 4,
+    holdSeconds: 1,
+    act: async (stage) => {
+      const ids = await stage.buyMany(2, 'slow');
+      await sleep(HOLD_OVER_MS);
+      await stage.move('confirm', ids);
+    },
+  },
+  {
+    name: 'a batch uses up one position only',
+    mistake: {
+      file: 'lua/parts/changes.lua',
+      right: "'position', number(sale.position), 'events'",
+      wrong: "'position', number(math.min(sale.position, first_position)), 'events'",
+    },
+    expected: 'position-reused',
+    stock: 200,
+    holdSeconds: 1,
+    act: async (stage) => {
+      await stage.buyMany(60, 'first');
+      await stage.buyMany(60, 'second');
+    },
+  },
+  {
+    name: 'an unknown outcome is told as sold out',
+    mistake: {
+      file: 'hot-path/buy.ts',
+      right: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;",
+      wrong: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.sold_out;",
+    },
+    expected: 'refused-but-decided',
+    stock: 100,
+    holdSeconds: 1,
+    act: async (stage) => {
+      await stage.buyMany(20, 'early');
+      await stage.loseReplyTo('buyer', 0);
+    },
+  },
+  {
+    name: 'the limit is off by one',
+    mistake: {
+      file: 'lua/reserve.lua',
+      right: '+ basket.units > sale.limit then',
+      wrong: '+ basket.units > sale.limit + 1 then',
+    },
+    expected: 'over-limit',
+    stock: 100,
+    holdSeconds: 1,
+    act: async (stage) => {
+      await stage.buy('buyer', { key: 'cart-1', quantity: 3 });
+      await stage.buy('buyer', { key: 'cart-2' });
+    },
+  },
+];
