@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
+import { unreachable } from '../src/domain/fault.ts';
 import { type Asked, type Exchange, type History, isSettled, nowMs } from './history.ts';
 import type { Random } from './random.ts';
 
@@ -19,6 +20,7 @@ export interface Market {
 /** Longer than the engine's own limits, so that silence means that something is broken. */
 const ANSWER_MS_MAX = 3_000;
 const CONNECTIONS = 128;
+const TOKEN_MS = 3_600_000;
 const RETRY_MS = { least: 100, most: 600 };
 
 interface HttpRequest {
@@ -54,11 +56,8 @@ export class Client {
       });
     this.#hotPaths = market.hotPathUrls.map(poolOf);
     this.#admin = poolOf(market.adminUrl);
-    this.#sign = createSigner({
-      key: market.jwtSecret,
-      algorithm: 'HS256',
-      expiresIn: 3_600_000,
-    }) as (claims: { sub: string }) => string;
+    const sign = createSigner({ key: market.jwtSecret, algorithm: 'HS256', expiresIn: TOKEN_MS });
+    this.#sign = (claims) => sign(claims);
   }
 
   /** Once, whatever comes of it. `random` chooses the front end. */
@@ -166,6 +165,8 @@ export class Client {
       case 'pause':
       case 'resume':
         return this.#asOperator(`/sales/${this.saleId}/${asked.kind}`);
+      default:
+        return unreachable(asked);
     }
   }
 

@@ -1,5 +1,6 @@
 /** Carries out a schedule on a stack, fault by fault at its time, and undoes what lasts. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { unreachable } from '../src/domain/fault.ts';
 import { applyOperation } from '../src/lua/apply-operation.ts';
 import { renewFence } from '../src/lua/renew-fence.ts';
 import { reserve } from '../src/lua/reserve.ts';
@@ -88,5 +89,7 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Loss | un
     case 'lose-disk':
     case 'lose-tail':
       return loseMemory(kind, stack, forMs);
+    default:
+      return unreachable(kind);
   }
 }

@@ -41,10 +41,11 @@ function runOn(
     { ...choices, mainModule, seed, durability, restMsMax, verifies: false },
     {
       terms: { perBuyerLimit: 3, holdSeconds, skus: [{ sku: 'unit', price: 1_000, stock }] },
-      act: async (scene) => ({
-        losses: (await variant.act(new Stage(scene))) ?? [],
-        calmAtMs: performance.now(),
-      }),
+      act: async (scene) => {
+        const stage = new Stage(scene);
+        await variant.act(stage);
+        return { losses: stage.losses, calmAtMs: performance.now() };
+      },
     },
   );
 }

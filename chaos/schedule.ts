@@ -2,6 +2,7 @@
  * What goes wrong in a run, and when: drawn from the seed alone, before anything has started, so that the same seed
  * always brings the same schedule.
  */
+import { unreachable } from '../src/domain/fault.ts';
 import type { Random } from './random.ts';
 
 export const ENGINE_PROCESSES = [
@@ -142,6 +143,8 @@ function drawFault(random: Random, kinds: readonly FaultKind[], windowMs: number
       const target = random.pick(LINKS);
       return { atMs, forMs: 0, kind, target, request: random.pick(requestsOver(target)) };
     }
+    default:
+      return unreachable(kind);
   }
 }
 
@@ -172,6 +175,8 @@ function requestsOver(link: LinkName): readonly RequestName[] {
     case 'persister-2>postgres':
     case 'admin>postgres':
       return ['commit'];
+    default:
+      return unreachable(link);
   }
 }
 
