@@ -86,7 +86,7 @@ export class Buyer {
       await this.#insist({ kind: 'look', buyerId, reservationId });
     } else if (fate < 0.8) {
       // A payment that comes when the hold is over, or nearly.
-      await sleep(random.between(1_000, 4_000));
+      await sleep(random.between(1_000, 2_500));
       await this.#insist({ kind: 'confirm', reservationId });
     }
   }

@@ -18,6 +18,8 @@ import type { Durability } from './stack.ts';
 /** Enough evidence to begin with; a run that goes wrong can break a promise a thousand times. */
 const VIOLATIONS_SHOWN = 12;
 const REST_MS_MAX = 40_000;
+const WINDOW_MS = 5_000;
+const FAULTS = { least: 6, most: 14 };
 
 const program = new Command('chaos')
   .description('Sells while everything dies, and checks what was promised.')
@@ -48,8 +50,8 @@ try {
     const { scenario, schedule } = seededScenario({
       seed,
       buyers: options.buyers,
-      windowMs: 6_000,
-      faults: { least: 6, most: 14 },
+      windowMs: WINDOW_MS,
+      faults: FAULTS,
       memoryFaults: [],
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));

@@ -84,7 +84,13 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     const restless = await waitForRest(inspector, saleId, choices.restMsMax);
     const restMs = performance.now() - calmAtMs;
     const contents = await inspector.read(saleId);
-    const { violations, lost } = check({ terms, history, contents, losses });
+    const { violations, lost } = check({
+      terms,
+      durability: choices.durability,
+      history,
+      contents,
+      losses,
+    });
     if (restless !== undefined) violations.push({ kind: 'did-not-recover', evidence: restless });
     if (choices.verifies) violations.push(...(await verify(client, saleId)));
     for (const evidence of stack.diedByThemselves) {

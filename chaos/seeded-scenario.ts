@@ -31,7 +31,7 @@ export function seededScenario(choices: SeededChoices): {
     scenario: {
       terms: {
         perBuyerLimit: 3,
-        holdSeconds: random.of('terms').between(1, 3),
+        holdSeconds: random.of('terms').between(1, 2),
         skus: [
           { sku: 'phone', price: 49_900, stock: share(0.12) },
           { sku: 'case', price: 1_900, stock: share(0.2) },

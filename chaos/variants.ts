@@ -58,9 +58,12 @@ export class Stage {
 
   async untilDrained(): Promise<void> {
     const { inspector, terms } = this.#scene;
-    await eventually(async () => {
-      if (!(await inspector.isDrained(terms.saleId))) throw new Error('not drained');
-    });
+    await eventually(
+      async () => {
+        if (!(await inspector.isDrained(terms.saleId))) throw new Error('not drained');
+      },
+      { timeoutMs: DRAINED_MS_MAX },
+    );
   }
 
   /** Redis is killed, and comes back without the newest part of what it had written. */
@@ -88,6 +91,8 @@ interface BuyChoices {
 }
 
 const PATIENCE_MS = 10_000;
+/** Well over what a persister waits before it takes over what another has read. */
+const DRAINED_MS_MAX = 20_000;
 const FRONT_END_LINKS = ['hot-path-1>redis', 'hot-path-2>redis'] as const;
 /** Longer than holds of a second need to end, with their sweep. */
 const HOLD_OVER_MS = 1_600;
@@ -103,8 +108,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'scripts do not look at the fence',
     mistake: {
       file: 'lua/parts/changes.lua',
-      right: "elseif fields[1] ~= ARGV[1] then refused = 'recovering'",
-      wrong: '',
+      right: "elseif fields[1] ~= ARGV[1] then\n  refused = 'recovering'",
+      wrong: "elseif false then\n  refused = 'recovering'",
     },
     expected: 'position-reused',
     stock: 1_000,
@@ -138,9 +143,10 @@ export const VARIANTS: readonly Variant[] = [
       await sleep(NOTICE_MS);
       stage.stack.resume('persister-2');
       await stage.move('cancel', ids);
-      await sleep(NOTICE_MS);
-      stage.stack.link('persister-1>postgres').heal();
+      // Also the confirmations, when the other persister has taken them over.
       await stage.untilDrained();
+      stage.stack.link('persister-1>postgres').heal();
+      await sleep(NOTICE_MS);
     },
   },
   {

@@ -6,6 +6,7 @@ import type { PublicReservation, ReservationStatus } from '../../src/domain/rese
 import type { Contents, Row } from '../contents.ts';
 import { type Exchange, type History, isSettled, reservationsIn } from '../history.ts';
 import type { Loss } from '../losses.ts';
+import type { Durability } from '../stack.ts';
 
 export interface Terms {
   saleId: string;
@@ -16,6 +17,7 @@ export interface Terms {
 
 export interface Matter {
   terms: Terms;
+  durability: Durability;
   history: History;
   contents: Contents;
   losses: readonly Loss[];
