@@ -21,7 +21,8 @@ export interface Market {
 const ANSWER_MS_MAX = 3_000;
 const CONNECTIONS = 128;
 const TOKEN_MS = 3_600_000;
-const RETRY_MS = { least: 100, most: 600 };
+/** About what `Retry-After` asks for. */
+const RETRY_MS = { least: 200, most: 1_200 };
 
 interface HttpRequest {
   pool: Pool;

@@ -167,6 +167,7 @@ export const VARIANTS: readonly Variant[] = [
       await stage.stack.kill('persister-2');
       stage.stack.resume('postgres');
       await stage.move('confirm', ids);
+      await stage.untilDrained();
     },
   },
   {
@@ -190,24 +191,19 @@ export const VARIANTS: readonly Variant[] = [
       await stage.stack.kill('persister-1');
       stage.stack.link('persister-1>postgres').heal();
       await stage.move('confirm', ids);
+      await stage.untilDrained();
     },
   },
   {
     name: 'the client library sends again by itself',
     mistake: {
-      file: 'redis/shards.ts',
+      file: 'redis/server-connection.ts',
       right: `      enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: 0,
-      retryStrategy: retryDelayMs,
-    });
-    this.client.on('ready'`,
+      maxRetriesPerRequest: 0,`,
       wrong: `      enableOfflineQueue: true,
       autoResendUnfulfilledCommands: true,
-      maxRetriesPerRequest: null,
-      retryStrategy: retryDelayMs,
-    });
-    this.client.on('ready'`,
+      maxRetriesPerRequest: null,`,
     },
     expected: 'decided-twice',
     stock: 100,
