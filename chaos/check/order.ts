@@ -67,7 +67,8 @@ function outOfOrder({ lives, exchangeOf }: Findings): Violation[] {
       const evidence = `${row.reservationId} was asked for when ${later} had been answered`;
       violations.push({ kind: 'out-of-order', evidence });
     }
-    if (exchange.answer && exchange.endedMs < endedMs) {
+    // Any other answer, even 503, may have come before the decision.
+    if (exchange.answer?.status === 201 && exchange.endedMs < endedMs) {
       endedMs = exchange.endedMs;
       later = row.reservationId;
     }
