@@ -1,0 +1,185 @@
+/**
+ * A sale in which nothing went wrong, small enough to be told in full, for the checker to judge: two units, and a third
+ * loaded later.
+ *
+ *   ada    buys with a key, confirmed, presses again
+ *   bert   buys without a key, looks, never pays: expires
+ *   carl   is told "sold out" between the two
+ *   dora   buys the third and gives it back
+ */
+import type { Matter } from '../../chaos/check/matter.ts';
+import type { EventRow, Row } from '../../chaos/contents.ts';
+import { type Answer, type Asked, History } from '../../chaos/history.ts';
+import {
+  type PublicReservation,
+  publicReservation,
+  type Reservation,
+  type ReservationStatus,
+} from '../../src/domain/reservation.ts';
+
+const SALE_ID = 'small';
+const BEGAN_MS = Date.UTC(2026, 0, 1);
+const HOLD_SECONDS = 2;
+
+interface Move {
+  status: ReservationStatus;
+  atMs: number;
+  requestId: string;
+}
+
+interface Story {
+  buyerId: string;
+  key: string;
+  moves: Move[];
+}
+
+const STORIES: readonly Story[] = [
+  {
+    buyerId: 'ada',
+    key: 'cart',
+    moves: [
+      { status: 'reserved', atMs: 105, requestId: 'ada-buys' },
+      { status: 'confirmed', atMs: 205, requestId: 'ada-pays' },
+    ],
+  },
+  {
+    buyerId: 'bert',
+    key: '',
+    moves: [
+      { status: 'reserved', atMs: 125, requestId: 'bert-buys' },
+      { status: 'expired', atMs: 2_150, requestId: '' },
+    ],
+  },
+  {
+    buyerId: 'dora',
+    key: '',
+    moves: [
+      { status: 'reserved', atMs: 5_605, requestId: 'dora-buys' },
+      { status: 'cancelled', atMs: 5_705, requestId: 'dora-gives-back' },
+    ],
+  },
+];
+
+/** What each test damages in its own way. Always made anew. */
+export function smallSale(): Matter {
+  const history = new History();
+  const say = (requestId: string, beganMs: number, asked: Asked, answer: Partial<Answer>) =>
+    history.add({
+      asked,
+      requestId,
+      beganMs: BEGAN_MS + beganMs,
+      endedMs: BEGAN_MS + beganMs + 10,
+      answer: { status: 200, code: undefined, isReplayed: false, body: {}, ...answer },
+    });
+  const buy = (buyerId: string, key?: string) =>
+    ({ kind: 'buy', buyerId, key, items: [{ sku: 'unit', quantity: 1 }] }) as const;
+  const id = (position: number) => reservationOf(position, 'reserved').reservationId;
+
+  say('ada-buys', 100, buy('ada', 'cart'), { status: 201, body: shown(1, 'reserved') });
+  say('bert-buys', 120, buy('bert'), { status: 201, body: shown(2, 'reserved') });
+  say('carl-buys', 1_140, buy('carl'), { status: 409, code: 'sold_out' });
+  say('ada-pays', 200, { kind: 'confirm', reservationId: id(1) }, { body: shown(1, 'confirmed') });
+  say('ada-again', 300, buy('ada', 'cart'), { isReplayed: true, body: shown(1, 'confirmed') });
+  say(
+    'bert-looks',
+    400,
+    { kind: 'me', buyerId: 'bert' },
+    {
+      body: { reservations: [shown(2, 'reserved')] },
+    },
+  );
+  say('load', 5_500, { kind: 'stock', key: 'load', sku: 'unit', delta: 1 }, {});
+  say('dora-buys', 5_600, buy('dora'), { status: 201, body: shown(3, 'reserved') });
+  say(
+    'dora-gives-back',
+    5_700,
+    { kind: 'give-back', buyerId: 'dora', reservationId: id(3) },
+    {
+      body: shown(3, 'cancelled'),
+    },
+  );
+  return {
+    terms: {
+      saleId: SALE_ID,
+      perBuyerLimit: 1,
+      holdSeconds: HOLD_SECONDS,
+      skus: [{ sku: 'unit', price: 100, stock: 2 }],
+    },
+    durability: 'safe',
+    history,
+    contents: {
+      redis: {
+        sale: { events: '6', position: '3' },
+        stock: { 'unit:loaded': 3, 'unit:remaining': 2, 'unit:held': 0, 'unit:confirmed': 1 },
+        reservations: STORIES.map((_, index) => lastOf(index + 1)),
+        order: STORIES.map(({ buyerId }) => buyerId),
+        waiting: 0,
+        holds: 0,
+      },
+      postgres: {
+        rows: STORIES.map((_, index) => rowOf(index + 1)),
+        events: eventRows(),
+        ledger: [
+          { operation: 1, sku: 'unit', delta: 2, outcome: 'applied', idempotencyKey: null },
+          { operation: 2, sku: 'unit', delta: 1, outcome: 'applied', idempotencyKey: 'load' },
+        ],
+        checkpointEvent: 6,
+        deadLetters: [],
+      },
+    },
+    losses: [],
+  };
+}
+
+function lastOf(position: number): Reservation {
+  return reservationOf(position, STORIES[position - 1]!.moves.at(-1)!.status);
+}
+
+function shown(position: number, status: ReservationStatus): PublicReservation {
+  return publicReservation(reservationOf(position, status));
+}
+
+function reservationOf(position: number, status: ReservationStatus): Reservation {
+  const { buyerId, key, moves } = STORIES[position - 1]!;
+  const reservedAt = BEGAN_MS + moves[0]!.atMs;
+  return {
+    reservationId: `${SALE_ID}_${position}_tagtagta`,
+    saleId: SALE_ID,
+    buyerId,
+    status,
+    items: [{ sku: 'unit', quantity: 1, unitPrice: 100 }],
+    total: 100,
+    currency: 'EUR',
+    position,
+    version: moves.findIndex((move) => move.status === status) + 1,
+    reservedAt,
+    expiresAt: reservedAt + HOLD_SECONDS * 1_000,
+    idempotencyKey: key,
+  };
+}
+
+function rowOf(position: number): Row {
+  const reservation = lastOf(position);
+  return {
+    ...reservation,
+    reservedAt: new Date(reservation.reservedAt),
+    expiresAt: new Date(reservation.expiresAt),
+    requestId: STORIES[position - 1]!.moves[0]!.requestId,
+  };
+}
+
+function eventRows(): EventRow[] {
+  const events = STORIES.flatMap(({ moves }, index) =>
+    moves.map(({ status, atMs, requestId }, version) => ({
+      reservationId: reservationOf(index + 1, status).reservationId,
+      version: version + 1,
+      event: 0,
+      status,
+      occurredAt: new Date(BEGAN_MS + atMs),
+      detail: '',
+      requestId,
+    })),
+  );
+  events.sort((a, b) => a.occurredAt.getTime() - b.occurredAt.getTime());
+  return events.map((row, index) => ({ ...row, event: index + 1 }));
+}
