@@ -3,17 +3,14 @@
  * killed and frozen and connections cut by a schedule that its seed draws; afterwards a checker compares what clients
  * were told with what Redis and PostgreSQL hold. Exits 1 when any run broke a promise, and keeps that run's logs.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { MAIN_MODULE } from '../src/stack/home.ts';
-import { startPostgres } from '../test/support/servers.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { type RunReport, run } from './run.ts';
 import { describeFault } from './schedule.ts';
 import { seededScenario } from './seeded-scenario.ts';
 import type { Durability } from './stack.ts';
+import { openWorkplace } from './workplace.ts';
 
 /** Enough evidence to begin with; a run that goes wrong can break a promise a thousand times. */
 const VIOLATIONS_SHOWN = 12;
@@ -39,11 +36,9 @@ const options = program.opts<{
   write?: true;
 }>();
 
-const logs = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-'));
-const postgres = await startPostgres();
+const { postgres, logsOf, forgetLogsOf } = await openWorkplace();
 const completed: CompletedRun[] = [];
 let failures = 0;
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
 try {
   for (let seed = options.seed; seed < options.seed + options.runs; seed++) {
@@ -55,7 +50,7 @@ try {
       memoryFaults: [],
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
-    const directory = join(logs, String(seed));
+    const directory = logsOf(String(seed));
     const choices = {
       restMsMax: REST_MS_MAX,
       verifies: true,
@@ -69,7 +64,7 @@ try {
     completed.push({ report, schedule });
     printRun(report, schedule.length);
     if (report.violations.length === 0) {
-      rmSync(directory, { recursive: true, force: true });
+      forgetLogsOf(String(seed));
       continue;
     }
     failures += 1;
@@ -85,7 +80,6 @@ try {
   if (options.write) await writeResult(completed, { ...options, postgresUrl: postgres.url });
 } finally {
   await postgres.stop();
-  if (failures === 0) rmSync(logs, { recursive: true, force: true });
 }
 process.exit(failures === 0 ? 0 : 1);
 
