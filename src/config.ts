@@ -113,6 +113,11 @@ const database = {
     }),
 };
 
+const backlog = {
+  /** Decisions that Redis may keep for an absent PostgreSQL before it stops taking more. */
+  BACKLOG_MAX: wholeNumber(2_000_000, 1, 1_000_000_000),
+};
+
 const hotPathShape = {
   ...everywhere,
   HOT_PATH_PORT: port(8080),
@@ -143,13 +148,13 @@ const hotPathShape = {
   LIVE_SUBSCRIBERS_MAX: wholeNumber(20_000, 0, 1_000_000),
   /** Of those, from one address; 0: without a limit of their own. */
   LIVE_PER_ADDRESS_MAX: wholeNumber(0, 0, 1_000_000),
-  /** Decisions that Redis may keep for an absent PostgreSQL before it stops taking more. */
-  BACKLOG_MAX: wholeNumber(2_000_000, 1, 1_000_000_000),
+  ...backlog,
 };
 
 const persisterShape = {
   ...everywhere,
   ...database,
+  ...backlog,
   PERSISTER_PORT: port(8082),
 };
 

@@ -7,8 +7,9 @@ import { customAlphabet } from 'nanoid';
 import type { StockChange } from '../lua/apply-operation.ts';
 import { SALE_KEYS, saleKey } from '../lua/keys.ts';
 import type { Sql, Transaction } from '../postgres/connection.ts';
+import { lockOperations } from '../postgres/sale-locks.ts';
 import { isRefusal, type Refusal, refuse, refuseFields } from './answer.ts';
-import { applyPending, lockApplication } from './apply-operations.ts';
+import { applyPending } from './apply-operations.ts';
 import type { Caller, Servers } from './dependencies.ts';
 import { type Decision, decideDeletion, type Plan, planCreation } from './sale-changes.ts';
 import type { NewSale } from './sale-schemas.ts';
@@ -99,7 +100,7 @@ export async function deleteSale(
   caller: Caller,
 ): Promise<Refusal | 'deleted'> {
   const result = await servers.sql.begin(async (tx): Promise<Refusal | 'deleted'> => {
-    await lockApplication(tx, saleId);
+    await lockOperations(tx, saleId);
     const sale = await lockSale(tx, saleId);
     if (!sale) return refuse('sale_not_found');
     const refusal = decideDeletion(sale);

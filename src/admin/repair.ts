@@ -1,17 +1,14 @@
 /**
- * Finishes what was recorded and not applied, after a crash between PostgreSQL and Redis or once Redis is back, and
- * what was applied and lost again, by a Redis that came back without its last second.
+ * Finishes what was recorded and not applied, after a crash between PostgreSQL and Redis or once Redis is back.
  * Any number of admins may run it side by side; the lock of the sale makes them take turns.
  */
 import { Gauge, type Registry } from 'prom-client';
-import { applyLost, applyPending } from './apply-operations.ts';
+import { applyPending } from './apply-operations.ts';
 import type { Servers } from './dependencies.ts';
 
 const INTERVAL_MS = 2_000;
 /** One round takes so many sales at most; the others come next. */
 const SALES_PER_ROUND = 100;
-/** What was lost is looked for less often: it costs a call for every sale, and a restart is rare. */
-const ROUNDS_PER_RESTORE = 5;
 
 export interface Repairer {
   close(): Promise<void>;
@@ -30,14 +27,9 @@ export function startRepairer(
   const stopping = new AbortController();
   let round: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout;
-  let rounds = 0;
   const run = async () => {
     try {
       pendingSales.set(await repairRound(servers, stopping.signal));
-      rounds += 1;
-      if (servers.shards.isReady && rounds % ROUNDS_PER_RESTORE === 0) {
-        await restoreRound(servers, stopping.signal);
-      }
     } catch (error) {
       servers.log.warn({ reason: (error as Error).message }, 'could not repair, trying again');
     }
@@ -56,23 +48,6 @@ export function startRepairer(
       await round;
     },
   };
-}
-
-/** Looks through the sales that sell, may go on selling, or would sell if their end was lost. */
-export async function restoreRound(servers: Servers, stopping?: AbortSignal): Promise<void> {
-  const sales = await servers.sql<{ saleId: string }[]>`
-    SELECT sale_id FROM sales
-    WHERE status IN ('open', 'paused') OR (status = 'ended' AND updated_at > now() - interval '1 day')
-    ORDER BY updated_at DESC`;
-  for (const { saleId } of sales) {
-    if (stopping?.aborted) break;
-    try {
-      const operations = await applyLost(servers, saleId);
-      if (operations > 0) servers.log.warn({ saleId, operations }, 'restored lost operations');
-    } catch (error) {
-      servers.log.warn({ saleId, reason: (error as Error).message }, 'could not look at a sale');
-    }
-  }
 }
 
 /** Returns how many sales had something pending. One sale's trouble does not keep the others waiting. */

@@ -57,13 +57,16 @@ export async function lockSale(tx: Transaction, saleId: string): Promise<StoredS
   return findSale(tx, saleId);
 }
 
-/** False: there is a sale of that id already. */
+/**
+ * False: there is a sale of that id already. Its timeline tells it from one of the same id that was deleted: a server
+ * may still know that one.
+ */
 export async function insertSale(tx: Transaction, definition: SaleDefinition): Promise<boolean> {
   const inserted = await tx`
-    INSERT INTO sales (sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds)
+    INSERT INTO sales (sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, timeline)
     VALUES (${definition.saleId}, ${definition.name}, ${definition.currency}, ${definition.status},
       ${timeOf(definition.startsAt)}, ${timeOf(definition.endsAt)}, ${definition.perBuyerLimit},
-      ${definition.holdSeconds})
+      ${definition.holdSeconds}, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
     ON CONFLICT DO NOTHING
     RETURNING sale_id`;
   return inserted.length === 1;

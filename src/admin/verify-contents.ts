@@ -1,12 +1,14 @@
 /**
  * Reservation by reservation: what Redis keeps under its buyers against the rows of PostgreSQL, both ways. Reads
- * both in chunks and keeps one bit for each position, so a million reservations fit anywhere.
+ * both in chunks and keeps one bit for each, so a million reservations fit anywhere.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../domain/fault.ts';
+import { placeOf } from '../domain/positions.ts';
 import { canonicalItems, parseRecord, type Reservation } from '../domain/reservation.ts';
 import { saleKey } from '../lua/keys.ts';
 import { readBuyer } from '../lua/read-buyer.ts';
+import type { SaleState } from '../lua/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
 import { type Check, type Patience, some, type Verification } from './verify-check.ts';
 
@@ -32,10 +34,11 @@ export async function verifyContents(
   patience: Patience,
 ): Promise<Check[]> {
   // As it is now: buyers who came since would otherwise be met only when their rows are still on their way.
-  const { position } = await verification.readState();
-  const seen = new Uint8Array(Math.ceil((position + 1) / 8));
-  const inRedis = await compareRecords(verification, position, seen);
-  const { unseen, disorder } = await compareRows(verification, position, seen);
+  const upTo = await verification.readState();
+  const given = placeOf(upTo.position, upTo.gaps);
+  const seen = new Uint8Array(Math.ceil((given + 1) / 8));
+  const inRedis = await compareRecords(verification, upTo, seen);
+  const { unseen, disorder } = await compareRows(verification, upTo, seen);
   return [
     await recheck(verification, patience, {
       name: 'every-reservation-in-redis-is-a-row',
@@ -46,21 +49,21 @@ export async function verifyContents(
     await recheck(verification, patience, {
       name: 'every-row-is-in-redis',
       expected: 'each under its buyer',
-      compared: position,
+      compared: given,
       suspects: unseen,
     }),
     {
       name: 'first-come-first-served',
       ok: disorder.length === 0,
       expected: 'each position belongs to the buyer whom Redis gave it to',
-      actual: disorder.length === 0 ? `${position} positions agree` : some(disorder),
+      actual: disorder.length === 0 ? `${given} positions agree` : some(disorder),
     },
   ];
 }
 
 async function compareRecords(
   { servers, saleId, state }: Verification,
-  position: number,
+  upTo: SaleState,
   seen: Uint8Array,
 ): Promise<{ compared: number; suspects: Suspects }> {
   const { client } = servers.shards.of(saleId);
@@ -86,7 +89,9 @@ async function compareRecords(
       reservations.map(({ reservationId }) => reservationId),
     );
     for (const reservation of reservations) {
-      if (reservation.position <= position) mark(seen, reservation.position);
+      if (reservation.position <= upTo.position) {
+        mark(seen, placeOf(reservation.position, upTo.gaps));
+      }
       const difference = differenceOf(reservation, rows.get(reservation.reservationId));
       if (difference && suspects.size < SUSPECTS_MAX) suspects.set(reservation.buyerId, difference);
     }
@@ -97,23 +102,27 @@ async function compareRecords(
 /** Walks the rows by position: those that Redis was not seen to have, and those whose buyer is not in Redis' order. */
 async function compareRows(
   { servers: { sql, shards }, saleId }: Verification,
-  position: number,
+  { position, gaps }: SaleState,
   seen: Uint8Array,
 ): Promise<{ unseen: Suspects; disorder: string[] }> {
   const { client } = shards.of(saleId);
   const unseen: Suspects = new Map();
   const disorder: string[] = [];
-  for (let first = 1; first <= position; first += CHUNK) {
-    const last = Math.min(first + CHUNK - 1, position);
-    const order = await fromRedis(client.lrange(saleKey(saleId, 'order'), first - 1, last - 1));
+  for (let after = 0; ; ) {
     const rows = await sql<{ position: number; buyerId: string; reservationId: string }[]>`
       SELECT position, buyer_id, reservation_id FROM reservations
-      WHERE sale_id = ${saleId} AND position BETWEEN ${first} AND ${last}`;
+      WHERE sale_id = ${saleId} AND position > ${after} AND position <= ${position}
+      ORDER BY position LIMIT ${CHUNK}`;
+    if (rows.length === 0) break;
+    after = rows.at(-1)!.position;
+    const [first, last] = [placeOf(rows[0]!.position, gaps), placeOf(after, gaps)];
+    const order = await fromRedis(client.lrange(saleKey(saleId, 'order'), first - 1, last - 1));
     for (const row of rows) {
-      if (!isMarked(seen, row.position) && unseen.size < SUSPECTS_MAX) {
+      const place = placeOf(row.position, gaps);
+      if (!isMarked(seen, place) && unseen.size < SUSPECTS_MAX) {
         unseen.set(row.buyerId, `${row.reservationId} is not in Redis`);
       }
-      const buyerId = order[row.position - first];
+      const buyerId = order[place - first];
       if (buyerId !== row.buyerId && disorder.length < SUSPECTS_MAX) {
         disorder.push(`${row.position} is ${row.buyerId}'s, in Redis ${buyerId ?? 'nobody'}'s`);
       }
@@ -215,10 +224,10 @@ async function fromRedis<T>(reply: Promise<T>): Promise<T> {
   }
 }
 
-function mark(seen: Uint8Array, position: number): void {
-  seen[position >> 3]! |= 1 << (position & 7);
+function mark(seen: Uint8Array, place: number): void {
+  seen[place >> 3]! |= 1 << (place & 7);
 }
 
-function isMarked(seen: Uint8Array, position: number): boolean {
-  return (seen[position >> 3]! & (1 << (position & 7))) !== 0;
+function isMarked(seen: Uint8Array, place: number): boolean {
+  return (seen[place >> 3]! & (1 << (place & 7))) !== 0;
 }

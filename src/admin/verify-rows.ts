@@ -1,4 +1,5 @@
 /** What must hold of a sale's rows in PostgreSQL, by itself and against the numbers that Redis has given out. */
+import { placeOf } from '../domain/positions.ts';
 import { type CheckDefinition, some } from './verify-check.ts';
 
 /** What ending a hold may take while a persister runs: its sweep, and PostgreSQL's hearing of it. */
@@ -9,7 +10,8 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
     name: 'every-decision-is-a-row',
     expected: 'every position that was given out is a row',
     find: async ({ servers: { sql }, saleId, state }) => {
-      // A position belongs to one row by a unique index, so the right count within bounds leaves no gap.
+      const given = placeOf(state.position, state.gaps);
+      // A position belongs to one row by a unique index, so the right count within bounds leaves no other gap.
       const [row] = await sql<{ rows: number; first: number; last: number; dead: number }[]>`
         SELECT count(*) AS rows, coalesce(min(position), 0)::bigint AS first,
           coalesce(max(position), 0)::bigint AS last,
@@ -18,8 +20,8 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         FROM reservations WHERE sale_id = ${saleId} AND position <= ${state.position}`;
       const { rows, first, last, dead } = row!;
       return {
-        ok: rows === state.position - dead && (rows === 0 || first >= 1),
-        expected: `${state.position - dead} rows with positions from 1 to ${state.position}${dead > 0 ? `, ${dead} being dead letters` : ''}`,
+        ok: rows === given - dead && (rows === 0 || first >= 1),
+        expected: `${given - dead} rows with positions from 1 to ${state.position}${state.position > given ? `, of which ${state.position - given} were left out` : ''}${dead > 0 ? `, ${dead} being dead letters` : ''}`,
         actual: `${rows} rows, positions from ${first} to ${last}`,
       };
     },

@@ -11,7 +11,7 @@
  * order, times are milliseconds since the epoch. No field can hold a TAB or LF (see identifiers.ts); `detail`,
  * the one free text, is percent-encoded.
  */
-import { Fault } from './fault.ts';
+import { Fault, unreachable } from './fault.ts';
 import { reservationIdOf } from './identifiers.ts';
 
 export const RESERVATION_STATUSES = ['reserved', 'confirmed', 'cancelled', 'expired'] as const;
@@ -25,6 +25,22 @@ const STATUS_OF_LETTER: Record<string, ReservationStatus> = {
   X: 'cancelled',
   E: 'expired',
 };
+
+/** Nothing but its extension leads from reserved to a later version that is reserved. */
+function letterOf(status: ReservationStatus, version: number): string {
+  switch (status) {
+    case 'reserved':
+      return version === 1 ? 'R' : 'P';
+    case 'confirmed':
+      return 'C';
+    case 'cancelled':
+      return 'X';
+    case 'expired':
+      return 'E';
+    default:
+      return unreachable(status);
+  }
+}
 
 /**
  * Every move that there is: from which states, to which, and who may ask for it. Scripts, APIs and documentation
@@ -111,6 +127,30 @@ export function parseRecord(
   buyerId: string,
 ): Reservation {
   return fromFields(record.split('\t'), record, sale, buyerId);
+}
+
+/** The record of a reservation as PostgreSQL has it: the opposite of `parseRecord`. */
+export function formatRecord(row: {
+  version: number;
+  status: ReservationStatus;
+  position: number;
+  tag: string;
+  items: readonly PricedItem[];
+  reservedAt: Date;
+  expiresAt: Date;
+  idempotencyKey: string;
+}): string {
+  return [
+    row.version,
+    letterOf(row.status, row.version),
+    row.position,
+    row.tag,
+    row.items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(','),
+    row.items.map(({ unitPrice }) => unitPrice).join(','),
+    row.reservedAt.getTime(),
+    row.expiresAt.getTime(),
+    row.idempotencyKey,
+  ].join('\t');
 }
 
 export function parseEvent(

@@ -2,7 +2,8 @@
 -- Applies one numbered operation of an operator to a sale: its whole definition and changes of stock.
 --
 -- KEYS   sale stock
--- ARGV   fence operation definition changes
+-- ARGV   fence operation timeline definition changes
+--        timeline    that the sale must be on; operation 1 begins it
 --        definition  JSON {name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus: [{sku, name, price}]}
 --        changes     JSON [{sku, delta}]
 -- REPLY  {word, number}: applied, insufficient_stock (nothing changed, the number is spent), gap (the number last
@@ -11,19 +12,21 @@
 -- Operations of a sale apply strictly in order and once: asking for the last one again answers what it answered.
 -- Operation 1 creates the sale and sets its fence.
 
+--@include parts/definition.lua
+
 local fence, operation = ARGV[1], tonumber(ARGV[2])
 
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'operation', 'operationOutcome')
+local sale = redis.call('HMGET', KEYS[1], 'fence', 'operation', 'operationOutcome', 'timeline')
 if not sale[1] then
   if operation ~= 1 then return { 'unknown_sale', 0 } end
-elseif sale[1] ~= fence then
+elseif sale[1] ~= fence or (sale[4] or '0') ~= ARGV[3] then
   return { 'recovering', 0 }
 end
 local applied = tonumber(sale[2] or '0')
 if operation == applied then return { sale[3], applied } end
 if operation ~= applied + 1 then return { 'gap', applied } end
 
-local definition, changes = cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+local definition, changes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local delta_of = {}
 for _, change in ipairs(changes) do delta_of[change.sku] = (delta_of[change.sku] or 0) + change.delta end
 
@@ -46,7 +49,8 @@ redis.call('HSET', KEYS[1], 'operation', operation, 'operationOutcome', outcome)
 if outcome ~= 'applied' then return { outcome, operation } end
 
 if not sale[1] then
-  redis.call('HSET', KEYS[1], 'fence', fence, 'position', '0', 'events', '0', 'drained', '0')
+  redis.call('HSET', KEYS[1], 'fence', fence, 'timeline', ARGV[3], 'position', '0', 'events', '0',
+    'drained', '0')
 end
 redis.call('HSET', KEYS[2], unpack(new_stock))
 -- What has begun has begun: buyers had answers that a later start would contradict.
@@ -55,14 +59,5 @@ if before[1] and before[1] ~= 'draft' and definition.status ~= 'draft' and befor
   local time = redis.call('TIME')
   if time[1] * 1000 >= tonumber(before[2]) then definition.startsAt = tonumber(before[2]) end
 end
-local function or_empty(value) return value == cjson.null and '' or string.format('%.0f', value) end
-redis.call('HSET', KEYS[1],
-  'name', definition.name,
-  'currency', definition.currency,
-  'status', definition.status,
-  'startsAt', or_empty(definition.startsAt),
-  'endsAt', or_empty(definition.endsAt),
-  'perBuyerLimit', string.format('%.0f', definition.perBuyerLimit),
-  'holdSeconds', string.format('%.0f', definition.holdSeconds),
-  'skus', cjson.encode(definition.skus))
+write_definition(definition)
 return { 'applied', operation }

@@ -10,6 +10,8 @@ export interface StockChange {
 export interface Operation {
   /** Counts from 1 in each sale, without gaps. */
   operation: number;
+  /** Which line of decisions the sale is on; operation 1 begins it. */
+  timeline: number;
   definition: SaleDefinition;
   changes: StockChange[];
 }
@@ -21,10 +23,11 @@ export type OperationReply =
 export const applyOperation = defineScript({
   name: 'apply-operation',
   keys: ['sale', 'stock'],
-  args: 'operation definition changes',
+  args: 'operation timeline definition changes',
   encode(operation: Operation) {
     return [
       operation.operation,
+      operation.timeline,
       JSON.stringify(operation.definition),
       JSON.stringify(operation.changes),
     ];

@@ -4,13 +4,16 @@
  *   sale    hash    definition, fence, counters: position (last given), events (last numbered), drained
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
  *   buyers  hash    buyer -> the buyer's records, separated by LF
- *   order   list    buyers in the order of decision: element p - 1 is who got position p
+ *   order   list    buyers in the order of decision: element p - 1 is who got position p, but for `gaps` of the sale
  *   holds   zset    deadline -> first-last position of the batch that shares it
  *   events  stream  the log of everything that happened to the sale's reservations
  *   line    zset    who waits for a SKU, in order of joining, see parts/line.lua
  *   waiting hash    buyer TAB sku -> that buyer's member of the line
+ *
+ * While a sale is rebuilt from PostgreSQL, what will take the place of buyers, order, holds, line and waiting is kept
+ * beside them, with `rebuild`, a hash, saying whose it is.
  */
-export const SALE_KEYS = [
+const LIVING_KEYS = [
   'sale',
   'stock',
   'buyers',
@@ -20,6 +23,15 @@ export const SALE_KEYS = [
   'line',
   'waiting',
 ] as const;
+const STAGED_KEYS = [
+  'rebuild',
+  'newBuyers',
+  'newOrder',
+  'newHolds',
+  'newLine',
+  'newWaiting',
+] as const;
+export const SALE_KEYS = [...LIVING_KEYS, ...STAGED_KEYS] as const;
 export type SaleKey = (typeof SALE_KEYS)[number];
 
 export function saleKey(saleId: string, key: SaleKey): string {
@@ -27,7 +39,9 @@ export function saleKey(saleId: string, key: SaleKey): string {
 }
 
 /** What scripts that change a sale read and write, in their order. */
-export const CHANGE_KEYS: readonly SaleKey[] = SALE_KEYS;
+export const CHANGE_KEYS: readonly SaleKey[] = LIVING_KEYS;
+/** What scripts that rebuild a sale read and write, in their order. */
+export const REBUILD_KEYS: readonly SaleKey[] = STAGED_KEYS;
 
 /** What a process writes to learn how far replication is, see redis/witness.ts. Not a part of the sale. */
 export function markKey(saleId: string): string {

@@ -1,4 +1,5 @@
 /** Reads a sale with its counts at one moment. The contract is the header of read-sale.lua. */
+import { type Gap, parseGaps } from '../domain/positions.ts';
 import type { SaleDefinition, SaleStatus, SkuDefinition, SkuStock } from '../domain/sale.ts';
 import { SALE_STATUSES } from '../domain/sale.ts';
 import { defineScript, malformed, type Reply } from './script.ts';
@@ -17,6 +18,10 @@ export interface SaleState {
   /** The last operation applied. */
   operation: number;
   fence: string;
+  /** Which line of decisions this is; a recovery begins another. */
+  timeline: number;
+  /** Positions that nobody has, for a server may have forgotten whom it gave them to. */
+  gaps: Gap[];
 }
 
 export type ReadSaleReply =
@@ -102,6 +107,8 @@ function decodeState(
     drained: Number(text('drained')),
     operation: Number(text('operation')),
     fence: text('fence'),
+    timeline: Number(sale.get('timeline') ?? 0),
+    gaps: parseGaps(sale.get('gaps') ?? ''),
   };
 }
 

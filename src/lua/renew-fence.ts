@@ -1,20 +1,29 @@
-/** Opens a sale again after a restart that lost nothing. The contract is the header of renew-fence.lua. */
+/** Opens a sale again on a server that has lost nothing of it. The contract is the header of renew-fence.lua. */
 import { defineScript, malformed, type Reply } from './script.ts';
 
-export type RenewFenceReply = 'renewed' | 'already' | 'behind' | 'unknown_sale';
+export type RenewFenceReply = 'renewed' | 'behind' | 'superseded' | 'unknown_sale';
+
+export interface Renewal {
+  timeline: number;
+  /** What PostgreSQL has come to. */
+  events: number;
+  operation: number;
+  /** Positions to leave out. */
+  skip: number;
+}
 
 export const renewFence = defineScript({
   name: 'renew-fence',
-  keys: ['sale', 'events'],
-  args: 'events checkpoint',
-  encode(known: { events: number; checkpoint: string }) {
-    return [known.events, known.checkpoint];
+  keys: ['sale'],
+  args: 'timeline events operation skip',
+  encode(renewal: Renewal) {
+    return [renewal.timeline, renewal.events, renewal.operation, renewal.skip];
   },
   decode(reply: Reply): RenewFenceReply {
     switch (reply) {
       case 'renewed':
-      case 'already':
       case 'behind':
+      case 'superseded':
       case 'unknown_sale':
         return reply;
       default:

@@ -48,14 +48,13 @@ while ranges[at] do
     at = at + 1
     upto = math.max(upto, ranges[at].upto)
   end
-  for j, owner in ipairs(call('LRANGE', KEYS[4], first - 1, upto - 1)) do
-    if owner ~= '' then
-      if not positions_of[owner] then
-        positions_of[owner] = {}
-        buyers[#buyers + 1] = owner
-      end
-      positions_of[owner][number(first + j - 1)] = true
+  local from = order_index(first)
+  for j, owner in ipairs(call('LRANGE', KEYS[4], from, from + upto - first)) do
+    if not positions_of[owner] then
+      positions_of[owner] = {}
+      buyers[#buyers + 1] = owner
     end
+    positions_of[owner][number(first + j - 1)] = true
   end
   at = at + 1
 end

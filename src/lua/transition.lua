@@ -17,8 +17,8 @@
 if refused then return { refused } end
 local position, tag, owner, from, to = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
-local buyer = redis.call('LINDEX', KEYS[4], position - 1)
-if not buyer or buyer == '' or (owner ~= '' and owner ~= buyer) then return { 'unknown_reservation' } end
+local buyer = redis.call('LINDEX', KEYS[4], order_index(position))
+if not buyer or (owner ~= '' and owner ~= buyer) then return { 'unknown_reservation' } end
 load_records({ buyer })
 local found = nil
 for text in string.gmatch(records_of[buyer], '[^\n]+') do

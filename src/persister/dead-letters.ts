@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import { parseEvent } from '../domain/reservation.ts';
 import type { Sql } from '../postgres/connection.ts';
+import { lockHistory } from '../postgres/sale-locks.ts';
 import type { Database } from './database.ts';
 import { eventsOf, type StreamEvent, type UnreadableEntry } from './entries.ts';
 import type { PersisterMetrics } from './metrics.ts';
@@ -80,6 +81,7 @@ async function retryOne(sql: Sql): Promise<Retried | undefined> {
       ORDER BY dead_letter_id LIMIT 1 FOR UPDATE SKIP LOCKED`;
     if (!letter) return undefined;
     const { deadLetterId } = letter;
+    await lockHistory(transaction, letter.saleId);
     try {
       await transaction.savepoint(async (savepoint) => {
         const subscribers = await subscribersOf(savepoint, letter.saleId);

@@ -1,6 +1,7 @@
 /**
  * What of a sale's stream is to be written next, at most one batch, from the first of these that has something:
- * entries that we read and did not finish, entries that dead consumers left, new entries.
+ * entries that we read and did not finish, entries that dead consumers left, new entries. Only where ours turned out to
+ * come after some that others have and do not write, theirs come first.
  */
 import { countEvents } from './entries.ts';
 import type { PersisterMetrics } from './metrics.ts';
@@ -14,6 +15,8 @@ const ENTRIES_PER_READ_MAX = 64;
 /** Read again or claimed, where the entries' size is not looked at: a batch even of the largest. */
 const ENTRIES_PER_PAGE = 20;
 const START = '0-0';
+/** Whoever has entries that others wait for should have written them by then. */
+const MISSING_IDLE_MS = 500;
 
 export class Deliveries {
   readonly #stream: SaleStream;
@@ -24,6 +27,7 @@ export class Deliveries {
   /** Where the sweep over abandoned entries goes on; undefined: no sweep is under way. */
   #claimFrom: string | undefined = START;
   #claimDueMs = 0;
+  #isMissing = false;
 
   constructor(stream: SaleStream, timings: Timings, metrics: PersisterMetrics) {
     this.#stream = stream;
@@ -36,8 +40,20 @@ export class Deliveries {
     this.#ownFrom = START;
   }
 
+  /** What we read can't be written yet: earlier entries are missing. */
+  lookForMissing(): void {
+    this.#isMissing = true;
+    this.readAgain();
+  }
+
   /** Undefined when there is nothing. */
   async next(): Promise<Delivery | undefined> {
+    if (this.#isMissing) {
+      this.#isMissing = false;
+      const page = await this.#stream.claim(MISSING_IDLE_MS, START, ENTRIES_PER_PAGE);
+      this.#metrics.claimed.inc(page.entries.length);
+      if (page.entries.length > 0) return page;
+    }
     if (this.#ownFrom !== undefined) {
       const page = await this.#stream.readOwn(this.#ownFrom, ENTRIES_PER_PAGE);
       this.#ownFrom = page.entries.length > 0 ? page.next : undefined;

@@ -92,3 +92,10 @@ function fieldOf(fields: readonly string[], name: string): string | undefined {
   for (let i = 0; i + 1 < fields.length; i += 2) if (fields[i] === name) return fields[i + 1];
   return undefined;
 }
+
+/** Entry ids are two numbers, so they do not compare as text. */
+export function compareEntryIds(a: string, b: string): number {
+  const [aMs, aSequence] = a.split('-');
+  const [bMs, bSequence] = b.split('-');
+  return Number(aMs) - Number(bMs) || Number(aSequence) - Number(bSequence);
+}

@@ -15,7 +15,7 @@ import { pause } from './backoff.ts';
 import { Closing, Database } from './database.ts';
 import { retryRequested } from './dead-letters.ts';
 import { createPersisterMetrics } from './metrics.ts';
-import { ClosedSales } from './recover.ts';
+import { Recoveries } from './recoveries.ts';
 import { Roster } from './roster.ts';
 import { TIMINGS, type Timings } from './timings.ts';
 import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
@@ -25,6 +25,8 @@ const SLOTS = 3;
 const CONNECTIONS_MAX = SLOTS * 2 + 2 + WEBHOOK_CONNECTIONS;
 const DEAD_LETTERS_INTERVAL_MS = 1_000;
 const LAG_INTERVAL_MS = 2_000;
+/** What Redis may hold for PostgreSQL is bounded when reserving; what it gives from the line comes on top. */
+const POSITIONS_PER_BACKLOG = 2;
 /** How long running transactions may take to finish when the process is asked to stop. */
 const CLOSE_GRACE_MS = 3_000;
 
@@ -74,7 +76,15 @@ export async function startPersister(
     wasReady ||= missing.length === 0;
     return missing;
   };
-  const tools = { shards, database, log, metrics, closedSales: new ClosedSales({ log, metrics }) };
+  const tools = {
+    shards,
+    database,
+    log,
+    metrics,
+    recoveries: new Recoveries({ database, log, metrics }),
+    durability: config.DURABILITY,
+    positionsSkipped: POSITIONS_PER_BACKLOG * config.BACKLOG_MAX,
+  };
   const consumer = `${hostname()}-${process.pid}-${nanoid(8)}`;
   const roster = new Roster(tools, {
     consumer,

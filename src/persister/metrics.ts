@@ -28,7 +28,8 @@ export function createPersisterMetrics(registry: Registry) {
     claimed: counter('entries_claimed_total', 'Entries taken over from consumers that left them'),
     recoverySeconds: new Histogram({
       name: 'flash_sale_persister_recovery_duration_seconds',
-      help: 'From finding a sale closed by its fence to having opened it again',
+      help: 'From finding a sale closed to having opened it again, by what it took',
+      labelNames: ['outcome'],
       buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120],
       registers,
     }),
@@ -65,7 +66,7 @@ export function createPersisterMetrics(registry: Registry) {
     }),
     notRecovered: new Gauge({
       name: 'flash_sale_persister_sales_not_recovered',
-      help: 'Sales that stay closed because Redis knows less of them than PostgreSQL',
+      help: 'Sales that stay closed until an operator does something',
       registers,
     }),
   };

@@ -9,7 +9,7 @@ import { type SortedEntries, type StreamEvent, sortEntries } from './entries.ts'
 import type { PersisterMetrics } from './metrics.ts';
 import { reasonOf, troubleOf } from './postgres-errors.ts';
 import type { Delivery, SaleStream } from './stream.ts';
-import { type Checkpoint, type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
+import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
 
 export interface PersistTools {
   database: Database;
@@ -19,26 +19,23 @@ export interface PersistTools {
 
 export interface Persisted {
   outcome: WriteOutcome;
-  events: number;
   /** Entries of another format version, left unacknowledged. */
   waiting: SortedEntries['waiting'];
 }
 
-/** Throws `Closing`, or Redis' error where acknowledging failed: then all is written, and comes again harmlessly. */
+/**
+ * Throws `Closing`, or Redis' error where acknowledging failed: then all is written, and comes again harmlessly. Events
+ * go in runs of following numbers; where earlier ones are missing, it ends there with `ahead`.
+ */
 export async function persist(
   tools: PersistTools,
   stream: SaleStream,
   delivery: Delivery,
-  lock: WriteGuard['lock'],
+  guard: Pick<WriteGuard, 'lock' | 'timeline'>,
 ): Promise<Persisted> {
   const sorted = sortEntries(stream.saleId, delivery.entries);
-  const guard = { lock, isCurrent: () => stream.server === delivery.server };
+  const writeGuard = { ...guard, isCurrent: () => stream.server === delivery.server };
   const stopTimer = tools.metrics.batchSeconds.startTimer();
-  const persisted = {
-    outcome: 'written' as WriteOutcome,
-    events: sorted.events.length,
-    waiting: sorted.waiting,
-  };
 
   for (const entry of sorted.unreadable) {
     const letter = deadLetterOfEntry(stream.saleId, entry);
@@ -46,13 +43,30 @@ export async function persist(
     tools.metrics.deadLetters.inc();
     tools.log.error({ entryId: entry.entryId }, `set aside an unreadable entry: ${entry.reason}`);
   }
-  if (sorted.events.length > 0) {
-    persisted.outcome = await writeOrHalve(tools, stream.saleId, sorted.events, guard);
+  let outcome: WriteOutcome = 'written';
+  const unwritten = new Set<string>();
+  for (const run of runsOf(sorted.events)) {
+    if (outcome === 'written') {
+      outcome = await writeOrHalve(tools, stream.saleId, run, writeGuard);
+    }
+    if (outcome !== 'written') for (const { entryId } of run) unwritten.add(entryId);
   }
-  if (persisted.outcome === 'outdated') return persisted;
-  await stream.acknowledge(sorted.entryIds);
-  stopTimer();
-  return persisted;
+  if (outcome !== 'outdated') {
+    await stream.acknowledge(sorted.entryIds.filter((entryId) => !unwritten.has(entryId)));
+  }
+  if (outcome === 'written') stopTimer();
+  return { outcome, waiting: sorted.waiting };
+}
+
+/** Cut where a number does not follow the one before. Entries come in order, and what came twice may come again. */
+function runsOf(events: readonly StreamEvent[]): StreamEvent[][] {
+  const runs: StreamEvent[][] = [];
+  for (const event of events) {
+    const run = runs.at(-1);
+    if (run?.at(-1)?.number === event.number - 1) run.push(event);
+    else runs.push([event]);
+  }
+  return runs;
 }
 
 async function writeOrHalve(
@@ -62,8 +76,7 @@ async function writeOrHalve(
   guard: WriteGuard,
 ): Promise<WriteOutcome> {
   try {
-    const batch = { events, checkpoint: checkpointOf(events) };
-    const outcome = await tools.database.run((sql) => writeBatch(sql, saleId, batch, guard));
+    const outcome = await tools.database.run((sql) => writeBatch(sql, saleId, events, guard));
     if (outcome === 'written') {
       tools.metrics.events.inc(events.length);
       tools.metrics.batches.inc();
@@ -75,7 +88,7 @@ async function writeOrHalve(
   }
   const middle = events.length >> 1;
   const first = await writeOrHalve(tools, saleId, events.slice(0, middle), guard);
-  if (first === 'outdated') return first;
+  if (first !== 'written') return first;
   return writeOrHalve(tools, saleId, events.slice(middle), guard);
 }
 
@@ -91,10 +104,4 @@ async function setEventAside(
     `set aside an event that postgres refuses: ${reasonOf(cause)}`,
   );
   return 'written';
-}
-
-/** The last event of the newest entry. Claimed entries come in order too, but not necessarily after what was written. */
-function checkpointOf(events: readonly StreamEvent[]): Checkpoint | undefined {
-  const last = events.at(-1);
-  return last && { entryId: last.entryId, event: last.number };
 }

@@ -1,168 +1,231 @@
 /**
- * Opens a sale again that closed by itself because its Redis server restarted: everything that the server still has
- * goes to PostgreSQL, then the two are compared, and only where Redis knows at least as much does the sale sell on.
- * A sale of which Redis knows less stays closed: rebuilding it starts where `stillClosed` reports it.
+ * Opens a sale again that closed by itself, because its Redis server restarted, was replaced or has forgotten it:
+ *
+ *   all that the server still has goes to PostgreSQL ──▶ does it have all that PostgreSQL has?
+ *                                                          yes ──▶ renewed: its fence is set to this server
+ *                                                          no  ──▶ rebuilt from PostgreSQL, see rebuild.ts
+ *
+ * One recovery a sale at a time, by locks in PostgreSQL. Each begins another timeline, which PostgreSQL knows before
+ * the sale opens: what a slow process still holds of an older one is never written.
  */
-import { nanoid } from 'nanoid';
-import type { Logger } from 'pino';
-import { readSale } from '../lua/read-sale.ts';
+import type { CommonConfig } from '../config.ts';
+import { closeSale } from '../lua/close-sale.ts';
+import { type ReadSaleReply, readSale } from '../lua/read-sale.ts';
 import { renewFence } from '../lua/renew-fence.ts';
 import type { Sql, Transaction } from '../postgres/connection.ts';
+import { tryLockSale } from '../postgres/sale-locks.ts';
 import type { Shards } from '../redis/shards.ts';
-import type { PersisterMetrics } from './metrics.ts';
 import { type PersistTools, persist } from './persist.ts';
+import { rebuild } from './rebuild.ts';
+import type { Recoveries, RecoveryOutcome, RecoveryReport } from './recoveries.ts';
 import type { SaleStream } from './stream.ts';
-import { lockSale } from './write-batch.ts';
 
 const ENTRIES_PER_READ = 20;
 const EVERYTHING = '0-0';
 
 export interface RecoveryTools extends PersistTools {
   shards: Shards;
-  closedSales: ClosedSales;
+  recoveries: Recoveries;
+  durability: CommonConfig['DURABILITY'];
+  /** More positions than can have been given since PostgreSQL last heard of one. */
+  positionsSkipped: number;
 }
 
 /**
  * `open`: it can be drained. `busy`: somebody else is at it, ask again soon. `absent`: nowhere but in its definition.
- * `closed`: Redis knows less of it than PostgreSQL.
+ * `closed`: it can't be recovered without an operator.
  */
-export type SaleCondition = 'open' | 'busy' | 'absent' | 'closed';
+export type SaleCondition =
+  | { condition: 'open'; server: string; timeline: number }
+  | { condition: 'busy' | 'absent' | 'closed' };
 
 /** Finds out whether a sale can be drained, and recovers it where that is what it takes. */
 export async function openSale(tools: RecoveryTools, stream: SaleStream): Promise<SaleCondition> {
-  const { saleId } = stream;
+  const { saleId, server } = stream;
   const reply = await tools.shards.call(readSale, saleId, saleId);
-  if (reply.outcome === 'recovering') return recover(tools, stream);
-  if (reply.outcome === 'known') {
+  const memory = await tools.database.run((sql) => recall(sql, saleId));
+  if (!memory || server === undefined) return { condition: 'absent' };
+  if (reply.outcome === 'unknown_sale' && !memory.wasInRedis) return { condition: 'absent' };
+  if (isOpen(reply, memory)) {
     await stream.ensureGroup();
-    tools.closedSales.remove(saleId);
-    return 'open';
+    tools.recoveries.unblock(saleId);
+    return { condition: 'open', server, timeline: memory.timeline };
   }
-  if (!(await tools.database.run((sql) => wasInRedis(sql, saleId)))) return 'absent';
-  return stillClosed(tools, saleId, 'unknown_sale');
+  return { condition: await recover(tools, stream) };
 }
 
-async function recover(tools: RecoveryTools, stream: SaleStream): Promise<SaleCondition> {
+/** What PostgreSQL knows of a sale's lines of decisions. */
+interface Memory {
+  timeline: number;
+  fence: string;
+  positionFloor: number;
+  /** Redis took an operation of it, or decided something. */
+  wasInRedis: boolean;
+  /** An operator wants it recovered, whatever state it is in. */
+  isRequested: boolean;
+}
+
+async function recall(sql: Sql | Transaction, saleId: string): Promise<Memory | undefined> {
+  const [row] = await sql<Memory[]>`
+    SELECT timeline, fence, position_floor,
+      EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
+        OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
+      EXISTS (SELECT FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'requested') AS is_requested
+    FROM sales WHERE sale_id = ${saleId}`;
+  return row;
+}
+
+function isOpen(reply: ReadSaleReply, memory: Memory): boolean {
+  return (
+    reply.outcome === 'known' && reply.state.timeline === memory.timeline && !memory.isRequested
+  );
+}
+
+/** The next look at the sale finds it open, unless it was closed again meanwhile. */
+async function recover(tools: RecoveryTools, stream: SaleStream): Promise<'busy' | 'closed'> {
   const { saleId } = stream;
-  const stopTimer = tools.metrics.recoverySeconds.startTimer();
-  const result = await tools.database.once((sql) => underLock(sql, tools, stream));
-  switch (result.outcome) {
-    case 'busy':
-      return 'busy';
-    case 'behind':
-    case 'unknown_sale':
-      return stillClosed(tools, saleId, result.outcome);
-    case 'renewed': {
-      const seconds = stopTimer();
-      tools.log.info({ saleId, seconds, events: result.events }, 'sale recovered, it sells again');
-      await tools.shards.publishChanged(saleId);
-      await tools.database.run(
-        (sql) => sql`
-          INSERT INTO audit_log (actor, action, sale_id, request_id, details)
-          VALUES ('persister', 'recover', ${saleId}, ${nanoid()},
-            ${sql.json({ seconds, events: result.events, checkpoint: result.checkpoint })})`,
-      );
-      break;
+  const startedMs = performance.now();
+  const done = await tools.database.once((sql) => underLock(sql, tools, stream));
+  if (done.outcome === 'busy') return 'busy';
+  const seconds = (performance.now() - startedMs) / 1_000;
+  await tools.recoveries.record(saleId, done.outcome, { seconds, ...done.report });
+  if (done.outcome === 'blocked') return 'closed';
+  await tools.shards.publishChanged(saleId);
+  return 'busy';
+}
+
+type Done = { outcome: 'busy' } | { outcome: RecoveryOutcome; report: RecoveryReport };
+
+/** It ends with the transaction, so also when this process dies. */
+async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Promise<Done> {
+  const { saleId } = stream;
+  return sql.begin<Done>(async (transaction) => {
+    if (!(await tryLockSale(transaction, saleId))) return { outcome: 'busy' };
+    const memory = await recall(transaction, saleId);
+    const found = await tools.shards.call(readSale, saleId, saleId);
+    if (!memory || isOpen(found, memory)) return { outcome: 'busy' };
+    if (found.outcome === 'known') await tools.shards.call(closeSale, saleId);
+
+    const drained = await drain(tools, stream, memory, found);
+    if (drained === 'busy') return { outcome: 'busy' };
+    // Read by this transaction, which also proves that the locks are still ours.
+    const reached = await progressOf(transaction, saleId);
+    const state = await tools.shards.call(readSale, saleId, saleId);
+    const isComplete =
+      drained !== 'other' &&
+      state.outcome !== 'unknown_sale' &&
+      state.state.events >= reached.events &&
+      state.state.operation >= reached.operation;
+    const wasLost = !isComplete || tools.durability === 'fast';
+    const skip = wasLost ? tools.positionsSkipped : 0;
+    const last = Math.max(
+      memory.positionFloor,
+      reached.position,
+      state.outcome === 'unknown_sale' ? 0 : state.state.position,
+    );
+    const report = { cause: causeOf(found, memory, isComplete), ...reached };
+
+    if (isComplete && !memory.isRequested) {
+      const timeline = await beginTimeline(tools, stream, last + skip);
+      if (timeline === undefined) return { outcome: 'busy' };
+      const renewal = { timeline, events: reached.events, operation: reached.operation, skip };
+      const reply = await tools.shards.call(renewFence, saleId, renewal);
+      if (reply !== 'renewed') return { outcome: 'busy' };
+      return { outcome: 'renewed', report: { ...report, timeline, positionsSkipped: skip } };
     }
-    case 'already':
-      break;
-  }
-  tools.closedSales.remove(saleId);
-  return 'open';
-}
-
-interface RecoveryResult {
-  outcome: 'busy' | 'renewed' | 'already' | 'behind' | 'unknown_sale';
-  events: number;
-  checkpoint: string;
-}
-
-/** One recovery a sale at a time; it ends with the transaction, so also when this process dies. */
-async function underLock(
-  sql: Sql,
-  tools: RecoveryTools,
-  stream: SaleStream,
-): Promise<RecoveryResult> {
-  return sql.begin<RecoveryResult>(async (transaction) => {
-    const busy = { outcome: 'busy', events: 0, checkpoint: EVERYTHING } as const;
-    if (!(await lockSale(transaction, stream.saleId))) return busy;
-    if (!(await drainCompletely(tools, stream))) return busy;
-    // Reading it by this transaction also proves that the lock is still ours.
-    const known = await checkpointOf(transaction, stream.saleId);
-    return { ...known, outcome: await tools.shards.call(renewFence, stream.saleId, known) };
+    if (drained === 'waiting') {
+      return {
+        outcome: 'blocked',
+        report: {
+          ...report,
+          why: 'entries of a version that this persister does not know wait in the stream: run that version',
+        },
+      };
+    }
+    const timeline = await beginTimeline(tools, stream, last + skip);
+    if (timeline === undefined) return { outcome: 'busy' };
+    const rebuilt = await rebuild(tools.shards, transaction, {
+      saleId,
+      timeline,
+      events: reached.events,
+      position: last + skip,
+    });
+    if (rebuilt === 'superseded') return { outcome: 'busy' };
+    const { outcome, ...details } = rebuilt;
+    return { outcome, report: { ...report, timeline, positionsSkipped: skip, ...details } };
   });
 }
 
 /**
- * Also what other consumers have read and not acknowledged, dead or alive: writing it twice is harmless, missing it
- * is not. False when the server changed meanwhile.
+ * Brings into PostgreSQL what this server still has, if it is of the line of decisions that PostgreSQL follows.
+ * `other`: it is not, or there is nothing. `waiting`: entries that this version can't read hold up the rest. `busy`:
+ * the server changed meanwhile.
  */
-async function drainCompletely(tools: RecoveryTools, stream: SaleStream): Promise<boolean> {
+async function drain(
+  tools: RecoveryTools,
+  stream: SaleStream,
+  memory: Memory,
+  found: ReadSaleReply,
+): Promise<'drained' | 'other' | 'waiting' | 'busy'> {
+  if (found.outcome === 'unknown_sale') return 'other';
+  const { timeline, fence } = found.state;
+  // Whoever began a timeline and died before the sale opened had drained it before. A server other than that of the
+  // newest timeline may have gone on by itself, and what it decided since is nobody's.
+  if (timeline !== memory.timeline && fence !== memory.fence) return 'other';
   await stream.ensureGroup();
+  const guard = { lock: 'held', timeline: memory.timeline } as const;
   let from = EVERYTHING;
+  let outcome: string = 'written';
+  // Also what other consumers have read and not acknowledged, dead or alive: writing it twice is harmless.
   do {
     const page = await stream.claim(0, from, ENTRIES_PER_READ);
-    if ((await persist(tools, stream, page, 'held')).outcome === 'outdated') return false;
+    ({ outcome } = await persist(tools, stream, page, guard));
+    if (outcome !== 'written') break;
     from = page.next;
   } while (from !== EVERYTHING);
-  for (;;) {
+  while (outcome === 'written') {
     const delivery = await stream.readNew(ENTRIES_PER_READ);
-    if (delivery.entries.length === 0) return true;
-    if ((await persist(tools, stream, delivery, 'held')).outcome === 'outdated') return false;
+    if (delivery.entries.length === 0) return 'drained';
+    ({ outcome } = await persist(tools, stream, delivery, guard));
   }
+  return outcome === 'ahead' ? 'waiting' : 'busy';
 }
 
-async function checkpointOf(
-  transaction: Transaction,
-  saleId: string,
-): Promise<{ events: number; checkpoint: string }> {
-  const [row] = await transaction<{ entryMs: number; entrySequence: number; event: number }[]>`
-    SELECT entry_ms, entry_sequence, event FROM checkpoints WHERE sale_id = ${saleId}`;
-  if (!row) return { events: 0, checkpoint: EVERYTHING };
-  return { events: row.event, checkpoint: `${row.entryMs}-${row.entrySequence}` };
+interface Progress {
+  events: number;
+  operation: number;
+  position: number;
 }
 
-/** Whether Redis must know the sale: it took an operation of it, or decided something. */
-async function wasInRedis(sql: Sql, saleId: string): Promise<boolean> {
-  const [row] = await sql<{ was: boolean }[]>`
-    SELECT EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
-      OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome = 'applied') AS was`;
-  return row?.was === true;
+async function progressOf(transaction: Transaction, saleId: string): Promise<Progress> {
+  const [row] = await transaction<Progress[]>`
+    SELECT coalesce((SELECT event FROM checkpoints WHERE sale_id = ${saleId}), 0)::bigint AS events,
+      coalesce((SELECT max(operation) FROM sale_operations
+        WHERE sale_id = ${saleId} AND outcome <> 'pending'), 0)::bigint AS operation,
+      coalesce((SELECT max(position) FROM reservations WHERE sale_id = ${saleId}), 0)::bigint AS position`;
+  return row!;
 }
 
-function stillClosed(
+/**
+ * Committed at once, on a connection of its own, before anything is sold on the new timeline. Undefined: there is no
+ * server, or no sale any more.
+ */
+async function beginTimeline(
   tools: RecoveryTools,
-  saleId: string,
-  why: 'behind' | 'unknown_sale',
-): SaleCondition {
-  tools.closedSales.add(saleId, why);
-  return 'closed';
+  { saleId, server }: SaleStream,
+  positionFloor: number,
+): Promise<number | undefined> {
+  if (server === undefined) return undefined;
+  const [row] = await tools.database.run(
+    (sql) => sql<{ timeline: number }[]>`
+      UPDATE sales SET timeline = timeline + 1, fence = ${server}, position_floor = ${positionFloor}
+      WHERE sale_id = ${saleId} RETURNING timeline`,
+  );
+  return row?.timeline;
 }
 
-const CLOSED_BECAUSE = {
-  behind: 'redis lost decisions that postgres has; the sale stays closed',
-  unknown_sale: 'redis no longer knows the sale; it stays closed',
-} as const;
-
-/** The sales that could not be recovered: each is reported once, and counted for as long as it lasts. */
-export class ClosedSales {
-  readonly #saleIds = new Set<string>();
-  readonly #log: Logger;
-  readonly #metrics: PersisterMetrics;
-
-  constructor(tools: { log: Logger; metrics: PersisterMetrics }) {
-    this.#log = tools.log;
-    this.#metrics = tools.metrics;
-  }
-
-  add(saleId: string, why: keyof typeof CLOSED_BECAUSE): void {
-    if (!this.#saleIds.has(saleId)) this.#log.error({ saleId }, CLOSED_BECAUSE[why]);
-    this.#saleIds.add(saleId);
-    this.#metrics.notRecovered.set(this.#saleIds.size);
-  }
-
-  remove(saleId: string): void {
-    this.#saleIds.delete(saleId);
-    this.#metrics.notRecovered.set(this.#saleIds.size);
-  }
+function causeOf(found: ReadSaleReply, memory: Memory, isComplete: boolean): string {
+  if (memory.isRequested) return 'requested';
+  if (found.outcome === 'unknown_sale') return 'redis_forgot_the_sale';
+  return isComplete ? 'redis_restarted' : 'redis_forgot_decisions';
 }

@@ -65,11 +65,15 @@ export class Roster {
 
   async #lookUp(): Promise<void> {
     const sales = await this.#tools.database.run(
-      (sql) => sql<{ saleId: string; status: SaleStatus }[]>`SELECT sale_id, status FROM sales`,
+      (sql) => sql<{ saleId: string; status: SaleStatus; isRecoveryWanted: boolean }[]>`
+        SELECT sale_id, status, sale_id IN (SELECT sale_id FROM sale_recoveries WHERE state = 'requested')
+          AS is_recovery_wanted
+        FROM sales`,
     );
-    for (const { saleId, status } of sales) {
+    for (const { saleId, status, isRecoveryWanted } of sales) {
       const work = this.#sales.get(saleId);
       work?.drain.update(status);
+      if (isRecoveryWanted) work?.drain.reopen();
       work?.sweep.update(status);
       if (!work) this.#start(saleId, status);
     }

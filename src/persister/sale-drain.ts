@@ -24,9 +24,17 @@ const TRIM_INTERVAL_MS = 200;
 const TRIM_ANYWAY_MS = 10_000;
 const IDLE_FIRST_MS = 10;
 const BUSY_MS = 100;
+/** Earlier events that do not come are reported after so long. */
+const MISSING_MS_MAX = 30_000;
 
 /** What a turn found, which decides how long to wait for the next. */
-type Turn = 'worked' | 'empty' | Exclude<SaleCondition, 'open'>;
+type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['condition'], 'open'>;
+
+/** Where a sale was found open. */
+interface Opened {
+  server: string;
+  timeline: number;
+}
 
 export class SaleDrain {
   readonly saleId: string;
@@ -38,8 +46,10 @@ export class SaleDrain {
   readonly #stopping = new AbortController();
   #wake = new AbortController();
   #status: SaleStatus;
-  /** The server on which the sale was found open; undefined: to be asked. */
-  #openOn: string | undefined;
+  /** Undefined: to be asked. */
+  #opened: Opened | undefined;
+  /** Since when earlier events are missing. */
+  #aheadSinceMs: number | undefined;
   #trimmedMs = 0;
   #untrimmed = true;
   readonly #waiting = new Set<string>();
@@ -93,6 +103,12 @@ export class SaleDrain {
     this.wake();
   }
 
+  /** An operator wants it recovered. */
+  reopen(): void {
+    this.#opened = undefined;
+    this.wake();
+  }
+
   /** Ends a pause: there may be news. */
   wake(): void {
     this.#wake.abort();
@@ -124,23 +140,29 @@ export class SaleDrain {
   }
 
   async #turn(): Promise<Turn> {
-    const { server } = this.#stream;
-    if (server === undefined || server !== this.#openOn) {
-      const condition = await openSale(this.#tools, this.#stream);
-      if (condition !== 'open') return condition;
-      this.#openOn = this.#stream.server;
-      this.#lastComplaint = '';
-    }
+    const opened = await this.#open();
+    if (typeof opened === 'string') return opened;
     const delivery = await this.#deliveries.next();
-    const turn = delivery ? await this.#persist(delivery) : 'empty';
+    const turn = delivery ? await this.#persist(delivery, opened) : 'empty';
     await this.#trimIfDue();
     return turn;
   }
 
-  async #persist(delivery: Delivery): Promise<Turn> {
-    const { outcome, waiting } = await persist(this.#tools, this.#stream, delivery, 'take');
+  async #open(): Promise<Opened | Exclude<SaleCondition['condition'], 'open'>> {
+    const { server } = this.#stream;
+    if (this.#opened && this.#opened.server === server) return this.#opened;
+    const found = await openSale(this.#tools, this.#stream);
+    if (found.condition !== 'open') return found.condition;
+    this.#opened = { server: found.server, timeline: found.timeline };
+    this.#lastComplaint = '';
+    return this.#opened;
+  }
+
+  async #persist(delivery: Delivery, { timeline }: Opened): Promise<Turn> {
+    const guard = { lock: 'take', timeline } as const;
+    const { outcome, waiting } = await persist(this.#tools, this.#stream, delivery, guard);
     if (outcome === 'outdated') {
-      this.#openOn = undefined;
+      this.#opened = undefined;
       this.#deliveries.readAgain();
       return 'busy';
     }
@@ -156,7 +178,25 @@ export class SaleDrain {
       );
     }
     this.#reportWaiting();
+    if (outcome === 'ahead') {
+      this.#complainOfMissing();
+      this.#deliveries.lookForMissing();
+      return 'ahead';
+    }
+    this.#aheadSinceMs = undefined;
     return 'worked';
+  }
+
+  /** Another persister has them and is slow, or a newer one must read them. Or they are nowhere. */
+  #complainOfMissing(): void {
+    const nowMs = performance.now();
+    this.#aheadSinceMs ??= nowMs;
+    if (nowMs - this.#aheadSinceMs < MISSING_MS_MAX) return;
+    this.#aheadSinceMs = nowMs;
+    this.#tools.log.error(
+      { saleId: this.saleId },
+      'events wait for earlier ones of the sale, which nobody writes',
+    );
   }
 
   async #trimIfDue(): Promise<void> {
@@ -166,13 +206,15 @@ export class SaleDrain {
     this.#trimmedMs = performance.now();
     this.#untrimmed = false;
     if (reply.outcome === 'trimmed') this.#tools.metrics.trims.inc();
-    else this.#openOn = undefined;
+    else this.#opened = undefined;
   }
 
   #delayAfter(turn: Turn, quiet: number): number {
     switch (turn) {
       case 'worked':
         return 0;
+      case 'ahead':
+        return backoffMs(quiet, IDLE_FIRST_MS, BUSY_MS);
       case 'busy':
         return BUSY_MS;
       case 'closed':
@@ -195,7 +237,7 @@ export class SaleDrain {
   }
 
   #startOver(error: unknown): void {
-    this.#openOn = undefined;
+    this.#opened = undefined;
     this.#deliveries.readAgain();
     const message = error instanceof Error ? error.message : String(error);
     const isReported = error instanceof Fault && error.code === 'not_sent';

@@ -6,11 +6,9 @@
  * postgres.js takes an array's element type from its first element, and gets times and jsonb wrong.
  */
 import type { Sql, Transaction } from '../postgres/connection.ts';
-import type { StreamEvent } from './entries.ts';
+import { lockHistory } from '../postgres/sale-locks.ts';
+import { compareEntryIds, type StreamEvent } from './entries.ts';
 import { enqueueReservations, type Subscriber, subscribersOf } from './webhooks/outbox.ts';
-
-/** Any number of our own: the first half of the advisory locks on sales. */
-const SALE_LOCKS = 5_702_418;
 
 /** How far the stream has been written, when this batch is. */
 export interface Checkpoint {
@@ -19,52 +17,83 @@ export interface Checkpoint {
 }
 
 /**
- * What stands between a slow writer and a sale that was recovered meanwhile. Decisions that a restarted server has
- * forgotten must not be written once the sale sells on from before them.
+ * What stands between a slow writer and a sale that was recovered meanwhile. Decisions that a server has forgotten must
+ * not be written once the sale sells on from before them.
  */
 export interface WriteGuard {
   /** `held`: by the recovery that this write is part of. */
   lock: 'take' | 'held';
+  /** That the entries are of. */
+  timeline: number;
   /** Whether the server that the entries were read from is still the one we talk to. */
   isCurrent: () => boolean;
 }
 
-/** `outdated`: nothing was written, the entries must be read again. */
-export type WriteOutcome = 'written' | 'outdated';
+/**
+ * `outdated`: nothing was written, the entries must be read again. `ahead`: nothing was written, for earlier events of
+ * the sale are still to come.
+ */
+export type WriteOutcome = 'written' | 'outdated' | 'ahead';
 
-/** Throws what PostgreSQL says. */
+/**
+ * Writes events of one sale whose numbers follow each other. PostgreSQL always has the events of a sale from the first
+ * to some last one, so that what it has is what Redis once had: a sale can be rebuilt from it. Throws what PostgreSQL
+ * says.
+ */
 export async function writeBatch(
   sql: Sql,
   saleId: string,
-  batch: { events: readonly StreamEvent[]; checkpoint: Checkpoint | undefined },
+  events: readonly StreamEvent[],
   guard: WriteGuard,
 ): Promise<WriteOutcome> {
   return sql.begin<WriteOutcome>(async (transaction) => {
-    const [isOurs, subscribers] = await Promise.all([
-      guard.lock === 'held' || shareSale(transaction, saleId),
-      // In the same round trip, so that asking costs next to nothing where nobody has subscribed.
+    // One round trip; each statement sees what was committed before it began, so after the lock was granted.
+    const [, [progress], subscribers] = await Promise.all([
+      guard.lock === 'held' || lockHistory(transaction, saleId),
+      transaction<Progress[]>`
+        SELECT sales.timeline, coalesce(event, 0)::bigint AS event, coalesce(entry_ms, 0)::bigint AS entry_ms,
+          coalesce(entry_sequence, 0)::bigint AS entry_sequence
+        FROM sales LEFT JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}`,
       subscribersOf(transaction, saleId),
     ]);
-    if (!isOurs || !guard.isCurrent()) return 'outdated';
-    const statements = insertEvents(transaction, batch.events, subscribers);
-    if (batch.checkpoint) statements.push(advance(transaction, saleId, batch.checkpoint));
-    await Promise.all(statements);
+    if (progress?.timeline !== guard.timeline || !guard.isCurrent()) return 'outdated';
+    const [first, last] = [events[0]!, events.at(-1)!];
+    if (
+      first.number > progress.event + 1 &&
+      !(await isGapSetAside(transaction, saleId, progress, first.entryId))
+    ) {
+      return 'ahead';
+    }
+    const checkpoint = { entryId: last.entryId, event: last.number };
+    await Promise.all([
+      ...insertEvents(transaction, events, subscribers),
+      advance(transaction, saleId, checkpoint),
+    ]);
     return 'written';
   });
 }
 
-/** Many writers share a sale; its recovery has it alone. False while somebody recovers it. */
-async function shareSale(transaction: Transaction, saleId: string): Promise<boolean> {
-  const [row] = await transaction<{ granted: boolean }[]>`
-    SELECT pg_try_advisory_xact_lock_shared(${SALE_LOCKS}::int, hashtext(${saleId})) AS granted`;
-  return row?.granted === true;
+interface Progress {
+  timeline: number;
+  event: number;
+  entryMs: number;
+  entrySequence: number;
 }
 
-/** Until the transaction ends. False while anybody writes or recovers the sale. */
-export async function lockSale(transaction: Transaction, saleId: string): Promise<boolean> {
-  const [row] = await transaction<{ granted: boolean }[]>`
-    SELECT pg_try_advisory_xact_lock(${SALE_LOCKS}::int, hashtext(${saleId})) AS granted`;
-  return row?.granted === true;
+/** Whether what is missing stood in an entry that could not be read, so that nobody knows how many events it held. */
+async function isGapSetAside(
+  transaction: Transaction,
+  saleId: string,
+  progress: Progress,
+  beforeEntry: string,
+): Promise<boolean> {
+  const letters = await transaction<{ entryId: string }[]>`
+    SELECT entry_id FROM dead_letters WHERE sale_id = ${saleId} AND event IS NULL`;
+  const after = `${progress.entryMs}-${progress.entrySequence}`;
+  return letters.some(
+    ({ entryId }) =>
+      compareEntryIds(after, entryId) < 0 && compareEntryIds(entryId, beforeEntry) < 0,
+  );
 }
 
 /** Sends, in this order and without waiting in between, what writes the events, all of one sale; deliveries last. */
@@ -195,7 +224,7 @@ function insertHistory(
     ON CONFLICT (reservation_id, version) DO NOTHING ${returning}`;
 }
 
-/** Only forward: of two persisters the one that read less may come later. */
+/** Only forward: entries that were claimed may have been written before. */
 export function advance(
   transaction: Transaction,
   saleId: string,
@@ -208,8 +237,7 @@ export function advance(
     ON CONFLICT (sale_id) DO UPDATE
     SET entry_ms = excluded.entry_ms, entry_sequence = excluded.entry_sequence, event = excluded.event,
       updated_at = now()
-    WHERE (stored.entry_ms, stored.entry_sequence, stored.event)
-      < (excluded.entry_ms, excluded.entry_sequence, excluded.event)`;
+    WHERE stored.event < excluded.event`;
 }
 
 /** The events of a batch share a few moments, and printing one costs more than remembering it. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { repairRound, restoreRound, startRepairer } from '../../src/admin/repair.ts';
+import { repairRound, startRepairer } from '../../src/admin/repair.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { createMetrics } from '../../src/telemetry.ts';
@@ -66,11 +66,13 @@ test('an operation recorded by a process that died is applied by the repairer, o
 test('an operation that Redis has applied and PostgreSQL does not know of is not applied again', async () => {
   const saleId = await makeSale();
   const operation = await recordOnly(saleId, 5);
-  const [row] = await admin.sql<{ definition: never }[]>`
-    SELECT definition FROM sale_operations WHERE sale_id = ${saleId} AND operation = 1`;
+  const [row] = await admin.sql<{ definition: never; timeline: number }[]>`
+    SELECT definition, timeline FROM sale_operations JOIN sales USING (sale_id)
+    WHERE sale_id = ${saleId} AND operation = 1`;
   const changes = [{ sku: 'unit', delta: 5 }];
   const reply = await admin.shards.call(applyOperation, saleId, {
     operation,
+    timeline: row!.timeline,
     definition: row!.definition,
     changes,
   });
@@ -158,17 +160,6 @@ test('a Redis that hangs leaves the outcome unknown; the same key finds out', as
   assert.equal(await loaded(saleId), 15);
 });
 
-test('a draft that Redis has forgotten is built again from its operations', async () => {
-  const saleId = await makeSale();
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -3 } });
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -50 } });
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 100 } });
-  await admin.shards.of(saleId).client.flushall();
-  assert.equal((await admin.ask(`GET /sales/${saleId}`)).body.redis, 'unknown');
-  assert.equal((await admin.ask(`POST /sales/${saleId}/open`)).status, 200);
-  assert.equal(await loaded(saleId), 107);
-});
-
 test('an open sale that Redis has forgotten is left to recovery', async () => {
   const saleId = await makeSale();
   await admin.ask(`POST /sales/${saleId}/open`);
@@ -177,55 +168,6 @@ test('an open sale that Redis has forgotten is left to recovery', async () => {
   const answered = await admin.ask(`POST /sales/${saleId}/pause`);
   assert.deepEqual([answered.status, answered.body.code], [503, 'recovering']);
   assert.equal(await loaded(saleId), undefined);
-});
-
-/** Does something to a sale that Redis then loses, with the operation's number and all. */
-async function loseInRedis(saleId: string, change: () => Promise<unknown>): Promise<void> {
-  const { client } = admin.shards.of(saleId);
-  const keys = ['sale', 'stock'].map((key) => `fs:{${saleId}}:${key}`);
-  const backup = await Promise.all(keys.map((key) => client.dumpBuffer(key)));
-  await change();
-  for (const [index, key] of keys.entries())
-    await client.restore(key, 0, backup[index]!, 'REPLACE');
-}
-
-test('operations that a restarted Redis has lost are applied again before the next one', async () => {
-  const saleId = await makeSale();
-  const changeStock = (delta: number) =>
-    admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta } });
-  await loseInRedis(saleId, async () => {
-    await changeStock(-3);
-    await changeStock(-50);
-  });
-  assert.equal(await loaded(saleId), 10);
-  assert.equal((await changeStock(1)).status, 200);
-  assert.equal(await loaded(saleId), 8);
-});
-
-test('units that were withdrawn stay withdrawn though Redis has lost the withdrawal', async () => {
-  const saleId = await makeSale();
-  await admin.ask(`POST /sales/${saleId}/open`);
-  await loseInRedis(saleId, () =>
-    admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -3 } }),
-  );
-  assert.equal(await loaded(saleId), 10);
-  await restoreRound(admin);
-  await restoreRound(admin);
-  assert.equal(await loaded(saleId), 7);
-});
-
-test('a lost withdrawal that can not be made again is corrected in the ledger and audited', async () => {
-  const saleId = await makeSale();
-  await admin.ask(`POST /sales/${saleId}/open`);
-  await loseInRedis(saleId, () =>
-    admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: -10 } }),
-  );
-  await buy(admin.shards, saleId, ['a']);
-  await restoreRound(admin);
-  assert.equal(await loaded(saleId), 10);
-  assert.equal((await outcomes(saleId)).at(-1), 'insufficient_stock/insufficient_stock');
-  const audit = await admin.ask(`GET /sales/${saleId}/audit`);
-  assert.equal(audit.body.data[0].action, 'insufficient_stock');
 });
 
 test('a sale that is made while Redis is away is told by its id, and made once when it is back', async () => {

@@ -174,6 +174,7 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
         const operate = async (next: SaleDefinition, changes: StockChange[]) => {
           const reply = await shards.call(applyOperation, saleId, {
             operation: ++operation,
+            timeline: 0,
             definition: next,
             changes,
           });
@@ -181,6 +182,7 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
           // Asked again, as after a crash, it answers the same and changes nothing.
           const again = await shards.call(applyOperation, saleId, {
             operation,
+            timeline: 0,
             definition: next,
             changes,
           });

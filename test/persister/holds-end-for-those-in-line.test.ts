@@ -58,6 +58,7 @@ describe('the line', () => {
     const { operation } = await saleState(servers.shards, sale.saleId);
     const reply = await servers.shards.call(applyOperation, sale.saleId, {
       operation: operation + 1,
+      timeline: 0,
       definition,
       changes: [],
     });

@@ -68,6 +68,7 @@ export async function setStatus(
   const { operation } = await saleState(shards, saleId);
   const reply = await shards.call(applyOperation, saleId, {
     operation: operation + 1,
+    timeline: 0,
     definition: { ...definition, status },
     changes: [],
   });

@@ -141,6 +141,7 @@ export class TestSale {
     this.#definition = { ...this.#definition, ...change };
     const operation = {
       operation: ++this.#operation,
+      timeline: 0,
       definition: this.#definition,
       changes: stock,
     };

@@ -85,7 +85,8 @@ export async function makeSale(
   await sql`
     INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
     VALUES (${saleId}, 1, ${changes[0]!.sku}, ${stock}, 'applied')`;
-  const reply = await shards.call(applyOperation, saleId, { operation: 1, definition, changes });
+  const operation = { operation: 1, timeline: 0, definition, changes };
+  const reply = await shards.call(applyOperation, saleId, operation);
   if (reply.outcome !== 'applied') throw new Error(`the sale was not made: ${reply.outcome}`);
   return definition;
 }

@@ -52,12 +52,14 @@ describe('every event is told', () => {
     await appendTransition(engine.shards, saleId, third, { status: 'E' });
     await engine.shards.call(applyOperation, saleId, {
       operation: 2,
+      timeline: 0,
       definition,
       changes: [{ sku: 'unit', delta: 1 }],
     });
     await eventually(() => assert.ok(told().includes('sale.restocked')));
     await engine.shards.call(applyOperation, saleId, {
       operation: 3,
+      timeline: 0,
       definition: { ...definition, status: 'ended' },
       changes: [],
     });

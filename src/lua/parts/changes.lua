@@ -10,7 +10,7 @@
 local call, format, concat = redis.call, string.format, table.concat
 
 local fields = call('HMGET', KEYS[1], 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
-  'currency', 'position', 'events', 'drained', 'tickets')
+  'currency', 'position', 'events', 'drained', 'tickets', 'gaps')
 local refused = nil
 if not fields[1] then refused = 'unknown_sale'
 elseif fields[1] ~= ARGV[1] then
@@ -29,6 +29,7 @@ local sale = {
   events = tonumber(fields[9] or 0),
   backlog = tonumber(fields[9] or 0) - tonumber(fields[10] or 0),
   tickets = tonumber(fields[11] or 0),
+  gaps = fields[12],
 }
 -- Why nobody new gets anything now, if so.
 local closed = nil
@@ -103,6 +104,15 @@ local function load_records(buyers)
   if #missing == 0 then return end
   local values = call('HMGET', KEYS[3], unpack(missing))
   for i, buyer in ipairs(missing) do records_of[buyer] = values[i] or '' end
+end
+
+-- Where a position stands in the order, from 0: positions may have gaps, see domain/positions.ts.
+local function order_index(position)
+  local left_out = 0
+  for after, count in string.gmatch(sale.gaps or '', '(%d+):(%d+)') do
+    left_out = left_out + math.max(0, math.min(tonumber(count), position - after))
+  end
+  return position - left_out - 1
 end
 
 local function lives(status) return status == 'R' or status == 'P' or status == 'C' end

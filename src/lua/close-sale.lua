@@ -1,0 +1,10 @@
+#!lua
+-- Closes a sale until it has been recovered, as a restart of the server does.
+--
+-- KEYS   sale
+-- ARGV   fence
+-- REPLY  closed, unknown_sale
+
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'unknown_sale' end
+redis.call('HSET', KEYS[1], 'fence', 'closed')
+return 'closed'

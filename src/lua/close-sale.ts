@@ -1,0 +1,15 @@
+/** Closes a sale until it has been recovered. The contract is the header of close-sale.lua. */
+import { defineScript, malformed, type Reply } from './script.ts';
+
+export const closeSale = defineScript({
+  name: 'close-sale',
+  keys: ['sale'],
+  args: '',
+  encode() {
+    return [];
+  },
+  decode(reply: Reply): 'closed' | 'unknown_sale' {
+    if (reply === 'closed' || reply === 'unknown_sale') return reply;
+    throw malformed('close-sale', reply);
+  },
+});

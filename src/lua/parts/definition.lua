@@ -1,0 +1,15 @@
+-- Writing an operator's definition of a sale. Wants KEYS[1] the sale.
+
+local function or_empty(value) return value == cjson.null and '' or string.format('%.0f', value) end
+
+local function write_definition(definition)
+  redis.call('HSET', KEYS[1],
+    'name', definition.name,
+    'currency', definition.currency,
+    'status', definition.status,
+    'startsAt', or_empty(definition.startsAt),
+    'endsAt', or_empty(definition.endsAt),
+    'perBuyerLimit', string.format('%.0f', definition.perBuyerLimit),
+    'holdSeconds', string.format('%.0f', definition.holdSeconds),
+    'skus', cjson.encode(definition.skus))
+end

@@ -1,0 +1,111 @@
+/**
+ * What is to take a sale's place, on its way to Redis in numbered portions. A few are under way at a time; each checks
+ * that it follows the one before, on the same server and for the same recovery.
+ */
+import { formatRecord } from '../domain/reservation.ts';
+import { finishRebuild, type RebuiltSale } from '../lua/finish-rebuild.ts';
+import { type Portion, stageRebuild } from '../lua/stage-rebuild.ts';
+import type { Shards } from '../redis/shards.ts';
+import type { ReservationRow } from './rebuild.ts';
+
+const UNDER_WAY_MAX = 4;
+
+export interface WaitingMember {
+  member: string;
+  field: string;
+  sku: string;
+  ticket: number;
+}
+
+/** Positions in a row whose holds end at the same time are kept as one range. */
+interface HoldRange {
+  deadlineMs: number;
+  first: number;
+  last: number;
+}
+
+export class RebuildStage {
+  holds = 0;
+  waiting = 0;
+  readonly #shards: Shards;
+  readonly #saleId: string;
+  readonly #timeline: number;
+  readonly #underWay: Promise<boolean>[] = [];
+  #parts = 0;
+  #portion = emptyPortion();
+  #range: HoldRange | undefined;
+
+  constructor(shards: Shards, saleId: string, timeline: number) {
+    this.#shards = shards;
+    this.#saleId = saleId;
+    this.#timeline = timeline;
+  }
+
+  addReservation(row: ReservationRow): void {
+    this.#portion.order.push(row.buyerId);
+    this.#portion.records.push(row.buyerId, formatRecord(row));
+    if (row.status === 'reserved') this.#addHold(row.position, row.expiresAt.getTime());
+  }
+
+  addWaiting({ member, field }: WaitingMember): void {
+    this.waiting += 1;
+    this.#portion.line.push(member, field);
+  }
+
+  /** False: superseded. */
+  async send(): Promise<boolean> {
+    const portion = this.#portion;
+    this.#portion = emptyPortion();
+    const staged = this.#stage(++this.#parts, portion);
+    // Whoever awaits it gets the error; until somebody does it must not count as unhandled.
+    staged.catch(() => undefined);
+    this.#underWay.push(staged);
+    return this.#underWay.length < UNDER_WAY_MAX || (await this.#underWay.shift()!);
+  }
+
+  /** Puts the sale in its place, or removes what there is of it. False: superseded. */
+  async finish(sale: RebuiltSale | undefined): Promise<boolean> {
+    this.#endRange();
+    if (!(await this.#sendRest())) return false;
+    const rebuild = { timeline: this.#timeline, parts: this.#parts, sale };
+    return (await this.#shards.call(finishRebuild, this.#saleId, rebuild)) === 'finished';
+  }
+
+  /** Frees what was staged: the first portion begins anew. */
+  async discard(): Promise<void> {
+    await Promise.all(this.#underWay);
+    await this.#stage(1, emptyPortion());
+  }
+
+  async #stage(part: number, portion: Portion): Promise<boolean> {
+    const stage = { timeline: this.#timeline, part, portion };
+    return (await this.#shards.call(stageRebuild, this.#saleId, stage)) === 'staged';
+  }
+
+  async #sendRest(): Promise<boolean> {
+    const isLastStaged = await this.send();
+    return isLastStaged && (await Promise.all(this.#underWay)).every((isStaged) => isStaged);
+  }
+
+  #addHold(position: number, deadlineMs: number): void {
+    this.holds += 1;
+    const range = this.#range;
+    if (range?.last === position - 1 && range.deadlineMs === deadlineMs) {
+      range.last = position;
+      return;
+    }
+    this.#endRange();
+    this.#range = { deadlineMs, first: position, last: position };
+  }
+
+  #endRange(): void {
+    if (!this.#range) return;
+    const { deadlineMs, first, last } = this.#range;
+    this.#portion.holds.push(String(deadlineMs), `${first}-${last}`);
+    this.#range = undefined;
+  }
+}
+
+function emptyPortion(): Portion {
+  return { order: [], records: [], holds: [], line: [] };
+}

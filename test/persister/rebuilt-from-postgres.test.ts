@@ -1,0 +1,378 @@
+/**
+ * A sale of which Redis has forgotten something, or everything, is rebuilt from PostgreSQL and sells on: nobody who is
+ * in PostgreSQL loses anything, no unit is sold twice, no position is given twice, and no older decision turns up later.
+ */
+import assert from 'node:assert/strict';
+import { cpSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { verifySale } from '../../src/admin/verify.ts';
+import { MOVES } from '../../src/domain/reservation.ts';
+import { joinLine } from '../../src/lua/join-line.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import { readBuyer } from '../../src/lua/read-buyer.ts';
+import { readSale } from '../../src/lua/read-sale.ts';
+import { transition } from '../../src/lua/transition.ts';
+import { createLogger } from '../../src/telemetry.ts';
+import { persister } from '../support/persister.ts';
+import { buy, buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
+import {
+  createDatabase,
+  eventually,
+  startRedis,
+  type TestDatabase,
+  type TestRedis,
+} from '../support/servers.ts';
+import { readAndDie, saleState } from '../support/stream-state.ts';
+
+const SKIPPED = 4_000_000;
+
+describe('rebuilt from postgres', () => {
+  let redis: TestRedis;
+  let database: TestDatabase;
+  let servers: Connections;
+
+  beforeEach(async () => {
+    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
+    servers = await connect(redis.url, database.url);
+  });
+  afterEach(async () => {
+    await servers?.close();
+    await Promise.all([redis?.stop(), database?.drop()]);
+  });
+
+  async function rows(saleId: string): Promise<number> {
+    const [row] = await servers.sql<{ count: number }[]>`
+      SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;
+    return row!.count;
+  }
+
+  async function untilOpen(saleId: string): Promise<void> {
+    await eventually(async () => {
+      const reply = await servers.shards.call(readSale, saleId, saleId);
+      assert.equal(reply.outcome, 'known');
+    });
+  }
+
+  async function assertVerified(saleId: string): Promise<void> {
+    const log = createLogger('test', 'silent');
+    const report = await verifySale({ ...servers, log }, saleId);
+    assert.deepEqual(
+      report.checks.filter(({ ok }) => !ok),
+      [],
+    );
+  }
+
+  /** An operation as admin records one, without Redis' hearing of it. */
+  async function recordOperation(
+    saleId: string,
+    one: { operation: number; delta: number; outcome: 'applied' | 'pending' },
+  ): Promise<void> {
+    const { operation, delta, outcome } = one;
+    await servers.sql`
+      INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
+      SELECT sale_id, ${operation}, 'load', definition, ${servers.sql.json([{ sku: 'unit', delta }])},
+        ${outcome}, 'test', 'test'
+      FROM sale_operations WHERE sale_id = ${saleId} AND operation = 1`;
+    await servers.sql`
+      INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
+      VALUES (${saleId}, ${operation}, 'unit', ${delta}, ${outcome})`;
+  }
+
+  /** What every recovery reported, oldest first. */
+  async function recoveries(saleId: string): Promise<Record<string, unknown>[]> {
+    return [
+      ...(await servers.sql`
+        SELECT actor, outcome, report->>'cause' AS cause FROM sale_recoveries
+        WHERE sale_id = ${saleId} ORDER BY recovery_id`),
+    ];
+  }
+
+  const move = (reservationId: string, to: 'confirm' | 'cancel' | 'extend') => {
+    const [saleId, position, tag] = reservationId.split('_');
+    assert.ok(MOVES[to]);
+    return servers.shards.call(transition, saleId!, {
+      address: { saleId: saleId!, position: Number(position), tag: tag! },
+      move: to,
+      detail: '',
+      requestId: 'request-of-test',
+      traceparent: '',
+      tag: 'testtest',
+    });
+  };
+
+  const reservationsOf = async (saleId: string, buyerId: string) => {
+    const reply = await servers.shards.call(readBuyer, saleId, saleId, buyerId);
+    if (reply.outcome !== 'known') throw new Error(reply.outcome);
+    return reply.reservations;
+  };
+
+  it('after FLUSHALL in the middle of it, with every state of a reservation', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 200, perBuyerLimit: 3 });
+    const one = await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 150, batchSize: 7, prefix: 'buyer' });
+    const ids: string[] = [];
+    for (const number of [1, 2, 3, 4]) {
+      ids.push((await reservationsOf(saleId, `buyer-${number}`))[0]!.reservationId);
+    }
+    await move(ids[0]!, 'confirm');
+    await move(ids[1]!, 'cancel');
+    await move(ids[2]!, 'extend');
+    await move(ids[3]!, 'confirm');
+    await move(ids[3]!, 'cancel');
+    await buy(servers.shards, saleId, ['buyer-2']);
+    await eventually(async () => {
+      const { drained, events } = await saleState(servers.shards, saleId);
+      assert.equal(drained, events);
+    });
+    const before = await saleState(servers.shards, saleId);
+    const [firstBefore, secondBefore] = [
+      await reservationsOf(saleId, 'buyer-1'),
+      await reservationsOf(saleId, 'buyer-2'),
+    ];
+
+    await servers.shards.of(saleId).client.flushall();
+    await untilOpen(saleId);
+
+    const after = await saleState(servers.shards, saleId);
+    assert.deepEqual(after.stock, before.stock);
+    assert.deepEqual(after.definition, before.definition);
+    assert.equal(after.events, before.events);
+    assert.equal(after.position, before.position + SKIPPED);
+    assert.deepEqual(await reservationsOf(saleId, 'buyer-1'), firstBefore);
+    assert.deepEqual(await reservationsOf(saleId, 'buyer-2'), secondBefore);
+    // Repeats are recognized, moves go on from where they were, and the extension is still the only one.
+    assert.equal((await buy(servers.shards, saleId, ['buyer-5']))[0]?.outcome, 'replayed');
+    assert.equal((await move(ids[2]!, 'extend')).outcome, 'repeated');
+    assert.equal((await move(ids[2]!, 'confirm')).outcome, 'moved');
+    const [fresh] = await buy(servers.shards, saleId, ['newcomer']);
+    assert.equal(fresh?.outcome, 'reserved');
+    const [newest] = await reservationsOf(saleId, 'newcomer');
+    assert.equal(newest?.position, before.position + SKIPPED + 1);
+    assert.equal((await move(newest.reservationId, 'confirm')).outcome, 'moved');
+    await assertVerified(saleId);
+    assert.deepEqual(await recoveries(saleId), [
+      { actor: 'persister', outcome: 'rebuilt', cause: 'redis_forgot_the_sale' },
+    ]);
+    assert.equal(await one.metric('recovery_duration_seconds_count'), 1);
+
+    // And again: positions that were left out stay so.
+    await servers.shards.of(saleId).client.flushall();
+    await untilOpen(saleId);
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 5, prefix: 'later' });
+    const [later] = await reservationsOf(saleId, 'later-1');
+    assert.equal(later?.position, newest.position + SKIPPED + 1);
+    assert.equal((await move(later.reservationId, 'cancel')).outcome, 'moved');
+    await assertVerified(saleId);
+  });
+
+  const [logs, kept] = ['appendonlydir', 'kept'];
+  async function keepWhatRedisWrote(): Promise<void> {
+    cpSync(join(redis.directory, logs), join(redis.directory, kept), { recursive: true });
+  }
+
+  /** As if everything since `keepWhatRedisWrote` had not reached the disk. */
+  async function restartWithWhatWasKept(): Promise<void> {
+    await redis.kill();
+    rmSync(join(redis.directory, logs), { recursive: true });
+    cpSync(join(redis.directory, kept), join(redis.directory, logs), { recursive: true });
+    await redis.start();
+  }
+
+  it('without a tail that postgres has, with those in line whom it has not served', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 100 });
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'first' });
+    for (const buyerId of ['ada', 'bob', 'cyd']) {
+      await servers.shards.call(joinLine, saleId, { buyerId, sku: 'unit', quantity: 1 });
+    }
+    await eventually(async () => assert.equal(await rows(saleId), 100));
+    await keepWhatRedisWrote();
+    const [given] = await reservationsOf(saleId, 'first-7');
+    await move(given!.reservationId, 'cancel');
+    await eventually(async () => assert.equal(await rows(saleId), 101));
+    assert.equal((await reservationsOf(saleId, 'ada')).length, 1, 'the line was served');
+
+    await restartWithWhatWasKept();
+    await untilOpen(saleId);
+    assert.equal((await reservationsOf(saleId, 'ada')).length, 1);
+    const { stock } = await saleState(servers.shards, saleId);
+    assert.equal(stock[0]?.waiting, 2);
+    const [another] = await reservationsOf(saleId, 'first-8');
+    await move(another!.reservationId, 'cancel');
+    assert.equal((await reservationsOf(saleId, 'bob')).length, 1, 'the next in line');
+    await assertVerified(saleId);
+    assert.deepEqual(await recoveries(saleId), [
+      { actor: 'persister', outcome: 'rebuilt', cause: 'redis_forgot_decisions' },
+    ]);
+  });
+
+  it('without an operation that redis had applied: what was withdrawn stays withdrawn', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 100 });
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
+    await eventually(async () => assert.equal(await rows(saleId), 10));
+    await recordOperation(saleId, { operation: 2, delta: -90, outcome: 'applied' });
+    await redis.restart();
+    await untilOpen(saleId);
+    const { stock, operation } = await saleState(servers.shards, saleId);
+    assert.deepEqual([stock[0]?.loaded, stock[0]?.remaining, operation], [10, 0, 2]);
+    assert.equal((await buy(servers.shards, saleId, ['late']))[0]?.outcome, 'sold_out');
+    await assertVerified(saleId);
+  });
+
+  it('a pending operation that sold units is counted in, one that sold none is left to be applied', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 10 });
+    await recordOperation(saleId, { operation: 2, delta: 5, outcome: 'pending' });
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
+    await eventually(async () => assert.equal(await rows(saleId), 10));
+    const { client } = servers.shards.of(saleId);
+    await client.flushall();
+    await untilOpen(saleId);
+    assert.equal((await saleState(servers.shards, saleId)).operation, 1);
+
+    await client.hset(saleKey(saleId, 'sale'), 'operation', 2, 'operationOutcome', 'applied');
+    await client.hincrby(saleKey(saleId, 'stock'), 'unit:loaded', 5);
+    await client.hincrby(saleKey(saleId, 'stock'), 'unit:remaining', 5);
+    await buyMany(servers.shards, saleId, { count: 3, batchSize: 3, prefix: 'more' });
+    await eventually(async () => assert.equal(await rows(saleId), 13));
+    await client.flushall();
+    await untilOpen(saleId);
+    const { stock, operation } = await saleState(servers.shards, saleId);
+    assert.deepEqual([stock[0]?.loaded, stock[0]?.remaining, operation], [15, 2, 2]);
+  });
+
+  it('stays closed, and says why, while that would forget a dead letter or sell what is not there', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 10 });
+    const one = await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
+    await eventually(async () => assert.equal(await rows(saleId), 10));
+    const whys = async () =>
+      (
+        await servers.sql`SELECT report->>'why' AS why FROM sale_recoveries
+          WHERE sale_id = ${saleId} ORDER BY recovery_id`
+      ).map((row) => String(row.why));
+    await servers.sql`
+      INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
+      VALUES (${saleId}, '1-1', 3, 'EUR', '-', 'a test')`;
+    await recordOperation(saleId, { operation: 2, delta: -1, outcome: 'applied' });
+    await servers.shards.of(saleId).client.flushall();
+    await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 1));
+    await eventually(async () => assert.match((await whys()).at(-1) ?? '', /dead letters/));
+    await servers.sql`UPDATE dead_letters SET resolved_at = now()`;
+    await eventually(async () => assert.match((await whys()).at(-1) ?? '', /unit: 10 of 9/));
+    const reply = await servers.shards.call(readSale, saleId, saleId);
+    assert.equal(reply.outcome, 'unknown_sale');
+    await recordOperation(saleId, { operation: 3, delta: 1, outcome: 'applied' });
+    await untilOpen(saleId);
+    await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 0));
+    assert.equal((await whys()).length, 3, 'each trouble once, then the recovery');
+  });
+
+  it('nothing of an older timeline is written, whoever still has it', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 40, batchSize: 10, prefix: 'first' });
+    const slow = await persister(test, redis.url, database.url, { claimIdleMs: 60_000 });
+    await eventually(async () => assert.equal(await rows(saleId), 40));
+    // It reads the next entries and can't write them: somebody else is writing.
+    const blocker = await servers.sql.reserve();
+    await blocker`SELECT pg_advisory_lock(5702418, hashtext(${saleId}))`;
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 10, prefix: 'forgotten' });
+    const { client } = servers.shards.of(saleId);
+    await eventually(async () => {
+      const pending = await client.xpending(saleKey(saleId, 'events'), 'persister');
+      assert.equal(pending[0], 2, 'it has them');
+    });
+    await client.flushall();
+    // As the recovery of another persister would, had it come first.
+    await servers.sql`UPDATE sales SET timeline = timeline + 1 WHERE sale_id = ${saleId}`;
+    await blocker`SELECT pg_advisory_unlock(5702418, hashtext(${saleId}))`;
+    blocker.release();
+    await untilOpen(saleId);
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 10, prefix: 'after' });
+    await eventually(async () => assert.equal(await rows(saleId), 60));
+    const [row] = await servers.sql`
+      SELECT count(*)::int AS count FROM reservations WHERE buyer_id LIKE 'forgotten-%'`;
+    assert.equal(row!.count, 0);
+    await assertVerified(saleId);
+    assert.equal(await slow.metric('dead_letters_total'), 0);
+  });
+
+  it('what another server decided on a timeline of its own is nobody’s', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 30, batchSize: 10, prefix: 'both' });
+    await persister(test, redis.url, database.url).then((one) =>
+      eventually(async () => assert.equal(await rows(saleId), 30)).then(() => one.close()),
+    );
+    // Recovered elsewhere meanwhile, and this server, cut off, went on selling.
+    await servers.sql`UPDATE sales SET timeline = timeline + 1, fence = 'another-server' WHERE sale_id = ${saleId}`;
+    await buyMany(servers.shards, saleId, { count: 30, batchSize: 10, prefix: 'alone' });
+    await readAndDie(servers.shards, saleId, 1);
+    await persister(test, redis.url, database.url);
+    await eventually(async () => {
+      assert.deepEqual((await recoveries(saleId)).at(-1), {
+        actor: 'persister',
+        outcome: 'rebuilt',
+        cause: 'redis_forgot_decisions',
+      });
+    });
+    await untilOpen(saleId);
+    assert.equal(await rows(saleId), 30);
+    assert.equal((await reservationsOf(saleId, 'alone-1')).length, 0);
+    await assertVerified(saleId);
+  });
+
+  it('at an operator’s word, though nothing was lost', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 50 });
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
+    await eventually(async () => assert.equal(await rows(saleId), 20));
+    // Somebody's hand in Redis: verify would be red.
+    await servers.shards.of(saleId).client.hincrby(saleKey(saleId, 'stock'), 'unit:remaining', 7);
+    await servers.sql`
+      INSERT INTO sale_recoveries (sale_id, actor, request_id, state) VALUES (${saleId}, 'operator', 'r-1', 'requested')`;
+    await eventually(async () => {
+      assert.deepEqual(await recoveries(saleId), [
+        { actor: 'operator', outcome: 'rebuilt', cause: 'requested' },
+      ]);
+    });
+    await untilOpen(saleId);
+    const { stock, position } = await saleState(servers.shards, saleId);
+    assert.deepEqual([stock[0]?.remaining, position], [30, 20], 'no position is left out');
+    await assertVerified(saleId);
+  });
+
+  it('by two persisters at once, and though one dies at it', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const persisters = [
+      await persister(test, redis.url, database.url),
+      await persister(test, redis.url, database.url),
+    ];
+    await buyMany(servers.shards, saleId, { count: 3_000, batchSize: 100 });
+    await eventually(async () => assert.equal(await rows(saleId), 3_000));
+    for (let round = 0; round < 3; round++) {
+      await servers.shards.of(saleId).client.flushall();
+      if (round === 1) {
+        // Its connections die in the middle of whatever it is at.
+        await eventually(async () => {
+          const killed = await servers.sql`
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = 'flash-sale-persister' AND datname = current_database()
+              AND query LIKE '%FROM reservations WHERE sale_id%'`;
+          if (killed.length > 0) return;
+          const reply = await servers.shards.call(readSale, saleId, saleId);
+          assert.equal(reply.outcome, 'known');
+        });
+      }
+      await untilOpen(saleId);
+      await buyMany(servers.shards, saleId, { count: 10, batchSize: 5, prefix: `round-${round}` });
+      await eventually(async () => assert.equal(await rows(saleId), 3_010 + 10 * round));
+    }
+    await assertVerified(saleId);
+    const counts = await Promise.all(
+      persisters.map((one) => one.metric('recovery_duration_seconds_count')),
+    );
+    assert.ok(counts[0]! + counts[1]! >= 3);
+  });
+});
