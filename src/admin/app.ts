@@ -22,6 +22,7 @@ import { serveDeadLetters } from './routes/dead-letters.ts';
 import { serveMerchants } from './routes/merchants.ts';
 import { secureAnswers, servePages } from './routes/pages.ts';
 import { serveProcess } from './routes/processes.ts';
+import { serveRecoveries } from './routes/recoveries.ts';
 import { serveReservations } from './routes/reservations.ts';
 import { serveSales } from './routes/sales.ts';
 import { serveStock } from './routes/stock.ts';
@@ -87,6 +88,7 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
   serveVerification(app, dependencies);
   serveAudit(app, dependencies);
   serveDeadLetters(app, dependencies);
+  serveRecoveries(app, dependencies);
   serveWebhooks(app, dependencies);
   await servePages(app, () => operations);
   registerRefusals(app);

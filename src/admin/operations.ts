@@ -136,6 +136,8 @@ async function settle<T extends Changed | 'unchanged'>(
 ): Promise<T | Refusal> {
   const state = await applyPending(servers, saleId);
   if (state === 'settled') return recorded;
+  // A persister that hears of it looks at the sale at once.
+  if (state === 'recovering') await servers.shards.publishChanged(saleId).catch(() => undefined);
   if (recorded === 'unchanged') return refuse(state, { detail: PENDING_DETAIL });
   const { operation } = recorded;
   const [row] = await servers.sql<{ outcome: string }[]>`

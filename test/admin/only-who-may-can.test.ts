@@ -14,6 +14,7 @@ const LOOKS = [
   'GET /sales/some',
   'GET /sales/some/verify',
   'GET /sales/some/audit',
+  'GET /sales/some/recoveries',
   'GET /reservations',
   'GET /reservations/some_1_aaaaaaaa',
   'GET /reservations.csv',
@@ -28,6 +29,7 @@ const CHANGES = [
   'POST /sales/some/pause',
   'POST /sales/some/resume',
   'POST /sales/some/end',
+  'POST /sales/some/recover',
   'POST /dead-letters/1/retry',
   // Looking at them shows where events go, so it is the operators' business too.
   'GET /webhooks',

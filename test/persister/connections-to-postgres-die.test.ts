@@ -56,9 +56,10 @@ describe('a connection to postgres that dies', () => {
       wentOn = Promise.resolve(transaction`INSERT INTO written VALUES ('outside')`);
       await wentOn;
     });
-    await assert.rejects(outcome, { code: 'CONNECTION_CLOSED' });
+    // With which error depends on what the process hears of first.
+    await assert.rejects(outcome);
     await sleep(100);
-    await assert.rejects(wentOn, { code: 'CONNECTION_CLOSED' });
+    await assert.rejects(wentOn);
     assert.deepEqual([...(await killer`SELECT by FROM written`)], []);
   });
 
