@@ -149,13 +149,13 @@ async function rebuilt(saleId: string): Promise<void> {
     const { drained, events } = await saleState(servers.shards, saleId);
     assert.equal(drained, events);
   });
-  const before = await contents(saleId);
+  const old = await contents(saleId);
   await servers.shards.of(saleId).client.flushall();
   await servers.shards.publishChanged(saleId);
   await eventually(async () => {
     assert.equal((await servers.shards.call(readSale, saleId, saleId)).outcome, 'known');
   });
-  assert.deepEqual(await contents(saleId), before);
+  assert.deepEqual(await contents(saleId), old);
 }
 
 test('random histories', async () => {
