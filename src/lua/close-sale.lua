@@ -6,5 +6,5 @@
 -- REPLY  closed, unknown_sale
 
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'unknown_sale' end
-redis.call('HSET', KEYS[1], 'fence', 'closed')
+redis.call('HSET', KEYS[1], 'fence', '')
 return 'closed'

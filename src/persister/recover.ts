@@ -171,7 +171,8 @@ async function drain(
   const { timeline, fence } = found.state;
   // Whoever began a timeline and died before the sale opened had drained it before. A server other than that of the
   // newest timeline may have gone on by itself, and what it decided since is nobody's.
-  if (timeline !== memory.timeline && fence !== memory.fence) return 'other';
+  const isOfThatServer = fence !== '' && fence === memory.fence;
+  if (timeline !== memory.timeline && !isOfThatServer) return 'other';
   await stream.ensureGroup();
   const guard = { lock: 'held', timeline: memory.timeline } as const;
   let from = EVERYTHING;
