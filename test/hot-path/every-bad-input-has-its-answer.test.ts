@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
 import { createSigner } from 'fast-jwt';
 import type { Shards } from '../../src/redis/shards.ts';
@@ -13,6 +12,7 @@ import {
   type TestSale,
   tokenOf,
 } from '../support/hot-path.ts';
+import { say } from '../support/raw-connection.ts';
 import { startRedis, type TestRedis } from '../support/servers.ts';
 
 let redis: TestRedis;
@@ -216,19 +216,12 @@ test('a body in chunks, also one that never says its length, is read or refused'
     'Transfer-Encoding: chunked',
     '\r\n',
   ].join('\r\n');
-  const small = await raw(`${head}5\r\n{"sku\r\n9\r\n":"phone"\r\n1\r\n}\r\n0\r\n\r\n`);
-  assert.match(small, /^HTTP\/1\.1 201 /);
+  const { port } = hotPath.parts;
+  const small = await say(port, `${head}5\r\n{"sku\r\n9\r\n":"phone"\r\n1\r\n}\r\n0\r\n\r\n`);
+  assert.deepEqual(small.statuses, [201]);
   const chunk = `1000\r\n${' '.repeat(4_096)}\r\n`;
-  const large = await raw(`${head}${chunk.repeat(3)}0\r\n\r\n`);
-  assert.match(large, /^HTTP\/1\.1 413 /);
-});
-
-test('a request whose length is ambiguous smuggles nothing in', async () => {
-  for (const lengths of ['Content-Length: 0\r\nContent-Length: 33', 'Content-Length:']) {
-    const hidden = 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n';
-    const answer = await raw(`POST /nope HTTP/1.1\r\nHost: x\r\n${lengths}\r\n\r\n${hidden}`);
-    assert.equal(answer, '');
-  }
+  const large = await say(port, `${head}${chunk.repeat(3)}0\r\n\r\n`);
+  assert.deepEqual(large.statuses, [413]);
 });
 
 test('invented sale ids cost a buyer of a real one nothing', async () => {
@@ -249,17 +242,4 @@ async function snapshot(): Promise<unknown> {
   const client = shards.of(sale.saleId).client;
   const keys = (await client.keys('*')).sort((a, b) => (a < b ? -1 : 1));
   return Promise.all(keys.map(async (key) => [key, await client.dump(key)]));
-}
-
-function raw(request: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(hotPath.parts.port, '127.0.0.1', () => socket.write(request));
-    socket.setTimeout(3_000, () => socket.destroy(new Error('no answer')));
-    socket.once('data', (data) => {
-      resolve(data.toString());
-      socket.destroy();
-    });
-    socket.once('close', () => resolve(''));
-    socket.once('error', reject);
-  });
 }

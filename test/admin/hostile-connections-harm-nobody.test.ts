@@ -1,0 +1,160 @@
+/** The admin's side of the same promise: whatever comes over the wire, it stays up and others are served meanwhile. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RawConnection, say } from '../support/raw-connection.ts';
+import { newSale, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+
+let admin: TestAdmin;
+let port: number;
+before(async () => {
+  admin = await startTestAdmin();
+  await admin.app.listen({ host: '127.0.0.1', port: 0 });
+  ({ port } = admin.app.server.address() as AddressInfo);
+});
+after(() => admin.close());
+
+const AUTHORIZATION = `Authorization: Bearer ${TOKENS.operator}`;
+
+function head(startLine: string, ...lines: string[]): string {
+  return [startLine, 'Host: x', ...lines, '\r\n'].join('\r\n');
+}
+
+async function othersAreServed(): Promise<void> {
+  const startedAt = performance.now();
+  const response = await fetch(`http://127.0.0.1:${port}/admin/v1/sales?limit=1`, {
+    headers: { authorization: `Bearer ${TOKENS.operator}` },
+  });
+  assert.equal(response.status, 200);
+  await response.arrayBuffer();
+  const tookMs = performance.now() - startedAt;
+  assert.ok(tookMs < 2_000, `took ${tookMs} ms`);
+}
+
+const CREATE = ['POST /admin/v1/sales HTTP/1.1', AUTHORIZATION, 'Content-Type: application/json'];
+const [START_LINE, ...CREATE_LINES] = CREATE as [string, ...string[]];
+
+test('those who send slowly are let go after seconds, and nobody waits for them', async () => {
+  const slow: [first: string, next: string][] = [
+    ['GET / HTTP/1.1\r\nHost: x\r\n', 'X-A: b\r\n'],
+    ['GET / HTTP/1.1\r\nHost: x\r\n', ''],
+    [head(START_LINE, ...CREATE_LINES, 'Content-Length: 4000'), ' '],
+    [`${head(START_LINE, ...CREATE_LINES, 'Content-Length: 100')}{`, ''],
+    [head(START_LINE, ...CREATE_LINES, 'Transfer-Encoding: chunked'), '1\r\n \r\n'],
+  ];
+  const connections: RawConnection[] = [];
+  for (const [first, next] of slow) {
+    for (let i = 0; i < 50; i++) {
+      const connection = await RawConnection.open(port);
+      connection.send(first);
+      connections.push(connection);
+      const drip = setInterval(() => {
+        if (connection.isClosed) clearInterval(drip);
+        else connection.send(next);
+      }, 1_000);
+      drip.unref();
+    }
+  }
+  const startedAt = performance.now();
+  while (connections.some(({ isClosed }) => !isClosed)) {
+    assert.ok(performance.now() - startedAt < 20_000, 'some are still there');
+    await othersAreServed();
+    await sleep(200);
+  }
+  const statuses = new Set(connections.flatMap((connection) => connection.statuses));
+  assert.deepEqual(statuses, new Set([408]));
+});
+
+const UNREADABLE: Record<string, [bytes: string | Uint8Array, status: number]> = {
+  'random bytes': [Uint8Array.of(0x80, ...randomBytes(4_000)), 400],
+  TLS: [Buffer.from('16030100f1010000ed0303', 'hex'), 400],
+  'HTTP/9.9': ['GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n', 400],
+  'a method that nobody knows': [head('STEAL /healthz HTTP/1.1'), 400],
+  'NUL in a header': [head('GET /healthz HTTP/1.1', 'X-A: b\0c'), 400],
+  'a space before the colon': [head('GET /healthz HTTP/1.1', 'X-A : b'), 400],
+  'a flood of headers': [head('GET /healthz HTTP/1.1', `X-A: ${'b'.repeat(100_000)}`), 431],
+  'two lengths': [head('POST /x HTTP/1.1', 'Content-Length: 0', 'Content-Length: 5'), 400],
+  'a length and chunks': [
+    head('POST /x HTTP/1.1', 'Content-Length: 5', 'Transfer-Encoding: chunked'),
+    400,
+  ],
+  'chunks and then none': [
+    head('POST /x HTTP/1.1', 'Transfer-Encoding: chunked', 'Transfer-Encoding: identity'),
+    400,
+  ],
+  'a length below zero': [head('POST /x HTTP/1.1', 'Content-Length: -1'), 400],
+};
+test('what is no HTTP is answered as a problem, and its connection is closed', async () => {
+  const hidden = head('GET /healthz HTTP/1.1');
+  for (const [what, [bytes, status]] of Object.entries(UNREADABLE)) {
+    const connection = await say(port, Buffer.concat([Buffer.from(bytes), Buffer.from(hidden)]), 2);
+    assert.deepEqual(connection.statuses, [status], `${what}: ${connection.heard}`);
+    assert.ok(connection.isClosed, what);
+    assert.match(connection.heard, /Content-Type: application\/problem\+json/, what);
+    const body = JSON.parse(connection.heard.split('\r\n\r\n')[1]!);
+    assert.equal(body.status, status, what);
+  }
+  // Node answers this one by itself, without a body.
+  assert.deepEqual((await say(port, 'GET /healthz HTTP/1.1\r\n\r\n')).statuses, [400]);
+  await othersAreServed();
+});
+
+test('a body that is too long is refused before it is there', async () => {
+  for (const length of ['65537', '10000000000']) {
+    const request = head(START_LINE, ...CREATE_LINES, `Content-Length: ${length}`);
+    const { statuses } = await say(port, `${request}{`);
+    assert.deepEqual(statuses, [413], length);
+  }
+  const endless = await RawConnection.open(port);
+  endless.send(head(START_LINE, ...CREATE_LINES, 'Transfer-Encoding: chunked'));
+  for (let i = 0; i < 50; i++) endless.send(`10000\r\n${' '.repeat(0x10000)}\r\n`);
+  await endless.settle();
+  assert.deepEqual(endless.statuses, [413]);
+  endless.destroy();
+  await othersAreServed();
+});
+
+test('without a token no body is read at all', async () => {
+  const request = head('POST /admin/v1/sales HTTP/1.1', 'Content-Length: 60000');
+  const { statuses } = await say(port, request);
+  assert.deepEqual(statuses, [401]);
+});
+
+test('requests in a row are answered each, in order', async () => {
+  const body = JSON.stringify(newSale());
+  const create = head(START_LINE, ...CREATE_LINES, `Content-Length: ${body.length}`) + body;
+  const list = head('GET /admin/v1/sales HTTP/1.1', AUTHORIZATION);
+  const { statuses } = await say(port, (create + list).repeat(10), 20);
+  assert.deepEqual(
+    statuses,
+    Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 201 : 200)),
+  );
+});
+
+const TRICKY_PATHS = [
+  '/docs/../../../../etc/passwd',
+  '/docs/%2e%2e/%2e%2e/package.json',
+  '/docs/static/..%2f..%2f..%2fpackage.json',
+  '/docs/static/%00',
+  '/docs//etc/passwd',
+  '/admin/v1/../../healthz',
+  '//admin/v1/sales',
+  '/admin/v1/sales/',
+  '/ADMIN/v1/sales',
+  '/admin/v1/sales/%2e%2e',
+  '/admin/v1/sales/__proto__',
+  `/admin/v1/sales/${'a'.repeat(5_000)}`,
+  '/.env',
+  '/.git/config',
+];
+test('no path leads to a file or around a token', async () => {
+  for (const path of TRICKY_PATHS) {
+    const { heard, statuses } = await say(port, head(`GET ${path} HTTP/1.1`));
+    assert.equal(statuses.length, 1, path);
+    assert.ok([302, 400, 401, 404, 422].includes(statuses[0]!), `${path}: ${statuses[0]}`);
+    assert.doesNotMatch(heard, /root:|"dependencies"|"data":/, path);
+  }
+  await othersAreServed();
+});
