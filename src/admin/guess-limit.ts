@@ -31,7 +31,9 @@ export async function createGuessLimit(app: FastifyInstance): Promise<GuessLimit
   const seen = new LRUCache<string, true>({ max: PAIRS_MAX });
 
   return async (request, principal) => {
-    if (request.headers.authorization === undefined) return { refused: 'unauthorized' };
+    // Who has hung up already has no address, and hears no answer.
+    const isGone = !request.ip;
+    if (request.headers.authorization === undefined || isGone) return { refused: 'unauthorized' };
     const pair = `${principal?.actor} ${request.ip}`;
     if (principal && seen.has(pair)) return { principal };
     const count = await wrongTokens(request, { increment: !principal });
