@@ -26,6 +26,8 @@ export class EngineProcess {
   readonly port: number;
   readonly url: string;
   readonly child: ChildProcess;
+  /** All that it has written, on either stream; it is passed on as well. */
+  said = '';
   readonly #exited: Promise<number | null>;
 
   /** `environment` is all that it reads, but for the path; the port is a free one unless it says which. */
@@ -55,8 +57,14 @@ export class EngineProcess {
         ...environment,
       },
       // Over the channel it learns that the test's process is gone, should that end without killing it.
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
+    for (const stream of [this.child.stdout!, this.child.stderr!]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.said += text;
+        process.stderr.write(text);
+      });
+    }
     this.#exited = once(this.child, 'exit').then(([code]) => code as number | null);
   }
 

@@ -64,8 +64,9 @@ export class RawConnection {
     this.#socket.pause();
   }
 
+  /** Without ceremony, as who means no good leaves; it also leaves no port waiting on this side. */
   destroy(): void {
-    this.#socket.destroy();
+    this.#socket.resetAndDestroy();
   }
 }
 
