@@ -1,4 +1,5 @@
 /** The admin as one Fastify application, not yet listening: hooks, error answers, routes, pages. */
+import { maxHeaderSize } from 'node:http';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { nanoid } from 'nanoid';
@@ -55,7 +56,8 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
     forceCloseConnections: 'idle',
     // What still comes over open connections is answered as ever: turned away, it would have to be sent again.
     return503OnClosing: false,
-    routerOptions: { maxParamLength: 200 },
+    // As long as a head may be: whether a part of an address is too long is for its schema to say, behind the token.
+    routerOptions: { maxParamLength: maxHeaderSize },
     genReqId: (request) => {
       const sent = request.headers['x-request-id'];
       return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : nanoid();

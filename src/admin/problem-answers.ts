@@ -2,7 +2,7 @@
  * What is answered when a request never reaches its handler, or when the handler fails: always a problem out of
  * the catalogue, never a stack trace.
  */
-import { STATUS_CODES } from 'node:http';
+import { METHODS as NODE_METHODS, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type {
   ConnectionError,
@@ -16,8 +16,8 @@ import { sendProblem } from './serve-operation.ts';
 
 export const BODY_BYTES_MAX = 64 * 1024;
 
-const METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT'] as const;
-type Method = (typeof METHODS)[number];
+/** All that Node reads; a CONNECT reaches no route. */
+const METHODS = NODE_METHODS.filter((method) => method !== 'CONNECT');
 
 /** PostgreSQL is away, ending, or out of connections: nothing is wrong with us, so no error is logged. */
 const POSTGRES_AWAY =
@@ -112,6 +112,9 @@ function fieldErrorsOf(error: FastifyError): FieldError[] {
 
 /** Answers 405 for every known path that is asked with another method. Call it when all routes are there. */
 export function refuseOtherMethods(app: FastifyInstance): (register: FastifyInstance) => void {
+  for (const method of METHODS) {
+    if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
+  }
   const methodsByUrl = new Map<string, Set<string>>();
   app.addHook('onRoute', ({ url, method }) => {
     // The page's assets are the plugin's business; it has its routes twice, with and without a slash.
@@ -122,7 +125,7 @@ export function refuseOtherMethods(app: FastifyInstance): (register: FastifyInst
   });
   return (register) => {
     for (const [url, known] of methodsByUrl) {
-      const others: Method[] = METHODS.filter((method) => !known.has(method));
+      const others = METHODS.filter((method) => !known.has(method));
       const allow = [...known].sort().join(', ');
       register.route({
         method: others,

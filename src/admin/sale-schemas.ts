@@ -12,12 +12,17 @@ const CURRENCIES: ReadonlySet<string> = new Set(Intl.supportedValuesOf('currency
 /** The end of the year 9999: the last that ISO 8601 writes with four digits. */
 const TIME_MS_MAX = 253_402_300_799_999;
 
-/** Free text. NUL can't be stored and half a surrogate pair is no character; neither belongs in a name. */
+/**
+ * Free text. NUL can't be stored and half a surrogate pair is no character; neither belongs in a name. No pattern, since
+ * readers of the OpenAPI document in other languages do not understand its classes.
+ */
 export function textSchema(lengthMax: number) {
   return z
     .string()
     .max(lengthMax)
-    .regex(/^[^\p{Cc}\p{Cs}]*$/u, { error: 'must not contain control characters' });
+    .refine((text) => !/[\p{Cc}\p{Cs}]/u.test(text), {
+      error: 'must not contain control characters',
+    });
 }
 
 /** An id in a path. One that can't be an id is merely unknown, unless it could not even be looked up. */
