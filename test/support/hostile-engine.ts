@@ -11,6 +11,9 @@ import { metric } from './metric.ts';
 
 const PRELOAD = pathToFileURL(join(import.meta.dirname, 'collect-on-signal.mjs')).href;
 const OPERATOR_TOKEN = 'operator-token-for-hostile-requests';
+/** Two sales: what operators do to one must not end the selling of the other. */
+const SOLD = 'attacked';
+const CHANGED = 'changed-by-attackers';
 const BUYERS = 50;
 const SETTLE_MS = 300;
 
@@ -36,11 +39,13 @@ export class HostileEngine {
   readonly admin: EngineProcess;
   readonly #hotPathTarget: HostileTarget;
   readonly #adminTarget: HostileTarget;
-  readonly saleId: string;
+  /** Of whoever shows `buyerToken`. */
+  #reservationId = '';
 
   static async start(
     test: Pick<TestContext, 'after'>,
     servers: { redisUrl: string; postgresUrl: string },
+    settings: Record<string, string> = {},
   ): Promise<HostileEngine> {
     const environment = {
       REDIS_URL: servers.redisUrl,
@@ -50,6 +55,7 @@ export class HostileEngine {
       NODE_OPTIONS: `--import=${PRELOAD}`,
       // What goes wrong is said; what is refused is not.
       LOG_LEVEL: process.env.LOG_LEVEL ?? 'error',
+      ...settings,
     };
     const processes = await Promise.all(
       (['hot-path', 'admin', 'persister'] as const).map((name) =>
@@ -57,25 +63,25 @@ export class HostileEngine {
       ),
     );
     const [hotPath, admin] = await Promise.all(processes.map((engine) => engine.untilReady()));
-    const engine = new HostileEngine(hotPath!, admin!, 'attacked');
-    for (const saleId of [engine.saleId, 'changed-by-attackers']) await engine.#openSale(saleId);
+    const engine = new HostileEngine(hotPath!, admin!);
+    for (const saleId of [SOLD, CHANGED]) await engine.#openSale(saleId);
+    engine.#reservationId = (await engine.#buy('asker')).reservationId;
     return engine;
   }
 
-  private constructor(hotPath: EngineProcess, admin: EngineProcess, saleId: string) {
+  private constructor(hotPath: EngineProcess, admin: EngineProcess) {
     this.hotPath = hotPath;
     this.admin = admin;
-    this.saleId = saleId;
     this.#hotPathTarget = {
       routes: [
-        `POST /v1/sales/${saleId}/buy`,
-        `GET /v1/sales/${saleId}`,
-        `GET /v1/sales/${saleId}/me`,
-        `GET /v1/sales/${saleId}/live`,
-        `POST /v1/sales/${saleId}/waitlist`,
-        `DELETE /v1/sales/${saleId}/waitlist`,
-        `GET /v1/reservations/${saleId}_1_aaaaaaaa`,
-        `POST /v1/reservations/${saleId}_1_aaaaaaaa/cancel`,
+        `POST /v1/sales/${SOLD}/buy`,
+        `GET /v1/sales/${SOLD}`,
+        `GET /v1/sales/${SOLD}/me`,
+        `GET /v1/sales/${SOLD}/live`,
+        `POST /v1/sales/${SOLD}/waitlist`,
+        `DELETE /v1/sales/${SOLD}/waitlist`,
+        `GET /v1/reservations/${SOLD}_1_aaaaaaaa`,
+        `POST /v1/reservations/${SOLD}_1_aaaaaaaa/cancel`,
         'GET /v1/sales/never-heard-of',
         'GET /healthz',
         'GET /metrics',
@@ -83,7 +89,7 @@ export class HostileEngine {
       tokens: Array.from({ length: BUYERS }, (_, index) => tokenOf(`attacker-${index}`)),
       bodies: [{ sku: 'phone', quantity: 1 }, { items: [{ sku: 'phone', quantity: 1 }] }, {}],
     };
-    const changed = '/admin/v1/sales/changed-by-attackers';
+    const changed = `/admin/v1/sales/${CHANGED}`;
     this.#adminTarget = {
       routes: [
         'GET /admin/v1/sales',
@@ -97,8 +103,8 @@ export class HostileEngine {
         `GET ${changed}/audit`,
         'GET /admin/v1/reservations',
         'GET /admin/v1/reservations.csv',
-        `GET /admin/v1/reservations/${saleId}_1_aaaaaaaa`,
-        `POST /admin/v1/reservations/${saleId}_1_aaaaaaaa/confirm`,
+        `GET /admin/v1/reservations/${SOLD}_1_aaaaaaaa`,
+        `POST /admin/v1/reservations/${SOLD}_1_aaaaaaaa/confirm`,
         'GET /admin/v1/dead-letters',
         'POST /admin/v1/dead-letters/1/retry',
         'GET /admin/v1/webhooks',
@@ -117,6 +123,26 @@ export class HostileEngine {
     };
   }
 
+  get operatorToken(): string {
+    return OPERATOR_TOKEN;
+  }
+
+  get buyerToken(): string {
+    return tokenOf('asker');
+  }
+
+  /** Values of a parameter in a path that lead to something. */
+  idsOf(parameter: string): string[] {
+    switch (parameter) {
+      case 'saleId':
+        return [SOLD, CHANGED];
+      case 'reservationId':
+        return [this.#reservationId, `${SOLD}_1_aaaaaaaa`];
+      default:
+        return ['1'];
+    }
+  }
+
   /** What either process has complained of. uWebSockets.js warns of late upgrades, which are no fault. */
   get complaints(): string[] {
     return [this.hotPath, this.admin]
@@ -126,13 +152,19 @@ export class HostileEngine {
 
   /** Both processes are alive and do their work: somebody buys, and the books are right. */
   async promisesHold(): Promise<boolean> {
-    const bought = await fetch(`${this.hotPath.url}/v1/sales/${this.saleId}/buy`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${tokenOf('honest')}` },
-    });
-    const verified = await this.#ask('GET', `/sales/${this.saleId}/verify`);
+    const { status } = await this.#buy('honest');
+    const verified = await this.#ask('GET', `/sales/${SOLD}/verify`);
     const { ok } = (await verified.json()) as { ok: boolean };
-    return (bought.status === 201 || bought.status === 200) && ok;
+    return (status === 201 || status === 200) && ok;
+  }
+
+  async #buy(buyer: string): Promise<{ status: number; reservationId: string }> {
+    const response = await fetch(`${this.hotPath.url}/v1/sales/${SOLD}/buy`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${tokenOf(buyer)}` },
+    });
+    const { reservationId } = (await response.json()) as { reservationId: string };
+    return { status: response.status, reservationId };
   }
 
   /** With so many requests, and before the first look at memory so many of another seed, to fill caches with. */
