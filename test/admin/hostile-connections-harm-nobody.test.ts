@@ -126,7 +126,7 @@ test('requests in a row are answered each, in order', async () => {
   const body = JSON.stringify(newSale());
   const create = head(START_LINE, ...CREATE_LINES, `Content-Length: ${body.length}`) + body;
   const list = head('GET /admin/v1/sales HTTP/1.1', AUTHORIZATION);
-  const { statuses } = await say(port, (create + list).repeat(10), 20);
+  const { statuses } = await say(port, (create + list).repeat(10), 20, 10_000);
   assert.deepEqual(
     statuses,
     Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 201 : 200)),

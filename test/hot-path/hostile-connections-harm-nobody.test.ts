@@ -208,7 +208,7 @@ test('requests in a row are answered each, in order, or the connection is closed
   const quick = Array.from({ length: 200 }, (_, i) =>
     head(`GET ${i % 2 === 0 ? '/healthz' : '/nope'} HTTP/1.1`),
   ).join('');
-  const { statuses } = await say(port, quick, 200);
+  const { statuses } = await say(port, quick, 200, 10_000);
   assert.deepEqual(
     statuses,
     Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? 200 : 404)),

@@ -75,10 +75,11 @@ export async function say(
   port: number,
   bytes: string | Uint8Array,
   answers = 1,
+  timeoutMs?: number,
 ): Promise<RawConnection> {
   const connection = await RawConnection.open(port);
   connection.send(bytes);
-  await connection.settle(answers);
+  await connection.settle(answers, timeoutMs);
   connection.destroy();
   return connection;
 }
