@@ -18,9 +18,11 @@ import type { Shards } from '../redis/shards.ts';
 import { type PersistTools, persist } from './persist.ts';
 import { rebuild } from './rebuild.ts';
 import type { Recoveries, RecoveryOutcome, RecoveryReport } from './recoveries.ts';
-import type { SaleStream } from './stream.ts';
+import type { Delivery, SaleStream } from './stream.ts';
+import type { WriteOutcome } from './write-batch.ts';
 
-const ENTRIES_PER_READ = 20;
+/** Of a batch of buyers each; one after the other under light load, so many must not take a transaction each. */
+const ENTRIES_PER_READ = 100;
 const EVERYTHING = '0-0';
 
 export interface RecoveryTools extends PersistTools {
@@ -106,7 +108,7 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
     if (!memory || isOpen(found, memory)) return { outcome: 'busy' };
     if (found.outcome === 'known') await tools.shards.call(closeSale, saleId);
 
-    const drained = await drain(tools, stream, memory, found);
+    const drained = await drain(tools, stream, { memory, found, transaction });
     if (drained === 'busy') return { outcome: 'busy' };
     // Read by this transaction, which also proves that the locks are still ours.
     const reached = await progressOf(transaction, saleId);
@@ -164,9 +166,9 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
 async function drain(
   tools: RecoveryTools,
   stream: SaleStream,
-  memory: Memory,
-  found: ReadSaleReply,
+  recovery: { memory: Memory; found: ReadSaleReply; transaction: Transaction },
 ): Promise<'drained' | 'other' | 'waiting' | 'busy'> {
+  const { memory, found, transaction } = recovery;
   if (found.outcome === 'unknown_sale') return 'other';
   const { timeline, fence } = found.state;
   // Whoever began a timeline and died before the sale opened had drained it before. A server other than that of the
@@ -175,19 +177,24 @@ async function drain(
   if (timeline !== memory.timeline && !isOfThatServer) return 'other';
   await stream.ensureGroup();
   const guard = { lock: 'held', timeline: memory.timeline } as const;
+  const write = async (delivery: Delivery): Promise<WriteOutcome> => {
+    // PostgreSQL ends transactions that are idle for long, and the locks with them.
+    await transaction`SELECT 1`;
+    return (await persist(tools, stream, delivery, guard)).outcome;
+  };
   let from = EVERYTHING;
-  let outcome: string = 'written';
+  let outcome: WriteOutcome = 'written';
   // Also what other consumers have read and not acknowledged, dead or alive: writing it twice is harmless.
   do {
     const page = await stream.claim(0, from, ENTRIES_PER_READ);
-    ({ outcome } = await persist(tools, stream, page, guard));
+    outcome = await write(page);
     if (outcome !== 'written') break;
     from = page.next;
   } while (from !== EVERYTHING);
   while (outcome === 'written') {
     const delivery = await stream.readNew(ENTRIES_PER_READ);
     if (delivery.entries.length === 0) return 'drained';
-    ({ outcome } = await persist(tools, stream, delivery, guard));
+    outcome = await write(delivery);
   }
   return outcome === 'ahead' ? 'waiting' : 'busy';
 }
