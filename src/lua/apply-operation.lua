@@ -1,5 +1,6 @@
-#!lua
--- Applies one numbered operation of an operator to a sale: its whole definition and changes of stock.
+#!lua flags=allow-oom
+-- Applies one numbered operation of an operator to a sale: its whole definition and changes of stock. Also on a full
+-- Redis, where operators must still be able to pause and to end.
 --
 -- KEYS   sale stock
 -- ARGV   fence operation timeline definition changes

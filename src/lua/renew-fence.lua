@@ -1,5 +1,6 @@
-#!lua
--- Opens a sale again on a server that has all that PostgreSQL knows of it.
+#!lua flags=allow-oom
+-- Opens a sale again on a server that has all that PostgreSQL knows of it; also on a full one, for only an open sale is
+-- drained.
 --
 -- KEYS   sale
 -- ARGV   fence timeline events operation skip

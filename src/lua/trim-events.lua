@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Removes from a sale's stream what the group has acknowledged, that is, what PostgreSQL has, and writes down how
 -- many events are out, by which `reserve` bounds the backlog.
 --
@@ -6,6 +6,7 @@
 -- ARGV   fence group
 -- REPLY  {unknown_sale} or {recovering} or {trimmed, entries removed, events drained so far}
 --
+-- Runs on a full Redis, too: nothing else makes room there.
 -- Trims below the oldest entry that is still pending; where none is, below what was never delivered.
 
 local sale = redis.call('HMGET', KEYS[1], 'fence', 'events')

@@ -3,6 +3,7 @@
  * whatever is read stays ours, pending, until it is acknowledged: nothing gets lost between Redis and PostgreSQL.
  */
 import { Fault } from '../domain/fault.ts';
+import { ensureGroup } from '../lua/ensure-group.ts';
 import { PERSISTER_GROUP, saleKey } from '../lua/keys.ts';
 import type { Shard } from '../redis/shard.ts';
 import type { Shards } from '../redis/shards.ts';
@@ -66,12 +67,7 @@ export class SaleStream {
 
   /** Makes the group, from the stream's beginning; and an empty stream where there is none, so ask for the sale first. */
   async ensureGroup(): Promise<void> {
-    try {
-      const { client } = this.#connected().shard;
-      await client.xgroup('CREATE', this.#key, PERSISTER_GROUP, START, 'MKSTREAM');
-    } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error;
-    }
+    await this.#shards.call(ensureGroup, this.saleId);
   }
 
   /** Removes consumers of processes long gone. Entries that one still has are claimed first, by another run. */
