@@ -8,6 +8,7 @@ import { newTag, parseReservationId, TRACEPARENT } from '../domain/identifiers.t
 import { publicReservation, targetOf } from '../domain/reservation.ts';
 import { writeDetail } from '../domain/transition-detail.ts';
 import { type TransitionReply, transition } from '../lua/transition.ts';
+import { isOutOfMemory } from '../redis/out-of-memory.ts';
 import { type Answer, answer, type Refusal, refuse } from './answer.ts';
 import type { Caller, Servers } from './dependencies.ts';
 
@@ -86,7 +87,7 @@ function refuseFault({ log }: Servers, error: unknown): Refusal {
     case 'not_sent':
     case 'not_executed':
       log.warn({ reason: error.message }, 'a move was not made');
-      return NOTHING_DONE;
+      return isOutOfMemory(error) ? refuse('overloaded') : NOTHING_DONE;
     case 'outcome_unknown':
       log.warn({ reason: error.message }, 'the outcome of a move is unknown');
       return UNKNOWN_OUTCOME;

@@ -9,6 +9,10 @@ import type { Shards } from '../redis/shards.ts';
 
 /** Whoever waited longer than this is told to come back: its client has most likely given up by then. */
 const WAIT_MS_MAX = 4_000;
+/** Whoever would have to wait longer than this, as calls go at present, is told so at once instead. */
+const EXPECTED_WAIT_MS_MAX = 2_000;
+/** Of the newest call in what a call is expected to take: one that hangs for a moment is forgotten in a few calls. */
+const NEWEST_CALL_WEIGHT = 0.25;
 
 export interface Waiting extends ReserveRequest {
   /** When the buyer got in line, on this process' monotonic clock; a slow upload is not waiting. */
@@ -23,7 +27,8 @@ export interface BatcherLimits {
   batchSizeMax: number;
   inFlightMax: number;
   waitingMax: number;
-  backlogMax: number;
+  /** Asked for each call; 0: nobody new gets anything. */
+  backlogMax: () => number;
 }
 
 export interface BatcherObserver {
@@ -41,6 +46,8 @@ export class Batcher {
   #head = 0;
   #inFlight = 0;
   #isScheduled = false;
+  /** What a call takes at present, averaged; 0 before the first. */
+  #callMs = 0;
 
   constructor(saleId: string, shards: Shards, limits: BatcherLimits, observer: BatcherObserver) {
     this.#saleId = saleId;
@@ -61,12 +68,19 @@ export class Batcher {
     return this.waiting === 0 && this.#inFlight === 0;
   }
 
-  /** False: the line is full, and this buyer was not taken. */
+  /** False: the line is as long as it may be, and this buyer was not taken. */
   submit(buyer: Waiting): boolean {
     if (this.waiting >= this.#limits.waitingMax) return false;
+    if (this.#expectedWaitMs() > EXPECTED_WAIT_MS_MAX) return false;
     this.#waiting.push(buyer);
     this.#schedule();
     return true;
+  }
+
+  /** Until all who wait now have left. */
+  #expectedWaitMs(): number {
+    const { batchSizeMax, inFlightMax } = this.#limits;
+    return (this.waiting / batchSizeMax / inFlightMax) * this.#callMs;
   }
 
   #schedule(): void {
@@ -109,7 +123,7 @@ export class Batcher {
     try {
       outcomes = await this.#shards.call(reserve, this.#saleId, {
         tag: newTag(),
-        backlogMax: this.#limits.backlogMax,
+        backlogMax: this.#limits.backlogMax(),
         requests: batch,
       });
     } catch (error) {
@@ -117,6 +131,8 @@ export class Batcher {
         error instanceof Fault ? error : new Fault('outcome_unknown', undefined, { cause: error });
     }
     this.#inFlight--;
+    const callMs = performance.now() - sentAt;
+    this.#callMs += NEWEST_CALL_WEIGHT * (callMs - this.#callMs);
     // The slot is free: let the next batch leave before this one's answers are written.
     this.#schedule();
     if (outcomes instanceof Fault) {
@@ -124,7 +140,7 @@ export class Batcher {
       for (const buyer of batch) buyer.settle(outcomes);
       return;
     }
-    this.#observer.called(batch.length, (performance.now() - sentAt) / 1_000);
+    this.#observer.called(batch.length, callMs / 1_000);
     for (let i = 0; i < batch.length; i++) batch[i]!.settle(outcomes[i]!);
   }
 }

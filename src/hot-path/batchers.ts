@@ -2,20 +2,31 @@
 import type { Logger } from 'pino';
 import type { Shards } from '../redis/shards.ts';
 import { Batcher, type BatcherLimits } from './batcher.ts';
+import type { MemoryWatch } from './memory-watch.ts';
 import type { HotPathMetrics } from './metrics.ts';
 
 const SWEEP_INTERVAL_MS = 10_000;
 
+export type LineLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
+
 export class Batchers {
   readonly #shards: Shards;
-  readonly #limits: BatcherLimits;
+  readonly #memory: MemoryWatch;
+  readonly #limits: LineLimits;
   readonly #metrics: HotPathMetrics;
   readonly #log: Logger;
   readonly #bySale = new Map<string, Batcher>();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(shards: Shards, limits: BatcherLimits, metrics: HotPathMetrics, log: Logger) {
+  constructor(
+    shards: Shards,
+    memory: MemoryWatch,
+    limits: LineLimits,
+    metrics: HotPathMetrics,
+    log: Logger,
+  ) {
     this.#shards = shards;
+    this.#memory = memory;
     this.#limits = limits;
     this.#metrics = metrics;
     this.#log = log;
@@ -25,7 +36,11 @@ export class Batchers {
   of(saleId: string): Batcher {
     let batcher = this.#bySale.get(saleId);
     if (!batcher) {
-      batcher = new Batcher(saleId, this.#shards, this.#limits, {
+      const limits = {
+        ...this.#limits,
+        backlogMax: () => (this.#memory.isTight(saleId) ? 0 : this.#limits.backlogMax),
+      };
+      batcher = new Batcher(saleId, this.#shards, limits, {
         called: (size, seconds) => this.#metrics.reserveCalled(size, seconds),
         faulted: (fault, size) => {
           this.#metrics.faulted(fault.code);

@@ -7,6 +7,7 @@ import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
 import type { ProblemCode } from '../domain/problems.ts';
 import { parseRecord, publicReservation } from '../domain/reservation.ts';
 import type { ReserveOutcome } from '../lua/reserve.ts';
+import { isOutOfMemory } from '../redis/out-of-memory.ts';
 import { type Answer, json, REFUSALS, refusal, replayed } from './answers.ts';
 import type { Batcher } from './batcher.ts';
 import type { BuyBodies } from './buy-body.ts';
@@ -104,8 +105,7 @@ export function standInLine(
 
 /** A Redis that can't be asked: what is known of the outcome decides the words, never "sold out". */
 export function faultAnswer(fault: Fault): Answer {
-  const isOutOfMemory = fault.cause instanceof Error && fault.cause.message.startsWith('OOM');
-  return isOutOfMemory || fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;
+  return isOutOfMemory(fault) || fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;
 }
 
 function outcomeAnswer(

@@ -10,6 +10,7 @@ import { Admission } from './admission.ts';
 import { createAuthenticate } from './authenticate.ts';
 import { Batchers } from './batchers.ts';
 import { Live } from './live.ts';
+import { MemoryWatch } from './memory-watch.ts';
 import { createHotPathMetrics } from './metrics.ts';
 import { SaleViews } from './sale-views.ts';
 import { type HotPathServer, serve } from './server.ts';
@@ -51,13 +52,14 @@ export async function startHotPath(
     onUnfit,
   });
   const views = new SaleViews(shards, log, () => metrics.invariantBroken());
+  const memory = new MemoryWatch(shards);
   const limits = {
     batchSizeMax: config.BATCH_SIZE_MAX,
     inFlightMax: config.BATCHES_IN_FLIGHT_MAX,
     waitingMax: config.WAITING_MAX,
     backlogMax: config.BACKLOG_MAX,
   };
-  const batchers = new Batchers(shards, limits, metrics, log);
+  const batchers = new Batchers(shards, memory, limits, metrics, log);
   const admission = new Admission({
     authenticate,
     config,
@@ -75,6 +77,7 @@ export async function startHotPath(
   const closeParts = () => {
     live.close();
     batchers.close();
+    memory.close();
     views.close();
     shards.close();
     traffic.close();
@@ -82,7 +85,7 @@ export async function startHotPath(
   const patientUntil = performance.now() + REDIS_PATIENCE_MS;
   while (!shards.isReady && performance.now() < patientUntil) await sleep(POLL_MS);
   const server = await serve(
-    { shards, views, batchers, live, admission, traffic, metrics, registry, log },
+    { shards, views, memory, batchers, live, admission, traffic, metrics, registry, log },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
   ).catch((error: unknown) => {
     closeParts();

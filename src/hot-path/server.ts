@@ -27,6 +27,7 @@ import { BuyBodies } from './buy-body.ts';
 import { type BodyRefusal, Exchange, isAmbiguous } from './exchange.ts';
 import { giveBackAnswer } from './give-back.ts';
 import type { Live } from './live.ts';
+import type { MemoryWatch } from './memory-watch.ts';
 import type { HotPathMetrics } from './metrics.ts';
 import { meAnswer, reservationAnswer, saleAnswer } from './reads.ts';
 import { type Lookup, type SaleViews, VIEW_AGE_MS_MAX } from './sale-views.ts';
@@ -36,6 +37,7 @@ import { joinAnswer, leaveAnswer } from './waitlist.ts';
 export interface ServerParts {
   shards: Shards;
   views: SaleViews;
+  memory: MemoryWatch;
   batchers: Batchers;
   live: Live;
   admission: Admission;
@@ -194,7 +196,10 @@ function route(app: TemplatedApp, parts: ServerParts): void {
         if (typeof body === 'string') return exchange.answer(REFUSALS[BODY_REFUSALS[body]]);
         withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
           if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
-          callOwn(exchange, () => joinAnswer(parts.shards, lookup.view, buyerId, body));
+          callOwn(exchange, async () => {
+            if (parts.memory.isTight(saleId)) return REFUSALS.overloaded;
+            return joinAnswer(parts.shards, lookup.view, buyerId, body);
+          });
         });
       });
     }),

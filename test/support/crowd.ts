@@ -77,9 +77,14 @@ export class Crowd {
 export function countAnswers(told: readonly Told[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { answer } of told) {
-    const { code } = JSON.parse(answer.body) as { code?: string };
-    const name = code === undefined ? String(answer.status) : `${answer.status} ${code}`;
+    const name = nameOf(answer);
     counts[name] = (counts[name] ?? 0) + 1;
   }
   return counts;
+}
+
+/** `201`, or `503 overloaded`. */
+export function nameOf({ status, body }: Heard): string {
+  const { code } = JSON.parse(body) as { code?: string };
+  return code === undefined ? String(status) : `${status} ${code}`;
 }

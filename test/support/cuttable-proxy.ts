@@ -1,4 +1,4 @@
-/** A TCP proxy in front of a server, whose connections can be cut at the worst moment, or go dead without a word. */
+/** A TCP proxy in front of a server, whose connections can be cut at the worst moment, or go dead without a word, or slow. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 export interface CuttableProxy {
@@ -9,6 +9,8 @@ export interface CuttableProxy {
   loseRequestWith(text: string): void;
   /** How often these came to happen. */
   readonly lost: { readonly replies: number; readonly requests: number };
+  /** Each reply takes so much longer from now on. */
+  delayReplies(delayMs: number): void;
   /** Cuts every connection now. */
   cutAll(): void;
   /** Half-open: connections stay and new ones are taken, but nothing passes, not even that a side has gone. */
@@ -36,6 +38,7 @@ export async function startCuttableProxy(target: {
   let state: 'open' | 'stalled' | 'refusing' = 'open';
   let losesReplyTo: string | undefined;
   let losesRequestWith: string | undefined;
+  let delayMs = 0;
   const lost = { replies: 0, requests: 0 };
   const cut = (pair: Pair) => {
     pairs.delete(pair);
@@ -79,6 +82,8 @@ export async function startCuttableProxy(target: {
         losesReplyTo = undefined;
         lost.replies += 1;
         cutAll();
+      } else if (delayMs > 0) {
+        setTimeout(() => client.write(chunk), delayMs);
       } else {
         client.write(chunk);
       }
@@ -93,6 +98,9 @@ export async function startCuttableProxy(target: {
     },
     loseRequestWith: (text) => {
       losesRequestWith = text;
+    },
+    delayReplies: (ms) => {
+      delayMs = ms;
     },
     lost,
     cutAll,

@@ -1,0 +1,111 @@
+/**
+ * Ten times as many buyers as can be served, by the clock: memory stays where it is, whoever cannot be served is told
+ * at once, whoever is accepted is right, and afterwards the same process serves as before.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nameOf } from '../support/crowd.ts';
+import { startCuttableProxy } from '../support/cuttable-proxy.ts';
+import { EngineProcess } from '../support/engine-process.ts';
+import { eventually } from '../support/eventually.ts';
+import { assertPromisesHold } from '../support/holds.ts';
+import { metric, Peaks } from '../support/metric.ts';
+import { pressByTheClock, quantile, type Timed } from '../support/open-loop.ts';
+import { persister } from '../support/persister.ts';
+import { connect, makeSale } from '../support/sales.ts';
+import { createDatabase, startRedis } from '../support/servers.ts';
+import { saleState } from '../support/stream-state.ts';
+
+const MEMORY = 'process_resident_memory_bytes';
+const PENDING = 'flash_sale_pending_requests';
+
+/** One call of ten buyers at a time, each call 50 ms: 200 buyers a second, on any machine. */
+const SLOW = { BATCH_SIZE_MAX: '10', BATCHES_IN_FLIGHT_MAX: '1' };
+const CALL_MS = 50;
+const CAPACITY_PER_SECOND = 200;
+const OVERLOAD_PER_SECOND = 10 * CAPACITY_PER_SECOND;
+const OVERLOAD_MS = 5_000;
+const QUIET = { perSecond: CAPACITY_PER_SECOND / 4, durationMs: 2_000 };
+/** Two seconds' worth of waiting, twice over: an estimate is one. */
+const PENDING_MAX = 4 * CAPACITY_PER_SECOND;
+const GROWTH_BYTES_MAX = 96 * 2 ** 20;
+
+test('ten times too many buyers', async (t) => {
+  const [redis, database] = await Promise.all([startRedis(), createDatabase()]);
+  const servers = await connect(redis.url, database.url);
+  const proxy = await startCuttableProxy({ host: '127.0.0.1', port: redis.port });
+  t.after(async () => {
+    await servers.close();
+    await proxy.close();
+    await Promise.all([redis.stop(), database.drop()]);
+  });
+  await persister(t, redis.url, database.url);
+  const { saleId } = await makeSale(servers, { stock: 1_000_000 });
+  proxy.delayReplies(CALL_MS);
+  const front = await EngineProcess.spawn(t, 'hot-path', {
+    REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
+    BUYER_AUTH: 'header',
+    ...SLOW,
+  });
+  await front.untilReady();
+  let buyers = 0;
+  const press = (load: { perSecond: number; durationMs: number }) =>
+    pressByTheClock(front.port, {
+      ...load,
+      ask: () => ({
+        method: 'POST',
+        path: `/v1/sales/${saleId}/buy`,
+        headers: { 'X-Buyer-Id': `buyer-${++buyers}` },
+      }),
+    });
+
+  const before = await press(QUIET);
+  assert.deepEqual(namesIn(before), ['201']);
+  const quietBytes = await metric(front, MEMORY);
+
+  const peaks = new Peaks(front, [MEMORY, PENDING]);
+  const pressed = await press({ perSecond: OVERLOAD_PER_SECOND, durationMs: OVERLOAD_MS });
+  const most = await peaks.end();
+  const grownBytes = most(MEMORY) - quietBytes;
+
+  assert.deepEqual(namesIn(pressed), ['201', '503 overloaded']);
+  const accepted = pressed.filter(({ answer }) => answer.status === 201);
+  const refused = pressed.filter(({ answer }) => answer.status === 503);
+  assert.ok(refused.every(({ answer }) => Number(answer.headers['retry-after']) > 0));
+  const figures = {
+    accepted: accepted.length,
+    acceptedMs: [0.5, 0.99].map((share) => Math.round(quantile(latencies(accepted), share))),
+    refused: refused.length,
+    refusedMs: [0.5, 0.99].map((share) => Math.round(quantile(latencies(refused), share))),
+    quietMs: Math.round(quantile(latencies(before), 0.5)),
+    mostPending: most(PENDING),
+    grownMiB: Math.round(grownBytes / 2 ** 20),
+  };
+  t.diagnostic(JSON.stringify(figures));
+  const served = (OVERLOAD_MS / 1_000) * CAPACITY_PER_SECOND;
+  assert.ok(accepted.length > served / 2, 'it goes on serving what it can');
+  assert.ok(most(PENDING) > CAPACITY_PER_SECOND && most(PENDING) < PENDING_MAX);
+  assert.ok(grownBytes < GROWTH_BYTES_MAX);
+  // A quiet purchase waits for one call; a refusal waits for nothing.
+  const typical = quantile(latencies(refused), 0.5);
+  assert.ok(typical < quantile(latencies(before), 0.5), `half were refused after ${typical} ms`);
+
+  const after = await press(QUIET);
+  assert.deepEqual(namesIn(after), ['201']);
+  const sold = before.length + accepted.length + after.length;
+  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.held, sold);
+  await eventually(async () => {
+    const [row] = await servers.sql<{ rows: number }[]>`
+      SELECT count(*)::int AS rows FROM reservations WHERE sale_id = ${saleId}`;
+    assert.equal(row!.rows, sold);
+  });
+  await assertPromisesHold(servers, saleId);
+});
+
+function latencies(pressed: readonly Timed[]): number[] {
+  return pressed.map(({ latencyMs }) => latencyMs);
+}
+
+function namesIn(pressed: readonly Timed[]): string[] {
+  return [...new Set(pressed.map(({ answer }) => nameOf(answer)))].sort();
+}
