@@ -1,0 +1,200 @@
+/**
+ * Ten times as many buyers as one front end can serve, by the clock.
+ *
+ *   node bench/overload.ts
+ *
+ * 1. A Redis that takes 16 ms for each call of 16 buyers: a thousand buyers a second, whatever the machine. A quarter of
+ *    that, then ten times that, then a quarter again: who is served and refused, how fast, and what it takes of memory.
+ * 2. A Redis that answers nothing for a second, on an engine as it comes: what one waiting buyer takes of memory.
+ *
+ * Starts servers and processes of its own. Writes bench/results/overload.json; exits 1 when a bar is missed.
+ */
+import { writeFile } from 'node:fs/promises';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { nameOf } from '../test/support/crowd.ts';
+import { startCuttableProxy } from '../test/support/cuttable-proxy.ts';
+import { EngineProcess } from '../test/support/engine-process.ts';
+import { eventually } from '../test/support/eventually.ts';
+import { assertPromisesHold } from '../test/support/holds.ts';
+import { metric, Peaks } from '../test/support/metric.ts';
+import { pressByTheClock, quantile, type Timed } from '../test/support/open-loop.ts';
+import { connect, makeSale } from '../test/support/sales.ts';
+import { startPostgres, startRedis } from '../test/support/servers.ts';
+import { saleState } from '../test/support/stream-state.ts';
+import { codeVersions, machine, serverVersions } from './machine.ts';
+
+const MEMORY = 'process_resident_memory_bytes';
+const PENDING = 'flash_sale_pending_requests';
+
+const CALL_MS = 16;
+const BUYERS_PER_CALL = 16;
+const CAPACITY_PER_SECOND = (BUYERS_PER_CALL * 1_000) / CALL_MS;
+const QUIET = { perSecond: CAPACITY_PER_SECOND / 4, durationMs: 5_000 };
+const OVERLOAD = { perSecond: 10 * CAPACITY_PER_SECOND, durationMs: 15_000 };
+const STANDSTILL = { perSecond: 8_000, durationMs: 1_000 };
+
+const BARS = { grownMiB: 128, refusedP50Ms: 100 };
+
+const loadBefore = Math.round(loadavg()[0]! * 100) / 100;
+const cleanUps: (() => unknown)[] = [];
+const own = { after: (cleanUp: () => unknown) => void cleanUps.push(cleanUp) };
+const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+own.after(() => Promise.all([redis.stop(), postgres.stop()]));
+const servers = await connect(redis.url, postgres.url);
+own.after(() => servers.close());
+try {
+  const persister = await EngineProcess.spawn(own, 'persister', {
+    REDIS_URL: redis.url,
+    DATABASE_URL: postgres.url,
+  });
+  await persister.untilReady();
+  const overload = await measureOverload();
+  const standstill = await measureStandstill();
+  const bars = [
+    bar('ten times too many: memory grown, MiB', overload.overload.grownMiB, BARS.grownMiB),
+    bar(
+      'ten times too many: half of the refusals within, ms',
+      overload.overload.refusedMs.p50,
+      BARS.refusedP50Ms,
+    ),
+  ];
+  const result = {
+    bench: 'overload',
+    overload,
+    standstill,
+    bars,
+    loadBefore,
+    machine: machine('front end, persister, both servers and the buyers share these cores'),
+    versions: {
+      ...codeVersions(),
+      ...(await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url })),
+    },
+  };
+  const path = join(import.meta.dirname, 'results/overload.json');
+  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
+  console.log(JSON.stringify({ overload, standstill }, null, 2));
+  for (const { name, value, below, ok } of bars) {
+    console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}: ${value}, must be below ${below}`);
+  }
+  if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
+} finally {
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp();
+}
+
+async function measureOverload() {
+  const proxy = await startCuttableProxy({ host: '127.0.0.1', port: redis.port });
+  own.after(() => proxy.close());
+  proxy.delayReplies(CALL_MS);
+  const front = await startFrontEnd({
+    REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
+    BATCH_SIZE_MAX: String(BUYERS_PER_CALL),
+    BATCHES_IN_FLIGHT_MAX: '1',
+    REDIS_COMMAND_TIMEOUT_MS: '20000',
+  });
+  const { saleId } = await makeSale(servers, { stock: 10_000_000 });
+  const before = await press(front, saleId, QUIET);
+  const during = await press(front, saleId, OVERLOAD);
+  const after = await press(front, saleId, QUIET);
+  await assertRight(saleId, [before, during, after]);
+  await front.stop();
+  return {
+    capacityPerSecond: CAPACITY_PER_SECOND,
+    before: summaryOf(before),
+    overload: summaryOf(during),
+    after: summaryOf(after),
+  };
+}
+
+async function measureStandstill() {
+  const front = await startFrontEnd({ REDIS_URL: redis.url });
+  const { saleId } = await makeSale(servers, { stock: 10_000_000 });
+  const before = await press(front, saleId, { perSecond: 200, durationMs: 1_000 });
+  redis.pause();
+  const pressing = press(front, saleId, STANDSTILL);
+  await sleep(STANDSTILL.durationMs);
+  redis.resume();
+  const during = await pressing;
+  await assertRight(saleId, [before, during]);
+  await front.stop();
+  const summary = summaryOf(during);
+  return {
+    ...summary,
+    bytesPerWaitingBuyer: Math.round((summary.grownMiB * 2 ** 20) / summary.mostPending),
+  };
+}
+
+interface Pressed {
+  pressed: Timed[];
+  perSecond: number;
+  mostPending: number;
+  grownBytes: number;
+}
+
+let buyers = 0;
+
+async function press(
+  front: EngineProcess,
+  saleId: string,
+  load: { perSecond: number; durationMs: number },
+): Promise<Pressed> {
+  console.log(`${load.perSecond} buyers a second …`);
+  const path = `/v1/sales/${saleId}/buy`;
+  const quietBytes = await metric(front, MEMORY);
+  const peaks = new Peaks(front, [MEMORY, PENDING]);
+  const pressed = await pressByTheClock(front.port, {
+    ...load,
+    ask: () => ({ method: 'POST', path, headers: { 'X-Buyer-Id': `buyer-${++buyers}` } }),
+  });
+  const most = await peaks.end();
+  return {
+    pressed,
+    perSecond: load.perSecond,
+    mostPending: most(PENDING),
+    grownBytes: most(MEMORY) - quietBytes,
+  };
+}
+
+/** Everybody was served or told to come back, whoever was told yes has it, and nobody else has anything. */
+async function assertRight(saleId: string, phases: readonly Pressed[]): Promise<void> {
+  const answers = phases.flatMap(({ pressed }) => pressed.map(({ answer }) => answer));
+  const strange = answers.find((each) => !['201', '503 overloaded'].includes(nameOf(each)));
+  if (strange) throw new Error(`a buyer was told ${nameOf(strange)}`);
+  const sold = answers.filter(({ status }) => status === 201).length;
+  const { stock } = await saleState(servers.shards, saleId);
+  if (stock[0]!.held !== sold) throw new Error(`${stock[0]!.held} are held, ${sold} were told yes`);
+  await eventually(() => assertPromisesHold(servers, saleId), { timeoutMs: 60_000 });
+}
+
+function summaryOf({ pressed, perSecond, mostPending, grownBytes }: Pressed) {
+  const told = (status: number) =>
+    pressed.filter(({ answer }) => answer.status === status).map(({ latencyMs }) => latencyMs);
+  return {
+    pressedPerSecond: perSecond,
+    accepted: told(201).length,
+    acceptedMs: percentiles(told(201)),
+    refused: told(503).length,
+    refusedMs: percentiles(told(503)),
+    mostPending,
+    grownMiB: Math.round(grownBytes / 2 ** 20),
+  };
+}
+
+async function startFrontEnd(environment: Record<string, string>): Promise<EngineProcess> {
+  const front = await EngineProcess.spawn(own, 'hot-path', {
+    BUYER_AUTH: 'header',
+    LOG_LEVEL: 'warn',
+    ...environment,
+  });
+  return front.untilReady();
+}
+
+function percentiles(values: readonly number[]) {
+  const at = (share: number) => Math.round(quantile(values, share) * 10) / 10;
+  return { p50: at(0.5), p99: at(0.99), max: at(1) };
+}
+
+function bar(name: string, value: number, below: number) {
+  return { name, value, below, ok: value < below };
+}
