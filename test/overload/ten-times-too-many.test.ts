@@ -19,13 +19,13 @@ import { saleState } from '../support/stream-state.ts';
 const MEMORY = 'process_resident_memory_bytes';
 const PENDING = 'flash_sale_pending_requests';
 
-/** One call of ten buyers at a time, each call 50 ms: 200 buyers a second, on any machine. */
-const SLOW = { BATCH_SIZE_MAX: '10', BATCHES_IN_FLIGHT_MAX: '1' };
-const CALL_MS = 50;
-const CAPACITY_PER_SECOND = 200;
+/** One call of five buyers at a time, each call 100 ms: 50 buyers a second, on any machine. */
+const SLOW = { BATCH_SIZE_MAX: '5', BATCHES_IN_FLIGHT_MAX: '1' };
+const CALL_MS = 100;
+const CAPACITY_PER_SECOND = 50;
 const OVERLOAD_PER_SECOND = 10 * CAPACITY_PER_SECOND;
 const OVERLOAD_MS = 5_000;
-const QUIET = { perSecond: CAPACITY_PER_SECOND / 4, durationMs: 2_000 };
+const QUIET = { perSecond: CAPACITY_PER_SECOND / 4, durationMs: 3_000 };
 /** Two seconds' worth of waiting, twice over: an estimate is one. */
 const PENDING_MAX = 4 * CAPACITY_PER_SECOND;
 const GROWTH_BYTES_MAX = 96 * 2 ** 20;
@@ -85,7 +85,7 @@ test('ten times too many buyers', async (t) => {
   };
   t.diagnostic(JSON.stringify(figures));
   const served = (OVERLOAD_MS / 1_000) * CAPACITY_PER_SECOND;
-  assert.ok(accepted.length > served / 2, 'it goes on serving what it can');
+  assert.ok(accepted.length > served / 3, 'it goes on serving what it can');
   assert.ok(most(PENDING) > CAPACITY_PER_SECOND && most(PENDING) < PENDING_MAX);
   assert.ok(grownBytes < GROWTH_BYTES_MAX);
   // A quiet purchase waits for one call; a refusal waits for nothing.

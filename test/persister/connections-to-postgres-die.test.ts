@@ -1,13 +1,13 @@
 /**
  * A connection to PostgreSQL that dies, at whatever moment, takes its transaction with it and nothing else: no
- * statement of the transaction is run outside of it, the process lives on, and the pool keeps its size. The library
- * as published does none of the three; `patches/` does.
+ * statement of the transaction is run outside of it, the process lives on, the pool keeps its size, and whoever waited
+ * is told, also by a server that says nothing any more. The library as published does none of the four; `patches/` does.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectPostgres, type Sql } from '../../src/postgres/connection.ts';
-import { createDatabase, type TestDatabase } from '../support/servers.ts';
+import { createDatabase, startPostgres, type TestDatabase } from '../support/servers.ts';
 
 const CONNECTIONS = 4;
 
@@ -94,4 +94,22 @@ describe('a connection to postgres that dies', () => {
     await poolSize().catch(() => undefined);
     assert.equal(await poolSize(), CONNECTIONS);
   });
+});
+
+it('a transaction that waits for a silent server ends with its pool', async (test) => {
+  const postgres = await startPostgres();
+  test.after(() => postgres.stop());
+  const sql = connectPostgres(postgres.url, { name: 'victim', connectionsMax: 1 });
+  const outcome = sql.begin(async (transaction) => {
+    await transaction`SELECT 1`;
+    postgres.pause();
+    // The second waits behind the first, which PostgreSQL is asked to describe before it is run.
+    await Promise.all([transaction`SELECT ${1}::int`, transaction`SELECT ${2}::int`]);
+  });
+  const told = assert.rejects(outcome, { code: 'CONNECTION_CLOSED' });
+  await sleep(500);
+  await sql.end({ timeout: 0 });
+  const isTold = await Promise.race([told.then(() => true), sleep(5_000, false)]);
+  postgres.resume();
+  assert.ok(isTold, 'it waits for ever');
 });
