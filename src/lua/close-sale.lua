@@ -1,5 +1,5 @@
-#!lua
--- Closes a sale until it has been recovered, as a restart of the server does.
+#!lua flags=allow-oom
+-- Closes a sale until it has been recovered, as a restart of the server does; also on a full one.
 --
 -- KEYS   sale
 -- ARGV   fence
