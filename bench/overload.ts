@@ -37,6 +37,7 @@ const STANDSTILL = { perSecond: 8_000, durationMs: 1_000 };
 
 const BARS = { grownMiB: 128, refusedP50Ms: 100 };
 
+let buyers = 0;
 const loadBefore = Math.round(loadavg()[0]! * 100) / 100;
 const cleanUps: (() => unknown)[] = [];
 const own = { after: (cleanUp: () => unknown) => void cleanUps.push(cleanUp) };
@@ -131,8 +132,6 @@ interface Pressed {
   mostPending: number;
   grownBytes: number;
 }
-
-let buyers = 0;
 
 async function press(
   front: EngineProcess,
