@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { MAIN_MODULE } from '../src/stack/home.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { type RunReport, run } from './run.ts';
-import { describeFault } from './schedule.ts';
+import { describeFault, type MemoryFaultKind } from './schedule.ts';
 import { seededScenario } from './seeded-scenario.ts';
 import type { Durability } from './stack.ts';
 import { openWorkplace } from './workplace.ts';
@@ -17,6 +17,11 @@ const VIOLATIONS_SHOWN = 12;
 const REST_MS_MAX = 40_000;
 const WINDOW_MS = 5_000;
 const FAULTS = { least: 6, most: 14 };
+/** Under `safe` Redis loses nothing that it has answered, unless it loses everything. */
+const MEMORY_FAULTS: Record<Durability, readonly MemoryFaultKind[]> = {
+  safe: ['flush', 'lose-disk'],
+  fast: ['flush', 'lose-disk', 'lose-tail'],
+};
 
 const program = new Command('chaos')
   .description('Sells while everything dies, and checks what was promised.')
@@ -47,7 +52,7 @@ try {
       buyers: options.buyers,
       windowMs: WINDOW_MS,
       faults: FAULTS,
-      memoryFaults: [],
+      memoryFaults: MEMORY_FAULTS[options.profile],
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
     const directory = logsOf(String(seed));
@@ -84,11 +89,11 @@ try {
 process.exit(failures === 0 ? 0 : 1);
 
 function printRun(report: RunReport, faults: number): void {
-  const { seed, seconds, restSeconds, violations, reservations } = report;
+  const { seed, seconds, restSeconds, violations, reservations, lost } = report;
   const answers = Object.values(report.answers).reduce((sum, count) => sum + count, 0);
   const verdict = violations.length === 0 ? 'ok' : `${violations.length} VIOLATIONS`;
   console.log(
-    `seed ${seed}  ${verdict}  ${faults} faults  ${answers} requests  ${reservations} reservations  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
+    `seed ${seed}  ${verdict}  ${faults} faults  ${answers} requests  ${reservations} reservations${lost > 0 ? ` (${lost} more lost with Redis)` : ''}  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
   );
 }
 

@@ -47,6 +47,8 @@ export async function writeResult(
     runsWithoutViolation: reports.filter(({ violations }) => violations.length === 0).length,
     reservations: sum(({ reservations }) => reservations),
     events: sum(({ events }) => events),
+    /** Acknowledged, not yet in PostgreSQL, and forgotten by a Redis that lost everything: the stated window. */
+    lostReservations: sum(({ lost }) => lost),
     /** From the last fault and the last answer until nothing was held and everything was in PostgreSQL. */
     restSeconds: { p50: rests[rests.length >> 1], max: rests.at(-1) },
     faults: countFaults(completed),

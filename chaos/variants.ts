@@ -153,8 +153,9 @@ export const VARIANTS: readonly Variant[] = [
     name: 'acknowledges before the commit',
     mistake: {
       file: 'persister/persist.ts',
-      right: '  if (sorted.events.length > 0) {',
-      wrong: '  await stream.acknowledge(sorted.entryIds);\n  if (sorted.events.length > 0) {',
+      right: "  let outcome: WriteOutcome = 'written';",
+      wrong:
+        "  await stream.acknowledge(sorted.entryIds);\n  let outcome: WriteOutcome = 'written';",
     },
     expected: 'history-gap',
     stock: 100,
