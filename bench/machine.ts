@@ -21,14 +21,8 @@ export function machine(note: string) {
 
 export function codeVersions() {
   const changed =
-    output('git', [
-      'status',
-      '--porcelain',
-      '--untracked-files=no',
-      '--',
-      '.',
-      ':!bench/results',
-    ]) !== '';
+    output('git', ['status', '--porcelain', '--untracked-files=no', '--', '.', ':!*/results']) !==
+    '';
   return {
     date: new Date().toISOString(),
     commit: `${output('git', ['rev-parse', '--short', 'HEAD']) ?? 'unknown'}${changed ? ' with changes' : ''}`,

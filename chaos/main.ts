@@ -5,6 +5,7 @@
  */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { MAIN_MODULE } from '../src/stack/home.ts';
+import { startPostgres, type TestPostgres } from '../test/support/servers.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { type RunReport, run } from './run.ts';
 import { describeFault, type MemoryFaultKind } from './schedule.ts';
@@ -28,6 +29,7 @@ const program = new Command('chaos')
   .option('--runs <count>', 'how many, with the seeds that follow', wholeNumber, 20)
   .option('--seed <number>', 'of the first run', wholeNumber, 1)
   .option('--buyers <count>', 'in each run', wholeNumber, 2_000)
+  .option('--at-once <count>', 'runs side by side, each with servers of its own', wholeNumber, 1)
   .addOption(
     new Option('--profile <durability>', 'as DURABILITY').choices(['safe', 'fast']).default('safe'),
   )
@@ -37,16 +39,30 @@ const options = program.opts<{
   runs: number;
   seed: number;
   buyers: number;
+  atOnce: number;
   profile: Durability;
   write?: true;
 }>();
 
-const { postgres, logsOf, forgetLogsOf } = await openWorkplace();
+const { logsOf, forgetLogsOf } = openWorkplace();
 const completed: CompletedRun[] = [];
-let failures = 0;
+let nextSeed = options.seed;
 
+const servers = await Promise.all(Array.from({ length: options.atOnce }, () => startPostgres()));
 try {
-  for (let seed = options.seed; seed < options.seed + options.runs; seed++) {
+  await Promise.all(servers.map(runOneAfterTheOther));
+  completed.sort((a, b) => a.report.seed - b.report.seed);
+  printSummary(completed);
+  if (options.write) await writeResult(completed, { ...options, postgresUrl: servers[0]!.url });
+} finally {
+  await Promise.all(servers.map((postgres) => postgres.stop()));
+}
+process.exit(completed.every(({ report }) => report.violations.length === 0) ? 0 : 1);
+
+/** PostgreSQL is killed too, so whoever runs at the same time has another one. */
+async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
+  while (nextSeed < options.seed + options.runs) {
+    const seed = nextSeed++;
     const { scenario, schedule } = seededScenario({
       seed,
       buyers: options.buyers,
@@ -55,38 +71,24 @@ try {
       memoryFaults: MEMORY_FAULTS[options.profile],
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
-    const directory = logsOf(String(seed));
-    const choices = {
-      restMsMax: REST_MS_MAX,
-      verifies: true,
-      seed,
-      mainModule: MAIN_MODULE,
-      durability: options.profile,
-      directory,
-      postgres,
-    };
-    const report = await run(choices, scenario);
+    const report = await run(
+      {
+        seed,
+        mainModule: MAIN_MODULE,
+        durability: options.profile,
+        directory: logsOf(String(seed)),
+        postgres,
+        restMsMax: REST_MS_MAX,
+        verifies: true,
+      },
+      scenario,
+    );
     completed.push({ report, schedule });
     printRun(report, schedule.length);
-    if (report.violations.length === 0) {
-      forgetLogsOf(String(seed));
-      continue;
-    }
-    failures += 1;
-    for (const { kind, evidence } of report.violations.slice(0, VIOLATIONS_SHOWN)) {
-      console.log(`    ${kind}: ${evidence}`);
-    }
-    console.log(
-      `    ${report.violations.length} violations; the same again: npm run chaos -- --runs 1 --seed ${seed} --profile ${options.profile}`,
-    );
-    console.log(`    logs: ${directory}`);
+    if (report.violations.length === 0) forgetLogsOf(String(seed));
+    else printViolations(report);
   }
-  printSummary(completed);
-  if (options.write) await writeResult(completed, { ...options, postgresUrl: postgres.url });
-} finally {
-  await postgres.stop();
 }
-process.exit(failures === 0 ? 0 : 1);
 
 function printRun(report: RunReport, faults: number): void {
   const { seed, seconds, restSeconds, violations, reservations, lost } = report;
@@ -95,6 +97,15 @@ function printRun(report: RunReport, faults: number): void {
   console.log(
     `seed ${seed}  ${verdict}  ${faults} faults  ${answers} requests  ${reservations} reservations${lost > 0 ? ` (${lost} more lost with Redis)` : ''}  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
   );
+}
+
+function printViolations({ seed, violations }: RunReport): void {
+  for (const { kind, evidence } of violations.slice(0, VIOLATIONS_SHOWN)) {
+    console.log(`    ${kind}: ${evidence}`);
+  }
+  const again = `npm run chaos -- --runs 1 --seed ${seed} --profile ${options.profile} --buyers ${options.buyers}`;
+  console.log(`    ${violations.length} violations; the same again: ${again}`);
+  console.log(`    logs: ${logsOf(String(seed))}`);
 }
 
 function wholeNumber(text: string): number {

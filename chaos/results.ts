@@ -2,7 +2,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Table from 'cli-table3';
-import { codeVersions, machine } from '../bench/machine.ts';
+import { codeVersions, machine, serverVersions } from '../bench/machine.ts';
+import { startRedis } from '../test/support/servers.ts';
 import type { RunReport } from './run.ts';
 import type { PlannedFault } from './schedule.ts';
 import type { Durability } from './stack.ts';
@@ -10,6 +11,15 @@ import type { Durability } from './stack.ts';
 export interface CompletedRun {
   report: RunReport;
   schedule: readonly PlannedFault[];
+}
+
+export interface ResultChoices {
+  seed: number;
+  buyers: number;
+  atOnce: number;
+  profile: Durability;
+  /** Of a server that the runs have used. */
+  postgresUrl: string;
 }
 
 export function printSummary(completed: readonly CompletedRun[]): void {
@@ -29,22 +39,27 @@ export function printSummary(completed: readonly CompletedRun[]): void {
 
 export async function writeResult(
   completed: readonly CompletedRun[],
-  choices: { seed: number; buyers: number; profile: Durability; postgresUrl: string },
+  choices: ResultChoices,
 ): Promise<void> {
   const reports = completed.map(({ report }) => report);
   const sum = (pick: (report: RunReport) => number) =>
     reports.reduce((total, report) => total + pick(report), 0);
+  const redis = await startRedis();
+  const servers = await serverVersions({ redisUrl: redis.url, postgresUrl: choices.postgresUrl });
+  await redis.stop();
   const rests = reports.map(({ restSeconds }) => restSeconds).sort((a, b) => a - b);
   const result = {
     machine: machine(
       'the engine, Redis, PostgreSQL, the proxies and the clients share these cores',
     ),
-    versions: codeVersions(),
+    versions: { ...codeVersions(), ...servers },
     profile: choices.profile,
     seeds: { first: choices.seed, runs: completed.length },
     buyersPerRun: choices.buyers,
+    runsAtOnce: choices.atOnce,
     seconds: Math.round(sum(({ seconds }) => seconds)),
     runsWithoutViolation: reports.filter(({ violations }) => violations.length === 0).length,
+    violations: countViolations(reports),
     reservations: sum(({ reservations }) => reservations),
     events: sum(({ events }) => events),
     /** Acknowledged, not yet in PostgreSQL, and forgotten by a Redis that lost everything: the stated window. */
@@ -61,6 +76,18 @@ export async function writeResult(
   const path = join(import.meta.dirname, 'results', `${choices.profile}.json`);
   await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
   console.log(`The result is in ${path}`);
+}
+
+function countViolations(reports: readonly RunReport[]): Record<string, number> {
+  const kinds = reports.flatMap(({ violations }) => violations.map(({ kind }) => kind));
+  return sorted(
+    Object.fromEntries(
+      Object.entries(Object.groupBy(kinds, (kind) => kind)).map(([kind, all]) => [
+        kind,
+        all.length,
+      ]),
+    ),
+  );
 }
 
 function countFaults(completed: readonly CompletedRun[]): Record<string, number> {

@@ -2,12 +2,14 @@
  * Shows that the checker can fail: `npm run chaos:variants`. Runs the scenario of every variant on the broken engine,
  * where its mistake must be found, and on the whole one, where nothing may be. Takes a part of a name to run fewer.
  */
+import { startPostgres } from '../test/support/servers.ts';
 import { runBroken, runWhole } from './run-variant.ts';
 import { VARIANTS } from './variants.ts';
 import { openWorkplace } from './workplace.ts';
 
 const [part = ''] = process.argv.slice(2);
-const { postgres, logsOf, forgetLogsOf } = await openWorkplace();
+const { logsOf, forgetLogsOf } = openWorkplace();
+const postgres = await startPostgres();
 let failures = 0;
 try {
   for (const variant of VARIANTS.filter(({ name }) => name.includes(part))) {

@@ -1,21 +1,19 @@
 /**
- * Where a command of the suite works: one PostgreSQL for all runs, everything temporary in a directory that goes with
- * the process however it ends, and the logs of what failed in one that stays.
+ * Where a command of the suite works: everything temporary is in a directory that goes with the process however it
+ * ends, and the logs of what failed in one that stays.
  */
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startPostgres, type TestPostgres } from '../test/support/servers.ts';
 
 export interface Workplace {
-  postgres: TestPostgres;
   /** Of one run, by its name. */
   logsOf: (run: string) => string;
   /** The run was as it should be, so nobody will read its logs. */
   forgetLogsOf: (run: string) => void;
 }
 
-export async function openWorkplace(): Promise<Workplace> {
+export function openWorkplace(): Workplace {
   const logs = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-logs-'));
   const temporary = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-'));
   // PostgreSQL's own user has to get in.
@@ -31,7 +29,6 @@ export async function openWorkplace(): Promise<Workplace> {
   }
   const logsOf = (run: string) => join(logs, run);
   return {
-    postgres: await startPostgres(),
     logsOf,
     forgetLogsOf: (run) => rmSync(logsOf(run), { recursive: true, force: true }),
   };

@@ -171,22 +171,40 @@ const ANSWERS: Record<AskedKind, readonly string[]> = {
   resume: ['200'],
 };
 
-function unexpectedAnswers({ history, losses, lost }: Findings): Violation[] {
+function unexpectedAnswers(findings: Findings): Violation[] {
+  const { history, lost } = findings;
+  const ignorance = spansOfIgnorance(findings);
   return history.exchanges.flatMap((exchange): Violation[] => {
-    const { asked } = exchange;
+    const { asked, beganMs, endedMs } = exchange;
     if (!isSettled(exchange)) return [];
     const answer = answerOf(exchange);
     if (ANSWERS[asked.kind].includes(answer)) return [];
-    // Who asks for what was lost hears that it is not there; so does who asks for the sale before it was rebuilt.
+    const isNotFound = answer === '404 sale_not_found' || answer === '404 reservation_not_found';
     const isOfLost = 'reservationId' in asked && lost.has(asked.reservationId);
-    const isOfLoss = losses.some(({ atMs }) => exchange.endedMs >= atMs);
-    if (isOfLoss && (isOfLost || answer === '404 sale_not_found')) return [];
-    return [
-      {
-        kind: 'unexpected-answer',
-        evidence: `${JSON.stringify(asked)}: ${answer} ${timeOf(exchange)}`,
-      },
-    ];
+    const isIgnorant = ignorance.some(
+      ({ fromMs, untilMs }) => fromMs <= endedMs && beganMs <= untilMs,
+    );
+    if (isNotFound && (isOfLost || isIgnorant)) return [];
+    const evidence = `${JSON.stringify(asked)}: ${answer} ${timeOf(exchange)}`;
+    return [{ kind: 'unexpected-answer', evidence }];
+  });
+}
+
+/**
+ * From when Redis forgot the sale until somebody was told of it again. A front end that was started anew meanwhile has
+ * never heard of the sale, and can not know that it is Redis that is wrong.
+ */
+function spansOfIgnorance({ losses, history }: Findings): { fromMs: number; untilMs: number }[] {
+  return losses.map(({ atMs, overMs }) => {
+    const known = history.exchanges
+      .filter(
+        ({ beganMs, answer }) => beganMs > overMs && answer !== undefined && answer.status < 300,
+      )
+      .map(({ endedMs }) => endedMs);
+    return {
+      fromMs: atMs,
+      untilMs: known.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY),
+    };
   });
 }
 
