@@ -81,13 +81,20 @@ export class Inspector {
   async restlessness(saleId: string): Promise<string | undefined> {
     const info = await this.#redis.info('server');
     const runId = /^run_id:(\w+)/m.exec(info)?.[1];
-    const sale = await this.#redis.hgetall(saleKey(saleId, 'sale'));
-    if (sale.fence !== runId) return 'the sale is closed: its fence is not that of the server';
-    const stock = await this.#redis.hgetall(saleKey(saleId, 'stock'));
-    for (const [field, count] of Object.entries(stock)) {
+    // At one moment: a hold that ends between two readings would be neither held nor on its way to PostgreSQL.
+    const replies = await this.#redis
+      .multi()
+      .hgetall(saleKey(saleId, 'sale'))
+      .hgetall(saleKey(saleId, 'stock'))
+      .exec();
+    const [sale, stock] = replies!.map(([, reply]) => reply) as Record<string, string>[];
+    if (sale!.fence !== runId) return 'the sale is closed: its fence is not that of the server';
+    for (const [field, count] of Object.entries(stock!)) {
       if (/:(held|waiting)$/.test(field) && Number(count) > 0) return `${field} is ${count}`;
     }
-    if (sale.drained !== sale.events) return `${sale.drained} of ${sale.events} events are drained`;
+    if (sale!.drained !== sale!.events) {
+      return `${sale!.drained} of ${sale!.events} events are drained`;
+    }
     const [row] = await this.#sql<{ pending: number }[]>`
       SELECT count(*)::bigint AS pending FROM sale_operations
       WHERE sale_id = ${saleId} AND outcome = 'pending'`;
