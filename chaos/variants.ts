@@ -10,6 +10,7 @@ import type { ViolationKind } from './check/violation.ts';
 import { nowMs, reservationsIn } from './history.ts';
 import { type Loss, loseMemory } from './losses.ts';
 import type { Scene } from './run.ts';
+import type { MemoryFaultKind } from './schedule.ts';
 import type { Durability } from './stack.ts';
 
 export interface Variant {
@@ -66,9 +67,9 @@ export class Stage {
     );
   }
 
-  /** Redis is killed, and comes back without the newest part of what it had written. */
-  async loseTail(): Promise<void> {
-    this.losses.push(await loseMemory('lose-tail', this.stack, 0));
+  /** Redis forgets. */
+  async lose(kind: MemoryFaultKind): Promise<void> {
+    this.losses.push(await loseMemory(kind, this.stack, 0));
   }
 
   /** Presses once, but the reply to the front end is lost, and after it the front end can not reach Redis for so long. */
@@ -113,14 +114,60 @@ export const VARIANTS: readonly Variant[] = [
     },
     expected: 'position-reused',
     stock: 1_000,
-    holdSeconds: 60,
+    holdSeconds: 4,
     durability: 'fast',
     act: async (stage) => {
       await stage.buyMany(40, 'before');
       for (let i = 0; i < 40; i++) await stage.buy(`one-by-one-${i}`);
       await stage.untilDrained();
-      await stage.loseTail();
+      await stage.lose('lose-tail');
       await stage.buyMany(10, 'after');
+    },
+  },
+  {
+    name: 'a rebuilt sale leaves out no positions',
+    mistake: {
+      file: 'persister/recover.ts',
+      right: 'const skip = wasLost ? tools.positionsSkipped : 0;',
+      wrong: 'const skip = 0;',
+    },
+    expected: 'position-reused',
+    stock: 100,
+    holdSeconds: 2,
+    act: async (stage) => {
+      await stage.buyMany(5, 'kept');
+      await stage.untilDrained();
+      stage.stack.pause('persister-1');
+      stage.stack.pause('persister-2');
+      await stage.buyMany(5, 'forgotten');
+      await stage.lose('flush');
+      stage.stack.resume('persister-1');
+      stage.stack.resume('persister-2');
+      await stage.buyMany(10, 'after');
+    },
+  },
+  {
+    name: 'a frozen persister writes what was forgotten',
+    mistake: {
+      file: 'persister/write-batch.ts',
+      right: 'progress?.timeline !== guard.timeline ||',
+      wrong: 'progress === undefined ||',
+    },
+    expected: 'never-decided',
+    stock: 100,
+    holdSeconds: 2,
+    act: async (stage) => {
+      stage.stack.link('persister-1>postgres').stall();
+      stage.stack.pause('persister-2');
+      await stage.buyMany(5, 'forgotten');
+      await sleep(NOTICE_MS);
+      await stage.lose('flush');
+      stage.stack.resume('persister-2');
+      // One event, so that the first of the forgotten ones still seems to be news.
+      await stage.buy('after');
+      await stage.untilDrained();
+      stage.stack.link('persister-1>postgres').heal();
+      await sleep(NOTICE_MS);
     },
   },
   {
