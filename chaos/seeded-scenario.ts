@@ -16,8 +16,8 @@ export interface SeededChoices {
   memoryFaults: readonly MemoryFaultKind[];
 }
 
-/** After the window, so long for everybody to get an answer. */
-const PATIENCE_MS = 30_000;
+/** After the window, so long for everybody to get an answer: a multiple of what it takes on a machine that is busy. */
+const PATIENCE_MS = 90_000;
 
 export function seededScenario(choices: SeededChoices): {
   scenario: Scenario;

@@ -204,8 +204,6 @@ export class ChaosStack {
           LOG_LEVEL: subcommand === 'hot-path' ? 'warn' : 'info',
           DURABILITY: choices.durability,
           REDIS_URL: `redis://${HOST}:${redis.port}`,
-          // Connections that have gone dead are noticed sooner than by default, for a run is short.
-          REDIS_COMMAND_TIMEOUT_MS: '1000',
           DATABASE_URL: databaseUrl.href,
           JWT_SECRET,
           ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,

@@ -5,6 +5,7 @@ import {
   type Findings,
   isExcused,
   isLiving,
+  STALE_MS_MAX,
   stateOf,
   type Telling,
   TOLERANCE_MS,
@@ -196,15 +197,15 @@ function unexpectedAnswers(findings: Findings): Violation[] {
  */
 function spansOfIgnorance({ losses, history }: Findings): { fromMs: number; untilMs: number }[] {
   return losses.map(({ atMs, overMs }) => {
+    // Buyers are answered from Redis alone; operators may hear from PostgreSQL what was done before.
     const known = history.exchanges
       .filter(
-        ({ beganMs, answer }) => beganMs > overMs && answer !== undefined && answer.status < 300,
+        ({ asked, answer }) => 'buyerId' in asked && answer !== undefined && answer.status < 300,
       )
+      .filter(({ beganMs }) => beganMs > overMs)
       .map(({ endedMs }) => endedMs);
-    return {
-      fromMs: atMs,
-      untilMs: known.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY),
-    };
+    const first = known.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+    return { fromMs: atMs, untilMs: first + STALE_MS_MAX };
   });
 }
 

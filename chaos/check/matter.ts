@@ -73,6 +73,9 @@ export interface Findings extends Matter {
 /** Clocks show whole milliseconds, and a script's time is that of its beginning. */
 export const TOLERANCE_MS = 5;
 
+/** A front end may refuse from what it knew so long ago. */
+export const STALE_MS_MAX = 1_000;
+
 export function findingsOf(matter: Matter): Findings {
   const lives = livesOf(matter);
   const lifeOf = new Map(lives.map((life) => [life.row.reservationId, life]));

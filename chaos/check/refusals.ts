@@ -7,15 +7,13 @@ import {
   type Findings,
   isLiving,
   loadedLeast,
+  STALE_MS_MAX,
   TOLERANCE_MS,
   totalUnits,
   unitsOf,
 } from './matter.ts';
 import { basketOf } from './rows.ts';
 import type { Violation } from './violation.ts';
-
-/** A front end may refuse from what it knew so long ago. */
-const STALE_MS_MAX = 1_000;
 
 interface Span {
   fromMs: number;
