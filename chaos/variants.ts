@@ -94,6 +94,7 @@ interface BuyChoices {
 const PATIENCE_MS = 10_000;
 /** Well over what a persister waits before it takes over what another has read. */
 const DRAINED_MS_MAX = 20_000;
+const PERSISTERS = ['persister-1', 'persister-2'] as const;
 const FRONT_END_LINKS = ['hot-path-1>redis', 'hot-path-2>redis'] as const;
 /** Longer than holds of a second need to end, with their sweep. */
 const HOLD_OVER_MS = 1_600;
@@ -120,8 +121,13 @@ export const VARIANTS: readonly Variant[] = [
       await stage.buyMany(40, 'before');
       for (let i = 0; i < 40; i++) await stage.buy(`one-by-one-${i}`);
       await stage.untilDrained();
+      // Sold on before a recovery can look at it.
+      for (const name of PERSISTERS) stage.stack.pause(name);
       await stage.lose('lose-tail');
-      await stage.buyMany(10, 'after');
+      const sold = stage.buyMany(10, 'after');
+      await sleep(2 * NOTICE_MS);
+      for (const name of PERSISTERS) stage.stack.resume(name);
+      await sold;
     },
   },
   {
@@ -137,12 +143,10 @@ export const VARIANTS: readonly Variant[] = [
     act: async (stage) => {
       await stage.buyMany(5, 'kept');
       await stage.untilDrained();
-      stage.stack.pause('persister-1');
-      stage.stack.pause('persister-2');
+      for (const name of PERSISTERS) stage.stack.pause(name);
       await stage.buyMany(5, 'forgotten');
       await stage.lose('flush');
-      stage.stack.resume('persister-1');
-      stage.stack.resume('persister-2');
+      for (const name of PERSISTERS) stage.stack.resume(name);
       await stage.buyMany(10, 'after');
     },
   },
