@@ -1,4 +1,5 @@
 /** The connection pool to PostgreSQL, with what its rows look like here. */
+import { isIP } from 'node:net';
 import postgres from 'postgres';
 import { Fault } from '../domain/fault.ts';
 
@@ -17,6 +18,17 @@ const bigint = {
   },
 };
 
+/**
+ * Makes `sslmode=verify-full` check the name of a server that is given by its address. postgres.js tells Node to expect
+ * a name only where it has one, and Node would then expect `localhost`: anybody with a certificate for that would do.
+ */
+export function verifiedAddress(url: string): { ssl?: { host: string } } {
+  const { hostname, searchParams } = new URL(url);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  const isVerified = /^verify-/.test(searchParams.get('sslmode') ?? '');
+  return isVerified && isIP(host) !== 0 ? { ssl: { host } } : {};
+}
+
 const IDLE_IN_TRANSACTION_MS_MAX = 10_000;
 
 export function connectPostgres(
@@ -24,6 +36,7 @@ export function connectPostgres(
   options: { name: string; connectionsMax: number },
 ): Sql {
   return postgres(url, {
+    ...verifiedAddress(url),
     max: options.connectionsMax,
     idle_timeout: 60,
     connect_timeout: 5,

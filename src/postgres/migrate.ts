@@ -2,14 +2,18 @@
 import { fileURLToPath } from 'node:url';
 import Postgrator from 'postgrator';
 import postgres from 'postgres';
-import { requirePostgres } from './connection.ts';
+import { requirePostgres, verifiedAddress } from './connection.ts';
 
 /** Any number, the same for every migration of this engine. */
 const ADVISORY_LOCK = 5_702_417;
 
 /** Throws `server_unfit` when PostgreSQL can't be reached, else what PostgreSQL or a migration says. */
 export async function migrate(databaseUrl: string, log: (line: string) => void): Promise<void> {
-  const sql = postgres(databaseUrl, { max: 1, onnotice: () => undefined });
+  const sql = postgres(databaseUrl, {
+    ...verifiedAddress(databaseUrl),
+    max: 1,
+    onnotice: () => undefined,
+  });
   try {
     await requirePostgres(sql);
     await sql`SELECT pg_advisory_lock(${ADVISORY_LOCK})`;
