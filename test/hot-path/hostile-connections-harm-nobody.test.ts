@@ -194,7 +194,7 @@ const BROKEN_CHUNKS = [
 test('chunks that are none decide nothing and leave no way in', async () => {
   for (const chunk of BROKEN_CHUNKS) {
     const request = buyHead('Transfer-Encoding: chunked');
-    const connection = await say(port, `${request}${chunk}${HIDDEN}`, 2);
+    const connection = await say(port, `${request}${chunk}${HIDDEN}`, 2, 1_500);
     assert.ok(!connection.heard.includes('"status":"ok"'), JSON.stringify(chunk));
     for (const status of connection.statuses) {
       // 505: what follows the chunks is no HTTP/1.1 in the eyes of the library.

@@ -46,11 +46,11 @@ export class RawConnection {
   }
 
   /** Until it is closed, or so many answers have been heard and no more come for a moment. */
-  async settle(answers = 1, timeoutMs = 1_500): Promise<this> {
+  async settle(answers = 1, timeoutMs = 5_000): Promise<this> {
     const deadline = performance.now() + timeoutMs;
     while (
       !this.isClosed &&
-      this.statuses.filter((status) => status >= 200).length < answers &&
+      this.statuses.filter((status) => status !== 100).length < answers &&
       performance.now() < deadline
     ) {
       await sleep(POLL_MS);

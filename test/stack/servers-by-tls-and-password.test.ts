@@ -1,0 +1,226 @@
+/**
+ * Redis and PostgreSQL by URL, over TLS and with passwords: all three processes work; a server that can't prove who it
+ * is, or a wrong password, is said and gets nothing; and no password or token is ever written anywhere.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import { Redis } from 'ioredis';
+import postgres from 'postgres';
+import { readAdminConfig, readHotPathConfig, readPersisterConfig } from '../../src/config.ts';
+import { findFreePorts } from '../../src/stack/free-port.ts';
+import { type Certificates, makeCertificates } from '../support/certificates.ts';
+import { EngineProcess } from '../support/engine-process.ts';
+import { eventually } from '../support/eventually.ts';
+import { JWT_SECRET, tokenOf } from '../support/hot-path.ts';
+import {
+  startPostgres,
+  startRedis,
+  type TestPostgres,
+  type TestRedis,
+} from '../support/servers.ts';
+
+const MAIN = join(import.meta.dirname, '../../src/main.ts');
+
+/** With what has to be encoded in a URL. */
+const PASSWORDS = { redis: 'r3dis:s3cret/@#', postgres: 'p0stgres:s3cret?&%' };
+const OPERATOR_TOKEN = 'operator-token-that-nobody-may-read';
+const SECRETS = [...Object.values(PASSWORDS), OPERATOR_TOKEN, JWT_SECRET].flatMap((secret) => [
+  secret,
+  encodeURIComponent(secret),
+]);
+
+let certificates: Certificates;
+let redis: TestRedis;
+let database: TestPostgres;
+let redisPort: number;
+
+before(async () => {
+  certificates = makeCertificates();
+  [redisPort] = (await findFreePorts(1)) as [number];
+  const tls = {
+    port: String(redisPort),
+    'cert-file': certificates.certificate,
+    'key-file': certificates.key,
+    'ca-cert-file': certificates.authority,
+    'auth-clients': 'no',
+  };
+  redis = await startRedis({
+    args: Object.entries(tls).flatMap(([name, value]) => [`--tls-${name}`, value]),
+  });
+  const plain = new Redis(redis.url);
+  await plain.config('SET', 'requirepass', PASSWORDS.redis);
+  plain.disconnect();
+  database = await startPostgres();
+  await demandTlsAndPassword(database);
+});
+after(async () => {
+  await redis?.stop();
+  await database?.stop();
+  certificates?.remove();
+});
+
+/** For everybody called `engine`; the test itself comes in as before. */
+async function demandTlsAndPassword(server: TestPostgres): Promise<void> {
+  const sql = postgres(server.url, { max: 1, onnotice: () => undefined });
+  try {
+    const [row] = await sql<{ hbaFile: string }[]>`SELECT current_setting('hba_file') AS "hbaFile"`;
+    const { hbaFile } = row!;
+    const { uid, gid } = statSync(hbaFile);
+    chownSync(certificates.key, uid, gid);
+    chmodSync(certificates.key, 0o600);
+    const rules = ['hostssl all engine 127.0.0.1/32 scram-sha-256', 'host all engine all reject'];
+    writeFileSync(hbaFile, `${rules.join('\n')}\n${readFileSync(hbaFile, 'utf8')}`);
+    await sql.unsafe(`CREATE ROLE engine LOGIN SUPERUSER PASSWORD '${PASSWORDS.postgres}'`);
+    for (const [name, value] of [
+      ['ssl_cert_file', certificates.certificate],
+      ['ssl_key_file', certificates.key],
+      ['ssl', 'on'],
+    ]) {
+      await sql.unsafe(`ALTER SYSTEM SET ${name} = '${value}'`);
+    }
+    await sql`SELECT pg_reload_conf()`;
+  } finally {
+    await sql.end();
+  }
+}
+
+interface Way {
+  redisHost?: string;
+  redisPassword?: string;
+  postgresHost?: string;
+  postgresPassword?: string;
+  sslMode?: string;
+  trusts?: boolean;
+}
+
+/** What a process reads; unless said otherwise all is right. */
+function environmentOf(way: Way = {}): Record<string, string> {
+  const redisPassword = encodeURIComponent(way.redisPassword ?? PASSWORDS.redis);
+  const postgresPassword = encodeURIComponent(way.postgresPassword ?? PASSWORDS.postgres);
+  return {
+    REDIS_URL: `rediss://:${redisPassword}@${way.redisHost ?? 'localhost'}:${redisPort}`,
+    DATABASE_URL: `postgres://engine:${postgresPassword}@${way.postgresHost ?? 'localhost'}:${database.port}/flash_sale?sslmode=${way.sslMode ?? 'verify-full'}`,
+    JWT_SECRET,
+    ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,
+    LOG_LEVEL: 'trace',
+    ...(way.trusts === false ? {} : { NODE_EXTRA_CA_CERTS: certificates.authority }),
+  };
+}
+
+function assertSaysNoSecret(said: string): void {
+  for (const secret of SECRETS) assert.ok(!said.includes(secret), `a secret was written: ${said}`);
+}
+
+test('all processes do their work over TLS, with passwords, and write none of them', async (t) => {
+  const environment = environmentOf();
+  const [hotPath, admin, persister] = await Promise.all(
+    (['hot-path', 'admin', 'persister'] as const).map((name) =>
+      EngineProcess.spawn(t, name, environment).then((engine) => engine.untilReady()),
+    ),
+  );
+  const ask = (method: string, path: string, body?: object) =>
+    fetch(`${admin!.url}/admin/v1${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${OPERATOR_TOKEN}`,
+        ...(body ? { 'content-type': 'application/json' } : {}),
+      },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+  const skus = [{ sku: 'phone', price: 1, stock: 5 }];
+  await ask('POST', '/sales', { saleId: 'private', name: 'Private', currency: 'EUR', skus });
+  assert.equal((await ask('POST', '/sales/private/open')).status, 200);
+  const token = tokenOf('ada');
+  const bought = await fetch(`${hotPath!.url}/v1/sales/private/buy`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}` },
+  });
+  assert.equal(bought.status, 201);
+  await eventually(async () => {
+    const found = (await (await ask('GET', '/reservations?saleId=private')).json()) as {
+      data: unknown[];
+    };
+    assert.equal(found.data.length, 1);
+  });
+  for (const engine of [hotPath!, admin!, persister!]) {
+    await engine.stop();
+    assert.notEqual(engine.said, '', 'there is a log to look at');
+    assertSaysNoSecret(engine.said);
+    assert.ok(!engine.said.includes(token), 'nor a buyer’s token');
+  }
+});
+
+const NOT_REDIS: Record<string, [way: Way, complaint: RegExp]> = {
+  'whose authority is unknown': [{ trusts: false }, /self.signed certificate|unable to verify/i],
+  'that has another name': [{ redisHost: '127.0.0.1' }, /does not match certificate|altnames/i],
+  'that wants another password': [{ redisPassword: 'wr0ng:s3cret' }, /WRONGPASS/],
+};
+for (const [what, [way, complaint]] of Object.entries(NOT_REDIS)) {
+  test(`a Redis ${what} is not used, and the log says why`, async (t) => {
+    const hotPath = await EngineProcess.spawn(t, 'hot-path', environmentOf(way));
+    await eventually(() => assert.match(hotPath.said, complaint), { timeoutMs: 20_000 });
+    // It listens when it can sell.
+    await assert.rejects(hotPath.missing());
+    assertSaysNoSecret(hotPath.said);
+    assert.ok(!hotPath.said.includes('wr0ng'));
+  });
+}
+
+/** What a command that needs PostgreSQL says, and how it ends. */
+function migrate(t: TestContext, way: Way): { code: number | null; said: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, 'migrate'], {
+    env: { PATH: process.env.PATH, ...environmentOf(way) },
+    encoding: 'utf8',
+    timeout: 30_000,
+  });
+  t.diagnostic(stderr);
+  return { code: status, said: stdout + stderr };
+}
+
+const POSTGRES: Record<string, [way: Way, isUsed: boolean, words?: RegExp]> = {
+  'by verify-full, with its own name': [{}, true],
+  'by verify-full, with another name': [{ postgresHost: '127.0.0.1' }, false, /altnames/i],
+  'by verify-full, by an unknown authority': [{ trusts: false }, false, /certificate/],
+  'by verify-ca, by an unknown authority': [{ trusts: false, sslMode: 'verify-ca' }, false],
+  // As libpq has it: encrypted, but to whomever answers.
+  'by require, by an unknown authority': [{ trusts: false, sslMode: 'require' }, true],
+  'without TLS': [{ sslMode: 'disable' }, false, /pg_hba.conf rejects/],
+  'with a wrong password': [{ postgresPassword: 'wr0ng:s3cret' }, false, /password authentication/],
+};
+for (const [what, [way, isUsed, words]] of Object.entries(POSTGRES)) {
+  test(`a PostgreSQL ${what} is ${isUsed ? '' : 'not '}used`, (t) => {
+    const { code, said } = migrate(t, way);
+    assert.equal(code, isUsed ? 0 : 1, said);
+    if (words) assert.match(said, words);
+    assertSaysNoSecret(said);
+    assert.ok(!said.includes('wr0ng'));
+  });
+}
+
+test('a mistake in the environment is told without what was written there', () => {
+  for (const broken of [
+    { REDIS_URL: `redis://:${PASSWORDS.redis}@` },
+    { REDIS_URL: `http://:${encodeURIComponent(PASSWORDS.redis)}@localhost` },
+    { DATABASE_URL: `postgres://engine:${PASSWORDS.postgres}@localhost/x` },
+    { DATABASE_URL: `mysql://engine:${encodeURIComponent(PASSWORDS.postgres)}@localhost/x` },
+    { ADMIN_TOKENS: `emperor:${OPERATOR_TOKEN}` },
+    { ADMIN_TOKENS: OPERATOR_TOKEN },
+    { JWT_SECRET: JWT_SECRET.slice(0, 20) },
+  ]) {
+    const environment = { ...environmentOf(), ...broken };
+    const said = [readHotPathConfig, readAdminConfig, readPersisterConfig].flatMap((read) => {
+      try {
+        read(environment);
+        return [];
+      } catch (error) {
+        return [String(error)];
+      }
+    });
+    assert.notDeepEqual(said, [], Object.keys(broken)[0]);
+    assertSaysNoSecret(said.join('\n'));
+    assert.ok(!said.join('\n').includes(JWT_SECRET.slice(0, 20)));
+  }
+});
