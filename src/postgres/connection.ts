@@ -25,7 +25,7 @@ const bigint = {
 export function verifiedAddress(url: string): { ssl?: { host: string } } {
   const { hostname, searchParams } = new URL(url);
   const host = hostname.replace(/^\[|\]$/g, '');
-  const isVerified = /^verify-/.test(searchParams.get('sslmode') ?? '');
+  const isVerified = searchParams.get('sslmode')?.startsWith('verify-');
   return isVerified && isIP(host) !== 0 ? { ssl: { host } } : {};
 }
 
