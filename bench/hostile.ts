@@ -33,7 +33,7 @@ try {
   const promisesHold = await engine.promisesHold();
   const bars = [
     {
-      name: 'no 5xx but 503',
+      name: 'no 5xx but 503, and the 505 of uWebSockets.js for what is not HTTP/1.1',
       ok: Object.values(results).every(({ faults }) => faults.length === 0),
     },
     { name: 'nothing that a process had to complain of', ok: engine.complaints.length === 0 },
