@@ -16,6 +16,8 @@ const SOLD = 'attacked';
 const CHANGED = 'changed-by-attackers';
 const BUYERS = 50;
 const SETTLE_MS = 300;
+const SETTLE_ROUNDS_MAX = 30;
+const SETTLED_MIB = 0.5;
 
 const CONNECTIONS = 100;
 /** What Node's own bookkeeping may differ by from one look to the next. */
@@ -191,16 +193,20 @@ export class HostileEngine {
     };
   }
 
-  /** Once all garbage is gone. */
+  /** Once all garbage is gone: what was under way a moment ago may still be ending. */
   async #memoryOf(engine: EngineProcess): Promise<Memory> {
-    for (let round = 0; round < 3; round++) {
+    let last = Number.POSITIVE_INFINITY;
+    for (let round = 0; ; round++) {
       engine.child.kill('SIGUSR2');
       await sleep(SETTLE_MS);
+      const heapMiB = mebibytes(await metric(engine, 'nodejs_heap_size_used_bytes'));
+      const isSettled = round > 1 && last - heapMiB < SETTLED_MIB;
+      if (isSettled || round === SETTLE_ROUNDS_MAX) {
+        const residentMiB = mebibytes(await metric(engine, 'process_resident_memory_bytes'));
+        return { heapMiB, residentMiB };
+      }
+      last = heapMiB;
     }
-    return {
-      heapMiB: mebibytes(await metric(engine, 'nodejs_heap_size_used_bytes')),
-      residentMiB: mebibytes(await metric(engine, 'process_resident_memory_bytes')),
-    };
   }
 
   async #openSale(saleId: string): Promise<void> {
