@@ -44,7 +44,7 @@ const options = program.opts<{
   write?: true;
 }>();
 
-const { logsOf, forgetLogsOf } = openWorkplace();
+const { stopping, logsOf, forgetLogsOf } = openWorkplace();
 const completed: CompletedRun[] = [];
 let nextSeed = options.seed;
 
@@ -61,7 +61,7 @@ process.exit(completed.every(({ report }) => report.violations.length === 0) ? 0
 
 /** PostgreSQL is killed too, so whoever runs at the same time has another one. */
 async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
-  while (nextSeed < options.seed + options.runs) {
+  while (nextSeed < options.seed + options.runs && !stopping.aborted) {
     const seed = nextSeed++;
     const { scenario, schedule } = seededScenario({
       seed,

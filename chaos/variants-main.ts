@@ -8,11 +8,12 @@ import { VARIANTS } from './variants.ts';
 import { openWorkplace } from './workplace.ts';
 
 const [part = ''] = process.argv.slice(2);
-const { logsOf, forgetLogsOf } = openWorkplace();
+const { stopping, logsOf, forgetLogsOf } = openWorkplace();
 const postgres = await startPostgres();
 let failures = 0;
 try {
   for (const variant of VARIANTS.filter(({ name }) => name.includes(part))) {
+    if (stopping.aborted) break;
     const run = variant.name.replaceAll(' ', '-');
     const directory = logsOf(run);
     const broken = await runBroken(variant, { postgres, directory });

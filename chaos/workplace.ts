@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export interface Workplace {
+  /** Asked to stop once, no further run begins; asked twice, the process ends at once. */
+  stopping: AbortSignal;
   /** Of one run, by its name. */
   logsOf: (run: string) => string;
   /** The run was as it should be, so nobody will read its logs. */
@@ -24,11 +26,16 @@ export function openWorkplace(): Workplace {
     rmSync(temporary, { recursive: true, force: true, maxRetries: 10 });
     if (readdirSync(logs).length === 0) rmSync(logs, { recursive: true });
   });
+  const stopping = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => process.exit(130));
+    process.on(signal, () => {
+      if (stopping.signal.aborted) process.exit(130);
+      stopping.abort();
+    });
   }
   const logsOf = (run: string) => join(logs, run);
   return {
+    stopping: stopping.signal,
     logsOf,
     forgetLogsOf: (run) => rmSync(logsOf(run), { recursive: true, force: true }),
   };
