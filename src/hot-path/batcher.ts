@@ -11,8 +11,8 @@ import type { Shards } from '../redis/shards.ts';
 const WAIT_MS_MAX = 4_000;
 /** Whoever would have to wait longer than this, as calls go at present, is told so at once instead. */
 const EXPECTED_WAIT_MS_MAX = 2_000;
-/** Of the newest call in what a call is expected to take: one that hangs for a moment is forgotten in a few calls. */
-const NEWEST_CALL_WEIGHT = 0.25;
+/** The quickest of so many calls says what one takes: who came first is not sent away because Redis hung for a moment. */
+const CALLS_REMEMBERED = 4;
 
 export interface Waiting extends ReserveRequest {
   /** When the buyer got in line, on this process' monotonic clock; a slow upload is not waiting. */
@@ -46,7 +46,8 @@ export class Batcher {
   #head = 0;
   #inFlight = 0;
   #isScheduled = false;
-  /** What a call takes at present, averaged; 0 before the first. */
+  readonly #lastCallsMs: number[] = [];
+  /** What a call takes at present; 0 before the first. */
   #callMs = 0;
 
   constructor(saleId: string, shards: Shards, limits: BatcherLimits, observer: BatcherObserver) {
@@ -81,6 +82,12 @@ export class Batcher {
   #expectedWaitMs(): number {
     const { batchSizeMax, inFlightMax } = this.#limits;
     return (this.waiting / batchSizeMax / inFlightMax) * this.#callMs;
+  }
+
+  #remember(callMs: number): void {
+    this.#lastCallsMs.push(callMs);
+    if (this.#lastCallsMs.length > CALLS_REMEMBERED) this.#lastCallsMs.shift();
+    this.#callMs = Math.min(...this.#lastCallsMs);
   }
 
   #schedule(): void {
@@ -132,7 +139,7 @@ export class Batcher {
     }
     this.#inFlight--;
     const callMs = performance.now() - sentAt;
-    this.#callMs += NEWEST_CALL_WEIGHT * (callMs - this.#callMs);
+    this.#remember(callMs);
     // The slot is free: let the next batch leave before this one's answers are written.
     this.#schedule();
     if (outcomes instanceof Fault) {
