@@ -88,9 +88,12 @@ test('ten times too many buyers', async (t) => {
   assert.ok(accepted.length > served / 3, 'it goes on serving what it can');
   assert.ok(most(PENDING) > CAPACITY_PER_SECOND && most(PENDING) < PENDING_MAX);
   assert.ok(grownBytes < GROWTH_BYTES_MAX);
-  // A quiet purchase waits for one call; a refusal waits for nothing.
-  const typical = quantile(latencies(refused), 0.5);
-  assert.ok(typical < quantile(latencies(before), 0.5), `half were refused after ${typical} ms`);
+  // By the front end's own clock: on a busy machine the buyers here may be late to send and to hear.
+  const outcome = 'outcome="overloaded"';
+  const told = await metric(front, 'flash_sale_buy_seconds_count', outcome);
+  const toldAtOnce = await metric(front, 'flash_sale_buy_seconds_bucket', outcome, 'le="0.005"');
+  assert.equal(told, refused.length);
+  assert.ok(toldAtOnce > 0.8 * told, `only ${toldAtOnce} of ${told} were told at once`);
 
   const after = await press(QUIET);
   assert.deepEqual(namesIn(after), ['201']);

@@ -1,11 +1,17 @@
 /** What a process says about itself at `/metrics`. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A metric of any name, summed over its samples. */
-export async function metric({ port }: { port: number }, name: string): Promise<number> {
+/** A metric of any name, summed over its samples, or those with these labels, e.g. `outcome="sold_out"`. */
+export async function metric(
+  { port }: { port: number },
+  name: string,
+  ...labels: string[]
+): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-  const samples = text.matchAll(new RegExp(`^${name}[ {].*?(\\S+)$`, 'gm'));
-  return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
+  const samples = [...text.matchAll(new RegExp(`^${name}[ {].*?(\\S+)$`, 'gm'))];
+  return samples
+    .filter(([sample]) => labels.every((label) => sample.includes(label)))
+    .reduce((sum, [, value]) => sum + Number(value), 0);
 }
 
 /** The highest value of each metric, looked at until it is ended. */
