@@ -101,6 +101,7 @@ export async function startPersister(
     unready,
   });
   shards.onChanged((saleId) => roster.hint(saleId));
+  shards.onReady(() => roster.wakeAll());
   const work = Promise.all([
     roster.run(),
     repeat(DEAD_LETTERS_INTERVAL_MS, () => retryRequested(database, { log, metrics })),

@@ -58,6 +58,11 @@ export class Roster {
     this.#hint.abort();
   }
 
+  /** A server came (back): sales may have to be opened again, and buyers wait for that. */
+  wakeAll(): void {
+    for (const { drain } of this.#sales.values()) drain.wake();
+  }
+
   /** Of every sale that can be reached; one that cannot keeps what was measured last. */
   async measureLag(): Promise<void> {
     await Promise.allSettled([...this.#sales.values()].map(({ drain }) => drain.measureLag()));

@@ -16,6 +16,8 @@ export interface ConnectionOptions {
   log: Logger;
   /** Called when the first server to answer must not be sold on, with what to set; later ones are waited out. */
   onUnfit: (fault: Fault) => void;
+  /** Called whenever it leads somewhere (again). */
+  onReady: () => void;
 }
 
 /** The server behind a connection, for as long as this very connection lasts: after the next one it is another object. */
@@ -29,7 +31,11 @@ const NOT_EXECUTED =
   /^(NOSCRIPT|MOVED|ASK|CLUSTERDOWN|TRYAGAIN|READONLY|LOADING|MASTERDOWN|MISCONF|BUSY|OOM|NOAUTH|NOREPLICAS)\b/;
 /** The server was made a replica: the address may lead to another one by now. */
 const DEMOTED = /^(READONLY|MASTERDOWN)\b/;
-const RETRY_MS_MAX = 2_000;
+/** An unfit server is asked again after so long. */
+const UNFIT_MS = 2_000;
+/** The longest pause between two tries to connect: it is what buyers wait for when a server has come back. */
+const RETRY_MS_MAX = 500;
+const LOADING_LOOK_MS = 50;
 /** How often a cluster's replica is asked whether it is a master by now. */
 const PROMOTION_LOOK_MS = 500;
 const CONNECT_MS_MAX = 2_000;
@@ -55,6 +61,7 @@ export class ServerConnection {
       connectTimeout: CONNECT_MS_MAX,
       commandTimeout: options.commandTimeoutMs,
       disconnectTimeout: DISCONNECT_MS_MAX,
+      maxLoadingRetryTime: LOADING_LOOK_MS,
       sentinelCommandTimeout: SENTINEL_MS_MAX,
       // Nothing waits in a queue of the client, and nothing is sent again by itself.
       enableOfflineQueue: false,
@@ -110,13 +117,14 @@ export class ServerConnection {
       this.#lastComplaint = '';
       const { runId } = server;
       this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis is ready');
+      this.#options.onReady();
     } catch (error) {
       if (losses !== this.#losses) return;
       const isNews = this.#complain(error as Error);
       if (isNews && error instanceof Fault && error.code === 'server_unfit' && !this.#lastSession) {
         this.#options.onUnfit(error);
       }
-      this.#later(RETRY_MS_MAX, () => this.client.disconnect(true));
+      this.#later(UNFIT_MS, () => this.client.disconnect(true));
     }
   }
 
@@ -141,7 +149,7 @@ export class ServerConnection {
   }
 }
 
-/** Doubles up to 2 s, its upper half drawn at random. */
+/** Doubles up to half a second, its upper half drawn at random. */
 export function retryDelayMs(attempt: number): number {
   const ceiling = Math.min(RETRY_MS_MAX, 50 * 2 ** Math.min(attempt, 10));
   return ceiling / 2 + Math.random() * (ceiling / 2);

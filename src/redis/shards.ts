@@ -9,7 +9,7 @@ import { slotOwners } from './cluster-slots.ts';
 import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './server-connection.ts';
 import { Shard } from './shard.ts';
 
-export interface ShardsOptions extends ConnectionOptions {
+export interface ShardsOptions extends Omit<ConnectionOptions, 'onReady'> {
   url: string;
 }
 
@@ -30,6 +30,7 @@ export class Shards {
   readonly #only: Shard | undefined;
   readonly #template: ServerAddress = {};
   readonly #subscribers: Redis[] = [];
+  readonly #readyListeners: (() => void)[] = [];
   #ranges: SlotRange[] = [];
   #topologyAt = Number.NEGATIVE_INFINITY;
   #isLearning = false;
@@ -85,6 +86,11 @@ export class Shards {
     return this.#ranges.length > 0 && this.#ranges.every(({ shard }) => shard.runId !== undefined);
   }
 
+  /** Called whenever a server can be called (again). */
+  onReady(listener: () => void): void {
+    this.#readyListeners.push(listener);
+  }
+
   /** Tells every process that operators changed a sale. A hint: failing to tell changes nothing but promptness. */
   async publishChanged(saleId: string): Promise<void> {
     const shard = this.of(saleId);
@@ -136,7 +142,12 @@ export class Shards {
     const key = addressOf(address);
     let shard = this.#byAddress.get(key);
     if (!shard) {
-      shard = new Shard(address, this.#options);
+      shard = new Shard(address, {
+        ...this.#options,
+        onReady: () => {
+          for (const listener of this.#readyListeners) listener();
+        },
+      });
       this.#byAddress.set(key, shard);
     }
     return shard;

@@ -26,6 +26,7 @@ export class Witness {
       // The connection for calls meets the same server, and says what is wrong with it.
       log: options.log.child({}, { level: 'silent' }),
       onUnfit: () => undefined,
+      onReady: () => undefined,
     });
     this.#roundMsMax = options.commandTimeoutMs / 2;
   }

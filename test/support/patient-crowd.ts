@@ -16,6 +16,8 @@ export class PatientCrowd {
   readonly told = new Map<string, string>();
   /** When each was told, on this process' monotonic clock. */
   readonly toldAt: number[] = [];
+  /** How long each had pressed by then. */
+  readonly waitsMs: number[] = [];
   /** How often somebody was told to come back. */
   comeBacks = 0;
   readonly #saleId: string;
@@ -39,7 +41,7 @@ export class PatientCrowd {
 
   /** How long after a moment the first yes came; undefined: not yet. */
   firstYesAfter(moment: number): number | undefined {
-    const at = this.toldAt.find((time) => time > moment);
+    const at = this.toldAt[this.toldAt.findLastIndex((time) => time <= moment) + 1];
     return at === undefined ? undefined : at - moment;
   }
 
@@ -70,11 +72,14 @@ export class PatientCrowd {
   }
 
   async #press(frontEnd: FrontEnd, buyer: string): Promise<void> {
+    const cameAt = performance.now();
     while (!this.#leaving.signal.aborted) {
       const { status, body } = await frontEnd.buy(this.#saleId, buyer, { key: KEY });
       if (status < 300) {
         this.told.set(buyer, body.reservationId);
-        this.toldAt.push(performance.now());
+        const now = performance.now();
+        this.toldAt.push(now);
+        this.waitsMs.push(now - cameAt);
         return;
       }
       assert.equal(status, 503, `${buyer} was told ${JSON.stringify(body)}`);
