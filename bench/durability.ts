@@ -1,0 +1,283 @@
+/**
+ * What the durability profiles cost, and how soon a sale sells again after its Redis was killed in the middle of it.
+ *
+ *   node bench/durability.ts [--kills 100]
+ *
+ * 1. Buyers at one front end, one after the other on each of 64 connections, under `fast`, `safe` and `replicated`
+ *    (a replica on the same machine): how many are served in a second, and how long each waits.
+ * 2. `safe`: Redis is killed by SIGKILL while 20 of them press, again and again, in a sale of few reservations and in
+ *    one of 100,000: from Redis answering again to the first yes. Nobody who was told yes may be missing afterwards.
+ *
+ * Starts servers and processes of its own. Writes bench/results/durability.json; exits 1 when a bar is missed.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { Pool } from 'undici';
+import { findFreePorts } from '../src/stack/free-port.ts';
+import { eventually } from '../test/support/eventually.ts';
+import { type FrontEnd, PatientCrowd } from '../test/support/patient-crowd.ts';
+import { startReplicated } from '../test/support/replication.ts';
+import { buyMany, type Connections, connect, makeSale } from '../test/support/sales.ts';
+import { startPostgres, startRedis } from '../test/support/servers.ts';
+import { codeVersions, machine, serverVersions } from './machine.ts';
+
+const REPOSITORY = join(import.meta.dirname, '..');
+const { values: typed } = parseArgs({ options: { kills: { type: 'string', default: '100' } } });
+const KILLS = Number(typed.kills);
+const PROFILES = ['fast', 'safe', 'replicated'] as const;
+const CONNECTIONS = 64;
+const ROUNDS = 5;
+const ROUND_MS = 2_000;
+const BARS = { closedP95Ms: 2_000, lost: 0 };
+const RECOVERY = { timeoutMs: 30_000 };
+
+const loadBefore = rounded(loadavg()[0]!);
+const postgres = await startPostgres();
+const children: ChildProcess[] = [];
+try {
+  const costs = await measureCosts();
+  const recoveries = [];
+  for (const reservations of [0, 100_000]) recoveries.push(await measureKills(reservations));
+  const bars = recoveries.flatMap(({ reservations, closedMs, lost }) => [
+    bar(`${reservations} reservations: back to buying, p95`, closedMs.p95, BARS.closedP95Ms),
+    bar(`${reservations} reservations: told yes and missing`, lost, BARS.lost),
+  ]);
+  const result = {
+    machine: machine('the engine, Redis, PostgreSQL and this program share these cores'),
+    loadBefore,
+    versions: {
+      ...codeVersions(),
+      ...(await versionsOf()),
+    },
+    costs,
+    recoveries,
+    bars,
+  };
+  await writeFile(
+    join(REPOSITORY, 'bench/results/durability.json'),
+    `${JSON.stringify(result, null, 2)}\n`,
+  );
+  console.table(
+    costs.map(({ durability, perSecond, waitMs }) => ({ durability, perSecond, ...waitMs })),
+  );
+  console.log(JSON.stringify(recoveries, null, 2));
+  for (const { name, value, most, ok } of bars) {
+    console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}: ${value}, at most ${most}`);
+  }
+  if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
+} finally {
+  await Promise.all(children.map(end));
+  await postgres.stop();
+}
+
+// ---- what a profile costs --------------------------------------------------------------------------------------------
+
+async function measureCosts() {
+  const setUps: Awaited<ReturnType<typeof setUp>>[] = [];
+  try {
+    for (const durability of PROFILES) setUps.push(await setUp(durability));
+    // Taking turns, so that whatever else the machine does falls on all. The first round warms up.
+    for (let round = 0; round <= ROUNDS; round++) {
+      console.log(`buying under each profile, round ${round} of ${ROUNDS} …`);
+      for (const each of setUps) {
+        const { frontEnd } = each.engine;
+        const crowd = new PatientCrowd([frontEnd], each.saleId, {
+          lanes: CONNECTIONS,
+          prefix: `round-${round}`,
+        });
+        await sleep(ROUND_MS);
+        await crowd.leave();
+        if (round > 0) each.waitsMs.push(...crowd.waitsMs);
+      }
+    }
+    return setUps.map(({ durability, waitsMs }) => ({
+      durability,
+      connections: CONNECTIONS,
+      perSecond: Math.round(waitsMs.length / ((ROUNDS * ROUND_MS) / 1_000)),
+      waitMs: percentiles(waitsMs),
+    }));
+  } finally {
+    for (const each of setUps) await each.end();
+  }
+}
+
+async function setUp(durability: (typeof PROFILES)[number]) {
+  const replicated = durability === 'replicated' ? await startReplicated() : undefined;
+  const redis =
+    replicated?.master ??
+    (await startRedis({ appendfsync: durability === 'fast' ? 'everysec' : 'always' }));
+  const servers = await connect(redis.url, postgres.url);
+  const { saleId } = await makeSale(servers, { stock: 10_000_000 });
+  const engine = await startEngine(redis.url, durability);
+  const end = async () => {
+    await engine.end();
+    await servers.close();
+    await (replicated ?? redis).stop();
+  };
+  return { durability, saleId, engine, waitsMs: [] as number[], end };
+}
+
+// ---- kills -----------------------------------------------------------------------------------------------------------
+
+async function measureKills(reservations: number) {
+  console.log(`${KILLS} kills in a sale of ${reservations} reservations …`);
+  const redis = await startRedis();
+  const servers = await connect(redis.url, postgres.url);
+  const { saleId } = await makeSale(servers, { stock: 10_000_000 });
+  const engine = await startEngine(redis.url, 'safe');
+  try {
+    await buyMany(servers.shards, saleId, { count: reservations, batchSize: 100 });
+    await eventually(async () => {
+      const rows = await rowCount(servers, saleId);
+      if (rows < reservations) throw new Error(`${rows} are in PostgreSQL`);
+    }, RECOVERY);
+    const crowd = new PatientCrowd([engine.frontEnd], saleId, { lanes: 20 });
+    const [closed, loading]: number[][] = [[], []];
+    for (let kill = 0; kill < KILLS; kill++) {
+      const toldBefore = crowd.told.size;
+      await eventually(() => {
+        if (crowd.told.size < toldBefore + 50) throw new Error('nobody buys');
+      }, RECOVERY);
+      await sleep(Math.random() * 50);
+      await redis.kill();
+      const startedAt = performance.now();
+      await redis.start();
+      const backAt = performance.now();
+      const closedMs = await eventually(() => {
+        const found = crowd.firstYesAfter(backAt);
+        if (found === undefined) throw new Error('nobody can buy again');
+        return found;
+      }, RECOVERY);
+      closed!.push(closedMs);
+      loading!.push(backAt - startedAt);
+    }
+    await crowd.leave();
+    await crowd.assertSameAnswers(engine.frontEnd);
+    return {
+      reservations,
+      kills: KILLS,
+      toldYes: crowd.told.size,
+      toldToComeBack: crowd.comeBacks,
+      lost: await missingOf(servers, saleId, crowd),
+      /** From starting Redis to its first answer, and from there to the first yes. */
+      startMs: percentiles(loading!),
+      closedMs: percentiles(closed!),
+    };
+  } finally {
+    await engine.end();
+    await servers.close();
+    await redis.stop();
+  }
+}
+
+async function rowCount({ sql }: Connections, saleId: string): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;
+  return row!.count;
+}
+
+/** Of those who were told yes, how many are not in PostgreSQL under the id that they were told. */
+async function missingOf(
+  { sql }: Connections,
+  saleId: string,
+  crowd: PatientCrowd,
+): Promise<number> {
+  return eventually(async () => {
+    const rows = await sql<{ reservationId: string }[]>`
+      SELECT reservation_id FROM reservations WHERE sale_id = ${saleId}`;
+    const known = new Set(rows.map(({ reservationId }) => reservationId));
+    const missing = [...crowd.told.values()].filter((id) => !known.has(id)).length;
+    if (missing > 0) throw new Error(`${missing} are not in PostgreSQL`);
+    return missing;
+  }, RECOVERY);
+}
+
+// ---- processes -------------------------------------------------------------------------------------------------------
+
+/** A front end and a persister. */
+async function startEngine(redisUrl: string, durability: string) {
+  const [hotPathPort, persisterPort] = (await findFreePorts(2)) as [number, number];
+  const environment = { REDIS_URL: redisUrl, DURABILITY: durability };
+  const mine = [
+    start('hot-path', { ...environment, BUYER_AUTH: 'header', HOT_PATH_PORT: `${hotPathPort}` }),
+    start('persister', {
+      ...environment,
+      DATABASE_URL: postgres.url,
+      PERSISTER_PORT: `${persisterPort}`,
+    }),
+  ];
+  await Promise.all([hotPathPort, persisterPort].map(untilReady));
+  const pool = new Pool(`http://127.0.0.1:${hotPathPort}`, { connections: 64 });
+  const frontEnd: FrontEnd = {
+    buy: async (saleId, buyer, { key }) => {
+      const response = await pool.request({
+        path: `/v1/sales/${saleId}/buy`,
+        method: 'POST',
+        headers: { 'x-buyer-id': buyer, 'idempotency-key': key },
+      });
+      const headers = response.headers as Record<string, string>;
+      return { status: response.statusCode, headers, body: await response.body.json() };
+    },
+  };
+  return {
+    frontEnd,
+    end: async () => {
+      await pool.destroy();
+      await Promise.all(mine.map(end));
+    },
+  };
+}
+
+function start(name: 'persister' | 'hot-path', environment: Record<string, string>): ChildProcess {
+  const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), name], {
+    env: { PATH: process.env.PATH, LOG_LEVEL: process.env.LOG_LEVEL ?? 'fatal', ...environment },
+    // Over the channel it learns that this program is gone, however it ended.
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  children.push(child);
+  return child;
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  await ended;
+}
+
+async function untilReady(port: number): Promise<void> {
+  await eventually(async () => {
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+    if (response.status !== 200) throw new Error(await response.text());
+  }, RECOVERY);
+}
+
+async function versionsOf() {
+  const redis = await startRedis();
+  try {
+    return await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url });
+  } finally {
+    await redis.stop();
+  }
+}
+
+// ---- figures ---------------------------------------------------------------------------------------------------------
+
+function percentiles(values: readonly number[]) {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number) => rounded(sorted[Math.ceil(share * sorted.length) - 1] ?? 0);
+  return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) };
+}
+
+function rounded(milliseconds: number): number {
+  return Math.round(milliseconds * 100) / 100;
+}
+
+function bar(name: string, value: number, most: number) {
+  return { name, value, most, ok: value <= most };
+}
