@@ -102,7 +102,7 @@ async function measureCosts() {
       waitMs: percentiles(waitsMs),
     }));
   } finally {
-    for (const each of setUps) await each.end();
+    for (const each of setUps) await each.tearDown();
   }
 }
 
@@ -114,12 +114,12 @@ async function setUp(durability: (typeof PROFILES)[number]) {
   const servers = await connect(redis.url, postgres.url);
   const { saleId } = await makeSale(servers, { stock: 10_000_000 });
   const engine = await startEngine(redis.url, durability);
-  const end = async () => {
+  const tearDown = async () => {
     await engine.end();
     await servers.close();
     await (replicated ?? redis).stop();
   };
-  return { durability, saleId, engine, waitsMs: [] as number[], end };
+  return { durability, saleId, engine, waitsMs: [] as number[], tearDown };
 }
 
 // ---- kills -----------------------------------------------------------------------------------------------------------

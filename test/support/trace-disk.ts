@@ -24,18 +24,20 @@ export async function traceDisk(pid: number): Promise<DiskTrace | undefined> {
     { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, LC_ALL: 'C' } },
   );
   process.once('exit', () => strace.kill('SIGKILL'));
-  const ended = Promise.race([
-    once(strace, 'exit'),
-    once(strace, 'error'), // It is not on this machine.
-  ]).catch(() => undefined);
+  const ended = once(strace, 'exit').catch(() => undefined); // The error: it is not on this machine.
   let output = '';
-  let isAttached = false;
-  strace.stderr.on('data', (chunk) => {
-    output += String(chunk);
-    isAttached ||= /attached$/m.test(output);
+  const attached = new Promise<true>((resolve) => {
+    strace.stderr.on('data', (chunk) => {
+      output += String(chunk);
+      if (/attached$/m.test(output)) resolve(true);
+    });
   });
-  const isOver = await Promise.race([ended.then(() => true), untilAttached()]);
-  if (isOver) {
+  const isTracing = await Promise.race([
+    attached,
+    ended,
+    sleep(ATTACH_MS_MAX, undefined, { ref: false }),
+  ]);
+  if (isTracing !== true) {
     strace.kill('SIGKILL');
     return undefined;
   }
@@ -49,11 +51,4 @@ export async function traceDisk(pid: number): Promise<DiskTrace | undefined> {
         .flatMap((match) => (match ? [{ name: match[1]!, text: match[2]! }] : []));
     },
   };
-
-  /** True: it was given up. */
-  async function untilAttached(): Promise<boolean> {
-    const deadlineMs = performance.now() + ATTACH_MS_MAX;
-    while (!isAttached && performance.now() < deadlineMs) await sleep(10);
-    return !isAttached;
-  }
 }
