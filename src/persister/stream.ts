@@ -1,6 +1,9 @@
 /**
  * One sale's events stream as one consumer of the group sees it. Every read says on which server it was made, and
  * whatever is read stays ours, pending, until it is acknowledged: nothing gets lost between Redis and PostgreSQL.
+ *
+ * Under `DURABILITY=replicated` nothing is given out that replicas lack. PostgreSQL is then never ahead of whoever is
+ * promoted, and an old master that was cut off together with a persister writes nothing into it.
  */
 import { Fault } from '../domain/fault.ts';
 import { ensureGroup } from '../lua/ensure-group.ts';
@@ -57,6 +60,7 @@ export class SaleStream {
     const [next, entries] = (await shard.client.xautoclaim(
       ...([this.#key, PERSISTER_GROUP, this.consumer, minIdleMs, from, 'COUNT', count] as const),
     )) as [string, [string, string[] | null][]];
+    if (entries.length > 0) await shard.replicated(this.saleId, server);
     return { entries: entries.map(([id, fields]) => ({ id, fields })), server, next };
   }
 
@@ -102,7 +106,9 @@ export class SaleStream {
       this.#key,
       from,
     );
-    return { entries: entriesOf(reply), server };
+    const entries = entriesOf(reply);
+    if (entries.length > 0) await shard.replicated(this.saleId, server);
+    return { entries, server };
   }
 
   #connected(): { shard: Shard; server: string } {

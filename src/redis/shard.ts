@@ -66,6 +66,18 @@ export class Shard {
     return script.decode(reply, ...args);
   }
 
+  /**
+   * Resolves when replicas have all that this server has decided up to now, at once where that is not promised. Throws
+   * `outcome_unknown`, also when the server is no longer the one of this run id.
+   */
+  async replicated(saleId: string, runId: string): Promise<void> {
+    if (!this.#witness) return;
+    const vouched = await this.#witness.vouch(saleId);
+    if (vouched?.runId !== runId) {
+      throw new Fault('outcome_unknown', 'too few replicas have the decisions');
+    }
+  }
+
   close(): void {
     this.#connection.close();
     this.#witness?.close();
