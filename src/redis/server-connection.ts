@@ -50,6 +50,7 @@ export class ServerConnection {
   #session: Session | undefined;
   #lastSession: Session | undefined;
   #lastComplaint = '';
+  #isClosed = false;
   /** Connections lost so far: tells whether two moments saw the same connection. */
   #losses = 0;
 
@@ -75,6 +76,7 @@ export class ServerConnection {
       this.#session = undefined;
       this.#losses++;
     });
+    this.client.on('end', () => this.#connectAgain());
     this.client.on('error', (error: Error) => this.#complain(error));
   }
 
@@ -98,7 +100,19 @@ export class ServerConnection {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.client.disconnect();
+  }
+
+  /**
+   * ioredis gives up for good when it has to let go of a connection while it asks sentinels where to connect, which is
+   * what happens when they tell of a failover at that moment.
+   */
+  #connectAgain(): void {
+    if (this.#isClosed) return;
+    setTimeout(() => {
+      if (!this.#isClosed) this.client.connect().catch(() => undefined); // Ends here again.
+    }, retryDelayMs(1)).unref();
   }
 
   async #meet(): Promise<void> {

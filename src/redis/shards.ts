@@ -102,7 +102,9 @@ export class Shards {
     const subscriber = this.listener('hints');
     subscriber.on('message', (_channel, saleId: string) => listener(saleId));
     subscriber.on('ready', () => {
-      subscriber.subscribe(CHANGED_CHANNEL).catch(() => subscriber.disconnect(true));
+      subscriber.subscribe(CHANGED_CHANNEL).catch(() => {
+        if (subscriber.status === 'ready') subscriber.disconnect(true);
+      });
     });
   }
 
@@ -116,6 +118,8 @@ export class Shards {
     const servers = address.kind === 'server' ? [address.options] : address.seeds;
     const subscriber: Redis = new Redis({
       ...servers[0]!,
+      // It would end the connection for good at times, see server-connection.ts; a demoted master closes it anyway.
+      failoverDetector: false,
       connectionName: `${this.#options.name}-${purpose}`,
       autoResubscribe: false,
       enableOfflineQueue: false,
