@@ -13,13 +13,14 @@ const MAX_LAG_SECONDS = 1;
 const RIVAL_MS_MAX = MAX_LAG_SECONDS * 1_000 + 2_000;
 
 test('so long after a promotion the old master has stopped writing', async (t) => {
-  const { master, replicas, stop } = await startReplicated({
+  const replicated = await startReplicated({
     maxLagSeconds: MAX_LAG_SECONDS,
     replicas: 2,
     demanded: 2,
   });
-  t.after(stop);
-  const [promoted, silent] = replicas as [TestRedis, TestRedis];
+  t.after(() => replicated.stop());
+  const { master } = replicated;
+  const [promoted, silent] = replicated.replicas as [TestRedis, TestRedis];
 
   const before = await connect(master);
   t.after(() => before.close());
