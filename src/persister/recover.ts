@@ -53,6 +53,8 @@ export async function openSale(tools: RecoveryTools, stream: SaleStream): Promis
     tools.recoveries.unblock(saleId);
     return { condition: 'open', server, timeline: memory.timeline };
   }
+  // An old master that was cut off may still be deciding, if in vain.
+  if (tools.shards.of(saleId).rivalMs > 0) return { condition: 'busy' };
   return { condition: await recover(tools, stream) };
 }
 

@@ -135,7 +135,7 @@ async function repliesBeforeSync(t: TestContext, appendfsync: 'always' | 'everys
 }
 
 test('fast: a power cut costs at most the last two seconds', async (t) => {
-  const { redis, servers } = await startServers(t, 'everysec');
+  const { redis, database, servers } = await startServers(t, 'everysec');
   const frontEnd = await startHotPath(redis.url, { DURABILITY: 'fast' });
   t.after(() => frontEnd.close());
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
@@ -165,4 +165,9 @@ test('fast: a power cut costs at most the last two seconds', async (t) => {
     const late = await frontEnd.buy(saleId, 'late', { key: 'k' });
     assert.equal(late.body.code, 'recovering');
   });
+  await persister(t, redis.url, database.url, {}, { DURABILITY: 'fast' });
+  await eventually(async () => {
+    assert.equal((await frontEnd.buy(saleId, 'late', { key: 'k' })).status, 201);
+  });
+  await assertPromisesHold(servers, saleId);
 });
