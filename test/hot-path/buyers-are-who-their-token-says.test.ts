@@ -65,21 +65,20 @@ test('behind a gateway the header names the buyer, and tokens count for nothing'
 
 test('a token that was remembered is forgotten when it expires', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
-  const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 1 });
+  const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 2 });
   const request = { getHeader: () => `Bearer ${token}` };
   assert.equal(authenticate(request), 'ada');
   assert.equal(authenticate(request), 'ada');
-  await new Promise((resolve) => setTimeout(resolve, 1_100));
-  assert.equal(authenticate(request), undefined);
+  await eventually(() => assert.equal(authenticate(request), undefined));
 });
 
 test('a token that expired while it was remembered is refused by the buyers’ API', async () => {
   const hotPath = await startHotPath(redis.url);
   try {
-    const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 2 });
+    const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 5 });
     const ask = async () => (await hotPath.call('/v1/sales/none/me', bearer(token))).status;
     assert.equal(await ask(), 404);
-    await eventually(async () => assert.equal(await ask(), 401), { timeoutMs: 4_000 });
+    await eventually(async () => assert.equal(await ask(), 401), { timeoutMs: 20_000 });
   } finally {
     await hotPath.close();
   }
@@ -87,10 +86,10 @@ test('a token that expired while it was remembered is refused by the buyers’ A
 
 test('a token that is not valid yet is not remembered as anything', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
-  const token = tokenOf('ada', { nbf: Math.floor(Date.now() / 1_000) + 1 });
+  const token = tokenOf('ada', { nbf: Math.floor(Date.now() / 1_000) + 2 });
   const request = { getHeader: () => `Bearer ${token}` };
   assert.equal(authenticate(request), undefined);
-  await eventually(() => assert.equal(authenticate(request), 'ada'), { timeoutMs: 3_000 });
+  await eventually(() => assert.equal(authenticate(request), 'ada'));
 });
 
 test('while keys are being changed both count, afterwards the new one alone', () => {
