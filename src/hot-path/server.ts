@@ -97,10 +97,9 @@ export async function serve(
 }
 
 function route(app: TemplatedApp, parts: ServerParts): void {
+  const { admission } = parts;
   const bodies = new BuyBodies();
   let ownCalls = 0;
-
-  const { admission } = parts;
 
   /** What is asked by those who watch over the process is answered however much it has to do. */
   const handleAlways = (handler: Handler) => (response: HttpResponse, request: HttpRequest) => {
@@ -118,7 +117,9 @@ function route(app: TemplatedApp, parts: ServerParts): void {
       if (parts.traffic.isOverfull) turnAway(exchange, parts);
       else if (admission.admitsAddress(response, request, exchange.startedAt)) {
         handler(exchange, request, response);
-      } else exchange.answer(REFUSALS.rate_limited);
+      } else {
+        exchange.answer(REFUSALS.rate_limited);
+      }
     });
 
   const handleBuyer = (

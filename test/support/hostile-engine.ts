@@ -17,8 +17,8 @@ const CHANGED = 'changed-by-attackers';
 const BUYERS = 50;
 const SETTLE_MS = 300;
 const SETTLE_ROUNDS_MAX = 30;
+/** A heap has settled when one more collection frees no more than this. */
 const SETTLED_MIB = 0.5;
-
 const CONNECTIONS = 100;
 /** What Node's own bookkeeping may differ by from one look to the next. */
 const HEAP_GROWTH_MIB_MAX = 8;
@@ -56,7 +56,7 @@ export class HostileEngine {
       ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,
       NODE_OPTIONS: `--import=${PRELOAD}`,
       // What goes wrong is said; what is refused is not.
-      LOG_LEVEL: process.env.LOG_LEVEL ?? 'error',
+      LOG_LEVEL: 'error',
       ...settings,
     };
     const processes = await Promise.all(
