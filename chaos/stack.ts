@@ -91,6 +91,7 @@ export class ChaosStack {
       links.set(link, await startCuttableProxy({ host: HOST, port: targetPort(link) }));
     }
     const stack = new ChaosStack(choices, redis, links, ports);
+    process.once('exit', stack.#killAll);
     try {
       for (const supervised of stack.#processes.values()) supervised.start();
       await waitUntilReady(
@@ -168,11 +169,17 @@ export class ChaosStack {
   }
 
   async stop(): Promise<void> {
+    process.off('exit', this.#killAll);
     this.heal();
     await Promise.all([...this.#processes.values()].map((supervised) => supervised.stop()));
     await Promise.all([...this.#links.values()].map((link) => link.close()));
     await this.redis.stop();
   }
+
+  /** Children end by themselves when we do; but not one that is frozen just then. */
+  readonly #killAll = (): void => {
+    for (const supervised of this.#processes.values()) supervised.signalOnce();
+  };
 
   #signal(name: EngineProcess, signal: NodeJS.Signals): void {
     const { pid } = this.#processes.get(name)!;
