@@ -121,6 +121,7 @@ function provenLife(
     : Math.max(...living.map(({ reservation }) => Date.parse(reservation.expiresAt))) -
       TOLERANCE_MS;
   for (const { beganMs } of history.endingsOf(reservationId)) untilMs = Math.min(untilMs, beganMs);
-  for (const { atMs } of losses) if (atMs >= fromMs) untilMs = Math.min(untilMs, atMs);
+  // Also what was told while Redis was being made to forget may be gone.
+  for (const { atMs, overMs } of losses) if (overMs >= fromMs) untilMs = Math.min(untilMs, atMs);
   return { fromMs, untilMs };
 }
