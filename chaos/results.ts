@@ -1,5 +1,5 @@
 /** What many runs together have shown: what was done to the stack how often, and how clients were answered. */
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Table from 'cli-table3';
 import { codeVersions, machine, serverVersions } from '../bench/machine.ts';
@@ -73,7 +73,9 @@ export async function writeResult(
     },
     answers: countAnswers(completed),
   };
-  const path = join(import.meta.dirname, 'results', `${choices.profile}.json`);
+  const directory = join(import.meta.dirname, 'results');
+  await mkdir(directory, { recursive: true });
+  const path = join(directory, `${choices.profile}.json`);
   await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
   console.log(`The result is in ${path}`);
 }
