@@ -37,6 +37,7 @@ local counters = cjson.decode(ARGV[6])
 write_definition(cjson.decode(ARGV[4]))
 redis.call('HSET', KEYS[1],
   'fence', fence,
+  'openedOn', fence,
   'timeline', timeline,
   'operation', string.format('%.0f', counters.operation),
   'operationOutcome', counters.operationOutcome,

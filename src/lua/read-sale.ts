@@ -17,7 +17,10 @@ export interface SaleState {
   streamLength: number;
   /** The last operation applied. */
   operation: number;
+  /** The run id of the server that it is open on; empty: on none. */
   fence: string;
+  /** The same, of the server that it was opened on last. */
+  openedOn: string;
   /** Which line of decisions this is; a recovery begins another. */
   timeline: number;
   /** Positions that nobody has, for a server may have forgotten whom it gave them to. */
@@ -107,6 +110,7 @@ function decodeState(
     drained: Number(text('drained')),
     operation: Number(text('operation')),
     fence: text('fence'),
+    openedOn: sale.get('openedOn') ?? text('fence'),
     timeline: Number(sale.get('timeline') ?? 0),
     gaps: parseGaps(sale.get('gaps') ?? ''),
   };

@@ -19,5 +19,5 @@ if skip > 0 then
   redis.call('HSET', KEYS[1], 'position', string.format('%.0f', sale[5] + skip),
     'gaps', (sale[6] or '') .. position .. ':' .. string.format('%.0f', skip) .. ' ')
 end
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'timeline', ARGV[2])
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'openedOn', ARGV[1], 'timeline', ARGV[2])
 return 'renewed'

@@ -130,7 +130,7 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
     const report = { cause: causeOf(found, memory, isComplete), ...reached };
 
     if (isComplete && !memory.isRequested) {
-      const timeline = await beginTimeline(tools, stream, last + skip);
+      const timeline = await beginTimeline(tools, stream, memory, last + skip);
       if (timeline === undefined) return { outcome: 'busy' };
       const renewal = { timeline, events: reached.events, operation: reached.operation, skip };
       const reply = await tools.shards.call(renewFence, saleId, renewal);
@@ -146,7 +146,7 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
         },
       };
     }
-    const timeline = await beginTimeline(tools, stream, last + skip);
+    const timeline = await beginTimeline(tools, stream, memory, last + skip);
     if (timeline === undefined) return { outcome: 'busy' };
     const rebuilt = await rebuild(tools.shards, transaction, {
       saleId,
@@ -172,11 +172,10 @@ async function drain(
 ): Promise<'drained' | 'other' | 'waiting' | 'busy'> {
   const { memory, found, transaction } = recovery;
   if (found.outcome === 'unknown_sale') return 'other';
-  const { timeline, fence } = found.state;
+  const { timeline, openedOn } = found.state;
   // Whoever began a timeline and died before the sale opened had drained it before. A server other than that of the
   // newest timeline may have gone on by itself, and what it decided since is nobody's.
-  const isOfThatServer = fence !== '' && fence === memory.fence;
-  if (timeline !== memory.timeline && !isOfThatServer) return 'other';
+  if (timeline !== memory.timeline && openedOn !== memory.fence) return 'other';
   await stream.ensureGroup();
   const guard = { lock: 'held', timeline: memory.timeline } as const;
   const write = async (delivery: Delivery): Promise<WriteOutcome> => {
@@ -217,19 +216,21 @@ async function progressOf(transaction: Transaction, saleId: string): Promise<Pro
 }
 
 /**
- * Committed at once, on a connection of its own, before anything is sold on the new timeline. Undefined: there is no
- * server, or no sale any more.
+ * Committed at once, on a connection of its own, before anything is sold on the new timeline. It may have to wait for
+ * PostgreSQL, and the locks die with a connection: so only from the timeline that was found. Undefined: there is no
+ * server, no sale any more, or another recovery came between.
  */
 async function beginTimeline(
   tools: RecoveryTools,
   { saleId, server }: SaleStream,
+  { timeline }: Memory,
   positionFloor: number,
 ): Promise<number | undefined> {
   if (server === undefined) return undefined;
   const [row] = await tools.database.run(
     (sql) => sql<{ timeline: number }[]>`
       UPDATE sales SET timeline = timeline + 1, fence = ${server}, position_floor = ${positionFloor}
-      WHERE sale_id = ${saleId} RETURNING timeline`,
+      WHERE sale_id = ${saleId} AND timeline = ${timeline} RETURNING timeline`,
   );
   return row?.timeline;
 }

@@ -8,10 +8,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { verifySale } from '../../src/admin/verify.ts';
 import { MOVES } from '../../src/domain/reservation.ts';
+import { applyOperation, type Operation } from '../../src/lua/apply-operation.ts';
 import { joinLine } from '../../src/lua/join-line.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { readBuyer } from '../../src/lua/read-buyer.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
+import { renewFence } from '../../src/lua/renew-fence.ts';
 import { transition } from '../../src/lua/transition.ts';
 import { createLogger } from '../../src/telemetry.ts';
 import { persister } from '../support/persister.ts';
@@ -77,6 +79,12 @@ describe('rebuilt from postgres', () => {
     await servers.sql`
       INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
       VALUES (${saleId}, ${operation}, 'unit', ${delta}, ${outcome})`;
+  }
+
+  async function definitionOf(saleId: string): Promise<Pick<Operation, 'definition' | 'changes'>> {
+    const [row] = await servers.sql<Pick<Operation, 'definition' | 'changes'>[]>`
+      SELECT definition, changes FROM sale_operations WHERE sale_id = ${saleId} AND operation = 1`;
+    return row!;
   }
 
   /** What every recovery reported, oldest first. */
@@ -323,6 +331,43 @@ describe('rebuilt from postgres', () => {
     assert.equal(await rows(saleId), 30);
     assert.equal((await reservationsOf(saleId, 'alone-1')).length, 0);
     await assertVerified(saleId);
+  });
+
+  it('a recovery that PostgreSQL kept waiting begins no timeline over that of another', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 30, batchSize: 10, prefix: 'before' });
+    await eventually(async () => assert.equal(await rows(saleId), 30));
+    const { client } = servers.shards.of(saleId);
+    const waiting = async () => {
+      const [row] = await servers.sql`
+        SELECT count(*)::int AS count FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%UPDATE sales SET timeline%'`;
+      return row!.count as number;
+    };
+
+    const other = await servers.sql.reserve();
+    await other`BEGIN`;
+    await other`SELECT FROM sales WHERE sale_id = ${saleId} FOR UPDATE`;
+    await client.flushall();
+    await eventually(async () => assert.equal(await waiting(), 1));
+    // Its locks die with their connection; it can't know.
+    await servers.sql`
+      SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND state = 'idle in transaction' AND application_name = 'flash-sale-persister'`;
+    // Another recovers the sale meanwhile, and it sells.
+    const operation = await definitionOf(saleId);
+    await servers.shards.call(applyOperation, saleId, { operation: 1, timeline: 0, ...operation });
+    await other`UPDATE sales SET timeline = timeline + 1, fence = 'a server that is gone' WHERE sale_id = ${saleId}`;
+    const renewal = { timeline: 1, events: 0, operation: 1, skip: 0 };
+    assert.equal(await servers.shards.call(renewFence, saleId, renewal), 'renewed');
+    await client.hset(saleKey(saleId, 'sale'), 'events', 30, 'drained', 30, 'position', 1_000);
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 5, prefix: 'after' });
+    await other`COMMIT`;
+    other.release();
+    await eventually(async () => assert.equal(await rows(saleId), 50));
+    const [row] = await servers.sql`SELECT timeline FROM sales WHERE sale_id = ${saleId}`;
+    assert.equal(row!.timeline, 1);
   });
 
   it('at an operator’s word, though nothing was lost', async (test) => {
