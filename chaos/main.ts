@@ -68,7 +68,7 @@ async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
       buyers: options.buyers,
       windowMs: WINDOW_MS,
       faults: FAULTS,
-      memoryFaults: MEMORY_FAULTS[options.profile],
+      memoryFaults: memoryFaultsOf(seed),
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
     const report = await run(
@@ -88,6 +88,11 @@ async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
     if (report.violations.length === 0) forgetLogsOf(String(seed));
     else printViolations(report);
   }
+}
+
+/** With odd seeds Redis keeps its memory, so that nothing at all that was acknowledged may be missing. */
+function memoryFaultsOf(seed: number): readonly MemoryFaultKind[] {
+  return seed % 2 === 1 ? [] : MEMORY_FAULTS[options.profile];
 }
 
 function printRun(report: RunReport, faults: number): void {

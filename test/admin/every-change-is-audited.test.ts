@@ -38,6 +38,7 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
   pauseSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/pause` }),
   resumeSale: async () => ({ request: `POST /sales/${await saleAfter('open', 'pause')}/resume` }),
   endSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/end` }),
+  recoverSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/recover` }),
   retryDeadLetter: async () => {
     const [row] = await admin.sql<{ deadLetterId: number }[]>`
       INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
