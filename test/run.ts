@@ -72,7 +72,7 @@ function runTests(postgresUrl: string, seed: string): Promise<number> {
     process.execPath,
     [
       '--test',
-      '--test-concurrency=2',
+      '--test-concurrency=3',
       '--test-reporter=spec',
       `--test-timeout=${TEST_TIMEOUT_MS}`,
       ...options,

@@ -101,8 +101,10 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
   ],
   [
     'every-operation-is-applied',
-    'an operation is pending',
-    (id) => admin.sql`UPDATE sale_operations SET outcome = 'pending' WHERE sale_id = ${id}`,
+    'an operation stays pending',
+    (id) => admin.sql`
+      UPDATE sale_operations SET outcome = 'pending', created_at = now() - interval '1 minute'
+      WHERE sale_id = ${id}`,
   ],
   [
     'every-operation-is-applied',
