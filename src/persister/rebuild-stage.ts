@@ -2,13 +2,24 @@
  * What is to take a sale's place, on its way to Redis in numbered portions. A few are under way at a time; each checks
  * that it follows the one before, on the same server and for the same recovery.
  */
-import { formatRecord } from '../domain/reservation.ts';
+import { formatRecord, type PricedItem, type ReservationStatus } from '../domain/reservation.ts';
 import { finishRebuild, type RebuiltSale } from '../lua/finish-rebuild.ts';
 import { type Portion, stageRebuild } from '../lua/stage-rebuild.ts';
 import type { Shards } from '../redis/shards.ts';
-import type { ReservationRow } from './rebuild.ts';
 
 const UNDER_WAY_MAX = 4;
+
+export interface ReservationRow {
+  buyerId: string;
+  status: ReservationStatus;
+  items: PricedItem[];
+  position: number;
+  tag: string;
+  version: number;
+  idempotencyKey: string;
+  reservedAt: Date;
+  expiresAt: Date;
+}
 
 export interface WaitingMember {
   member: string;

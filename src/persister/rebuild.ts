@@ -5,15 +5,14 @@
  *
  * All is staged beside the sale, which stays closed meanwhile, and put in its place by one call.
  */
-import { formatGaps, type Gap } from '../domain/positions.ts';
-import type { PricedItem, ReservationStatus } from '../domain/reservation.ts';
-import type { SaleDefinition, SkuStock } from '../domain/sale.ts';
-import type { StockChange } from '../lua/apply-operation.ts';
+import { formatGaps } from '../domain/positions.ts';
 import type { RebuiltSale } from '../lua/finish-rebuild.ts';
 import { saleKey } from '../lua/keys.ts';
 import type { Transaction } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
-import { RebuildStage, type WaitingMember } from './rebuild-stage.ts';
+import { offerFor, stockOf } from './rebuild-offer.ts';
+import { Sold } from './rebuild-sold.ts';
+import { RebuildStage, type ReservationRow, type WaitingMember } from './rebuild-stage.ts';
 
 /** Rows and places of one portion: a call of a few milliseconds. */
 const PORTION = 1_000;
@@ -111,142 +110,6 @@ async function unresolvedLetters(transaction: Transaction, saleId: string): Prom
   const [row] = await transaction<{ count: number }[]>`
     SELECT count(*) AS count FROM dead_letters WHERE sale_id = ${saleId} AND resolved_at IS NULL`;
   return row!.count;
-}
-
-export interface ReservationRow {
-  buyerId: string;
-  status: ReservationStatus;
-  items: PricedItem[];
-  position: number;
-  tag: string;
-  version: number;
-  idempotencyKey: string;
-  reservedAt: Date;
-  expiresAt: Date;
-}
-
-/** What the rows come to. */
-class Sold {
-  reservations = 0;
-  lastTicket = 0;
-  /** Places in line that were served. */
-  readonly tickets = new Set<number>();
-  readonly units = new Map<string, { held: number; confirmed: number }>();
-  readonly #gaps: Gap[] = [];
-  #lastPosition = 0;
-
-  count(row: ReservationRow): void {
-    this.reservations += 1;
-    this.#findGap(row.position - 1);
-    this.#lastPosition = row.position;
-    const ticket = /^waitlist (\d+)$/.exec(row.idempotencyKey)?.[1];
-    if (ticket !== undefined) {
-      this.tickets.add(Number(ticket));
-      this.lastTicket = Math.max(this.lastTicket, Number(ticket));
-    }
-    for (const { sku, quantity } of row.items) {
-      let units = this.units.get(sku);
-      if (!units) {
-        units = { held: 0, confirmed: 0 };
-        this.units.set(sku, units);
-      }
-      if (row.status === 'reserved') units.held += quantity;
-      if (row.status === 'confirmed') units.confirmed += quantity;
-    }
-  }
-
-  /** PostgreSQL has the decisions from the first on without gaps, so what lacks a row was left out. */
-  gapsUpTo(position: number): Gap[] {
-    this.#findGap(position);
-    return this.#gaps;
-  }
-
-  #findGap(before: number): void {
-    const count = before - this.#lastPosition;
-    if (count > 0) this.#gaps.push({ after: this.#lastPosition, count });
-  }
-}
-
-/** What is on offer: an operation's definition, and what was loaded up to it. */
-interface Offer {
-  operation: number;
-  outcome: string;
-  /** Undefined: nothing was ever applied. */
-  definition: SaleDefinition | undefined;
-  loaded: Map<string, number>;
-}
-
-/**
- * By the operations that PostgreSQL knows as done. One more may have been done without its knowing; it is counted in
- * only where what was sold can't be explained without it, else it is applied, once, when the sale is open.
- */
-async function offerFor(
-  transaction: Transaction,
-  saleId: string,
-  sold: Sold,
-): Promise<Offer | { why: string }> {
-  const offer = await settledOffer(transaction, saleId);
-  const shortage = shortageOf(offer, sold);
-  if (!shortage) return offer;
-  const [pending] = await transaction<
-    { operation: number; definition: SaleDefinition; changes: StockChange[] }[]
-  >`
-    SELECT operation, definition, changes FROM sale_operations
-    WHERE sale_id = ${saleId} AND outcome = 'pending' ORDER BY operation LIMIT 1`;
-  if (pending) {
-    const { operation, definition, changes } = pending;
-    const loaded = new Map(offer.loaded);
-    for (const { sku, delta } of changes) loaded.set(sku, (loaded.get(sku) ?? 0) + delta);
-    const more = { operation, outcome: 'applied', definition, loaded };
-    if (!shortageOf(more, sold)) return more;
-  }
-  return {
-    why: `more was promised than is loaded (${shortage}): load what is missing, or end the sale`,
-  };
-}
-
-async function settledOffer(transaction: Transaction, saleId: string): Promise<Offer> {
-  const [last] = await transaction<{ operation: number; outcome: string }[]>`
-    SELECT operation, outcome FROM sale_operations
-    WHERE sale_id = ${saleId} AND outcome <> 'pending' ORDER BY operation DESC LIMIT 1`;
-  const [applied] = await transaction<{ definition: SaleDefinition }[]>`
-    SELECT definition FROM sale_operations
-    WHERE sale_id = ${saleId} AND outcome = 'applied' ORDER BY operation DESC LIMIT 1`;
-  const sums = await transaction<{ sku: string; units: number }[]>`
-    SELECT sku, sum(delta)::bigint AS units FROM stock_ledger
-    WHERE sale_id = ${saleId} AND outcome = 'applied' GROUP BY sku`;
-  return {
-    operation: last?.operation ?? 0,
-    outcome: last?.outcome ?? '',
-    definition: applied?.definition,
-    loaded: new Map(sums.map(({ sku, units }) => [sku, units])),
-  };
-}
-
-/** SKUs of which more is held and confirmed than was loaded, or that the sale does not have; undefined: none. */
-function shortageOf(offer: Offer, sold: Sold): string | undefined {
-  const known = new Set(offer.definition?.skus.map(({ sku }) => sku));
-  const short: string[] = [];
-  for (const [sku, { held, confirmed }] of sold.units) {
-    const loaded = offer.loaded.get(sku) ?? 0;
-    if (!known.has(sku) || held + confirmed > loaded) {
-      short.push(`${sku}: ${held + confirmed} of ${loaded}`);
-    }
-  }
-  return short.length > 0 ? short.join(', ') : undefined;
-}
-
-function stockOf(
-  offer: Offer,
-  sold: Sold,
-  waiting: ReadonlyMap<string, number>,
-): (SkuStock & { price: number })[] {
-  return offer.definition!.skus.map(({ sku, price }) => {
-    const loaded = offer.loaded.get(sku) ?? 0;
-    const { held, confirmed } = sold.units.get(sku) ?? { held: 0, confirmed: 0 };
-    const remaining = loaded - held - confirmed;
-    return { sku, price, loaded, remaining, held, confirmed, waiting: waiting.get(sku) ?? 0 };
-  });
 }
 
 /** What this server still has of the line, in portions. */
