@@ -7,6 +7,8 @@ ALTER TABLE sales
   ADD COLUMN timeline bigint NOT NULL DEFAULT 0,
   -- The run id of the server on which this timeline was opened; empty: on whichever took the sale's creation.
   ADD COLUMN fence text NOT NULL DEFAULT '',
+  -- Which closing of the sale in Redis this timeline was begun after: all that Redis then had is here.
+  ADD COLUMN closing text NOT NULL DEFAULT '',
   -- No position up to this one is given again: buyers may have been told of it though nobody remembers it.
   ADD COLUMN position_floor bigint NOT NULL DEFAULT 0;
 

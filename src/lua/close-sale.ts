@@ -4,9 +4,9 @@ import { defineScript, malformed, type Reply } from './script.ts';
 export const closeSale = defineScript({
   name: 'close-sale',
   keys: ['sale'],
-  args: '',
-  encode() {
-    return [];
+  args: 'closing',
+  encode(closing: string) {
+    return [closing];
   },
   decode(reply: Reply): 'closed' | 'unknown_sale' {
     if (reply === 'closed' || reply === 'unknown_sale') return reply;

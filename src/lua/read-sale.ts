@@ -21,6 +21,8 @@ export interface SaleState {
   fence: string;
   /** The same, of the server that it was opened on last. */
   openedOn: string;
+  /** By which closing it is closed; empty: by none, see close-sale.lua. */
+  closing: string;
   /** Which line of decisions this is; a recovery begins another. */
   timeline: number;
   /** Positions that nobody has, for a server may have forgotten whom it gave them to. */
@@ -111,6 +113,7 @@ function decodeState(
     operation: Number(text('operation')),
     fence: text('fence'),
     openedOn: sale.get('openedOn') ?? text('fence'),
+    closing: sale.get('closing') ?? '',
     timeline: Number(sale.get('timeline') ?? 0),
     gaps: parseGaps(sale.get('gaps') ?? ''),
   };

@@ -20,4 +20,5 @@ if skip > 0 then
     'gaps', (sale[6] or '') .. position .. ':' .. string.format('%.0f', skip) .. ' ')
 end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'openedOn', ARGV[1], 'timeline', ARGV[2])
+redis.call('HDEL', KEYS[1], 'closing')
 return 'renewed'

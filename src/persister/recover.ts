@@ -8,9 +8,10 @@
  * One recovery a sale at a time, by locks in PostgreSQL. Each begins another timeline, which PostgreSQL knows before
  * the sale opens: what a slow process still holds of an older one is never written.
  */
+import { nanoid } from 'nanoid';
 import type { CommonConfig } from '../config.ts';
 import { closeSale } from '../lua/close-sale.ts';
-import { type ReadSaleReply, readSale } from '../lua/read-sale.ts';
+import { type ReadSaleReply, readSale, type SaleState } from '../lua/read-sale.ts';
 import { renewFence } from '../lua/renew-fence.ts';
 import type { Sql, Transaction } from '../postgres/connection.ts';
 import { tryLockSale } from '../postgres/sale-locks.ts';
@@ -62,6 +63,7 @@ export async function openSale(tools: RecoveryTools, stream: SaleStream): Promis
 interface Memory {
   timeline: number;
   fence: string;
+  closing: string;
   positionFloor: number;
   /** Redis took an operation of it, or decided something. */
   wasInRedis: boolean;
@@ -71,7 +73,7 @@ interface Memory {
 
 async function recall(sql: Sql | Transaction, saleId: string): Promise<Memory | undefined> {
   const [row] = await sql<Memory[]>`
-    SELECT timeline, fence, position_floor,
+    SELECT timeline, fence, closing, position_floor,
       EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
         OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
       EXISTS (SELECT FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'requested') AS is_requested
@@ -108,7 +110,9 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
     const memory = await recall(transaction, saleId);
     const found = await tools.shards.call(readSale, saleId, saleId);
     if (!memory || isOpen(found, memory)) return { outcome: 'busy' };
-    if (found.outcome === 'known') await tools.shards.call(closeSale, saleId);
+    // Nothing is decided from here on, so what is drained now is all that this server has.
+    const closing = nanoid();
+    if (found.outcome !== 'unknown_sale') await tools.shards.call(closeSale, saleId, closing);
 
     const drained = await drain(tools, stream, { memory, found, transaction });
     if (drained === 'busy') return { outcome: 'busy' };
@@ -127,10 +131,12 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
       reached.position,
       state.outcome === 'unknown_sale' ? 0 : state.state.position,
     );
+    const begin = (positionFloor: number) =>
+      beginTimeline(tools, stream, { after: memory.timeline, closing, positionFloor });
     const report = { cause: causeOf(found, memory, isComplete), ...reached };
 
     if (isComplete && !memory.isRequested) {
-      const timeline = await beginTimeline(tools, stream, memory, last + skip);
+      const timeline = await begin(last + skip);
       if (timeline === undefined) return { outcome: 'busy' };
       const renewal = { timeline, events: reached.events, operation: reached.operation, skip };
       const reply = await tools.shards.call(renewFence, saleId, renewal);
@@ -146,7 +152,7 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
         },
       };
     }
-    const timeline = await beginTimeline(tools, stream, memory, last + skip);
+    const timeline = await begin(last + skip);
     if (timeline === undefined) return { outcome: 'busy' };
     const rebuilt = await rebuild(tools.shards, transaction, {
       saleId,
@@ -172,10 +178,7 @@ async function drain(
 ): Promise<'drained' | 'other' | 'waiting' | 'busy'> {
   const { memory, found, transaction } = recovery;
   if (found.outcome === 'unknown_sale') return 'other';
-  const { timeline, openedOn } = found.state;
-  // Whoever began a timeline and died before the sale opened had drained it before. A server other than that of the
-  // newest timeline may have gone on by itself, and what it decided since is nobody's.
-  if (timeline !== memory.timeline && openedOn !== memory.fence) return 'other';
+  if (!isOfThatLine(found.state, memory)) return 'other';
   await stream.ensureGroup();
   const guard = { lock: 'held', timeline: memory.timeline } as const;
   const write = async (delivery: Delivery): Promise<WriteOutcome> => {
@@ -198,6 +201,19 @@ async function drain(
     outcome = await write(delivery);
   }
   return outcome === 'ahead' ? 'waiting' : 'busy';
+}
+
+/**
+ * Whether a server's sale is of the line of decisions that PostgreSQL follows: on its timeline; or opened by a recovery
+ * on the server where the next one began another; or closed by the very recovery that began it and did not get to open
+ * the sale. Any other server may have gone on by itself, and what it decided since is nobody's.
+ */
+function isOfThatLine(state: SaleState, memory: Memory): boolean {
+  return (
+    state.timeline === memory.timeline ||
+    state.openedOn === memory.fence ||
+    (state.closing !== '' && state.closing === memory.closing)
+  );
 }
 
 interface Progress {
@@ -223,14 +239,14 @@ async function progressOf(transaction: Transaction, saleId: string): Promise<Pro
 async function beginTimeline(
   tools: RecoveryTools,
   { saleId, server }: SaleStream,
-  { timeline }: Memory,
-  positionFloor: number,
+  next: { after: number; closing: string; positionFloor: number },
 ): Promise<number | undefined> {
   if (server === undefined) return undefined;
   const [row] = await tools.database.run(
     (sql) => sql<{ timeline: number }[]>`
-      UPDATE sales SET timeline = timeline + 1, fence = ${server}, position_floor = ${positionFloor}
-      WHERE sale_id = ${saleId} AND timeline = ${timeline} RETURNING timeline`,
+      UPDATE sales SET timeline = timeline + 1, fence = ${server}, closing = ${next.closing},
+        position_floor = ${next.positionFloor}
+      WHERE sale_id = ${saleId} AND timeline = ${next.after} RETURNING timeline`,
   );
   return row?.timeline;
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { closeSale } from '../../src/lua/close-sale.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { persister } from '../support/persister.ts';
 import { buy, buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
@@ -96,6 +97,28 @@ describe('after redis restarted', () => {
     assert.equal(await rowCount(saleId), 300, 'all were written before the sale opened');
     assert.equal(await pendingCount(servers.shards, saleId), 0);
     assert.equal((await buy(servers.shards, saleId, ['after']))[0]?.outcome, 'reserved');
+  });
+
+  it('though the persister that was at it died before it could open the sale', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 30, batchSize: 10 });
+    const one = await persister(test, redis.url, postgres.url);
+    await eventually(async () => assert.equal(await rowCount(saleId), 30));
+    await one.close();
+    // As it leaves things when it has closed and drained the sale and begun its timeline.
+    await servers.shards.call(closeSale, saleId, 'its-closing');
+    await servers.sql`
+      UPDATE sales SET timeline = timeline + 1, fence = 'where it was', closing = 'its-closing'
+      WHERE sale_id = ${saleId}`;
+    await persister(test, redis.url, postgres.url);
+    await eventually(async () => assert.equal(await condition(saleId), 'known'));
+    const { position, closing } = await saleState(servers.shards, saleId);
+    assert.deepEqual({ position, closing }, { position: 30, closing: '' }, 'no position left out');
+    await eventually(async () => {
+      assert.deepEqual(await audited(saleId), [
+        { actor: 'persister', action: 'recover', outcome: 'renewed', events: 30 },
+      ]);
+    });
   });
 
   it('what a persister had read before is neither lost nor acknowledged unwritten', async (test) => {
