@@ -8,11 +8,17 @@ import { VARIANTS } from './variants.ts';
 import { openWorkplace } from './workplace.ts';
 
 const [part = ''] = process.argv.slice(2);
+const chosen = VARIANTS.filter(({ name }) => name.includes(part));
+if (chosen.length === 0) {
+  console.error(`No variant has "${part}" in its name. There are:`);
+  for (const { name } of VARIANTS) console.error(`  ${name}`);
+  process.exit(1);
+}
 const { stopping, logsOf, forgetLogsOf } = openWorkplace();
 const postgres = await startPostgres();
 let failures = 0;
 try {
-  for (const variant of VARIANTS.filter(({ name }) => name.includes(part))) {
+  for (const variant of chosen) {
     if (stopping.aborted) break;
     const run = variant.name.replaceAll(' ', '-');
     const directory = logsOf(run);

@@ -62,7 +62,7 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
       const { settled, pending } = row!;
       return {
         ok: pending === 0 && operation >= settled,
-        actual: `${pending} pending for so long; PostgreSQL has ${settled} as done, Redis has done ${operation}`,
+        actual: `${pending} pending longer than that; PostgreSQL has ${settled} as done, Redis has done ${operation}`,
       };
     },
   },

@@ -22,7 +22,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       return {
         ok: rows === given - dead && (rows === 0 || first >= 1),
         expected: `${given - dead} rows with positions from 1 to ${state.position}${state.position > given ? `, of which ${state.position - given} were left out` : ''}${dead > 0 ? `, ${dead} being dead letters` : ''}`,
-        actual: `${rows} rows, positions from ${first} to ${last}`,
+        actual: `${rows} rows, positions from ${first} to ${last}${state.position > given ? `, ${state.position - given} of them left out by recoveries` : ''}`,
       };
     },
   },

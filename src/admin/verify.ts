@@ -81,7 +81,7 @@ async function readKnownState(servers: Servers, saleId: string): Promise<SaleSta
     case 'known':
       return reply.state;
     case 'recovering':
-      throw new Fault('not_executed', 'the sale is being checked after a restart of Redis');
+      throw new Fault('not_executed', 'the sale is being recovered');
     case 'unknown_sale':
       throw new Fault('not_executed', 'Redis has never heard of the sale, or has forgotten it');
     default:

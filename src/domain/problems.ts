@@ -85,7 +85,8 @@ export const PROBLEMS = {
   recovering: {
     status: 503,
     title: 'Recovering',
-    detail: 'The sale is being checked after a restart. Send the same request again, same key.',
+    detail:
+      'The sale is being checked against what is remembered. Send the same request again, same key.',
     retryAfterSeconds: 1,
   },
   overloaded: {

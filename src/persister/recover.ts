@@ -93,7 +93,7 @@ async function recover(tools: RecoveryTools, stream: SaleStream): Promise<'busy'
   const startedMs = performance.now();
   const done = await tools.database.once((sql) => underLock(sql, tools, stream));
   if (done.outcome === 'busy') return 'busy';
-  const seconds = (performance.now() - startedMs) / 1_000;
+  const seconds = Math.round(performance.now() - startedMs) / 1_000;
   await tools.recoveries.record(saleId, done.outcome, { seconds, ...done.report });
   if (done.outcome === 'blocked') return 'closed';
   await tools.shards.publishChanged(saleId);

@@ -24,7 +24,7 @@ interface RedisSettings {
 }
 
 export function privateRedisUrl({ port, password }: { port: number; password: string }): string {
-  return `redis://:${password}@127.0.0.1:${port}`;
+  return `redis://default:${password}@127.0.0.1:${port}`;
 }
 
 /** Writes its configuration; starts nothing. */
