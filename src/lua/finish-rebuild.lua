@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Puts a rebuilt sale in the place of whatever this server had of it, and opens it. All at once: before, the sale is
 -- closed; after, it sells on from what PostgreSQL has.
 --
@@ -15,7 +15,10 @@
 local fence, timeline = ARGV[1], ARGV[2]
 local stage = redis.call('HMGET', KEYS[9], 'fence', 'timeline', 'part')
 if stage[1] ~= fence or stage[2] ~= timeline or stage[3] ~= ARGV[3] then return 'superseded' end
-if redis.call('HGET', KEYS[1], 'fence') == fence then return 'open' end
+local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline')
+if sale[1] == fence then return 'open' end
+-- Whoever was frozen meanwhile must not put an older sale in the place of a newer one.
+if tonumber(sale[2] or -1) >= tonumber(timeline) then return 'superseded' end
 
 -- UNLINK and then RENAME: neither takes longer for a million buyers than for one.
 for i = 1, 9 do redis.call('UNLINK', KEYS[i]) end

@@ -3,9 +3,9 @@
 -- drained.
 --
 -- KEYS   sale
--- ARGV   fence timeline events operation skip
+-- ARGV   fence timeline events operation positionFloor
 --        timeline   the new one; events, operation  the last that PostgreSQL has
---        skip       positions never to be given, for they may have been told to buyers and forgotten
+--        positionFloor  no position up to this one is given: it may have been told to a buyer and forgotten
 -- REPLY  renewed, behind (this server knows less than PostgreSQL), superseded (by a later recovery), unknown_sale
 
 local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline', 'events', 'operation', 'position', 'gaps')
@@ -13,7 +13,7 @@ if not sale[1] then return 'unknown_sale' end
 if tonumber(sale[2] or 0) >= tonumber(ARGV[2]) then return 'superseded' end
 if tonumber(sale[3]) < tonumber(ARGV[3]) or tonumber(sale[4]) < tonumber(ARGV[4]) then return 'behind' end
 
-local skip = tonumber(ARGV[5])
+local skip = ARGV[5] - sale[5]
 if skip > 0 then
   local position = string.format('%.0f', sale[5])
   redis.call('HSET', KEYS[1], 'position', string.format('%.0f', sale[5] + skip),

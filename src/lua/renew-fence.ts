@@ -8,16 +8,16 @@ export interface Renewal {
   /** What PostgreSQL has come to. */
   events: number;
   operation: number;
-  /** Positions to leave out. */
-  skip: number;
+  /** The last position that may have been told. */
+  positionFloor: number;
 }
 
 export const renewFence = defineScript({
   name: 'renew-fence',
   keys: ['sale'],
-  args: 'timeline events operation skip',
+  args: 'timeline events operation positionFloor',
   encode(renewal: Renewal) {
-    return [renewal.timeline, renewal.events, renewal.operation, renewal.skip];
+    return [renewal.timeline, renewal.events, renewal.operation, renewal.positionFloor];
   },
   decode(reply: Reply): RenewFenceReply {
     switch (reply) {

@@ -1,5 +1,6 @@
-#!lua
--- Puts a portion of a sale's reservations and of its line beside the sale, to take their place when all are there.
+#!lua flags=allow-oom
+-- Puts a portion of a sale's reservations and of its line beside the sale, to take their place when all are there; also
+-- on a full server, for a sale that stays closed is worse than memory that is short for a moment.
 --
 -- KEYS   rebuild newBuyers newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline part portion

@@ -11,7 +11,7 @@ import { eventsOf, type StreamEvent, type UnreadableEntry } from './entries.ts';
 import type { PersisterMetrics } from './metrics.ts';
 import { reasonOf, troubleOf } from './postgres-errors.ts';
 import { subscribersOf } from './webhooks/outbox.ts';
-import { advance, insertEvents } from './write-batch.ts';
+import { advance, insertEvents, type WriteGuard } from './write-batch.ts';
 
 export interface DeadLetter {
   saleId: string;
@@ -39,9 +39,20 @@ export function deadLetterOfEntry(saleId: string, entry: UnreadableEntry): DeadL
   return { ...entry, saleId, event: null };
 }
 
-/** Sets one aside; an event's checkpoint moves past it in the same transaction. Throws what PostgreSQL says. */
-export async function setAside(sql: Sql, letter: DeadLetter): Promise<void> {
-  await sql.begin(async (transaction) => {
+/**
+ * Sets one aside; an event's checkpoint moves past it in the same transaction. False: the sale is on another timeline
+ * by now, and nothing was done. Throws what PostgreSQL says.
+ */
+export async function setAside(
+  sql: Sql,
+  letter: DeadLetter,
+  guard: Pick<WriteGuard, 'lock' | 'timeline'>,
+): Promise<boolean> {
+  return sql.begin<boolean>(async (transaction) => {
+    if (guard.lock === 'take') await lockHistory(transaction, letter.saleId);
+    const [sale] = await transaction<{ timeline: number }[]>`
+      SELECT timeline FROM sales WHERE sale_id = ${letter.saleId} FOR SHARE`;
+    if (sale?.timeline !== guard.timeline) return false;
     await transaction`
       INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
       VALUES (${letter.saleId}, ${letter.entryId}, ${letter.event}, ${storable(letter.currency)},
@@ -50,6 +61,7 @@ export async function setAside(sql: Sql, letter: DeadLetter): Promise<void> {
     if (letter.event !== null) {
       await advance(transaction, letter.saleId, { entryId: letter.entryId, event: letter.event });
     }
+    return true;
   });
 }
 

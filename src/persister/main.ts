@@ -8,6 +8,7 @@ import { nanoid } from 'nanoid';
 import type { Logger } from 'pino';
 import { type PersisterConfig, readPersisterConfig } from '../config.ts';
 import type { Fault } from '../domain/fault.ts';
+import { endSilentHolders } from '../postgres/sale-locks.ts';
 import { Shards } from '../redis/shards.ts';
 import type { Running } from '../running.ts';
 import { createLogger, createMetrics, serveHealth } from '../telemetry.ts';
@@ -25,6 +26,9 @@ const SLOTS = 3;
 const CONNECTIONS_MAX = SLOTS * 2 + 2 + WEBHOOK_CONNECTIONS;
 const DEAD_LETTERS_INTERVAL_MS = 1_000;
 const LAG_INTERVAL_MS = 2_000;
+/** A session that holds a sale and says nothing for so long holds up everybody else. */
+const SILENT_MS_MAX = 10_000;
+const SILENT_HOLDERS_INTERVAL_MS = 5_000;
 /** What Redis may hold for PostgreSQL is bounded when reserving; what it gives from the line comes on top. */
 const POSITIONS_PER_BACKLOG = 2;
 /** How long running transactions may take to finish when the process is asked to stop. */
@@ -107,6 +111,10 @@ export async function startPersister(
     repeat(DEAD_LETTERS_INTERVAL_MS, () => retryRequested(database, { log, metrics })),
     repeat(LAG_INTERVAL_MS, () => roster.measureLag()),
     repeat(LAG_INTERVAL_MS, async () => void unready()),
+    repeat(SILENT_HOLDERS_INTERVAL_MS, async () => {
+      const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));
+      if (ended > 0) log.warn({ ended }, 'ended sessions that held a sale and said nothing');
+    }),
     runWebhooks(
       { database, shards, log, registry },
       {

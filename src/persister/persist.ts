@@ -39,7 +39,8 @@ export async function persist(
 
   for (const entry of sorted.unreadable) {
     const letter = deadLetterOfEntry(stream.saleId, entry);
-    await tools.database.run((sql) => setAside(sql, letter));
+    const isSetAside = await tools.database.run((sql) => setAside(sql, letter, guard));
+    if (!isSetAside) return { outcome: 'outdated', waiting: sorted.waiting };
     tools.metrics.deadLetters.inc();
     tools.log.error({ entryId: entry.entryId }, `set aside an unreadable entry: ${entry.reason}`);
   }
@@ -84,7 +85,7 @@ async function writeOrHalve(
     return outcome;
   } catch (error) {
     if (troubleOf(error) !== 'data') throw error;
-    if (events.length === 1) return setEventAside(tools, events[0]!, error);
+    if (events.length === 1) return setEventAside(tools, events[0]!, guard, error);
   }
   const middle = events.length >> 1;
   const first = await writeOrHalve(tools, saleId, events.slice(0, middle), guard);
@@ -95,9 +96,11 @@ async function writeOrHalve(
 async function setEventAside(
   tools: PersistTools,
   event: StreamEvent,
+  guard: WriteGuard,
   cause: unknown,
 ): Promise<WriteOutcome> {
-  await tools.database.run((sql) => setAside(sql, deadLetterOfEvent(event, cause)));
+  const letter = deadLetterOfEvent(event, cause);
+  if (!(await tools.database.run((sql) => setAside(sql, letter, guard)))) return 'outdated';
   tools.metrics.deadLetters.inc();
   tools.log.error(
     { entryId: event.entryId, event: event.number, reservationId: event.reservation.reservationId },

@@ -53,6 +53,8 @@ export async function rebuild(
     return blocked(`${letters} decisions are dead letters and would be forgotten: retry them`);
   }
   const stage = new RebuildStage(shards, saleId, plan.timeline);
+  // The stage is taken before anything is read, so that whoever comes later and reads more is never overtaken.
+  if (!(await stage.send())) return 'superseded';
   const sold = new Sold();
   const rows = transaction<ReservationRow[]>`
     SELECT buyer_id, status, items, position, version, idempotency_key, reserved_at, expires_at,
@@ -68,6 +70,8 @@ export async function rebuild(
   const waiting = new Map<string, number>();
   let lastTicket = sold.lastTicket;
   for await (const members of readLine(shards, saleId)) {
+    // PostgreSQL ends transactions that are idle for long, and the locks with them.
+    await transaction`SELECT 1`;
     for (const member of members) {
       lastTicket = Math.max(lastTicket, member.ticket);
       if (sold.tickets.has(member.ticket)) continue;

@@ -124,21 +124,25 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
       state.outcome !== 'unknown_sale' &&
       state.state.events >= reached.events &&
       state.state.operation >= reached.operation;
-    const wasLost = !isComplete || tools.durability === 'fast';
+    // A server that was promoted, or that syncs late, may have forgotten what PostgreSQL never heard of.
+    const { wasPromoted } = tools.shards.of(saleId);
+    const mayForget = tools.durability === 'fast' || (tools.durability === 'safe' && wasPromoted);
+    const wasLost = !isComplete || mayForget;
     const skip = wasLost ? tools.positionsSkipped : 0;
     const last = Math.max(
       memory.positionFloor,
       reached.position,
       state.outcome === 'unknown_sale' ? 0 : state.state.position,
     );
+    const above = found.outcome === 'unknown_sale' ? 0 : found.state.timeline;
     const begin = (positionFloor: number) =>
-      beginTimeline(tools, stream, { after: memory.timeline, closing, positionFloor });
+      beginTimeline(tools, stream, { after: memory.timeline, above, closing, positionFloor });
     const report = { cause: causeOf(found, memory, isComplete), ...reached };
 
     if (isComplete && !memory.isRequested) {
       const timeline = await begin(last + skip);
       if (timeline === undefined) return { outcome: 'busy' };
-      const renewal = { timeline, events: reached.events, operation: reached.operation, skip };
+      const renewal = { ...reached, timeline, positionFloor: last + skip };
       const reply = await tools.shards.call(renewFence, saleId, renewal);
       if (reply !== 'renewed') return { outcome: 'busy' };
       return { outcome: 'renewed', report: { ...report, timeline, positionsSkipped: skip } };
@@ -154,6 +158,10 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
     }
     const timeline = await begin(last + skip);
     if (timeline === undefined) return { outcome: 'busy' };
+    // What a recovery whose locks had died was still writing is written now, or never.
+    if ((await progressOf(transaction, saleId)).events !== reached.events) {
+      return { outcome: 'busy' };
+    }
     const rebuilt = await rebuild(tools.shards, transaction, {
       saleId,
       timeline,
@@ -239,12 +247,12 @@ async function progressOf(transaction: Transaction, saleId: string): Promise<Pro
 async function beginTimeline(
   tools: RecoveryTools,
   { saleId, server }: SaleStream,
-  next: { after: number; closing: string; positionFloor: number },
+  next: { after: number; above: number; closing: string; positionFloor: number },
 ): Promise<number | undefined> {
   if (server === undefined) return undefined;
   const [row] = await tools.database.run(
     (sql) => sql<{ timeline: number }[]>`
-      UPDATE sales SET timeline = timeline + 1, fence = ${server}, closing = ${next.closing},
+      UPDATE sales SET timeline = greatest(timeline, ${next.above}::bigint) + 1, fence = ${server}, closing = ${next.closing},
         position_floor = ${next.positionFloor}
       WHERE sale_id = ${saleId} AND timeline = ${next.after} RETURNING timeline`,
   );

@@ -21,7 +21,10 @@ export interface Checkpoint {
  * not be written once the sale sells on from before them.
  */
 export interface WriteGuard {
-  /** `held`: by the recovery that this write is part of. */
+  /**
+   * `held`: by the recovery that this write is part of. Its locks may die before this write does, so it holds the row
+   * of the sale, too: no other timeline begins meanwhile.
+   */
   lock: 'take' | 'held';
   /** That the entries are of. */
   timeline: number;
@@ -53,7 +56,8 @@ export async function writeBatch(
       transaction<Progress[]>`
         SELECT sales.timeline, coalesce(event, 0)::bigint AS event, coalesce(entry_ms, 0)::bigint AS entry_ms,
           coalesce(entry_sequence, 0)::bigint AS entry_sequence
-        FROM sales LEFT JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}`,
+        FROM sales LEFT JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}
+        ${guard.lock === 'held' ? transaction`FOR SHARE OF sales` : transaction``}`,
       subscribersOf(transaction, saleId),
     ]);
     if (progress?.timeline !== guard.timeline || !guard.isCurrent()) return 'outdated';

@@ -32,6 +32,11 @@ export class Shard {
     return this.#connection.session?.runId;
   }
 
+  /** This server was a replica once, and may lack what its master had decided last. */
+  get wasPromoted(): boolean {
+    return this.#connection.session?.wasPromoted === true;
+  }
+
   /**
    * How long the master before this one may still be deciding, isolated together with some of its clients: until it
    * misses its replicas and refuses to write. 0: there was none, or it would never stop (`min-replicas-to-write 0`).

@@ -6,14 +6,18 @@ import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { verifySale } from '../../src/admin/verify.ts';
 import { MOVES } from '../../src/domain/reservation.ts';
 import { applyOperation, type Operation } from '../../src/lua/apply-operation.ts';
+import { closeSale } from '../../src/lua/close-sale.ts';
+import { finishRebuild } from '../../src/lua/finish-rebuild.ts';
 import { joinLine } from '../../src/lua/join-line.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { readBuyer } from '../../src/lua/read-buyer.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { renewFence } from '../../src/lua/renew-fence.ts';
+import { stageRebuild } from '../../src/lua/stage-rebuild.ts';
 import { transition } from '../../src/lua/transition.ts';
 import { createLogger } from '../../src/telemetry.ts';
 import { persister } from '../support/persister.ts';
@@ -359,7 +363,7 @@ describe('rebuilt from postgres', () => {
     const operation = await definitionOf(saleId);
     await servers.shards.call(applyOperation, saleId, { operation: 1, timeline: 0, ...operation });
     await other`UPDATE sales SET timeline = timeline + 1, fence = 'a server that is gone' WHERE sale_id = ${saleId}`;
-    const renewal = { timeline: 1, events: 0, operation: 1, skip: 0 };
+    const renewal = { timeline: 1, events: 0, operation: 1, positionFloor: 0 };
     assert.equal(await servers.shards.call(renewFence, saleId, renewal), 'renewed');
     await client.hset(saleKey(saleId, 'sale'), 'events', 30, 'drained', 30, 'position', 1_000);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 5, prefix: 'after' });
@@ -368,6 +372,75 @@ describe('rebuilt from postgres', () => {
     await eventually(async () => assert.equal(await rows(saleId), 50));
     const [row] = await servers.sql`SELECT timeline FROM sales WHERE sale_id = ${saleId}`;
     assert.equal(row!.timeline, 1);
+  });
+
+  it('a recovery that was frozen puts no older sale in the place of a newer one', async () => {
+    const { saleId, definition, changes } = await makeSale(servers).then(async (sale) => ({
+      saleId: sale.saleId,
+      ...(await definitionOf(sale.saleId)),
+    }));
+    const empty = { order: [], records: [], holds: [], line: [] };
+    const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
+    await call(closeSale, saleId, 'first');
+    assert.equal(
+      await call(stageRebuild, saleId, { timeline: 1, part: 1, portion: empty }),
+      'staged',
+    );
+    // Meanwhile another opens it, it sells, and a third closes it again.
+    const renewal = { timeline: 2, events: 0, operation: 1, positionFloor: 0 };
+    assert.equal(await call(renewFence, saleId, renewal), 'renewed');
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
+    await call(closeSale, saleId, 'third');
+    const sale = {
+      definition,
+      stock: changes.map(({ sku, delta }) => ({
+        ...{ sku, price: 1_000, loaded: delta, remaining: delta },
+        ...{ held: 0, confirmed: 0, waiting: 0 },
+      })),
+      ...{
+        operation: 1,
+        operationOutcome: 'applied',
+        position: 0,
+        events: 0,
+        gaps: '',
+        tickets: 0,
+      },
+    };
+    const finished = await call(finishRebuild, saleId, { timeline: 1, parts: 1, sale });
+    assert.equal(finished, 'superseded');
+    assert.equal((await saleState(servers.shards, saleId)).position, 10);
+  });
+
+  it('waits for what a recovery whose locks have died is still writing', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 5 });
+    await buyMany(servers.shards, saleId, { count: 5, batchSize: 5, prefix: 'early' });
+    await redis.restart();
+    const other = await servers.sql.reserve();
+    await other`BEGIN`;
+    await other`LOCK TABLE reservations IN SHARE MODE`;
+    await persister(test, redis.url, database.url);
+    const sessions = (state: string) =>
+      servers.sql`
+        SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+          AND application_name = 'flash-sale-persister' AND ${
+            state === 'writing'
+              ? servers.sql`wait_event_type = 'Lock' AND query LIKE '%INSERT INTO reservations%'`
+              : servers.sql`state = 'idle in transaction'`
+          }`;
+    await eventually(async () => assert.equal((await sessions('writing')).length, 1));
+    for (const { pid } of await sessions('locking')) {
+      await servers.sql`SELECT pg_terminate_backend(${pid as number})`;
+    }
+    await servers.shards.of(saleId).client.flushall();
+    await sleep(1_500);
+    const reply = await servers.shards.call(readSale, saleId, saleId);
+    assert.equal(reply.outcome, 'unknown_sale', 'it stays closed');
+    await other`COMMIT`;
+    other.release();
+    await untilOpen(saleId);
+    const { stock } = await saleState(servers.shards, saleId);
+    assert.deepEqual([stock[0]?.remaining, stock[0]?.held, await rows(saleId)], [0, 5, 5]);
+    await assertVerified(saleId);
   });
 
   it('at an operator’s word, though nothing was lost', async (test) => {
