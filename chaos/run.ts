@@ -66,12 +66,25 @@ export interface RunReport {
 
 const POLL_MS = 50;
 
+/** A port that was free when it was chosen may be another program's by the time a process wants it. */
+const START_TRIES = 3;
+
+async function startStack(choices: StackChoices): Promise<ChaosStack> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await ChaosStack.start(choices);
+    } catch (error) {
+      if (attempt === START_TRIES) throw error;
+    }
+  }
+}
+
 export async function run(choices: RunChoices, scenario: Scenario): Promise<RunReport> {
   const beganMs = performance.now();
   mkdirSync(choices.directory, { recursive: true });
   const saleId = `chaos-${choices.seed}`;
   const database = await createDatabase(choices.postgres.url, `chaos_${choices.seed}`);
-  const stack = await ChaosStack.start({ ...choices, saleId, databaseUrl: database.url });
+  const stack = await startStack({ ...choices, saleId, databaseUrl: database.url });
   const history = new History();
   const client = new Client(stack.market, history);
   const inspector = new Inspector({ redisUrl: stack.redis.url, postgresUrl: database.url });

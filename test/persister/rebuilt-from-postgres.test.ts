@@ -391,21 +391,12 @@ describe('rebuilt from postgres', () => {
     assert.equal(await call(renewFence, saleId, renewal), 'renewed');
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await call(closeSale, saleId, 'third');
-    const sale = {
-      definition,
-      stock: changes.map(({ sku, delta }) => ({
-        ...{ sku, price: 1_000, loaded: delta, remaining: delta },
-        ...{ held: 0, confirmed: 0, waiting: 0 },
-      })),
-      ...{
-        operation: 1,
-        operationOutcome: 'applied',
-        position: 0,
-        events: 0,
-        gaps: '',
-        tickets: 0,
-      },
-    };
+    const stock = changes.map(({ sku, delta }) => {
+      const counts = { loaded: delta, remaining: delta, held: 0, confirmed: 0, waiting: 0 };
+      return { sku, price: 1_000, ...counts };
+    });
+    const counters = { operation: 1, position: 0, events: 0, tickets: 0 };
+    const sale = { definition, stock, operationOutcome: 'applied', gaps: '', ...counters };
     const finished = await call(finishRebuild, saleId, { timeline: 1, parts: 1, sale });
     assert.equal(finished, 'superseded');
     assert.equal((await saleState(servers.shards, saleId)).position, 10);
