@@ -115,7 +115,8 @@ export const VARIANTS: readonly Variant[] = [
     },
     expected: 'position-reused',
     stock: 1_000,
-    holdSeconds: 4,
+    // Long enough that the newest part of the file, which gets lost, holds purchases and no ends of holds.
+    holdSeconds: 12,
     durability: 'fast',
     act: async (stage) => {
       await stage.buyMany(40, 'before');
