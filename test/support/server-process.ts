@@ -52,6 +52,7 @@ export class ServerProcess {
     const child = spawn(command, args, {
       ...user,
       cwd: '/',
+      detached: isShielded,
       env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -122,6 +123,13 @@ export class ServerProcess {
   #keep(text: string): void {
     this.#output = (this.#output + text).slice(-8_000);
   }
+}
+
+let isShielded = false;
+
+/** Servers started from now on do not get the Ctrl-C of a terminal: for a program that catches it and stops them. */
+export function shieldServersFromTerminal(): void {
+  isShielded = true;
 }
 
 const RUNNING = new Set<ChildProcess>();
