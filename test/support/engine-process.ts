@@ -1,11 +1,11 @@
-/** One process of the engine as it runs in earnest, `node src/main.ts …`; killed with the test, should it still run. */
+/** One process of the engine as it runs in earnest, `node src/main.ts …`; killed with its scope, should it still run. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { findFreePorts } from '../../src/stack/free-port.ts';
 import { eventually } from './eventually.ts';
+import { type Scope, use } from './set-up.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 const READY_MS_MAX = 20_000;
@@ -32,14 +32,16 @@ export class EngineProcess {
 
   /** `environment` is all that it reads, but for the path; the port is a free one unless it says which. */
   static async spawn(
-    test: Pick<TestContext, 'after'>,
+    scope: Scope,
     name: keyof typeof PORT_OF,
     environment: Record<string, string>,
   ): Promise<EngineProcess> {
     const port = Number(environment[PORT_OF[name]] ?? (await findFreePorts(1))[0]);
-    const engine = new EngineProcess(name, port, environment);
-    test.after(() => engine.kill());
-    return engine;
+    return use(
+      scope,
+      () => new EngineProcess(name, port, environment),
+      (engine) => engine.kill(),
+    );
   }
 
   private constructor(

@@ -1,9 +1,9 @@
 /** Persisters inside the test's own process, quicker to take over what others left than real ones. */
-import type { TestContext } from 'node:test';
 import { readPersisterConfig } from '../../src/config.ts';
 import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
 import { TIMINGS, type Timings } from '../../src/persister/timings.ts';
 import { metric } from './metric.ts';
+import { type Scope, use } from './set-up.ts';
 
 export interface TestPersister extends RunningPersister {
   /** What `/readyz` says is missing. */
@@ -12,9 +12,8 @@ export interface TestPersister extends RunningPersister {
   metric(name: string): Promise<number>;
 }
 
-/** Closed at the end of the test, however it ends. */
 export async function persister(
-  test: Pick<TestContext, 'after'>,
+  scope: Scope,
   redisUrl: string,
   databaseUrl: string,
   timings: Partial<Timings> = {},
@@ -27,8 +26,11 @@ export async function persister(
     LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
     ...environment,
   });
-  const running = await startPersister(config, { ...TIMINGS, restMs: 200, ...timings });
-  test.after(() => running.close());
+  const running = await use(
+    scope,
+    () => startPersister(config, { ...TIMINGS, restMs: 200, ...timings }),
+    (started) => started.close(),
+  );
   const get = (path: string) => fetch(`http://127.0.0.1:${running.port}${path}`);
   return Object.assign(running, {
     missing: async () => {
