@@ -5,8 +5,9 @@ import { createAdminApp } from '../../src/admin/app.ts';
 import type { Servers } from '../../src/admin/dependencies.ts';
 import { readSale, type SaleState } from '../../src/lua/read-sale.ts';
 import { createLogger, createMetrics } from '../../src/telemetry.ts';
-import { type Connections, connect } from '../support/sales.ts';
-import { createDatabase, startRedis, type TestRedis } from '../support/servers.ts';
+import type { Connections } from '../support/sales.ts';
+import type { TestRedis } from '../support/servers.ts';
+import { type Scope, use, useServers } from '../support/set-up.ts';
 
 export const TOKENS = {
   viewer: 'viewer-token-for-tests-only',
@@ -34,45 +35,44 @@ export interface TestAdmin extends Servers {
   databaseUrl: string;
   /** As operator unless said; `ask('POST /sales', { body })`, paths without a leading /admin/v1 get it. */
   ask(request: string, options?: Ask): Promise<Answered>;
-  close(): Promise<void>;
 }
 
-export async function startTestAdmin(): Promise<TestAdmin> {
-  const [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  const connections = await connect(redis.url, database.url);
-  const app = await createTestApp(connections);
+export async function useAdmin(scope: Scope): Promise<TestAdmin> {
+  const { redis, database, servers } = await useServers(scope);
+  const app = await useApp(scope, servers);
   return {
     app,
     redis,
     databaseUrl: database.url,
-    ...serversOf(connections),
+    ...serversOf(servers),
     ask: (request, options) => ask(app, request, options),
-    close: async () => {
-      await app.close();
-      await connections.close();
-      await redis.stop();
-      await database.drop();
-    },
   };
 }
 
 /** Another admin over the same connections: what two replicas are to each other. */
-export async function createTestApp(
+export function useApp(
+  scope: Scope,
   connections: Pick<Connections, 'sql' | 'shards'>,
   choices: { isDevelopment?: boolean; trustedProxies?: string[] } = {},
 ) {
-  const app = await createAdminApp({
-    ...serversOf(connections),
-    isDevelopment: choices.isDevelopment ?? false,
-    metrics: createMetrics('admin'),
-    trustedProxies: choices.trustedProxies ?? [],
-    tokens: Object.entries(TOKENS).map(([role, token]) => ({
-      role: role as keyof typeof TOKENS,
-      token,
-    })),
-  });
-  await app.ready();
-  return app;
+  return use(
+    scope,
+    async () => {
+      const app = await createAdminApp({
+        ...serversOf(connections),
+        isDevelopment: choices.isDevelopment ?? false,
+        metrics: createMetrics('admin'),
+        trustedProxies: choices.trustedProxies ?? [],
+        tokens: Object.entries(TOKENS).map(([role, token]) => ({
+          role: role as keyof typeof TOKENS,
+          token,
+        })),
+      });
+      await app.ready();
+      return app;
+    },
+    (app) => app.close(),
+  );
 }
 
 export async function ask(

@@ -1,25 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { FastifyInstance } from 'fastify';
-import {
-  ask,
-  createTestApp,
-  makeDraft,
-  startTestAdmin,
-  stateInRedis,
-  type TestAdmin,
-} from './admin-process.ts';
+import { test } from 'node:test';
+import { FILE } from '../support/set-up.ts';
+import { ask, makeDraft, stateInRedis, useAdmin, useApp } from './admin-process.ts';
 
-let admin: TestAdmin;
-let replica: FastifyInstance;
-before(async () => {
-  admin = await startTestAdmin();
-  replica = await createTestApp(admin);
-});
-after(async () => {
-  await replica.close();
-  await admin.close();
-});
+const admin = await useAdmin(FILE);
+const replica = await useApp(FILE, admin);
 
 const IMPOSSIBLE: [done: string[], action: string, from: string, to: string][] = [
   [[], 'pause', 'draft', 'paused'],

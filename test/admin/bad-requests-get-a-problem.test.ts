@@ -1,18 +1,9 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import {
-  type Answered,
-  type Ask,
-  newSale,
-  startTestAdmin,
-  type TestAdmin,
-} from './admin-process.ts';
+import { test } from 'node:test';
+import { FILE } from '../support/set-up.ts';
+import { type Answered, type Ask, newSale, useAdmin } from './admin-process.ts';
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
 
 function assertProblem(answered: Answered, status: number, code: string): void {
   assert.equal(answered.status, status, JSON.stringify(answered.body));

@@ -1,27 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { FastifyInstance } from 'fastify';
+import { test } from 'node:test';
 import { buy } from '../support/sales.ts';
-import {
-  ask,
-  createTestApp,
-  makeDraft,
-  newSale,
-  startTestAdmin,
-  stateInRedis,
-  type TestAdmin,
-} from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { ask, makeDraft, newSale, stateInRedis, useAdmin, useApp } from './admin-process.ts';
 
-let admin: TestAdmin;
-let replica: FastifyInstance;
-before(async () => {
-  admin = await startTestAdmin();
-  replica = await createTestApp(admin);
-});
-after(async () => {
-  await replica.close();
-  await admin.close();
-});
+const admin = await useAdmin(FILE);
+const replica = await useApp(FILE, admin);
 
 test('a sale is made whole: in PostgreSQL, in the ledger and in Redis, as a draft', async () => {
   const saleId = `phones-${Date.now()}`;

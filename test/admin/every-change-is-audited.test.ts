@@ -1,18 +1,15 @@
 /** Who changed what can always be told: every changing operation of the admin, asked once, leaves who asked. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { eventually } from '../support/eventually.ts';
 import { hold } from '../support/holds.ts';
 import { persister } from '../support/persister.ts';
 import { makeSale } from '../support/sales.ts';
-import { makeDraft, newSale, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { makeDraft, newSale, TOKENS, useAdmin } from './admin-process.ts';
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
 
 const ACTORS = { operator: actorOf('operator'), merchant: actorOf('merchant') };
 

@@ -1,19 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { usedMiB } from '../support/garbage.ts';
-import { ask, createTestApp, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { ask, type TestAdmin, TOKENS, useAdmin, useApp } from './admin-process.ts';
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
 
 type App = TestAdmin['app'];
 
 /** An admin that has not been asked anything yet, behind a balancer that says who asks. */
-function freshApp(): Promise<App> {
-  return createTestApp(admin, { trustedProxies: ['127.0.0.1'] });
+function freshApp(t: TestContext): Promise<App> {
+  return useApp(t, admin, { trustedProxies: ['127.0.0.1'] });
 }
 
 function show(app: App, token: string, from: string) {
@@ -27,8 +24,8 @@ async function guess(app: App, count: number, from: string): Promise<number[]> {
   return statuses;
 }
 
-test('after a hundred wrong tokens in a minute an address learns nothing from more', async () => {
-  const app = await freshApp();
+test('after a hundred wrong tokens in a minute an address learns nothing from more', async (t) => {
+  const app = await freshApp(t);
   const statuses = await guess(app, 150, '203.0.113.5');
   assert.deepEqual(new Set(statuses.slice(0, 100)), new Set([401]));
   assert.deepEqual(new Set(statuses.slice(100)), new Set([429]));
@@ -38,39 +35,35 @@ test('after a hundred wrong tokens in a minute an address learns nothing from mo
   assert.equal(right.body.code, 'rate_limited');
   const waitSeconds = Number(right.headers['retry-after']);
   assert.ok(waitSeconds >= 1 && waitSeconds <= 60, `${waitSeconds}`);
-  await app.close();
 });
 
-test('other addresses, and who was let in from there before, go on as they did', async () => {
-  const app = await freshApp();
+test('other addresses, and who was let in from there before, go on as they did', async (t) => {
+  const app = await freshApp(t);
   assert.equal((await show(app, TOKENS.operator, '203.0.113.5')).status, 200);
   assert.equal((await guess(app, 150, '203.0.113.5')).at(-1), 429);
   assert.equal((await show(app, TOKENS.operator, '203.0.113.5')).status, 200);
   assert.equal((await show(app, TOKENS.viewer, '203.0.113.6')).status, 200);
-  await app.close();
 });
 
-test('a client of IPv6 is its network, whichever of its addresses it uses', async () => {
-  const app = await freshApp();
+test('a client of IPv6 is its network, whichever of its addresses it uses', async (t) => {
+  const app = await freshApp(t);
   for (let i = 0; i < 101; i++) await show(app, `guess-${i}`, `2001:db8::${i.toString(16)}`);
   assert.equal((await show(app, 'guess', '2001:db8::ffff')).status, 429);
   assert.equal((await show(app, 'guess', '2001:db8:0:1::1')).status, 401);
-  await app.close();
 });
 
-test('right tokens and requests without one are not counted', async () => {
-  const app = await freshApp();
+test('right tokens and requests without one are not counted', async (t) => {
+  const app = await freshApp(t);
   for (let i = 0; i < 150; i++) {
     assert.equal((await show(app, TOKENS.viewer, '203.0.113.5')).status, 200);
     const nobody = { as: null, headers: { 'x-forwarded-for': '203.0.113.5' } };
     assert.equal((await ask(app, 'GET /sales', nobody)).status, 401);
   }
   assert.equal((await show(app, 'guess', '203.0.113.5')).status, 401);
-  await app.close();
 });
 
-test('guesses from ever new addresses take no more memory than the first few thousand', async () => {
-  const app = await freshApp();
+test('guesses from ever new addresses take no more memory than the first few thousand', async (t) => {
+  const app = await freshApp(t);
   const flood = async (count: number) => {
     for (let i = 0; i < count; i++) {
       await show(app, 'guess', `203.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`);
@@ -80,12 +73,10 @@ test('guesses from ever new addresses take no more memory than the first few tho
   const full = await flood(7_000);
   const later = await flood(14_000);
   assert.ok(later < full + 5, `${later} MiB after ${full} MiB`);
-  await app.close();
 });
 
-test('whoever is not told to be a balancer can not choose an address', async () => {
-  const app = await createTestApp(admin);
+test('whoever is not told to be a balancer can not choose an address', async (t) => {
+  const app = await useApp(t, admin);
   for (let i = 0; i < 101; i++) await show(app, `guess-${i}`, `203.0.113.${i}`);
   assert.equal((await show(app, 'guess', '203.0.113.200')).status, 429);
-  await app.close();
 });

@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { repairRound, startRepairer } from '../../src/admin/repair.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { createMetrics } from '../../src/telemetry.ts';
 import { eventually } from '../support/eventually.ts';
 import { buy } from '../support/sales.ts';
-import { newSale, startTestAdmin, type TestAdmin } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { newSale, useAdmin } from './admin-process.ts';
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
 
 async function makeSale(): Promise<string> {
   const body = newSale({ skus: [{ sku: 'unit', price: 1_000, stock: 10 }] });

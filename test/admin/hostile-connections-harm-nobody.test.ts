@@ -2,19 +2,15 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RawConnection, say } from '../support/raw-connection.ts';
-import { newSale, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { newSale, TOKENS, useAdmin } from './admin-process.ts';
 
-let admin: TestAdmin;
-let port: number;
-before(async () => {
-  admin = await startTestAdmin();
-  await admin.app.listen({ host: '127.0.0.1', port: 0 });
-  ({ port } = admin.app.server.address() as AddressInfo);
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
+await admin.app.listen({ host: '127.0.0.1', port: 0 });
+const { port } = admin.app.server.address() as AddressInfo;
 
 const AUTHORIZATION = `Authorization: Bearer ${TOKENS.operator}`;
 

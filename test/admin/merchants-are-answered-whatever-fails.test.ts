@@ -2,32 +2,20 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
 import { parseRecord } from '../../src/domain/reservation.ts';
-import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { transition } from '../../src/lua/transition.ts';
 import { connectPostgres } from '../../src/postgres/connection.ts';
 import { startCuttableProxy } from '../support/cuttable-proxy.ts';
-import { buy, connect, makeSale } from '../support/sales.ts';
-import {
-  type Answered,
-  ask,
-  createTestApp,
-  startTestAdmin,
-  stateInRedis,
-  type TestAdmin,
-} from './admin-process.ts';
+import { buy, makeSale } from '../support/sales.ts';
+import { FILE, useConnections } from '../support/set-up.ts';
+import { type Answered, ask, stateInRedis, useAdmin, useApp } from './admin-process.ts';
 
-let admin: TestAdmin;
-let sale: SaleDefinition;
+const admin = await useAdmin(FILE);
+const sale = await makeSale(admin);
 let buyers = 0;
-before(async () => {
-  admin = await startTestAdmin();
-  sale = await makeSale(admin);
-});
-after(() => admin.close());
 
 async function reserveOne(): Promise<string> {
   const buyerId = `buyer-${++buyers}`;
@@ -108,10 +96,8 @@ test('a sale whose fence is down answers recovering', async () => {
 test('a reply that got lost is an unknown outcome, and asking again finds it done', async (t) => {
   const proxy = await startCuttableProxy({ host: '127.0.0.1', port: admin.redis.port });
   t.after(() => proxy.close());
-  const connections = await connect(`redis://127.0.0.1:${proxy.port}`, admin.databaseUrl);
-  t.after(() => connections.close());
-  const app = await createTestApp(connections);
-  t.after(() => app.close());
+  const redisUrl = `redis://127.0.0.1:${proxy.port}`;
+  const app = await useApp(t, await useConnections(t, redisUrl, admin.databaseUrl));
   // The script must be known, or the first reply would say only that it is not.
   await ask(app, `POST /reservations/${await reserveOne()}/confirm`);
   const reservationId = await reserveOne();
@@ -144,9 +130,7 @@ async function appOn(
     connectionsMax: 2,
   });
   t.after(() => sql.end({ timeout: 0 }));
-  const app = await createTestApp({ shards: admin.shards, sql });
-  t.after(() => app.close());
-  return app;
+  return useApp(t, { shards: admin.shards, sql });
 }
 
 /** Takes connections and says nothing, as a frozen server does. */

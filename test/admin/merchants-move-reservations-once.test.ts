@@ -1,6 +1,6 @@
 /** Every move of a merchant from every state, repeated and raced: done once, or refused with the reason. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { MERCHANT_MOVES, type MerchantMove } from '../../src/admin/merchant-moves.ts';
@@ -11,14 +11,8 @@ import { sweep } from '../../src/lua/sweep.ts';
 import { eventually } from '../support/eventually.ts';
 import { persister } from '../support/persister.ts';
 import { buy, makeSale } from '../support/sales.ts';
-import {
-  type Answered,
-  ask,
-  createTestApp,
-  startTestAdmin,
-  stateInRedis,
-  type TestAdmin,
-} from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { type Answered, ask, stateInRedis, useAdmin, useApp } from './admin-process.ts';
 
 const STATES = ['R', 'P', 'C', 'X', 'E'] as const;
 type State = (typeof STATES)[number];
@@ -38,16 +32,8 @@ const COUNT_OF = {
 } as const;
 const UNITS = 10;
 
-let admin: TestAdmin;
-let replica: FastifyInstance;
-before(async () => {
-  admin = await startTestAdmin();
-  replica = await createTestApp(admin);
-});
-after(async () => {
-  await replica.close();
-  await admin.close();
-});
+const admin = await useAdmin(FILE);
+const replica = await useApp(FILE, admin);
 
 /** A sale of its own, and the id of the one reservation in it. */
 async function reserveOne(choices: Partial<SaleDefinition> = {}): Promise<string> {

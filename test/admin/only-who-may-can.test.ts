@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { createAuthenticator } from '../../src/admin/authenticate.ts';
-import { newSale, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { newSale, TOKENS, useAdmin } from './admin-process.ts';
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
 
 const LOOKS = [
   'GET /sales',

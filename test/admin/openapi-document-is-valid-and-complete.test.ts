@@ -1,19 +1,13 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { compileErrors, validate } from '@readme/openapi-parser';
 import { BUYER_OPERATIONS } from '../../src/domain/buyer-api.ts';
 import { PROBLEMS } from '../../src/domain/problems.ts';
-import { startTestAdmin, type TestAdmin } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { useAdmin } from './admin-process.ts';
 
-let admin: TestAdmin;
-// A document of any shape is what is to be examined.
-// oxlint-disable-next-line typescript/no-explicit-any
-let document: any;
-before(async () => {
-  admin = await startTestAdmin();
-  document = (await admin.ask('GET //openapi.json', { as: null })).body;
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
+const { body: document } = await admin.ask('GET //openapi.json', { as: null });
 
 test('the document is valid OpenAPI', async () => {
   const result = await validate(structuredClone(document));

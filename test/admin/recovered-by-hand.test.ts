@@ -1,17 +1,14 @@
 /** What an operator sees of recoveries, and one asked for by hand, done by a real persister. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { saleKey } from '../../src/lua/keys.ts';
 import { eventually } from '../support/eventually.ts';
 import { persister } from '../support/persister.ts';
 import { buyMany } from '../support/sales.ts';
-import { makeDraft, newSale, startTestAdmin, type TestAdmin } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { makeDraft, newSale, useAdmin } from './admin-process.ts';
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
 
 const SKUS = [{ sku: 'unit', price: 1_000, stock: 10 }];
 

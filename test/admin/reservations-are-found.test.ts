@@ -1,38 +1,35 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectSocket } from 'node:net';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { csvCell } from '../../src/admin/reservations-csv.ts';
 import { eventually } from '../support/eventually.ts';
-import { createTestApp, startTestAdmin, type TestAdmin, TOKENS } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { TOKENS, useAdmin, useApp } from './admin-process.ts';
 
 const ROWS = 2_500;
 const FIRST_MS = Date.UTC(2030, 0, 1);
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-  // Two sales taking turns, batches of ten that share a time, every buyer in both.
-  await admin.sql`
-    INSERT INTO reservations (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version,
-      idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent)
-    SELECT sale || '_' || p || '_aaaaaaaa', sale, 'buyer-' || p,
-      CASE WHEN p % 5 = 0 THEN 'confirmed' ELSE 'reserved' END,
-      jsonb_build_array(jsonb_build_object('sku', CASE WHEN p % 2 = 0 THEN 'even' ELSE 'odd' END,
-        'quantity', 1, 'unitPrice', 1000)),
-      1000, 'EUR', p, 1, '', t, t + interval '5 minutes', t, 'request-' || p, ''
-    FROM generate_series(1, ${ROWS / 2}) p, unnest(ARRAY['first', 'second']) sale,
-      LATERAL (SELECT to_timestamp((${FIRST_MS}::bigint + p / 10)::float8 / 1000) AS t) time`;
-  await admin.sql`
-    INSERT INTO reservation_events
-    SELECT reservation_id, 1, sale_id, position, 'reserved', reserved_at, '', request_id, ''
-    FROM reservations`;
-  await admin.sql`UPDATE reservations SET version = 2 WHERE reservation_id = 'first_5_aaaaaaaa'`;
-  await admin.sql`
-    INSERT INTO reservation_events
-    VALUES ('first_5_aaaaaaaa', 2, 'first', 100000, 'confirmed', now(), 'paid: p-1', 'r', '')`;
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
+// Two sales taking turns, batches of ten that share a time, every buyer in both.
+await admin.sql`
+  INSERT INTO reservations (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version,
+    idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent)
+  SELECT sale || '_' || p || '_aaaaaaaa', sale, 'buyer-' || p,
+    CASE WHEN p % 5 = 0 THEN 'confirmed' ELSE 'reserved' END,
+    jsonb_build_array(jsonb_build_object('sku', CASE WHEN p % 2 = 0 THEN 'even' ELSE 'odd' END,
+      'quantity', 1, 'unitPrice', 1000)),
+    1000, 'EUR', p, 1, '', t, t + interval '5 minutes', t, 'request-' || p, ''
+  FROM generate_series(1, ${ROWS / 2}) p, unnest(ARRAY['first', 'second']) sale,
+    LATERAL (SELECT to_timestamp((${FIRST_MS}::bigint + p / 10)::float8 / 1000) AS t) time`;
+await admin.sql`
+  INSERT INTO reservation_events
+  SELECT reservation_id, 1, sale_id, position, 'reserved', reserved_at, '', request_id, ''
+  FROM reservations`;
+await admin.sql`UPDATE reservations SET version = 2 WHERE reservation_id = 'first_5_aaaaaaaa'`;
+await admin.sql`
+  INSERT INTO reservation_events
+  VALUES ('first_5_aaaaaaaa', 2, 'first', 100000, 'confirmed', now(), 'paid: p-1', 'r', '')`;
 
 interface Shown {
   reservationId: string;
@@ -166,8 +163,8 @@ test('a reader who goes away in the middle of a CSV leaves nothing behind', asyn
   });
 });
 
-test('closing waits for no connection that has nothing to say', { timeout: 10_000 }, async () => {
-  const other = await createTestApp(admin);
+test('closing waits for no connection that has nothing to say', { timeout: 10_000 }, async (t) => {
+  const other = await useApp(t, admin);
   await other.listen({ port: 0, host: '127.0.0.1' });
   const silent = connectSocket((other.server.address() as AddressInfo).port, '127.0.0.1');
   await once(silent, 'connect');

@@ -1,36 +1,23 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { runAdmin } from '../../src/admin/main.ts';
 import { Fault } from '../../src/domain/fault.ts';
 import { findFreePorts } from '../../src/stack/free-port.ts';
 import { eventually } from '../support/eventually.ts';
-import {
-  startPostgres,
-  startRedis,
-  type TestPostgres,
-  type TestRedis,
-} from '../support/servers.ts';
+import { FILE, usePostgres, useRedis } from '../support/set-up.ts';
 import { TOKENS } from './admin-process.ts';
 
-let redis: TestRedis;
-let postgres: TestPostgres;
-let url: string;
-before(async () => {
-  [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-  await Promise.all([redis.kill(), postgres.shutDown()]);
-  const [port] = await findFreePorts(1);
-  url = `http://127.0.0.1:${port}`;
-  Object.assign(process.env, {
-    REDIS_URL: redis.url,
-    DATABASE_URL: postgres.url,
-    ADMIN_PORT: String(port),
-    ADMIN_TOKENS: `operator:${TOKENS.operator}`,
-    LOG_LEVEL: 'silent',
-  });
-});
-after(async () => {
-  await redis.stop();
-  await postgres.stop();
+const redis = await useRedis(FILE);
+const postgres = await usePostgres(FILE);
+await Promise.all([redis.kill(), postgres.shutDown()]);
+const [port] = await findFreePorts(1);
+const url = `http://127.0.0.1:${port}`;
+Object.assign(process.env, {
+  REDIS_URL: redis.url,
+  DATABASE_URL: postgres.url,
+  ADMIN_PORT: String(port),
+  ADMIN_TOKENS: `operator:${TOKENS.operator}`,
+  LOG_LEVEL: 'silent',
 });
 
 const authorization = `Bearer ${TOKENS.operator}`;

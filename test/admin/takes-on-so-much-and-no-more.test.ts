@@ -2,19 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseRecord } from '../../src/domain/reservation.ts';
-import { buy, connect, makeSale } from '../support/sales.ts';
-import { startPostgres, startRedis } from '../support/servers.ts';
-import { ask, createTestApp } from './admin-process.ts';
+import { buy, makeSale } from '../support/sales.ts';
+import { useStoppableServers } from '../support/set-up.ts';
+import { ask, useApp } from './admin-process.ts';
 
 const MOST = 200;
 
 test('calls that wait for PostgreSQL', async (t) => {
-  const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-  t.after(() => Promise.all([redis.stop(), postgres.stop()]));
-  const servers = await connect(redis.url, postgres.url);
-  t.after(() => servers.close());
-  const app = await createTestApp(servers);
-  t.after(() => app.close());
+  const { postgres, servers } = await useStoppableServers(t);
+  const app = await useApp(t, servers);
   const sale = await makeSale(servers);
   const [bought] = await buy(servers.shards, sale.saleId, ['ada']);
   assert.ok(bought && 'record' in bought);

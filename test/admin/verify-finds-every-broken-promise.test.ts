@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, mock, test } from 'node:test';
+import { mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Report, verifySale } from '../../src/admin/verify.ts';
 import { runVerify } from '../../src/admin/verify-command.ts';
@@ -12,24 +12,16 @@ import { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
 import { persister } from '../support/persister.ts';
 import { buy, buyMany, makeSale } from '../support/sales.ts';
-import { startTestAdmin, stateInRedis, type TestAdmin } from './admin-process.ts';
+import { FILE } from '../support/set-up.ts';
+import { stateInRedis, useAdmin } from './admin-process.ts';
 
 const PATIENCE = { catchUpMs: 5_000, repeats: 1, pauseMs: 50 };
 const BUYERS = 40;
 
-let admin: TestAdmin;
-let closePersister = async () => {};
+const admin = await useAdmin(FILE);
+await persister(FILE, admin.redis.url, admin.databaseUrl);
 /** One for each corruption, made together: the persister looks for new sales only now and then. */
 let prepared: Promise<string[]> | undefined;
-before(async () => {
-  admin = await startTestAdmin();
-  const running = await persister({ after: () => undefined }, admin.redis.url, admin.databaseUrl);
-  closePersister = () => running.close();
-});
-after(async () => {
-  await closePersister();
-  await admin.close();
-});
 
 /** A sale at rest, all of it in both servers: buyers 1 to 40 have one unit each of 100. */
 async function saleAtRest(): Promise<string> {

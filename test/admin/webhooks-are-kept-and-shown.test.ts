@@ -1,13 +1,10 @@
 /** Operators make, see and end webhook endpoints; a secret is seen once and then nowhere. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { ask, createTestApp, makeDraft, startTestAdmin, type TestAdmin } from './admin-process.ts';
+import { test } from 'node:test';
+import { FILE } from '../support/set-up.ts';
+import { ask, makeDraft, useAdmin, useApp } from './admin-process.ts';
 
-let admin: TestAdmin;
-before(async () => {
-  admin = await startTestAdmin();
-});
-after(() => admin.close());
+const admin = await useAdmin(FILE);
 
 const URL_PUBLIC = 'https://93.184.216.34/hook?token=abc';
 
@@ -177,14 +174,10 @@ test('bad requests are refused with the field at fault', async () => {
   assert.equal((await admin.ask(`GET /webhooks/${webhookId}/deliveries?cursor=x`)).status, 422);
 });
 
-test('in development receivers on this machine are welcome', async () => {
-  const app = await createTestApp(admin, { isDevelopment: true });
-  try {
-    const body = { url: 'http://127.0.0.1:4000/hook' };
-    assert.equal((await ask(app, 'POST /webhooks', { body })).status, 201);
-    const refused = await ask(app, 'POST /webhooks', { body: { url: 'file:///etc/passwd' } });
-    assert.equal(refused.status, 422);
-  } finally {
-    await app.close();
-  }
+test('in development receivers on this machine are welcome', async (t) => {
+  const app = await useApp(t, admin, { isDevelopment: true });
+  const body = { url: 'http://127.0.0.1:4000/hook' };
+  assert.equal((await ask(app, 'POST /webhooks', { body })).status, 201);
+  const refused = await ask(app, 'POST /webhooks', { body: { url: 'file:///etc/passwd' } });
+  assert.equal(refused.status, 422);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { Webhook } from 'standardwebhooks';
 import { Checkout } from '../../examples/checkout/checkout.ts';
 import { MerchantApi } from '../../examples/checkout/merchant-api.ts';
@@ -15,28 +15,19 @@ import {
   publicReservation,
 } from '../../src/domain/reservation.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { startTestAdmin, stateInRedis, type TestAdmin, TOKENS } from '../admin/admin-process.ts';
+import { stateInRedis, TOKENS, useAdmin } from '../admin/admin-process.ts';
 import { eventually } from '../support/eventually.ts';
 import { persister } from '../support/persister.ts';
 import { buy, makeSale } from '../support/sales.ts';
+import { FILE } from '../support/set-up.ts';
 
 const SECRET = `whsec_${Buffer.from('a-secret-for-tests-of-the-webhook').toString('base64')}`;
 const HAPPY: Misfortune = { refused: 0, lost: 0, slow: 0, slowMs: 0 };
 
-let admin: TestAdmin;
-let adminUrl: string;
-let closePersister = async () => {};
-before(async () => {
-  admin = await startTestAdmin();
-  await admin.app.listen({ port: 0, host: '127.0.0.1' });
-  adminUrl = `http://127.0.0.1:${(admin.app.server.address() as AddressInfo).port}`;
-  const running = await persister({ after: () => undefined }, admin.redis.url, admin.databaseUrl);
-  closePersister = () => running.close();
-});
-after(async () => {
-  await closePersister();
-  await admin.close();
-});
+const admin = await useAdmin(FILE);
+await admin.app.listen({ port: 0, host: '127.0.0.1' });
+const adminUrl = `http://127.0.0.1:${(admin.app.server.address() as AddressInfo).port}`;
+await persister(FILE, admin.redis.url, admin.databaseUrl);
 
 async function sell(
   count: number,
