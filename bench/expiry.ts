@@ -1,18 +1,17 @@
 /**
  * How soon what is not paid for can be had again, with fsync always.
  *
- *   node bench/expiry.ts
+ *   npm run bench:expiry -- [--write]
  *
  * 1. 10,000 holds of one sale that end in the same second, decided in batches of 100 and one by one: how long after
  *    their deadline they are back in stock, and how long one call of the sweep keeps Redis busy.
  * 2. A sold-out sale whose only unit is given back through one front end: how long until another buyer, who keeps
  *    pressing at another front end, has it.
  *
- * Starts servers and processes of its own. Writes bench/results/expiry.json; exits 1 when a bar is missed.
+ * Starts servers and processes of its own. Writes bench/results/expiry.json with --write; exits 1 when a bar is missed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,7 +26,10 @@ import { findFreePorts } from '../src/stack/free-port.ts';
 import { eventually } from '../test/support/eventually.ts';
 import { type Connections, connect, makeSale } from '../test/support/sales.ts';
 import { startPostgres, startRedis } from '../test/support/servers.ts';
+import { command } from './command.ts';
 import { codeVersions, machine, serverVersions } from './machine.ts';
+import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
+import { openWorkplace } from './workplace.ts';
 
 const REPOSITORY = join(import.meta.dirname, '..');
 const HOLDS = 10_000;
@@ -41,11 +43,20 @@ const JWT_SECRET = 'a-secret-for-benches-of-more-than-32-bytes';
 
 const BARS = { delayP99Ms: 1_000, sweepCallMaxMs: 5, giveBackP99Ms: 200 };
 
+const typed = command('bench:expiry', 'How soon what is not paid for can be had again.')
+  .option(...WRITE_OPTION)
+  .parse()
+  .opts<{ write?: boolean }>();
+
+const { after, step, close } = openWorkplace();
 /** Others at work on the machine keep Redis waiting in the middle of a call, which counts as the call's time. */
 const loadBefore = rounded(loadavg()[0]!);
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+after(() => Promise.all([redis.stop(), postgres.stop()]));
 const servers = await connect(redis.url, postgres.url);
+after(() => servers.close());
 const children: ChildProcess[] = [];
+after(() => Promise.all(children.map(end)));
 try {
   const expiries = [await measureExpiry(100), await measureExpiry(1)];
   const giveBack = await measureGiveBack();
@@ -68,25 +79,20 @@ try {
     giveBack,
     bars,
   };
-  await writeFile(
-    join(REPOSITORY, 'bench/results/expiry.json'),
-    `${JSON.stringify(result, null, 2)}\n`,
-  );
   console.log(JSON.stringify({ expiries, giveBack }, null, 2));
   for (const { name, value, below, ok } of bars) {
     console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}: ${value} ms, must be below ${below}`);
   }
+  await keepBenchResult('expiry', result, typed);
   if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
 } finally {
-  await Promise.all(children.map(end));
-  await servers.close();
-  await Promise.all([redis.stop(), postgres.stop()]);
+  await close();
 }
 
 // ---- holds that end --------------------------------------------------------------------------------------------------
 
 async function measureExpiry(batchSize: number) {
-  console.log(`${HOLDS} holds, decided ${batchSize} at a time …`);
+  step(`${HOLDS} holds, decided ${batchSize} at a time …`);
   const [port] = await findFreePorts(1);
   const persister = start('persister', { DATABASE_URL: postgres.url, PERSISTER_PORT: `${port}` });
   const { saleId } = await makeSale(servers, { stock: HOLDS, holdSeconds: HOLD_SECONDS });
@@ -193,7 +199,7 @@ async function callsMs({ shards }: Connections, saleId: string) {
 // ---- what is given back ----------------------------------------------------------------------------------------------
 
 async function measureGiveBack() {
-  console.log(`${GIVE_BACKS} give-backs, each to a buyer at another front end …`);
+  step(`${GIVE_BACKS} give-backs, each to a buyer at another front end …`);
   const ports = await findFreePorts(2);
   for (const port of ports) start('hot-path', { JWT_SECRET, HOT_PATH_PORT: `${port}` });
   await Promise.all(ports.map(untilReady));

@@ -2,34 +2,39 @@
  * 100,000 hostile or malformed requests, half to a hot path and half to an admin: whether both stay alive, answer
  * nothing of the 5xx kind but 503, still sell and keep right books, and have as much memory in use as before.
  *
- *   npm run hostile                      all of them, by the seed of the recorded run
- *   SEED=1 REQUESTS=5000 npm run hostile
+ *   npm run hostile                                    all of them, by the seed of the recorded run
+ *   npm run hostile -- --seed 1 --requests 5000
  *
- * Starts servers and processes of its own. Writes bench/results/hostile.json; exits 1 when one of these does not hold.
+ * Starts servers and processes of its own. Writes bench/results/hostile.json with --write; exits 1 when one of these
+ * does not hold.
  */
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { showProgress } from '../src/demo/progress.ts';
 import { HostileEngine } from '../test/support/hostile-engine.ts';
 import { startPostgres, startRedis } from '../test/support/servers.ts';
+import { command, wholeNumber } from './command.ts';
 import { codeVersions, machine, serverVersions } from './machine.ts';
+import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
+import { openWorkplace } from './workplace.ts';
 
-const SEED = Number(process.env.SEED ?? 20_261_120);
-const REQUESTS = Number(process.env.REQUESTS ?? 100_000);
+const typed = command('hostile', 'Hostile requests to a hot path and an admin.')
+  .option('--requests <count>', 'half of them to each', wholeNumber, 100_000)
+  .option('--seed <number>', 'that draws them', wholeNumber, 20_261_120)
+  .option(...WRITE_OPTION)
+  .parse()
+  .opts<{ requests: number; seed: number; write?: boolean }>();
+const { requests: REQUESTS, seed: SEED } = typed;
 const EACH = { count: Math.ceil(REQUESTS / 2), warmUp: Math.min(10_000, REQUESTS), seed: SEED };
 
-const cleanUps: (() => Promise<unknown>)[] = [];
-const test = { after: (cleanUp: () => unknown) => void cleanUps.push(async () => cleanUp()) };
+const place = openWorkplace();
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+place.after(() => Promise.all([redis.stop(), postgres.stop()]));
 try {
-  const engine = await HostileEngine.start(test, {
+  const engine = await HostileEngine.start(place, {
     redisUrl: redis.url,
     postgresUrl: postgres.url,
   });
   const startedAt = performance.now();
-  const results = {
-    hotPath: await engine.attack('hotPath', EACH),
-    admin: await engine.attack('admin', EACH),
-  };
+  const results = { hotPath: await attack('hotPath'), admin: await attack('admin') };
   const promisesHold = await engine.promisesHold();
   const bars = [
     {
@@ -54,14 +59,21 @@ try {
       ...(await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url })),
     },
   };
-  const path = join(import.meta.dirname, 'results/hostile.json');
-  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
   for (const [name, { memory }] of Object.entries(results)) {
     console.log(`${name}: ${JSON.stringify(memory)}`);
   }
   for (const { name, ok } of bars) console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}`);
+  await keepBenchResult('hostile', result, typed);
   if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
+
+  async function attack(part: 'hotPath' | 'admin') {
+    const progress = showProgress(`requests to ${part}`, EACH.warmUp + EACH.count);
+    try {
+      return await engine.attack(part, EACH, progress.reach);
+    } finally {
+      progress.end();
+    }
+  }
 } finally {
-  for (const cleanUp of cleanUps) await cleanUp();
-  await Promise.all([redis.stop(), postgres.stop()]);
+  await place.close();
 }

@@ -3,13 +3,12 @@
  * rounds that alternate, so that whatever else the machine does falls on both. Also: whether each of the subscribers
  * was told the final state.
  *
- *   node bench/live.ts
+ *   npm run bench:live -- [--subscribers 5000] [--pairs 6] [--buys 20000] [--write]
  *
- * Starts a Redis of its own. Writes bench/results/live.json; exits 1 when a subscriber was not told.
+ * Starts a Redis of its own. Writes bench/results/live.json with --write; exits 1 when a subscriber was not told.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
@@ -21,11 +20,19 @@ import {
   tokenOf,
 } from '../test/support/hot-path.ts';
 import { startRedis } from '../test/support/servers.ts';
+import { command, wholeNumber } from './command.ts';
 import { codeVersions, machine } from './machine.ts';
+import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
+import { openWorkplace } from './workplace.ts';
 
-const SUBSCRIBERS = Number(process.env.SUBSCRIBERS ?? 5_000);
-const PAIRS = Number(process.env.PAIRS ?? 6);
-const BUYS = Number(process.env.BUYS ?? 20_000);
+const typed = command('bench:live', 'What watching costs buying.')
+  .option('--subscribers <count>', 'of /live', wholeNumber, 5_000)
+  .option('--pairs <count>', 'rounds with them and rounds without', wholeNumber, 6)
+  .option('--buys <count>', 'in each round', wholeNumber, 20_000)
+  .option(...WRITE_OPTION)
+  .parse()
+  .opts<{ subscribers: number; pairs: number; buys: number; write?: boolean }>();
+const { subscribers: SUBSCRIBERS, pairs: PAIRS, buys: BUYS } = typed;
 const BUYERS_AT_ONCE = 200;
 const TOLD_WITHIN_MS = 10_000;
 
@@ -36,15 +43,20 @@ interface Round {
   allToldMs: number;
 }
 
+const { after, step, close } = openWorkplace();
 const redis = await startRedis();
+after(() => redis.stop());
 const shards = await connectShards(redis.url);
+after(() => shards.close());
 const frontEnd = await startHotPath(redis.url);
+after(() => frontEnd.close());
 const tokens = Array.from({ length: BUYS }, (_, i) => `Bearer ${tokenOf(`buyer-${i}`)}`);
 let untold = 0;
 try {
   await round(0); // Warms up; not counted.
   const pairs: { alone: Round; watched: Round }[] = [];
   for (let i = 0; i < PAIRS; i++) {
+    step(`pair ${i + 1} of ${PAIRS} …`);
     const first = await round(i % 2 === 0 ? 0 : SUBSCRIBERS);
     const second = await round(i % 2 === 0 ? SUBSCRIBERS : 0);
     const [alone, watched] = i % 2 === 0 ? [first, second] : [second, first];
@@ -64,14 +76,11 @@ try {
     machine: machine('front end, buyers, subscribers and Redis share these cores'),
     versions: { ...codeVersions(), redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown' },
   };
-  const path = join(import.meta.dirname, 'results/live.json');
-  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
   console.log(`buying with ${SUBSCRIBERS} subscribers: ${result.medianRatio} of buying without`);
+  await keepBenchResult('live', result, typed);
   if (untold > 0) process.exitCode = 1;
 } finally {
-  shards.close();
-  await frontEnd.close();
-  await redis.stop();
+  await close();
 }
 
 async function round(subscribers: number): Promise<Round> {

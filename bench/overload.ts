@@ -1,17 +1,16 @@
 /**
  * Ten times as many buyers as one front end can serve, by the clock.
  *
- *   node bench/overload.ts
+ *   npm run bench:overload -- [--write]
  *
  * 1. A Redis that takes 40 ms for each call of 10 buyers: 250 buyers a second, whatever the machine. A quarter of that,
  *    then ten times that, then a quarter again: who is served and refused, how fast, and what it takes of memory.
  * 2. A Redis that answers nothing for a second, on an engine as it comes: what one waiting buyer takes of memory.
  *
- * Starts servers and processes of its own. Writes bench/results/overload.json; exits 1 when a bar is missed.
+ * Starts servers and processes of its own. Writes bench/results/overload.json with --write; exits 1 when a bar is
+ * missed.
  */
-import { writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nameOf } from '../test/support/crowd.ts';
 import { startCuttableProxy } from '../test/support/cuttable-proxy.ts';
@@ -23,7 +22,10 @@ import { pressByTheClock, quantile, type Timed } from '../test/support/open-loop
 import { connect, makeSale } from '../test/support/sales.ts';
 import { startPostgres, startRedis } from '../test/support/servers.ts';
 import { saleState } from '../test/support/stream-state.ts';
+import { command } from './command.ts';
 import { codeVersions, machine, serverVersions } from './machine.ts';
+import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
+import { openWorkplace } from './workplace.ts';
 
 const MEMORY = 'process_resident_memory_bytes';
 const PENDING = 'flash_sale_pending_requests';
@@ -37,10 +39,14 @@ const STANDSTILL = { perSecond: 4_000, durationMs: 1_000 };
 
 const BARS = { grownMiB: 128, refusedP50Ms: 100 };
 
+const typed = command('bench:overload', 'Ten times as many buyers as one front end can serve.')
+  .option(...WRITE_OPTION)
+  .parse()
+  .opts<{ write?: boolean }>();
+
+const own = openWorkplace();
 let buyers = 0;
 const loadBefore = Math.round(loadavg()[0]! * 100) / 100;
-const cleanUps: (() => unknown)[] = [];
-const own = { after: (cleanUp: () => unknown) => void cleanUps.push(cleanUp) };
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
 own.after(() => Promise.all([redis.stop(), postgres.stop()]));
 const servers = await connect(redis.url, postgres.url);
@@ -73,15 +79,14 @@ try {
       ...(await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url })),
     },
   };
-  const path = join(import.meta.dirname, 'results/overload.json');
-  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
   console.log(JSON.stringify({ overload, standstill }, null, 2));
   for (const { name, value, below, ok } of bars) {
     console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}: ${value}, must be below ${below}`);
   }
+  await keepBenchResult('overload', result, typed);
   if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
 } finally {
-  for (const cleanUp of cleanUps.toReversed()) await cleanUp();
+  await own.close();
 }
 
 async function measureOverload() {
@@ -138,7 +143,7 @@ async function press(
   saleId: string,
   load: { perSecond: number; durationMs: number },
 ): Promise<Pressed> {
-  console.log(`${load.perSecond} buyers a second …`);
+  own.step(`${load.perSecond} buyers a second …`);
   const path = `/v1/sales/${saleId}/buy`;
   const quietBytes = await metric(front, MEMORY);
   const peaks = new Peaks(front, [MEMORY, PENDING]);

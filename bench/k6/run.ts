@@ -1,23 +1,25 @@
 /**
  * Runs the k6 scenarios against a private stack and keeps what they found.
  *
- *   node bench/k6/run.ts                     all scenarios
- *   node bench/k6/run.ts oversell ramp       these
+ *   npm run bench:k6                          all scenarios
+ *   npm run bench:k6 -- oversell ramp         these
  *
- * Writes bench/results/k6-<scenario>.json and the table bench/results/k6.md; exits 1 when a threshold failed.
+ * Prints the table; with --write it is in bench/results/k6.md, beside k6-<scenario>.json. Exits 1 when a threshold failed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
+import { command } from '../command.ts';
 import { codeVersions, machine, output, serverVersions } from '../machine.ts';
+import { keepResult, resultDirectory, WRITE_OPTION } from '../result-files.ts';
+import { openWorkplace } from '../workplace.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
-const RESULTS = join(REPOSITORY, 'bench/results');
 const SCENARIOS = ['oversell', 'idempotency', 'contention', 'ramp'] as const;
 type Scenario = (typeof SCENARIOS)[number];
 
@@ -43,48 +45,48 @@ type Result = z.infer<typeof resultShape>;
 interface Stack {
   stackJson: string;
   servers: { redis: string; postgres: string };
-  stop: () => Promise<void>;
 }
 
-/** Ctrl-C reaches everything started here anyway; SIGTERM reaches only us, who have to pass it on. */
-const interrupted = new AbortController();
-process.on('SIGINT', () => interrupted.abort());
-process.on('SIGTERM', () => interrupted.abort());
-
-const scenarios = scenariosFrom(process.argv.slice(2));
+const program = command('bench:k6', 'The k6 scenarios against a stack of its own.')
+  .argument('[scenarios...]', `of ${SCENARIOS.join(', ')}; all when missing`)
+  .option(...WRITE_OPTION)
+  .parse();
+const scenarios = scenariosFrom(program.args);
 const k6 = findK6();
 warnOfFewOpenFiles();
-await mkdir(RESULTS, { recursive: true });
+
+const results: Result[] = [];
+const place = openWorkplace({ tellSoFar: tellVerdicts });
 try {
-  const results = await runAll();
-  await writeFile(join(RESULTS, 'k6.md'), await tableOfAll());
-  for (const { scenario, ok } of results) console.log(`${ok ? 'ok  ' : 'FAIL'}  ${scenario}`);
+  const stack = await startStack(await makeHome());
+  for (const scenario of scenarios) results.push(await runOne(scenario, stack));
+  const directory = resultDirectory(join(REPOSITORY, 'bench/results'), program.opts());
+  for (const result of results) await keepResult(directory, `k6-${result.scenario}`, result);
+  const table = await tableOfAll(directory);
+  await writeFile(join(directory, 'k6.md'), table);
+  console.log(table);
+  tellVerdicts();
   if (results.some(({ ok }) => !ok)) process.exitCode = 1;
 } catch (error) {
-  if (!interrupted.signal.aborted) console.error(error instanceof Error ? error.message : error);
-  process.exitCode = interrupted.signal.aborted ? 130 : 1;
+  if (!place.stopping.aborted) console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+} finally {
+  await place.close();
 }
 
-async function runAll(): Promise<Result[]> {
-  const home = await mkdtemp(join(tmpdir(), 'flash-sale-k6-'));
+function tellVerdicts(): void {
+  for (const { scenario, ok } of results) console.log(`${ok ? 'ok  ' : 'FAIL'}  ${scenario}`);
+}
+
+async function makeHome(): Promise<string> {
+  const home = await mkdtemp(join(tmpdir(), 'stack-'));
   // Started as root, PostgreSQL runs as a user of its own, who has to get through to its data.
   await chmod(home, 0o711);
-  try {
-    const stack = await startStack(home);
-    const found: Result[] = [];
-    try {
-      for (const scenario of scenarios) found.push(await runOne(scenario, stack));
-    } finally {
-      await stack.stop();
-    }
-    return found;
-  } finally {
-    await rm(home, { recursive: true, force: true });
-  }
+  return home;
 }
 
 async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
-  console.log(`Running ${scenario} …`);
+  place.step(`Running ${scenario} …`);
   const resultJson = `${stack.stackJson}.${scenario}`;
   const log = `${resultJson}.log`;
   // Errors only: k6 warns of every request without an answer, which after a crash is ten thousand lines.
@@ -95,25 +97,23 @@ async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const passOn = () => child.kill('SIGTERM');
-  interrupted.signal.addEventListener('abort', passOn);
+  place.stopping.addEventListener('abort', passOn);
   await once(child, 'close');
-  interrupted.signal.removeEventListener('abort', passOn);
-  interrupted.signal.throwIfAborted();
+  place.stopping.removeEventListener('abort', passOn);
+  place.stopping.throwIfAborted();
   const { exitCode } = child;
   if (exitCode !== 0) console.error(await endOf(log));
   if (!existsSync(resultJson)) {
     throw new Error(`k6 left no result of ${scenario} (exit ${exitCode})`);
   }
   const result = resultShape.parse(JSON.parse(await readFile(resultJson, 'utf8')));
-  const kept = {
+  return {
     ...result,
     ok: result.ok && exitCode === 0,
     exitCode,
     machine: machine('k6, the engine, Redis and PostgreSQL share these cores'),
     versions: { ...versions(), ...stack.servers },
   };
-  await writeFile(join(RESULTS, `k6-${scenario}.json`), `${JSON.stringify(kept, null, 2)}\n`);
-  return kept;
 }
 
 /** The scenarios would believe these more than the stack.json they are given. */
@@ -139,24 +139,19 @@ async function startStack(home: string): Promise<Stack> {
     },
     stdio: ['ignore', log, log],
   });
-  const stop = () => stopStack(child);
-  try {
-    const stackJson = join(home, 'stack.json');
-    console.log('Starting a private stack …');
-    const deadline = Date.now() + STACK_READY_WITHIN_MS;
-    while (!existsSync(stackJson)) {
-      interrupted.signal.throwIfAborted();
-      if (hasEnded(child) || Date.now() > deadline) {
-        throw new Error(`The stack did not start:\n${await endOf(logPath)}`);
-      }
-      await delay(200);
+  place.after(() => stopStack(child));
+  const stackJson = join(home, 'stack.json');
+  place.step('Starting a private stack …');
+  const deadline = Date.now() + STACK_READY_WITHIN_MS;
+  while (!existsSync(stackJson)) {
+    place.stopping.throwIfAborted();
+    if (hasEnded(child) || Date.now() > deadline) {
+      throw new Error(`The stack did not start:\n${await endOf(logPath)}`);
     }
-    const urls = stackShape.parse(JSON.parse(await readFile(stackJson, 'utf8')));
-    return { stackJson, servers: await serverVersions(urls), stop };
-  } catch (error) {
-    await stop();
-    throw error;
+    await delay(200);
   }
+  const urls = stackShape.parse(JSON.parse(await readFile(stackJson, 'utf8')));
+  return { stackJson, servers: await serverVersions(urls) };
 }
 
 function hasEnded(child: ChildProcess): boolean {
@@ -219,7 +214,7 @@ function warnOfFewOpenFiles(): void {
   if (!scenarios.includes('contention')) return;
   console.error(
     `Only ${hard} files may be open at once (ulimit -Hn); contention, with 10,000 VUs, needs ${OPEN_FILES_MIN}.\n` +
-      'Raise it (as root: ulimit -n 65536), or run fewer: VUS=2000 STOCK=200 node bench/k6/run.ts contention.',
+      'Raise it (as root: ulimit -n 65536), or run fewer: VUS=2000 STOCK=200 npm run bench:k6 -- contention.',
   );
   if (process.env.VUS === undefined) process.exit(2);
 }
@@ -234,8 +229,8 @@ function versions() {
   };
 }
 
-/** Of every scenario that has a result file, from this run or an earlier one; each row says when. */
-async function tableOfAll(): Promise<string> {
+/** Of every scenario that has a result file there, from this run or an earlier one; each row says when. */
+async function tableOfAll(directory: string): Promise<string> {
   const keptShape = resultShape.extend({
     machine: z.object({
       cpu: z.string(),
@@ -248,7 +243,7 @@ async function tableOfAll(): Promise<string> {
   const lines = [
     '# k6 scenarios',
     '',
-    'Written by `node bench/k6/run.ts`. k6 shares the machine with everything it measures: times say how long a',
+    'Written by `npm run bench:k6`. k6 shares the machine with everything it measures: times say how long a',
     'buyer waited on a machine that is also ten thousand buyers, not what the engine can do.',
     '',
     '| scenario | holds | presses | created | sold out | replayed | unanswered | p50 | p99 | max | when | commit |',
@@ -256,7 +251,7 @@ async function tableOfAll(): Promise<string> {
   ];
   const notes = new Set<string>();
   for (const scenario of SCENARIOS) {
-    const path = join(RESULTS, `k6-${scenario}.json`);
+    const path = join(directory, `k6-${scenario}.json`);
     if (!existsSync(path)) continue;
     const kept = keptShape.parse(JSON.parse(await readFile(path, 'utf8')));
     const { counts, machine: on, versions: of } = kept;

@@ -1,7 +1,11 @@
 /**
- * How far a count has come: a bar where somebody watches a terminal, else a line for every tenth of the way.
+ * How far a count has come: a bar where somebody watches a terminal, else a line for every tenth of the way, and one
+ * where that takes long.
  */
 import { Presets, SingleBar } from 'cli-progress';
+
+/** Whoever reads a log wonders after so long. */
+const SILENT_MS_MAX = 5_000;
 
 export interface Progress {
   reach: (value: number) => void;
@@ -23,12 +27,15 @@ function showBar(label: string, total: number): Progress {
 
 function showLines(label: string, total: number): Progress {
   let tenths = 0;
+  let toldAtMs = performance.now();
   return {
     reach: (value) => {
       const reached = Math.floor((value * 10) / total);
-      if (reached <= tenths) return;
-      tenths = reached;
-      console.error(`${label} ${reached * 10} % (${value}/${total})`);
+      const nowMs = performance.now();
+      if (reached <= tenths && nowMs - toldAtMs < SILENT_MS_MAX) return;
+      tenths = Math.max(tenths, reached);
+      toldAtMs = nowMs;
+      console.error(`${label} ${Math.floor((value * 100) / total)} % (${value}/${total})`);
     },
     end: () => {},
   };

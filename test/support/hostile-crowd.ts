@@ -10,19 +10,22 @@ const DRAWN_AT_ONCE = 1_000;
 /** By kind, then by status; `closed` and `silent` where there was none. */
 export type HostileTally = Record<string, Record<string, number>>;
 
-/** Rejects when the server no longer takes connections. */
+/** Rejects when the server no longer takes connections. `reach` hears how many are over. */
 export async function attack(
   port: number,
   target: HostileTarget,
   choices: { count: number; seed: number; connections: number },
+  reach: (over: number) => void = () => undefined,
 ): Promise<HostileTally> {
   const tally: HostileTally = {};
+  let over = 0;
   for (let sent = 0; sent < choices.count; sent += DRAWN_AT_ONCE) {
     const count = Math.min(DRAWN_AT_ONCE, choices.count - sent);
     const requests = hostileRequests(target, { count, seed: choices.seed + sent });
     const attackers = Array.from({ length: choices.connections }, async () => {
       for (let next = requests.pop(); next; next = requests.pop()) {
         await sendOne(port, next, tally);
+        reach(++over);
       }
     });
     await Promise.all(attackers);

@@ -173,17 +173,17 @@ export class HostileEngine {
   async attack(
     name: 'hotPath' | 'admin',
     choices: { count: number; warmUp: number; seed: number },
+    reach: (over: number) => void = () => undefined,
   ): Promise<Attacked> {
     const { count, warmUp, seed } = choices;
+    const connections = CONNECTIONS;
     const victim = this[name];
     const target = name === 'hotPath' ? this.#hotPathTarget : this.#adminTarget;
-    await attack(victim.port, target, {
-      count: warmUp,
-      seed: seed + 1e6,
-      connections: CONNECTIONS,
-    });
+    await attack(victim.port, target, { count: warmUp, seed: seed + 1e6, connections }, reach);
     const before = await this.#memoryOf(victim);
-    const statuses = await attack(victim.port, target, { count, seed, connections: CONNECTIONS });
+    const statuses = await attack(victim.port, target, { count, seed, connections }, (over) =>
+      reach(warmUp + over),
+    );
     const after = await this.#memoryOf(victim);
     return {
       memory: { before, after },
