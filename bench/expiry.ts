@@ -186,7 +186,7 @@ async function callsMs({ shards }: Connections, saleId: string) {
   ][];
   const callsOf = ({ sha1 }: { sha1: string }) =>
     entries
-      .filter(([, , , command]) => command[1] === sha1)
+      .filter(([, , , words]) => words[1] === sha1)
       .map(([, , microseconds]) => microseconds / 1_000)
       .sort((a, b) => b - a);
   return {
