@@ -1,22 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sweep } from '../../src/lua/sweep.ts';
-import { connectShards, openSale, startHotPath } from '../support/hot-path.ts';
-import { startRedis } from '../support/servers.ts';
+import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
+import { useRedis } from '../support/set-up.ts';
 
 const MINUTE_MS = 60_000;
 
 test('a front end or persister whose clock jumped opens, closes and ends nothing by it', async (t) => {
-  const redis = await startRedis();
-  const shards = await connectShards(redis.url);
-  const hotPath = await startHotPath(redis.url);
   const now = Date.now;
-  t.after(async () => {
+  t.after(() => {
     Date.now = now;
-    await hotPath.close();
-    shards.close();
-    await redis.stop();
   });
+  const redis = await useRedis(t);
+  const shards = await useShards(t, redis.url);
+  const hotPath = await useHotPath(t, redis.url);
   const soon = now() + 10 * MINUTE_MS;
   const early = await openSale(shards, { phone: 1 }, { startsAt: soon });
   const late = await openSale(shards, { phone: 9 }, { endsAt: soon, holdSeconds: 300 });

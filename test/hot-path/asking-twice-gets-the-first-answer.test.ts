@@ -1,23 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Shards } from '../../src/redis/shards.ts';
-import { connectShards, openSale, startHotPath, type TestHotPath } from '../support/hot-path.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { test } from 'node:test';
+import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let hotPath: TestHotPath;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  hotPath = await startHotPath(redis.url);
-});
-after(async () => {
-  await hotPath?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const hotPath = await useHotPath(FILE, redis.url);
 
 test('one buyer and key, fifty times at once, is one reservation', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });

@@ -1,24 +1,15 @@
 import assert from 'node:assert/strict';
 import { createHmac, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { type Algorithm, createSigner } from 'fast-jwt';
 import { createAuthenticate } from '../../src/hot-path/authenticate.ts';
-import type { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
 import { usedMiB } from '../support/garbage.ts';
-import { connectShards, JWT_SECRET, openSale, startHotPath, tokenOf } from '../support/hot-path.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { JWT_SECRET, openSale, startHotPath, tokenOf, useShards } from '../support/hot-path.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-});
-after(async () => {
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
 
 type Key = [algorithm: Algorithm, keys: { publicKey: string; privateKey: string }];
 const KEYS: Key[] = [

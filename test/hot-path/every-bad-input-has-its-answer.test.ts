@@ -1,38 +1,22 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { createSigner } from 'fast-jwt';
-import type { Shards } from '../../src/redis/shards.ts';
 import {
   type CallOptions,
-  connectShards,
   JWT_SECRET,
   openSale,
-  startHotPath,
-  type TestHotPath,
-  type TestSale,
   tokenOf,
+  useHotPath,
+  useShards,
 } from '../support/hot-path.ts';
 import { say } from '../support/raw-connection.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let hotPath: TestHotPath;
-let sale: TestSale;
-let basketSale: TestSale;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  hotPath = await startHotPath(redis.url);
-  sale = await openSale(shards, { phone: 100 });
-  basketSale = await openSale(shards, { phone: 100, case: 100 }, { perBuyerLimit: 100 });
-});
-after(async () => {
-  await hotPath?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const hotPath = await useHotPath(FILE, redis.url);
+const sale = await openSale(shards, { phone: 100 });
+const basketSale = await openSale(shards, { phone: 100, case: 100 }, { perBuyerLimit: 100 });
 
 const BAD_BUYS: [
   name: string,

@@ -1,40 +1,19 @@
 /** Whatever comes over the wire: the process stays up, others are served meanwhile, and nothing is smuggled in. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
-import {
-  connectShards,
-  openSale,
-  startHotPath,
-  type TestHotPath,
-  type TestSale,
-  tokenOf,
-} from '../support/hot-path.ts';
+import { openSale, tokenOf, useHotPath, useShards } from '../support/hot-path.ts';
 import { watch } from '../support/live-watcher.ts';
 import { RawConnection, say } from '../support/raw-connection.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let hotPath: TestHotPath;
-let sale: TestSale;
-let port: number;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  hotPath = await startHotPath(redis.url);
-  sale = await openSale(shards, { phone: 100_000 });
-  port = hotPath.parts.port;
-});
-after(async () => {
-  await hotPath?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const hotPath = await useHotPath(FILE, redis.url);
+const sale = await openSale(shards, { phone: 100_000 });
+const { port } = hotPath.parts;
 
 /** Where the machine has more to do than this: hostile connections that did hold others up would do so for longer. */
 const SERVED_MS_MAX = 5_000;

@@ -1,35 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseReservationId } from '../../src/domain/identifiers.ts';
 import { transition } from '../../src/lua/transition.ts';
-import type { Shards } from '../../src/redis/shards.ts';
-import {
-  connectShards,
-  openSale,
-  startHotPath,
-  type TestHotPath,
-  tokenOf,
-} from '../support/hot-path.ts';
+import { openSale, startHotPath, tokenOf, useHotPath, useShards } from '../support/hot-path.ts';
 import { type LiveWatcher, watch } from '../support/live-watcher.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let here: TestHotPath;
-let there: TestHotPath;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  [here, there] = await Promise.all([startHotPath(redis.url), startHotPath(redis.url)]);
-});
-after(async () => {
-  await here?.close();
-  await there?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const here = await useHotPath(FILE, redis.url);
+const there = await useHotPath(FILE, redis.url);
 
 test('what changes through another front end reaches its owner, and nobody else', async () => {
   const sale = await openSale(shards, { phone: 10 });

@@ -1,28 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { joinLine } from '../../src/lua/join-line.ts';
-import type { Shards } from '../../src/redis/shards.ts';
-import { connectShards, openSale, startHotPath, type TestHotPath } from '../support/hot-path.ts';
+import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
 import { watch } from '../support/live-watcher.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let here: TestHotPath;
-let there: TestHotPath;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  [here, there] = await Promise.all([startHotPath(redis.url), startHotPath(redis.url)]);
-});
-after(async () => {
-  await here?.close();
-  await there?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const here = await useHotPath(FILE, redis.url);
+const there = await useHotPath(FILE, redis.url);
 
 test('the first message is the sale as it stands', async () => {
   const sale = await openSale(shards, { phone: 3, tablet: 0 });

@@ -1,34 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
-import {
-  connectShards,
-  openSale,
-  startHotPath,
-  type TestHotPath,
-  type TestSale,
-} from '../support/hot-path.ts';
+import { openSale, type TestSale, useHotPath, useShards } from '../support/hot-path.ts';
 import { watch } from '../support/live-watcher.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let here: TestHotPath;
-let there: TestHotPath;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  [here, there] = await Promise.all([startHotPath(redis.url), startHotPath(redis.url)]);
-});
-after(async () => {
-  await here?.close();
-  await there?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const here = await useHotPath(FILE, redis.url);
+const there = await useHotPath(FILE, redis.url);
 
 test('who joins, moves up and is served hears of each, through whatever front end it happens', async () => {
   const { sale, reservationId } = await soldOutSale();

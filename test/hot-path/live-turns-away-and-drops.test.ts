@@ -1,33 +1,22 @@
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { liveChannel } from '../../src/lua/keys.ts';
-import type { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../support/eventually.ts';
 import {
-  connectShards,
   openSale,
   startHotPath,
   type TestHotPath,
   tokenOf,
+  useHotPath,
+  useShards,
 } from '../support/hot-path.ts';
 import { refusedUpgrade, watch } from '../support/live-watcher.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let frontEnd: TestHotPath;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  frontEnd = await startHotPath(redis.url);
-});
-after(async () => {
-  await frontEnd?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const frontEnd = await useHotPath(FILE, redis.url);
 
 test('a token that is nobody’s is refused, in either place; none at all is welcome', async () => {
   const { saleId } = await openSale(shards, { phone: 1 });

@@ -1,23 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Shards } from '../../src/redis/shards.ts';
-import { connectShards, openSale, startHotPath, type TestHotPath } from '../support/hot-path.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { test } from 'node:test';
+import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let frontEnds: TestHotPath[];
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  frontEnds = await Promise.all([startHotPath(redis.url), startHotPath(redis.url)]);
-});
-after(async () => {
-  for (const frontEnd of frontEnds ?? []) await frontEnd.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const frontEnds = [await useHotPath(FILE, redis.url), await useHotPath(FILE, redis.url)];
 
 test('2,000 buyers at once through two front ends get exactly the 100 units there are, in order', async () => {
   const sale = await openSale(shards, { phone: 100 });

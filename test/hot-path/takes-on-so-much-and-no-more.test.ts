@@ -1,22 +1,13 @@
 /** What one process has under way is bounded, over all sales and whatever is asked; who comes then is told at once. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Shards } from '../../src/redis/shards.ts';
-import { connectShards, openSale, startHotPath, tokenOf } from '../support/hot-path.ts';
+import { test } from 'node:test';
+import { openSale, startHotPath, tokenOf, useShards } from '../support/hot-path.ts';
 import { KeepAliveClient } from '../support/keep-alive-client.ts';
-import { eventually, startRedis, type TestRedis } from '../support/servers.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-});
-after(async () => {
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
 
 test('requests, of many sales and of every kind', async () => {
   const most = 30;

@@ -1,21 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Shards } from '../../src/redis/shards.ts';
+import { test } from 'node:test';
 import { startCuttableProxy } from '../support/cuttable-proxy.ts';
-import { connectShards, openSale, startHotPath } from '../support/hot-path.ts';
-import { eventually, startRedis, type TestRedis } from '../support/servers.ts';
+import { openSale, startHotPath, useShards } from '../support/hot-path.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-});
-after(async () => {
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
 
 /** An address of this Redis through another port. */
 function through(port: number): string {

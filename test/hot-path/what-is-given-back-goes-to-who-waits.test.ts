@@ -1,25 +1,13 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Shards } from '../../src/redis/shards.ts';
-import { connectShards, openSale, startHotPath, type TestHotPath } from '../support/hot-path.ts';
-import { eventually, startRedis, type TestRedis } from '../support/servers.ts';
+import { test } from 'node:test';
+import { openSale, type TestHotPath, useHotPath, useShards } from '../support/hot-path.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-let one: TestHotPath;
-let two: TestHotPath;
-
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-  [one, two] = await Promise.all([startHotPath(redis.url), startHotPath(redis.url)]);
-});
-after(async () => {
-  await one?.close();
-  await two?.close();
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const one = await useHotPath(FILE, redis.url);
+const two = await useHotPath(FILE, redis.url);
 
 const cancel = (hotPath: TestHotPath, reservationId: string, buyer: string) =>
   hotPath.call(`/v1/reservations/${reservationId}/cancel`, { method: 'POST', buyer });

@@ -1,21 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Shards } from '../../src/redis/shards.ts';
+import { test } from 'node:test';
 import { eventually } from '../support/eventually.ts';
-import { connectShards, openSale, startHotPath, type TestHotPath } from '../support/hot-path.ts';
+import { openSale, startHotPath, type TestHotPath, useShards } from '../support/hot-path.ts';
 import { refusedUpgrade, watch } from '../support/live-watcher.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
-let redis: TestRedis;
-let shards: Shards;
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-});
-after(async () => {
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
 
 async function withHotPath(
   environment: Record<string, string>,

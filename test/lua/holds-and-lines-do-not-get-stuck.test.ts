@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseRecord } from '../../src/domain/reservation.ts';
 import { joinLine } from '../../src/lua/join-line.ts';
@@ -7,22 +7,13 @@ import { readBuyer } from '../../src/lua/read-buyer.ts';
 import { reserve } from '../../src/lua/reserve.ts';
 import { sweep } from '../../src/lua/sweep.ts';
 import { transition } from '../../src/lua/transition.ts';
-import type { Shards } from '../../src/redis/shards.ts';
-import { connectShards, openSale, type TestSale } from '../support/hot-path.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { openSale, type TestSale, useShards } from '../support/hot-path.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 
 const TAG = 'batchtag';
 
-let redis: TestRedis;
-let shards: Shards;
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-});
-after(async () => {
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
 
 async function buy(sale: TestSale, buyers: string[], items: string) {
   const requests = buyers.map((buyerId) => ({

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { unreachable } from '../../src/domain/fault.ts';
 import {
@@ -19,9 +19,8 @@ import { readSale } from '../../src/lua/read-sale.ts';
 import { reserve } from '../../src/lua/reserve.ts';
 import { sweep } from '../../src/lua/sweep.ts';
 import { transition } from '../../src/lua/transition.ts';
-import type { Shards } from '../../src/redis/shards.ts';
-import { connectShards } from '../support/hot-path.ts';
-import { startRedis, type TestRedis } from '../support/servers.ts';
+import { useShards } from '../support/hot-path.ts';
+import { FILE, useRedis } from '../support/set-up.ts';
 import { type ModelEvent, SaleModel, statusOf } from './sale-model.ts';
 
 const HOUR_MS = 3_600_000;
@@ -139,16 +138,8 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-let redis: TestRedis;
-let shards: Shards;
-before(async () => {
-  redis = await startRedis();
-  shards = await connectShards(redis.url);
-});
-after(async () => {
-  shards?.close();
-  await redis?.stop();
-});
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
 
 let saleCount = 0;
 

@@ -11,6 +11,7 @@ import { Shards } from '../../src/redis/shards.ts';
 import { createLogger } from '../../src/telemetry.ts';
 import { eventually } from './eventually.ts';
 import { metric } from './metric.ts';
+import { type Scope, use } from './set-up.ts';
 
 export const JWT_SECRET = 'a-secret-for-tests-of-more-than-32-bytes';
 
@@ -25,6 +26,14 @@ export async function connectShards(url: string): Promise<Shards> {
   });
   await eventually(() => assert.ok(shards.isReady));
   return shards;
+}
+
+export function useShards(scope: Scope, redisUrl: string): Promise<Shards> {
+  return use(
+    scope,
+    () => connectShards(redisUrl),
+    (shards) => shards.close(),
+  );
 }
 
 function onUnfit(fault: Error): never {
@@ -122,6 +131,18 @@ export async function startHotPath(
   const hotPath = await start(config, { sharePort: false, log, onUnfit });
   if (waitsForRedis) await eventually(() => assert.ok(hotPath.shards.isReady));
   return new TestHotPath(hotPath);
+}
+
+/** As `startHotPath`. */
+export function useHotPath(
+  scope: Scope,
+  ...choices: Parameters<typeof startHotPath>
+): Promise<TestHotPath> {
+  return use(
+    scope,
+    () => startHotPath(...choices),
+    (hotPath) => hotPath.close(),
+  );
 }
 
 /** What an operator would do, without the admin: operations of one sale, numbered from 1. */
