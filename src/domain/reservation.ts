@@ -135,9 +135,10 @@ export function formatRecord(row: {
   status: ReservationStatus;
   position: number;
   tag: string;
-  items: readonly PricedItem[];
-  reservedAt: Date;
-  expiresAt: Date;
+  /** `items` and `prices` as records have them. */
+  basket: { itemsText: string; pricesText: string };
+  reservedAtMs: string;
+  expiresAtMs: string;
   idempotencyKey: string;
 }): string {
   return [
@@ -145,10 +146,10 @@ export function formatRecord(row: {
     letterOf(row.status, row.version),
     row.position,
     row.tag,
-    row.items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(','),
-    row.items.map(({ unitPrice }) => unitPrice).join(','),
-    row.reservedAt.getTime(),
-    row.expiresAt.getTime(),
+    row.basket.itemsText,
+    row.basket.pricesText,
+    row.reservedAtMs,
+    row.expiresAtMs,
     row.idempotencyKey,
   ].join('\t');
 }

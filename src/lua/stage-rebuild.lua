@@ -5,8 +5,8 @@
 -- KEYS   rebuild newBuyers newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline part portion
 --        part     counts from 1; the first one begins anew
---        portion  JSON {order: [buyer], records: [buyer, record, …], holds: [deadline, member, …],
---                 line: [member, field, …]}
+--        portion  JSON {records: [buyer, record, …], holds: [deadline, member, …], line: [member, field, …]},
+--                 reservations in the order of their positions
 -- REPLY  staged, superseded (by a later recovery, or the server is not what it was for the part before)
 
 local fence, timeline, part = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -20,30 +20,25 @@ end
 redis.call('HSET', KEYS[1], 'fence', fence, 'timeline', ARGV[2], 'part', ARGV[3])
 
 local portion = cjson.decode(ARGV[4])
-if #portion.order > 0 then redis.call('RPUSH', KEYS[3], unpack(portion.order)) end
 if #portion.holds > 0 then redis.call('ZADD', KEYS[4], unpack(portion.holds)) end
 
--- A buyer's records stand in the order of their positions, which is the order they come in.
-local buyers, known = {}, {}
-for i = 1, #portion.records, 2 do
-  local buyer = portion.records[i]
-  if not known[buyer] then
-    known[buyer] = ''
-    buyers[#buyers + 1] = buyer
+local records = portion.records
+if #records > 0 then
+  local buyers = {}
+  for i = 1, #records, 2 do buyers[#buyers + 1] = records[i] end
+  redis.call('RPUSH', KEYS[3], unpack(buyers))
+  -- A buyer's records stand in the order of their positions, which is the order they come in. Of a buyer who comes
+  -- twice here the last text, which has all of them, stays.
+  local before, written = redis.call('HMGET', KEYS[2], unpack(buyers)), {}
+  for i, buyer in ipairs(buyers) do
+    local earlier, record = written[buyer] or before[i], records[2 * i]
+    if earlier then
+      record = earlier .. '\n' .. record
+      records[2 * i] = record
+    end
+    written[buyer] = record
   end
-end
-if #buyers > 0 then
-  for i, records in ipairs(redis.call('HMGET', KEYS[2], unpack(buyers))) do known[buyers[i]] = records or '' end
-  for i = 1, #portion.records, 2 do
-    local buyer, record = portion.records[i], portion.records[i + 1]
-    known[buyer] = known[buyer] == '' and record or (known[buyer] .. '\n' .. record)
-  end
-  local fields = {}
-  for _, buyer in ipairs(buyers) do
-    fields[#fields + 1] = buyer
-    fields[#fields + 1] = known[buyer]
-  end
-  redis.call('HSET', KEYS[2], unpack(fields))
+  redis.call('HSET', KEYS[2], unpack(records))
 end
 
 for i = 1, #portion.line, 2 do

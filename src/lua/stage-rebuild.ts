@@ -3,9 +3,7 @@ import { REBUILD_KEYS } from './keys.ts';
 import { defineScript, malformed, type Reply } from './script.ts';
 
 export interface Portion {
-  /** Buyers in the order of their positions. */
-  order: string[];
-  /** Buyer, record, buyer, record, … */
+  /** Buyer, record, buyer, record, … in the order of their positions. */
   records: string[];
   /** Deadline in ms, first-last position, … */
   holds: string[];

@@ -1,6 +1,6 @@
 /** What a sale's rows in PostgreSQL come to, counted while they pass by. */
 import type { Gap } from '../domain/positions.ts';
-import type { ReservationRow } from './rebuild-stage.ts';
+import type { ReservationRow } from './rebuild-rows.ts';
 
 export class Sold {
   reservations = 0;
@@ -20,7 +20,7 @@ export class Sold {
       this.tickets.add(Number(ticket));
       this.lastTicket = Math.max(this.lastTicket, Number(ticket));
     }
-    for (const { sku, quantity } of row.items) {
+    for (const { sku, quantity } of row.basket.items) {
       let units = this.units.get(sku);
       if (!units) {
         units = { held: 0, confirmed: 0 };

@@ -2,24 +2,15 @@
  * What is to take a sale's place, on its way to Redis in numbered portions. A few are under way at a time; each checks
  * that it follows the one before, on the same server and for the same recovery.
  */
-import { formatRecord, type PricedItem, type ReservationStatus } from '../domain/reservation.ts';
+import { formatRecord } from '../domain/reservation.ts';
 import { finishRebuild, type RebuiltSale } from '../lua/finish-rebuild.ts';
 import { type Portion, stageRebuild } from '../lua/stage-rebuild.ts';
 import type { Shards } from '../redis/shards.ts';
+import type { ReservationRow } from './rebuild-rows.ts';
 
 const UNDER_WAY_MAX = 4;
-
-export interface ReservationRow {
-  buyerId: string;
-  status: ReservationStatus;
-  items: PricedItem[];
-  position: number;
-  tag: string;
-  version: number;
-  idempotencyKey: string;
-  reservedAt: Date;
-  expiresAt: Date;
-}
+/** Reservations and places in line of one portion: buyers of other sales wait for as long as Redis takes it in. */
+const PORTION = 500;
 
 export interface WaitingMember {
   member: string;
@@ -30,7 +21,7 @@ export interface WaitingMember {
 
 /** Positions in a row whose holds end at the same time are kept as one range. */
 interface HoldRange {
-  deadlineMs: number;
+  deadlineMs: string;
   first: number;
   last: number;
 }
@@ -53,14 +44,17 @@ export class RebuildStage {
   }
 
   addReservation(row: ReservationRow): void {
-    this.#portion.order.push(row.buyerId);
     this.#portion.records.push(row.buyerId, formatRecord(row));
-    if (row.status === 'reserved') this.#addHold(row.position, row.expiresAt.getTime());
+    if (row.status === 'reserved') this.#addHold(row.position, row.expiresAtMs);
   }
 
   addWaiting({ member, field }: WaitingMember): void {
     this.waiting += 1;
     this.#portion.line.push(member, field);
+  }
+
+  get isFull(): boolean {
+    return this.#portion.records.length + this.#portion.line.length >= 2 * PORTION;
   }
 
   /** False: superseded. */
@@ -98,7 +92,7 @@ export class RebuildStage {
     return isLastStaged && (await Promise.all(this.#underWay)).every((isStaged) => isStaged);
   }
 
-  #addHold(position: number, deadlineMs: number): void {
+  #addHold(position: number, deadlineMs: string): void {
     this.holds += 1;
     const range = this.#range;
     if (range?.last === position - 1 && range.deadlineMs === deadlineMs) {
@@ -112,11 +106,11 @@ export class RebuildStage {
   #endRange(): void {
     if (!this.#range) return;
     const { deadlineMs, first, last } = this.#range;
-    this.#portion.holds.push(String(deadlineMs), `${first}-${last}`);
+    this.#portion.holds.push(deadlineMs, `${first}-${last}`);
     this.#range = undefined;
   }
 }
 
 function emptyPortion(): Portion {
-  return { order: [], records: [], holds: [], line: [] };
+  return { records: [], holds: [], line: [] };
 }

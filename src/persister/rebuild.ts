@@ -11,11 +11,12 @@ import { saleKey } from '../lua/keys.ts';
 import type { Transaction } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
 import { offerFor, stockOf } from './rebuild-offer.ts';
+import { readRows } from './rebuild-rows.ts';
 import { Sold } from './rebuild-sold.ts';
-import { RebuildStage, type ReservationRow, type WaitingMember } from './rebuild-stage.ts';
+import { RebuildStage, type WaitingMember } from './rebuild-stage.ts';
 
-/** Rows and places of one portion: a call of a few milliseconds. */
-const PORTION = 1_000;
+/** Places in line that are read at once. */
+const PLACES = 1_000;
 
 export interface RebuildPlan {
   saleId: string;
@@ -56,16 +57,12 @@ export async function rebuild(
   // The stage is taken before anything is read, so that whoever comes later and reads more is never overtaken.
   if (!(await stage.send())) return 'superseded';
   const sold = new Sold();
-  const rows = transaction<ReservationRow[]>`
-    SELECT buyer_id, status, items, position, version, idempotency_key, reserved_at, expires_at,
-      split_part(reservation_id, '_', 3) AS tag
-    FROM reservations WHERE sale_id = ${saleId} ORDER BY position`;
-  for await (const portion of rows.cursor(PORTION)) {
-    for (const row of portion) {
+  for await (const rows of readRows(transaction, saleId)) {
+    for (const row of rows) {
       sold.count(row);
       stage.addReservation(row);
+      if (stage.isFull && !(await stage.send())) return 'superseded';
     }
-    if (!(await stage.send())) return 'superseded';
   }
   const waiting = new Map<string, number>();
   let lastTicket = sold.lastTicket;
@@ -77,8 +74,8 @@ export async function rebuild(
       if (sold.tickets.has(member.ticket)) continue;
       waiting.set(member.sku, (waiting.get(member.sku) ?? 0) + 1);
       stage.addWaiting(member);
+      if (stage.isFull && !(await stage.send())) return 'superseded';
     }
-    if (!(await stage.send())) return 'superseded';
   }
 
   const offer = await offerFor(transaction, saleId, sold);
@@ -119,11 +116,11 @@ async function unresolvedLetters(transaction: Transaction, saleId: string): Prom
 /** What this server still has of the line, in portions. */
 async function* readLine(shards: Shards, saleId: string): AsyncGenerator<WaitingMember[]> {
   const { client } = shards.of(saleId);
-  for (let from = 0; ; from += PORTION) {
+  for (let from = 0; ; from += PLACES) {
     const members = await client.zrange(
       saleKey(saleId, 'line'),
       String(from),
-      String(from + PORTION - 1),
+      String(from + PLACES - 1),
     );
     if (members.length === 0) return;
     yield members.map((member) => {

@@ -35,7 +35,7 @@ const step = fc.oneof(
       presses: fc.array(
         fc.record({
           buyerId: fc.constantFrom(...BUYERS),
-          key: fc.constantFrom('', '', 'k1', 'k2'),
+          key: fc.constantFrom<string>('', '', 'k1', 'k2'),
           items: fc
             .uniqueArray(
               fc.record({
@@ -178,4 +178,19 @@ test('random histories', async () => {
     ),
     { numRuns: Number(process.env.REBUILD_RUNS ?? 8), seed: Number(process.env.TEST_SEED ?? 1) },
   );
+});
+
+test('more than is read or staged at once, of buyers who come again in it', async () => {
+  const { saleId } = await makeSale(servers, { stock: 10_000, perBuyerLimit: 10 });
+  for (let number = 0; number < 45; number++) {
+    const presses = Array.from({ length: 60 }, (_, index) => ({
+      // Some come again in the next portion, some within the same.
+      buyerId: `buyer-${(number * 60 + index) % (number < 5 ? 50 : 700)}`,
+      key: `key-${number}-${index}`,
+      items: 'unit*1',
+    }));
+    await take(saleId, { do: 'buy', presses });
+  }
+  assert.ok((await contents(saleId)).order.length > 2_500);
+  await rebuilt(saleId);
 });

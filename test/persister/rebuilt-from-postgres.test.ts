@@ -379,7 +379,7 @@ describe('rebuilt from postgres', () => {
       saleId: sale.saleId,
       ...(await definitionOf(sale.saleId)),
     }));
-    const empty = { order: [], records: [], holds: [], line: [] };
+    const empty = { records: [], holds: [], line: [] };
     const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
     await call(closeSale, saleId, 'first');
     assert.equal(
