@@ -1,12 +1,14 @@
 /**
  * What the durability profiles cost, and how soon a sale sells again after its Redis was killed in the middle of it.
  *
- *   npm run bench:durability -- [--kills 100] [--write]
+ *   npm run bench:durability -- [--kills 100] [--flushes 20] [--write]
  *
  * 1. Buyers at one front end, one after the other on each of 64 connections, under `fast`, `safe` and `replicated`
  *    (a replica on the same machine): how many are served in a second, and how long each waits.
  * 2. `safe`: Redis is killed by SIGKILL while 20 of them press, again and again, in a sale of few reservations and in
  *    one of 100,000: from Redis answering again to the first yes. Nobody who was told yes may be missing afterwards.
+ * 3. Redis is made to forget everything (FLUSHALL) in the same sales, once PostgreSQL has all of it, so that they have
+ *    to be rebuilt: from then to the first yes, and how much of that was the recovery.
  *
  * Starts servers and processes of its own. Writes bench/results/durability.json with --write; exits 1 when a bar is
  * missed.
@@ -31,10 +33,12 @@ import { openWorkplace } from './workplace.ts';
 const REPOSITORY = join(import.meta.dirname, '..');
 const typed = command('bench:durability', 'What durability costs, and how soon a sale is back.')
   .option('--kills <count>', 'of Redis, in each of two sales', wholeNumber, 100)
+  .option('--flushes <count>', 'FLUSHALLs in each of them', wholeNumber, 20)
   .option(...WRITE_OPTION)
   .parse()
-  .opts<{ kills: number; write?: boolean }>();
+  .opts<{ kills: number; flushes: number; write?: boolean }>();
 const KILLS = typed.kills;
+const FLUSHES = typed.flushes;
 const PROFILES = ['fast', 'safe', 'replicated'] as const;
 const CONNECTIONS = 64;
 const ROUNDS = 5;
@@ -51,12 +55,19 @@ after(() => Promise.all(children.map(end)));
 try {
   const costs = await measureCosts();
   const recoveries = [];
-  for (const reservations of [0, 100_000]) recoveries.push(await measureKills(reservations));
-  const bars = recoveries.flatMap(({ reservations, closedMs, lost, answeredOtherwise }) => [
-    bar(`${reservations} reservations: back to buying, p95`, closedMs.p95, BARS.closedP95Ms),
-    bar(`${reservations} reservations: told yes and missing`, lost, BARS.lost),
-    bar(`${reservations} reservations: told otherwise when asked again`, answeredOtherwise, 0),
-  ]);
+  for (const reservations of [0, 100_000]) recoveries.push(await measureRecoveries(reservations));
+  const bars = recoveries.flatMap(
+    ({ reservations, closedMs, flushed, lost, answeredOtherwise }) => [
+      bar(`${reservations} reservations: back to buying, p95`, closedMs.p95, BARS.closedP95Ms),
+      bar(
+        `${reservations} reservations: rebuilt and back to buying, p95`,
+        flushed.closedMs.p95,
+        BARS.closedP95Ms,
+      ),
+      bar(`${reservations} reservations: told yes and missing`, lost, BARS.lost),
+      bar(`${reservations} reservations: told otherwise when asked again`, answeredOtherwise, 0),
+    ],
+  );
   const result = {
     machine: machine('the engine, Redis, PostgreSQL and this program share these cores'),
     loadBefore,
@@ -70,6 +81,12 @@ try {
   };
   console.table(
     costs.map(({ durability, perSecond, waitMs }) => ({ durability, perSecond, ...waitMs })),
+  );
+  console.table(
+    recoveries.flatMap(({ reservations, closedMs, flushed }) => [
+      { reservations, after: 'a kill', ...closedMs },
+      { reservations, after: 'FLUSHALL', ...flushed.closedMs },
+    ]),
   );
   console.log(JSON.stringify(recoveries, null, 2));
   for (const { name, value, most, ok } of bars) {
@@ -129,10 +146,10 @@ async function setUp(durability: (typeof PROFILES)[number]) {
   return { durability, saleId, engine, waitsMs: [] as number[], tearDown };
 }
 
-// ---- kills -----------------------------------------------------------------------------------------------------------
+// ---- recoveries ------------------------------------------------------------------------------------------------------
 
-async function measureKills(reservations: number) {
-  step(`${KILLS} kills in a sale of ${reservations} reservations …`);
+async function measureRecoveries(reservations: number) {
+  step(`${KILLS} kills and ${FLUSHES} FLUSHALLs in a sale of ${reservations} reservations …`);
   const redis = await startRedis();
   after(() => redis.stop());
   const servers = await connect(redis.url, postgres.url);
@@ -166,21 +183,58 @@ async function measureKills(reservations: number) {
     }
     await crowd.leave();
     const otherAnswers = await crowd.otherAnswers(engine.frontEnd);
+    const lostToKills = await missingOf(servers, saleId, crowd);
+    const flushed = await measureFlushes();
     return {
       reservations,
       kills: KILLS,
       toldYes: crowd.told.size,
       toldToComeBack: crowd.comeBacks,
-      lost: await missingOf(servers, saleId, crowd),
+      lost: lostToKills + flushed.lost,
       answeredOtherwise: otherAnswers.length,
       /** From starting Redis to its first answer, and from there to the first yes. */
       startMs: percentiles(loading!),
       closedMs: percentiles(closed!),
+      flushed,
     };
   } finally {
     await engine.end();
     await servers.close();
     await redis.stop();
+  }
+
+  /** What Redis alone knows would be lost with it, so nobody presses until PostgreSQL has everything. */
+  async function measureFlushes() {
+    const closed: number[] = [];
+    let [toldYes, toldToComeBack, lost] = [0, 0, 0];
+    for (let flush = 0; flush < FLUSHES; flush++) {
+      await servers.shards.of(saleId).client.flushall();
+      const forgotAt = performance.now();
+      const prefix = `flush-${flush}`;
+      const crowd = new PatientCrowd([engine.frontEnd], saleId, { lanes: 20, prefix });
+      const closedMs = await eventually(() => {
+        const found = crowd.firstYesAfter(forgotAt);
+        if (found === undefined) throw new Error('nobody can buy again');
+        return found;
+      }, RECOVERY);
+      await crowd.leave();
+      closed.push(closedMs);
+      toldYes += crowd.told.size;
+      toldToComeBack += crowd.comeBacks;
+      lost += await missingOf(servers, saleId, crowd);
+    }
+    const rebuilt = await servers.sql<{ ms: number }[]>`
+      SELECT (report->>'seconds')::float8 * 1000 AS ms FROM sale_recoveries
+      WHERE sale_id = ${saleId} AND outcome = 'rebuilt'`;
+    return {
+      flushes: FLUSHES,
+      toldYes,
+      toldToComeBack,
+      lost,
+      /** From FLUSHALL to the first yes; and the recovery's part of it, by its own report. */
+      closedMs: percentiles(closed),
+      recoveryMs: percentiles(rebuilt.map(({ ms }) => ms)),
+    };
   }
 }
 
