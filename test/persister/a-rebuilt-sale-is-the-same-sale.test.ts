@@ -3,25 +3,18 @@
  * count. Random histories, each rebuilt twice, so that gaps in the positions have a past too.
  */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
-import { readPersisterConfig } from '../../src/config.ts';
 import { canonicalItems, type Move } from '../../src/domain/reservation.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { reserve } from '../../src/lua/reserve.ts';
 import { sweep } from '../../src/lua/sweep.ts';
 import { transition } from '../../src/lua/transition.ts';
-import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
-import { TIMINGS } from '../../src/persister/timings.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { persister } from '../support/persister.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
 const SKUS = ['A', 'B', 'C'];
@@ -61,28 +54,8 @@ const step = fc.oneof(
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
-let redis: TestRedis;
-let database: TestDatabase;
-let servers: Connections;
-let persister: RunningPersister;
-
-before(async () => {
-  [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  servers = await connect(redis.url, database.url);
-  const config = readPersisterConfig({
-    REDIS_URL: redis.url,
-    DATABASE_URL: database.url,
-    PERSISTER_PORT: '0',
-    LOG_LEVEL: 'silent',
-    BACKLOG_MAX: '50',
-  });
-  persister = await startPersister(config, { ...TIMINGS, restMs: 100 });
-});
-after(async () => {
-  await persister?.close();
-  await servers?.close();
-  await Promise.all([redis?.stop(), database?.drop()]);
-});
+const { redis, database, servers } = await useServers(FILE);
+await persister(FILE, redis.url, database.url, { restMs: 100 }, { BACKLOG_MAX: '50' });
 
 async function take(saleId: string, each: Step): Promise<void> {
   const { shards } = servers;

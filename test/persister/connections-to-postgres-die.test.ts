@@ -4,29 +4,27 @@
  * is told, also by a server that says nothing any more. The library as published does none of the four; `patches/` does.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectPostgres, type Sql } from '../../src/postgres/connection.ts';
-import { createDatabase, startPostgres, type TestDatabase } from '../support/servers.ts';
+import { FILE, use, useDatabase, usePostgres } from '../support/set-up.ts';
 
 const CONNECTIONS = 4;
 
+const database = await useDatabase(FILE);
+const sql = await usePool('victim', CONNECTIONS);
+const killer = await usePool('killer', 1);
+await killer`CREATE TABLE written (by text)`;
+
+function usePool(name: string, connectionsMax: number): Promise<Sql> {
+  return use(
+    FILE,
+    () => connectPostgres(database.url, { name, connectionsMax }),
+    (pool) => pool.end({ timeout: 5 }),
+  );
+}
+
 describe('a connection to postgres that dies', () => {
-  let database: TestDatabase;
-  let sql: Sql;
-  let killer: Sql;
-
-  before(async () => {
-    database = await createDatabase();
-    sql = connectPostgres(database.url, { name: 'victim', connectionsMax: CONNECTIONS });
-    killer = connectPostgres(database.url, { name: 'killer', connectionsMax: 1 });
-    await killer`CREATE TABLE written (by text)`;
-  });
-  after(async () => {
-    await Promise.all([sql?.end({ timeout: 5 }), killer?.end({ timeout: 5 })]);
-    await database?.drop();
-  });
-
   async function kill(): Promise<void> {
     await killer`
       SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -97,8 +95,7 @@ describe('a connection to postgres that dies', () => {
 });
 
 it('a transaction that waits for a silent server ends with its pool', async (test) => {
-  const postgres = await startPostgres();
-  test.after(() => postgres.stop());
+  const postgres = await usePostgres(test);
   const sql = connectPostgres(postgres.url, { name: 'victim', connectionsMax: 1 });
   const outcome = sql.begin(async (transaction) => {
     await transaction`SELECT 1`;

@@ -1,6 +1,6 @@
 /** A hold that nobody pays for ends at its deadline: units and allowance come back, and history says so. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import {
   assertPromisesHold,
   historyOf,
@@ -13,29 +13,13 @@ import {
 } from '../support/holds.ts';
 import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
+
+const { redis, database, servers } = await useServers(FILE);
 
 describe('a hold that is over', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-
-  before(async () => {
-    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-    servers = await connect(redis.url, database.url);
-  });
-  after(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), database?.drop()]);
-  });
-
   it('gives units and allowance back, and its buyer buys again without a key', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 1, holdSeconds: 1 });
     const one = await persister(test, redis.url, database.url);

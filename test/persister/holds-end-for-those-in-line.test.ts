@@ -1,6 +1,6 @@
 /** What holds that end give back goes to those who wait, in their order, before anybody else can have it. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
@@ -9,30 +9,14 @@ import { readBuyer } from '../../src/lua/read-buyer.ts';
 import { assertPromisesHold, hold, move, setStatus, unit, untilOver } from '../support/holds.ts';
 import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
-import { buy, type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { buy, makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
+const { redis, database, servers } = await useServers(FILE);
+
 describe('the line', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-
-  before(async () => {
-    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-    servers = await connect(redis.url, database.url);
-  });
-  after(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), database?.drop()]);
-  });
-
   async function join(saleId: string, ...buyerIds: string[]): Promise<void> {
     for (const buyerId of buyerIds) {
       const asked = { buyerId, sku: 'unit', quantity: 1 };

@@ -1,6 +1,6 @@
 /** However many would end a hold or settle it in the same moment, one does, and units return once or not at all. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newTag } from '../../src/domain/identifiers.ts';
 import { sweep } from '../../src/lua/sweep.ts';
@@ -8,31 +8,15 @@ import { EngineProcess } from '../support/engine-process.ts';
 import { assertPromisesHold, holdMany, move, unit } from '../support/holds.ts';
 import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 
 const STOCK = 100_000;
 
+const { redis, database, servers } = await useServers(FILE);
+
 describe('a hold ends once', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-
-  before(async () => {
-    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-    servers = await connect(redis.url, database.url);
-  });
-  after(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), database?.drop()]);
-  });
-
   async function expiredRows(saleId: string): Promise<number> {
     const [row] = await servers.sql<{ rows: number }[]>`
       SELECT count(*)::int AS rows FROM reservations

@@ -1,35 +1,19 @@
 /** Holds end on time though PostgreSQL is away, and after Redis was away. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { assertPromisesHold, hold, holdMany, unit, untilOver } from '../support/holds.ts';
 import { metric } from '../support/metric.ts';
 import { persister } from '../support/persister.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  eventually,
-  startPostgres,
-  startRedis,
-  type TestPostgres,
-  type TestRedis,
-} from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useStoppableServers } from '../support/set-up.ts';
 
 const STOCK = 1_000;
 
+const { redis, postgres, servers } = await useStoppableServers(FILE);
+
 describe('while a server is away', () => {
-  let redis: TestRedis;
-  let postgres: TestPostgres;
-  let servers: Connections;
-
-  before(async () => {
-    [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-    servers = await connect(redis.url, postgres.url);
-  });
-  after(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), postgres?.stop()]);
-  });
-
   /** Until the persister has learned of the sale. */
   async function untilSwept(one: { port: number }): Promise<void> {
     await eventually(async () => {

@@ -1,23 +1,11 @@
 /** Every event lands in PostgreSQL once, whoever brings it, however often and in whatever order. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { saleKey } from '../../src/lua/keys.ts';
 import { persister } from '../support/persister.ts';
-import {
-  appendTransition,
-  buy,
-  buyMany,
-  type Connections,
-  connect,
-  makeSale,
-} from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { appendTransition, buy, buyMany, makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 import {
   consumerNames,
   entryIds,
@@ -26,20 +14,9 @@ import {
   saleState,
 } from '../support/stream-state.ts';
 
+const { redis, database, servers } = await useServers(FILE);
+
 describe('every event lands once', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-
-  before(async () => {
-    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-    servers = await connect(redis.url, database.url);
-  });
-  after(async () => {
-    await servers.close();
-    await Promise.all([redis.stop(), database.drop()]);
-  });
-
   async function countsOf(saleId: string): Promise<{ rows: number; events: number; last: number }> {
     const [row] = await servers.sql<{ rows: number; events: number; last: number }[]>`
       SELECT (SELECT count(*) FROM reservations WHERE sale_id = ${saleId})::int AS rows,

@@ -1,31 +1,15 @@
 /** What PostgreSQL refuses for its own sake is set aside alone, held against nobody else, and tried again on request. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { persister } from '../support/persister.ts';
-import { appendEntry, buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { appendEntry, buyMany, makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 import { entryIds, pendingCount } from '../support/stream-state.ts';
 
+const { redis, database, servers } = await useServers(FILE);
+
 describe('a poisonous event', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-
-  before(async () => {
-    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-    servers = await connect(redis.url, database.url);
-  });
-  after(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), database?.drop()]);
-  });
-
   async function rowCount(saleId: string): Promise<number> {
     const [row] = await servers.sql<{ count: number }[]>`
       SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;

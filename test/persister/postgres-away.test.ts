@@ -1,31 +1,15 @@
 /** PostgreSQL may stop, freeze or be absent at the start: buying goes on, nothing is lost, and closing stays quick. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { persister } from '../support/persister.ts';
-import { buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  eventually,
-  startPostgres,
-  startRedis,
-  type TestPostgres,
-  type TestRedis,
-} from '../support/servers.ts';
+import { buyMany, makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useStoppableServers } from '../support/set-up.ts';
 import { pendingCount, saleState } from '../support/stream-state.ts';
 
+const { redis, postgres, servers } = await useStoppableServers(FILE);
+
 describe('while postgres is away', () => {
-  let redis: TestRedis;
-  let postgres: TestPostgres;
-  let servers: Connections;
-
-  before(async () => {
-    [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-    servers = await connect(redis.url, postgres.url);
-  });
-  after(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), postgres?.stop()]);
-  });
-
   async function rowCount(saleId: string): Promise<number> {
     const [row] = await servers.sql<{ count: number }[]>`
       SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;

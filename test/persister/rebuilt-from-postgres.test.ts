@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { verifySale } from '../../src/admin/verify.ts';
 import { MOVES } from '../../src/domain/reservation.ts';
@@ -21,14 +21,9 @@ import { stageRebuild } from '../../src/lua/stage-rebuild.ts';
 import { transition } from '../../src/lua/transition.ts';
 import { createLogger } from '../../src/telemetry.ts';
 import { persister } from '../support/persister.ts';
-import { buy, buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
+import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
+import { useServers } from '../support/set-up.ts';
 import { readAndDie, saleState } from '../support/stream-state.ts';
 
 const SKIPPED = 4_000_000;
@@ -38,13 +33,9 @@ describe('rebuilt from postgres', () => {
   let database: TestDatabase;
   let servers: Connections;
 
-  beforeEach(async () => {
-    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-    servers = await connect(redis.url, database.url);
-  });
-  afterEach(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), database?.drop()]);
+  beforeEach(async (test) => {
+    assert.ok('after' in test);
+    ({ redis, database, servers } = await useServers(test));
   });
 
   async function rows(saleId: string): Promise<number> {

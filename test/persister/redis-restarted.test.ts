@@ -2,18 +2,13 @@
 import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { closeSale } from '../../src/lua/close-sale.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { persister } from '../support/persister.ts';
-import { buy, buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  eventually,
-  startPostgres,
-  startRedis,
-  type TestPostgres,
-  type TestRedis,
-} from '../support/servers.ts';
+import { buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
+import { eventually, type TestPostgres, type TestRedis } from '../support/servers.ts';
+import { useStoppableServers } from '../support/set-up.ts';
 import { pendingCount, readAndDie, saleState } from '../support/stream-state.ts';
 
 describe('after redis restarted', () => {
@@ -21,13 +16,9 @@ describe('after redis restarted', () => {
   let postgres: TestPostgres;
   let servers: Connections;
 
-  beforeEach(async () => {
-    [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-    servers = await connect(redis.url, postgres.url);
-  });
-  afterEach(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), postgres?.stop()]);
+  beforeEach(async (test) => {
+    assert.ok('after' in test);
+    ({ redis, postgres, servers } = await useStoppableServers(test));
   });
 
   async function rowCount(saleId: string): Promise<number> {

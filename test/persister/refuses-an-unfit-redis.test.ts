@@ -3,14 +3,13 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { startRedis } from '../support/servers.ts';
+import { useRedis } from '../support/set-up.ts';
 
 const MAIN = new URL('../../src/persister/main.ts', import.meta.url).href;
 
 describe('a redis without persistence', () => {
   it('ends the persister with 1 and says what to set', async (test) => {
-    const redis = await startRedis({ args: ['--appendonly', 'no'] });
-    test.after(() => redis.stop());
+    const redis = await useRedis(test, { args: ['--appendonly', 'no'] });
     const program = `const { runPersister } = await import(${JSON.stringify(MAIN)}); await runPersister();`;
     const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
       env: {

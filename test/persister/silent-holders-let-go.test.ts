@@ -6,10 +6,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connectPostgres } from '../../src/postgres/connection.ts';
 import { endSilentHolders, lockHistory, tryLockSale } from '../../src/postgres/sale-locks.ts';
-import { createDatabase } from '../support/servers.ts';
+import { useDatabase } from '../support/set-up.ts';
 
-test('a session that holds a sale and says nothing in mid-statement is ended, another one is not', async () => {
-  const database = await createDatabase();
+test('a session that holds a sale and says nothing in mid-statement is ended, another one is not', async (t) => {
+  const database = await useDatabase(t);
   const frozen = connectPostgres(database.url, { name: 'flash-sale-frozen', connectionsMax: 1 });
   const busy = connectPostgres(database.url, { name: 'flash-sale-busy', connectionsMax: 1 });
   const other = connectPostgres(database.url, { name: 'flash-sale-other', connectionsMax: 2 });
@@ -44,6 +44,5 @@ test('a session that holds a sale and says nothing in mid-statement is ended, an
     await busyEnds;
   } finally {
     await Promise.all([frozen, busy, other].map((sql) => sql.end({ timeout: 2 })));
-    await database.drop();
   }
 });

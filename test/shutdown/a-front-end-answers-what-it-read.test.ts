@@ -1,38 +1,22 @@
 /** A front end that is told to stop, in the middle of everything that a client can be in the middle of. */
 import assert from 'node:assert/strict';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Crowd, countAnswers } from '../support/crowd.ts';
 import { EngineProcess, type Stopped } from '../support/engine-process.ts';
 import { assertPromisesHold } from '../support/holds.ts';
 import { Broken, KeepAliveClient } from '../support/keep-alive-client.ts';
 import { persister } from '../support/persister.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
 /** Idle connections are waited for a second; a process on a machine that is busy takes a little longer. */
 const SOON_MS = 4_000;
 const CLOSE_DEADLINE_MS = 10_000;
 
-let redis: TestRedis;
-let database: TestDatabase;
-let servers: Connections;
-before(async () => {
-  [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  servers = await connect(redis.url, database.url);
-});
-after(async () => {
-  await servers?.close();
-  await redis?.stop();
-  await database?.drop();
-});
+const { redis, database, servers } = await useServers(FILE);
 
 function spawnFrontEnd(t: Pick<TestContext, 'after'>): Promise<EngineProcess> {
   return EngineProcess.spawn(t, 'hot-path', {

@@ -3,18 +3,13 @@
  * whatever its servers do, and whoever comes after it finds everything to do that it had not done.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EngineProcess } from '../support/engine-process.ts';
 import { assertPromisesHold } from '../support/holds.ts';
-import { buyMany, type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  eventually,
-  startPostgres,
-  startRedis,
-  type TestPostgres,
-  type TestRedis,
-} from '../support/servers.ts';
+import { buyMany, makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useStoppableServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 import { expectedIds, statesOf, subscribe } from '../webhooks/engine.ts';
 import { startReceiver } from '../webhooks/receiver.ts';
@@ -24,19 +19,9 @@ const CLOSE_DEADLINE_MS = 10_000;
 const HOLDS = 3_000;
 const DRAIN_MS_MAX = 60_000;
 
-describe('a persister that stops', () => {
-  let redis: TestRedis;
-  let postgres: TestPostgres;
-  let servers: Connections;
-  before(async () => {
-    [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-    servers = await connect(redis.url, postgres.url);
-  });
-  after(async () => {
-    await servers?.close();
-    await Promise.all([redis?.stop(), postgres?.stop()]);
-  });
+const { redis, postgres, servers } = await useStoppableServers(FILE);
 
+describe('a persister that stops', () => {
   const spawnPersister = (test: TestContext) =>
     EngineProcess.spawn(test, 'persister', {
       NODE_ENV: 'development',

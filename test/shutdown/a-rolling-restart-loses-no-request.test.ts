@@ -4,20 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Crowd, countAnswers } from '../support/crowd.ts';
 import { EngineProcess } from '../support/engine-process.ts';
 import { assertPromisesHold } from '../support/holds.ts';
 import { persister } from '../support/persister.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
 const CONNECTIONS = 24;
@@ -25,18 +20,7 @@ const STEADY_MS = 500;
 /** What a process has in which to close before it ends all the same, with 1. */
 const CLOSE_DEADLINE_MS = 10_000;
 
-let redis: TestRedis;
-let database: TestDatabase;
-let servers: Connections;
-before(async () => {
-  [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  servers = await connect(redis.url, database.url);
-});
-after(async () => {
-  await servers?.close();
-  await redis?.stop();
-  await database?.drop();
-});
+const { redis, database, servers } = await useServers(FILE);
 
 function environment(): Record<string, string> {
   return { REDIS_URL: redis.url, BUYER_AUTH: 'header', DURABILITY: 'fast' };

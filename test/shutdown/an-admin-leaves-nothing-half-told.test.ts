@@ -2,18 +2,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TOKENS } from '../admin/admin-process.ts';
 import { EngineProcess } from '../support/engine-process.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  eventually,
-  startPostgres,
-  startRedis,
-  type TestPostgres,
-  type TestRedis,
-} from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useStoppableServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
 /** What a process has in which to close before it ends all the same, with 1. */
@@ -26,17 +21,7 @@ const HEADERS = {
   'content-type': 'application/json',
 };
 
-let redis: TestRedis;
-let postgres: TestPostgres;
-let servers: Connections;
-before(async () => {
-  [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-  servers = await connect(redis.url, postgres.url);
-});
-after(async () => {
-  await servers?.close();
-  await Promise.all([redis?.stop(), postgres?.stop()]);
-});
+const { redis, postgres, servers } = await useStoppableServers(FILE);
 
 async function spawnAdmin(t: TestContext): Promise<EngineProcess> {
   const admin = await EngineProcess.spawn(t, 'admin', {
