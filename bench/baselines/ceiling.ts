@@ -1,0 +1,61 @@
+/**
+ * What uWebSockets.js itself can do with the same request: it reads every header that the engine reads, and the body,
+ * guards against aborts, and answers the same bytes each time, which are those of the engine's answer, from ANSWER.
+ */
+import { App, us_listen_socket_close } from 'uWebSockets.js';
+import { runUntilStopped } from '../../src/running.ts';
+
+export interface ConstantAnswer {
+  status: string;
+  headers: [name: string, value: string][];
+  body: string;
+}
+
+const HEADERS_READ = [
+  'idempotency-key',
+  'content-length',
+  'authorization',
+  'x-request-id',
+  'traceparent',
+];
+
+await runUntilStopped(async () => {
+  const { status, headers, body } = JSON.parse(process.env.ANSWER!) as ConstantAnswer;
+  let bytesRead = 0;
+  const app = App();
+  app.get('/readyz', (response) => {
+    response.end(`read ${bytesRead} bytes`);
+  });
+  app.post('/v1/sales/:saleId/buy', (response, request) => {
+    let isAborted = false;
+    response.onAborted(() => {
+      isAborted = true;
+    });
+    bytesRead += request.getParameter(0)!.length;
+    for (const name of HEADERS_READ) bytesRead += request.getHeader(name).length;
+    let read: Buffer | undefined;
+    response.onData((chunk, isLast) => {
+      const copy = Buffer.from(new Uint8Array(chunk));
+      read = read === undefined ? copy : Buffer.concat([read, copy]);
+      if (!isLast || isAborted) return;
+      bytesRead += read.length;
+      response.writeStatus(status);
+      for (const [name, value] of headers) response.writeHeader(name, value);
+      response.end(body);
+    });
+  });
+  const socket = await new Promise<Parameters<typeof us_listen_socket_close>[0]>(
+    (resolve, reject) => {
+      app.listen('127.0.0.1', Number(process.env.PORT), (listening) => {
+        if (listening) resolve(listening);
+        else reject(new Error(`port ${process.env.PORT} can't be listened on`));
+      });
+    },
+  );
+  return {
+    close: async () => {
+      us_listen_socket_close(socket);
+      app.close();
+    },
+  };
+});

@@ -1,0 +1,32 @@
+/** Everything in PostgreSQL: the row of the stock is locked, the order written, and both committed before the answer. */
+import postgres from 'postgres';
+import { orderTable, POOL_SIZE } from './order-table.ts';
+import { rowOf, runShop } from './shop.ts';
+
+await runShop(async () => {
+  const sql = postgres(process.env.DATABASE_URL!, { max: POOL_SIZE, onnotice: () => undefined });
+  await orderTable(sql, 'sql_orders');
+  await sql`CREATE TABLE IF NOT EXISTS sql_stock (
+    sale_id text PRIMARY KEY, remaining bigint NOT NULL, sold bigint NOT NULL DEFAULT 0)`;
+  return {
+    decide: (order) =>
+      sql.begin(async (tx) => {
+        const [stock] = await tx<{ remaining: string; sold: string }[]>`
+          SELECT remaining, sold FROM sql_stock WHERE sale_id = ${order.saleId} FOR UPDATE`;
+        const [seen] = await tx<{ position: string; reserved_at: Date }[]>`
+          SELECT position, reserved_at FROM sql_orders
+          WHERE buyer_id = ${order.buyerId} AND sale_id = ${order.saleId}
+            AND idempotency_key = ${order.key}`;
+        if (seen)
+          return { position: Number(seen.position), reservedAt: seen.reserved_at.getTime() };
+        if (!stock || Number(stock.remaining) < order.quantity) return 'sold_out';
+        const decided = { position: Number(stock.sold) + 1, reservedAt: Date.now() };
+        await tx`
+          UPDATE sql_stock SET remaining = remaining - ${order.quantity}, sold = sold + 1
+          WHERE sale_id = ${order.saleId}`;
+        await tx`INSERT INTO sql_orders ${tx(rowOf(order, decided))}`;
+        return decided;
+      }),
+    close: () => sql.end({ timeout: 2 }),
+  };
+});

@@ -1,0 +1,120 @@
+/** Who is compared: the engine as it runs in earnest, and what else there is. Each is a process of its own. */
+import { join } from 'node:path';
+import { MAIN_MODULE } from '../src/stack/home.ts';
+import { KeepAliveClient } from '../test/support/keep-alive-client.ts';
+import type { ConstantAnswer } from './baselines/ceiling.ts';
+import { JWT_SECRET } from './load/buyers.ts';
+import { buyTemplate } from './load/wrk.ts';
+import type { Stage, Started } from './stage.ts';
+
+/** One of each kind on a stage goes by its kind's name. */
+export const ENGINE = 'engine';
+export const ONE_CALL = 'one call per buyer';
+export const CEILING = 'ceiling';
+export const USUAL = 'usual';
+export const SQL = 'SQL';
+
+/** Nobody else here writes a line for each order. What the engine's cost is measured on its own, see scenarios/win.ts. */
+const LOG_LEVEL = 'warn';
+/** So long that a disk that hangs shows as time and not as errors. */
+const REDIS_COMMAND_TIMEOUT_MS = '20000';
+const REASONS: Record<number, string> = { 201: '201 Created', 409: '409 Conflict' };
+/** uWebSockets.js writes these by itself. */
+const WRITTEN_BY_SERVER = new Set(['uwebsockets', 'date', 'content-length']);
+
+export function startEngine(
+  stage: Stage,
+  env: Record<string, string> = {},
+  name = ENGINE,
+): Promise<Started> {
+  return stage.start(name, {
+    args: [MAIN_MODULE, 'hot-path'],
+    portVariable: 'HOT_PATH_PORT',
+    env: {
+      REDIS_URL: stage.redisUrl,
+      DURABILITY: stage.durability,
+      JWT_SECRET,
+      LOG_LEVEL,
+      REDIS_COMMAND_TIMEOUT_MS,
+      ...env,
+    },
+  });
+}
+
+/** The same engine without what this project is about: each buyer costs a call to Redis. */
+export function startOneCall(stage: Stage): Promise<Started> {
+  // As many may be under way as connections press: otherwise it would wait for Redis where the engine need not.
+  return startEngine(stage, { BATCH_SIZE_MAX: '1', BATCHES_IN_FLIGHT_MAX: '16' }, ONE_CALL);
+}
+
+export function startPersister(stage: Stage): Promise<Started> {
+  return stage.start('persister', {
+    args: [MAIN_MODULE, 'persister'],
+    portVariable: 'PERSISTER_PORT',
+    env: {
+      REDIS_URL: stage.redisUrl,
+      DATABASE_URL: stage.postgresUrl,
+      DURABILITY: stage.durability,
+      LOG_LEVEL,
+    },
+  });
+}
+
+export function startCeiling(stage: Stage, answer: ConstantAnswer): Promise<Started> {
+  return startBaseline(stage, CEILING, 'ceiling.ts', { ANSWER: JSON.stringify(answer) });
+}
+
+/** `durable`: answers once the order is in PostgreSQL. */
+export function startUsual(stage: Stage, orders: 'redis' | 'durable'): Promise<Started> {
+  return startBaseline(stage, USUAL, 'usual.ts', { ORDERS: orders });
+}
+
+export function startSql(stage: Stage): Promise<Started> {
+  return startBaseline(stage, SQL, 'sql.ts', {});
+}
+
+function startBaseline(
+  stage: Stage,
+  name: string,
+  file: string,
+  env: Record<string, string>,
+): Promise<Started> {
+  return stage.start(name, {
+    args: [join(import.meta.dirname, 'baselines', file)],
+    portVariable: 'PORT',
+    env: { REDIS_URL: stage.redisUrl, DATABASE_URL: stage.postgresUrl, JWT_SECRET, ...env },
+  });
+}
+
+/** What one buyer is told, in a form that the ceiling can repeat. */
+export async function answerTo(
+  { port }: Started,
+  saleId: string,
+  buyer: { token: string; key: string },
+): Promise<ConstantAnswer & { code: number }> {
+  const client = new KeepAliveClient(port);
+  const request = buyTemplate(saleId).replace('{token}', buyer.token).replace('{key}', buyer.key);
+  try {
+    const { status, headers, body } = await client.send(request);
+    return {
+      code: status,
+      status: REASONS[status] ?? String(status),
+      headers: Object.entries(headers).filter(([name]) => !WRITTEN_BY_SERVER.has(name)),
+      body,
+    };
+  } finally {
+    client.close();
+  }
+}
+
+/** How many buyers the engine has told what, since it started. */
+export async function outcomesOf({ url }: Started): Promise<Map<string, number>> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const counts = new Map<string, number>();
+  for (const [, outcome, count] of text.matchAll(
+    /^flash_sale_buy_seconds_count\{.*?outcome="(\w+)".*?\} (\d+)$/gm,
+  )) {
+    counts.set(outcome!, Number(count));
+  }
+  return counts;
+}

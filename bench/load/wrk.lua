@@ -1,0 +1,71 @@
+-- Presses with requests that were made before the clock starts; a `request` that builds strings is slower than the engine.
+--
+-- ARGS  file      a line for each request: what differs from one to the next, as `token TAB key`
+--       first     the line to begin with, from 1
+--       again     `again`: begin at the top of the file when its end is reached; `once`: that is told as `exhausted`
+--       template  the whole request, with {token} and {key} where they belong
+--
+-- Prints one line of JSON when it is done. One thread only: the second would still be reading while the first presses.
+
+local ready, next_at, last, may_repeat = {}, 0, 0, false
+sent, exhausted, cpu_at_start = 0, false, 0
+
+-- User and system time of this process, in ticks of the kernel (hundredths of a second).
+local function cpu_ticks()
+  local file = assert(io.open('/proc/self/stat'))
+  local line = file:read('*a')
+  file:close()
+  local rest, values = line:match('^.*%)%s(.*)$'), {}
+  for value in rest:gmatch('%S+') do values[#values + 1] = value end
+  return values[12] + values[13]
+end
+
+function init(args)
+  local head, between, tail = args[4]:match('^(.*){token}(.*){key}(.*)$')
+  local number, first = 0, tonumber(args[2])
+  for line in io.lines(args[1]) do
+    number = number + 1
+    if number >= first then
+      local at = line:find('\t', 1, true)
+      ready[#ready + 1] = head .. line:sub(1, at - 1) .. between .. line:sub(at + 1) .. tail
+    end
+  end
+  last, may_repeat = #ready, args[3] == 'again'
+  collectgarbage()
+  collectgarbage('stop')
+  cpu_at_start = cpu_ticks()
+end
+
+function request()
+  if next_at == last then
+    next_at = 0
+    if not may_repeat then exhausted = true end
+  end
+  next_at, sent = next_at + 1, sent + 1
+  return ready[next_at]
+end
+
+local only
+function setup(thread)
+  only = thread
+end
+
+function done(summary, latency)
+  local curve = {}
+  for _, share in ipairs({ 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 99.99, 100 }) do
+    curve[#curve + 1] = ('[%g,%d]'):format(share, latency:percentile(share))
+  end
+  print(
+    ('{"requests":%d,"durationUs":%d,"bytes":%d,"refused":%d,"broken":%d,"sent":%d,"exhausted":%s,"cpuTicks":%d,"latencyUs":[%s]}'):format(
+      summary.requests,
+      summary.duration,
+      summary.bytes,
+      summary.errors.status,
+      summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
+      only:get('sent'),
+      tostring(only:get('exhausted')),
+      cpu_ticks() - only:get('cpu_at_start'),
+      table.concat(curve, ',')
+    )
+  )
+end

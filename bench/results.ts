@@ -1,0 +1,90 @@
+/** What a run found, as it is kept: one entry a scenario, with where and when it was measured. */
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { codeVersions, machine } from './machine.ts';
+import { type Compared, compare, type Round, type Spread, spreadOf } from './rounds.ts';
+import type { Measured, Scenario } from './scenario.ts';
+
+export const RESULTS = join(import.meta.dirname, 'results');
+
+export interface ScenarioResult {
+  name: string;
+  title: string;
+  machine: ReturnType<typeof machine>;
+  versions: ReturnType<typeof codeVersions> & Record<string, string>;
+  rounds: number;
+  secondsEach: number;
+  settings: Record<string, string | number>;
+  comparisons: Compared[];
+  /** Contestant → metric → median and quartiles of the rounds. */
+  figures: Record<string, Record<string, Spread>>;
+  curves?: Record<string, [number, number][]>;
+  timeline?: Measured['timeline'];
+}
+
+export function resultOf(
+  { name, title }: Scenario,
+  measured: Measured,
+  conditions: Pick<ScenarioResult, 'machine' | 'versions' | 'secondsEach'>,
+): ScenarioResult {
+  const { rounds, comparisons, settings, curves, timeline } = measured;
+  return {
+    name,
+    title,
+    ...conditions,
+    rounds: rounds.length,
+    settings,
+    comparisons: comparisons.map((comparison) => rounded(compare(rounds, comparison))),
+    figures: figuresOf(rounds),
+    ...(curves ? { curves } : {}),
+    ...(timeline ? { timeline } : {}),
+  };
+}
+
+/** Those of this run take the place of their like; others stay as they were. Tells where they are. */
+export async function keep(file: string, found: readonly ScenarioResult[]): Promise<string> {
+  const path = join(RESULTS, file);
+  const known = readResults(file);
+  const names = found.map(({ name }) => name);
+  const all = [...known.filter(({ name }) => !names.includes(name)), ...found];
+  await writeFile(path, `${JSON.stringify(all, null, 1)}\n`);
+  return path;
+}
+
+/** For those who only want to look. */
+export async function keepAside(file: string, found: readonly ScenarioResult[]): Promise<string> {
+  const path = join(await mkdtemp(join(tmpdir(), 'flash-sale-results-')), file);
+  await writeFile(path, `${JSON.stringify(found, null, 1)}\n`);
+  return path;
+}
+
+export function readResults(file: string): ScenarioResult[] {
+  const path = join(RESULTS, file);
+  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as ScenarioResult[]) : [];
+}
+
+function figuresOf(rounds: readonly Round[]): ScenarioResult['figures'] {
+  const figures: ScenarioResult['figures'] = {};
+  for (const [contestant, metrics] of Object.entries(rounds[0] ?? {})) {
+    figures[contestant] = {};
+    for (const metric of Object.keys(metrics)) {
+      const values = rounds.map((round) => round[contestant]![metric]!);
+      figures[contestant][metric] = rounded(spreadOf(values));
+    }
+  }
+  return figures;
+}
+
+/** Four digits say all that was measured. */
+function rounded<T extends Spread & { values?: number[] }>(spread: T): T {
+  const short = (value: number) => Number(value.toPrecision(4));
+  return {
+    ...spread,
+    median: short(spread.median),
+    low: short(spread.low),
+    high: short(spread.high),
+    ...(spread.values ? { values: spread.values.map(short) } : {}),
+  };
+}

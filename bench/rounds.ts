@@ -1,0 +1,84 @@
+/** Contestants take turns, so that whatever else the machine does falls on all of them; and what is made of it. */
+
+/** Metric → value, of one contestant in one round. */
+export type Figures = Record<string, number>;
+/** Contestant → its figures. */
+export type Round = Record<string, Figures>;
+
+/** What is compared in each round. With `over` a ratio, without it the figure itself. */
+export interface Comparison {
+  what: string;
+  metric: string;
+  of: string;
+  over?: string;
+  /** The bar; neither: for information. */
+  atLeast?: number;
+  atMost?: number;
+  /** Of what has no `over`. */
+  unit?: string;
+}
+
+export interface Spread {
+  median: number;
+  /** The quartiles. */
+  low: number;
+  high: number;
+}
+
+export interface Compared extends Comparison, Spread {
+  values: number[];
+  ok?: boolean;
+}
+
+/**
+ * A warm-up round that does not count, then `rounds` of them. Every other one goes in the opposite order, so that nobody
+ * always comes after the same neighbour.
+ */
+export async function takeTurns(
+  choices: { rounds: number; stopping: AbortSignal; tell: (line: string) => void },
+  contestants: readonly string[],
+  turn: (contestant: string, round: number) => Promise<Figures>,
+): Promise<Round[]> {
+  const rounds: Round[] = [];
+  for (let number = 0; number <= choices.rounds; number++) {
+    const order = number % 2 === 0 ? contestants : contestants.toReversed();
+    const round: Round = {};
+    for (const contestant of order) {
+      choices.stopping.throwIfAborted();
+      choices.tell(
+        `${number === 0 ? 'warming up' : `round ${number} of ${choices.rounds}`}: ${contestant}`,
+      );
+      round[contestant] = await turn(contestant, number);
+    }
+    if (number > 0)
+      rounds.push(Object.fromEntries(contestants.map((name) => [name, round[name]!])));
+  }
+  return rounds;
+}
+
+/** The median of the rounds' ratios, not the ratio of medians: a slow moment of the machine is in both halves of one. */
+export function compare(rounds: readonly Round[], comparison: Comparison): Compared {
+  const { metric, of, over, atLeast, atMost } = comparison;
+  const figure = (round: Round, contestant: string) => {
+    const value = round[contestant]?.[metric];
+    if (value === undefined) throw new Error(`${contestant} has no ${metric}`);
+    return value;
+  };
+  const values = rounds.map(
+    (round) => figure(round, of) / (over === undefined ? 1 : figure(round, over)),
+  );
+  const spread = spreadOf(values);
+  const hasBar = atLeast !== undefined || atMost !== undefined;
+  const ok = spread.median >= (atLeast ?? -Infinity) && spread.median <= (atMost ?? Infinity);
+  return { ...comparison, ...spread, values, ...(hasBar ? { ok } : {}) };
+}
+
+export function spreadOf(values: readonly number[]): Spread {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number) => {
+    const place = share * (sorted.length - 1);
+    const [below, above] = [sorted[Math.floor(place)]!, sorted[Math.ceil(place)]!];
+    return below + (above - below) * (place - Math.floor(place));
+  };
+  return { median: at(0.5), low: at(0.25), high: at(0.75) };
+}

@@ -1,0 +1,86 @@
+/** Runs scenarios one after the other, until all are done or somebody wants it to stop. */
+import { loadavg } from 'node:os';
+import { codeVersions, machine, output, serverVersions } from './machine.ts';
+import { resultOf, type ScenarioResult } from './results.ts';
+import type { Scenario } from './scenario.ts';
+import { openStage } from './stage.ts';
+import { demandTools } from './tools.ts';
+
+/** A machine that is at work already gives figures that nobody can repeat. */
+const LOAD_MAX = 0.5;
+
+/** Ends the process where it can't be done: 130 when interrupted, 1 when a scenario went wrong. */
+export async function runScenarios(
+  scenarios: readonly Scenario[],
+  options: { rounds: number; seconds: number; only?: readonly string[] },
+): Promise<ScenarioResult[]> {
+  const { rounds, seconds, only } = options;
+  const stopping = stopOnSignal();
+  try {
+    const chosen = choose(scenarios, only);
+    demandTools();
+    const load = loadavg()[0]!;
+    if (load > LOAD_MAX) console.error(`The load of this machine is ${load.toFixed(1)} already.`);
+    const versions = {
+      ...codeVersions(),
+      ...(await versionsOfServers(stopping)),
+      wrk: wrkVersion(),
+    };
+    const found: ScenarioResult[] = [];
+    for (const scenario of chosen) {
+      const tell = (line: string) => console.error(`${scenario.name}: ${line}`);
+      const measured = await scenario.run({ rounds, seconds, stopping, tell });
+      const note = `wrk, the processes under test, Redis and PostgreSQL share these cores; load before: ${load.toFixed(2)}`;
+      found.push(
+        resultOf(scenario, measured, { machine: machine(note), versions, secondsEach: seconds }),
+      );
+    }
+    return found;
+  } catch (error) {
+    return giveUp(error, stopping);
+  }
+}
+
+function giveUp(error: unknown, stopping: AbortSignal): never {
+  if (stopping.aborted) process.exit(130);
+  console.error(error instanceof Error ? error.message : error);
+  process.exit(1);
+}
+
+function choose(scenarios: readonly Scenario[], only: readonly string[] | undefined): Scenario[] {
+  const unknown = only?.filter((wanted) => !scenarios.some(({ name }) => name === wanted)) ?? [];
+  if (unknown.length > 0) {
+    throw new Error(
+      `There is no ${unknown.join(', ')}; there are ${scenarios.map(({ name }) => name).join(', ')}.`,
+    );
+  }
+  return scenarios.filter(({ name }) => !only || only.includes(name));
+}
+
+/** Asked once everything is stopped in order, asked twice the process ends; both ways nothing is left running. */
+function stopOnSignal(): AbortSignal {
+  const stopping = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (stopping.signal.aborted) process.exit(130);
+      stopping.abort();
+    });
+  }
+  // The channel to set-up closes when that is killed.
+  if (process.connected) process.once('disconnect', () => stopping.abort());
+  return stopping.signal;
+}
+
+async function versionsOfServers(stopping: AbortSignal) {
+  const stage = await openStage({ stopping });
+  try {
+    return await serverVersions(stage);
+  } finally {
+    await stage.close();
+  }
+}
+
+function wrkVersion(): string {
+  const said = output('sh', ['-c', 'wrk --version 2>&1 | head -1']);
+  return /wrk (?:debian\/)?(\d[\d.]*\d)/.exec(said ?? '')?.[1] ?? 'unknown';
+}

@@ -1,0 +1,30 @@
+/** What a scenario is, for those who run them. Each is one file in scenarios/. */
+import type { Comparison, Round } from './rounds.ts';
+
+export interface BenchOptions {
+  rounds: number;
+  /** Of load, for each contestant in each round. */
+  seconds: number;
+  stopping: AbortSignal;
+  /** What is going on, a line each. */
+  tell: (line: string) => void;
+}
+
+export interface Measured {
+  /** What a reader has to know to measure the same. */
+  settings: Record<string, string | number>;
+  rounds: Round[];
+  comparisons: Comparison[];
+  /** Latency by percentile, `[percent, ms]`, of the last round. */
+  curves?: Record<string, [number, number][]>;
+  /** Of a whole sale: what had happened by each moment, ms from its opening. */
+  timeline?: { ms: number; decided: number; remaining: number; durable: number }[];
+}
+
+export interface Scenario {
+  /** As it is typed. */
+  name: string;
+  /** As it stands in the table. */
+  title: string;
+  run(options: BenchOptions): Promise<Measured>;
+}
