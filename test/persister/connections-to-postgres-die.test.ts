@@ -96,8 +96,8 @@ describe('a connection to postgres that dies', () => {
 
 it('a transaction that waits for a silent server ends with its pool', async (test) => {
   const postgres = await usePostgres(test);
-  const sql = connectPostgres(postgres.url, { name: 'victim', connectionsMax: 1 });
-  const outcome = sql.begin(async (transaction) => {
+  const pool = connectPostgres(postgres.url, { name: 'victim', connectionsMax: 1 });
+  const outcome = pool.begin(async (transaction) => {
     await transaction`SELECT 1`;
     postgres.pause();
     // The second waits behind the first, which PostgreSQL is asked to describe before it is run.
@@ -105,7 +105,7 @@ it('a transaction that waits for a silent server ends with its pool', async (tes
   });
   const told = assert.rejects(outcome, { code: 'CONNECTION_CLOSED' });
   await sleep(500);
-  await sql.end({ timeout: 0 });
+  await pool.end({ timeout: 0 });
   const isTold = await Promise.race([told.then(() => true), sleep(5_000, false)]);
   postgres.resume();
   assert.ok(isTold, 'it waits for ever');
