@@ -114,7 +114,7 @@ export class SaleViews {
       .call(readSale, saleId, saleId)
       .then((reply): Lookup => {
         if (reply.outcome === 'unknown_sale') {
-          return this.#rememberAbsence(saleId);
+          return this.#rememberAbsence(saleId, reply.isForgotten);
         }
         return this.#rememberSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
       })
@@ -123,8 +123,9 @@ export class SaleViews {
     return reading;
   }
 
-  #rememberAbsence(saleId: string): Lookup {
-    const absence: Absence = { outcome: this.wasLaunched(saleId) ? 'recovering' : 'unknown_sale' };
+  #rememberAbsence(saleId: string, isForgotten: boolean): Lookup {
+    const isThere = isForgotten || this.wasLaunched(saleId);
+    const absence: Absence = { outcome: isThere ? 'recovering' : 'unknown_sale' };
     this.#sales.delete(saleId);
     this.#absences.set(saleId, absence);
     return absence;

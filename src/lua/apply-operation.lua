@@ -17,7 +17,9 @@
 
 local fence, operation = ARGV[1], tonumber(ARGV[2])
 
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'operation', 'operationOutcome', 'timeline')
+local sale = redis.call('HMGET', KEYS[1], 'fence', 'operation', 'operationOutcome', 'timeline', 'forgotten')
+-- A mark that a recovery left is no sale.
+if sale[5] then sale = {} end
 if not sale[1] then
   if operation ~= 1 then return { 'unknown_sale', 0 } end
 elseif sale[1] ~= fence or (sale[4] or '0') ~= ARGV[3] then
@@ -46,6 +48,7 @@ for _, sku in ipairs(definition.skus) do
   end
 end
 
+if not sale[1] then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'operation', operation, 'operationOutcome', outcome)
 if outcome ~= 'applied' then return { outcome, operation } end
 

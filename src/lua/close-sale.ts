@@ -8,8 +8,8 @@ export const closeSale = defineScript({
   encode(closing: string) {
     return [closing];
   },
-  decode(reply: Reply): 'closed' | 'unknown_sale' {
-    if (reply === 'closed' || reply === 'unknown_sale') return reply;
+  decode(reply: Reply): 'closed' | 'forgotten' {
+    if (reply === 'closed' || reply === 'forgotten') return reply;
     throw malformed('close-sale', reply);
   },
 });

@@ -1,7 +1,8 @@
 /**
  * The keys of a sale. All share the hash tag `{saleId}`, so that one shard owns them together.
  *
- *   sale    hash    definition, fence, counters: position (last given), events (last numbered), drained
+ *   sale    hash    definition, fence, counters: position (last given), events (last numbered), drained; or a mark that
+ *                   a recovery is under way of a sale that the server has forgotten, see close-sale.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
  *   buyers  hash    buyer -> the buyer's records, separated by LF
  *   order   list    buyers in the order of decision: element p - 1 is who got position p, but for `gaps` of the sale

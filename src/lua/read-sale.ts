@@ -30,7 +30,8 @@ export interface SaleState {
 }
 
 export type ReadSaleReply =
-  | { outcome: 'unknown_sale' }
+  /** `isForgotten`: a recovery has found it missing, so there is such a sale. */
+  | { outcome: 'unknown_sale'; isForgotten: boolean }
   | { outcome: 'known' | 'recovering'; state: SaleState };
 
 export const readSale = defineScript({
@@ -43,7 +44,9 @@ export const readSale = defineScript({
   decode(reply: Reply, saleId): ReadSaleReply {
     if (!Array.isArray(reply)) throw malformed('read-sale', reply);
     const [outcome, nowMs, streamLength, sale, stock] = reply;
-    if (outcome === 'unknown_sale') return { outcome };
+    if (outcome === 'unknown_sale' || outcome === 'forgotten') {
+      return { outcome: 'unknown_sale', isForgotten: outcome === 'forgotten' };
+    }
     if (
       (outcome !== 'known' && outcome !== 'recovering') ||
       !Array.isArray(sale) ||

@@ -8,8 +8,8 @@
 --        positionFloor  no position up to this one is given: it may have been told to a buyer and forgotten
 -- REPLY  renewed, behind (this server knows less than PostgreSQL), superseded (by a later recovery), unknown_sale
 
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline', 'events', 'operation', 'position', 'gaps')
-if not sale[1] then return 'unknown_sale' end
+local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline', 'events', 'operation', 'position', 'gaps', 'forgotten')
+if not sale[1] or sale[7] then return 'unknown_sale' end
 if tonumber(sale[2] or 0) >= tonumber(ARGV[2]) then return 'superseded' end
 if tonumber(sale[3]) < tonumber(ARGV[3]) or tonumber(sale[4]) < tonumber(ARGV[4]) then return 'behind' end
 

@@ -112,7 +112,7 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
     if (!memory || isOpen(found, memory)) return { outcome: 'busy' };
     // Nothing is decided from here on, so what is drained now is all that this server has.
     const closing = nanoid();
-    if (found.outcome !== 'unknown_sale') await tools.shards.call(closeSale, saleId, closing);
+    await tools.shards.call(closeSale, saleId, closing);
 
     const drained = await drain(tools, stream, { memory, found, transaction });
     if (drained === 'busy') return { outcome: 'busy' };

@@ -1,0 +1,108 @@
+/**
+ * From the moment at which a recovery finds that Redis has forgotten a sale, nobody is told that there is no such sale,
+ * a front end that has never seen it neither. The mark that says so is a sale for nobody.
+ */
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { verifySale } from '../../src/admin/verify.ts';
+import { applyOperation, type Operation } from '../../src/lua/apply-operation.ts';
+import { closeSale } from '../../src/lua/close-sale.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import { readSale } from '../../src/lua/read-sale.ts';
+import { renewFence } from '../../src/lua/renew-fence.ts';
+import { sweep } from '../../src/lua/sweep.ts';
+import { trimEvents } from '../../src/lua/trim-events.ts';
+import { createLogger } from '../../src/telemetry.ts';
+import { useHotPath } from '../support/hot-path.ts';
+import { persister } from '../support/persister.ts';
+import { buy, type Connections, makeSale } from '../support/sales.ts';
+import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
+import { useServers } from '../support/set-up.ts';
+
+describe('a sale that redis has forgotten', () => {
+  let redis: TestRedis;
+  let database: TestDatabase;
+  let servers: Connections;
+
+  beforeEach(async (test) => {
+    assert.ok('after' in test);
+    ({ redis, database, servers } = await useServers(test));
+  });
+
+  it('is recovering to a front end that began to run only then, and sold by it afterwards', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 10 });
+    const one = await persister(test, redis.url, database.url);
+    const [bought] = await buy(servers.shards, saleId, ['ada']);
+    assert.ok(bought?.outcome === 'reserved');
+    const [, , position, tag] = bought.record.split('\t');
+    const reservation = `/v1/reservations/${saleId}_${position}_${tag}`;
+    await eventually(async () => {
+      const rows = await servers.sql`SELECT FROM reservations WHERE sale_id = ${saleId}`;
+      assert.equal(rows.length, 1);
+    });
+    // It holds up the rebuild.
+    await servers.sql`
+      INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
+      VALUES (${saleId}, '1-1', 1, 'EUR', '-', 'a test')`;
+    await servers.shards.of(saleId).client.flushall();
+    await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 1));
+
+    const fresh = await useHotPath(test, redis.url);
+    const line = `/v1/sales/${saleId}/waitlist`;
+    const asked = {
+      buy: () => fresh.buy(saleId, 'bob'),
+      'buy with a body': () => fresh.buy(saleId, 'bob', { body: { sku: 'unit', quantity: 1 } }),
+      sale: () => fresh.call(`/v1/sales/${saleId}`),
+      me: () => fresh.call(`/v1/sales/${saleId}/me`, { buyer: 'ada' }),
+      reservation: () => fresh.call(reservation, { buyer: 'ada' }),
+      'give back': () => fresh.call(`${reservation}/cancel`, { method: 'POST', buyer: 'ada' }),
+      join: () => fresh.call(line, { method: 'POST', buyer: 'bob' }),
+      leave: () => fresh.call(line, { method: 'DELETE', buyer: 'bob' }),
+    };
+    for (const [what, ask] of Object.entries(asked)) {
+      const { status, body, headers } = await ask();
+      assert.deepEqual([what, status, body.code], [what, 503, 'recovering']);
+      assert.ok(Number(headers['retry-after']) > 0, what);
+    }
+    assert.equal((await fresh.buy('no-such-sale', 'bob')).status, 404);
+
+    await servers.sql`UPDATE dead_letters SET resolved_at = now()`;
+    await eventually(async () => assert.equal((await fresh.buy(saleId, 'bob')).status, 201));
+    const { status, body } = await fresh.call(reservation, { buyer: 'ada' });
+    assert.deepEqual([status, body.status], [200, 'reserved']);
+    const { client } = servers.shards.of(saleId);
+    assert.equal(await client.hexists(saleKey(saleId, 'sale'), 'forgotten'), 0);
+  });
+
+  it('is no sale, whoever looks at the mark', async () => {
+    const { saleId } = await makeSale(servers);
+    const { client } = servers.shards.of(saleId);
+    const [row] = await servers.sql<Pick<Operation, 'definition' | 'changes'>[]>`
+      SELECT definition, changes FROM sale_operations WHERE sale_id = ${saleId}`;
+    await client.flushall();
+    const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
+    const absent = { outcome: 'unknown_sale', isForgotten: true };
+
+    for (const closing of ['first', 'second']) {
+      assert.equal(await call(closeSale, saleId, closing), 'forgotten');
+      assert.deepEqual(await call(readSale, saleId, saleId), absent);
+    }
+    assert.equal((await buy(servers.shards, saleId, ['ada']))[0]?.outcome, 'recovering');
+    assert.equal((await call(sweep, saleId, { most: 10, tag: 'tagtagta' })).outcome, 'recovering');
+    assert.equal((await call(trimEvents, saleId)).outcome, 'recovering');
+    const renewal = { timeline: 9, events: 0, operation: 0, positionFloor: 0 };
+    assert.equal(await call(renewFence, saleId, renewal), 'unknown_sale');
+    const later = { ...row!, operation: 2, timeline: 0 };
+    assert.equal((await call(applyOperation, saleId, later)).outcome, 'unknown_sale');
+    const report = await verifySale({ ...servers, log: createLogger('test', 'silent') }, saleId);
+    assert.deepEqual([report.ok, report.checks[0]?.ok], [false, false]);
+    const keys = await client.keys('*');
+    assert.deepEqual(keys, [saleKey(saleId, 'sale')], 'nothing came of all that');
+
+    // A sale that is made under this id has nothing of the mark.
+    const first = { ...row!, operation: 1, timeline: 0 };
+    assert.equal((await call(applyOperation, saleId, first)).outcome, 'applied');
+    assert.equal((await call(readSale, saleId, saleId)).outcome, 'known');
+    assert.equal((await buy(servers.shards, saleId, ['ada']))[0]?.outcome, 'reserved');
+  });
+});
