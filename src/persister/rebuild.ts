@@ -25,6 +25,8 @@ export interface RebuildPlan {
   events: number;
   /** The last position that may have been told. */
   position: number;
+  /** Called once, when all is staged. False: another recovery came between. */
+  beforeOpening: () => Promise<boolean>;
 }
 
 /** `removed`: no operation was ever applied, so there is nothing to be sold. */
@@ -93,6 +95,7 @@ export async function rebuild(
     gaps: formatGaps(sold.gapsUpTo(plan.position)),
     tickets: lastTicket,
   };
+  if (!(await plan.beforeOpening())) return 'superseded';
   if (!(await stage.finish(sale))) return 'superseded';
   return {
     outcome: sale ? 'rebuilt' : 'removed',

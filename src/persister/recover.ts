@@ -18,7 +18,7 @@ import { tryLockSale } from '../postgres/sale-locks.ts';
 import type { Shards } from '../redis/shards.ts';
 import { type PersistTools, persist } from './persist.ts';
 import { rebuild } from './rebuild.ts';
-import type { Recoveries, RecoveryOutcome, RecoveryReport } from './recoveries.ts';
+import type { FinishedRecovery, Recoveries } from './recoveries.ts';
 import type { Delivery, SaleStream } from './stream.ts';
 import type { WriteOutcome } from './write-batch.ts';
 
@@ -67,8 +67,8 @@ interface Memory {
   positionFloor: number;
   /** Redis took an operation of it, or decided something. */
   wasInRedis: boolean;
-  /** An operator wants it recovered, whatever state it is in. */
-  isRequested: boolean;
+  /** The newest request of an operator's to recover it, whatever state it is in; 0: none. */
+  request: number;
 }
 
 async function recall(sql: Sql | Transaction, saleId: string): Promise<Memory | undefined> {
@@ -76,14 +76,15 @@ async function recall(sql: Sql | Transaction, saleId: string): Promise<Memory | 
     SELECT timeline, fence, closing, position_floor,
       EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
         OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
-      EXISTS (SELECT FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'requested') AS is_requested
+      coalesce((SELECT max(recovery_id) FROM sale_recoveries
+        WHERE sale_id = ${saleId} AND state = 'requested'), 0)::bigint AS request
     FROM sales WHERE sale_id = ${saleId}`;
   return row;
 }
 
 function isOpen(reply: ReadSaleReply, memory: Memory): boolean {
   return (
-    reply.outcome === 'known' && reply.state.timeline === memory.timeline && !memory.isRequested
+    reply.outcome === 'known' && reply.state.timeline === memory.timeline && memory.request === 0
   );
 }
 
@@ -94,13 +95,14 @@ async function recover(tools: RecoveryTools, stream: SaleStream): Promise<'busy'
   const done = await tools.database.once((sql) => underLock(sql, tools, stream));
   if (done.outcome === 'busy') return 'busy';
   const seconds = Math.round(performance.now() - startedMs) / 1_000;
-  await tools.recoveries.record(saleId, done.outcome, { seconds, ...done.report });
-  if (done.outcome === 'blocked') return 'closed';
+  const { outcome, report, request } = done;
+  await tools.recoveries.record(saleId, { outcome, report: { seconds, ...report }, request });
+  if (outcome === 'blocked') return 'closed';
   await tools.shards.publishChanged(saleId);
   return 'busy';
 }
 
-type Done = { outcome: 'busy' } | { outcome: RecoveryOutcome; report: RecoveryReport };
+type Done = { outcome: 'busy' } | FinishedRecovery;
 
 /** It ends with the transaction, so also when this process dies. */
 async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Promise<Done> {
@@ -134,18 +136,24 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
       reached.position,
       state.outcome === 'unknown_sale' ? 0 : state.state.position,
     );
+    const floor = last + skip;
     const above = found.outcome === 'unknown_sale' ? 0 : found.state.timeline;
-    const begin = (positionFloor: number) =>
-      beginTimeline(tools, stream, { after: memory.timeline, above, closing, positionFloor });
+    const begin = () => beginTimeline(tools, stream, { after: memory.timeline, above, closing });
+    const { request } = memory;
     const report = { cause: causeOf(found, memory, isComplete), ...reached };
 
-    if (isComplete && !memory.isRequested) {
-      const timeline = await begin(last + skip);
+    if (isComplete && request === 0) {
+      const timeline = await begin();
       if (timeline === undefined) return { outcome: 'busy' };
-      const renewal = { ...reached, timeline, positionFloor: last + skip };
+      if (!(await raiseFloor(tools, saleId, timeline, floor))) return { outcome: 'busy' };
+      const renewal = { ...reached, timeline, positionFloor: floor };
       const reply = await tools.shards.call(renewFence, saleId, renewal);
       if (reply !== 'renewed') return { outcome: 'busy' };
-      return { outcome: 'renewed', report: { ...report, timeline, positionsSkipped: skip } };
+      return {
+        outcome: 'renewed',
+        report: { ...report, timeline, positionsSkipped: skip },
+        request,
+      };
     }
     if (drained === 'waiting') {
       return {
@@ -154,9 +162,10 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
           ...report,
           why: 'entries of a version that this persister does not know wait in the stream: run that version',
         },
+        request,
       };
     }
-    const timeline = await begin(last + skip);
+    const timeline = await begin();
     if (timeline === undefined) return { outcome: 'busy' };
     // What a recovery whose locks had died was still writing is written now, or never.
     if ((await progressOf(transaction, saleId)).events !== reached.events) {
@@ -166,11 +175,16 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
       saleId,
       timeline,
       events: reached.events,
-      position: last + skip,
+      position: floor,
+      beforeOpening: () => raiseFloor(tools, saleId, timeline, floor),
     });
     if (rebuilt === 'superseded') return { outcome: 'busy' };
     const { outcome, ...details } = rebuilt;
-    return { outcome, report: { ...report, timeline, positionsSkipped: skip, ...details } };
+    return {
+      outcome,
+      report: { ...report, timeline, positionsSkipped: skip, ...details },
+      request,
+    };
   });
 }
 
@@ -242,25 +256,44 @@ async function progressOf(transaction: Transaction, saleId: string): Promise<Pro
 /**
  * Committed at once, on a connection of its own, before anything is sold on the new timeline. It may have to wait for
  * PostgreSQL, and the locks die with a connection: so only from the timeline that was found. Undefined: there is no
- * server, no sale any more, or another recovery came between.
+ * server, no sale any more, or another recovery came between. A recovery that fails later has cost a number: another
+ * try must not have the same, or what the first one left under way could pass for its own.
  */
 async function beginTimeline(
   tools: RecoveryTools,
   { saleId, server }: SaleStream,
-  next: { after: number; above: number; closing: string; positionFloor: number },
+  next: { after: number; above: number; closing: string },
 ): Promise<number | undefined> {
   if (server === undefined) return undefined;
   const [row] = await tools.database.run(
     (sql) => sql<{ timeline: number }[]>`
-      UPDATE sales SET timeline = greatest(timeline, ${next.above}::bigint) + 1, fence = ${server}, closing = ${next.closing},
-        position_floor = ${next.positionFloor}
+      UPDATE sales SET timeline = greatest(timeline, ${next.above}::bigint) + 1, fence = ${server}, closing = ${next.closing}
       WHERE sale_id = ${saleId} AND timeline = ${next.after} RETURNING timeline`,
   );
   return row?.timeline;
 }
 
+/**
+ * No position up to this one is given again. Committed right before the sale opens, not before: a recovery that got no
+ * further has had nobody told of a position, and the next one leaves out the same ones, not as many more. False:
+ * another recovery came between.
+ */
+async function raiseFloor(
+  tools: RecoveryTools,
+  saleId: string,
+  timeline: number,
+  floor: number,
+): Promise<boolean> {
+  const { count } = await tools.database.run(
+    (sql) => sql`
+      UPDATE sales SET position_floor = ${floor}
+      WHERE sale_id = ${saleId} AND timeline = ${timeline}`,
+  );
+  return count === 1;
+}
+
 function causeOf(found: ReadSaleReply, memory: Memory, isComplete: boolean): string {
-  if (memory.isRequested) return 'requested';
+  if (memory.request > 0) return 'requested';
   if (found.outcome === 'unknown_sale') return 'redis_forgot_the_sale';
   return isComplete ? 'redis_restarted' : 'redis_forgot_decisions';
 }

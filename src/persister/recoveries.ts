@@ -13,6 +13,13 @@ export type RecoveryOutcome = 'renewed' | 'rebuilt' | 'removed' | 'blocked';
 /** Numbers and words for operators. */
 export type RecoveryReport = Record<string, string | number>;
 
+export interface FinishedRecovery {
+  outcome: RecoveryOutcome;
+  report: RecoveryReport;
+  /** The newest request that was there when it began; 0: nobody had asked. Who asked later wants a later one. */
+  request: number;
+}
+
 export class Recoveries {
   readonly #database: Database;
   readonly #log: Logger;
@@ -26,9 +33,10 @@ export class Recoveries {
     this.#metrics = tools.metrics;
   }
 
-  async record(saleId: string, outcome: RecoveryOutcome, report: RecoveryReport): Promise<void> {
+  async record(saleId: string, recovery: FinishedRecovery): Promise<void> {
+    const { outcome, report, request } = recovery;
     if (outcome === 'blocked') {
-      if (this.#block(saleId, String(report.why))) return;
+      if (this.#block(saleId, String(report.why)) && request === 0) return;
       this.#log.error({ saleId, ...report }, 'a sale stays closed, it needs an operator');
     } else {
       this.#metrics.recoverySeconds.observe({ outcome }, Number(report.seconds));
@@ -36,7 +44,7 @@ export class Recoveries {
       this.unblock(saleId);
     }
     await this.#database.run((sql) =>
-      sql.begin((transaction) => write(transaction, saleId, outcome, report)),
+      sql.begin((transaction) => write(transaction, saleId, recovery)),
     );
   }
 
@@ -55,18 +63,17 @@ export class Recoveries {
   }
 }
 
-/** Finishes what operators asked for; what nobody asked for gets a row of its own. */
+/** Finishes what operators had asked for; what nobody had asked for gets a row of its own. */
 async function write(
   transaction: Transaction,
   saleId: string,
-  outcome: RecoveryOutcome,
-  report: RecoveryReport,
+  { outcome, report, request }: FinishedRecovery,
 ): Promise<void> {
   const details = transaction.json(report);
   let rows = await transaction<{ actor: string; requestId: string; recoveryId: number }[]>`
     UPDATE sale_recoveries
     SET state = 'done', outcome = ${outcome}, report = ${details}, finished_at = now()
-    WHERE sale_id = ${saleId} AND state = 'requested'
+    WHERE sale_id = ${saleId} AND state = 'requested' AND recovery_id <= ${request}
     RETURNING actor, request_id, recovery_id`;
   if (rows.length === 0) {
     rows = await transaction`

@@ -36,7 +36,7 @@ const RECOVER = {
   tag: 'Operators',
   summary: 'Rebuild the sale in Redis from PostgreSQL, whatever state it is in',
   description:
-    'Sales recover by themselves; this is for one that a hand has damaged. The sale is closed, drained, rebuilt and opened by a persister; buyers meanwhile get `recovering`. Asking again before it is done is asking once. The outcome is among the recoveries.',
+    'Sales recover by themselves; this is for one that a hand has damaged. The sale is closed, drained, rebuilt and opened by a persister; buyers meanwhile get `recovering`. Asking again before it is done is asking once; a recovery that is under way already does not count. The outcome is among the recoveries.',
   access: 'operator',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),

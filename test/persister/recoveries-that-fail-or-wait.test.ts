@@ -1,0 +1,145 @@
+/** A recovery that fails costs nobody a position, one that takes long keeps its locks, one asked for late comes later. */
+import assert from 'node:assert/strict';
+import { beforeEach, describe, it } from 'node:test';
+import { saleKey } from '../../src/lua/keys.ts';
+import { readSale } from '../../src/lua/read-sale.ts';
+import { persister } from '../support/persister.ts';
+import { buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
+import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
+import { useServers } from '../support/set-up.ts';
+import { saleState } from '../support/stream-state.ts';
+
+const SKIPPED = 4_000_000;
+
+describe('a recovery', () => {
+  let redis: TestRedis;
+  let database: TestDatabase;
+  let servers: Connections;
+
+  beforeEach(async (test) => {
+    assert.ok('after' in test);
+    ({ redis, database, servers } = await useServers(test));
+  });
+
+  async function untilWritten(saleId: string, count: number): Promise<void> {
+    await eventually(async () => {
+      const [row] = await servers.sql`
+        SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;
+      assert.equal(row!.count, count);
+    });
+  }
+
+  async function untilOpen(saleId: string): Promise<void> {
+    await eventually(async () => {
+      const reply = await servers.shards.call(readSale, saleId, saleId);
+      assert.equal(reply.outcome, 'known');
+    });
+  }
+
+  async function stored(saleId: string) {
+    const [row] = await servers.sql<{ timeline: number; positionFloor: number; closing: string }[]>`
+      SELECT timeline, position_floor, closing FROM sales WHERE sale_id = ${saleId}`;
+    return row!;
+  }
+
+  it('that fails leaves out no position, the one that opens the sale does so once', async (test) => {
+    const { saleId } = await makeSale(servers, { stock: 10 });
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
+    await untilWritten(saleId, 10);
+    // More is sold than is loaded, which is found when all has been read.
+    const lose = (units: number) => servers.sql`
+      UPDATE stock_ledger SET delta = delta - ${units} WHERE sale_id = ${saleId}`;
+    await lose(1);
+    await servers.shards.of(saleId).client.flushall();
+    await eventually(async () => assert.ok((await stored(saleId)).timeline >= 3, 'several tries'));
+    assert.equal((await stored(saleId)).positionFloor, 0);
+
+    await lose(-1);
+    await untilOpen(saleId);
+    assert.equal((await stored(saleId)).positionFloor, 10 + SKIPPED);
+    assert.equal((await saleState(servers.shards, saleId)).position, 10 + SKIPPED);
+  });
+
+  it('that an operator asks for while another is under way comes after that one', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
+    await untilWritten(saleId, 20);
+
+    const other = await servers.sql.reserve();
+    await other`BEGIN`;
+    await other`SELECT FROM sales WHERE sale_id = ${saleId} FOR UPDATE`;
+    await redis.restart();
+    await eventually(async () => {
+      const waiting = await servers.sql`
+        SELECT FROM pg_stat_activity WHERE datname = current_database()
+          AND wait_event_type = 'Lock' AND query LIKE '%UPDATE sales SET timeline%'`;
+      assert.equal(waiting.length, 1, 'one is under way');
+    });
+    await servers.sql`
+      INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
+      VALUES (${saleId}, 'operator', 'r-1', 'requested')`;
+    await other`COMMIT`;
+    other.release();
+
+    await eventually(async () => {
+      const done = await servers.sql`
+        SELECT actor, outcome, report->>'cause' AS cause FROM sale_recoveries
+        WHERE sale_id = ${saleId} ORDER BY finished_at`;
+      assert.deepEqual(
+        done.map((row) => ({ ...row })),
+        [
+          { actor: 'persister', outcome: 'renewed', cause: 'redis_restarted' },
+          { actor: 'operator', outcome: 'rebuilt', cause: 'requested' },
+        ],
+      );
+    });
+    await untilOpen(saleId);
+  });
+
+  it('of a server that may have forgotten what nobody else heard of leaves out its positions', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await persister(test, redis.url, database.url, {}, { DURABILITY: 'fast' });
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
+    await untilWritten(saleId, 20);
+    for (const round of [1, 2]) {
+      await redis.restart();
+      await eventually(async () => {
+        assert.equal((await stored(saleId)).timeline, round);
+        assert.equal((await saleState(servers.shards, saleId)).timeline, round);
+      });
+      const [answer] = await buy(servers.shards, saleId, [`after-${round}`]);
+      assert.ok(answer?.outcome === 'reserved');
+      const position = 20 + round * (SKIPPED + 1);
+      assert.equal(Number(answer.record.split('\t')[2]), position);
+      await untilWritten(saleId, 20 + round);
+    }
+    // What was left out stays so, though nobody remembers that anything was given after it.
+    await redis.restart();
+    await untilOpen(saleId);
+    await servers.shards.of(saleId).client.flushall();
+    await untilOpen(saleId);
+    const { position } = await saleState(servers.shards, saleId);
+    assert.equal(position, 20 + 2 * (SKIPPED + 1) + 2 * SKIPPED);
+  });
+
+  it('keeps its locks however long it takes to write what Redis still has', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await servers.sql.unsafe(`
+      CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_sleep(0.25); RETURN NEW; END';
+      CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON checkpoints EXECUTE FUNCTION slow()`);
+    await buyMany(servers.shards, saleId, { count: 1_000, batchSize: 1 });
+    await redis.restart();
+    // Ten writes take longer than a session may say nothing.
+    await persister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=1000`);
+    const closing = await eventually(async () => {
+      const name = await servers.shards.of(saleId).client.hget(saleKey(saleId, 'sale'), 'closing');
+      return name ?? assert.fail('not closed yet');
+    });
+    await untilOpen(saleId);
+    assert.equal((await stored(saleId)).closing, closing, 'the first recovery came through');
+    await untilWritten(saleId, 1_000);
+  });
+});
