@@ -1,6 +1,7 @@
 /** What PostgreSQL refuses for its own sake is set aside alone, held against nobody else, and tried again on request. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { readSale } from '../../src/lua/read-sale.ts';
 import { persister } from '../support/persister.ts';
 import { appendEntry, buyMany, makeSale } from '../support/sales.ts';
 import { eventually } from '../support/servers.ts';
@@ -103,5 +104,31 @@ describe('a poisonous event', () => {
     assert.deepEqual(letters, [
       { entryId, event: null, payload: ['s', '11', 'v', '1', 'c', 'EUR', 'd', 'garbage'] },
     ]);
+  });
+
+  it('is nobody’s where the sale was recovered before it could be set aside', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const one = await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5, prefix: 'early' });
+    await eventually(async () => assert.equal(await rowCount(saleId), 10));
+    const blocker = await servers.sql.reserve();
+    await blocker`SELECT pg_advisory_lock(5702418, hashtext(${saleId}))`;
+    await appendEntry(servers.shards, saleId, { v: '1', c: 'EUR', d: 'garbage' });
+    await eventually(async () => {
+      const waiting = await servers.sql`
+        SELECT FROM pg_stat_activity WHERE datname = current_database()
+          AND wait_event = 'advisory' AND query LIKE '%pg_advisory_xact_lock%'`;
+      assert.equal(waiting.length, 1, 'it is about to be set aside');
+    });
+    // As another persister's recovery would: what this server decided since is of another past.
+    await servers.sql`UPDATE sales SET timeline = timeline + 1 WHERE sale_id = ${saleId}`;
+    await blocker`SELECT pg_advisory_unlock(5702418, hashtext(${saleId}))`;
+    blocker.release();
+    await eventually(async () => {
+      const reply = await servers.shards.call(readSale, saleId, saleId);
+      assert.ok(reply.outcome === 'known' && reply.state.timeline === 2);
+    });
+    assert.deepEqual(await lettersOf(saleId), []);
+    assert.equal(await one.metric('dead_letters_total'), 0);
   });
 });
