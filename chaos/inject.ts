@@ -24,71 +24,87 @@ const TEXT_OF: Record<RequestName, string> = {
   commit: 'commit',
 };
 
+/** A fault that was begun. */
+export interface BegunFault {
+  fault: PlannedFault;
+  /** Whether it has met anything: a process that was alive, a connection, the request that it waited for. */
+  wasDone: () => boolean;
+}
+
 /**
  * Resolves when the last fault is over. Faults of one target wait for each other, for a server that is still starting
- * can not be killed properly. Returns what Redis was made to forget, in order.
+ * can not be killed properly. Returns what Redis was made to forget, in order, and what else was done.
  */
 export async function carryOut(
   schedule: readonly PlannedFault[],
   stack: ChaosStack,
-): Promise<Loss[]> {
+): Promise<{ losses: Loss[]; begun: BegunFault[] }> {
   const losses: Loss[] = [];
+  const begun: BegunFault[] = [];
   const beganMs = performance.now();
   const byTarget = Object.groupBy(schedule, ({ target }) => target);
   await Promise.all(
     Object.values(byTarget).map(async (faults) => {
       for (const fault of faults) {
         await sleep(Math.max(0, beganMs + fault.atMs - performance.now()));
-        const loss = await inject(fault, stack);
+        const { wasDone, loss } = await inject(fault, stack);
+        begun.push({ fault, wasDone: typeof wasDone === 'function' ? wasDone : () => wasDone });
         if (loss) losses.push(loss);
       }
     }),
   );
-  return losses.sort((a, b) => a.atMs - b.atMs);
+  return { losses: losses.sort((a, b) => a.atMs - b.atMs), begun };
+}
+
+interface Injected {
+  /** A function where it will only be known later. */
+  wasDone: boolean | (() => boolean);
+  loss?: Loss;
 }
 
 /** Begins one fault, waits for as long as it lasts, and ends it. */
-async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Loss | undefined> {
+async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected> {
   const { kind, forMs } = fault;
   const target = fault.target as ProcessName;
   const link = stack.link(fault.target as LinkName);
   switch (kind) {
-    case 'kill':
-      await stack.kill(target);
+    case 'kill': {
+      const wasDone = await stack.kill(target);
       await sleep(forMs);
       await stack.startAgain(target);
-      return undefined;
+      return { wasDone };
+    }
     case 'restart':
-      await stack.restart(target);
-      return undefined;
-    case 'pause':
-      stack.pause(target);
+      return { wasDone: await stack.restart(target) };
+    case 'pause': {
+      const wasDone = stack.pause(target);
       await sleep(forMs);
       stack.resume(target);
-      return undefined;
+      return { wasDone };
+    }
     case 'cut':
-      link.cutAll();
-      return undefined;
     case 'refuse':
-      link.refuse();
+    case 'half-open': {
+      const harmedBefore = link.harmed;
+      if (kind === 'cut') link.cutAll();
+      else if (kind === 'refuse') link.refuse();
+      else link.stall();
       await sleep(forMs);
-      link.heal();
-      return undefined;
-    case 'half-open':
-      link.stall();
-      await sleep(forMs);
-      link.heal();
-      return undefined;
-    case 'lose-request':
-      link.loseRequestWith(TEXT_OF[fault.request!]);
-      return undefined;
-    case 'lose-reply':
-      link.loseReplyTo(TEXT_OF[fault.request!]);
-      return undefined;
+      if (kind !== 'cut') link.heal();
+      return { wasDone: link.harmed > harmedBefore };
+    }
+    case 'lose-request': {
+      const trap = link.loseRequestWith(TEXT_OF[fault.request!]);
+      return { wasDone: () => trap.hasCaught };
+    }
+    case 'lose-reply': {
+      const trap = link.loseReplyTo(TEXT_OF[fault.request!]);
+      return { wasDone: () => trap.hasCaught };
+    }
     case 'flush':
     case 'lose-disk':
     case 'lose-tail':
-      return loseMemory(kind, stack, forMs);
+      return { wasDone: true, loss: await loseMemory(kind, stack, forMs) };
     default:
       return unreachable(kind);
   }

@@ -3,15 +3,18 @@
  * killed and frozen and connections cut by a schedule that its seed draws; afterwards a checker compares what clients
  * were told with what Redis and PostgreSQL hold. Exits 1 when any run broke a promise, and keeps that run's logs.
  */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
+import { command, wholeNumber } from '../bench/command.ts';
+import { WRITE_OPTION } from '../bench/result-files.ts';
+import { openWorkplace } from '../bench/workplace.ts';
 import { MAIN_MODULE } from '../src/stack/home.ts';
 import { startPostgres, type TestPostgres } from '../test/support/servers.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { type RunReport, run } from './run.ts';
+import { openRunLogs } from './run-logs.ts';
 import { describeFault, type MemoryFaultKind } from './schedule.ts';
 import { seededScenario } from './seeded-scenario.ts';
 import type { Durability } from './stack.ts';
-import { openWorkplace } from './workplace.ts';
 
 /** Enough evidence to begin with; a run that goes wrong can break a promise a thousand times. */
 const VIOLATIONS_SHOWN = 12;
@@ -24,8 +27,7 @@ const MEMORY_FAULTS: Record<Durability, readonly MemoryFaultKind[]> = {
   fast: ['flush', 'lose-disk', 'lose-tail'],
 };
 
-const program = new Command('chaos')
-  .description('Sells while everything dies, and checks what was promised.')
+const options = command('chaos', 'Sells while everything dies, and checks what was promised.')
   .option('--runs <count>', 'how many, with the seeds that follow', wholeNumber, 20)
   .option('--seed <number>', 'of the first run', wholeNumber, 1)
   .option('--buyers <count>', 'in each run', wholeNumber, 2_000)
@@ -33,35 +35,39 @@ const program = new Command('chaos')
   .addOption(
     new Option('--profile <durability>', 'as DURABILITY').choices(['safe', 'fast']).default('safe'),
   )
-  .option('--write', 'keep the result in chaos/results')
-  .parse();
-const options = program.opts<{
-  runs: number;
-  seed: number;
-  buyers: number;
-  atOnce: number;
-  profile: Durability;
-  write?: true;
-}>();
+  .option(...WRITE_OPTION)
+  .parse()
+  .opts<{
+    runs: number;
+    seed: number;
+    buyers: number;
+    atOnce: number;
+    profile: Durability;
+    write?: boolean;
+  }>();
 
-const { stopping, logsOf, forgetLogsOf } = openWorkplace();
+const { logsOf, forgetLogsOf } = openRunLogs();
 const completed: CompletedRun[] = [];
+const { stopping, after, close } = openWorkplace({ tellSoFar: () => printSummary(completed) });
 let nextSeed = options.seed;
 
 const servers = await Promise.all(Array.from({ length: options.atOnce }, () => startPostgres()));
+after(() => Promise.all(servers.map((postgres) => postgres.stop())));
 try {
-  await Promise.all(servers.map(runOneAfterTheOther));
+  const lanes = servers.map(runOneAfterTheOther);
+  after(() => Promise.allSettled(lanes));
+  await Promise.all(lanes);
   completed.sort((a, b) => a.report.seed - b.report.seed);
   printSummary(completed);
-  if (options.write) await writeResult(completed, { ...options, postgresUrl: servers[0]!.url });
+  await writeResult(completed, { ...options, postgresUrl: servers[0]!.url });
 } finally {
-  await Promise.all(servers.map((postgres) => postgres.stop()));
+  await close();
 }
 process.exit(completed.every(({ report }) => report.violations.length === 0) ? 0 : 1);
 
 /** PostgreSQL is killed too, so whoever runs at the same time has another one. */
 async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
-  while (nextSeed < options.seed + options.runs && !stopping.aborted) {
+  while (nextSeed < options.seed + options.runs) {
     const seed = nextSeed++;
     const { scenario, schedule } = seededScenario({
       seed,
@@ -80,9 +86,12 @@ async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
         postgres,
         restMsMax: REST_MS_MAX,
         verifies: true,
+        stopping,
       },
       scenario,
-    );
+    ).finally(() => {
+      if (stopping.aborted) forgetLogsOf(String(seed));
+    });
     completed.push({ report, schedule });
     printRun(report, schedule.length);
     if (report.violations.length === 0) forgetLogsOf(String(seed));
@@ -111,11 +120,4 @@ function printViolations({ seed, violations }: RunReport): void {
   const again = `npm run chaos -- --runs 1 --seed ${seed} --profile ${options.profile} --buyers ${options.buyers}`;
   console.log(`    ${violations.length} violations; the same again: ${again}`);
   console.log(`    logs: ${logsOf(String(seed))}`);
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new InvalidArgumentError('Give a whole number from 1 on.');
-  return value;
 }

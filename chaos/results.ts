@@ -1,8 +1,8 @@
 /** What many runs together have shown: what was done to the stack how often, and how clients were answered. */
-import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Table from 'cli-table3';
 import { codeVersions, machine, serverVersions } from '../bench/machine.ts';
+import { keepResult, resultDirectory } from '../bench/result-files.ts';
 import { startRedis } from '../test/support/servers.ts';
 import type { RunReport } from './run.ts';
 import type { PlannedFault } from './schedule.ts';
@@ -20,17 +20,24 @@ export interface ResultChoices {
   profile: Durability;
   /** Of a server that the runs have used. */
   postgresUrl: string;
+  write?: boolean;
+}
+
+/** A fault may come to nothing: the process is dead already, nobody uses the link, what it waits for is not sent. */
+interface FaultCount {
+  planned: number;
+  done: number;
 }
 
 export function printSummary(completed: readonly CompletedRun[]): void {
-  for (const [title, counts] of [
-    ['what was done', countFaults(completed)],
-    ['answers', countAnswers(completed)],
-  ] as const) {
-    const table = new Table({ head: [title, 'times'], style: { head: [], border: [] } });
-    table.push(...Object.entries(counts).map(([name, count]) => [name, count]));
-    console.log(table.toString());
+  const style = { head: [], border: [] };
+  const faults = new Table({ head: ['fault', 'planned', 'done'], style });
+  for (const [name, { planned, done }] of Object.entries(countFaults(completed, nameOf))) {
+    faults.push([name, planned, done]);
   }
+  const answers = new Table({ head: ['answers', 'times'], style });
+  answers.push(...Object.entries(countAnswers(completed)));
+  console.log(`${faults.toString()}\n${answers.toString()}`);
   const failed = completed.filter(({ report }) => report.violations.length > 0);
   console.log(
     `${completed.length - failed.length} of ${completed.length} runs kept every promise.${failed.length > 0 ? ` Not these seeds: ${failed.map(({ report }) => report.seed).join(', ')}` : ''}`,
@@ -66,18 +73,12 @@ export async function writeResult(
     lostReservations: sum(({ lost }) => lost),
     /** From the last fault and the last answer until nothing was held and everything was in PostgreSQL. */
     restSeconds: { p50: rests[rests.length >> 1], max: rests.at(-1) },
-    faults: countFaults(completed),
-    lostOnLinks: {
-      requests: sum(({ lostOnLinks }) => lostOnLinks.requests),
-      replies: sum(({ lostOnLinks }) => lostOnLinks.replies),
-    },
+    faultsByKind: countFaults(completed, ({ kind }) => kind),
+    faults: countFaults(completed, nameOf),
     answers: countAnswers(completed),
   };
-  const directory = join(import.meta.dirname, 'results');
-  await mkdir(directory, { recursive: true });
-  const path = join(directory, `${choices.profile}.json`);
-  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
-  console.log(`The result is in ${path}`);
+  const directory = resultDirectory(join(import.meta.dirname, 'results'), choices);
+  await keepResult(directory, choices.profile, result);
 }
 
 function countViolations(reports: readonly RunReport[]): Record<string, number> {
@@ -92,16 +93,23 @@ function countViolations(reports: readonly RunReport[]): Record<string, number> 
   );
 }
 
-function countFaults(completed: readonly CompletedRun[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const { schedule } of completed) {
-    for (const { kind, target, request } of schedule) {
-      const what = request === undefined ? kind : `${kind} (${request})`;
-      const name = `${what} ${target.replaceAll(/-\d/g, '')}`;
-      counts[name] = (counts[name] ?? 0) + 1;
-    }
+function countFaults(
+  completed: readonly CompletedRun[],
+  nameFault: (fault: PlannedFault) => string,
+): Record<string, FaultCount> {
+  const counts: Record<string, FaultCount> = {};
+  const countOf = (fault: PlannedFault) => (counts[nameFault(fault)] ??= { planned: 0, done: 0 });
+  for (const { schedule, report } of completed) {
+    for (const fault of schedule) countOf(fault).planned += 1;
+    for (const fault of report.doneFaults) countOf(fault).done += 1;
   }
   return sorted(counts);
+}
+
+/** Both front ends and both persisters are one to whoever counts. */
+function nameOf({ kind, target, request }: PlannedFault): string {
+  const what = request === undefined ? kind : `${kind} (${request})`;
+  return `${what} ${target.replaceAll(/-\d/g, '')}`;
 }
 
 function countAnswers(completed: readonly CompletedRun[]): Record<string, number> {
@@ -114,6 +122,6 @@ function countAnswers(completed: readonly CompletedRun[]): Record<string, number
   return sorted(counts);
 }
 
-function sorted(counts: Record<string, number>): Record<string, number> {
+function sorted<Count>(counts: Record<string, Count>): Record<string, Count> {
   return Object.fromEntries(Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -6,6 +6,7 @@ import { type RunReport, run } from './run.ts';
 import { Stage, VARIANTS, type Variant } from './variants.ts';
 
 export interface VariantChoices {
+  stopping?: AbortSignal;
   postgres: TestPostgres;
   /** For the processes' logs. */
   directory: string;

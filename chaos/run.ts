@@ -12,9 +12,10 @@ import type { Violation } from './check/violation.ts';
 import { Client } from './client.ts';
 import { Inspector } from './contents.ts';
 import { History } from './history.ts';
+import type { BegunFault } from './inject.ts';
 import type { Loss } from './losses.ts';
 import { Random } from './random.ts';
-import { LINKS } from './schedule.ts';
+import type { PlannedFault } from './schedule.ts';
 import { ChaosStack, type StackChoices } from './stack.ts';
 
 export interface Scene {
@@ -35,12 +36,13 @@ export interface Scenario {
 export interface Acted {
   /** What Redis was made to forget. */
   losses: Loss[];
+  begun?: BegunFault[];
   /** When the last fault was over, on the monotonic clock. */
   calmAtMs: number;
 }
 
 export interface RunChoices
-  extends Pick<StackChoices, 'mainModule' | 'durability' | 'directory' | 'postgres'> {
+  extends Pick<StackChoices, 'mainModule' | 'durability' | 'directory' | 'postgres' | 'stopping'> {
   seed: number;
   /** After everything is over the sale has so long to come to rest by itself. */
   restMsMax: number;
@@ -57,8 +59,8 @@ export interface RunReport {
   events: number;
   /** Acknowledged and taken by a loss of memory, as it may. */
   lost: number;
-  /** Requests and replies that were lost on links because somebody waited for them. */
-  lostOnLinks: { requests: number; replies: number };
+  /** Of the planned faults those that met what they were meant for. */
+  doneFaults: PlannedFault[];
   seconds: number;
   /** From the end of the last fault until all clients had their answers and the sale was at rest. */
   restSeconds: number;
@@ -74,11 +76,12 @@ async function startStack(choices: StackChoices): Promise<ChaosStack> {
     try {
       return await ChaosStack.start(choices);
     } catch (error) {
-      if (attempt === START_TRIES) throw error;
+      if (attempt === START_TRIES || choices.stopping?.aborted) throw error;
     }
   }
 }
 
+/** Rejects, with everything stopped, when it is told to stop by `choices.stopping`. */
 export async function run(choices: RunChoices, scenario: Scenario): Promise<RunReport> {
   const beganMs = performance.now();
   mkdirSync(choices.directory, { recursive: true });
@@ -88,11 +91,12 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
   const history = new History();
   const client = new Client(stack.market, history);
   const inspector = new Inspector({ redisUrl: stack.redis.url, postgresUrl: database.url });
-  try {
+  const sellAndJudge = async (): Promise<RunReport> => {
     const random = new Random(choices.seed);
     const terms = { ...scenario.terms, saleId };
     await openSale(client, terms, random);
-    const { losses, calmAtMs } = await scenario.act({ stack, client, inspector, random, terms });
+    const acted = await scenario.act({ stack, client, inspector, random, terms });
+    const { losses, begun = [], calmAtMs } = acted;
     stack.heal();
     const restless = await waitForRest(inspector, saleId, choices.restMsMax);
     const restMs = performance.now() - calmAtMs;
@@ -116,15 +120,32 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       reservations: contents.postgres.rows.length,
       events: contents.postgres.events.length,
       lost,
-      lostOnLinks: countLost(stack),
+      doneFaults: begun.filter(({ wasDone }) => wasDone()).map(({ fault }) => fault),
       seconds: (performance.now() - beganMs) / 1_000,
       restSeconds: restMs / 1_000,
     };
+  };
+  try {
+    return await unlessAborted(sellAndJudge(), choices.stopping);
   } finally {
     await client.close();
     await inspector.close();
     await stack.stop();
-    await database.drop();
+    // Whoever stops everything ends PostgreSQL with all that is in it, and it may be down or frozen just now.
+    if (!choices.stopping?.aborted) await database.drop();
+  }
+}
+
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason as Error);
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort);
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 
@@ -180,14 +201,6 @@ function countAnswers(history: History): Record<string, number> {
     counts[name] = (counts[name] ?? 0) + 1;
   }
   return counts;
-}
-
-function countLost(stack: ChaosStack): RunReport['lostOnLinks'] {
-  const lost = LINKS.map((name) => stack.link(name).lost);
-  return {
-    requests: lost.reduce((sum, { requests }) => sum + requests, 0),
-    replies: lost.reduce((sum, { replies }) => sum + replies, 0),
-  };
 }
 
 /** A copy of the migrated database that `startPostgres` has made. */

@@ -57,7 +57,7 @@ async function act(
     await buyer.shop(arrivals.between(0, windowMs));
   });
   const [acted] = await Promise.all([
-    carryOut(schedule, stack).then((losses) => ({ losses, calmAtMs: performance.now() })),
+    carryOut(schedule, stack).then((done) => ({ ...done, calmAtMs: performance.now() })),
     operate(client, random.of('operator'), { forMs: windowMs, skus }),
     ...crowd,
   ]);

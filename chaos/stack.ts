@@ -5,6 +5,7 @@
 import { readFileSync, truncateSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { processIdentity } from '../scripts/process-identity.mjs';
 import { findFreePorts } from '../src/stack/free-port.ts';
 import { ProcessLog } from '../src/stack/process-log.ts';
 import { waitUntilReady } from '../src/stack/readiness.ts';
@@ -32,6 +33,8 @@ export interface StackChoices {
   postgres: TestPostgres;
   /** Of the run, in that server. */
   databaseUrl: string;
+  /** Gives up starting. */
+  stopping?: AbortSignal | undefined;
 }
 
 const JWT_SECRET = 'a-secret-for-chaos-of-more-than-32-bytes';
@@ -101,7 +104,7 @@ export class ChaosStack {
             supervised.saidStarted &&
             (await fetch(`http://${HOST}:${ports.get(name)}/readyz`)).status === 200,
         })),
-        new AbortController().signal,
+        choices.stopping ?? new AbortController().signal,
       );
     } catch (error) {
       await stack.stop();
@@ -114,9 +117,12 @@ export class ChaosStack {
     return this.#links.get(name)!;
   }
 
-  async kill(name: ProcessName): Promise<void> {
-    if (name === 'redis' || name === 'postgres') await this[name].kill();
-    else this.#signal(name, 'SIGKILL');
+  /** As with all that is done to a process: false when it was not there to suffer it. */
+  async kill(name: ProcessName): Promise<boolean> {
+    if (name !== 'redis' && name !== 'postgres') return this.#signal(name, 'SIGKILL');
+    const wasRunning = this[name].isRunning;
+    await this[name].kill();
+    return wasRunning;
   }
 
   /** A server that was killed, with the data it had. What the supervisor keeps up comes back by itself. */
@@ -132,14 +138,17 @@ export class ChaosStack {
     }
   }
 
-  async restart(name: ProcessName): Promise<void> {
-    if (name === 'redis' || name === 'postgres') await this[name].restart();
-    else this.#signal(name, 'SIGTERM');
+  async restart(name: ProcessName): Promise<boolean> {
+    if (name !== 'redis' && name !== 'postgres') return this.#signal(name, 'SIGTERM');
+    const wasRunning = this[name].isRunning;
+    await this[name].restart();
+    return wasRunning;
   }
 
-  pause(name: ProcessName): void {
-    if (name === 'redis' || name === 'postgres') this[name].pause();
-    else this.#signal(name, 'SIGSTOP');
+  pause(name: ProcessName): boolean {
+    if (name !== 'redis' && name !== 'postgres') return this.#signal(name, 'SIGSTOP');
+    this[name].pause();
+    return this[name].isRunning;
   }
 
   resume(name: ProcessName): void {
@@ -181,14 +190,17 @@ export class ChaosStack {
     for (const supervised of this.#processes.values()) supervised.signalOnce();
   };
 
-  #signal(name: EngineProcess, signal: NodeJS.Signals): void {
+  #signal(name: EngineProcess, signal: NodeJS.Signals): boolean {
     const { pid } = this.#processes.get(name)!;
+    // Dead already, and about to be started again.
+    if (processIdentity(pid) === undefined) return false;
     if (signal === 'SIGKILL' || signal === 'SIGTERM') this.#killed.add(pid);
     try {
       process.kill(pid, signal);
+      return true;
     } catch (error) {
-      // Dead already, and about to be started again.
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      return false;
     }
   }
 

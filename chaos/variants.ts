@@ -75,10 +75,10 @@ export class Stage {
   /** Presses once, but the reply to the front end is lost, and after it the front end can not reach Redis for so long. */
   async loseReplyTo(buyerId: string, awayMs: number): Promise<void> {
     const links = FRONT_END_LINKS.map((name) => this.stack.link(name));
-    for (const link of links) link.loseReplyTo(reserve.sha1);
+    const traps = links.map((link) => link.loseReplyTo(reserve.sha1));
     const pressed = this.#scene.client.ask(buyOf(buyerId, {}), this.#scene.random);
     // Sooner than the front end connects again.
-    while (links.every(({ lost }) => lost.replies === 0)) await sleep(1);
+    while (!traps.some(({ hasCaught }) => hasCaught)) await sleep(1);
     for (const link of links) link.refuse();
     await sleep(awayMs);
     for (const link of links) link.heal();

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { run } from '../../chaos/run.ts';
 import { runBroken } from '../../chaos/run-variant.ts';
+import type { PlannedFault } from '../../chaos/schedule.ts';
 import { seededScenario } from '../../chaos/seeded-scenario.ts';
 import { VARIANTS } from '../../chaos/variants.ts';
 import { MAIN_MODULE } from '../../src/stack/home.ts';
@@ -16,6 +17,7 @@ import { startPostgres, type TestPostgres } from '../support/servers.ts';
 
 /** Kills both servers and a front end, loses answers, and makes Redis forget everything. */
 const SEED = 1;
+const FAULTS = ['kill redis', 'kill postgres', 'kill hot-path-2', 'flush redis'];
 const REST_MS_MAX = 40_000;
 const VARIANTS_IN_SHORT = ['scripts do not look at the fence', 'acknowledges before the commit'];
 
@@ -36,8 +38,8 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
     memoryFaults: ['flush'],
   } as const;
   const { scenario, schedule } = seededScenario(choices);
-  const drawn = schedule.map(({ kind, target }) => `${kind} ${target}`);
-  for (const fault of ['kill redis', 'kill postgres', 'kill hot-path-2', 'flush redis']) {
+  const drawn = namesOf(schedule);
+  for (const fault of FAULTS) {
     assert.ok(drawn.includes(fault), `this seed has no "${fault}" any more: choose another`);
   }
   const report = await run(
@@ -53,8 +55,14 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
     scenario,
   );
   assert.deepEqual(report.violations, []);
+  const done = namesOf(report.doneFaults);
+  for (const fault of FAULTS) assert.ok(done.includes(fault), `${fault} came to nothing`);
   assert.ok(report.reservations > 50, `only ${report.reservations} reservations were made`);
 });
+
+function namesOf(faults: readonly PlannedFault[]): string[] {
+  return faults.map(({ kind, target }) => `${kind} ${target}`);
+}
 
 for (const variant of VARIANTS.filter(({ name }) => VARIANTS_IN_SHORT.includes(name))) {
   test(`an engine with a mistake is caught: ${variant.name}`, async () => {

@@ -4,11 +4,11 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 export interface CuttableProxy {
   port: number;
   /** Lets the next request that has this text in it through, and cuts the connection when its reply comes. */
-  loseReplyTo(text: string): void;
+  loseReplyTo(text: string): Trap;
   /** Cuts the connection in the place of the next request that has this text in it. */
-  loseRequestWith(text: string): void;
-  /** How often these came to happen. */
-  readonly lost: { readonly replies: number; readonly requests: number };
+  loseRequestWith(text: string): Trap;
+  /** Connections that have been cut or refused by one of these so far, or had something kept back. */
+  readonly harmed: number;
   /** Each reply takes so much longer from now on. */
   delayReplies(delayMs: number): void;
   /** Cuts every connection now. */
@@ -20,6 +20,12 @@ export interface CuttableProxy {
   /** Ends `stall`, and lets what was kept back flow on; ends `refuse`. */
   heal(): void;
   close(): Promise<void>;
+}
+
+/** What waits for a text, until it has come or another one is waited for. */
+export interface Trap {
+  readonly text: string;
+  readonly hasCaught: boolean;
 }
 
 /** One client's connection: its two sockets live and die together, unless the proxy is stalled. */
@@ -36,10 +42,10 @@ export async function startCuttableProxy(target: {
   /** Pairs of which a side went while nothing passed: the other side learns of it when it heals. */
   const broken = new Set<Pair>();
   let state: 'open' | 'stalled' | 'refusing' = 'open';
-  let losesReplyTo: string | undefined;
-  let losesRequestWith: string | undefined;
+  let replyTrap: { text: string; hasCaught: boolean } | undefined;
+  let requestTrap: { text: string; hasCaught: boolean } | undefined;
   let delayMs = 0;
-  const lost = { replies: 0, requests: 0 };
+  let harmed = 0;
   const cut = (pair: Pair) => {
     pairs.delete(pair);
     broken.delete(pair);
@@ -47,12 +53,14 @@ export async function startCuttableProxy(target: {
     pair.upstream.destroy();
   };
   const cutAll = () => {
+    harmed += pairs.size;
     for (const pair of pairs) cut(pair);
   };
   const server = createServer((client) => {
     if (state === 'refusing') {
       client.on('error', () => undefined);
       client.destroy();
+      harmed += 1;
       return;
     }
     const pair = { client, upstream: connect(target.port, target.host) };
@@ -65,22 +73,22 @@ export async function startCuttableProxy(target: {
         else cut(pair);
       });
     }
-    let wasAsked = false;
+    let caught: typeof replyTrap;
     client.on('data', (chunk) => {
-      if (losesRequestWith !== undefined && chunk.includes(losesRequestWith, 0, 'latin1')) {
-        losesRequestWith = undefined;
-        lost.requests += 1;
+      if (requestTrap && chunk.includes(requestTrap.text, 0, 'latin1')) {
+        requestTrap.hasCaught = true;
+        requestTrap = undefined;
         cutAll();
         return;
       }
       // Once asked it stays so: the next request may be here before the reply.
-      wasAsked ||= losesReplyTo !== undefined && chunk.includes(losesReplyTo, 0, 'latin1');
+      if (replyTrap && chunk.includes(replyTrap.text, 0, 'latin1')) caught ??= replyTrap;
       upstream.write(chunk);
     });
     upstream.on('data', (chunk) => {
-      if (wasAsked) {
-        losesReplyTo = undefined;
-        lost.replies += 1;
+      if (caught) {
+        caught.hasCaught = true;
+        if (replyTrap === caught) replyTrap = undefined;
         cutAll();
       } else if (delayMs > 0) {
         setTimeout(() => client.write(chunk), delayMs);
@@ -94,15 +102,19 @@ export async function startCuttableProxy(target: {
   return {
     port: (server.address() as AddressInfo).port,
     loseReplyTo: (text) => {
-      losesReplyTo = text;
+      replyTrap = { text, hasCaught: false };
+      return replyTrap;
     },
     loseRequestWith: (text) => {
-      losesRequestWith = text;
+      requestTrap = { text, hasCaught: false };
+      return requestTrap;
     },
     delayReplies: (ms) => {
       delayMs = ms;
     },
-    lost,
+    get harmed() {
+      return harmed;
+    },
     cutAll,
     stall: () => {
       state = 'stalled';
@@ -113,6 +125,9 @@ export async function startCuttableProxy(target: {
       cutAll();
     },
     heal: () => {
+      if (state === 'stalled') {
+        harmed += [...pairs].filter((pair) => broken.has(pair) || hasKeptBack(pair)).length;
+      }
       state = 'open';
       for (const pair of broken) cut(pair);
       for (const { client, upstream } of pairs) {
@@ -126,6 +141,11 @@ export async function startCuttableProxy(target: {
         cutAll();
       }),
   };
+}
+
+/** What came while nobody read lies in the sockets' buffers. */
+function hasKeptBack({ client, upstream }: Pair): boolean {
+  return client.readableLength > 0 || upstream.readableLength > 0;
 }
 
 function pause({ client, upstream }: Pair): void {

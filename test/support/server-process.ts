@@ -45,6 +45,10 @@ export class ServerProcess {
     return this.#child.pid;
   }
 
+  get isRunning(): boolean {
+    return this.#child !== undefined && RUNNING.has(this.#child);
+  }
+
   /** Resolves when it answers; after `stop` or `kill`, the same server with the same data again. */
   async start(): Promise<void> {
     const { command, args, user } = this.#plan;

@@ -24,6 +24,7 @@ export interface TestServer {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
+  readonly isRunning: boolean;
   /** Ends it in order and removes its data. */
   stop(): Promise<void>;
   /** SIGKILL; `start` brings it back with what it had written. */
@@ -195,6 +196,9 @@ function asTestServer(
     port,
     get pid() {
       return server.pid;
+    },
+    get isRunning() {
+      return server.isRunning;
     },
     stop: async () => {
       await server.stop();

@@ -1,0 +1,113 @@
+/** A fault that met nothing (a dead process, a silent link) must not be counted among those that were survived. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { carryOut } from '../../chaos/inject.ts';
+import type { PlannedFault } from '../../chaos/schedule.ts';
+import { ChaosStack } from '../../chaos/stack.ts';
+import { MAIN_MODULE } from '../../src/stack/home.ts';
+import { startCuttableProxy } from '../support/cuttable-proxy.ts';
+import { eventually } from '../support/eventually.ts';
+import { use, usePostgres } from '../support/set-up.ts';
+
+/** A server that answers each text with the same, behind a proxy. */
+async function startEcho(t: TestContext) {
+  const server = createServer((socket) => socket.on('error', () => undefined).pipe(socket));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const proxy = await startCuttableProxy({
+    host: '127.0.0.1',
+    port: (server.address() as AddressInfo).port,
+  });
+  t.after(async () => {
+    await proxy.close();
+    server.close();
+  });
+  return proxy;
+}
+
+/** A connection that has been used, so that the proxy knows it. */
+async function greet(port: number) {
+  const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+  socket.write('hello');
+  await once(socket, 'data');
+  return socket;
+}
+
+test('a cut, and a refusal, harm the connections that are there or come', async (t) => {
+  const proxy = await startEcho(t);
+  proxy.cutAll();
+  proxy.refuse();
+  assert.equal(proxy.harmed, 0, 'nobody was there');
+  await once(
+    connect(proxy.port, '127.0.0.1').on('error', () => undefined),
+    'close',
+  );
+  assert.equal(proxy.harmed, 1, 'one was refused');
+  proxy.heal();
+  await Promise.all([greet(proxy.port), greet(proxy.port)]);
+  proxy.cutAll();
+  assert.equal(proxy.harmed, 3, 'two were cut');
+});
+
+test('a half-open link harms who has something to say', async (t) => {
+  const proxy = await startEcho(t);
+  const [silent, talking] = await Promise.all([greet(proxy.port), greet(proxy.port)]);
+  proxy.stall();
+  await sleep(50);
+  proxy.heal();
+  assert.equal(proxy.harmed, 0, 'nobody said anything');
+  proxy.stall();
+  talking.write('is anybody there?');
+  await sleep(200);
+  proxy.heal();
+  assert.equal(proxy.harmed, 1);
+  await once(talking, 'data');
+  silent.destroy();
+});
+
+test('a request that is waited for counts when it has come', async (t) => {
+  const proxy = await startEcho(t);
+  const never = proxy.loseReplyTo('never said');
+  const trap = proxy.loseReplyTo('hello');
+  const asker = connect(proxy.port, '127.0.0.1').on('error', () => undefined);
+  asker.write('hello');
+  await once(asker, 'close');
+  assert.deepEqual([never.hasCaught, trap.hasCaught], [false, true]);
+});
+
+test('a process that is dead already can not be killed', async (t) => {
+  const directory = await use(
+    t,
+    () => mkdtempSync(join(tmpdir(), 'flash-sale-chaos-')),
+    (path) => rmSync(path, { recursive: true, force: true }),
+  );
+  const postgres = await usePostgres(t);
+  const stack = await use(
+    t,
+    () =>
+      ChaosStack.start({
+        mainModule: MAIN_MODULE,
+        durability: 'safe',
+        directory,
+        saleId: 'none',
+        postgres,
+        databaseUrl: postgres.url,
+      }),
+    (started) => started.stop(),
+  );
+  const kill = (target: PlannedFault['target'], atMs: number) =>
+    ({ kind: 'kill', target, atMs, forMs: 0 }) as const;
+  const done = async (schedule: PlannedFault[]) =>
+    (await carryOut(schedule, stack)).begun.map(({ wasDone }) => wasDone());
+  // The supervisor waits for 100 ms at least before it starts it again.
+  assert.deepEqual(await done([kill('admin', 0), kill('admin', 50)]), [true, false]);
+  assert.deepEqual(await done([kill('redis', 0), kill('redis', 50)]), [true, true], 'was back');
+  await stack.kill('redis');
+  assert.deepEqual(await done([kill('redis', 0)]), [false]);
+  await eventually(async () => assert.equal(await stack.kill('admin'), true), { timeoutMs: 5_000 });
+});

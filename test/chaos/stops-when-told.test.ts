@@ -1,0 +1,119 @@
+/** Told to stop in the middle, the suite and the benches say how far they came and leave neither processes nor files. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../support/eventually.ts';
+import { use } from '../support/set-up.ts';
+
+const REPOSITORY = join(import.meta.dirname, '../..');
+const SET_UP = join(REPOSITORY, 'scripts/set-up.mjs');
+
+/** Under set-up, as npm runs it, in a process group of its own; told to stop when its output matches. */
+async function stopped(
+  t: TestContext,
+  args: string[],
+  choices: { when: RegExp; tell: (pid: number) => unknown },
+) {
+  const temporary = await use(
+    t,
+    () => mkdtempSync(join(tmpdir(), 'flash-sale-stopped-')),
+    (path) => rmSync(path, { recursive: true, force: true }),
+  );
+  chmodSync(temporary, 0o755);
+  const child = spawn(process.execPath, [SET_UP, ...args], {
+    cwd: REPOSITORY,
+    env: { PATH: process.env.PATH, TMPDIR: temporary },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  await use(
+    t,
+    () => child,
+    () => child.kill('SIGTERM'),
+  );
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  await eventually(() => assert.match(output, choices.when), { timeoutMs: 90_000 });
+  // Into the middle of what comes next.
+  await sleep(2_000);
+  assert.ok(processesIn(temporary) > 0, 'servers run');
+  const ended = once(child, 'close');
+  choices.tell(child.pid!);
+  const [code] = (await ended) as [number | null];
+  assert.equal(processesIn(temporary), 0, 'no server is left');
+  assert.deepEqual(readdirSync(temporary), [], 'no file is left');
+  return { code, output };
+}
+
+/** Servers have the path of their data among their arguments. */
+function processesIn(directory: string): number {
+  const table = execFileSync('ps', ['-A', '-o', 'args='], { encoding: 'utf8' });
+  return table.split('\n').filter((line) => line.includes(directory)).length;
+}
+
+test('the chaos suite, by Ctrl-C in its second run', async (t) => {
+  const { code, output } = await stopped(t, ['chaos/main.ts', '--runs', '3', '--buyers', '30'], {
+    when: /^seed 1 .*$/m,
+    tell: (pid) => process.kill(-pid, 'SIGINT'),
+  });
+  assert.equal(code, 130, output);
+  assert.match(output, /Stopped by SIGINT after \d+ s/);
+  assert.match(output, /1 of 1 runs kept every promise/);
+  assert.doesNotMatch(output, /Error|seed 2/);
+});
+
+test('a bench, by SIGTERM', async (t) => {
+  const { code, output } = await stopped(t, ['bench/durability.ts'], {
+    when: /round 0/,
+    tell: (pid) => process.kill(pid, 'SIGTERM'),
+  });
+  assert.equal(code, 143, output);
+  assert.match(output, /Stopped by SIGTERM after \d+ s during step \d+: buying/);
+  assert.doesNotMatch(output, /Error|Warning/);
+});
+
+/** Else servers would be gone before whoever uses them, who would stumble over that before being told to stop. */
+test('servers of a workplace do not hear its Ctrl-C, and it is one Ctrl-C if it comes twice', async (t) => {
+  const program = `
+    import { setTimeout as sleep } from 'node:timers/promises';
+    import { openWorkplace } from ${JSON.stringify(join(REPOSITORY, 'bench/workplace.ts'))};
+    import { answersPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'test/support/servers.ts'))};
+    const { after } = openWorkplace();
+    const redis = await startRedis();
+    after(() => redis.stop());
+    after(async () => {
+      await sleep(1_500);
+      console.log(await answersPing(redis.port) ? 'still there' : 'gone');
+    });
+    console.log('up');
+    setInterval(() => undefined, 1_000);`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+  });
+  await use(
+    t,
+    () => child,
+    () => child.kill('SIGTERM'),
+  );
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  await eventually(() => assert.match(output, /up/), { timeoutMs: 20_000 });
+  const ended = once(child, 'close');
+  process.kill(-child.pid!, 'SIGINT');
+  await sleep(200);
+  child.kill('SIGINT'); // As set-up passes it on.
+  await ended;
+  assert.match(output, /still there/);
+});
