@@ -16,9 +16,17 @@ local fence, timeline = ARGV[1], ARGV[2]
 local stage = redis.call('HMGET', KEYS[9], 'fence', 'timeline', 'part')
 if stage[1] ~= fence or stage[2] ~= timeline or stage[3] ~= ARGV[3] then return 'superseded' end
 local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline')
-if sale[1] == fence then return 'open' end
+local refused = nil
+if sale[1] == fence then
+  refused = 'open'
 -- Whoever was frozen meanwhile must not put an older sale in the place of a newer one.
-if tonumber(sale[2] or -1) >= tonumber(timeline) then return 'superseded' end
+elseif tonumber(sale[2] or -1) >= tonumber(timeline) then
+  refused = 'superseded'
+end
+if refused then
+  for i = 9, #KEYS do redis.call('UNLINK', KEYS[i]) end
+  return refused
+end
 
 -- UNLINK and then RENAME: neither takes longer for a million buyers than for one.
 for i = 1, 9 do redis.call('UNLINK', KEYS[i]) end

@@ -2,7 +2,7 @@
 -- Opens a sale again on a server that has all that PostgreSQL knows of it; also on a full one, for only an open sale is
 -- drained.
 --
--- KEYS   sale
+-- KEYS   sale rebuild newBuyers newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline events operation positionFloor
 --        timeline   the new one; events, operation  the last that PostgreSQL has
 --        positionFloor  no position up to this one is given: it may have been told to a buyer and forgotten
@@ -21,4 +21,6 @@ if skip > 0 then
 end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'openedOn', ARGV[1], 'timeline', ARGV[2])
 redis.call('HDEL', KEYS[1], 'closing')
+-- What a rebuild that died has left.
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return 'renewed'

@@ -1,4 +1,5 @@
 /** Opens a sale again on a server that has lost nothing of it. The contract is the header of renew-fence.lua. */
+import { REBUILD_KEYS } from './keys.ts';
 import { defineScript, malformed, type Reply } from './script.ts';
 
 export type RenewFenceReply = 'renewed' | 'behind' | 'superseded' | 'unknown_sale';
@@ -14,7 +15,7 @@ export interface Renewal {
 
 export const renewFence = defineScript({
   name: 'renew-fence',
-  keys: ['sale'],
+  keys: ['sale', ...REBUILD_KEYS],
   args: 'timeline events operation positionFloor',
   encode(renewal: Renewal) {
     return [renewal.timeline, renewal.events, renewal.operation, renewal.positionFloor];

@@ -13,7 +13,7 @@ export interface Portion {
 
 export const stageRebuild = defineScript({
   name: 'stage-rebuild',
-  keys: REBUILD_KEYS,
+  keys: ['sale', ...REBUILD_KEYS],
   args: 'timeline part portion',
   encode(stage: { timeline: number; part: number; portion: Portion }) {
     return [stage.timeline, stage.part, JSON.stringify(stage.portion)];

@@ -3,6 +3,7 @@
  * that it follows the one before, on the same server and for the same recovery.
  */
 import { formatRecord } from '../domain/reservation.ts';
+import { discardRebuild } from '../lua/discard-rebuild.ts';
 import { finishRebuild, type RebuiltSale } from '../lua/finish-rebuild.ts';
 import { type Portion, stageRebuild } from '../lua/stage-rebuild.ts';
 import type { Shards } from '../redis/shards.ts';
@@ -76,10 +77,10 @@ export class RebuildStage {
     return (await this.#shards.call(finishRebuild, this.#saleId, rebuild)) === 'finished';
   }
 
-  /** Frees what was staged: the first portion begins anew. */
+  /** Frees what was staged. */
   async discard(): Promise<void> {
-    await Promise.all(this.#underWay);
-    await this.#stage(1, emptyPortion());
+    await Promise.allSettled(this.#underWay);
+    await this.#shards.call(discardRebuild, this.#saleId, { timeline: this.#timeline });
   }
 
   async #stage(part: number, portion: Portion): Promise<boolean> {

@@ -5,10 +5,12 @@
  *
  * All is staged beside the sale, which stays closed meanwhile, and put in its place by one call.
  */
+import { Fault } from '../domain/fault.ts';
 import { formatGaps } from '../domain/positions.ts';
 import type { RebuiltSale } from '../lua/finish-rebuild.ts';
 import { saleKey } from '../lua/keys.ts';
 import type { Transaction } from '../postgres/connection.ts';
+import { isOutOfMemory } from '../redis/out-of-memory.ts';
 import type { Shards } from '../redis/shards.ts';
 import { offerFor, stockOf } from './rebuild-offer.ts';
 import { readRows } from './rebuild-rows.ts';
@@ -56,6 +58,24 @@ export async function rebuild(
     return blocked(`${letters} decisions are dead letters and would be forgotten: retry them`);
   }
   const stage = new RebuildStage(shards, saleId, plan.timeline);
+  try {
+    return await rebuildOn(stage, shards, transaction, plan);
+  } catch (error) {
+    if (!(error instanceof Fault && isOutOfMemory(error))) throw error;
+    await stage.discard();
+    return blocked(
+      'Redis is full, and the sale is rebuilt beside what is there of it: raise maxmemory, or remove what else is in it',
+    );
+  }
+}
+
+async function rebuildOn(
+  stage: RebuildStage,
+  shards: Shards,
+  transaction: Transaction,
+  plan: RebuildPlan,
+): Promise<Rebuilt | Blocked | 'superseded'> {
+  const { saleId } = plan;
   // The stage is taken before anything is read, so that whoever comes later and reads more is never overtaken.
   if (!(await stage.send())) return 'superseded';
   const sold = new Sold();

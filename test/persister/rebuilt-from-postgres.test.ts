@@ -11,9 +11,9 @@ import { verifySale } from '../../src/admin/verify.ts';
 import { MOVES } from '../../src/domain/reservation.ts';
 import { applyOperation, type Operation } from '../../src/lua/apply-operation.ts';
 import { closeSale } from '../../src/lua/close-sale.ts';
-import { finishRebuild } from '../../src/lua/finish-rebuild.ts';
+import { finishRebuild, type RebuiltSale } from '../../src/lua/finish-rebuild.ts';
 import { joinLine } from '../../src/lua/join-line.ts';
-import { saleKey } from '../../src/lua/keys.ts';
+import { REBUILD_KEYS, saleKey } from '../../src/lua/keys.ts';
 import { readBuyer } from '../../src/lua/read-buyer.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
 import { renewFence } from '../../src/lua/renew-fence.ts';
@@ -74,6 +74,25 @@ describe('rebuilt from postgres', () => {
     await servers.sql`
       INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
       VALUES (${saleId}, ${operation}, 'unit', ${delta}, ${outcome})`;
+  }
+
+  function saleAsMade(
+    definition: Operation['definition'],
+    changes: Operation['changes'],
+  ): RebuiltSale {
+    const stock = changes.map(({ sku, delta }) => {
+      const counts = { loaded: delta, remaining: delta, held: 0, confirmed: 0, waiting: 0 };
+      return { sku, price: 1_000, ...counts };
+    });
+    const counters = { operation: 1, position: 0, events: 0, tickets: 0 };
+    return { definition, stock, operationOutcome: 'applied', gaps: '', ...counters };
+  }
+
+  /** Which keys of a rebuild there are. */
+  async function staged(saleId: string): Promise<string[]> {
+    const { client } = servers.shards.of(saleId);
+    const found = await Promise.all(REBUILD_KEYS.map((key) => client.exists(saleKey(saleId, key))));
+    return REBUILD_KEYS.filter((_, index) => found[index] === 1);
   }
 
   async function definitionOf(saleId: string): Promise<Pick<Operation, 'definition' | 'changes'>> {
@@ -380,17 +399,70 @@ describe('rebuilt from postgres', () => {
     // Meanwhile another opens it, it sells, and a third closes it again.
     const renewal = { timeline: 2, events: 0, operation: 1, positionFloor: 0 };
     assert.equal(await call(renewFence, saleId, renewal), 'renewed');
+    assert.deepEqual(await staged(saleId), [], 'nothing is left of it');
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await call(closeSale, saleId, 'third');
-    const stock = changes.map(({ sku, delta }) => {
-      const counts = { loaded: delta, remaining: delta, held: 0, confirmed: 0, waiting: 0 };
-      return { sku, price: 1_000, ...counts };
-    });
-    const counters = { operation: 1, position: 0, events: 0, tickets: 0 };
-    const sale = { definition, stock, operationOutcome: 'applied', gaps: '', ...counters };
+    const sale = saleAsMade(definition, changes);
     const finished = await call(finishRebuild, saleId, { timeline: 1, parts: 1, sale });
     assert.equal(finished, 'superseded');
     assert.equal((await saleState(servers.shards, saleId)).position, 10);
+  });
+
+  for (const word of ['open', 'superseded'] as const) {
+    it(`what was staged goes where there is a newer sale (${word})`, async () => {
+      const { saleId } = await makeSale(servers);
+      const operation = await definitionOf(saleId);
+      const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
+      const portion = { records: ['ada', '1\tR\t1'], holds: ['1', '1-1'], line: ['a', 'b'] };
+      await servers.shards.of(saleId).client.flushall();
+      assert.equal(await call(stageRebuild, saleId, { timeline: 3, part: 1, portion }), 'staged');
+      assert.equal((await staged(saleId)).length, 6);
+      // Made again under the same id, as admin does with a draft.
+      await call(applyOperation, saleId, { operation: 1, timeline: 5, ...operation });
+      await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
+      if (word === 'superseded') await call(closeSale, saleId, 'another');
+      const sale = saleAsMade(operation.definition, operation.changes);
+      assert.equal(await call(finishRebuild, saleId, { timeline: 3, parts: 1, sale }), word);
+      assert.equal((await saleState(servers.shards, saleId)).position, 10);
+      const late = { timeline: 3, part: 1, portion };
+      assert.equal(await call(stageRebuild, saleId, late), 'superseded');
+      assert.deepEqual(await staged(saleId), []);
+    });
+  }
+
+  it('on a full server: it stays closed and says why, until there is memory', async (test) => {
+    const { saleId } = await makeSale(servers);
+    // One try, until it is asked for another.
+    const one = await persister(test, redis.url, database.url, { restMs: 60_000 });
+    await buyMany(servers.shards, saleId, { count: 5_000, batchSize: 100 });
+    await eventually(async () => assert.equal(await rows(saleId), 5_000));
+    const before = await reservationsOf(saleId, 'buyer-4000');
+    const { client } = servers.shards.of(saleId);
+    const used = Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))![1]);
+    await client.config('SET', 'maxmemory', used + 100_000);
+    // As a server that was promoted without the tail.
+    await client.hset(saleKey(saleId, 'sale'), 'events', 4_900, 'fence', '');
+    await servers.sql`
+      INSERT INTO sale_recoveries (sale_id, actor, request_id, state) VALUES (${saleId}, 'operator', 'r-1', 'requested')`;
+    await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 1));
+    const reports = () => servers.sql`
+      SELECT outcome, report->>'why' AS why FROM sale_recoveries WHERE sale_id = ${saleId} ORDER BY recovery_id`;
+    await eventually(async () => assert.equal((await reports()).length, 1));
+    assert.match(String((await reports())[0]!.why), /Redis is full.*maxmemory/);
+    const reply = await servers.shards.call(readSale, saleId, saleId);
+    assert.equal(reply.outcome, 'recovering');
+    assert.deepEqual(await staged(saleId), ['rebuild'], 'only whose it was');
+
+    await client.config('SET', 'maxmemory', '0');
+    await servers.shards.publishChanged(saleId);
+    await untilOpen(saleId);
+    await eventually(async () => {
+      const outcomes = (await reports()).map(({ outcome }) => outcome as string);
+      assert.deepEqual(outcomes, ['blocked', 'rebuilt'], 'each told once');
+    });
+    assert.deepEqual(await reservationsOf(saleId, 'buyer-4000'), before);
+    assert.deepEqual(await staged(saleId), []);
+    await assertVerified(saleId);
   });
 
   it('waits for what a recovery whose locks have died is still writing', async (test) => {
