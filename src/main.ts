@@ -45,7 +45,9 @@ program
 
 program
   .command('admin')
-  .description('serve operators and merchants: sales, stock, queries, the dashboard, ADMIN_PORT')
+  .description(
+    'serve operators and merchants on ADMIN_PORT: sales, stock, queries, both APIs described',
+  )
   .action(async () => {
     await runUntilStopped(async () => (await import('./admin/main.ts')).runAdmin());
   });

@@ -43,11 +43,12 @@ export async function runDemo(options: DemoOptions): Promise<void> {
       try {
         const result = await holdSale(stack.description, options, stopping);
         console.log(describeResult(result));
-        console.log(
-          `Dashboard: ${stack.description.adminUrl}  token: ${stack.description.adminToken}`,
-        );
         if (everyPromiseHeld(result)) process.exitCode = 0;
-        if (!options.exit) console.error('The stack stays up; Ctrl-C stops it.');
+        if (!options.exit) {
+          const { adminUrl, adminToken } = stack.description;
+          console.log(`Dashboard: ${adminUrl}  token: ${adminToken}`);
+          console.error('The stack stays up; Ctrl-C stops it.');
+        }
         return stack;
       } catch (error) {
         await stack.close();

@@ -72,7 +72,7 @@ export async function startStack(options: StackOptions, stopping: AbortSignal): 
     await stack.startEngine(settings, stopping);
     const description = stack.announce(settings);
     options.tell(
-      `Ready: buyers ${description.hotPathUrl}, dashboard ${description.adminUrl}; tokens are in ${home.stackFile}`,
+      `Ready: buyers ${description.hotPathUrl}, operators ${description.adminUrl}; tokens are in ${home.stackFile}`,
     );
     let closed: Promise<void> | undefined;
     return {
