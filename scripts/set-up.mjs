@@ -35,6 +35,9 @@ const LOCK = join(ROOT, '.flash-sale', 'set-up.lock');
 const LOCK_WAIT_MS = 15 * 60_000;
 const PARENT_CHECK_MS = 500;
 
+/** Compose takes its secrets from a file that no repository may hold. */
+const IN_CONTAINERS = '  node scripts/write-env.mjs\n  docker compose up';
+
 /** What a person has to do; printed as it is, without a stack. */
 class Instructions extends Error {}
 
@@ -52,7 +55,7 @@ async function main([script, ...args]) {
 
 async function setUp() {
   if (process.platform === 'win32') {
-    throw new Instructions('Redis does not run on Windows. Use WSL, or type:\n  docker compose up');
+    throw new Instructions(`Redis does not run on Windows. Use WSL, or type:\n${IN_CONTAINERS}`);
   }
   if (packagesReady() && serversReady()) return;
   const release = await lock();
@@ -131,12 +134,12 @@ function installPackages() {
   }
   if (result.status !== 0) {
     throw new Instructions(
-      `${result.stderr.trim()}\nThe packages could not be installed (${outcome(result)}). Type this to see more:\n  npm ci\nOr, with nothing installed but Docker:\n  docker compose up`,
+      `${result.stderr.trim()}\nThe packages could not be installed (${outcome(result)}). Type this to see more:\n  npm ci\nOr run everything in containers, with nothing more installed but Docker:\n${IN_CONTAINERS}`,
     );
   }
   if (projectNode() === undefined) {
     throw new Instructions(
-      'The packages came without Node 22, because install scripts are switched off here. Type:\n  npm ci --ignore-scripts=false\nOr use Node 22.18 or newer of 22. Or, with nothing installed but Docker:\n  docker compose up',
+      `The packages came without Node 22, because install scripts are switched off here. Type:\n  npm ci --ignore-scripts=false\nOr use Node 22.18 or newer of 22. Or run everything in containers, with nothing more installed but Docker:\n${IN_CONTAINERS}`,
     );
   }
   writeFileSync(STAMP, packagesHash());
@@ -261,8 +264,8 @@ Type one of these, then try again:
 ${installLines()
   .map((line) => `  ${line}`)
   .join('\n')}
-Or run everything in containers, with nothing installed but Docker:
-  docker compose up`;
+Or run everything in containers, with nothing more installed but Docker:
+${IN_CONTAINERS}`;
 }
 
 function installLines() {

@@ -116,7 +116,7 @@ async function repliesBeforeSync(t: TestContext, appendfsync: 'always' | 'everys
   await buy(servers.shards, saleId, ['first']);
   const trace = await traceDisk(redis.pid);
   if (!trace) {
-    t.skip('needs strace, and to be allowed to use it');
+    t.skip('needs strace (apt-get install strace), and to be allowed to use it');
     return undefined;
   }
   await buyMany(servers.shards, saleId, { count: 100, batchSize: 1 });

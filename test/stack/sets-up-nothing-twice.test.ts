@@ -143,7 +143,7 @@ void test("packages that can't be installed are one message, and tried again the
   const { code, stderr } = await checkout.setUp();
   assert.equal(code, 1);
   assert.match(stderr, /npm error network/);
-  assert.match(stderr, /docker compose up/);
+  assert.match(stderr, /node scripts\/write-env\.mjs\n +docker compose up/);
   assert.doesNotMatch(stderr, /^\s+at /m, 'no stack trace');
 
   checkout.npmIs('');
