@@ -55,24 +55,20 @@ export function useApp(
   connections: Pick<Connections, 'sql' | 'shards'>,
   choices: { isDevelopment?: boolean; trustedProxies?: string[] } = {},
 ) {
-  return use(
-    scope,
-    async () => {
-      const app = await createAdminApp({
-        ...serversOf(connections),
-        isDevelopment: choices.isDevelopment ?? false,
-        metrics: createMetrics('admin'),
-        trustedProxies: choices.trustedProxies ?? [],
-        tokens: Object.entries(TOKENS).map(([role, token]) => ({
-          role: role as keyof typeof TOKENS,
-          token,
-        })),
-      });
-      await app.ready();
-      return app;
-    },
-    (app) => app.close(),
-  );
+  return use(scope, async () => {
+    const app = await createAdminApp({
+      ...serversOf(connections),
+      isDevelopment: choices.isDevelopment ?? false,
+      metrics: createMetrics('admin'),
+      trustedProxies: choices.trustedProxies ?? [],
+      tokens: Object.entries(TOKENS).map(([role, token]) => ({
+        role: role as keyof typeof TOKENS,
+        token,
+      })),
+    });
+    await app.ready();
+    return app;
+  });
 }
 
 export async function ask(

@@ -29,11 +29,7 @@ export async function connectShards(url: string): Promise<Shards> {
 }
 
 export function useShards(scope: Scope, redisUrl: string): Promise<Shards> {
-  return use(
-    scope,
-    () => connectShards(redisUrl),
-    (shards) => shards.close(),
-  );
+  return use(scope, () => connectShards(redisUrl));
 }
 
 function onUnfit(fault: Error): never {
@@ -138,11 +134,7 @@ export function useHotPath(
   scope: Scope,
   ...choices: Parameters<typeof startHotPath>
 ): Promise<TestHotPath> {
-  return use(
-    scope,
-    () => startHotPath(...choices),
-    (hotPath) => hotPath.close(),
-  );
+  return use(scope, () => startHotPath(...choices));
 }
 
 /** What an operator would do, without the admin: operations of one sale, numbered from 1. */

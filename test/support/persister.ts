@@ -26,10 +26,8 @@ export async function persister(
     LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
     ...environment,
   });
-  const running = await use(
-    scope,
-    () => startPersister(config, { ...TIMINGS, restMs: 200, ...timings }),
-    (started) => started.close(),
+  const running = await use(scope, () =>
+    startPersister(config, { ...TIMINGS, restMs: 200, ...timings }),
   );
   const get = (path: string) => fetch(`http://127.0.0.1:${running.port}${path}`);
   return Object.assign(running, {

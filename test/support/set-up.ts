@@ -23,11 +23,20 @@ export const FILE: Scope = { after };
 
 const UNDOS = new WeakMap<Scope, (() => unknown)[]>();
 
+/** What most things have that can be started. */
+type Ending = { stop(): unknown } | { close(): unknown };
+
 /** Hooks of node's own run in the order of their registration, and none after a file that failed at its top. */
-export async function use<T>(
+export function use<T extends Ending>(scope: Scope, start: () => T | Promise<T>): Promise<T>;
+export function use<T>(
   scope: Scope,
   start: () => T | Promise<T>,
   undo: (started: T) => unknown,
+): Promise<T>;
+export async function use<T>(
+  scope: Scope,
+  start: () => T | Promise<T>,
+  undo: (started: T) => unknown = (started) => end(started as Ending),
 ): Promise<T> {
   let undos = UNDOS.get(scope);
   if (!undos) {
@@ -47,6 +56,10 @@ export async function use<T>(
   }
 }
 
+function end(started: Ending): unknown {
+  return 'stop' in started ? started.stop() : started.close();
+}
+
 async function undoAll(undos: (() => unknown)[]): Promise<void> {
   const failures: unknown[] = [];
   for (let undo = undos.pop(); undo; undo = undos.pop()) {
@@ -60,11 +73,7 @@ async function undoAll(undos: (() => unknown)[]): Promise<void> {
 }
 
 export function useRedis(scope: Scope, choices: RedisChoices = {}): Promise<TestRedis> {
-  return use(
-    scope,
-    () => startRedis(choices),
-    (redis) => redis.stop(),
-  );
+  return use(scope, () => startRedis(choices));
 }
 
 export function useDatabase(scope: Scope): Promise<TestDatabase> {
@@ -72,7 +81,7 @@ export function useDatabase(scope: Scope): Promise<TestDatabase> {
 }
 
 export function usePostgres(scope: Scope): Promise<TestPostgres> {
-  return use(scope, startPostgres, (postgres) => postgres.stop());
+  return use(scope, startPostgres);
 }
 
 export function useConnections(
@@ -80,11 +89,7 @@ export function useConnections(
   redisUrl: string,
   postgresUrl: string,
 ): Promise<Connections> {
-  return use(
-    scope,
-    () => connect(redisUrl, postgresUrl),
-    (servers) => servers.close(),
-  );
+  return use(scope, () => connect(redisUrl, postgresUrl));
 }
 
 /** A Redis and a database, and connections to them. */
