@@ -6,14 +6,14 @@ import assert from 'node:assert/strict';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { run } from '../../chaos/run.ts';
 import { runBroken } from '../../chaos/run-variant.ts';
 import type { PlannedFault } from '../../chaos/schedule.ts';
 import { seededScenario } from '../../chaos/seeded-scenario.ts';
 import { VARIANTS } from '../../chaos/variants.ts';
 import { MAIN_MODULE } from '../../src/stack/home.ts';
-import { startPostgres, type TestPostgres } from '../support/servers.ts';
+import { FILE, usePostgres } from '../support/set-up.ts';
 
 /** Kills both servers and a front end, loses answers, and makes Redis forget everything. */
 const SEED = 1;
@@ -22,12 +22,7 @@ const REST_MS_MAX = 40_000;
 const VARIANTS_IN_SHORT = ['scripts do not look at the fence', 'acknowledges before the commit'];
 
 const directory = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-'));
-let postgres: TestPostgres;
-
-before(async () => {
-  postgres = await startPostgres();
-});
-after(() => postgres?.stop());
+const postgres = await usePostgres(FILE);
 
 test('a sale keeps every promise while Redis, PostgreSQL and processes die and links break', async () => {
   const choices = {

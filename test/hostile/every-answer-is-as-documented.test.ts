@@ -4,7 +4,7 @@
  * describes. `npm run fuzz` has somebody else's tool ask for much more of the same.
  */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import fc from 'fast-check';
@@ -12,7 +12,7 @@ import { request } from 'undici';
 import { BUYER_OPERATIONS } from '../../src/domain/buyer-api.ts';
 import { arbitraryOf, type JsonSchema, nearlyOf } from '../support/arbitrary-of-schema.ts';
 import { HostileEngine } from '../support/hostile-engine.ts';
-import { createDatabase, startRedis } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 
 const SEED = Number(process.env.TEST_SEED ?? 1);
 const REQUESTS_PER_OPERATION = 40;
@@ -32,26 +32,13 @@ interface Document {
   paths: Record<string, Record<string, Operation>>;
 }
 
-let engine: HostileEngine;
-let document: Document;
-const cleanUps: (() => unknown)[] = [];
-before(async () => {
-  const [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  engine = await HostileEngine.start(
-    { after: (cleanUp) => void cleanUps.push(cleanUp as () => unknown) },
-    { redisUrl: redis.url, postgresUrl: database.url },
-    { BUYER_REQUESTS_PER_SECOND: '0' },
-  );
-  cleanUps.push(
-    () => redis.stop(),
-    () => database.drop(),
-  );
-  document = (await (await fetch(`${engine.admin.url}/openapi.json`)).json()) as Document;
-  validators = new Validators(document);
-});
-after(async () => {
-  for (const cleanUp of cleanUps) await cleanUp();
-});
+const { redis, database } = await useServers(FILE);
+const engine = await HostileEngine.start(
+  FILE,
+  { redisUrl: redis.url, postgresUrl: database.url },
+  { BUYER_REQUESTS_PER_SECOND: '0' },
+);
+const document = (await (await fetch(`${engine.admin.url}/openapi.json`)).json()) as Document;
 
 /** Finds what the document says an answer must look like. */
 class Validators {
@@ -73,7 +60,7 @@ class Validators {
     return compiled;
   }
 }
-let validators: Validators;
+const validators = new Validators(document);
 
 const resolve = (reference: string): JsonSchema =>
   reference

@@ -7,10 +7,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Reservation } from '../../src/domain/reservation.ts';
 import { assertPromisesHold, hold, move, unit, untilOver } from '../support/holds.ts';
-import { startHotPath } from '../support/hot-path.ts';
+import { useHotPath } from '../support/hot-path.ts';
 import { persister } from '../support/persister.ts';
-import { connect, makeSale } from '../support/sales.ts';
-import { eventually, startPostgres, startRedis } from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { useStoppableServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
 const BACKLOG_MAX = 60;
@@ -22,16 +23,10 @@ for (const [how, leave, comeBack] of [
   ['frozen', 'pause', 'resume'],
 ] as const) {
   test(`PostgreSQL is ${how}`, async (t) => {
-    const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-    const servers = await connect(redis.url, postgres.url);
+    const { redis, postgres, servers } = await useStoppableServers(t);
     const { shards } = servers;
-    t.after(async () => {
-      await servers.close();
-      await Promise.all([redis.stop(), postgres.stop()]);
-    });
     await persister(t, redis.url, postgres.url, { silenceMs: 500, claimIdleMs: 500 });
-    const hotPath = await startHotPath(redis.url, { BACKLOG_MAX: String(BACKLOG_MAX) });
-    t.after(() => hotPath.close());
+    const hotPath = await useHotPath(t, redis.url, { BACKLOG_MAX: String(BACKLOG_MAX) });
     const { saleId } = await makeSale(servers, { stock: 10_000, holdSeconds: HOLD_SECONDS });
     const firstComers = await hold(shards, saleId, ['ada', 'bob', 'eve']);
     await eventually(async () => assert.equal((await saleState(shards, saleId)).drained, 3));

@@ -3,43 +3,23 @@
  * it has written anything. Either way PostgreSQL takes what it is owed, which makes room, and selling goes on.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import type { Redis } from 'ioredis';
+import { describe, it } from 'node:test';
 import { moveReservation } from '../../src/admin/merchant-moves.ts';
 import type { Reservation } from '../../src/domain/reservation.ts';
 import { createLogger } from '../../src/telemetry.ts';
 import { assertPromisesHold, hold, holdMany, unit } from '../support/holds.ts';
-import { startHotPath, type TestHotPath } from '../support/hot-path.ts';
+import { useHotPath } from '../support/hot-path.ts';
 import { persister } from '../support/persister.ts';
-import { type Connections, connect, makeSale } from '../support/sales.ts';
-import {
-  createDatabase,
-  eventually,
-  startRedis,
-  type TestDatabase,
-  type TestRedis,
-} from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
-describe('redis runs out of memory', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-  let hotPath: TestHotPath;
-  let client: Redis;
-  before(async () => {
-    [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-    servers = await connect(redis.url, database.url);
-    hotPath = await startHotPath(redis.url);
-    client = servers.shards.of('any').client;
-  });
-  after(async () => {
-    await hotPath?.close();
-    await servers?.close();
-    await redis?.stop();
-    await database?.drop();
-  });
+const { redis, database, servers } = await useServers(FILE);
+const hotPath = await useHotPath(FILE, redis.url);
+const { client } = servers.shards.of('any');
 
+describe('redis runs out of memory', () => {
   /** So that what is used now is this share of what there is. */
   const leaveFull = async (share: number) => {
     const used = Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))![1]);

@@ -12,8 +12,8 @@ import { assertPromisesHold } from '../support/holds.ts';
 import { metric, Peaks } from '../support/metric.ts';
 import { pressByTheClock, quantile, type Timed } from '../support/open-loop.ts';
 import { persister } from '../support/persister.ts';
-import { connect, makeSale } from '../support/sales.ts';
-import { createDatabase, startRedis } from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { use, useServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 
 const MEMORY = 'process_resident_memory_bytes';
@@ -31,14 +31,8 @@ const PENDING_MAX = 4 * CAPACITY_PER_SECOND;
 const GROWTH_BYTES_MAX = 96 * 2 ** 20;
 
 test('ten times too many buyers', async (t) => {
-  const [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  const servers = await connect(redis.url, database.url);
-  const proxy = await startCuttableProxy({ host: '127.0.0.1', port: redis.port });
-  t.after(async () => {
-    await servers.close();
-    await proxy.close();
-    await Promise.all([redis.stop(), database.drop()]);
-  });
+  const { redis, database, servers } = await useServers(t);
+  const proxy = await use(t, () => startCuttableProxy({ host: '127.0.0.1', port: redis.port }));
   await persister(t, redis.url, database.url);
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
   proxy.delayReplies(CALL_MS);

@@ -9,12 +9,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { saleKey } from '../../src/lua/keys.ts';
 import { appendedBytes, appendedFile, cutTo } from '../support/append-only-file.ts';
 import { assertPromisesHold } from '../support/holds.ts';
-import { startHotPath } from '../support/hot-path.ts';
+import { useHotPath } from '../support/hot-path.ts';
 import { PatientCrowd } from '../support/patient-crowd.ts';
 import { persister } from '../support/persister.ts';
 import { using } from '../support/replication.ts';
-import { buy, buyMany, connect, makeSale } from '../support/sales.ts';
-import { createDatabase, eventually, startRedis } from '../support/servers.ts';
+import { buy, buyMany, makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { useServers } from '../support/set-up.ts';
 import { saleState } from '../support/stream-state.ts';
 import { traceDisk } from '../support/trace-disk.ts';
 
@@ -23,21 +24,10 @@ const CUTS = 12;
 /** What `everysec` may leave unsynced: a second, and one more when the disk is slow. */
 const FAST_WINDOW_MS = 2_000;
 
-async function startServers(t: TestContext, appendfsync: 'always' | 'everysec') {
-  const redis = await startRedis({ appendfsync });
-  t.after(() => redis.stop());
-  const database = await createDatabase();
-  t.after(() => database.drop());
-  const servers = await connect(redis.url, database.url);
-  t.after(() => servers.close());
-  return { redis, database, servers };
-}
-
 test('safe: a redis that is killed again and again forgets nobody', async (t) => {
-  const { redis, database, servers } = await startServers(t, 'always');
+  const { redis, database, servers } = await useServers(t, { appendfsync: 'always' });
   await persister(t, redis.url, database.url);
-  const frontEnd = await startHotPath(redis.url, { DURABILITY: 'safe' });
-  t.after(() => frontEnd.close());
+  const frontEnd = await useHotPath(t, redis.url, { DURABILITY: 'safe' });
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
   const crowd = new PatientCrowd([frontEnd], saleId, { lanes: 20 });
   t.after(() => crowd.leave());
@@ -60,7 +50,7 @@ test('safe: a redis that is killed again and again forgets nobody', async (t) =>
 });
 
 test('safe: a decision that the disk has only in part is no decision, whole batches stand or fall', async (t) => {
-  const { redis, database, servers } = await startServers(t, 'always');
+  const { redis, database, servers } = await useServers(t, { appendfsync: 'always' });
   const { saleId } = await makeSale(servers);
   await buyMany(servers.shards, saleId, { count: 200, batchSize: 10, prefix: 'whole' });
   const before = appendedBytes(redis);
@@ -111,7 +101,7 @@ test('fast: a yes may leave redis before the sync', async (t) => {
 
 /** Of the replies that tell of a reservation, how many were sent while the file had something unsynced. */
 async function repliesBeforeSync(t: TestContext, appendfsync: 'always' | 'everysec') {
-  const { redis, servers } = await startServers(t, appendfsync);
+  const { redis, servers } = await useServers(t, { appendfsync });
   const { saleId } = await makeSale(servers);
   await buy(servers.shards, saleId, ['first']);
   const trace = await traceDisk(redis.pid);
@@ -135,9 +125,8 @@ async function repliesBeforeSync(t: TestContext, appendfsync: 'always' | 'everys
 }
 
 test('fast: a power cut costs at most the last two seconds', async (t) => {
-  const { redis, database, servers } = await startServers(t, 'everysec');
-  const frontEnd = await startHotPath(redis.url, { DURABILITY: 'fast' });
-  t.after(() => frontEnd.close());
+  const { redis, database, servers } = await useServers(t, { appendfsync: 'everysec' });
+  const frontEnd = await useHotPath(t, redis.url, { DURABILITY: 'fast' });
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
   const crowd = new PatientCrowd([frontEnd], saleId, { lanes: 20 });
   t.after(() => crowd.leave());

@@ -1,57 +1,41 @@
 /** `DURABILITY=replicated`: nobody is told of a decision that no replica has, in any of the ways of being told. */
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { saleKey } from '../../src/lua/keys.ts';
-import type { Shards } from '../../src/redis/shards.ts';
 import {
-  connectShards,
   openSale,
   type Reply,
   startHotPath,
   type TestHotPath,
+  useHotPath,
+  useShards,
 } from '../support/hot-path.ts';
 import { watch } from '../support/live-watcher.ts';
 import { PatientCrowd } from '../support/patient-crowd.ts';
-import {
-  type Replicated,
-  startReplicated,
-  untilReplicasAre,
-  using,
-} from '../support/replication.ts';
+import { startReplicated, untilReplicasAre, using } from '../support/replication.ts';
 import { eventually, type TestRedis } from '../support/servers.ts';
+import { FILE, use } from '../support/set-up.ts';
 
 const COMMAND_TIMEOUT_MS = 600;
 /** A call may take one timeout, and the replicas' word as long again. */
 const ANSWER_MS_MAX = 2 * COMMAND_TIMEOUT_MS + 500;
 
+const { master, replicas } = await use(
+  FILE,
+  // So patient that a silent replica is noticed by nobody but WAIT.
+  () => startReplicated({ maxLagSeconds: 60 }),
+);
+const [replica] = replicas as [TestRedis];
+const shards = await useShards(FILE, master.url);
+const CHOICES = {
+  DURABILITY: 'replicated',
+  REDIS_COMMAND_TIMEOUT_MS: String(COMMAND_TIMEOUT_MS),
+};
+const hotPath = await useHotPath(FILE, master.url, CHOICES);
+
 describe('under replicated', () => {
-  let replicated: Replicated;
-  let master: TestRedis;
-  let replica: TestRedis;
-  let shards: Shards;
-  let hotPath: TestHotPath;
-
-  const start = () =>
-    startHotPath(master.url, {
-      DURABILITY: 'replicated',
-      REDIS_COMMAND_TIMEOUT_MS: String(COMMAND_TIMEOUT_MS),
-    });
-
-  before(async () => {
-    // So patient that a silent replica is noticed by nobody but WAIT.
-    replicated = await startReplicated({ maxLagSeconds: 60 });
-    ({ master } = replicated);
-    [replica] = replicated.replicas as [TestRedis];
-    shards = await connectShards(master.url);
-    hotPath = await start();
-  });
-  afterEach(() => replica?.resume());
-  after(async () => {
-    await hotPath?.close();
-    shards?.close();
-    await replicated?.stop();
-  });
+  afterEach(() => replica.resume());
 
   async function assertUnknown(call: () => Promise<Reply>): Promise<void> {
     const startedAt = performance.now();
@@ -80,7 +64,7 @@ describe('under replicated', () => {
     const bob = await watch(hotPath, sale.saleId, { buyer: 'bob' });
     const buy = (at: TestHotPath) => at.buy(sale.saleId, 'bob', { key: 'k' });
     // Its connections have written nothing, so for them WAIT alone would have nothing to wait for.
-    const another = await start();
+    const another = await startHotPath(master.url, CHOICES);
     try {
       replica.pause();
       await assertUnknown(() => buy(hotPath));

@@ -4,23 +4,21 @@ import calculateSlot from 'cluster-key-slot';
 import { saleKey } from '../../src/lua/keys.ts';
 import { eventually } from '../support/eventually.ts';
 import { assertPromisesHold } from '../support/holds.ts';
-import { connectShards, openSale, startHotPath } from '../support/hot-path.ts';
+import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
 import { PatientCrowd } from '../support/patient-crowd.ts';
 import { persister } from '../support/persister.ts';
 import { startCluster } from '../support/redis-cluster.ts';
 import { PROMPT, using } from '../support/replication.ts';
-import { connect, makeSale } from '../support/sales.ts';
-import { createDatabase, type TestRedis } from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import type { TestRedis } from '../support/servers.ts';
+import { use, useConnections, useDatabase } from '../support/set-up.ts';
 
 const slotOf = (saleId: string) => calculateSlot(saleKey(saleId, 'sale'));
 
 test('each sale lives whole on the master that owns its slot', async (t) => {
-  const cluster = await startCluster();
-  t.after(() => cluster.stop());
-  const shards = await connectShards(cluster.url);
-  t.after(() => shards.close());
-  const hotPath = await startHotPath(cluster.url);
-  t.after(() => hotPath.close());
+  const cluster = await use(t, () => startCluster());
+  const shards = await useShards(t, cluster.url);
+  const hotPath = await useHotPath(t, cluster.url);
   const owners = new Set<number>();
   for (let i = 0; i < 20; i++) {
     const sale = await openSale(shards, { phone: 2 });
@@ -41,18 +39,16 @@ test('each sale lives whole on the master that owns its slot', async (t) => {
 
 test('a sale moves with its slot to a replica, as an operator wishes or when its master dies', async (t) => {
   const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '4000' };
-  const cluster = await startCluster({
-    replicas: 2,
-    args: [...PROMPT, '--min-replicas-to-write', '1', '--min-replicas-max-lag', '5'],
-  });
-  t.after(() => cluster.stop());
-  const database = await createDatabase();
-  t.after(() => database.drop());
-  const servers = await connect(cluster.url, database.url);
-  t.after(() => servers.close());
+  const cluster = await use(t, () =>
+    startCluster({
+      replicas: 2,
+      args: [...PROMPT, '--min-replicas-to-write', '1', '--min-replicas-max-lag', '5'],
+    }),
+  );
+  const database = await useDatabase(t);
+  const servers = await useConnections(t, cluster.url, database.url);
   await persister(t, cluster.url, database.url, {}, REPLICATED);
-  const frontEnd = await startHotPath(cluster.url, REPLICATED);
-  t.after(() => frontEnd.close());
+  const frontEnd = await useHotPath(t, cluster.url, REPLICATED);
   let saleId: string;
   for (let i = 0; ; i++) {
     saleId = `clustered-${i}`;

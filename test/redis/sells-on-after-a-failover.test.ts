@@ -6,12 +6,13 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { assertPromisesHold } from '../support/holds.ts';
-import { startHotPath, type TestHotPath } from '../support/hot-path.ts';
+import { type TestHotPath, useHotPath } from '../support/hot-path.ts';
 import { PatientCrowd } from '../support/patient-crowd.ts';
 import { persister } from '../support/persister.ts';
 import { startReplicated, startSentinels, using } from '../support/replication.ts';
-import { connect, makeSale } from '../support/sales.ts';
-import { createDatabase, eventually, type TestRedis } from '../support/servers.ts';
+import { makeSale } from '../support/sales.ts';
+import { eventually, type TestRedis } from '../support/servers.ts';
+import { use, useConnections, useDatabase } from '../support/set-up.ts';
 
 // Generous: master and replicas sync to a disk that other tests may keep busy.
 const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '4000' };
@@ -21,21 +22,21 @@ const FAILOVER = { timeoutMs: 40_000 };
 
 /** A sale with a crowd at two front ends, on a master with two replicas that three sentinels watch. */
 async function startSale(t: TestContext) {
-  const redis = await startReplicated({
-    replicas: 2,
-    demanded: 1,
-    maxLagSeconds: MAX_LAG_SECONDS,
-  });
-  t.after(() => redis.stop());
-  const sentinels = await startSentinels(redis.master);
-  t.after(() => sentinels.stop());
-  const database = await createDatabase();
-  t.after(() => database.drop());
-  const servers = await connect(sentinels.url, database.url);
-  t.after(() => servers.close());
+  const redis = await use(t, () =>
+    startReplicated({
+      replicas: 2,
+      demanded: 1,
+      maxLagSeconds: MAX_LAG_SECONDS,
+    }),
+  );
+  const sentinels = await use(t, () => startSentinels(redis.master));
+  const database = await useDatabase(t);
+  const servers = await useConnections(t, sentinels.url, database.url);
   await persister(t, sentinels.url, database.url, {}, REPLICATED);
-  const frontEnds = await Promise.all([1, 2].map(() => startHotPath(sentinels.url, REPLICATED)));
-  t.after(() => Promise.all(frontEnds.map((frontEnd) => frontEnd.close())));
+  const frontEnds = [
+    await useHotPath(t, sentinels.url, REPLICATED),
+    await useHotPath(t, sentinels.url, REPLICATED),
+  ];
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
   const crowd = new PatientCrowd(frontEnds, saleId, { lanes: 10 });
   t.after(() => crowd.leave());
@@ -71,8 +72,7 @@ test('a master that is killed is replaced, and not believed when it comes back',
   await eventually(() => assert.ok(crowd.firstYesAfter(killedAt + 100)), FAILOVER);
   // With all its data, and a master by its own word until a sentinel tells it otherwise.
   await redis.master.start();
-  const isolated = await startHotPath(redis.master.url, REPLICATED, false);
-  t.after(() => isolated.close());
+  const isolated = await useHotPath(t, redis.master.url, REPLICATED, false);
   await pressInVain(isolated, redis.master, saleId);
   await assertSellsOn(killedAt + 100);
 });
@@ -80,8 +80,7 @@ test('a master that is killed is replaced, and not believed when it comes back',
 test('a master that stood still is replaced, and sells nothing when it moves again', async (t) => {
   const { redis, saleId, crowd, promoted, assertSellsOn } = await startSale(t);
   // For buyers who only ever reach the old master, as if both were cut off from the rest.
-  const isolated = await startHotPath(redis.master.url, REPLICATED);
-  t.after(() => isolated.close());
+  const isolated = await useHotPath(t, redis.master.url, REPLICATED);
   assert.equal((await isolated.buy(saleId, 'isolated-before')).status, 201);
   redis.master.pause();
   const pausedAt = performance.now();

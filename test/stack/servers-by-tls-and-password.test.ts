@@ -6,21 +6,17 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
 import { readAdminConfig, readHotPathConfig, readPersisterConfig } from '../../src/config.ts';
 import { findFreePorts } from '../../src/stack/free-port.ts';
-import { type Certificates, makeCertificates } from '../support/certificates.ts';
+import { makeCertificates } from '../support/certificates.ts';
 import { EngineProcess } from '../support/engine-process.ts';
 import { eventually } from '../support/eventually.ts';
 import { JWT_SECRET, tokenOf } from '../support/hot-path.ts';
-import {
-  startPostgres,
-  startRedis,
-  type TestPostgres,
-  type TestRedis,
-} from '../support/servers.ts';
+import type { TestPostgres } from '../support/servers.ts';
+import { FILE, use, usePostgres, useRedis } from '../support/set-up.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 
@@ -32,35 +28,23 @@ const SECRETS = [...Object.values(PASSWORDS), OPERATOR_TOKEN, JWT_SECRET].flatMa
   encodeURIComponent(secret),
 ]);
 
-let certificates: Certificates;
-let redis: TestRedis;
-let database: TestPostgres;
-let redisPort: number;
-
-before(async () => {
-  certificates = makeCertificates();
-  [redisPort] = (await findFreePorts(1)) as [number];
-  const tls = {
-    port: String(redisPort),
-    'cert-file': certificates.certificate,
-    'key-file': certificates.key,
-    'ca-cert-file': certificates.authority,
-    'auth-clients': 'no',
-  };
-  redis = await startRedis({
-    args: Object.entries(tls).flatMap(([name, value]) => [`--tls-${name}`, value]),
-  });
-  const plain = new Redis(redis.url);
-  await plain.config('SET', 'requirepass', PASSWORDS.redis);
-  plain.disconnect();
-  database = await startPostgres();
-  await demandTlsAndPassword(database);
+const certificates = await use(FILE, makeCertificates, (made) => made.remove());
+const [redisPort] = (await findFreePorts(1)) as [number];
+const tls = {
+  port: String(redisPort),
+  'cert-file': certificates.certificate,
+  'key-file': certificates.key,
+  'ca-cert-file': certificates.authority,
+  'auth-clients': 'no',
+};
+const redis = await useRedis(FILE, {
+  args: Object.entries(tls).flatMap(([name, value]) => [`--tls-${name}`, value]),
 });
-after(async () => {
-  await redis?.stop();
-  await database?.stop();
-  certificates?.remove();
-});
+const plain = new Redis(redis.url);
+await plain.config('SET', 'requirepass', PASSWORDS.redis);
+plain.disconnect();
+const database = await usePostgres(FILE);
+await demandTlsAndPassword(database);
 
 /** For everybody called `engine`; the test itself comes in as before. */
 async function demandTlsAndPassword(server: TestPostgres): Promise<void> {

@@ -3,35 +3,32 @@ import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
 import { FAILURES_MAX } from '../../src/persister/webhooks/breaker.ts';
 import { Sender } from '../../src/persister/webhooks/send.ts';
 import { findFreePorts } from '../../src/stack/free-port.ts';
 import { eventually } from '../support/eventually.ts';
 import { buyMany, makeSale } from '../support/sales.ts';
+import { FILE } from '../support/set-up.ts';
 import {
   deliveriesOf,
-  type Engine,
   endpointOf,
   expectedIds,
   hurriedPersister,
-  startEngine,
   statesOf,
   subscribe,
+  useEngine,
 } from './engine.ts';
 import { type Answerer, OK, type Receiver, SECRET, startReceiver, status } from './receiver.ts';
 import { SELF_SIGNED } from './self-signed.ts';
 
 const RESERVED = { events: ['reservation.reserved'] };
 
+const engine = await useEngine(FILE);
+
 describe('an endpoint', () => {
-  let engine: Engine;
   const receivers: Receiver[] = [];
 
-  before(async () => {
-    engine = await startEngine();
-  });
-  after(() => engine.close());
   afterEach(async () => {
     await engine.sql`DELETE FROM webhook_endpoints`;
     await Promise.all(receivers.splice(0).map((receiver) => receiver.close()));

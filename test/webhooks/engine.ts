@@ -1,14 +1,13 @@
 /** What a test of webhooks needs of the engine: servers of its own, hurried persisters, endpoints, and a look at both. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import type { TestContext } from 'node:test';
 import { readPersisterConfig } from '../../src/config.ts';
 import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
 import { TIMINGS } from '../../src/persister/timings.ts';
 import type { WebhookTimings } from '../../src/persister/webhooks/timings.ts';
 import type { Sql } from '../../src/postgres/connection.ts';
-import { type Connections, connect } from '../support/sales.ts';
-import { createDatabase, startRedis } from '../support/servers.ts';
+import type { Connections } from '../support/sales.ts';
+import { type Scope, use, useServers } from '../support/set-up.ts';
 import { SECRET } from './receiver.ts';
 
 /** Everything about fifty times as fast; a lease still outlasts a try. */
@@ -24,29 +23,19 @@ const HURRIED: WebhookTimings = {
   upkeepMs: 100,
 };
 
-export interface Engine extends Connections {
+export interface Engine extends Pick<Connections, 'shards' | 'sql'> {
   redisUrl: string;
   databaseUrl: string;
 }
 
-export async function startEngine(): Promise<Engine> {
-  const [redis, database] = await Promise.all([startRedis(), createDatabase()]);
-  const connections = await connect(redis.url, database.url);
-  return {
-    ...connections,
-    redisUrl: redis.url,
-    databaseUrl: database.url,
-    close: async () => {
-      await connections.close();
-      await redis.stop();
-      await database.drop();
-    },
-  };
+export async function useEngine(scope: Scope): Promise<Engine> {
+  const { redis, database, servers } = await useServers(scope);
+  const { shards, sql } = servers;
+  return { shards, sql, redisUrl: redis.url, databaseUrl: database.url };
 }
 
-/** Closed at the end of the test, however it ends. */
-export async function hurriedPersister(
-  test: Pick<TestContext, 'after'>,
+export function hurriedPersister(
+  scope: Scope,
   engine: Pick<Engine, 'redisUrl' | 'databaseUrl'>,
   choices: { nodeEnv?: string; webhooks?: Partial<WebhookTimings> } = {},
 ): Promise<RunningPersister> {
@@ -58,9 +47,7 @@ export async function hurriedPersister(
     NODE_ENV: choices.nodeEnv ?? 'development',
   });
   const webhooks = { ...HURRIED, ...choices.webhooks };
-  const running = await startPersister(config, { ...TIMINGS, restMs: 200, webhooks });
-  test.after(() => running.close());
-  return running;
+  return use(scope, () => startPersister(config, { ...TIMINGS, restMs: 200, webhooks }));
 }
 
 export interface Subscription {

@@ -1,29 +1,26 @@
 /** Every event of every type is told once to whoever asked for it, signed as Standard Webhooks says. */
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
 import { WEBHOOK_EVENTS } from '../../src/domain/webhook.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
 import { eventually } from '../support/eventually.ts';
 import { appendTransition, buy, buyMany, makeSale } from '../support/sales.ts';
+import { FILE } from '../support/set-up.ts';
 import {
   deliveriesOf,
-  type Engine,
   expectedIds,
   hurriedPersister,
-  startEngine,
   statesOf,
   subscribe,
+  useEngine,
 } from './engine.ts';
 import { type Receiver, startReceiver } from './receiver.ts';
 
+const engine = await useEngine(FILE);
+
 describe('every event is told', () => {
-  let engine: Engine;
   let receiver: Receiver;
 
-  before(async () => {
-    engine = await startEngine();
-  });
-  after(() => engine.close());
   afterEach(async () => {
     await receiver.close();
     await engine.sql`DELETE FROM webhook_endpoints`;

@@ -4,7 +4,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { EngineProcess } from '../support/engine-process.ts';
 import { eventually } from '../support/eventually.ts';
 import { buyMany, connect, makeSale } from '../support/sales.ts';
-import { startPostgres, startRedis } from '../support/servers.ts';
+import { useConnections, usePostgres, useRedis } from '../support/set-up.ts';
 import { expectedIds, statesOf, subscribe } from './engine.ts';
 import { type Answerer, startReceiver } from './receiver.ts';
 
@@ -32,8 +32,8 @@ describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => 
     ['of persister, redis and postgres', true],
   ] as const) {
     it(`${what} loses none, and changes no id`, async (test) => {
-      const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-      test.after(() => Promise.all([redis.stop(), postgres.stop()]));
+      const redis = await useRedis(test);
+      const postgres = await usePostgres(test);
       const servers = { redisUrl: redis.url, databaseUrl: postgres.url };
       const receiver = await startReceiver(slowly);
       test.after(() => receiver.close());
@@ -58,8 +58,7 @@ describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => 
       }
 
       await spawnPersister(test, servers);
-      const second = await connect(redis.url, postgres.url);
-      test.after(() => second.close());
+      const second = await useConnections(test, redis.url, postgres.url);
       await eventually(() => assert.equal(receiver.ids().length, EVENTS), {
         timeoutMs: REST_TIMEOUT_MS,
       });
