@@ -297,8 +297,12 @@ export const PROCESS_OPERATIONS = [
     summary: 'Measurements in the text format of Prometheus',
     access: 'open',
     answers: {
-      200: { description: 'The metrics.', schema: z.string(), contentType: 'text/plain' },
+      200: {
+        description: 'The metrics; of all workers together where several share a port.',
+        schema: z.string(),
+        contentType: 'text/plain',
+      },
     },
-    problems: ['method_not_allowed'],
+    problems: ['method_not_allowed', 'unavailable'],
   },
 ] as const satisfies readonly ApiOperation[];

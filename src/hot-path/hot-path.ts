@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../config.ts';
 import type { Fault } from '../domain/fault.ts';
+import { groupMetrics } from '../group-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import type { Running } from '../running.ts';
 import { createMetrics } from '../telemetry.ts';
@@ -85,7 +86,19 @@ export async function startHotPath(
   const patientUntil = performance.now() + REDIS_PATIENCE_MS;
   while (!shards.isReady && performance.now() < patientUntil) await sleep(POLL_MS);
   const server = await serve(
-    { shards, views, memory, batchers, live, admission, traffic, metrics, registry, log },
+    {
+      shards,
+      views,
+      memory,
+      batchers,
+      live,
+      admission,
+      traffic,
+      metrics,
+      registry,
+      measurements: sharePort ? groupMetrics(registry) : () => registry.metrics(),
+      log,
+    },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
   ).catch((error: unknown) => {
     closeParts();

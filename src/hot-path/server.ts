@@ -44,6 +44,8 @@ export interface ServerParts {
   traffic: Traffic;
   metrics: HotPathMetrics;
   registry: Registry;
+  /** What `/metrics` answers. */
+  measurements: () => Promise<string>;
   log: Logger;
 }
 
@@ -267,7 +269,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   app.get(
     '/metrics',
     handleAlways((exchange) => {
-      parts.registry.metrics().then(
+      parts.measurements().then(
         (text) =>
           exchange.answer({
             status: '200 OK',

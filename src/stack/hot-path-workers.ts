@@ -2,6 +2,7 @@
  * Several hot-path processes behind one port, outside the private stack: one per core, each restarted when it dies.
  * The kernel spreads connections over them, since all listen with SO_REUSEPORT.
  */
+import { GroupMetrics } from '../group-metrics.ts';
 import type { Running } from '../running.ts';
 import { demandFreePorts, findFreePorts } from './free-port.ts';
 import { MAIN_MODULE } from './home.ts';
@@ -17,7 +18,8 @@ export async function startHotPathWorkers(
 ): Promise<Running> {
   await demandFreePorts([{ variable: 'HOT_PATH_PORT', port, host }], 'flash-sale hot-path');
   const sharedPort = port || (await findFreePorts(1))[0]!;
-  const processes = Array.from({ length: workers }, (_, index) => {
+  const metrics = new GroupMetrics(() => processes);
+  const processes: SupervisedProcess[] = Array.from({ length: workers }, (_, index) => {
     return new SupervisedProcess(
       {
         name: `hot-path-${index + 1}`,
@@ -28,7 +30,10 @@ export async function startHotPathWorkers(
         stopSignal: 'SIGTERM',
         stopDeadlineMs: STOP_DEADLINE_MS,
       },
-      { onDeath: (sentence) => console.error(sentence) },
+      {
+        onDeath: (sentence) => console.error(sentence),
+        onMessage: (worker, message) => metrics.hear(worker, message),
+      },
     );
   });
   for (const worker of processes) worker.start();

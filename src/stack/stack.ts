@@ -8,6 +8,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Fault } from '../domain/fault.ts';
+import { GroupMetrics } from '../group-metrics.ts';
 import type { Running } from '../running.ts';
 import { ChildRecords } from './child-records.ts';
 import { emptyHome, type Home, locateHome, MAIN_MODULE, occupyHome } from './home.ts';
@@ -95,6 +96,7 @@ class SupervisedStack {
   #redis: SupervisedProcess | undefined;
   #postgres: SupervisedProcess | undefined;
   #hotPath: SupervisedProcess[] = [];
+  readonly #hotPathMetrics = new GroupMetrics(() => this.#hotPath);
   #persister: SupervisedProcess | undefined;
   #admin: SupervisedProcess | undefined;
   /** Set once people have been told; from then on stack.json follows every new pid. */
@@ -199,6 +201,7 @@ class SupervisedStack {
         if (this.#announced) writeStackDescription(this.#home, this.#describe(this.#announced));
       },
       onDeath: this.#tell,
+      onMessage: (child, message) => this.#hotPathMetrics.hear(child, message),
     });
     process.start();
     return process;

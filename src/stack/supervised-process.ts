@@ -32,6 +32,8 @@ export interface Supervision {
   onSpawn?: () => void;
   /** Each time that the child dies without having been asked to; in words for people. */
   onDeath?: (sentence: string) => void;
+  /** What the child says over its channel, but for that it has started. */
+  onMessage?: (child: SupervisedProcess, message: unknown) => void;
 }
 
 const BACKOFF_FIRST_MS = 200;
@@ -97,13 +99,20 @@ export class SupervisedProcess {
       this.#died(child, signal ? `was ended by ${signal}` : `ended with code ${code}`);
     });
     child.on('message', (message) => {
+      if (child !== this.#child) return;
       if (message === STARTED_MESSAGE) this.#saidStarted = true;
+      else this.#supervision.onMessage?.(this, message);
     });
     if (child.pid === undefined) return;
     if (child.stdout) log?.capture(child.stdout, child.pid);
     if (child.stderr) log?.capture(child.stderr, child.pid);
     records?.add(name, { kind, pid: child.pid, stopSignal });
     onSpawn?.();
+  }
+
+  /** Over its channel; lost on a child that is gone. */
+  send(message: object): void {
+    if (this.#child?.connected) this.#child.send(message, () => undefined);
   }
 
   /** Resolves when the child is gone for good. Calling it again waits for the same end. */
