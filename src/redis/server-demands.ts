@@ -5,6 +5,7 @@
 import type { Redis } from 'ioredis';
 import type { CommonConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
+import { refusedCommands } from './permissions.ts';
 
 export type ServerDemands = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
 
@@ -38,6 +39,12 @@ export async function requireFit(
   const [major] = field('redis_version').split('.');
   if (Number(major) < 7) {
     shortcomings.push(`it is Redis ${field('redis_version')}; scripts here need 7.0 or newer`);
+  }
+  const refused = await refusedCommands(redis);
+  if (refused.length > 0) {
+    shortcomings.push(
+      `its user may not ${refused.join(', ')} as the engine does; by ACL SETUSER allow these commands, the keys ~fs:* and the channels &fs:*`,
+    );
   }
   if (field('role') !== 'master') {
     shortcomings.push(`it is a ${field('role')}, not a master; point REDIS_URL at the master`);

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
 import { Fault } from '../../src/domain/fault.ts';
+import { NEEDED } from '../../src/redis/permissions.ts';
 import { requireFit, type ServerDemands } from '../../src/redis/server-demands.ts';
 import { startRedis } from '../support/servers.ts';
 
@@ -27,6 +29,17 @@ const UNFIT: [
     { appendonly: 'no', 'maxmemory-policy': 'volatile-ttl' },
     SAFE,
     /noeviction.*appendonly yes/,
+  ],
+];
+
+const USERS: [name: string, rules: string[], says?: RegExp][] = [
+  ['a user that may say nothing', ['+@all', '~fs:*'], /may not PUBLISH, SUBSCRIBE as .*&fs:\*/],
+  ['a user that may not touch our keys', ['+@all', '&fs:*', '~other:*'], /may not EVAL.*ZREM as/],
+  ['a user that may not do all', ['+@all', '-xadd', '~fs:*', '&fs:*'], /may not XADD as/],
+  ['a user that may run no script', ['+@all', '-eval', '~fs:*', '&fs:*'], /may not EVAL as/],
+  [
+    'a user that may do what is said is let pass',
+    ['~fs:*', '&fs:*', '+@all', '-@admin', '+config|get'],
   ],
 ];
 
@@ -56,6 +69,19 @@ test('a server that could break a promise is refused, saying what to set', async
       await redis.config('SET', 'appendfsync', 'everysec');
       await requireFit(redis, { DURABILITY: 'fast', NODE_ENV: 'production' });
     });
+    await redis.config('SET', 'appendfsync', 'always');
+    for (const [name, rules, says] of USERS) {
+      await t.test(name, async () => {
+        await redis.acl('SETUSER', 'app', 'reset', 'on', '>pw', ...rules);
+        const app = new Redis(server.url, { username: 'app', password: 'pw' });
+        try {
+          const asked = requireFit(app, SAFE);
+          await (says ? assert.rejects(asked, says) : asked);
+        } finally {
+          app.disconnect();
+        }
+      });
+    }
     await t.test('a replica', async () => {
       const master = await startRedis();
       try {
@@ -70,4 +96,16 @@ test('a server that could break a promise is refused, saying what to set', async
     redis.disconnect();
     await server.stop();
   }
+});
+
+test('every command of a script is asked for', () => {
+  const called = globSync('src/lua/**/*.lua').flatMap((path) =>
+    [...readFileSync(path, 'utf8').matchAll(/call\('([A-Z]+)'/g)].map(([, command]) => command!),
+  );
+  const needed = new Set(NEEDED.map(([command]) => command));
+  assert.ok(called.length > 50);
+  assert.deepEqual(
+    called.filter((command) => !needed.has(command)),
+    [],
+  );
 });

@@ -198,11 +198,12 @@ local function write_changes()
     call('ZADD', KEYS[7], '0', each.member)
     call('HSET', KEYS[8], each.field, each.member)
   end
+  if #came_waiting > 0 then call('HSET', KEYS[1], 'tickets', number(sale.tickets)) end
   if #lines > 0 then
     local text = concat(lines, '\n')
     call('XADD', KEYS[6], '*', 'v', '1', 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
-    call('PUBLISH', KEYS[1] .. ':live', text)
     call('HSET', KEYS[1], 'position', number(sale.position), 'events', number(sale.events + #lines))
+    -- After all that counts, and by pcall: a hint that may not be given must not stop a decision half written.
+    redis.pcall('PUBLISH', KEYS[1] .. ':live', text)
   end
-  if #came_waiting > 0 then call('HSET', KEYS[1], 'tickets', number(sale.tickets)) end
 end
