@@ -131,6 +131,7 @@ export class ServerConnection {
       this.#lastComplaint = '';
       const { runId } = server;
       this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis is ready');
+      if (!last) this.#warnOfBystanders(server);
       this.#options.onReady();
     } catch (error) {
       if (losses !== this.#losses) return;
@@ -140,6 +141,15 @@ export class ServerConnection {
       }
       this.#later(UNFIT_MS, () => this.client.disconnect(true));
     }
+  }
+
+  /** Replicas that need not vouch may be promoted all the same, by whoever does not know better. */
+  #warnOfBystanders({ replicas, replicasConnected }: FitServer): void {
+    if (replicas === 0 || replicasConnected <= replicas) return;
+    this.#options.log.warn(
+      { redis: addressOf(this.client.options), replicas, replicasConnected },
+      `a yes waits for ${replicas} of ${replicasConnected} replicas, and one that lacks it may be promoted; set min-replicas-to-write ${replicasConnected} to wait for all`,
+    );
   }
 
   /** Unless the connection is lost until then: there may be a newer one, and a healthy one. */

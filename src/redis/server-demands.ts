@@ -19,6 +19,8 @@ export interface FitServer {
   wasPromoted: boolean;
   /** How many replicas have to vouch for a decision; 0 unless `DURABILITY=replicated`. */
   replicas: number;
+  /** How many replicas follow it, of which only so many vouch. */
+  replicasConnected: number;
   /** So long after it last heard of a replica it no longer counts it, and refuses to write with too few. */
   replicasLagMsMax: number;
 }
@@ -80,6 +82,7 @@ export async function requireFit(
     reign: field('master_replid'),
     wasPromoted: /[1-9a-f]/.test(field('master_replid2')),
     replicas,
+    replicasConnected: Number(field('connected_slaves')),
     replicasLagMsMax: Number((await configOf(redis, 'min-replicas-max-lag')) ?? 10) * 1_000,
   };
 }
