@@ -12,8 +12,8 @@ import { type SweepReply, sweep } from '../lua/sweep.ts';
 import { backoffMs, pause } from './backoff.ts';
 import type { RecoveryTools } from './recover.ts';
 
-/** Holds looked at by one call. Keeps Redis busy for about a millisecond, see bench/expiry.ts: buyers wait meanwhile. */
-export const HOLDS_PER_CALL = 100;
+/** Holds looked at by one call. Keeps Redis busy for half a millisecond, see bench/expiry.ts: buyers wait meanwhile. */
+export const HOLDS_PER_CALL = 50;
 /** A batch that has just been decided may have an earlier deadline than the last answer said, and restocked units or
  * a resumed sale are for those who wait: neither is announced, so a sale that can sell is looked at so often. */
 const SELLING_MS_MAX = 200;
