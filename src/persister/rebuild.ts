@@ -55,7 +55,9 @@ export async function rebuild(
   const { saleId } = plan;
   const letters = await unresolvedLetters(transaction, saleId);
   if (letters > 0) {
-    return blocked(`${letters} decisions are dead letters and would be forgotten: retry them`);
+    return blocked(
+      `${letters} decisions are dead letters and would be forgotten: retry or discard them`,
+    );
   }
   const stage = new RebuildStage(shards, saleId, plan.timeline);
   try {

@@ -180,9 +180,10 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
     });
     if (rebuilt === 'superseded') return { outcome: 'busy' };
     const { outcome, ...details } = rebuilt;
+    const discarded = await discardedLetters(transaction, saleId);
     return {
       outcome,
-      report: { ...report, timeline, positionsSkipped: skip, ...details },
+      report: { ...report, timeline, positionsSkipped: skip, discarded, ...details },
       request,
     };
   });
@@ -251,6 +252,15 @@ async function progressOf(transaction: Transaction, saleId: string): Promise<Pro
         WHERE sale_id = ${saleId} AND outcome <> 'pending'), 0)::bigint AS operation,
       coalesce((SELECT max(position) FROM reservations WHERE sale_id = ${saleId}), 0)::bigint AS position`;
   return row!;
+}
+
+/** Dead letters whose events are nowhere any more, an operator having given them up. */
+async function discardedLetters(transaction: Transaction, saleId: string): Promise<number> {
+  const [row] = await transaction<{ count: number }[]>`
+    SELECT count(*) AS count FROM dead_letters letter
+    WHERE sale_id = ${saleId} AND discard_reason IS NOT NULL AND NOT EXISTS (
+      SELECT FROM reservation_events WHERE sale_id = letter.sale_id AND event = letter.event)`;
+  return row!.count;
 }
 
 /**

@@ -36,12 +36,11 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
   resumeSale: async () => ({ request: `POST /sales/${await saleAfter('open', 'pause')}/resume` }),
   endSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/end` }),
   recoverSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/recover` }),
-  retryDeadLetter: async () => {
-    const [row] = await admin.sql<{ deadLetterId: number }[]>`
-      INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
-      VALUES ('some', '1-1', 1, 'EUR', 'x', 'x') RETURNING dead_letter_id`;
-    return { request: `POST /dead-letters/${row!.deadLetterId}/retry` };
-  },
+  retryDeadLetter: async () => ({ request: `POST /dead-letters/${await makeLetter(1)}/retry` }),
+  discardDeadLetter: async () => ({
+    request: `POST /dead-letters/${await makeLetter(2)}/discard`,
+    body: { reason: 'nobody can mend it' },
+  }),
   createWebhook: async () => ({ request: 'POST /webhooks', body: { url: WEBHOOK_URL } }),
   resumeWebhook: async () => ({ request: `POST /webhooks/${await makeWebhook()}/resume` }),
   deleteWebhook: async () => ({ request: `DELETE /webhooks/${await makeWebhook()}` }),
@@ -60,6 +59,13 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
 const MOVES = ['confirmReservation', 'cancelReservation', 'extendReservation'];
 
 const WEBHOOK_URL = 'https://93.184.216.34/hook';
+
+async function makeLetter(event: number): Promise<number> {
+  const [row] = await admin.sql<{ deadLetterId: number }[]>`
+    INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
+    VALUES ('some', '1-1', ${event}, 'EUR', 'x', 'x') RETURNING dead_letter_id`;
+  return row!.deadLetterId;
+}
 
 async function makeWebhook(): Promise<string> {
   return (await admin.ask('POST /webhooks', { body: { url: WEBHOOK_URL } })).body.webhookId;

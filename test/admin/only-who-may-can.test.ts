@@ -28,6 +28,7 @@ const CHANGES = [
   'POST /sales/some/end',
   'POST /sales/some/recover',
   'POST /dead-letters/1/retry',
+  'POST /dead-letters/1/discard',
   // Looking at them shows where events go, so it is the operators' business too.
   'GET /webhooks',
   'GET /webhooks/some/deliveries',

@@ -32,6 +32,7 @@ const ADMIN_ROUTES = [
   'get /metrics',
   'get /readyz',
   'patch /admin/v1/sales/{saleId}',
+  'post /admin/v1/dead-letters/{deadLetterId}/discard',
   'post /admin/v1/dead-letters/{deadLetterId}/retry',
   'post /admin/v1/reservations/{reservationId}/cancel',
   'post /admin/v1/reservations/{reservationId}/confirm',

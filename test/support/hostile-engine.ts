@@ -109,6 +109,7 @@ export class HostileEngine {
         `POST /admin/v1/reservations/${SOLD}_1_aaaaaaaa/confirm`,
         'GET /admin/v1/dead-letters',
         'POST /admin/v1/dead-letters/1/retry',
+        'POST /admin/v1/dead-letters/1/discard',
         'GET /admin/v1/webhooks',
         'POST /admin/v1/webhooks/none/resume',
         'GET /openapi.json',

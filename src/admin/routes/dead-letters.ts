@@ -1,13 +1,13 @@
-/** Dead letters: events that PostgreSQL refused, and another try for one of them. */
+/** Dead letters: events that PostgreSQL refused; another try for one of them, or its end. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../domain/api-operation.ts';
 import { timeSchema, tracingHeaders } from '../../domain/api-schemas.ts';
-import { answer, refuse, refuseFields } from '../answer.ts';
+import { answer, isRefusal, type Refusal, refuse, refuseFields } from '../answer.ts';
 import { decodeCursor, pageOf, pageQuery, pageSchema } from '../cursor.ts';
 import type { Servers } from '../dependencies.ts';
 import { writeAudit } from '../operations.ts';
-import { pathIdSchema } from '../sale-schemas.ts';
+import { pathIdSchema, textSchema } from '../sale-schemas.ts';
 import { serveOperation } from '../serve-operation.ts';
 import { READ_PROBLEMS } from './problems.ts';
 
@@ -22,7 +22,9 @@ const deadLetterSchema = z
     attempts: z.int(),
     createdAt: timeSchema,
     retryRequestedAt: timeSchema.nullable(),
-    resolvedAt: timeSchema.nullable(),
+    resolvedAt: timeSchema.nullable().describe('Written after all, or discarded.'),
+    discardedBy: z.string().nullable(),
+    discardReason: z.string().nullable(),
   })
   .meta({ id: 'DeadLetter' });
 
@@ -39,7 +41,9 @@ const LIST = {
     resolved: z
       .enum(['true', 'false'])
       .default('false')
-      .describe('`true`: those that were resolved; else those that were not.'),
+      .describe(
+        '`true`: those that were written after all or discarded; else those that still wait.',
+      ),
   }),
   answers: { 200: { description: 'A page.', schema: pageSchema(deadLetterSchema) } },
   problems: READ_PROBLEMS,
@@ -58,6 +62,26 @@ const RETRY = {
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
+const DISCARD = {
+  operationId: 'discardDeadLetter',
+  method: 'POST',
+  path: '/admin/v1/dead-letters/{deadLetterId}/discard',
+  tag: 'Operators',
+  summary: 'Give up for good what a dead letter holds',
+  description:
+    'For one that can never be written and holds up the recovery of its sale. PostgreSQL then never hears of the event. Redis goes by it as long as it remembers; a sale that is rebuilt goes by what PostgreSQL has: a reservation whose first event was discarded, and of which nothing later was written, is gone and its units are on sale again; any other is as its last written event left it. To go by that at once, and have `verify` say so, recover the sale. Where the buyer keeps the goods, pause the sale, discard, recover, withdraw as many units, resume. Discarding again is discarding once, with the first reason.',
+  access: 'operator',
+  params: z.object({ deadLetterId: pathIdSchema }),
+  headers: z.object(tracingHeaders),
+  body: z.strictObject({
+    reason: textSchema(500)
+      .regex(/\S/, { error: 'must not be empty' })
+      .describe('Kept with the letter and in the audit.'),
+  }),
+  answers: { 200: { description: 'Discarded, now or before.', schema: deadLetterSchema } },
+  problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
+} as const satisfies ApiOperation;
+
 interface DeadLetterRow {
   deadLetterId: number;
   saleId: string;
@@ -69,20 +93,26 @@ interface DeadLetterRow {
   createdAt: Date;
   retryRequestedAt: Date | null;
   resolvedAt: Date | null;
+  discardedBy: string | null;
+  discardReason: string | null;
 }
 
 const cursorShape = z.tuple([z.int().min(1)]);
 
-export function serveDeadLetters(app: FastifyInstance, { sql }: Servers): void {
+const UNKNOWN_LETTER = refuse('not_found', { detail: 'There is no dead letter of that id.' });
+
+export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers): void {
+  const columns = sql`
+    dead_letter_id, sale_id, entry_id, event, payload, reason, attempts, created_at, retry_requested_at, resolved_at,
+    discarded_by, discard_reason`;
+
   serveOperation(app, LIST, async ({ query: { limit, cursor, resolved } }) => {
     const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
     if (cursor !== undefined && !after) {
       return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
     }
     const rows = await sql<DeadLetterRow[]>`
-      SELECT dead_letter_id, sale_id, entry_id, event, payload, reason, attempts, created_at, retry_requested_at,
-        resolved_at
-      FROM dead_letters
+      SELECT ${columns} FROM dead_letters
       WHERE (resolved_at IS NOT NULL) = ${resolved === 'true'}
         ${after ? sql`AND dead_letter_id < ${after[0]}` : sql``}
       ORDER BY dead_letter_id DESC LIMIT ${limit + 1}`;
@@ -91,19 +121,50 @@ export function serveDeadLetters(app: FastifyInstance, { sql }: Servers): void {
   });
 
   serveOperation(app, RETRY, async ({ params: { deadLetterId }, caller }) => {
-    const id = /^[1-9][0-9]{0,14}$/.test(deadLetterId) ? Number(deadLetterId) : 0;
+    const id = numberOf(deadLetterId);
     return sql.begin(async (tx) => {
       const [row] = await tx<DeadLetterRow[]>`
         UPDATE dead_letters SET retry_requested_at = CASE WHEN resolved_at IS NULL THEN now() ELSE retry_requested_at END
-        WHERE dead_letter_id = ${id}
-        RETURNING dead_letter_id, sale_id, entry_id, event, payload, reason, attempts, created_at,
-          retry_requested_at, resolved_at`;
-      if (!row) return refuse('not_found', { detail: 'There is no dead letter of that id.' });
-      if (row.resolvedAt) return refuse('invalid_transition', { from: 'resolved', to: 'retried' });
+        WHERE dead_letter_id = ${id} RETURNING ${columns}`;
+      if (!row) return UNKNOWN_LETTER;
+      if (row.resolvedAt) {
+        const from = row.discardReason === null ? 'resolved' : 'discarded';
+        return refuse('invalid_transition', { from, to: 'retried' });
+      }
       await writeAudit(tx, row.saleId, 'retry-dead-letter', caller, { deadLetterId: id });
       return answer(202, showDeadLetter(row));
     });
   });
+
+  serveOperation(app, DISCARD, async ({ params: { deadLetterId }, body: { reason }, caller }) => {
+    const id = numberOf(deadLetterId);
+    const result = await sql.begin(async (tx): Promise<DeadLetterRow | Refusal> => {
+      // Locked as by whoever tries it again: it is either written or discarded.
+      const [row] = await tx<DeadLetterRow[]>`
+        SELECT ${columns} FROM dead_letters WHERE dead_letter_id = ${id} FOR UPDATE`;
+      if (!row) return UNKNOWN_LETTER;
+      if (row.discardReason !== null) return row;
+      if (row.resolvedAt) {
+        return refuse('invalid_transition', { from: 'resolved', to: 'discarded' });
+      }
+      const [discarded] = await tx<DeadLetterRow[]>`
+        UPDATE dead_letters
+        SET resolved_at = now(), retry_requested_at = NULL, discarded_by = ${caller.actor}, discard_reason = ${reason}
+        WHERE dead_letter_id = ${id} RETURNING ${columns}`;
+      const details = { deadLetterId: id, event: row.event, reason };
+      await writeAudit(tx, row.saleId, 'discard-dead-letter', caller, details);
+      return discarded!;
+    });
+    if (isRefusal(result)) return result;
+    // A recovery that it held up need not wait for its next try.
+    await shards.publishChanged(result.saleId).catch(() => undefined);
+    return answer(200, showDeadLetter(result));
+  });
+}
+
+/** 0: no letter has it. */
+function numberOf(deadLetterId: string): number {
+  return /^[1-9][0-9]{0,14}$/.test(deadLetterId) ? Number(deadLetterId) : 0;
 }
 
 function showDeadLetter(row: DeadLetterRow): z.infer<typeof deadLetterSchema> {
