@@ -78,6 +78,10 @@ export async function makeSale(
     SELECT ${saleId}, sku, ordinal, name, price
     FROM jsonb_to_recordset(${sql.json(definition.skus.map((sku, ordinal) => ({ ...sku, ordinal })))})
       AS t(sku text, ordinal integer, name text, price bigint)`;
+  const operation = { operation: 1, timeline: 0, definition, changes };
+  const reply = await shards.call(applyOperation, saleId, operation);
+  if (reply.outcome !== 'applied') throw new Error(`the sale was not made: ${reply.outcome}`);
+  // As admin does it, said to be applied only when it is: a persister would take the sale for one that Redis forgot.
   await sql`
     INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
     VALUES (${saleId}, 1, 'create', ${sql.json(JSON.parse(JSON.stringify(definition)))},
@@ -85,9 +89,6 @@ export async function makeSale(
   await sql`
     INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
     VALUES (${saleId}, 1, ${changes[0]!.sku}, ${stock}, 'applied')`;
-  const operation = { operation: 1, timeline: 0, definition, changes };
-  const reply = await shards.call(applyOperation, saleId, operation);
-  if (reply.outcome !== 'applied') throw new Error(`the sale was not made: ${reply.outcome}`);
   return definition;
 }
 
