@@ -103,43 +103,46 @@ describe('a recovery', () => {
     await persister(test, redis.url, database.url, {}, { DURABILITY: 'fast' });
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     await untilWritten(saleId, 20);
+    /** How many times over positions were left out: once a try that may have opened the sale. */
+    const leftOut = (position: number, after: number) => (position - after) / SKIPPED;
+    let last = 20;
     for (const round of [1, 2]) {
       await redis.restart();
-      await eventually(async () => {
-        assert.equal((await stored(saleId)).timeline, round);
-        assert.equal((await saleState(servers.shards, saleId)).timeline, round);
-      });
+      await untilOpen(saleId);
       const [answer] = await buy(servers.shards, saleId, [`after-${round}`]);
       assert.ok(answer?.outcome === 'reserved');
-      const position = 20 + round * (SKIPPED + 1);
-      assert.equal(Number(answer.record.split('\t')[2]), position);
+      const position = Number(answer.record.split('\t')[2]);
+      assert.ok(Number.isInteger(leftOut(position - 1, last)) && position > last + SKIPPED);
+      last = position;
       await untilWritten(saleId, 20 + round);
     }
     // What was left out stays so, though nobody remembers that anything was given after it.
     await redis.restart();
     await untilOpen(saleId);
+    const { positionFloor } = await stored(saleId);
+    assert.ok(positionFloor >= last + SKIPPED);
     await servers.shards.of(saleId).client.flushall();
     await untilOpen(saleId);
     const { position } = await saleState(servers.shards, saleId);
-    assert.equal(position, 20 + 2 * (SKIPPED + 1) + 2 * SKIPPED);
+    assert.ok(leftOut(position, positionFloor) >= 1, `${position} after ${positionFloor}`);
   });
 
   it('keeps its locks however long it takes to write what Redis still has', async (test) => {
     const { saleId } = await makeSale(servers);
     await servers.sql.unsafe(`
       CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN PERFORM pg_sleep(0.25); RETURN NEW; END';
+        'BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END';
       CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON checkpoints EXECUTE FUNCTION slow()`);
-    await buyMany(servers.shards, saleId, { count: 1_000, batchSize: 1 });
+    await buyMany(servers.shards, saleId, { count: 600, batchSize: 1 });
     await redis.restart();
-    // Ten writes take longer than a session may say nothing.
-    await persister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=1000`);
+    // Six writes take longer than a session may say nothing.
+    await persister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=2000`);
     const closing = await eventually(async () => {
       const name = await servers.shards.of(saleId).client.hget(saleKey(saleId, 'sale'), 'closing');
       return name ?? assert.fail('not closed yet');
     });
     await untilOpen(saleId);
     assert.equal((await stored(saleId)).closing, closing, 'the first recovery came through');
-    await untilWritten(saleId, 1_000);
+    await untilWritten(saleId, 600);
   });
 });
