@@ -105,11 +105,11 @@ function memoryFaultsOf(seed: number): readonly MemoryFaultKind[] {
 }
 
 function printRun(report: RunReport, faults: number): void {
-  const { seed, seconds, restSeconds, violations, reservations, lost } = report;
+  const { seed, seconds, restSeconds, violations, reservations, lost, doneFaults } = report;
   const answers = Object.values(report.answers).reduce((sum, count) => sum + count, 0);
   const verdict = violations.length === 0 ? 'ok' : `${violations.length} VIOLATIONS`;
   console.log(
-    `seed ${seed}  ${verdict}  ${faults} faults  ${answers} requests  ${reservations} reservations${lost > 0 ? ` (${lost} more lost with Redis)` : ''}  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
+    `seed ${seed}  ${verdict}  ${doneFaults.length} of ${faults} faults  ${answers} requests  ${reservations} reservations${lost > 0 ? ` (${lost} more lost with Redis)` : ''}  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
   );
 }
 
