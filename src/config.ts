@@ -89,9 +89,9 @@ const trustedProxies = z
 const redisUrl = z
   .string()
   .default('redis://127.0.0.1:6379')
-  .refine((text) => text.split(',').every((url) => isUrl(url, /^(rediss?|redis\+sentinel):$/)), {
+  .refine((text) => text.split(',').every((url) => isUrl(url, /^rediss?(\+sentinel)?:$/)), {
     error:
-      'wants redis://, rediss:// or redis+sentinel:// URLs, several cluster nodes separated by commas; a password with special characters has to be percent-encoded',
+      'wants redis://, rediss://, redis+sentinel:// or rediss+sentinel:// URLs, several cluster nodes separated by commas; a password with special characters has to be percent-encoded',
   });
 
 const everywhere = {

@@ -4,6 +4,10 @@
  *   redis://user:password@host:6379/0          rediss:// the same over TLS
  *   redis://a:6379,redis://b:6379              a cluster, by any of its nodes
  *   redis+sentinel://user:password@s1:26379/mymaster    repeated, separated by commas, for several sentinels
+ *   rediss+sentinel://                         the same over TLS, to the sentinels and to the master
+ *   …/mymaster?sentinelUsername=…&sentinelPassword=…    the sentinels' own, where they ask for it
+ *
+ * Of several sentinels the first says all but where the others are.
  */
 import type { RedisOptions } from 'ioredis';
 
@@ -18,6 +22,10 @@ export type ServerAddress = Pick<
   | 'tls'
   | 'name'
   | 'sentinels'
+  | 'sentinelUsername'
+  | 'sentinelPassword'
+  | 'sentinelTLS'
+  | 'enableTLSForSentinelMode'
   | 'failoverDetector'
 >;
 
@@ -27,29 +35,41 @@ export type RedisAddress =
 
 export function parseRedisUrl(text: string): RedisAddress {
   const urls = text.split(',').map((part) => new URL(part));
-  if (urls[0]!.protocol === 'redis+sentinel:') {
-    return {
-      kind: 'server',
-      options: {
-        ...credentialsOf(urls[0]!),
-        name: urls[0]!.pathname.slice(1) || 'mymaster',
-        sentinels: urls.map((url) => ({ host: url.hostname, port: Number(url.port || 26_379) })),
-        failoverDetector: true,
-      },
-    };
+  if (urls[0]!.protocol.endsWith('+sentinel:')) {
+    return { kind: 'server', options: sentinelOptions(urls[0]!, urls) };
   }
   if (urls.length === 1) return { kind: 'server', options: serverOptions(urls[0]!) };
   return { kind: 'cluster', seeds: urls.map(serverOptions) };
 }
 
+function sentinelOptions(first: URL, all: URL[]): ServerAddress {
+  const sentinelUsername = first.searchParams.get('sentinelUsername');
+  const sentinelPassword = first.searchParams.get('sentinelPassword');
+  return {
+    ...credentialsOf(first),
+    name: first.pathname.slice(1) || 'mymaster',
+    sentinels: all.map((url) => ({ host: hostOf(url), port: Number(url.port || 26_379) })),
+    ...(sentinelUsername ? { sentinelUsername } : {}),
+    ...(sentinelPassword ? { sentinelPassword } : {}),
+    ...(first.protocol === 'rediss+sentinel:'
+      ? { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }
+      : {}),
+    failoverDetector: true,
+  };
+}
+
 function serverOptions(url: URL): ServerAddress {
   return {
     ...credentialsOf(url),
-    host: url.hostname.replace(/^\[|\]$/g, ''),
+    host: hostOf(url),
     port: Number(url.port || 6379),
     db: Number(url.pathname.slice(1) || 0),
     ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
   };
+}
+
+function hostOf(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, '');
 }
 
 function credentialsOf(url: URL): ServerAddress {

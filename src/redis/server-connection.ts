@@ -162,7 +162,9 @@ export class ServerConnection {
 
   /** Says each new trouble once, not once a retry. False: it was said before. */
   #complain(error: Error): boolean {
-    const message = error.message || String((error as NodeJS.ErrnoException).code);
+    const said = error.message || String((error as NodeJS.ErrnoException).code);
+    // Where sentinels are asked, each try would be news by its pause.
+    const message = said.replace(/ Retrying from scratch after \d+ms\./, '');
     if (message === this.#lastComplaint) return false;
     this.#lastComplaint = message;
     this.#options.log.warn(
