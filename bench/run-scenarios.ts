@@ -9,11 +9,17 @@ import { demandTools } from './tools.ts';
 /** A machine that is at work already gives figures that nobody can repeat. */
 const LOAD_MAX = 0.5;
 
-/** Ends the process where it can't be done: 130 when interrupted, 1 when a scenario went wrong. */
+export interface Found {
+  results: ScenarioResult[];
+  /** Why scenarios ended without a result; the others were run all the same. */
+  failures: string[];
+}
+
+/** Ends the process where nothing can be measured: 130 when interrupted, 1 with what to do. */
 export async function runScenarios(
   scenarios: readonly Scenario[],
   options: { rounds: number; seconds: number; only?: readonly string[] },
-): Promise<ScenarioResult[]> {
+): Promise<Found> {
   const { rounds, seconds, only } = options;
   const stopping = stopOnSignal();
   try {
@@ -26,14 +32,19 @@ export async function runScenarios(
       ...(await versionsOfServers(stopping)),
       wrk: wrkVersion(),
     };
-    const found: ScenarioResult[] = [];
+    const found: Found = { results: [], failures: [] };
+    const note = `wrk, the processes under test, Redis and PostgreSQL share these cores; load before: ${load.toFixed(2)}`;
+    const conditions = { machine: machine(note), versions, secondsEach: seconds };
     for (const scenario of chosen) {
       const tell = (line: string) => console.error(`${scenario.name}: ${line}`);
-      const measured = await scenario.run({ rounds, seconds, stopping, tell });
-      const note = `wrk, the processes under test, Redis and PostgreSQL share these cores; load before: ${load.toFixed(2)}`;
-      found.push(
-        resultOf(scenario, measured, { machine: machine(note), versions, secondsEach: seconds }),
-      );
+      try {
+        const measured = await scenario.run({ rounds, seconds, stopping, tell });
+        found.results.push(resultOf(scenario, measured, conditions));
+      } catch (error) {
+        if (stopping.aborted) throw error;
+        tell(error instanceof Error ? (error.stack ?? error.message) : String(error));
+        found.failures.push(`${scenario.name}: ${(error as Error).message}`);
+      }
     }
     return found;
   } catch (error) {

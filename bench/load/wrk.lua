@@ -4,6 +4,7 @@
 --       first     the line to begin with, from 1
 --       again     `again`: begin at the top of the file when its end is reached; `once`: that is told as `exhausted`
 --       template  the whole request, with {token} and {key} where they belong
+--       pace      requests a second over all connections, sent when they are due; 0: as fast as they are answered
 --
 -- Prints one line of JSON when it is done. One thread only: the second would still be reading while the first presses.
 
@@ -20,6 +21,20 @@ local function cpu_ticks()
   return values[12] + values[13]
 end
 
+-- By the clock: what could not be sent in time is sent as soon as a connection is free.
+local function pace_by(per_second)
+  local ffi = require('ffi')
+  ffi.cdef('typedef struct { long s; long ns; } moment; int clock_gettime(int clock, moment *now);')
+  local CLOCK_MONOTONIC, now, due_ms = 1, ffi.new('moment'), 0
+  function delay()
+    ffi.C.clock_gettime(CLOCK_MONOTONIC, now)
+    local now_ms = tonumber(now.s) * 1e3 + tonumber(now.ns) / 1e6
+    if due_ms == 0 then due_ms = now_ms end
+    due_ms = due_ms + 1e3 / per_second
+    return math.max(0, math.floor(due_ms - now_ms))
+  end
+end
+
 function init(args)
   local head, between, tail = args[4]:match('^(.*){token}(.*){key}(.*)$')
   local number, first = 0, tonumber(args[2])
@@ -31,6 +46,7 @@ function init(args)
     end
   end
   last, may_repeat = #ready, args[3] == 'again'
+  if tonumber(args[5]) > 0 then pace_by(tonumber(args[5])) end
   collectgarbage()
   collectgarbage('stop')
   cpu_at_start = cpu_ticks()

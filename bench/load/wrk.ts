@@ -22,6 +22,8 @@ export interface Press {
   /** Whether the file may be gone through more than once; otherwise a load that needs more of it fails. */
   repeats: boolean;
   firstLine?: number;
+  /** Requests a second, sent when they are due; without it each connection sends as soon as it was answered. */
+  perSecond?: number;
   /** A list of cores as `taskset` takes it. */
   cores: string | undefined;
   stopping: AbortSignal;
@@ -57,10 +59,20 @@ interface Printed {
 
 /** Throws when a connection broke, a request was not answered in time, or the prepared requests did not last. */
 export async function press(choices: Press): Promise<Pressed> {
-  const { port, template, file, seconds, connections, repeats, firstLine = 1, cores } = choices;
+  const {
+    port,
+    template,
+    file,
+    seconds,
+    connections,
+    repeats,
+    firstLine = 1,
+    perSecond = 0,
+    cores,
+  } = choices;
   const wrk = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', SCRIPT];
   const url = `http://127.0.0.1:${port}`;
-  const args = [file, String(firstLine), repeats ? 'again' : 'once', template];
+  const args = [file, String(firstLine), repeats ? 'again' : 'once', template, `${perSecond}`];
   const all = [
     ...(cores === undefined ? [] : ['taskset', '-c', cores]),
     ...wrk,
