@@ -5,7 +5,7 @@ import { KeepAliveClient } from '../test/support/keep-alive-client.ts';
 import type { ConstantAnswer } from './baselines/ceiling.ts';
 import { JWT_SECRET } from './load/buyers.ts';
 import { buyTemplate } from './load/wrk.ts';
-import type { Stage, Started } from './stage.ts';
+import type { Program, Stage, Started } from './stage.ts';
 
 /** One of each kind on a stage goes by its kind's name. */
 export const ENGINE = 'engine';
@@ -27,7 +27,11 @@ export function startEngine(
   env: Record<string, string> = {},
   name = ENGINE,
 ): Promise<Started> {
-  return stage.start(name, {
+  return stage.start(name, engineProgram(stage, env));
+}
+
+export function engineProgram(stage: Stage, env: Record<string, string>): Program {
+  return {
     args: [MAIN_MODULE, 'hot-path'],
     portVariable: 'HOT_PATH_PORT',
     env: {
@@ -38,7 +42,7 @@ export function startEngine(
       REDIS_COMMAND_TIMEOUT_MS,
       ...env,
     },
-  });
+  };
 }
 
 /** The same engine without what this project is about: each buyer costs a call to Redis. */

@@ -9,11 +9,26 @@ import { wholeNumber } from './options.ts';
 import { keep, keepAside, readResults } from './results.ts';
 import { runScenarios } from './run-scenarios.ts';
 import { durable } from './scenarios/durable.ts';
+import { lag } from './scenarios/lag.ts';
+import { memory } from './scenarios/memory.ts';
+import { persister } from './scenarios/persister.ts';
 import { crowd, refusal } from './scenarios/refusal.ts';
+import { refusalTime } from './scenarios/refusal-time.ts';
 import { win, winCold, winFast } from './scenarios/win.ts';
 import { comparisonTable, conditionLines, figureTable, putBetweenMarkers } from './tables.ts';
 
-const SCENARIOS = [refusal, crowd, win, winFast, winCold, durable];
+const SCENARIOS = [
+  refusal,
+  crowd,
+  win,
+  winFast,
+  winCold,
+  durable,
+  refusalTime,
+  persister,
+  lag,
+  memory,
+];
 const FILE = 'throughput.json';
 
 const program = new Command('bench')

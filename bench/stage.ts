@@ -192,7 +192,10 @@ export async function openStage(choices: StageChoices): Promise<Stage> {
       async removeSale(saleId, otherKeys = []) {
         await client.unlink(...SALE_KEYS.map((key) => saleKey(saleId, key)), ...otherKeys);
         await client.bgrewriteaof();
-        while (/aof_rewrite_(in_progress|scheduled):1/.test(await client.info('persistence'))) {
+        const isBusy = async () =>
+          /aof_rewrite_(in_progress|scheduled):1/.test(await client.info('persistence')) ||
+          !/lazyfree_pending_objects:0/.test(await client.info('memory'));
+        while (await isBusy()) {
           await sleep(REWRITE_POLL_MS, undefined, { signal: stopping });
         }
       },

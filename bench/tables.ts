@@ -10,6 +10,10 @@ const REPOSITORY = join(import.meta.dirname, '..');
 const METRICS: Record<string, { title: string; show: (value: number) => string }> = {
   perSecond: { title: 'a second', show: grouped },
   p99Ms: { title: 'p99', show: (value) => `${short(value)} ms` },
+  p50Micros: { title: 'p50', show: micros },
+  p99Micros: { title: 'p99', show: micros },
+  rowsPerSecond: { title: 'rows a second', show: grouped },
+  bytesEach: { title: 'bytes each', show: grouped },
   serverMicros: { title: 'CPU of the server each', show: micros },
   serverCpuShare: { title: 'of a core', show: percent },
   wrkCpuShare: { title: 'wrk, of a core', show: percent },

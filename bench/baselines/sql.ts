@@ -11,20 +11,25 @@ await runShop(async () => {
   return {
     decide: (order) =>
       sql.begin(async (tx) => {
-        const [stock] = await tx<{ remaining: string; sold: string }[]>`
-          SELECT remaining, sold FROM sql_stock WHERE sale_id = ${order.saleId} FOR UPDATE`;
-        const [seen] = await tx<{ position: string; reserved_at: Date }[]>`
-          SELECT position, reserved_at FROM sql_orders
-          WHERE buyer_id = ${order.buyerId} AND sale_id = ${order.saleId}
-            AND idempotency_key = ${order.key}`;
+        // What does not depend on an answer is sent without waiting for one: the row is locked all the while.
+        const [[stock], [seen]] = await Promise.all([
+          tx<{ remaining: string; sold: string }[]>`
+            SELECT remaining, sold FROM sql_stock WHERE sale_id = ${order.saleId} FOR UPDATE`,
+          tx<{ position: string; reserved_at: Date }[]>`
+            SELECT position, reserved_at FROM sql_orders
+            WHERE buyer_id = ${order.buyerId} AND sale_id = ${order.saleId}
+              AND idempotency_key = ${order.key}`,
+        ]);
         if (seen)
           return { position: Number(seen.position), reservedAt: seen.reserved_at.getTime() };
         if (!stock || Number(stock.remaining) < order.quantity) return 'sold_out';
         const decided = { position: Number(stock.sold) + 1, reservedAt: Date.now() };
-        await tx`
-          UPDATE sql_stock SET remaining = remaining - ${order.quantity}, sold = sold + 1
-          WHERE sale_id = ${order.saleId}`;
-        await tx`INSERT INTO sql_orders ${tx(rowOf(order, decided))}`;
+        await Promise.all([
+          tx`
+            UPDATE sql_stock SET remaining = remaining - ${order.quantity}, sold = sold + 1
+            WHERE sale_id = ${order.saleId}`,
+          tx`INSERT INTO sql_orders ${tx(rowOf(order, decided))}`,
+        ]);
         return decided;
       }),
     close: () => sql.end({ timeout: 2 }),

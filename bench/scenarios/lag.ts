@@ -1,0 +1,117 @@
+/**
+ * How long a reservation takes to be durable in PostgreSQL, at half of what the machine can win and write: from the time
+ * in the reservation, which Redis gives, until the commit of its row is seen from outside, by looking every few
+ * milliseconds. Wins come by the clock, and not when the one before was answered.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ENGINE, startEngine, startPersister } from '../contestants.ts';
+import { spreadOf, takeTurns } from '../rounds.ts';
+import type { Scenario } from '../scenario.ts';
+import { openStage, type Stage } from '../stage.ts';
+import {
+  durableRows,
+  ENGINE_TABLES,
+  emptyTables,
+  sellDurably,
+  writeDurableBuyers,
+} from './durable.ts';
+
+const LOOK_MS = 4;
+/** How often full speed is measured before half of it is pressed. */
+const FULL_ROUNDS = 3;
+
+interface Seen {
+  atMs: number;
+  rows: number;
+}
+
+export const lag: Scenario = {
+  name: 'lag',
+  title: 'From a reservation to its durable row, at half of full speed',
+  async run(options) {
+    const stage = await openStage({ stopping: options.stopping });
+    try {
+      const buyers = await writeDurableBuyers(stage, options.seconds);
+      await startPersister(stage);
+      const engine = await startEngine(stage);
+      const load = { port: engine.port, seconds: options.seconds };
+      const speeds: number[] = [];
+      for (let round = 0; round <= FULL_ROUNDS; round++) {
+        options.tell(`full speed, ${round} of ${FULL_ROUNDS}`);
+        const { pressed, rows, drainSeconds } = await sellDurably(stage, buyers, load);
+        if (round > 0) speeds.push(rows / (pressed.seconds + drainSeconds));
+        await emptyTables(stage, ENGINE_TABLES);
+      }
+      const perSecond = Math.round(spreadOf(speeds).median / 2);
+      const curves: Record<string, [number, number][]> = {};
+      const rounds = await takeTurns(options, [ENGINE], async (name) => {
+        const seen: Seen[] = [];
+        const paced = { ...load, perSecond };
+        const { saleId, rows, pressed } = await sellDurably(stage, buyers, paced, (sale) =>
+          lookAt(stage, sale, seen),
+        );
+        const lagsMs = await lagsOf(stage, saleId, seen);
+        await emptyTables(stage, ENGINE_TABLES);
+        const at = (percent: number) =>
+          lagsMs[Math.max(0, Math.ceil((percent / 100) * lagsMs.length) - 1)]!;
+        curves[name] = [1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100].map((each) => [each, at(each)]);
+        return {
+          perSecond: rows / pressed.seconds,
+          p50Ms: at(50),
+          p99Ms: at(99),
+        };
+      });
+      return {
+        settings: { wantedPerSecond: perSecond, durability: stage.durability, cores: 'shared' },
+        rounds,
+        comparisons: [
+          {
+            what: 'from reservation to durable row, p99',
+            metric: 'p99Ms',
+            of: ENGINE,
+            unit: 'ms',
+            atMost: 250,
+          },
+          {
+            what: 'from reservation to durable row, p50',
+            metric: 'p50Ms',
+            of: ENGINE,
+            unit: 'ms',
+          },
+        ],
+        curves,
+      };
+    } finally {
+      await stage.close();
+    }
+  },
+};
+
+/** Until it is told to end, which it does only when it has looked once more. */
+function lookAt(stage: Stage, saleId: string, seen: Seen[]): () => Promise<void> {
+  let isOver = false;
+  const looking = (async () => {
+    for (let isLast = false; !isLast; ) {
+      isLast = isOver;
+      const rows = await durableRows(stage, saleId);
+      if (rows > (seen.at(-1)?.rows ?? 0)) seen.push({ atMs: Date.now(), rows });
+      if (!isLast) await sleep(LOOK_MS);
+    }
+  })();
+  return () => {
+    isOver = true;
+    return looking;
+  };
+}
+
+/** Sorted, ms. Nothing but reservations happens in these sales, so an event's number is its reservation's position. */
+async function lagsOf({ servers: { sql } }: Stage, saleId: string, seen: readonly Seen[]) {
+  const rows = await sql<{ position: string; reservedAt: Date }[]>`
+    SELECT position, reserved_at FROM reservations WHERE sale_id = ${saleId} ORDER BY position`;
+  let look = 0;
+  const lags = rows.map(({ position, reservedAt }) => {
+    while (seen[look]!.rows < Number(position)) look++;
+    return seen[look]!.atMs - reservedAt.getTime();
+  });
+  return lags.toSorted((a, b) => a - b);
+}

@@ -1,0 +1,106 @@
+/**
+ * What a reservation takes in Redis for as long as its sale lasts: a million of them, made by the real script, their
+ * events read, acknowledged and trimmed as the persister does once PostgreSQL has them. One round: memory has no noise.
+ */
+import { nanoid } from 'nanoid';
+import { ensureGroup } from '../../src/lua/ensure-group.ts';
+import { PERSISTER_GROUP, saleKey } from '../../src/lua/keys.ts';
+import { type ReserveRequest, reserve } from '../../src/lua/reserve.ts';
+import { trimEvents } from '../../src/lua/trim-events.ts';
+import { ENGINE } from '../contestants.ts';
+import { demand } from '../right.ts';
+import type { Round } from '../rounds.ts';
+import type { Scenario } from '../scenario.ts';
+import { openStage, type Stage } from '../stage.ts';
+
+const RESERVATIONS = 1_000_000;
+const BATCH_SIZE = 128;
+/** So many batches between two trims. */
+const BATCHES_PER_TRIM = 100;
+/** As `nanoid` and most shops make them. */
+const KEY_CHARACTERS = 21;
+const WITH_KEY = 'engine, an Idempotency-Key of 21 characters';
+
+export const memory: Scenario = {
+  name: 'memory',
+  title: 'Memory of Redis at a million reservations',
+  async run(options) {
+    const stage = await openStage({ durability: 'fast', stopping: options.stopping });
+    try {
+      const round: Round = {};
+      for (const name of [ENGINE, WITH_KEY]) {
+        options.tell(name);
+        round[name] = { bytesEach: await bytesEach(stage, name === WITH_KEY) };
+      }
+      const bytes = { metric: 'bytesEach', unit: 'bytes' };
+      return {
+        settings: { reservations: RESERVATIONS, buyerIdCharacters: 14 },
+        rounds: [round],
+        comparisons: [
+          { what: 'a reservation, without an Idempotency-Key', ...bytes, of: ENGINE, atMost: 200 },
+          { what: 'a reservation, with a key of 21 characters', ...bytes, of: WITH_KEY },
+        ],
+      };
+    } finally {
+      await stage.close();
+    }
+  },
+};
+
+async function bytesEach(stage: Stage, withKey: boolean): Promise<number> {
+  const { shards } = stage.servers;
+  const saleId = await stage.openSale({ stock: RESERVATIONS });
+  await shards.call(ensureGroup, saleId);
+  const before = await usedMemory(stage);
+  for (let sold = 0, batches = 1; sold < RESERVATIONS; batches++) {
+    const requests = Array.from(
+      { length: Math.min(BATCH_SIZE, RESERVATIONS - sold) },
+      (_, index): ReserveRequest => ({
+        buyerId: `buyer-${String(sold + index).padStart(8, '0')}`,
+        idempotencyKey: withKey ? nanoid(KEY_CHARACTERS) : '',
+        items: 'unit*1',
+        requestId: nanoid(),
+        traceparent: '',
+      }),
+    );
+    const batch = { tag: nanoid(8).replaceAll(/\W|_/g, 'x'), backlogMax: RESERVATIONS, requests };
+    const outcomes = await shards.call(reserve, saleId, batch);
+    demand(
+      outcomes.every(({ outcome }) => outcome === 'reserved'),
+      'not everybody was served',
+    );
+    sold += requests.length;
+    if (batches % BATCHES_PER_TRIM === 0 || sold === RESERVATIONS) await drain(stage, saleId);
+    stage.stopping.throwIfAborted();
+  }
+  const { client } = shards.of(saleId);
+  const left = await client.xlen(saleKey(saleId, 'events'));
+  demand(left === 0, `${left} entries are left in the stream`);
+  const used = (await usedMemory(stage)) - before;
+  await stage.removeSale(saleId);
+  return used / RESERVATIONS;
+}
+
+/** As if PostgreSQL had committed all that there is. */
+async function drain({ servers: { shards } }: Stage, saleId: string): Promise<void> {
+  const { client } = shards.of(saleId);
+  const key = saleKey(saleId, 'events');
+  const read = (await client.xreadgroup(
+    'GROUP',
+    PERSISTER_GROUP,
+    'bench',
+    'COUNT',
+    BATCHES_PER_TRIM,
+    'STREAMS',
+    key,
+    '>',
+  )) as [key: string, entries: [id: string, fields: string[]][]][] | null;
+  const ids = read?.[0]?.[1].map(([id]) => id) ?? [];
+  if (ids.length > 0) await client.xack(key, PERSISTER_GROUP, ...ids);
+  await shards.call(trimEvents, saleId);
+}
+
+async function usedMemory({ servers: { shards } }: Stage): Promise<number> {
+  const info = await shards.of('any').client.info('memory');
+  return Number(/^used_memory:(\d+)/m.exec(info)?.[1]);
+}
