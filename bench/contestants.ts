@@ -118,7 +118,7 @@ export async function outcomesOf({ url }: Started): Promise<Map<string, number>>
   for (const [, outcome, count] of text.matchAll(
     /^flash_sale_buy_seconds_count\{.*?outcome="(\w+)".*?\} (\d+)$/gm,
   )) {
-    counts.set(outcome!, Number(count));
+    counts.set(outcome!, (counts.get(outcome!) ?? 0) + Number(count));
   }
   return counts;
 }

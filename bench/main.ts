@@ -6,16 +6,26 @@
  */
 import { Command } from 'commander';
 import { wholeNumber } from './options.ts';
-import { keep, keepAside, readResults } from './results.ts';
+import { writePlots } from './plots.ts';
+import { keep, keepAside, RESULTS, readResults } from './results.ts';
 import { runScenarios } from './run-scenarios.ts';
 import { durable } from './scenarios/durable.ts';
+import { fires } from './scenarios/fires.ts';
 import { lag } from './scenarios/lag.ts';
 import { memory } from './scenarios/memory.ts';
 import { persister } from './scenarios/persister.ts';
 import { crowd, refusal } from './scenarios/refusal.ts';
 import { refusalTime } from './scenarios/refusal-time.ts';
+import { timeline } from './scenarios/timeline.ts';
 import { win, winCold, winFast } from './scenarios/win.ts';
-import { comparisonTable, conditionLines, figureTable, putBetweenMarkers } from './tables.ts';
+import {
+  barTable,
+  comparisonTable,
+  conditionLines,
+  figureTable,
+  figureTables,
+  putBetweenMarkers,
+} from './tables.ts';
 
 const SCENARIOS = [
   refusal,
@@ -28,6 +38,8 @@ const SCENARIOS = [
   persister,
   lag,
   memory,
+  fires,
+  timeline,
 ];
 const FILE = 'throughput.json';
 
@@ -41,13 +53,24 @@ const program = new Command('bench')
 const options = program.opts<{ rounds: number; seconds: number; only?: string[]; write?: true }>();
 
 const { results, failures } = await runScenarios(SCENARIOS, options);
-for (const each of results) console.log(`\n${each.title}\n\n${figureTable(each)}`);
+for (const each of results) {
+  if (Object.keys(each.figures).length > 0) {
+    console.log(`\n${each.title}\n\n${figureTable(each)}`);
+  }
+}
 console.log(`\n${comparisonTable(results)}\n\n${conditionLines(results)}\n`);
 if (options.write) {
-  console.log(`kept in ${await keep(FILE, results)}`);
-  await putBetweenMarkers('docs/PERFORMANCE.md', 'bench', comparisonTable(readResults(FILE)));
+  await keep(FILE, results);
+  const all = readResults(FILE);
+  await writePlots(results, RESULTS);
+  const text = `${comparisonTable(all)}\n\n${conditionLines(all)}`;
+  await putBetweenMarkers('docs/PERFORMANCE.md', 'bench', text);
+  await putBetweenMarkers('docs/PERFORMANCE.md', 'bench figures', figureTables(all));
+  await putBetweenMarkers('README.md', 'bench', barTable(all));
 } else {
-  console.log(`not kept, but to be seen in ${await keepAside(FILE, results)}`);
+  const directory = await keepAside(FILE, results);
+  await writePlots(results, directory);
+  console.log(`Nothing was kept; results and plots are in ${directory}`);
 }
 for (const failure of failures) console.error(`without a result: ${failure}`);
 const isMissed = results.some(({ comparisons }) => comparisons.some(({ ok }) => ok === false));

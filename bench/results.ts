@@ -43,21 +43,27 @@ export function resultOf(
   };
 }
 
-/** Those of this run take the place of their like; others stay as they were. Tells where they are. */
-export async function keep(file: string, found: readonly ScenarioResult[]): Promise<string> {
-  const path = join(RESULTS, file);
-  const known = readResults(file);
+/** Those of this run take the place of their like; others stay as they were. */
+export async function keep(file: string, found: readonly ScenarioResult[]): Promise<void> {
   const names = found.map(({ name }) => name);
-  const all = [...known.filter(({ name }) => !names.includes(name)), ...found];
-  await writeFile(path, `${JSON.stringify(all, null, 1)}\n`);
-  return path;
+  const others = readResults(file).filter(({ name }) => !names.includes(name));
+  await write(join(RESULTS, file), [...others, ...found]);
 }
 
-/** For those who only want to look. */
+/** For those who only want to look: a directory that nobody removes. */
 export async function keepAside(file: string, found: readonly ScenarioResult[]): Promise<string> {
-  const path = join(await mkdtemp(join(tmpdir(), 'flash-sale-results-')), file);
-  await writeFile(path, `${JSON.stringify(found, null, 1)}\n`);
-  return path;
+  const directory = await mkdtemp(join(tmpdir(), 'flash-sale-results-'));
+  await write(join(directory, file), found);
+  return directory;
+}
+
+/** In lines that a difference shows well, with short lists and objects in one. */
+async function write(path: string, results: readonly ScenarioResult[]): Promise<void> {
+  const text = JSON.stringify(results, null, 1);
+  const short = text.replaceAll(/\[[\s\d.,e+-]+\]|\{[^{}[\]]{0,120}\}/g, (each) =>
+    each.replaceAll(/\s+/g, ' '),
+  );
+  await writeFile(path, `${short}\n`);
 }
 
 export function readResults(file: string): ScenarioResult[] {

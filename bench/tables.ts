@@ -34,6 +34,23 @@ export function comparisonTable(results: readonly ScenarioResult[]): string {
   return table(['', 'what', 'median', 'quartiles', 'bar'], rows);
 }
 
+/** Only what has a bar, for a reader who has a minute. */
+export function barTable(results: readonly ScenarioResult[]): string {
+  const withBars = results.map((each) => ({
+    ...each,
+    comparisons: each.comparisons.filter(({ ok }) => ok !== undefined),
+  }));
+  return comparisonTable(withBars);
+}
+
+/** One table a scenario, under its title. */
+export function figureTables(results: readonly ScenarioResult[]): string {
+  return results
+    .filter(({ figures }) => Object.keys(figures).length > 0)
+    .map((each) => `### ${each.title}\n\n${figureTable(each)}`)
+    .join('\n\n');
+}
+
 /** What each contestant of a scenario did. */
 export function figureTable({ figures }: ScenarioResult): string {
   const contestants = Object.keys(figures);
@@ -52,7 +69,8 @@ export function figureTable({ figures }: ScenarioResult): string {
 
 /** Where, when and of what these were measured; one line for all that agree. */
 export function conditionLines(results: readonly ScenarioResult[]): string {
-  const lines = results.map(({ machine, versions, rounds, secondsEach }) => {
+  const measured = results.filter(({ rounds }) => rounds > 0);
+  const lines = measured.map(({ machine, versions, rounds, secondsEach }) => {
     const { cpu, cores, memoryGiB, kernel } = machine;
     const { date, commit, ...programs } = versions;
     const of = Object.entries(programs).map(([name, version]) => `${name} ${version}`);

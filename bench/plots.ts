@@ -1,0 +1,205 @@
+/** Results as SVG, which documents show as they are. Colours of grey and orange that can be read on light and on dark. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type EChartsOption, init } from 'echarts';
+import { ENGINE } from './contestants.ts';
+import type { ScenarioResult } from './results.ts';
+
+const SIZE = { width: 860, height: 360 };
+const INK = '#8a8a8a';
+const FAINT = '#8a8a8a40';
+const ACCENT = '#e8710a';
+const COLOURS = [ACCENT, '#5b8def', '#7fb069', '#b07fb0', '#8a8a8a', '#c9a227'];
+/** Of a plot whose bars differ by more than this, the axis is logarithmic. */
+const LINEAR_RATIO_MAX = 30;
+
+/** Every plot that these results allow; tells where they are. */
+export async function writePlots(
+  results: readonly ScenarioResult[],
+  directory: string,
+): Promise<string[]> {
+  const plots = results.flatMap((result) => [
+    ...barsOf(result),
+    ...curvesOf(result),
+    ...timelineOf(result),
+  ]);
+  return Promise.all(
+    plots.map(async ({ name, option }) => {
+      const path = join(directory, `${name}.svg`);
+      await writeFile(path, `${svgOf(option)}\n`);
+      return path;
+    }),
+  );
+}
+
+interface Plot {
+  name: string;
+  option: EChartsOption;
+}
+
+/** Throughput, with the quartiles as whiskers. */
+function barsOf({ name, title, figures }: ScenarioResult): Plot[] {
+  const bars = Object.entries(figures).flatMap(([contestant, { perSecond }]) =>
+    perSecond ? [{ contestant, ...perSecond }] : [],
+  );
+  if (bars.length < 2) return [];
+  bars.sort((a, b) => a.median - b.median);
+  const isLog = bars.at(-1)!.median / bars[0]!.median > LINEAR_RATIO_MAX;
+  return [
+    {
+      name: `${name}-throughput`,
+      option: {
+        title: { text: `${title}: a second`, top: 0, textStyle },
+        grid: { left: 190, right: 90, top: 50, bottom: 40 },
+        xAxis: { type: isLog ? 'log' : 'value', axisLabel: { color: INK }, splitLine },
+        yAxis: {
+          type: 'category',
+          data: bars.map(({ contestant }) => contestant),
+          axisLabel: { color: INK, fontSize: 13 },
+          axisLine,
+        },
+        series: [
+          {
+            type: 'bar',
+            barWidth: '55%',
+            data: bars.map(({ contestant, median }) => ({
+              value: Math.round(median),
+              itemStyle: { color: contestant === ENGINE ? ACCENT : INK },
+            })),
+            label: {
+              show: true,
+              position: 'right',
+              color: INK,
+              formatter: ({ value }) => Number(value).toLocaleString('en-GB'),
+            },
+            // The quartiles of the rounds.
+            markLine: {
+              symbol: ['rect', 'rect'],
+              symbolSize: [1, 8],
+              silent: true,
+              label: { show: false },
+              lineStyle: { color: INK, type: 'solid', width: 1 },
+              data: bars.map(({ low, high }, index) => [
+                { coord: [low, index] },
+                { coord: [high, index] },
+              ]),
+            },
+          },
+        ],
+      },
+    },
+  ];
+}
+
+/** Latency by percentile; the axis goes by nines, so that the slowest thousandth can be seen. */
+function curvesOf({ name, title, curves }: ScenarioResult): Plot[] {
+  if (!curves) return [];
+  const names = Object.keys(curves);
+  return [
+    {
+      name: `${name}-latency`,
+      option: {
+        title: { text: `${title}: latency`, top: 0, textStyle },
+        legend: { top: 28, textStyle: { color: INK } },
+        grid: { left: 70, right: 30, top: 66, bottom: 50 },
+        xAxis: {
+          type: 'value',
+          min: 0,
+          max: 4,
+          name: 'percentile',
+          nameLocation: 'middle',
+          nameGap: 30,
+          axisLabel: { color: INK, formatter: (nines: number) => percentileOf(nines) },
+          splitLine,
+        },
+        yAxis: { type: 'log', name: 'ms', axisLabel: { color: INK }, splitLine },
+        series: names.map((contestant, index) => ({
+          name: contestant,
+          type: 'line',
+          showSymbol: false,
+          color: COLOURS[index % COLOURS.length]!,
+          data: curves[contestant]!.filter(([percent, ms]) => percent < 100 && ms > 0).map(
+            ([percent, ms]) => [-Math.log10(1 - percent / 100), ms],
+          ),
+        })),
+      },
+    },
+  ];
+}
+
+/** A sale from its opening on: how fast was decided, what was left, what was durable. */
+function timelineOf({ name, title, timeline }: ScenarioResult): Plot[] {
+  if (!timeline) return [];
+  const perSecond = timeline.slice(1).map((each, index) => {
+    const before = timeline[index]!;
+    return [each.ms, Math.round(((each.decided - before.decided) / (each.ms - before.ms)) * 1e3)];
+  });
+  const line = (label: string, color: string, yAxisIndex: number, data: number[][]) => ({
+    name: label,
+    type: 'line' as const,
+    showSymbol: false,
+    color,
+    yAxisIndex,
+    data,
+  });
+  return [
+    {
+      name,
+      option: {
+        title: { text: title, top: 0, textStyle },
+        legend: { top: 28, textStyle: { color: INK } },
+        grid: { left: 70, right: 70, top: 66, bottom: 50 },
+        xAxis: {
+          type: 'value',
+          name: 'ms',
+          nameLocation: 'middle',
+          nameGap: 30,
+          axisLabel: { color: INK },
+          splitLine,
+        },
+        yAxis: [
+          { type: 'value', name: 'units', axisLabel: { color: INK }, splitLine },
+          {
+            type: 'value',
+            name: 'a second',
+            axisLabel: { color: INK },
+            splitLine: { show: false },
+          },
+        ],
+        series: [
+          line('decisions a second', '#8a8a8a', 1, perSecond),
+          line(
+            'remaining',
+            ACCENT,
+            0,
+            timeline.map(({ ms, remaining }) => [ms, remaining]),
+          ),
+          line(
+            'durable rows',
+            '#5b8def',
+            0,
+            timeline.map(({ ms, durable }) => [ms, durable]),
+          ),
+        ],
+      },
+    },
+  ];
+}
+
+const textStyle = { color: INK, fontSize: 15, fontWeight: 'normal' as const };
+const splitLine = { lineStyle: { color: FAINT } };
+const axisLine = { lineStyle: { color: FAINT } };
+
+function percentileOf(nines: number): string {
+  return `${Number((100 * (1 - 10 ** -nines)).toFixed(3))} %`;
+}
+
+function svgOf(option: EChartsOption): string {
+  const chart = init(null, null, { renderer: 'svg', ssr: true, ...SIZE });
+  try {
+    chart.setOption({ animation: false, ...option });
+    return chart.renderToSVGString();
+  } finally {
+    chart.dispose();
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * One part's fire is one part's fire: what buyers wait at a moderate rate while PostgreSQL is silent, the admin is
+ * flooded, or the persister is killed, against what they wait while nothing is the matter.
+ */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { saleKey } from '../../src/lua/keys.ts';
+import { eventually } from '../../test/support/eventually.ts';
+import { freeze, thaw } from '../../test/support/freeze.ts';
+import { makeSale } from '../../test/support/sales.ts';
+import { writeBuyers } from '../load/buyers.ts';
+import { buyTemplate, percentile, press } from '../load/wrk.ts';
+import { demand } from '../right.ts';
+import { takeTurns } from '../rounds.ts';
+import type { Scenario } from '../scenario.ts';
+import { openWholeStack, type WholeStack } from '../whole-stack.ts';
+
+const PER_SECOND = 1_000;
+const CONNECTIONS = 128;
+const SECONDS_MIN = 3;
+const FLOOD_CONNECTIONS = 64;
+/** The fire has begun to burn by then. */
+const KINDLING_MS = 300;
+const CATCH_UP = { timeoutMs: 60_000 };
+
+const QUIET = 'quiet';
+/** Sets something on fire for the time of a press; the function that it returns puts it out. */
+const FIRES: Record<string, (stack: WholeStack, seconds: number) => () => void> = {
+  [QUIET]: () => () => undefined,
+  'PostgreSQL is silent': (stack) => {
+    const { postgres } = stack.description().pids;
+    freeze(postgres);
+    return () => thaw(postgres);
+  },
+  'admin is flooded': (stack, seconds) => {
+    const { adminUrl, adminToken } = stack.description();
+    const duration = Math.ceil(seconds + KINDLING_MS / 1e3);
+    const flood = spawn(
+      'wrk',
+      [
+        '-t1',
+        `-c${FLOOD_CONNECTIONS}`,
+        `-d${duration}s`,
+        '-H',
+        `Authorization: Bearer ${adminToken}`,
+        `${adminUrl}/admin/v1/sales`,
+      ],
+      { stdio: 'ignore' },
+    );
+    return () => flood.kill('SIGTERM');
+  },
+  'the persister is killed': (stack) => {
+    for (const pid of stack.description().pids.persister) process.kill(pid, 'SIGKILL');
+    return () => undefined;
+  },
+};
+
+export const fires: Scenario = {
+  name: 'fires',
+  title: 'Buying while something else is on fire',
+  async run(options) {
+    const seconds = Math.max(options.seconds, SECONDS_MIN);
+    const stack = await openWholeStack(options.stopping);
+    try {
+      const { file } = await writeBuyers(join(stack.directory, 'buyers'), {
+        name: 'buyer',
+        count: PER_SECOND * (seconds + 1),
+        purchasesEach: 1,
+      });
+      const curves: Record<string, [number, number][]> = {};
+      const rounds = await takeTurns(options, Object.keys(FIRES), async (name) => {
+        const { saleId } = await makeSale(stack.servers, { stock: 1_000_000 });
+        const putOut = FIRES[name]!(stack, seconds);
+        try {
+          await sleep(KINDLING_MS, undefined, { signal: options.stopping });
+          const pressed = await press({
+            port: stack.hotPathPort,
+            template: buyTemplate(saleId),
+            file,
+            seconds,
+            connections: CONNECTIONS,
+            perSecond: PER_SECOND,
+            repeats: false,
+            cores: undefined,
+            stopping: options.stopping,
+          });
+          demand(pressed.refused === 0, `${pressed.refused} buyers were refused: ${name}`);
+          demand(
+            pressed.perSecond > PER_SECOND * 0.9,
+            `only ${Math.round(pressed.perSecond)} a second were served: ${name}`,
+          );
+          curves[name] = pressed.latencyMs;
+          return {
+            perSecond: pressed.perSecond,
+            p50Ms: percentile(pressed, 50),
+            p99Ms: percentile(pressed, 99),
+          };
+        } finally {
+          putOut();
+          if (!options.stopping.aborted) await untilCaughtUp(stack, saleId);
+        }
+      });
+      return {
+        settings: { perSecond: PER_SECOND, connections: CONNECTIONS, durability: 'safe' },
+        rounds,
+        comparisons: Object.keys(FIRES)
+          .filter((name) => name !== QUIET)
+          .map((name) => ({
+            what: `p99 of a purchase: ${name} ÷ quiet`,
+            metric: 'p99Ms',
+            of: name,
+            over: QUIET,
+            atMost: 1.3,
+          })),
+        curves,
+      };
+    } finally {
+      await stack.close();
+    }
+  },
+};
+
+/** What one turn has left must not burden the next. */
+async function untilCaughtUp({ servers: { shards, sql } }: WholeStack, saleId: string) {
+  const sold = await shards.of(saleId).client.llen(saleKey(saleId, 'order'));
+  await eventually(async () => {
+    const [row] = await sql<{ event: string }[]>`
+      SELECT event FROM checkpoints WHERE sale_id = ${saleId}`;
+    if (Number(row?.event ?? 0) < sold) throw new Error('the persister has not caught up');
+  }, CATCH_UP);
+}
