@@ -41,3 +41,15 @@ test('who may not be told of a decision keeps none half written', async (t) => {
     ['1', '2', '3'],
   );
 });
+
+test('the largest batch there can be is decided, whatever SKUs it names', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const wishes = Array.from({ length: 256 }, (_, buyer) => ({
+    buyerId: `b${buyer}`,
+    items: Array.from({ length: 10 }, (_each, item) => `no-${buyer}-${item}*1`).join(','),
+  }));
+  wishes.push({ buyerId: 'sure', items: 'phone*1' });
+  const replies = await buy(shards, sale.saleId, wishes);
+  assert.equal(replies.pop()!.outcome, 'reserved');
+  for (const { outcome } of replies) assert.equal(outcome, 'unknown_sku');
+});

@@ -60,25 +60,31 @@ end
 -- Stock: stock[sku] = { remaining, held, waiting, price }; remaining is nil where the sale has no such SKU. `confirmed`
 -- decides nothing, so only a script that changes it reads it.
 local stock = {}
+-- Four values each: unpack() gives fewer than 8,000, and what buyers name need not be in the sale.
+local SKUS_AT_ONCE = 1000
 local function load_stock(skus)
-  local missing, wanted = {}, {}
+  local missing = {}
   for _, sku in ipairs(skus) do
     if not stock[sku] then
       stock[sku] = {}
       missing[#missing + 1] = sku
-      local at = #wanted
+    end
+  end
+  for first = 1, #missing, SKUS_AT_ONCE do
+    local last, wanted = math.min(first + SKUS_AT_ONCE - 1, #missing), {}
+    for i = first, last do
+      local sku, at = missing[i], #wanted
       wanted[at + 1], wanted[at + 2] = sku .. ':remaining', sku .. ':held'
       wanted[at + 3], wanted[at + 4] = sku .. ':waiting', sku .. ':price'
     end
-  end
-  if #missing == 0 then return end
-  local values = call('HMGET', KEYS[2], unpack(wanted))
-  for i, sku in ipairs(missing) do
-    local at = i * 4 - 4
-    if values[at + 1] then
-      local counts = stock[sku]
-      counts.remaining, counts.held = tonumber(values[at + 1]), tonumber(values[at + 2])
-      counts.waiting, counts.price = tonumber(values[at + 3] or 0), values[at + 4]
+    local values = call('HMGET', KEYS[2], unpack(wanted))
+    for i = first, last do
+      local at = (i - first) * 4
+      if values[at + 1] then
+        local counts = stock[missing[i]]
+        counts.remaining, counts.held = tonumber(values[at + 1]), tonumber(values[at + 2])
+        counts.waiting, counts.price = tonumber(values[at + 3] or 0), values[at + 4]
+      end
     end
   end
 end
