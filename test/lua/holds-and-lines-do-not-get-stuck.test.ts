@@ -78,6 +78,24 @@ test('nobody may wait for more than there is while something is there', async ()
   assert.equal((await join(9)).outcome, 'joined');
 });
 
+test('whoever waits for more than an operator has left keeps nobody waiting', async () => {
+  const sale = await openSale(shards, { phone: 10 }, { perBuyerLimit: 10, holdSeconds: 1 });
+  await buy(sale, ['early'], 'phone*10');
+  for (const [buyerId, quantity] of [['all', 10] as const, ['one', 1] as const]) {
+    await shards.call(joinLine, sale.saleId, { buyerId, sku: 'phone', quantity });
+  }
+  await sale.change({ status: 'paused' });
+  await sleep(1_100);
+  await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
+  await sale.change({}, [{ sku: 'phone', delta: -1 }]);
+  await sale.change({ status: 'open' });
+  await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
+  const [stock] = (await sale.state()).stock;
+  assert.deepEqual([stock!.waiting, stock!.held, stock!.remaining], [0, 1, 8]);
+  const [late] = await buy(sale, ['late'], 'phone*1');
+  assert.equal(late!.outcome, 'reserved');
+});
+
 test('whoever was served from the line and presses buy sees what the line gave', async () => {
   const sale = await openSale(shards, { phone: 1 });
   const [won] = await buy(sale, ['first'], 'phone*1');

@@ -199,6 +199,8 @@ export class SaleModel {
           this.#takeOut(place);
           const key = `waitlist ${String(place.ticket).padStart(12, '0')}`;
           this.#give(place.buyerId, key, [{ sku, quantity: place.quantity }], tag);
+        } else if (place.quantity > stock.loaded) {
+          this.#takeOut(place);
         } else break;
       }
     }

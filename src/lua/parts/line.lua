@@ -23,11 +23,10 @@ local function leave_line(place)
   add_stock(place.sku, 'waiting', -1)
 end
 
--- The key of what it gives has a space in it, so no buyer can have sent it.
 -- Gives what remains of these SKUs to those who wait for them, strictly in order: whoever is first and wants more
--- than there is keeps everybody behind waiting. Who may no longer have so many is passed over and leaves. Several SKUs
--- are served in their own order, so that the same state always leads to the same decisions. True: others may be served
--- now, and were not for the bound.
+-- than there is keeps everybody behind waiting. Who may no longer have so many, or wants more than the sale still has,
+-- sold or not, is passed over and leaves. Several SKUs are served in their own order, so that the same state always
+-- leads to the same decisions. True: others may be served now, and were not for the bound.
 local function serve_line(skus, tag, gone)
   if closed then return false end
   load_stock(skus)
@@ -58,7 +57,10 @@ local function serve_line(skus, tag, gone)
           leave_line(place)
         elseif counts.remaining >= place.quantity then
           leave_line(place)
+          -- The key has a space in it, so no buyer can have sent it.
           give(place.buyer, sku .. '*' .. number(place.quantity), 'waitlist ' .. place.ticket, tag, 'waitlist', '\t')
+        elseif place.quantity > tonumber(redis.call('HGET', KEYS[2], sku .. ':loaded')) then
+          leave_line(place)
         else
           is_blocked = true
           break
