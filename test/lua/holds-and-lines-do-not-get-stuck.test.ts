@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseRecord } from '../../src/domain/reservation.ts';
 import { joinLine } from '../../src/lua/join-line.ts';
+import { leaveLine } from '../../src/lua/leave-line.ts';
 import { readBuyer } from '../../src/lua/read-buyer.ts';
 import { reserve } from '../../src/lua/reserve.ts';
 import { sweep } from '../../src/lua/sweep.ts';
@@ -15,10 +15,10 @@ const TAG = 'batchtag';
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
 
-async function buy(sale: TestSale, buyers: string[], items: string) {
+async function buy(sale: TestSale, buyers: string[], items: string, idempotencyKey = '') {
   const requests = buyers.map((buyerId) => ({
     buyerId,
-    idempotencyKey: '',
+    idempotencyKey,
     items,
     requestId: '',
     traceparent: '',
@@ -78,6 +78,60 @@ test('nobody may wait for more than there is while something is there', async ()
   assert.equal((await join(9)).outcome, 'joined');
 });
 
+/** Moves the hold at a position back to stock; whoever waits is next. */
+async function giveBack(sale: TestSale, position: number) {
+  const reply = await shards.call(transition, sale.saleId, {
+    address: { saleId: sale.saleId, position, tag: TAG },
+    move: 'give-back',
+    detail: '',
+    requestId: '',
+    traceparent: '',
+    tag: TAG,
+  });
+  assert.equal(reply.outcome, 'moved');
+}
+
+async function ownOf(sale: TestSale, buyerId: string) {
+  const reply = await shards.call(readBuyer, sale.saleId, sale.saleId, buyerId);
+  if (reply.outcome !== 'known') assert.fail(reply.outcome);
+  return reply;
+}
+
+for (const way of ['is given back', 'was first and leaves'] as const) {
+  test(`a hold that is over costs nobody the place when another ${way}`, async () => {
+    const sale = await openSale(shards, { a: 1, b: 5 }, { perBuyerLimit: 2, holdSeconds: 2 });
+    const join = (buyerId: string, quantity: number) =>
+      shards.call(joinLine, sale.saleId, { buyerId, sku: 'a', quantity });
+    // Position 1 will be over when position 2, which is all of `a`, returns.
+    await buy(sale, ['q'], 'b*1', 'first');
+    await sleep(1_200);
+    await buy(sale, ['owner'], 'a*1');
+    await sale.change({}, [{ sku: 'a', delta: 1 }]);
+    await buy(sale, ['other'], 'a*1');
+    if (way === 'was first and leaves') await join('two', 2);
+    await join('q', 1);
+    await join('behind', 1);
+    await buy(sale, ['q'], 'b*1', 'second');
+    await sleep(1_000);
+    await giveBack(sale, 2);
+    if (way === 'was first and leaves') {
+      await shards.call(leaveLine, sale.saleId, { buyerId: 'two', tag: TAG });
+    }
+    assert.equal((await ownOf(sale, 'q')).waiting.length, 1);
+    await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
+    const own = await ownOf(sale, 'q');
+    assert.deepEqual(
+      own.reservations.map(({ status, items }) => [items[0]!.sku, status]),
+      [
+        ['b', 'expired'],
+        ['b', 'reserved'],
+        ['a', 'reserved'],
+      ],
+    );
+    assert.equal((await sale.state()).stock[0]!.waiting, 1);
+  });
+}
+
 test('whoever waits for more than an operator has left keeps nobody waiting', async () => {
   const sale = await openSale(shards, { phone: 10 }, { perBuyerLimit: 10, holdSeconds: 1 });
   await buy(sale, ['early'], 'phone*10');
@@ -98,21 +152,9 @@ test('whoever waits for more than an operator has left keeps nobody waiting', as
 
 test('whoever was served from the line and presses buy sees what the line gave', async () => {
   const sale = await openSale(shards, { phone: 1 });
-  const [won] = await buy(sale, ['first'], 'phone*1');
+  await buy(sale, ['first'], 'phone*1');
   await shards.call(joinLine, sale.saleId, { buyerId: 'waits', sku: 'phone', quantity: 1 });
-  const { position } = parseRecord(
-    (won as { record: string }).record,
-    { saleId: sale.saleId, currency: 'EUR' },
-    'first',
-  );
-  await shards.call(transition, sale.saleId, {
-    address: { saleId: sale.saleId, position, tag: TAG },
-    move: 'give-back',
-    detail: '',
-    requestId: '',
-    traceparent: '',
-    tag: TAG,
-  });
+  await giveBack(sale, 1);
   const [again] = await buy(sale, ['waits'], 'phone*1');
   assert.equal(again!.outcome, 'replayed');
 });

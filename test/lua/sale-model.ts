@@ -193,9 +193,14 @@ export class SaleModel {
       const stock = this.stock.get(sku)!;
       for (const place of this.line.filter((each) => each.sku === sku)) {
         if (stock.remaining === 0) break;
-        if (this.#unitsOf(place.buyerId) + place.quantity > this.definition.perBuyerLimit) {
+        const { perBuyerLimit } = this.definition;
+        const own = this.reservations.filter((each) => each.buyerId === place.buyerId);
+        // Holds that are over count until the sweep, but cost nobody the place.
+        const lasting = own.filter((each) => each.letter === 'C' || !each.isDue);
+        if (liveUnitsIn(lasting) + place.quantity > perBuyerLimit) {
           this.#takeOut(place);
-        } else if (stock.remaining >= place.quantity) {
+        } else if (liveUnitsIn(own) + place.quantity > perBuyerLimit) break;
+        else if (stock.remaining >= place.quantity) {
           this.#takeOut(place);
           const key = `waitlist ${String(place.ticket).padStart(12, '0')}`;
           this.#give(place.buyerId, key, [{ sku, quantity: place.quantity }], tag);
@@ -254,8 +259,7 @@ export class SaleModel {
   }
 
   #unitsOf(buyerId: string): number {
-    const own = this.reservations.filter((each) => each.buyerId === buyerId && lives(each));
-    return unitsIn(own.flatMap((each) => each.items));
+    return liveUnitsIn(this.reservations.filter((each) => each.buyerId === buyerId));
   }
 }
 
@@ -266,6 +270,10 @@ function lives({ letter }: ModelReservation): boolean {
 function countOf(letter: Letter): 'held' | 'confirmed' | 'remaining' {
   if (letter === 'R' || letter === 'P') return 'held';
   return letter === 'C' ? 'confirmed' : 'remaining';
+}
+
+function liveUnitsIn(reservations: readonly ModelReservation[]): number {
+  return unitsIn(reservations.filter(lives).flatMap((each) => each.items));
 }
 
 function unitsIn(items: readonly { quantity: number }[]): number {

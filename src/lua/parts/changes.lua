@@ -161,14 +161,21 @@ end
 -- Every reservation is remembered for good, so there has to be an end to how many one buyer makes.
 local RESERVATIONS_MAX = 1000
 
--- Units of the buyer that count against the limit, and how many reservations have ended.
+-- Units of the buyer that count against the limit, how many reservations have ended, and units of holds that are over
+-- and wait for the sweep.
 local function units_of(buyer)
-  local units, ended = 0, 0
+  local units, ended, overdue = 0, 0, 0
   for text in string.gmatch(records_of[buyer], '[^\n]+') do
-    local status, items = string.match(text, '^%d+\t(%a)\t%d+\t%w+\t([^\t]*)')
-    if lives(status) then units = units + basket_of(items).units else ended = ended + 1 end
+    local status, items, expires = string.match(text, '^%d+\t(%a)\t%d+\t%w+\t([^\t]*)\t[^\t]*\t%d+\t(%d+)')
+    if lives(status) then
+      local own = basket_of(items).units
+      units = units + own
+      if status ~= 'C' and tonumber(expires) <= now then overdue = overdue + own end
+    else
+      ended = ended + 1
+    end
   end
-  return units, ended
+  return units, ended, overdue
 end
 
 local function write_changes()

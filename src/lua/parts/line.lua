@@ -24,9 +24,10 @@ local function leave_line(place)
 end
 
 -- Gives what remains of these SKUs to those who wait for them, strictly in order: whoever is first and wants more
--- than there is keeps everybody behind waiting. Who may no longer have so many, or wants more than the sale still has,
--- sold or not, is passed over and leaves. Several SKUs are served in their own order, so that the same state always
--- leads to the same decisions. True: others may be served now, and were not for the bound.
+-- than there is keeps everybody behind waiting, and so does whoever may have so many only when the sweep, which is
+-- about to, has ended a hold that is over. Who may no longer have so many, or wants more than the sale still has, sold
+-- or not, is passed over and leaves. Several SKUs are served in their own order, so that the same state always leads to
+-- the same decisions. True: others may be served now, and were not for the bound.
 local function serve_line(skus, tag, gone)
   if closed then return false end
   load_stock(skus)
@@ -53,8 +54,12 @@ local function serve_line(skus, tag, gone)
       for _, place in ipairs(places) do
         if counts.remaining == 0 then break end
         left = left - 1
-        if units_of(place.buyer) + place.quantity > sale.limit then
+        local units, _, overdue = units_of(place.buyer)
+        if units - overdue + place.quantity > sale.limit then
           leave_line(place)
+        elseif units + place.quantity > sale.limit then
+          is_blocked = true
+          break
         elseif counts.remaining >= place.quantity then
           leave_line(place)
           -- The key has a space in it, so no buyer can have sent it.
