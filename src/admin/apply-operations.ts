@@ -6,6 +6,9 @@
  *
  * One transaction each, under a lock of the sale, so that at most one operation is ever ahead of what PostgreSQL
  * knows: for that one, Redis repeats its answer. Recording does not take this lock, so it never waits for Redis.
+ *
+ * A start that was put off comes too late where the sale has begun before Redis heard of it: the sale keeps its start,
+ * and what is recorded is set right, or a sale rebuilt from it would begin once more.
  */
 import { Fault, unreachable } from '../domain/fault.ts';
 import { applyOperation, type Operation } from '../lua/apply-operation.ts';
@@ -41,6 +44,11 @@ async function applyNext(
     const reply = await servers.shards.call(applyOperation, saleId, next);
     switch (reply.outcome) {
       case 'applied':
+        if (reply.startsAt !== next.definition.startsAt) {
+          await keepStart(tx, saleId, next.operation, reply.startsAt);
+        }
+        await writeOutcome(servers, tx, saleId, next, reply.outcome);
+        return 'applied';
       case 'insufficient_stock':
         await writeOutcome(servers, tx, saleId, next, reply.outcome);
         return 'applied';
@@ -87,6 +95,27 @@ async function writeOutcome(
       SELECT actor, 'insufficient_stock', sale_id, request_id, jsonb_build_object('operation', operation)
       FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
   }
+}
+
+/** Later operations that are recorded already say the later start too: each is set right when it is applied. */
+async function keepStart(
+  tx: Transaction,
+  saleId: string,
+  operation: number,
+  startsAt: number | null,
+): Promise<void> {
+  await tx`
+    UPDATE sale_operations
+    SET definition = jsonb_set(definition, '{startsAt}', coalesce(to_jsonb(${startsAt}::bigint), 'null'))
+    WHERE sale_id = ${saleId} AND operation = ${operation}`;
+  await tx`
+    UPDATE sales SET starts_at = ${startsAt === null ? null : new Date(startsAt)}
+    WHERE sale_id = ${saleId} AND last_operation = ${operation}`;
+  await tx`
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+    SELECT actor, 'start_kept', sale_id, request_id,
+      jsonb_build_object('operation', operation, 'startsAt', definition -> 'startsAt')
+    FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
 }
 
 /** Keeps what was counted right after a change. Only the answer wants it, so not being able to read it is no fault. */

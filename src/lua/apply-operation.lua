@@ -7,8 +7,9 @@
 --        timeline    that the sale must be on; operation 1 begins it
 --        definition  JSON {name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus: [{sku, name, price}]}
 --        changes     JSON [{sku, delta}]
--- REPLY  {word, number}: applied, insufficient_stock (nothing changed, the number is spent), gap (the number last
---        applied), recovering, unknown_sale
+-- REPLY  {word, number, startsAt}: applied (with the start that the sale has now), insufficient_stock (nothing changed,
+--        the number is spent), gap (the number last applied), recovering, unknown_sale; startsAt is empty where there is
+--        none
 --
 -- Operations of a sale apply strictly in order and once: asking for the last one again answers what it answered.
 -- Operation 1 creates the sale and sets its fence.
@@ -21,13 +22,13 @@ local sale = redis.call('HMGET', KEYS[1], 'fence', 'operation', 'operationOutcom
 -- A mark that a recovery left is no sale.
 if sale[5] then sale = {} end
 if not sale[1] then
-  if operation ~= 1 then return { 'unknown_sale', 0 } end
+  if operation ~= 1 then return { 'unknown_sale', 0, '' } end
 elseif sale[1] ~= fence or (sale[4] or '0') ~= ARGV[3] then
-  return { 'recovering', 0 }
+  return { 'recovering', 0, '' }
 end
 local applied = tonumber(sale[2] or '0')
-if operation == applied then return { sale[3], applied } end
-if operation ~= applied + 1 then return { 'gap', applied } end
+if operation == applied then return { sale[3], applied, redis.call('HGET', KEYS[1], 'startsAt') or '' } end
+if operation ~= applied + 1 then return { 'gap', applied, '' } end
 
 local definition, changes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local delta_of = {}
@@ -50,18 +51,19 @@ end
 
 if not sale[1] then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'operation', operation, 'operationOutcome', outcome)
-if outcome ~= 'applied' then return { outcome, operation } end
+if outcome ~= 'applied' then return { outcome, operation, '' } end
 
 if not sale[1] then
   redis.call('HSET', KEYS[1], 'fence', fence, 'openedOn', fence, 'timeline', ARGV[3], 'position', '0', 'events', '0',
     'drained', '0')
 end
 redis.call('HSET', KEYS[2], unpack(new_stock))
--- What has begun has begun: buyers had answers that a later start would contradict.
+-- What has begun has begun: buyers had answers that a later start would contradict. Whoever asked is told, so that
+-- PostgreSQL remembers no other start.
 local before = redis.call('HMGET', KEYS[1], 'status', 'startsAt')
 if before[1] and before[1] ~= 'draft' and definition.status ~= 'draft' and before[2] ~= '' then
   local time = redis.call('TIME')
   if time[1] * 1000 >= tonumber(before[2]) then definition.startsAt = tonumber(before[2]) end
 end
 write_definition(definition)
-return { 'applied', operation }
+return { 'applied', operation, redis.call('HGET', KEYS[1], 'startsAt') }

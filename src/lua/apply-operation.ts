@@ -17,7 +17,9 @@ export interface Operation {
 }
 
 export type OperationReply =
-  | { outcome: 'applied' | 'insufficient_stock' | 'recovering' | 'unknown_sale' }
+  /** With the start that the sale has now: one that has begun keeps its own. */
+  | { outcome: 'applied'; startsAt: number | null }
+  | { outcome: 'insufficient_stock' | 'recovering' | 'unknown_sale' }
   | { outcome: 'gap'; applied: number };
 
 export const applyOperation = defineScript({
@@ -33,9 +35,10 @@ export const applyOperation = defineScript({
     ];
   },
   decode(reply: Reply): OperationReply {
-    const [outcome, applied] = Array.isArray(reply) ? reply : [];
+    const [outcome, applied, startsAt] = Array.isArray(reply) ? reply : [];
     switch (outcome) {
       case 'applied':
+        return { outcome, startsAt: startsAt === '' ? null : Number(startsAt) };
       case 'insufficient_stock':
       case 'recovering':
       case 'unknown_sale':

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { repairRound, startRepairer } from '../../src/admin/repair.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
+import { lockOperations } from '../../src/postgres/sale-locks.ts';
 import { createMetrics } from '../../src/telemetry.ts';
 import { eventually } from '../support/eventually.ts';
 import { buy } from '../support/sales.ts';
 import { FILE } from '../support/set-up.ts';
-import { newSale, useAdmin } from './admin-process.ts';
+import { type Answered, makeDraft, newSale, stateInRedis, useAdmin } from './admin-process.ts';
 
 const admin = await useAdmin(FILE);
 
@@ -155,6 +157,43 @@ test('a Redis that hangs leaves the outcome unknown; the same key finds out', as
     assert.equal((await admin.ask(`POST /sales/${saleId}/stock`, request)).status, 200);
   });
   assert.equal(await loaded(saleId), 15);
+});
+
+test('a start that is put off too late is kept, and remembered as kept', async () => {
+  const startsAt = Date.now() + 4_000;
+  const saleId = await makeDraft(admin, { startsAt: new Date(startsAt).toISOString() });
+  await admin.ask(`POST /sales/${saleId}/open`);
+  const later = new Date(startsAt + 3_600_000).toISOString();
+  // Whoever applies operations is slow, so the change reaches Redis when buyers have had their answers.
+  const answers: Promise<Answered>[] = [];
+  await admin.sql.begin(async (tx) => {
+    await lockOperations(tx, saleId);
+    answers.push(admin.ask(`PATCH /sales/${saleId}`, { body: { startsAt: later } }));
+    await eventually(async () => assert.equal((await outcomes(saleId)).at(-1), 'pending/-'));
+    answers.push(admin.ask(`PATCH /sales/${saleId}`, { body: { name: 'Recorded after it' } }));
+    await eventually(async () => assert.equal((await outcomes(saleId)).length, 4));
+    await sleep(startsAt - Date.now() + 1_100);
+  });
+  for (const answered of await Promise.all(answers)) {
+    assert.equal(answered.status, 200);
+    assert.equal(Date.parse(answered.body.startsAt), startsAt);
+  }
+  const definitions = await admin.sql<{ startsAt: number }[]>`
+    SELECT (definition ->> 'startsAt')::bigint AS starts_at FROM sale_operations WHERE sale_id = ${saleId}`;
+  assert.deepEqual(
+    definitions.map((each) => each.startsAt),
+    [startsAt, startsAt, startsAt, startsAt],
+  );
+  assert.equal((await stateInRedis(admin, saleId)).definition.startsAt, startsAt);
+  const { body } = await admin.ask(`GET /sales/${saleId}/audit`);
+  const kept = body.data.filter(({ action }: { action: string }) => action === 'start_kept');
+  assert.deepEqual(
+    kept.map(({ details }: { details: object }) => details),
+    [
+      { operation: 4, startsAt },
+      { operation: 3, startsAt },
+    ],
+  );
 });
 
 test('an open sale that Redis has forgotten is left to recovery', async () => {

@@ -170,6 +170,7 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
             changes,
           });
           assert.equal(reply.outcome, model.apply(next, changes));
+          if ('startsAt' in reply) assert.equal(reply.startsAt, model.definition.startsAt);
           // Asked again, as after a crash, it answers the same and changes nothing.
           const again = await shards.call(applyOperation, saleId, {
             operation,

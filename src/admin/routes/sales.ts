@@ -75,7 +75,7 @@ const PATCH = {
   tag: 'Operators',
   summary: 'Change a sale',
   description:
-    'Everything but the currency while it is a draft. Once open: name, endsAt and perBuyerLimit, and startsAt until it has begun.',
+    'Everything but the currency while it is a draft. Once open: name, endsAt and perBuyerLimit, and startsAt until it has begun. A change of startsAt that reaches Redis only after that leaves it as it is.',
   access: 'operator',
   params: saleParams,
   headers: z.object(tracingHeaders),
