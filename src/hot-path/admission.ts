@@ -4,7 +4,7 @@
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import type { HotPathConfig } from '../config.ts';
-import type { Authenticate } from './authenticate.ts';
+import type { Authenticate, Credentials } from './authenticate.ts';
 import { type ClientAddress, createClientAddress } from './client-address.ts';
 import { RequestRate } from './request-rate.ts';
 
@@ -51,8 +51,8 @@ export class Admission {
   }
 
   /** The buyer behind a request, or why it is refused. */
-  buyerOf(request: Pick<HttpRequest, 'getHeader'>, nowMs: number): Admitted {
-    const buyerId = this.#parts.authenticate(request);
+  buyerOf(shown: Credentials, nowMs: number): Admitted {
+    const buyerId = this.#parts.authenticate(shown);
     if (buyerId === undefined) return UNAUTHORIZED;
     return this.admitsBuyer(buyerId, nowMs) ? { buyerId } : RATE_LIMITED;
   }

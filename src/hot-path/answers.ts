@@ -34,12 +34,16 @@ export function json(
   value: unknown,
   headers: Answer['headers'] = NONE,
 ): Answer {
-  return {
-    status: REASONS[status]!,
-    contentType: 'application/json',
-    headers,
-    body: JSON.stringify(value),
-  };
+  return jsonText(status, JSON.stringify(value), headers);
+}
+
+/** The same of a value that is JSON already. */
+export function jsonText(
+  status: 200 | 201 | 503,
+  body: string,
+  headers: Answer['headers'] = NONE,
+): Answer {
+  return { status: REASONS[status]!, contentType: 'application/json', headers, body };
 }
 
 /** What an earlier request has already brought about. */

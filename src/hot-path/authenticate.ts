@@ -1,6 +1,5 @@
 /** Who is buying: the `sub` of a signed token, or, behind a gateway that has checked already, a header. */
 
-import type { HttpRequest } from 'uWebSockets.js';
 import { createPublicKey } from 'node:crypto';
 import { type Algorithm, createVerifier } from 'fast-jwt';
 import { LRUCache } from 'lru-cache';
@@ -8,7 +7,7 @@ import type { HotPathConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
 
-/** Verified tokens kept in memory, least recently used leave first; bounded in number and in bytes. */
+/** Verified tokens kept in memory, each with its header as it was sent; least recently used leave first; bounded in number and in bytes. */
 const REMEMBERED_MAX = 100_000;
 const REMEMBERED_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -18,8 +17,15 @@ interface Remembered {
   expiresAt: number;
 }
 
+/** What a request shows, the headers as they came; empty: not sent. */
+export interface Credentials {
+  authorization: string;
+  /** `X-Buyer-Id`. */
+  buyerId: string;
+}
+
 /** Undefined: nobody we know. */
-export type Authenticate = (request: Pick<HttpRequest, 'getHeader'>) => string | undefined;
+export type Authenticate = (shown: Credentials) => string | undefined;
 
 type AuthenticateConfig = Pick<
   HotPathConfig,
@@ -33,28 +39,23 @@ type AuthenticateConfig = Pick<
 >;
 
 export function createAuthenticate(config: AuthenticateConfig): Authenticate {
-  if (config.BUYER_AUTH === 'header')
-    return (request) => buyerIdOf(request.getHeader('x-buyer-id'));
+  if (config.BUYER_AUTH === 'header') return (shown) => buyerIdOf(shown.buyerId);
 
   const verifiers = verifiersOf(config);
   const remembered = new LRUCache<string, Remembered>({
     max: REMEMBERED_MAX,
     maxSize: REMEMBERED_BYTES_MAX,
-    sizeCalculation: (_buyer, token) => token.length + 100,
+    sizeCalculation: (_buyer, authorization) => authorization.length + 100,
   });
-  return (request) => {
-    const authorization = request.getHeader('authorization');
-    if (authorization.length < 8 || authorization.slice(0, 7).toLowerCase() !== 'bearer ') {
-      return undefined;
-    }
-    const token = authorization.slice(7);
-    const known = remembered.get(token);
+  return ({ authorization }) => {
+    const known = remembered.get(authorization);
     if (known) {
       if (Date.now() < known.expiresAt) return known.buyerId;
-      remembered.delete(token);
+      remembered.delete(authorization);
     }
-    const verified = verify(token, verifiers);
-    if (verified) remembered.set(token, verified);
+    if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return undefined;
+    const verified = verify(authorization.slice(7), verifiers);
+    if (verified) remembered.set(authorization, verified);
     return verified?.buyerId;
   };
 }

@@ -18,9 +18,10 @@ export interface Waiting extends ReserveRequest {
   /** When the buyer got in line, on this process' monotonic clock; a slow upload is not waiting. */
   inLineSince: number;
   /** The client went away: it is dropped before the call, never sold to. */
-  isAborted: () => boolean;
-  /** Called once, unless the client went away. */
-  settle: (outcome: ReserveOutcome | Fault) => void;
+  readonly isAborted: boolean;
+  /** One of the two is called once, unless the client went away. */
+  settle(outcome: ReserveOutcome): void;
+  fail(fault: Fault): void;
 }
 
 export interface BatcherLimits {
@@ -32,7 +33,11 @@ export interface BatcherLimits {
 }
 
 export interface BatcherObserver {
-  called(size: number, seconds: number): void;
+  decided(
+    batch: readonly ReserveRequest[],
+    outcomes: readonly ReserveOutcome[],
+    seconds: number,
+  ): void;
   faulted(fault: Fault, size: number): void;
 }
 
@@ -109,7 +114,7 @@ export class Batcher {
     const latestStart = performance.now() - WAIT_MS_MAX;
     while (batch.length < this.#limits.batchSizeMax && this.#head < this.#waiting.length) {
       const buyer = this.#waiting[this.#head++]!;
-      if (buyer.isAborted()) continue;
+      if (buyer.isAborted) continue;
       if (buyer.inLineSince < latestStart) buyer.settle({ outcome: 'overloaded' });
       else batch.push(buyer);
     }
@@ -144,10 +149,10 @@ export class Batcher {
     this.#schedule();
     if (outcomes instanceof Fault) {
       this.#observer.faulted(outcomes, batch.length);
-      for (const buyer of batch) buyer.settle(outcomes);
+      for (const buyer of batch) buyer.fail(outcomes);
       return;
     }
-    this.#observer.called(batch.length, callMs / 1_000);
     for (let i = 0; i < batch.length; i++) batch[i]!.settle(outcomes[i]!);
+    this.#observer.decided(batch, outcomes, callMs / 1_000);
   }
 }

@@ -1,5 +1,7 @@
 /** The lines of all sales in this process: one batcher each, made on the first buy and dropped when idle. */
 import type { Logger } from 'pino';
+import { reservationIdIn } from '../domain/reservation.ts';
+import type { ReserveOutcome, ReserveRequest } from '../lua/reserve.ts';
 import type { Shards } from '../redis/shards.ts';
 import { Batcher, type BatcherLimits } from './batcher.ts';
 import type { MemoryWatch } from './memory-watch.ts';
@@ -41,7 +43,10 @@ export class Batchers {
         backlogMax: () => (this.#memory.isTight(saleId) ? 0 : this.#limits.backlogMax),
       };
       batcher = new Batcher(saleId, this.#shards, limits, {
-        called: (size, seconds) => this.#metrics.reserveCalled(size, seconds),
+        decided: (batch, outcomes, seconds) => {
+          this.#metrics.reserveCalled(batch.length, seconds);
+          this.#note(saleId, batch, outcomes);
+        },
         faulted: (fault, size) => {
           this.#metrics.faulted(fault.code);
           this.#log.warn({ saleId, buyers: size, why: fault.message }, 'a batch was not decided');
@@ -61,6 +66,22 @@ export class Batchers {
 
   close(): void {
     clearInterval(this.#timer);
+  }
+
+  /** Who got what, by request: a line a batch, as one a purchase would cost more than deciding it. */
+  #note(
+    saleId: string,
+    batch: readonly ReserveRequest[],
+    outcomes: readonly ReserveOutcome[],
+  ): void {
+    if (!this.#log.isLevelEnabled('info')) return;
+    const noted: Record<'reserved' | 'replayed', string[]> = { reserved: [], replayed: [] };
+    for (const [index, result] of outcomes.entries()) {
+      if (result.outcome !== 'reserved' && result.outcome !== 'replayed') continue;
+      const reservationId = reservationIdIn(result.record, saleId);
+      noted[result.outcome].push(`${batch[index]!.requestId} ${reservationId}`);
+    }
+    if (noted.reserved.length + noted.replayed.length > 0) this.#log.info(noted, 'decided');
   }
 
   #dropIdle(): void {

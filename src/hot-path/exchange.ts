@@ -6,6 +6,7 @@
 import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
 import { customAlphabet } from 'nanoid';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';
+import type { ProblemCode } from '../domain/problems.ts';
 import type { Answer } from './answers.ts';
 import type { Traffic, Upload } from './traffic.ts';
 
@@ -18,30 +19,88 @@ export interface Handshake {
   context: us_socket_context_t;
 }
 
-export type BodyRefusal = 'too_long' | 'too_slow';
+/** Too long, or so slow that it was given up: of that nothing was decided, and it may be sent again. */
+export type BodyRefusal = Extract<ProblemCode, 'payload_too_large' | 'overloaded'>;
 
 const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)();
 let requestCount = 0;
 
 /**
- * Whether others may see another end of this request than we do: a length said more than once or left empty, a
- * transfer coding other than `chunked` alone, which these versions of uWebSockets.js read as if it were. A proxy that
- * reads it differently would let a second request be smuggled in. Such a connection is closed unanswered: an answer
- * would leave the rest of it to be parsed.
+ * What we want to know of a request's headers, copied in one pass, for they die with the handler. Of a header that
+ * comes twice the first counts. One of these serves all requests, as each is copied before the next one begins.
  */
-export function isAmbiguous(request: HttpRequest): boolean {
-  let lengths = 0;
-  request.forEach((name, value) => {
-    if (name === 'content-length') lengths += value === '' ? 2 : 1;
-    else if (name === 'transfer-encoding') lengths += value.toLowerCase() === 'chunked' ? 1 : 2;
-  });
-  return lengths > 1;
+class RequestHeaders {
+  authorization = '';
+  buyerId = '';
+  idempotencyKey = '';
+  requestId = '';
+  traceparent = '';
+  contentLength = '';
+  isChunked = false;
+  #lengths = 0;
+
+  /**
+   * False: others may see another end of this request than we do. A length said more than once or left empty, a
+   * transfer coding other than `chunked` alone, which these versions of uWebSockets.js read as if it were: a proxy that
+   * reads it differently would let a second request be smuggled in.
+   */
+  read(request: HttpRequest): boolean {
+    this.authorization = '';
+    this.buyerId = '';
+    this.idempotencyKey = '';
+    this.requestId = '';
+    this.traceparent = '';
+    this.contentLength = '';
+    this.isChunked = false;
+    this.#lengths = 0;
+    request.forEach(this.#take);
+    return this.#lengths <= 1;
+  }
+
+  readonly #take = (name: string, value: string): void => {
+    switch (name) {
+      case 'authorization':
+        this.authorization ||= value;
+        break;
+      case 'idempotency-key':
+        this.idempotencyKey ||= value;
+        break;
+      case 'content-length':
+        this.contentLength = value;
+        this.#lengths += value === '' ? 2 : 1;
+        break;
+      case 'transfer-encoding':
+        this.isChunked = true;
+        this.#lengths += value.toLowerCase() === 'chunked' ? 1 : 2;
+        break;
+      case 'x-request-id':
+        this.requestId ||= value;
+        break;
+      case 'traceparent':
+        this.traceparent ||= value;
+        break;
+      case 'x-buyer-id':
+        this.buyerId ||= value;
+        break;
+      default:
+    }
+  };
 }
+
+const headers = new RequestHeaders();
+const NO_BODY = Buffer.alloc(0);
 
 export class Exchange {
   readonly requestId: string;
   readonly traceparent: string;
+  readonly authorization: string;
+  /** Who it is, as a gateway says. */
+  readonly buyerId: string;
+  readonly idempotencyKey: string;
   readonly startedAt = performance.now();
+  /** Empty: none was declared. */
+  readonly #contentLength: string;
+  readonly #hasBody: boolean;
   readonly #response: HttpResponse;
   readonly #traffic: Traffic;
   #isAborted = false;
@@ -50,7 +109,18 @@ export class Exchange {
   #closesAfter = false;
   #upload: Upload | undefined;
 
-  constructor(response: HttpResponse, request: HttpRequest, traffic: Traffic) {
+  /** Undefined: the request is ambiguous, and its connection was closed; an answer would leave the rest of it to be parsed. */
+  static begin(
+    response: HttpResponse,
+    request: HttpRequest,
+    traffic: Traffic,
+  ): Exchange | undefined {
+    if (headers.read(request)) return new Exchange(response, traffic);
+    response.close();
+    return undefined;
+  }
+
+  private constructor(response: HttpResponse, traffic: Traffic) {
     this.#response = response;
     this.#traffic = traffic;
     traffic.pending++;
@@ -59,13 +129,17 @@ export class Exchange {
       if (!this.#isAnswered) traffic.pending--;
       this.#endUpload();
     });
-    const requestId = request.getHeader('x-request-id');
+    const { requestId, traceparent, contentLength } = headers;
     this.requestId =
       requestId !== '' && REQUEST_ID.test(requestId)
         ? requestId
         : `${PROCESS_TAG}-${(++requestCount).toString(36)}`;
-    const traceparent = request.getHeader('traceparent');
     this.traceparent = traceparent !== '' && TRACEPARENT.test(traceparent) ? traceparent : '';
+    this.authorization = headers.authorization;
+    this.buyerId = headers.buyerId;
+    this.idempotencyKey = headers.idempotencyKey;
+    this.#contentLength = contentLength;
+    this.#hasBody = headers.isChunked || (contentLength !== '' && contentLength !== '0');
   }
 
   /** The client went away: whatever is decided now would be sold to nobody. */
@@ -108,12 +182,16 @@ export class Exchange {
   }
 
   /**
-   * Collects the body and calls back once: with its bytes, as soon as it proves `too_long`, or when it proves
-   * `too_slow`. What a client still sends after that is read and forgotten, so that it gets to see the answer.
+   * Collects the body and calls back once: with its bytes, or with what it is refused for. What a client still sends after that is read and forgotten, so that it gets to see the answer. Without
+   * a body it calls back at once.
    */
-  readBody(declaredLength: string, onBody: (body: Buffer | BodyRefusal) => void): void {
-    if (Number(declaredLength) > BODY_BYTES_MAX) {
-      onBody('too_long');
+  readBody(onBody: (body: Buffer | BodyRefusal) => void): void {
+    if (!this.#hasBody) {
+      onBody(NO_BODY);
+      return;
+    }
+    if (Number(this.#contentLength) > BODY_BYTES_MAX) {
+      onBody('payload_too_large');
       return;
     }
     let body: Buffer | undefined;
@@ -127,7 +205,7 @@ export class Exchange {
     const giveUp = () => {
       // The rest of it may never come.
       this.#closesAfter = true;
-      finish('too_slow');
+      finish('overloaded');
     };
     this.#upload = { since: this.startedAt, giveUp };
     this.#traffic.startUpload(this.#upload);
@@ -135,7 +213,7 @@ export class Exchange {
       if (isDone || this.#isAborted) return;
       const length = (body?.length ?? 0) + chunk.byteLength;
       if (length > BODY_BYTES_MAX) {
-        finish('too_long');
+        finish('payload_too_large');
       } else {
         // The chunk's memory dies with this callback, and the body may be needed after it: copy.
         const copy = Buffer.from(new Uint8Array(chunk));

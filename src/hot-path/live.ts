@@ -120,13 +120,20 @@ export class Live {
     context: us_socket_context_t,
   ): LiveRequest | undefined {
     const offered = request.getHeader('sec-websocket-protocol').split(/\s*,\s*/);
-    const shown = this.#shown(request, offered);
-    const buyerId = shown && this.#parts.authenticate({ getHeader: () => shown });
-    if (shown !== '' && buyerId === undefined) return undefined;
+    const bearer = offered.find((protocol) => protocol.startsWith('bearer.'));
+    const shown = {
+      authorization:
+        request.getHeader('authorization') || (bearer ? `Bearer ${bearer.slice(7)}` : ''),
+      buyerId: request.getHeader('x-buyer-id'),
+    };
+    const isAnonymous =
+      (this.#parts.config.BUYER_AUTH === 'header' ? shown.buyerId : shown.authorization) === '';
+    const buyerId = isAnonymous ? undefined : this.#parts.authenticate(shown);
+    if (!isAnonymous && buyerId === undefined) return undefined;
     return {
       saleId,
       address,
-      buyerId: shown === '' ? undefined : buyerId,
+      buyerId,
       handshake: {
         key: request.getHeader('sec-websocket-key'),
         protocol: offered.includes(PROTOCOL) ? PROTOCOL : '',
@@ -165,13 +172,6 @@ export class Live {
     if (perAddressMax > 0 && fromThere >= perAddressMax) return REFUSALS.rate_limited;
     const isFull = this.#subscribers >= config.LIVE_SUBSCRIBERS_MAX;
     return traffic.draining || isFull ? REFUSALS.overloaded : undefined;
-  }
-
-  /** What says who it is, as the header that `authenticate` reads has it; empty: nothing. */
-  #shown(request: HttpRequest, offered: string[]): string {
-    if (this.#parts.config.BUYER_AUTH === 'header') return request.getHeader('x-buyer-id');
-    const bearer = offered.find((protocol) => protocol.startsWith('bearer.'));
-    return request.getHeader('authorization') || (bearer ? `Bearer ${bearer.slice(7)}` : '');
   }
 
   #opened(socket: WebSocket<Carried>): void {

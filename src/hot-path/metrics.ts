@@ -1,6 +1,7 @@
 /** What the hot path counts. Labels are bound once, so that counting costs an addition. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { FaultCode } from '../domain/fault.ts';
+import { BuyTimes } from './buy-times.ts';
 import type { Traffic } from './traffic.ts';
 
 export interface HotPathMetrics {
@@ -23,14 +24,7 @@ export function createHotPathMetrics(
   counts: { waiting: () => number; subscribers: () => number },
 ): HotPathMetrics {
   const registers = [registry];
-  const buys = new Histogram({
-    name: 'flash_sale_buy_seconds',
-    help: 'Time from reading a buy request to answering it, by outcome',
-    labelNames: ['outcome'],
-    buckets: [0.00005, 0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
-    registers,
-  });
-  const buysByOutcome = new Map<string, Histogram.Internal<'outcome'>>();
+  const buyTimes = new BuyTimes(registry);
   const reserveSeconds = new Histogram({
     name: 'flash_sale_reserve_seconds',
     help: 'Round trip of one reserve call',
@@ -90,14 +84,7 @@ export function createHotPathMetrics(
   );
   gauge('flash_sale_live_subscribers', 'WebSockets that are open', counts.subscribers);
   return {
-    bought(outcome, seconds) {
-      let histogram = buysByOutcome.get(outcome);
-      if (!histogram) {
-        histogram = buys.labels(outcome);
-        buysByOutcome.set(outcome, histogram);
-      }
-      histogram.observe(seconds);
-    },
+    bought: (outcome, seconds) => buyTimes.count(outcome, seconds),
     reserveCalled(size, seconds) {
       reserveSeconds.observe(seconds);
       reserveSize.observe(size);

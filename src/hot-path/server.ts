@@ -12,42 +12,18 @@ import {
   us_listen_socket_close,
   us_socket_local_port,
 } from 'uWebSockets.js';
-import type { Logger } from 'pino';
-import type { Registry } from 'prom-client';
-import { Fault } from '../domain/fault.ts';
 import { SALE_ID } from '../domain/identifiers.ts';
-import type { ProblemCode } from '../domain/problems.ts';
-import type { Shards } from '../redis/shards.ts';
 import { healthBody, portTaken } from '../telemetry.ts';
-import type { Admission } from './admission.ts';
 import { type Answer, json, REFUSALS, refusal } from './answers.ts';
-import type { Batchers } from './batchers.ts';
-import { faultAnswer, gate, itemsOf, standInLine } from './buy.ts';
+import { buy } from './buy.ts';
 import { BuyBodies } from './buy-body.ts';
-import { type BodyRefusal, Exchange, isAmbiguous } from './exchange.ts';
+import { Exchange } from './exchange.ts';
 import { giveBackAnswer } from './give-back.ts';
-import type { Live } from './live.ts';
-import type { MemoryWatch } from './memory-watch.ts';
-import type { HotPathMetrics } from './metrics.ts';
+import { absentSale, unexpected, withLookup } from './lookup.ts';
+import type { HotPathParts } from './parts.ts';
 import { meAnswer, reservationAnswer, saleAnswer } from './reads.ts';
-import { type Lookup, type SaleViews, VIEW_AGE_MS_MAX } from './sale-views.ts';
-import type { Traffic } from './traffic.ts';
+import { VIEW_AGE_MS_MAX } from './sale-views.ts';
 import { joinAnswer, leaveAnswer } from './waitlist.ts';
-
-export interface ServerParts {
-  shards: Shards;
-  views: SaleViews;
-  memory: MemoryWatch;
-  batchers: Batchers;
-  live: Live;
-  admission: Admission;
-  traffic: Traffic;
-  metrics: HotPathMetrics;
-  registry: Registry;
-  /** What `/metrics` answers. */
-  measurements: () => Promise<string>;
-  log: Logger;
-}
 
 export interface HotPathServer {
   port: number;
@@ -63,15 +39,9 @@ const NOT_A_WEBSOCKET = refusal('invalid_request', {
   errors: [{ field: 'Upgrade', message: 'this address is for WebSockets' }],
 });
 
-/** Of one that came too slowly nothing was decided, and it may be sent again. */
-const BODY_REFUSALS = {
-  too_long: 'payload_too_large',
-  too_slow: 'overloaded',
-} as const satisfies Record<BodyRefusal, ProblemCode>;
-
 /** Throws `port_taken`. */
 export async function serve(
-  parts: ServerParts,
+  parts: HotPathParts,
   address: { host: string; port: number; sharePort: boolean },
 ): Promise<HotPathServer> {
   const app = App();
@@ -98,18 +68,15 @@ export async function serve(
   };
 }
 
-function route(app: TemplatedApp, parts: ServerParts): void {
+function route(app: TemplatedApp, parts: HotPathParts): void {
   const { admission } = parts;
   const bodies = new BuyBodies();
   let ownCalls = 0;
 
   /** What is asked by those who watch over the process is answered however much it has to do. */
   const handleAlways = (handler: Handler) => (response: HttpResponse, request: HttpRequest) => {
-    if (isAmbiguous(request)) {
-      response.close();
-      return;
-    }
-    const exchange = new Exchange(response, request, parts.traffic);
+    const exchange = Exchange.begin(response, request, parts.traffic);
+    if (!exchange) return;
     handler(exchange, request, response);
     exchange.leaveHandler();
   };
@@ -128,7 +95,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
     handler: (exchange: Exchange, request: HttpRequest, buyerId: string) => void,
   ) =>
     handle((exchange, request) => {
-      const buyer = admission.buyerOf(request, exchange.startedAt);
+      const buyer = admission.buyerOf(exchange, exchange.startedAt);
       if ('refused' in buyer) exchange.answer(REFUSALS[buyer.refused]);
       else handler(exchange, request, buyer.buyerId);
     });
@@ -148,7 +115,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
 
   app.post(
     '/v1/sales/:saleId/buy',
-    handle((exchange, request) => buy(exchange, request, parts, bodies)),
+    handle((exchange, request) => buy(exchange, request.getParameter(0) ?? '', parts, bodies)),
   );
 
   app.get(
@@ -194,9 +161,8 @@ function route(app: TemplatedApp, parts: ServerParts): void {
     '/v1/sales/:saleId/waitlist',
     handleBuyer((exchange, request, buyerId) => {
       const saleId = request.getParameter(0) ?? '';
-      const declaredLength = request.getHeader('content-length');
-      exchange.readBody(declaredLength, (body) => {
-        if (typeof body === 'string') return exchange.answer(REFUSALS[BODY_REFUSALS[body]]);
+      exchange.readBody((body) => {
+        if (typeof body === 'string') return exchange.answer(REFUSALS[body]);
         withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
           if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
           callOwn(exchange, async () => {
@@ -222,7 +188,8 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   app.ws('/v1/sales/:saleId/live', {
     ...parts.live.behavior(app),
     upgrade: (response, request, context) => {
-      const exchange = new Exchange(response, request, parts.traffic);
+      const exchange = Exchange.begin(response, request, parts.traffic);
+      if (!exchange) return;
       if (parts.traffic.isOverfull) return turnAway(exchange, parts);
       if (!admission.admitsAddress(response, request, exchange.startedAt)) {
         return exchange.answer(REFUSALS.rate_limited);
@@ -300,7 +267,7 @@ function route(app: TemplatedApp, parts: ServerParts): void {
   app.any('/*', handle(refuseAll(REFUSALS.not_found)));
 }
 
-function turnAway(exchange: Exchange, { metrics }: ServerParts): void {
+function turnAway(exchange: Exchange, { metrics }: HotPathParts): void {
   metrics.turnedAway();
   exchange.answer(REFUSALS.overloaded);
 }
@@ -312,93 +279,6 @@ function refuseAll(answer: Answer): (exchange: Exchange, request: HttpRequest) =
   const withoutBody = { ...answer, body: '' };
   return (exchange, request) =>
     exchange.answer(request.getMethod() === 'head' ? withoutBody : answer);
-}
-
-function buy(
-  exchange: Exchange,
-  request: HttpRequest,
-  parts: ServerParts,
-  bodies: BuyBodies,
-): void {
-  const saleId = request.getParameter(0) ?? '';
-  const idempotencyKey = request.getHeader('idempotency-key');
-  const declaredLength = request.getHeader('content-length');
-  const buyer = parts.admission.buyerOf(request, exchange.startedAt);
-
-  const answer = (reply: Answer, outcome: string) => {
-    exchange.answer(reply);
-    parts.metrics.bought(outcome, (performance.now() - exchange.startedAt) / 1_000);
-  };
-  if ('refused' in buyer) {
-    answer(REFUSALS[buyer.refused], buyer.refused);
-    return;
-  }
-  const { buyerId } = buyer;
-
-  exchange.readBody(declaredLength, (body) => {
-    if (typeof body === 'string') {
-      const code = BODY_REFUSALS[body];
-      return answer(REFUSALS[code], code);
-    }
-    // Any age will do for a view here: only the gate needs a fresh one, and the script checks everything again.
-    withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
-      if (lookup.outcome !== 'known') return answer(absentSale(lookup.outcome), lookup.outcome);
-      const { view } = lookup;
-      const asked = itemsOf({ body, idempotencyKey }, view, bodies);
-      if ('refused' in asked) return answer(asked.refused, 'invalid_request');
-      const early = gate(view);
-      if (early) return answer(early, 'sale_not_started');
-      standInLine(
-        {
-          saleId,
-          buyerId,
-          idempotencyKey,
-          requestId: exchange.requestId,
-          traceparent: exchange.traceparent,
-          isAborted: () => exchange.isAborted,
-        },
-        asked.items,
-        view,
-        parts.batchers.of(saleId),
-        parts.log,
-        answer,
-      );
-    });
-  });
-}
-
-/** Calls back at once when the sale is known well enough, else after it was read. */
-function withLookup(
-  exchange: Exchange,
-  parts: ServerParts,
-  saleId: string,
-  ageMsMax: number,
-  onLookup: (lookup: Lookup) => void,
-): void {
-  const known = SALE_ID.test(saleId)
-    ? parts.views.peek(saleId, ageMsMax)
-    : ({ outcome: 'unknown_sale' } as const);
-  if (known) {
-    onLookup(known);
-  } else {
-    parts.views
-      .read(saleId)
-      .then(onLookup, (error: unknown) => exchange.answer(unexpected(error, parts, exchange)));
-  }
-}
-
-function absentSale(outcome: 'unknown_sale' | 'recovering'): Answer {
-  return outcome === 'recovering' ? REFUSALS.recovering : REFUSALS.sale_not_found;
-}
-
-/** A fault is an ordinary bad day; anything else is a bug, told to the log and not to the buyer. */
-function unexpected(error: unknown, parts: ServerParts, exchange: Exchange): Answer {
-  if (error instanceof Fault) {
-    parts.metrics.faulted(error.code);
-    return faultAnswer(error);
-  }
-  parts.log.error({ err: error, requestId: exchange.requestId }, 'a handler failed');
-  return REFUSALS.unavailable;
 }
 
 /** uWebSockets.js takes the options after host and port too, but its types know that form without a host only. */

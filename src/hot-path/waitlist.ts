@@ -5,7 +5,7 @@ import { joinLine } from '../lua/join-line.ts';
 import { leaveLine } from '../lua/leave-line.ts';
 import type { Shards } from '../redis/shards.ts';
 import { type Answer, json, REFUSALS, refusal, replayed } from './answers.ts';
-import { notStarted } from './buy.ts';
+import { notStarted } from './buy-answers.ts';
 import { fieldErrorsOf, jsonOf, NOT_JSON } from './json-body.ts';
 import { onlySkuOf, type SaleView } from './sale-views.ts';
 

@@ -2,9 +2,11 @@
 -- Decides a batch of buyers of one sale, in the order given, and records every decision at once.
 --
 -- KEYS   sale stock buyers order holds events line waiting
--- ARGV   fence tag backlogMax, then for each request: buyer key items trace
+-- ARGV   fence tag backlogMax requests
+--        requests  for each a line, ended by LF: buyer TAB key TAB items TAB trace
 --        items  sku*quantity,… sorted by SKU; trace  requestId TAB traceparent
--- REPLY  for each request a string: an outcome word, for `reserved` and `replayed` followed by TAB and the record
+-- REPLY  for each request a line, LF between them: an outcome word, for `reserved` and `replayed` followed by TAB and
+--        the record
 --          reserved replayed key_reused unknown_sku sold_out insufficient_stock limit_reached
 --          sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
 -- EVENTS one entry for the whole batch: v 1, s <number of its first event>, c <currency>, d <event lines>
@@ -15,23 +17,23 @@
 --@include parts/changes.lua
 
 local tag, backlog_max = ARGV[2], tonumber(ARGV[3])
-local FIRST, STRIDE = 4, 4
-local count = (#ARGV - FIRST + 1) / STRIDE
+-- One argument and one reply for the whole batch: taking many apart costs both ends more than this does.
+local buyers, keys, items, traces, count = {}, {}, {}, {}, 0
+for buyer, key, basket, trace in string.gmatch(ARGV[4], '(%C*)\t(%C*)\t(%C*)\t(%C*\t%C*)\n') do
+  count = count + 1
+  buyers[count], keys[count], items[count], traces[count] = buyer, key, basket, trace
+end
 local replies = {}
 
 if refused then
   for i = 1, count do replies[i] = refused end
-  return replies
+  return concat(replies, '\n')
 end
 -- Repeated requests are still answered when nobody new gets anything.
 if not closed and sale.backlog >= backlog_max then closed = 'overloaded' end
 
-local buyers, skus = {}, {}
-for i = 1, count do
-  local at = FIRST + (i - 1) * STRIDE
-  buyers[i] = ARGV[at]
-  basket_of(ARGV[at + 2])
-end
+local skus = {}
+for i = 1, count do basket_of(items[i]) end
 for _, basket in pairs(baskets) do
   for _, line in ipairs(basket) do skus[#skus + 1] = line.sku end
 end
@@ -95,9 +97,6 @@ local function decide(buyer, key, items, trace)
   return 'reserved\t' .. record
 end
 
-for i = 1, count do
-  local at = FIRST + (i - 1) * STRIDE
-  replies[i] = decide(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
-end
+for i = 1, count do replies[i] = decide(buyers[i], keys[i], items[i], traces[i]) end
 if #order > 0 then write_changes() end
-return replies
+return concat(replies, '\n')

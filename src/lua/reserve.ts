@@ -35,29 +35,23 @@ export type ReserveOutcome =
 export const reserve = defineScript({
   name: 'reserve',
   keys: CHANGE_KEYS,
-  args: 'tag backlogMax, then for each request: buyer key items trace',
+  args: 'tag backlogMax requests',
   encode(batch: { tag: string; backlogMax: number; requests: readonly ReserveRequest[] }) {
-    const args: (string | number)[] = [batch.tag, batch.backlogMax];
-    for (const request of batch.requests) {
-      args.push(
-        request.buyerId,
-        request.idempotencyKey,
-        request.items,
-        `${request.requestId}\t${request.traceparent}`,
-      );
+    let lines = '';
+    for (const { buyerId, idempotencyKey, items, requestId, traceparent } of batch.requests) {
+      lines += `${buyerId}\t${idempotencyKey}\t${items}\t${requestId}\t${traceparent}\n`;
     }
-    return args;
+    return [batch.tag, batch.backlogMax, lines];
   },
   decode(reply: Reply, batch): ReserveOutcome[] {
-    if (!Array.isArray(reply) || reply.length !== batch.requests.length) {
-      throw malformed('reserve', reply);
-    }
-    return reply.map(decodeOutcome);
+    if (typeof reply !== 'string') throw malformed('reserve', reply);
+    const lines = reply.split('\n');
+    if (lines.length !== batch.requests.length) throw malformed('reserve', reply);
+    return lines.map(decodeOutcome);
   },
 });
 
-function decodeOutcome(line: Reply): ReserveOutcome {
-  if (typeof line !== 'string') throw malformed('reserve', line);
+function decodeOutcome(line: string): ReserveOutcome {
   if (line.startsWith('reserved\t')) return { outcome: 'reserved', record: line.slice(9) };
   if (line.startsWith('replayed\t')) return { outcome: 'replayed', record: line.slice(9) };
   if (!REFUSAL_SET.has(line)) throw malformed('reserve', line);

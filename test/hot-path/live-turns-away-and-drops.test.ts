@@ -93,9 +93,13 @@ test('a client that does not read is dropped, and the others are served meanwhil
   await reads.hears('sale', () => true);
   // More of ada's own news than the kernel keeps for a client: 40,000 reservations of 400 bytes each.
   const { client } = shards.of(saleId);
+  const channel = liveChannel(saleId);
+  await eventually(async () =>
+    assert.deepEqual(await client.pubsub('NUMSUB', channel), [channel, 1]),
+  );
   for (let batch = 0; batch < 200; batch++) {
     const lines = Array.from({ length: 200 }, (_, i) => eventLine(batch * 200 + i + 1));
-    await client.publish(liveChannel(saleId), lines.join('\n'));
+    await client.publish(channel, lines.join('\n'));
     await eventually(() =>
       assert.ok(reads.told.at(-1)!.message.reservation?.position === (batch + 1) * 200),
     );
