@@ -17,6 +17,7 @@ export class Batchers {
   readonly #limits: LineLimits;
   readonly #metrics: HotPathMetrics;
   readonly #log: Logger;
+  readonly #onSoldOut: (saleId: string) => void;
   readonly #bySale = new Map<string, Batcher>();
   readonly #timer: NodeJS.Timeout;
 
@@ -26,12 +27,14 @@ export class Batchers {
     limits: LineLimits,
     metrics: HotPathMetrics,
     log: Logger,
+    onSoldOut: (saleId: string) => void,
   ) {
     this.#shards = shards;
     this.#memory = memory;
     this.#limits = limits;
     this.#metrics = metrics;
     this.#log = log;
+    this.#onSoldOut = onSoldOut;
     this.#timer = setInterval(() => this.#dropIdle(), SWEEP_INTERVAL_MS).unref();
   }
 
@@ -46,6 +49,7 @@ export class Batchers {
         decided: (batch, outcomes, seconds) => {
           this.#metrics.reserveCalled(batch.length, seconds);
           this.#note(saleId, batch, outcomes);
+          if (outcomes.some(({ outcome }) => outcome === 'sold_out')) this.#onSoldOut(saleId);
         },
         faulted: (fault, size) => {
           this.#metrics.faulted(fault.code);

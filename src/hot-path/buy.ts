@@ -52,6 +52,9 @@ export function buy(
       if (typeof asked !== 'string') return answer(asked, 'invalid_request');
       const early = gate(view);
       if (early) return answer(early, 'sale_not_started');
+      if (parts.soldOut.refuses(saleId, view, buyer.buyerId, asked)) {
+        return answer(REFUSALS.sold_out, 'sold_out');
+      }
       const purchase = new Purchase(exchange, buyer.buyerId, asked, view, answer);
       const isTaken = parts.batchers.of(saleId).submit(purchase);
       if (!isTaken) answer(REFUSALS.overloaded, 'overloaded');

@@ -15,6 +15,7 @@ import { MemoryWatch } from './memory-watch.ts';
 import { createHotPathMetrics } from './metrics.ts';
 import { SaleViews } from './sale-views.ts';
 import { type HotPathServer, serve } from './server.ts';
+import { SoldOut } from './sold-out.ts';
 import { Traffic } from './traffic.ts';
 
 /** Whoever listens is sent buyers: better to listen a moment later than to refuse the first. Redis may be away, though. */
@@ -43,6 +44,7 @@ export async function startHotPath(
   const metrics = createHotPathMetrics(registry, traffic, {
     waiting: () => batchers.waiting,
     subscribers: () => live.subscribers,
+    refusedHere: () => soldOut.refusals,
   });
   const shards = new Shards({
     url: config.REDIS_URL,
@@ -53,6 +55,11 @@ export async function startHotPath(
     onUnfit,
   });
   const views = new SaleViews(shards, log, () => metrics.invariantBroken());
+  const soldOut = new SoldOut(shards, log);
+  shards.onChanged((saleId) => {
+    soldOut.changed(saleId);
+    views.changed(saleId);
+  });
   const memory = new MemoryWatch(shards);
   const limits = {
     batchSizeMax: config.BATCH_SIZE_MAX,
@@ -60,7 +67,9 @@ export async function startHotPath(
     waitingMax: config.WAITING_MAX,
     backlogMax: config.BACKLOG_MAX,
   };
-  const batchers = new Batchers(shards, memory, limits, metrics, log);
+  const batchers = new Batchers(shards, memory, limits, metrics, log, (saleId) =>
+    soldOut.noticed(saleId),
+  );
   const admission = new Admission({
     authenticate,
     config,
@@ -78,6 +87,7 @@ export async function startHotPath(
   const closeParts = () => {
     live.close();
     batchers.close();
+    soldOut.close();
     memory.close();
     views.close();
     shards.close();
@@ -91,6 +101,7 @@ export async function startHotPath(
       views,
       memory,
       batchers,
+      soldOut,
       live,
       admission,
       traffic,

@@ -21,7 +21,7 @@ export interface HotPathMetrics {
 export function createHotPathMetrics(
   registry: Registry,
   traffic: Traffic,
-  counts: { waiting: () => number; subscribers: () => number },
+  counts: { waiting: () => number; subscribers: () => number; refusedHere: () => number },
 ): HotPathMetrics {
   const registers = [registry];
   const buyTimes = new BuyTimes(registry);
@@ -64,6 +64,17 @@ export function createHotPathMetrics(
     labelNames: ['by'],
     registers,
   });
+  registry.registerMetric(
+    new Counter({
+      name: 'flash_sale_refused_here_total',
+      help: 'Buyers told "sold out" without a call to Redis',
+      registers: [],
+      collect() {
+        this.reset();
+        this.inc(counts.refusedHere());
+      },
+    }),
+  );
   const gauge = (name: string, help: string, read: () => number) =>
     registry.registerMetric(
       new Gauge({

@@ -8,6 +8,7 @@ import type { Live } from './live.ts';
 import type { MemoryWatch } from './memory-watch.ts';
 import type { HotPathMetrics } from './metrics.ts';
 import type { SaleViews } from './sale-views.ts';
+import type { SoldOut } from './sold-out.ts';
 import type { Traffic } from './traffic.ts';
 
 export interface HotPathParts {
@@ -15,6 +16,7 @@ export interface HotPathParts {
   views: SaleViews;
   memory: MemoryWatch;
   batchers: Batchers;
+  soldOut: SoldOut;
   live: Live;
   admission: Admission;
   traffic: Traffic;

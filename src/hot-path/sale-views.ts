@@ -59,10 +59,6 @@ export class SaleViews {
     this.#log = log;
     this.#onBrokenInvariant = onBrokenInvariant;
     this.#timer = setInterval(() => this.#refreshUsed(), TICK_MS);
-    shards.onChanged((saleId) => {
-      this.#absences.delete(saleId);
-      if (this.#sales.has(saleId)) void this.#refresh(saleId);
-    });
   }
 
   /** What is known, at most `ageMsMax` old; undefined when it has to be read first. */
@@ -89,6 +85,12 @@ export class SaleViews {
   /** A sale that this process has seen for sale and that Redis does not know has been forgotten, not removed. */
   wasLaunched(saleId: string): boolean {
     return this.#launched.has(saleId);
+  }
+
+  /** An operator changed it, it is said. */
+  changed(saleId: string): void {
+    this.#absences.delete(saleId);
+    if (this.#sales.has(saleId)) void this.#refresh(saleId);
   }
 
   close(): void {
