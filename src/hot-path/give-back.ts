@@ -2,9 +2,8 @@
 import { newTag, parseReservationId } from '../domain/identifiers.ts';
 import { publicReservation, targetOf } from '../domain/reservation.ts';
 import { transition } from '../lua/transition.ts';
-import type { Shards } from '../redis/shards.ts';
 import { type Answer, json, REFUSALS, refusal, replayed } from './answers.ts';
-import type { SaleViews } from './sale-views.ts';
+import type { HotPathParts } from './parts.ts';
 
 export interface GiveBackRequest {
   reservationId: string;
@@ -15,8 +14,7 @@ export interface GiveBackRequest {
 
 /** Throws what Shards.call throws. */
 export async function giveBackAnswer(
-  shards: Shards,
-  views: SaleViews,
+  { shards, views, soldOut }: Pick<HotPathParts, 'shards' | 'views' | 'soldOut'>,
   request: GiveBackRequest,
 ): Promise<Answer> {
   const address = parseReservationId(request.reservationId);
@@ -33,6 +31,7 @@ export async function giveBackAnswer(
   });
   switch (reply.outcome) {
     case 'moved':
+      soldOut.changed(saleId);
       // The hint only makes it prompt that other front ends show the units.
       shards.publishChanged(saleId).catch(() => undefined);
       return json(200, publicReservation(reply.reservation));

@@ -153,7 +153,7 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
       const reservationId = request.getParameter(0) ?? '';
       const { requestId, traceparent } = exchange;
       const asked = { reservationId, buyerId, requestId, traceparent };
-      callOwn(exchange, () => giveBackAnswer(parts.shards, parts.views, asked));
+      callOwn(exchange, () => giveBackAnswer(parts, asked));
     }),
   );
 

@@ -97,25 +97,36 @@ test('whoever got something sees it, at whichever front end and with whichever k
   }
 });
 
+/** The first to get it; others may hear "sold out" for as long as word of it is on its way. */
+async function sellsAgain(frontEnd: TestHotPath, { saleId }: TestSale, withinMs: number) {
+  const startedAt = performance.now();
+  for (;;) {
+    const reply = await frontEnd.buy(saleId, `stranger-${++strangers}`);
+    if (reply.status === 201) return reply.body;
+    assert.equal(reply.body.code, 'sold_out');
+    const lateMs = performance.now() - startedAt;
+    assert.ok(lateMs < withinMs, `still sold out after ${lateMs} ms`);
+  }
+}
+/** Word takes a millisecond; the rest is for a busy machine. Without it a reading would do after 60 to 250 ms. */
+const WORD_MS_MAX = 50;
+
 test('what comes back is on sale again at once: given back, cancelled or loaded', async () => {
   const sale = await openSale(shards, { phone: 1 });
-  const won = await there.buy(sale.saleId, 'ada');
+  const won = await here.buy(sale.saleId, 'ada');
   await knowsThatAllIsGone(here, sale);
-  await there.call(`/v1/reservations/${won.body.reservationId}/cancel`, {
-    method: 'POST',
-    buyer: 'ada',
-  });
+  const cancel = `/v1/reservations/${won.body.reservationId}/cancel`;
+  await here.call(cancel, { method: 'POST', buyer: 'ada' });
   const next = await here.buy(sale.saleId, 'grace');
   assert.equal(next.status, 201, JSON.stringify(next.body));
 
-  await knowsThatAllIsGone(here, sale);
+  await knowsThatAllIsGone(there, sale);
   await giveBack(next.body.reservationId);
-  const third = await here.buy(sale.saleId, 'mary');
-  assert.equal(third.status, 201, JSON.stringify(third.body));
+  await sellsAgain(there, sale, WORD_MS_MAX);
 
   await knowsThatAllIsGone(here, sale);
   await sale.change({}, [{ sku: 'phone', delta: 1 }]);
-  assert.equal((await here.buy(sale.saleId, 'joan')).status, 201);
+  await sellsAgain(here, sale, WORD_MS_MAX);
 });
 
 test('where word of it is lost, it is on sale again when the reading is too old', async (t) => {
@@ -128,12 +139,8 @@ test('where word of it is lost, it is on sale again when the reading is too old'
   const won = await there.buy(sale.saleId, 'ada');
   await knowsThatAllIsGone(here, sale);
   await giveBack(won.body.reservationId, mute);
-  const startedAt = performance.now();
-  await eventually(async () => {
-    assert.equal((await here.buy(sale.saleId, `stranger-${++strangers}`)).status, 201);
-  });
-  const lateMs = performance.now() - startedAt;
-  assert.ok(lateMs < 2_000, `${lateMs} ms late`);
+  // 250 ms; the rest is for a busy machine.
+  await sellsAgain(here, sale, 1_000);
 });
 
 test('another SKU of the sale goes on selling, and its buyers are told so of the first', async () => {
