@@ -51,6 +51,9 @@ export async function openSale(tools: RecoveryTools, stream: SaleStream): Promis
   if (reply.outcome === 'unknown_sale' && !memory.wasInRedis) return { condition: 'absent' };
   if (isOpen(reply, memory)) {
     await stream.ensureGroup();
+    // Looked at again: if the server forgot the sale just before, the group was made anew, and reading would miss nothing.
+    const again = await tools.shards.call(readSale, saleId, saleId);
+    if (again.outcome !== 'known') return { condition: 'busy' };
     tools.recoveries.unblock(saleId);
     return { condition: 'open', server, timeline: memory.timeline };
   }
