@@ -70,9 +70,12 @@ export class RebuildStage {
   }
 
   /** Puts the sale in its place, or removes what there is of it. False: superseded. */
-  async finish(sale: RebuiltSale | undefined): Promise<boolean> {
+  async finish(
+    sale: RebuiltSale | undefined,
+    beforeOpening: () => Promise<boolean>,
+  ): Promise<boolean> {
     this.#endRange();
-    if (!(await this.#sendRest())) return false;
+    if (!(await this.#sendRest()) || !(await beforeOpening())) return false;
     const rebuild = { timeline: this.#timeline, parts: this.#parts, sale };
     return (await this.#shards.call(finishRebuild, this.#saleId, rebuild)) === 'finished';
   }

@@ -117,8 +117,7 @@ async function rebuildOn(
     gaps: formatGaps(sold.gapsUpTo(plan.position)),
     tickets: lastTicket,
   };
-  if (!(await plan.beforeOpening())) return 'superseded';
-  if (!(await stage.finish(sale))) return 'superseded';
+  if (!(await stage.finish(sale, plan.beforeOpening))) return 'superseded';
   return {
     outcome: sale ? 'rebuilt' : 'removed',
     reservations: sold.reservations,

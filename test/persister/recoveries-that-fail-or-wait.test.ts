@@ -47,18 +47,30 @@ describe('a recovery', () => {
     await persister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await untilWritten(saleId, 10);
-    // More is sold than is loaded, which is found when all has been read.
-    const lose = (units: number) => servers.sql`
-      UPDATE stock_ledger SET delta = delta - ${units} WHERE sale_id = ${saleId}`;
-    await lose(1);
-    await servers.shards.of(saleId).client.flushall();
-    await eventually(async () => assert.ok((await stored(saleId)).timeline >= 3, 'several tries'));
-    assert.equal((await stored(saleId)).positionFloor, 0);
-
-    await lose(-1);
-    await untilOpen(saleId);
-    assert.equal((await stored(saleId)).positionFloor, 10 + SKIPPED);
-    assert.equal((await saleState(servers.shards, saleId)).position, 10 + SKIPPED);
+    const { client } = servers.shards.of(saleId);
+    const add = (units: number) => servers.sql`
+      UPDATE stock_ledger SET delta = delta + ${units} WHERE sale_id = ${saleId}`;
+    const limit = (bytes: number) => client.config('SET', 'maxmemory', bytes);
+    // One is found when all has been read, the other when the last of it is to be staged.
+    const troubles = [
+      { begin: () => add(-1), end: () => add(1) },
+      { begin: () => limit(1), end: () => limit(0) },
+    ];
+    let last = 10;
+    for (const trouble of troubles) {
+      const before = await stored(saleId);
+      await trouble.begin();
+      await client.flushall();
+      await eventually(async () => {
+        assert.ok((await stored(saleId)).timeline >= before.timeline + 3, 'several tries');
+      });
+      assert.equal((await stored(saleId)).positionFloor, before.positionFloor);
+      await trouble.end();
+      await untilOpen(saleId);
+      last += SKIPPED;
+      assert.equal((await stored(saleId)).positionFloor, last);
+      assert.equal((await saleState(servers.shards, saleId)).position, last);
+    }
   });
 
   it('that an operator asks for while another is under way comes after that one', async (test) => {
