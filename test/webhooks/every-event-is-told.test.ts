@@ -1,11 +1,13 @@
 /** Every event of every type is told once to whoever asked for it, signed as Standard Webhooks says. */
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { WEBHOOK_EVENTS } from '../../src/domain/webhook.ts';
 import { applyOperation } from '../../src/lua/apply-operation.ts';
 import { eventually } from '../support/eventually.ts';
 import { appendTransition, buy, buyMany, makeSale } from '../support/sales.ts';
 import { FILE } from '../support/set-up.ts';
+import { saleState } from '../support/stream-state.ts';
 import {
   deliveriesOf,
   expectedIds,
@@ -126,6 +128,24 @@ describe('every event is told', () => {
     );
     assert.deepEqual(receiver.ids(), await expected());
     assert.equal(receiver.received.length, 302, 'nothing was sent twice');
+  });
+
+  it('also when the clock of Redis has been set back by a day, but not from an older look', async (test) => {
+    receiver = await startReceiver();
+    const webhookId = await subscribe(engine.sql, receiver.url, { events: ['sale.sold_out'] });
+    const { saleId } = await makeSale(engine, { stock: 1 });
+    await buyOne(saleId, 'first');
+    const { nowMs } = await saleState(engine.shards, saleId);
+    await engine.sql`
+      INSERT INTO sale_announcements (sale_id, phase, looked_at_ms) VALUES (${saleId}, 'opened', ${nowMs + 45_000})`;
+    await hurriedPersister(test, engine);
+    await sleep(500);
+    assert.deepEqual(await statesOf(engine.sql, webhookId), {});
+    await engine.sql`
+      UPDATE sale_announcements SET looked_at_ms = ${nowMs + 86_400_000} WHERE sale_id = ${saleId}`;
+    await eventually(async () =>
+      assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 1 }),
+    );
   });
 
   it('and to nobody there is not a row', async (test) => {

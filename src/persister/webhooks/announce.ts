@@ -19,6 +19,8 @@ import { enqueue, subscribersOf } from './outbox.ts';
 
 /** Sales that are looked at in one go. */
 const LOOKS_AT_ONCE = 50;
+/** A look that took longer is not acted on. One that is newer by more is none: Redis' clock has been set back since. */
+const LOOK_MS_MAX = 60_000;
 
 export interface Announced {
   /** `waiting`: not opened yet, as far as was announced. */
@@ -87,11 +89,12 @@ export class Announcer {
   async #lookAt(sale: SaleToLookAt): Promise<void> {
     const { database, shards, log, metrics } = this.#tools;
     const { saleId } = sale;
+    const lookedAt = performance.now();
     const state = await readKnown(shards, saleId);
     if (!state) return;
     // An ended one was touched; that it was looked at after that is written down too.
     if (sale.phase !== 'ended' && decide(sale, seenIn(state)).events.length === 0) return;
-    const events = await database.run((sql) => announce(sql, saleId, state));
+    const events = await database.run((sql) => announce(sql, saleId, state, lookedAt));
     for (const event of events) {
       metrics.announced.inc({ event });
       log.info({ saleId, event }, 'sale announced');
@@ -126,11 +129,18 @@ function seenIn({ definition, stock, nowMs }: SaleState): Seen {
   };
 }
 
-async function announce(sql: Sql, saleId: string, state: SaleState): Promise<SaleWebhookEvent[]> {
+async function announce(
+  sql: Sql,
+  saleId: string,
+  state: SaleState,
+  lookedAt: number,
+): Promise<SaleWebhookEvent[]> {
   return sql.begin<SaleWebhookEvent[]>(async (transaction) => {
     const announced = await lockAnnounced(transaction, saleId);
     // Somebody has acted on a newer look.
-    if (announced.lookedAtMs >= state.nowMs) return [];
+    const aheadMs = announced.lookedAtMs - state.nowMs;
+    if (aheadMs >= 0 && aheadMs <= LOOK_MS_MAX) return [];
+    if (performance.now() - lookedAt > LOOK_MS_MAX) return [];
     const seen = seenIn(state);
     const { events, next } = decide(announced, seen);
     const { definition, stock, nowMs: atMs } = state;
