@@ -14,6 +14,9 @@
 import { Fault, unreachable } from './fault.ts';
 import { reservationIdOf } from './identifiers.ts';
 
+/** The last time that a Date can hold, ms: what is beyond it can't be shown, nor written to PostgreSQL. */
+const TIME_MAX = 8.64e15;
+
 export const RESERVATION_STATUSES = ['reserved', 'confirmed', 'cancelled', 'expired'] as const;
 export type ReservationStatus = (typeof RESERVATION_STATUSES)[number];
 
@@ -168,9 +171,16 @@ export function parseEvent(
   if (fields.length !== 14) {
     throw new Fault('reply_malformed', `an event has ${fields.length} fields, not 14: ${line}`);
   }
+  const reservation = fromFields(fields, line, sale, fields[9]!);
+  const occurredAt = wholeNumber(fields[10]!, line);
+  for (const time of [reservation.reservedAt, reservation.expiresAt, occurredAt]) {
+    if (Math.abs(time) > TIME_MAX) {
+      throw new Fault('reply_malformed', `${time} is not a time in: ${line}`);
+    }
+  }
   return {
-    ...fromFields(fields, line, sale, fields[9]!),
-    occurredAt: wholeNumber(fields[10]!, line),
+    ...reservation,
+    occurredAt,
     detail: decodeURIComponent(fields[11]!),
     requestId: fields[12]!,
     traceparent: fields[13]!,

@@ -106,6 +106,28 @@ describe('a poisonous event', () => {
     ]);
   });
 
+  it('with a time that is none holds up nobody behind it', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const beyond = '8640000000000001';
+    const now = String(Date.now());
+    for (const [reserved, expires, occurred] of [
+      [beyond, now, now],
+      [now, beyond, now],
+      [now, now, beyond],
+    ]) {
+      const fields = ['1', 'R', '1', 'abcdefgh', 'unit*1', '1000', reserved, expires, ''];
+      const line = [...fields, 'bad', occurred, '', 'r', ''].join('\t');
+      await appendEntry(servers.shards, saleId, { v: '1', c: 'EUR', d: line });
+    }
+    await buyMany(servers.shards, saleId, { count: 5, batchSize: 5, prefix: 'behind' });
+    await persister(test, redis.url, database.url);
+    await eventually(async () => assert.equal(await rowCount(saleId), 5));
+    const letters = await lettersOf(saleId);
+    assert.equal(letters.length, 3);
+    for (const { reason } of letters)
+      assert.match(String(reason), /8640000000000001 is not a time/);
+  });
+
   it('is nobody’s where the sale was recovered before it could be set aside', async (test) => {
     const { saleId } = await makeSale(servers);
     const one = await persister(test, redis.url, database.url);
