@@ -1,4 +1,7 @@
-/** Brings the database to the schema in `migrations/`, several processes at once harmless. */
+/**
+ * Brings the database to the schema in `migrations/`, or leaves it as it was: several processes at once are harmless,
+ * and so is one that is killed.
+ */
 import { fileURLToPath } from 'node:url';
 import Postgrator from 'postgrator';
 import postgres from 'postgres';
@@ -16,14 +19,17 @@ export async function migrate(databaseUrl: string, log: (line: string) => void):
   });
   try {
     await requirePostgres(sql);
-    await sql`SELECT pg_advisory_lock(${ADVISORY_LOCK})`;
-    const postgrator = new Postgrator({
-      driver: 'pg',
-      migrationPattern: fileURLToPath(new URL('../../migrations/*.sql', import.meta.url)),
-      schemaTable: 'schema_version',
-      execQuery: async (query) => ({ rows: await sql.unsafe(query) }),
+    // One transaction around all: a script and the line in `schema_version` that says that it ran are two statements.
+    const applied = await sql.begin(async (transaction) => {
+      await transaction`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`;
+      const postgrator = new Postgrator({
+        driver: 'pg',
+        migrationPattern: fileURLToPath(new URL('../../migrations/*.sql', import.meta.url)),
+        schemaTable: 'schema_version',
+        execQuery: async (query) => ({ rows: await transaction.unsafe(query) }),
+      });
+      return postgrator.migrate();
     });
-    const applied = await postgrator.migrate();
     for (const migration of applied)
       log(`applied migration ${migration.version}: ${migration.name}`);
     if (applied.length === 0) log('the database is up to date');
