@@ -1,8 +1,14 @@
 /**
  * The keys of a sale. All share the hash tag `{saleId}`, so that one shard owns them together.
  *
- *   sale    hash    definition, fence, counters: position (last given), events (last numbered), drained; or a mark that
- *                   a recovery is under way of a sale that the server has forgotten, see close-sale.lua
+ *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus
+ *                   operation (last applied), operationOutcome
+ *                   fence (run id of the server that may decide; empty: none), openedOn (the last that did), timeline
+ *                   (which line of decisions), closing (the recovery that has it closed, by name)
+ *                   position (last given), gaps (positions left out, see domain/positions.ts), tickets (last given
+ *                   in a line), events (last numbered), drained (the last that PostgreSQL has)
+ *                   or nothing but a fence and `forgotten`: a recovery is under way of a sale that the server has lost,
+ *                   see close-sale.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
  *   buyers  hash    buyer -> the buyer's records, separated by LF
  *   order   list    buyers in the order of decision: element p - 1 is who got position p, but for `gaps` of the sale

@@ -1,5 +1,6 @@
 -- What every script that changes a sale shares: it reads the sale, keeps each change in tables, and writes all of them
--- at the end with write_changes(). Until then nothing is written, so a script may still refuse.
+-- at the end with write_changes(). Until then nothing is written but the end of a fence that fell, so a script may still
+-- refuse.
 --
 -- Wants KEYS  sale stock buyers order holds events line waiting   and ARGV[1] the fence.
 -- Gives sale (or refused: why nothing can be done), now, and the functions below.
