@@ -54,8 +54,7 @@ redis.call('HSET', KEYS[1], 'operation', operation, 'operationOutcome', outcome)
 if outcome ~= 'applied' then return { outcome, operation, '' } end
 
 if not sale[1] then
-  redis.call('HSET', KEYS[1], 'fence', fence, 'openedOn', fence, 'timeline', ARGV[3], 'position', '0', 'events', '0',
-    'drained', '0')
+  redis.call('HSET', KEYS[1], 'fence', fence, 'timeline', ARGV[3], 'position', '0', 'events', '0', 'drained', '0')
 end
 redis.call('HSET', KEYS[2], unpack(new_stock))
 -- What has begun has begun: buyers had answers that a later start would contradict. Whoever asked is told, so that

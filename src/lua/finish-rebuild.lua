@@ -3,24 +3,25 @@
 -- closed; after, it sells on from what PostgreSQL has.
 --
 -- KEYS   sale stock buyers order holds events line waiting rebuild newBuyers newOrder newHolds newLine newWaiting
--- ARGV   fence timeline parts definition stock counters
+-- ARGV   fence timeline closing parts definition stock counters
+--        closing     that of this recovery, which the sale, or the mark in its place, must still have
 --        parts       how many were staged
 --        definition  JSON as in apply-operation; or empty: there is no such sale, all of it goes
 --        stock       JSON [{sku, price, loaded, remaining, held, confirmed, waiting}]
 --        counters    JSON {operation, operationOutcome, position, events, gaps, tickets}
--- REPLY  finished, superseded, open (somebody else has recovered it on this server)
+-- REPLY  finished, superseded (by another recovery), open (somebody else has recovered it on this server)
 
 --@include parts/definition.lua
 
 local fence, timeline = ARGV[1], ARGV[2]
 local stage = redis.call('HMGET', KEYS[9], 'fence', 'timeline', 'part')
-if stage[1] ~= fence or stage[2] ~= timeline or stage[3] ~= ARGV[3] then return 'superseded' end
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline')
+if stage[1] ~= fence or stage[2] ~= timeline or stage[3] ~= ARGV[4] then return 'superseded' end
+local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline', 'closing')
 local refused = nil
 if sale[1] == fence then
   refused = 'open'
 -- Whoever was frozen meanwhile must not put an older sale in the place of a newer one.
-elseif tonumber(sale[2] or -1) >= tonumber(timeline) then
+elseif sale[3] ~= ARGV[3] or tonumber(sale[2] or -1) >= tonumber(timeline) then
   refused = 'superseded'
 end
 if refused then
@@ -30,13 +31,13 @@ end
 
 -- UNLINK and then RENAME: neither takes longer for a million buyers than for one.
 for i = 1, 9 do redis.call('UNLINK', KEYS[i]) end
-if ARGV[4] == '' then return 'finished' end
+if ARGV[5] == '' then return 'finished' end
 for from, to in pairs({ [10] = 3, [11] = 4, [12] = 5, [13] = 7, [14] = 8 }) do
   if redis.call('EXISTS', KEYS[from]) == 1 then redis.call('RENAME', KEYS[from], KEYS[to]) end
 end
 
 local fields = {}
-for _, sku in ipairs(cjson.decode(ARGV[5])) do
+for _, sku in ipairs(cjson.decode(ARGV[6])) do
   for _, field in ipairs({ 'price', 'loaded', 'remaining', 'held', 'confirmed', 'waiting' }) do
     fields[#fields + 1] = sku.sku .. ':' .. field
     fields[#fields + 1] = string.format('%.0f', sku[field])
@@ -44,11 +45,10 @@ for _, sku in ipairs(cjson.decode(ARGV[5])) do
 end
 redis.call('HSET', KEYS[2], unpack(fields))
 
-local counters = cjson.decode(ARGV[6])
-write_definition(cjson.decode(ARGV[4]))
+local counters = cjson.decode(ARGV[7])
+write_definition(cjson.decode(ARGV[5]))
 redis.call('HSET', KEYS[1],
   'fence', fence,
-  'openedOn', fence,
   'timeline', timeline,
   'operation', string.format('%.0f', counters.operation),
   'operationOutcome', counters.operationOutcome,

@@ -21,13 +21,19 @@ export interface RebuiltSale {
 export const finishRebuild = defineScript({
   name: 'finish-rebuild',
   keys: [...CHANGE_KEYS, ...REBUILD_KEYS],
-  args: 'timeline parts definition stock counters',
-  encode(rebuild: { timeline: number; parts: number; sale: RebuiltSale | undefined }) {
-    const { timeline, parts, sale } = rebuild;
-    if (!sale) return [timeline, parts, '', '[]', '{}'];
+  args: 'timeline closing parts definition stock counters',
+  encode(rebuild: {
+    timeline: number;
+    closing: string;
+    parts: number;
+    sale: RebuiltSale | undefined;
+  }) {
+    const { timeline, closing, parts, sale } = rebuild;
+    if (!sale) return [timeline, closing, parts, '', '[]', '{}'];
     const { definition, stock, ...counters } = sale;
     return [
       timeline,
+      closing,
       parts,
       JSON.stringify(definition),
       JSON.stringify(stock),

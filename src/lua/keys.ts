@@ -3,11 +3,11 @@
  *
  *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus
  *                   operation (last applied), operationOutcome
- *                   fence (run id of the server that may decide; empty: none), openedOn (the last that did), timeline
- *                   (which line of decisions), closing (the recovery that has it closed, by name)
+ *                   fence (run id of the server that may decide; empty: none), timeline (which line of
+ *                   decisions), closing (the recovery that has it closed, by name)
  *                   position (last given), gaps (positions left out, see domain/positions.ts), tickets (last given
  *                   in a line), events (last numbered), drained (the last that PostgreSQL has)
- *                   or nothing but a fence and `forgotten`: a recovery is under way of a sale that the server has lost,
+ *                   or nothing but fence, closing and `forgotten`: a recovery is under way of a sale that the server has lost,
  *                   see close-sale.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
  *   buyers  hash    buyer -> the buyer's records, separated by LF

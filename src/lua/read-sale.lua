@@ -5,7 +5,7 @@
 -- ARGV   fence
 -- REPLY  {unknown_sale}, {forgotten} (as unknown, but a recovery has begun, see close-sale.lua), or {known | recovering,
 --        now in ms, length of the stream, {field, value, …} of the sale, {field, value, …} of the stock}; `recovering`
---        when the sale was opened on another server than this one
+--        when the sale was opened on another server than this one, or closed to be recovered
 
 local sale = redis.call('HGETALL', KEYS[1])
 if #sale == 0 then return { 'unknown_sale' } end

@@ -19,8 +19,6 @@ export interface SaleState {
   operation: number;
   /** The run id of the server that it is open on; empty: on none. */
   fence: string;
-  /** The same, of the server that it was opened on last. */
-  openedOn: string;
   /** By which closing it is closed; empty: by none, see close-sale.lua. */
   closing: string;
   /** Which line of decisions this is; a recovery begins another. */
@@ -115,7 +113,6 @@ function decodeState(
     drained: Number(text('drained')),
     operation: Number(text('operation')),
     fence: text('fence'),
-    openedOn: sale.get('openedOn') ?? text('fence'),
     closing: sale.get('closing') ?? '',
     timeline: Number(sale.get('timeline') ?? 0),
     gaps: parseGaps(sale.get('gaps') ?? ''),

@@ -6,6 +6,7 @@ export type RenewFenceReply = 'renewed' | 'behind' | 'superseded' | 'unknown_sal
 
 export interface Renewal {
   timeline: number;
+  closing: string;
   /** What PostgreSQL has come to. */
   events: number;
   operation: number;
@@ -16,9 +17,10 @@ export interface Renewal {
 export const renewFence = defineScript({
   name: 'renew-fence',
   keys: ['sale', ...REBUILD_KEYS],
-  args: 'timeline events operation positionFloor',
+  args: 'timeline closing events operation positionFloor',
   encode(renewal: Renewal) {
-    return [renewal.timeline, renewal.events, renewal.operation, renewal.positionFloor];
+    const { timeline, closing, events, operation, positionFloor } = renewal;
+    return [timeline, closing, events, operation, positionFloor];
   },
   decode(reply: Reply): RenewFenceReply {
     switch (reply) {

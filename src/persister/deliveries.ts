@@ -19,7 +19,6 @@ const START = '0-0';
 const MISSING_IDLE_MS = 500;
 
 export class Deliveries {
-  readonly #stream: SaleStream;
   readonly #timings: Timings;
   readonly #metrics: PersisterMetrics;
   /** Where our own unfinished entries are read from next; undefined: there are none. */
@@ -29,8 +28,7 @@ export class Deliveries {
   #claimDueMs = 0;
   #isMissing = false;
 
-  constructor(stream: SaleStream, timings: Timings, metrics: PersisterMetrics) {
-    this.#stream = stream;
+  constructor(timings: Timings, metrics: PersisterMetrics) {
     this.#timings = timings;
     this.#metrics = metrics;
   }
@@ -47,34 +45,34 @@ export class Deliveries {
   }
 
   /** Undefined when there is nothing. */
-  async next(): Promise<Delivery | undefined> {
+  async next(stream: SaleStream): Promise<Delivery | undefined> {
     if (this.#isMissing) {
       this.#isMissing = false;
-      const page = await this.#stream.claim(MISSING_IDLE_MS, START, ENTRIES_PER_PAGE);
+      const page = await stream.claim(MISSING_IDLE_MS, START, ENTRIES_PER_PAGE);
       this.#metrics.claimed.inc(page.entries.length);
       if (page.entries.length > 0) return page;
     }
     if (this.#ownFrom !== undefined) {
-      const page = await this.#stream.readOwn(this.#ownFrom, ENTRIES_PER_PAGE);
+      const page = await stream.readOwn(this.#ownFrom, ENTRIES_PER_PAGE);
       this.#ownFrom = page.entries.length > 0 ? page.next : undefined;
       if (page.entries.length > 0) return page;
     }
     if (performance.now() >= this.#claimDueMs) this.#claimFrom ??= START;
     if (this.#claimFrom !== undefined) {
-      const page = await this.#claim(this.#claimFrom);
+      const page = await this.#claim(stream, this.#claimFrom);
       if (page.entries.length > 0) return page;
     }
-    const fresh = await this.#readNew();
+    const fresh = await this.#readNew(stream);
     return fresh.entries.length > 0 ? fresh : undefined;
   }
 
-  async #claim(from: string): Promise<Delivery> {
-    const page = await this.#stream.claim(this.#timings.claimIdleMs, from, ENTRIES_PER_PAGE);
+  async #claim(stream: SaleStream, from: string): Promise<Delivery> {
+    const page = await stream.claim(this.#timings.claimIdleMs, from, ENTRIES_PER_PAGE);
     this.#metrics.claimed.inc(page.entries.length);
     if (page.next === START) {
       this.#claimFrom = undefined;
       this.#claimDueMs = performance.now() + this.#timings.claimIdleMs / 2;
-      await this.#stream.removeIdleConsumers(this.#timings.consumerIdleMs);
+      await stream.removeIdleConsumers(this.#timings.consumerIdleMs);
     } else {
       this.#claimFrom = page.next;
     }
@@ -82,15 +80,15 @@ export class Deliveries {
   }
 
   /** A batch's worth, in as many reads as the size of the entries asks for. */
-  async #readNew(): Promise<Delivery> {
+  async #readNew(stream: SaleStream): Promise<Delivery> {
     let wanted = entriesToRead(0, 0);
-    const delivery = await this.#stream.readNew(wanted);
+    const delivery = await stream.readNew(wanted);
     let got = delivery.entries.length;
     let events = 0;
     for (const entry of delivery.entries) events += countEvents(entry);
     while (got === wanted && events < EVENTS_PER_BATCH / 2) {
       wanted = entriesToRead(delivery.entries.length, events);
-      const { entries } = await this.#stream.readNew(wanted);
+      const { entries } = await stream.readNew(wanted);
       for (const entry of entries) events += countEvents(entry);
       delivery.entries.push(...entries);
       got = entries.length;

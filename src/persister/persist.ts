@@ -34,7 +34,7 @@ export async function persist(
   guard: Pick<WriteGuard, 'lock' | 'timeline'>,
 ): Promise<Persisted> {
   const sorted = sortEntries(stream.saleId, delivery.entries);
-  const writeGuard = { ...guard, isCurrent: () => stream.server === delivery.server };
+  const writeGuard = { ...guard, isCurrent: () => stream.server.isThere };
   const stopTimer = tools.metrics.batchSeconds.startTimer();
 
   for (const entry of sorted.unreadable) {

@@ -6,12 +6,20 @@ import { formatRecord } from '../domain/reservation.ts';
 import { discardRebuild } from '../lua/discard-rebuild.ts';
 import { finishRebuild, type RebuiltSale } from '../lua/finish-rebuild.ts';
 import { type Portion, stageRebuild } from '../lua/stage-rebuild.ts';
-import type { Shards } from '../redis/shards.ts';
+import type { PinnedServer } from '../redis/shard.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
 
 const UNDER_WAY_MAX = 4;
 /** Reservations and places in line of one portion: buyers of other sales wait for as long as Redis takes it in. */
 const PORTION = 500;
+
+/** Which recovery it is that rebuilds. */
+export interface Rebuilder {
+  saleId: string;
+  timeline: number;
+  /** Under which the sale is closed meanwhile. */
+  closing: string;
+}
 
 export interface WaitingMember {
   member: string;
@@ -30,18 +38,16 @@ interface HoldRange {
 export class RebuildStage {
   holds = 0;
   waiting = 0;
-  readonly #shards: Shards;
-  readonly #saleId: string;
-  readonly #timeline: number;
+  readonly #server: PinnedServer;
+  readonly #rebuilder: Rebuilder;
   readonly #underWay: Promise<boolean>[] = [];
   #parts = 0;
   #portion = emptyPortion();
   #range: HoldRange | undefined;
 
-  constructor(shards: Shards, saleId: string, timeline: number) {
-    this.#shards = shards;
-    this.#saleId = saleId;
-    this.#timeline = timeline;
+  constructor(server: PinnedServer, rebuilder: Rebuilder) {
+    this.#server = server;
+    this.#rebuilder = rebuilder;
   }
 
   addReservation(row: ReservationRow): void {
@@ -76,19 +82,22 @@ export class RebuildStage {
   ): Promise<boolean> {
     this.#endRange();
     if (!(await this.#sendRest()) || !(await beforeOpening())) return false;
-    const rebuild = { timeline: this.#timeline, parts: this.#parts, sale };
-    return (await this.#shards.call(finishRebuild, this.#saleId, rebuild)) === 'finished';
+    const { saleId, timeline, closing } = this.#rebuilder;
+    const rebuild = { timeline, closing, parts: this.#parts, sale };
+    return (await this.#server.call(finishRebuild, saleId, rebuild)) === 'finished';
   }
 
   /** Frees what was staged. */
   async discard(): Promise<void> {
     await Promise.allSettled(this.#underWay);
-    await this.#shards.call(discardRebuild, this.#saleId, { timeline: this.#timeline });
+    const { saleId, timeline } = this.#rebuilder;
+    await this.#server.call(discardRebuild, saleId, { timeline });
   }
 
   async #stage(part: number, portion: Portion): Promise<boolean> {
-    const stage = { timeline: this.#timeline, part, portion };
-    return (await this.#shards.call(stageRebuild, this.#saleId, stage)) === 'staged';
+    const { saleId, timeline } = this.#rebuilder;
+    const stage = { timeline, part, portion };
+    return (await this.#server.call(stageRebuild, saleId, stage)) === 'staged';
   }
 
   async #sendRest(): Promise<boolean> {

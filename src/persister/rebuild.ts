@@ -11,18 +11,16 @@ import type { RebuiltSale } from '../lua/finish-rebuild.ts';
 import { saleKey } from '../lua/keys.ts';
 import type { Transaction } from '../postgres/connection.ts';
 import { isOutOfMemory } from '../redis/out-of-memory.ts';
-import type { Shards } from '../redis/shards.ts';
+import type { PinnedServer } from '../redis/shard.ts';
 import { offerFor, stockOf } from './rebuild-offer.ts';
 import { readRows } from './rebuild-rows.ts';
 import { Sold } from './rebuild-sold.ts';
-import { RebuildStage, type WaitingMember } from './rebuild-stage.ts';
+import { type Rebuilder, RebuildStage, type WaitingMember } from './rebuild-stage.ts';
 
 /** Places in line that are read at once. */
 const PLACES = 1_000;
 
-export interface RebuildPlan {
-  saleId: string;
-  timeline: number;
+export interface RebuildPlan extends Rebuilder {
   /** The last event that PostgreSQL has. */
   events: number;
   /** The last position that may have been told. */
@@ -48,7 +46,7 @@ export interface Blocked {
 
 /** `superseded`: another recovery came between, and the sale is as that one left it. Throws what the servers say. */
 export async function rebuild(
-  shards: Shards,
+  server: PinnedServer,
   transaction: Transaction,
   plan: RebuildPlan,
 ): Promise<Rebuilt | Blocked | 'superseded'> {
@@ -59,9 +57,9 @@ export async function rebuild(
       `${letters} decisions are dead letters and would be forgotten: retry or discard them`,
     );
   }
-  const stage = new RebuildStage(shards, saleId, plan.timeline);
+  const stage = new RebuildStage(server, plan);
   try {
-    return await rebuildOn(stage, shards, transaction, plan);
+    return await rebuildOn(stage, server, transaction, plan);
   } catch (error) {
     if (!(error instanceof Fault && isOutOfMemory(error))) throw error;
     await stage.discard();
@@ -73,7 +71,7 @@ export async function rebuild(
 
 async function rebuildOn(
   stage: RebuildStage,
-  shards: Shards,
+  server: PinnedServer,
   transaction: Transaction,
   plan: RebuildPlan,
 ): Promise<Rebuilt | Blocked | 'superseded'> {
@@ -90,7 +88,7 @@ async function rebuildOn(
   }
   const waiting = new Map<string, number>();
   let lastTicket = sold.lastTicket;
-  for await (const members of readLine(shards, saleId)) {
+  for await (const members of readLine(server, saleId)) {
     // PostgreSQL ends transactions that are idle for long, and the locks with them.
     await transaction`SELECT 1`;
     for (const member of members) {
@@ -138,10 +136,9 @@ async function unresolvedLetters(transaction: Transaction, saleId: string): Prom
 }
 
 /** What this server still has of the line, in portions. */
-async function* readLine(shards: Shards, saleId: string): AsyncGenerator<WaitingMember[]> {
-  const { client } = shards.of(saleId);
+async function* readLine(server: PinnedServer, saleId: string): AsyncGenerator<WaitingMember[]> {
   for (let from = 0; ; from += PLACES) {
-    const members = await client.zrange(
+    const members = await server.client.zrange(
       saleKey(saleId, 'line'),
       String(from),
       String(from + PLACES - 1),

@@ -11,7 +11,7 @@
 import { nanoid } from 'nanoid';
 import type { CommonConfig } from '../config.ts';
 import { closeSale } from '../lua/close-sale.ts';
-import { type ReadSaleReply, readSale, type SaleState } from '../lua/read-sale.ts';
+import { type ReadSaleReply, readSale } from '../lua/read-sale.ts';
 import { renewFence } from '../lua/renew-fence.ts';
 import type { Sql, Transaction } from '../postgres/connection.ts';
 import { tryLockSale } from '../postgres/sale-locks.ts';
@@ -39,15 +39,15 @@ export interface RecoveryTools extends PersistTools {
  * `closed`: it can't be recovered without an operator.
  */
 export type SaleCondition =
-  | { condition: 'open'; server: string; timeline: number }
+  | { condition: 'open'; timeline: number }
   | { condition: 'busy' | 'absent' | 'closed' };
 
 /** Finds out whether a sale can be drained, and recovers it where that is what it takes. */
 export async function openSale(tools: RecoveryTools, stream: SaleStream): Promise<SaleCondition> {
   const { saleId, server } = stream;
-  const reply = await tools.shards.call(readSale, saleId, saleId);
+  const reply = await server.call(readSale, saleId, saleId);
   const memory = await tools.database.run((sql) => recall(sql, saleId));
-  if (!memory || server === undefined) return { condition: 'absent' };
+  if (!memory) return { condition: 'absent' };
   if (reply.outcome === 'unknown_sale' && !memory.wasInRedis) return { condition: 'absent' };
   if (isOpen(reply, memory)) {
     await stream.ensureGroup();
@@ -55,17 +55,17 @@ export async function openSale(tools: RecoveryTools, stream: SaleStream): Promis
     const again = await tools.shards.call(readSale, saleId, saleId);
     if (again.outcome !== 'known') return { condition: 'busy' };
     tools.recoveries.unblock(saleId);
-    return { condition: 'open', server, timeline: memory.timeline };
+    return { condition: 'open', timeline: memory.timeline };
   }
   // An old master that was cut off may still be deciding, if in vain.
-  if (tools.shards.of(saleId).rivalMs > 0) return { condition: 'busy' };
+  if (server.rivalMs > 0) return { condition: 'busy' };
   return { condition: await recover(tools, stream) };
 }
 
 /** What PostgreSQL knows of a sale's lines of decisions. */
 interface Memory {
   timeline: number;
-  fence: string;
+  /** The closing that it was begun after: all that the server then had is here. Empty: it had nothing of ours. */
   closing: string;
   positionFloor: number;
   /** Redis took an operation of it, or decided something. */
@@ -76,7 +76,7 @@ interface Memory {
 
 async function recall(sql: Sql | Transaction, saleId: string): Promise<Memory | undefined> {
   const [row] = await sql<Memory[]>`
-    SELECT timeline, fence, closing, position_floor,
+    SELECT timeline, closing, position_floor,
       EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
         OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
       coalesce((SELECT max(recovery_id) FROM sale_recoveries
@@ -107,106 +107,136 @@ async function recover(tools: RecoveryTools, stream: SaleStream): Promise<'busy'
 
 type Done = { outcome: 'busy' } | FinishedRecovery;
 
-/** It ends with the transaction, so also when this process dies. */
+/**
+ * The locks end with the transaction, so also when this process dies. When only their connection dies, `begin` rejects
+ * at once, while the work goes on without them until it asks PostgreSQL for something. It does no harm then, and what
+ * came of it is what counts: the transaction itself changes nothing.
+ */
 async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Promise<Done> {
-  const { saleId } = stream;
-  return sql.begin<Done>(async (transaction) => {
-    if (!(await tryLockSale(transaction, saleId))) return { outcome: 'busy' };
-    const memory = await recall(transaction, saleId);
-    const found = await tools.shards.call(readSale, saleId, saleId);
-    if (!memory || isOpen(found, memory)) return { outcome: 'busy' };
-    // Nothing is decided from here on, so what is drained now is all that this server has.
-    const closing = nanoid();
-    await tools.shards.call(closeSale, saleId, closing);
-
-    const drained = await drain(tools, stream, { memory, found, transaction });
-    if (drained === 'busy') return { outcome: 'busy' };
-    // Read by this transaction, which also proves that the locks are still ours.
-    const reached = await progressOf(transaction, saleId);
-    const state = await tools.shards.call(readSale, saleId, saleId);
-    const isComplete =
-      drained !== 'other' &&
-      state.outcome !== 'unknown_sale' &&
-      state.state.events >= reached.events &&
-      state.state.operation >= reached.operation;
-    // A server that was promoted, or that syncs late, may have forgotten what PostgreSQL never heard of.
-    const { wasPromoted } = tools.shards.of(saleId);
-    const mayForget = tools.durability === 'fast' || (tools.durability === 'safe' && wasPromoted);
-    const wasLost = !isComplete || mayForget;
-    const skip = wasLost ? tools.positionsSkipped : 0;
-    const last = Math.max(
-      memory.positionFloor,
-      reached.position,
-      state.outcome === 'unknown_sale' ? 0 : state.state.position,
-    );
-    const floor = last + skip;
-    const above = found.outcome === 'unknown_sale' ? 0 : found.state.timeline;
-    const begin = () => beginTimeline(tools, stream, { after: memory.timeline, above, closing });
-    const { request } = memory;
-    const report = { cause: causeOf(found, memory, isComplete), ...reached };
-
-    if (isComplete && request === 0) {
-      const timeline = await begin();
-      if (timeline === undefined) return { outcome: 'busy' };
-      if (!(await raiseFloor(tools, saleId, timeline, floor))) return { outcome: 'busy' };
-      const renewal = { ...reached, timeline, positionFloor: floor };
-      const reply = await tools.shards.call(renewFence, saleId, renewal);
-      if (reply !== 'renewed') return { outcome: 'busy' };
-      return {
-        outcome: 'renewed',
-        report: { ...report, timeline, positionsSkipped: skip },
-        request,
-      };
-    }
-    if (drained === 'waiting') {
-      return {
-        outcome: 'blocked',
-        report: {
-          ...report,
-          why: 'entries of a version that this persister does not know wait in the stream: run that version',
-        },
-        request,
-      };
-    }
-    const timeline = await begin();
-    if (timeline === undefined) return { outcome: 'busy' };
-    // What a recovery whose locks had died was still writing is written now, or never.
-    if ((await progressOf(transaction, saleId)).events !== reached.events) {
-      return { outcome: 'busy' };
-    }
-    const rebuilt = await rebuild(tools.shards, transaction, {
-      saleId,
-      timeline,
-      events: reached.events,
-      position: floor,
-      beforeOpening: () => raiseFloor(tools, saleId, timeline, floor),
+  let work: Promise<Done> | undefined;
+  try {
+    return await sql.begin<Done>((transaction) => {
+      work = recoverAlone(tools, stream, transaction);
+      return work;
     });
-    if (rebuilt === 'superseded') return { outcome: 'busy' };
-    const { outcome, ...details } = rebuilt;
-    const discarded = await discardedLetters(transaction, saleId);
-    return {
-      outcome,
-      report: { ...report, timeline, positionsSkipped: skip, discarded, ...details },
-      request,
-    };
-  });
+  } catch (error) {
+    if (!work) throw error;
+    return work;
+  }
 }
 
 /**
- * Brings into PostgreSQL what this server still has, if it is of the line of decisions that PostgreSQL follows.
- * `other`: it is not, or there is nothing. `waiting`: entries that this version can't read hold up the rest. `busy`:
- * the server changed meanwhile.
+ * All on the one server that the stream is of. It closes the sale under a name of its own, and opens it only while it
+ * has that name: then nobody else has, and nothing was decided since.
+ */
+async function recoverAlone(
+  tools: RecoveryTools,
+  stream: SaleStream,
+  transaction: Transaction,
+): Promise<Done> {
+  const { saleId, server } = stream;
+  if (!(await tryLockSale(transaction, saleId))) return { outcome: 'busy' };
+  const memory = await recall(transaction, saleId);
+  const found = await server.call(readSale, saleId, saleId);
+  if (!memory || isOpen(found, memory)) return { outcome: 'busy' };
+  const closing = nanoid();
+  const closed = await server.call(closeSale, saleId, {
+    closing,
+    timeline: memory.timeline,
+    begunAfter: memory.closing,
+  });
+  const isOurs = closed === 'closed';
+
+  // Nothing is decided from here on, so what is drained now is all that this server has.
+  const drained = isOurs ? await drain(tools, stream, memory.timeline, transaction) : 'nothing';
+  if (drained === 'busy') return { outcome: 'busy' };
+  // Read by this transaction, which also proves that the locks are still ours.
+  const reached = await progressOf(transaction, saleId);
+  const reply = await server.call(readSale, saleId, saleId);
+  const state = reply.outcome === 'unknown_sale' ? undefined : reply.state;
+  // Another recovery came between, or Redis has forgotten the sale meanwhile.
+  if ((state?.closing ?? '') !== (closed === 'forgotten' ? '' : closing)) {
+    return { outcome: 'busy' };
+  }
+  const isComplete =
+    isOurs &&
+    state !== undefined &&
+    state.events >= reached.events &&
+    state.operation >= reached.operation;
+  // A server that was promoted, or that syncs late, may have forgotten what PostgreSQL never heard of.
+  const mayForget =
+    tools.durability === 'fast' || (tools.durability === 'safe' && server.wasPromoted);
+  const wasLost = !isComplete || mayForget;
+  const skip = wasLost ? tools.positionsSkipped : 0;
+  const last = Math.max(memory.positionFloor, reached.position, state?.position ?? 0);
+  const floor = last + skip;
+  const { request } = memory;
+  const report = { cause: causeOf(found, memory, isComplete), ...reached };
+
+  const isRenewal = isComplete && request === 0;
+  if (!isRenewal && drained === 'waiting') {
+    return {
+      outcome: 'blocked',
+      report: {
+        ...report,
+        why: 'entries of a version that this persister does not know wait in the stream: run that version',
+      },
+      request,
+    };
+  }
+  const timeline = await beginTimeline(tools, stream, {
+    after: memory.timeline,
+    above: state?.timeline ?? 0,
+    // What another line has decided does not become ours by being closed.
+    closing: isOurs ? closing : '',
+  });
+  if (timeline === undefined) return { outcome: 'busy' };
+  // What a recovery whose locks had died was still writing is written now, or never.
+  if ((await progressOf(transaction, saleId)).events !== reached.events) {
+    return { outcome: 'busy' };
+  }
+  if (isRenewal) {
+    if (!(await raiseFloor(tools, saleId, timeline, floor))) return { outcome: 'busy' };
+    const renewal = { ...reached, timeline, closing, positionFloor: floor };
+    const renewed = await server.call(renewFence, saleId, renewal);
+    if (renewed !== 'renewed') return { outcome: 'busy' };
+    return {
+      outcome: 'renewed',
+      report: { ...report, timeline, positionsSkipped: skip },
+      request,
+    };
+  }
+  const discarded = await discardedLetters(transaction, saleId);
+  const rebuilt = await rebuild(server, transaction, {
+    saleId,
+    timeline,
+    closing,
+    events: reached.events,
+    position: floor,
+    beforeOpening: () => raiseFloor(tools, saleId, timeline, floor),
+  });
+  if (rebuilt === 'superseded') return { outcome: 'busy' };
+  const { outcome, ...details } = rebuilt;
+  return {
+    outcome,
+    report: { ...report, timeline, positionsSkipped: skip, discarded, ...details },
+    request,
+  };
+}
+
+/**
+ * Brings into PostgreSQL what this server still has of the timeline that PostgreSQL is on. `waiting`: entries that this
+ * version can't read hold up the rest. `busy`: the connection was lost, or another
+ * recovery came between.
  */
 async function drain(
   tools: RecoveryTools,
   stream: SaleStream,
-  recovery: { memory: Memory; found: ReadSaleReply; transaction: Transaction },
-): Promise<'drained' | 'other' | 'waiting' | 'busy'> {
-  const { memory, found, transaction } = recovery;
-  if (found.outcome === 'unknown_sale') return 'other';
-  if (!isOfThatLine(found.state, memory)) return 'other';
+  timeline: number,
+  transaction: Transaction,
+): Promise<'drained' | 'waiting' | 'busy'> {
   await stream.ensureGroup();
-  const guard = { lock: 'held', timeline: memory.timeline } as const;
+  const guard = { lock: 'held', timeline } as const;
   const write = async (delivery: Delivery): Promise<WriteOutcome> => {
     // PostgreSQL ends transactions that are idle for long, and the locks with them.
     await transaction`SELECT 1`;
@@ -227,19 +257,6 @@ async function drain(
     outcome = await write(delivery);
   }
   return outcome === 'ahead' ? 'waiting' : 'busy';
-}
-
-/**
- * Whether a server's sale is of the line of decisions that PostgreSQL follows: on its timeline; or opened by a recovery
- * on the server where the next one began another; or closed by the very recovery that began it and did not get to open
- * the sale. Any other server may have gone on by itself, and what it decided since is nobody's.
- */
-function isOfThatLine(state: SaleState, memory: Memory): boolean {
-  return (
-    state.timeline === memory.timeline ||
-    state.openedOn === memory.fence ||
-    (state.closing !== '' && state.closing === memory.closing)
-  );
 }
 
 interface Progress {
@@ -269,18 +286,17 @@ async function discardedLetters(transaction: Transaction, saleId: string): Promi
 /**
  * Committed at once, on a connection of its own, before anything is sold on the new timeline. It may have to wait for
  * PostgreSQL, and the locks die with a connection: so only from the timeline that was found. Undefined: there is no
- * server, no sale any more, or another recovery came between. A recovery that fails later has cost a number: another
- * try must not have the same, or what the first one left under way could pass for its own.
+ * sale any more, or another recovery came between. A recovery that fails later has cost a number: another try must not
+ * have the same, or what the first one left under way could pass for its own. The server's run id is for whoever looks.
  */
 async function beginTimeline(
   tools: RecoveryTools,
   { saleId, server }: SaleStream,
   next: { after: number; above: number; closing: string },
 ): Promise<number | undefined> {
-  if (server === undefined) return undefined;
   const [row] = await tools.database.run(
     (sql) => sql<{ timeline: number }[]>`
-      UPDATE sales SET timeline = greatest(timeline, ${next.above}::bigint) + 1, fence = ${server}, closing = ${next.closing}
+      UPDATE sales SET timeline = greatest(timeline, ${next.above}::bigint) + 1, fence = ${server.runId}, closing = ${next.closing}
       WHERE sale_id = ${saleId} AND timeline = ${next.after} RETURNING timeline`,
   );
   return row?.timeline;

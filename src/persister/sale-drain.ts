@@ -30,9 +30,9 @@ const MISSING_MS_MAX = 30_000;
 /** What a turn found, which decides how long to wait for the next. */
 type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['condition'], 'open'>;
 
-/** Where a sale was found open. */
+/** Where a sale was found open: what is read there, and nowhere else, is of that timeline. */
 interface Opened {
-  server: string;
+  stream: SaleStream;
   timeline: number;
 }
 
@@ -41,7 +41,7 @@ export class SaleDrain {
   readonly #tools: RecoveryTools;
   readonly #slots: Slots;
   readonly #timings: Timings;
-  readonly #stream: SaleStream;
+  readonly #consumer: string;
   readonly #deliveries: Deliveries;
   readonly #stopping = new AbortController();
   #wake = new AbortController();
@@ -71,8 +71,8 @@ export class SaleDrain {
     this.#status = options.status;
     this.#slots = options.slots;
     this.#timings = options.timings;
-    this.#stream = new SaleStream(tools.shards, options.saleId, options.consumer);
-    this.#deliveries = new Deliveries(this.#stream, options.timings, tools.metrics);
+    this.#consumer = options.consumer;
+    this.#deliveries = new Deliveries(options.timings, tools.metrics);
   }
 
   /** Resolves once stopped. */
@@ -121,10 +121,11 @@ export class SaleDrain {
 
   /** Looks at how far PostgreSQL is behind; works during its outages, when the loop itself only waits. */
   async measureLag(): Promise<void> {
-    const reply = await this.#tools.shards.call(readSale, this.saleId, this.saleId);
+    const stream = this.#streamNow();
+    const reply = await stream.server.call(readSale, this.saleId, this.saleId);
     if (reply.outcome === 'unknown_sale') return;
     const { events, drained, nowMs, streamLength } = reply.state;
-    const oldestMs = streamLength > 0 ? await this.#stream.oldestMs() : undefined;
+    const oldestMs = streamLength > 0 ? await stream.oldestMs() : undefined;
     const { lagEvents, lagSeconds } = this.#tools.metrics;
     lagEvents.set({ sale: this.saleId }, events - drained);
     lagSeconds.set(
@@ -142,25 +143,33 @@ export class SaleDrain {
   async #turn(): Promise<Turn> {
     const opened = await this.#open();
     if (typeof opened === 'string') return opened;
-    const delivery = await this.#deliveries.next();
+    const delivery = await this.#deliveries.next(opened.stream);
     const turn = delivery ? await this.#persist(delivery, opened) : 'empty';
-    await this.#trimIfDue();
+    await this.#trimIfDue(opened.stream);
     return turn;
   }
 
   async #open(): Promise<Opened | Exclude<SaleCondition['condition'], 'open'>> {
-    const { server } = this.#stream;
-    if (this.#opened && this.#opened.server === server) return this.#opened;
-    const found = await openSale(this.#tools, this.#stream);
+    if (this.#opened?.stream.server.isThere) return this.#opened;
+    const stream = this.#streamNow();
+    const found = await openSale(this.#tools, stream);
     if (found.condition !== 'open') return found.condition;
-    this.#opened = { server: found.server, timeline: found.timeline };
+    // What was read by another connection may not have been written.
+    this.#deliveries.readAgain();
+    this.#opened = { stream, timeline: found.timeline };
     this.#lastComplaint = '';
     return this.#opened;
   }
 
-  async #persist(delivery: Delivery, { timeline }: Opened): Promise<Turn> {
+  /** Of the server that there is now. */
+  #streamNow(): SaleStream {
+    const server = this.#tools.shards.of(this.saleId).pin();
+    return new SaleStream(server, this.saleId, this.#consumer);
+  }
+
+  async #persist(delivery: Delivery, { stream, timeline }: Opened): Promise<Turn> {
     const guard = { lock: 'take', timeline } as const;
-    const { outcome, waiting } = await persist(this.#tools, this.#stream, delivery, guard);
+    const { outcome, waiting } = await persist(this.#tools, stream, delivery, guard);
     if (outcome === 'outdated') {
       this.#opened = undefined;
       this.#deliveries.readAgain();
@@ -199,10 +208,10 @@ export class SaleDrain {
     );
   }
 
-  async #trimIfDue(): Promise<void> {
+  async #trimIfDue({ server }: SaleStream): Promise<void> {
     const sinceMs = performance.now() - this.#trimmedMs;
     if (sinceMs < (this.#untrimmed ? TRIM_INTERVAL_MS : TRIM_ANYWAY_MS)) return;
-    const reply = await this.#tools.shards.call(trimEvents, this.saleId);
+    const reply = await server.call(trimEvents, this.saleId);
     this.#trimmedMs = performance.now();
     this.#untrimmed = false;
     if (reply.outcome === 'trimmed') this.#tools.metrics.trims.inc();

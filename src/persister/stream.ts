@@ -1,21 +1,17 @@
 /**
- * One sale's events stream as one consumer of the group sees it. Every read says on which server it was made, and
- * whatever is read stays ours, pending, until it is acknowledged: nothing gets lost between Redis and PostgreSQL.
+ * One sale's events stream on one server, as one consumer of the group sees it. What is read stays ours, pending, until
+ * it is acknowledged: nothing gets lost between Redis and PostgreSQL.
  *
  * Under `DURABILITY=replicated` nothing is given out that replicas lack. PostgreSQL is then never ahead of whoever is
  * promoted, and an old master that was cut off together with a persister writes nothing into it.
  */
-import { Fault } from '../domain/fault.ts';
 import { ensureGroup } from '../lua/ensure-group.ts';
 import { PERSISTER_GROUP, saleKey } from '../lua/keys.ts';
-import type { Shard } from '../redis/shard.ts';
-import type { Shards } from '../redis/shards.ts';
+import type { PinnedServer } from '../redis/shard.ts';
 import type { StreamEntry } from './entries.ts';
 
 export interface Delivery {
   entries: StreamEntry[];
-  /** The run id of the server that gave them. */
-  server: string;
 }
 
 /** What `readOwn` and `claim` read from, and where the next page starts. */
@@ -26,21 +22,16 @@ export interface Page extends Delivery {
 const START = '0-0';
 
 export class SaleStream {
+  readonly server: PinnedServer;
   readonly saleId: string;
   readonly consumer: string;
-  readonly #shards: Shards;
   readonly #key: string;
 
-  constructor(shards: Shards, saleId: string, consumer: string) {
-    this.#shards = shards;
+  constructor(server: PinnedServer, saleId: string, consumer: string) {
+    this.server = server;
     this.saleId = saleId;
     this.consumer = consumer;
     this.#key = saleKey(saleId, 'events');
-  }
-
-  /** The server behind the connection right now; undefined while there is none. */
-  get server(): string | undefined {
-    return this.#shards.of(this.saleId).runId;
   }
 
   /** Entries that nobody has had yet, at most `count`. */
@@ -56,47 +47,48 @@ export class SaleStream {
 
   /** Takes over entries that lay unacknowledged with any consumer for so long. The last page's `next` is `0-0`. */
   async claim(minIdleMs: number, from: string, count: number): Promise<Page> {
-    const { shard, server } = this.#connected();
-    const [next, entries] = (await shard.client.xautoclaim(
+    const [next, entries] = (await this.server.client.xautoclaim(
       ...([this.#key, PERSISTER_GROUP, this.consumer, minIdleMs, from, 'COUNT', count] as const),
     )) as [string, [string, string[] | null][]];
-    if (entries.length > 0) await shard.replicated(this.saleId, server);
-    return { entries: entries.map(([id, fields]) => ({ id, fields })), server, next };
+    if (entries.length > 0) await this.server.replicated(this.saleId);
+    return { entries: entries.map(([id, fields]) => ({ id, fields })), next };
   }
 
   async acknowledge(entryIds: readonly string[]): Promise<void> {
     if (entryIds.length === 0) return;
-    await this.#connected().shard.client.xack(this.#key, PERSISTER_GROUP, ...entryIds);
+    await this.server.client.xack(this.#key, PERSISTER_GROUP, ...entryIds);
   }
 
   /** Makes the group, from the stream's beginning; and an empty stream where there is none, so ask for the sale first. */
   async ensureGroup(): Promise<void> {
-    await this.#shards.call(ensureGroup, this.saleId);
+    await this.server.call(ensureGroup, this.saleId);
   }
 
   /** Removes consumers of processes long gone. Entries that one still has are claimed first, by another run. */
   async removeIdleConsumers(minIdleMs: number): Promise<void> {
-    const { client } = this.#connected().shard;
-    const consumers = (await client.xinfo('CONSUMERS', this.#key, PERSISTER_GROUP)) as unknown[][];
+    const consumers = (await this.server.client.xinfo(
+      'CONSUMERS',
+      this.#key,
+      PERSISTER_GROUP,
+    )) as unknown[][];
     for (const consumer of consumers) {
       const field = (name: string) => consumer[consumer.indexOf(name) + 1];
       const isIdle = Number(field('idle')) > minIdleMs && field('pending') === 0;
       const name = String(field('name'));
       if (isIdle && name !== this.consumer) {
-        await client.xgroup('DELCONSUMER', this.#key, PERSISTER_GROUP, name);
+        await this.server.client.xgroup('DELCONSUMER', this.#key, PERSISTER_GROUP, name);
       }
     }
   }
 
   /** When the oldest entry that is still in the stream was written, by Redis' clock; undefined when none is. */
   async oldestMs(): Promise<number | undefined> {
-    const [first] = await this.#connected().shard.client.xrange(this.#key, '-', '+', 'COUNT', 1);
+    const [first] = await this.server.client.xrange(this.#key, '-', '+', 'COUNT', 1);
     return first ? Number(first[0].split('-')[0]) : undefined;
   }
 
   async #read(from: string, count: number): Promise<Delivery> {
-    const { shard, server } = this.#connected();
-    const reply = await shard.client.xreadgroup(
+    const reply = await this.server.client.xreadgroup(
       'GROUP',
       PERSISTER_GROUP,
       this.consumer,
@@ -107,14 +99,8 @@ export class SaleStream {
       from,
     );
     const entries = entriesOf(reply);
-    if (entries.length > 0) await shard.replicated(this.saleId, server);
-    return { entries, server };
-  }
-
-  #connected(): { shard: Shard; server: string } {
-    const shard = this.#shards.of(this.saleId);
-    if (shard.runId === undefined) throw new Fault('not_sent');
-    return { shard, server: shard.runId };
+    if (entries.length > 0) await this.server.replicated(this.saleId);
+    return { entries };
   }
 }
 

@@ -28,7 +28,7 @@ export interface WriteGuard {
   lock: 'take' | 'held';
   /** That the entries are of. */
   timeline: number;
-  /** Whether the server that the entries were read from is still the one we talk to. */
+  /** Whether the connection on which the entries were read is still there. */
   isCurrent: () => boolean;
 }
 

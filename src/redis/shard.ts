@@ -6,12 +6,44 @@ import type { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import { keysOf, type Reply, type Script } from '../lua/script.ts';
 import type { ServerAddress } from './address.ts';
-import { type ConnectionOptions, hasPrefix, ServerConnection } from './server-connection.ts';
+import {
+  type ConnectionOptions,
+  hasPrefix,
+  ServerConnection,
+  type Session,
+} from './server-connection.ts';
 import { Witness } from './witness.ts';
 
 /** So long after its last replica went away an old master may still decide, beyond `min-replicas-max-lag`: Redis counts
  * the lag in whole seconds, once a second. */
 const LAG_ROUNDING_MS = 2_000;
+
+/**
+ * One server, for as long as the connection that was there when it was pinned: all of it throws `not_sent` afterwards,
+ * for the next connection may lead to another server, or to this one without what it had. Whoever puts together what
+ * several calls said pins a server first and passes it along.
+ */
+export interface PinnedServer {
+  readonly runId: string;
+  /** It was a replica once, and may lack what its master had decided last. */
+  readonly wasPromoted: boolean;
+  /** Whether that connection is still there. */
+  readonly isThere: boolean;
+  /**
+   * How long the master before this one may still be deciding, isolated together with some of its clients: until it
+   * misses its replicas and refuses to write. 0: there was none, or it would never stop (`min-replicas-to-write 0`).
+   */
+  readonly rivalMs: number;
+  /** For one command: ask for it again for the next. */
+  readonly client: Redis;
+  /** As of Shard. */
+  call: Shard['call'];
+  /**
+   * Resolves when replicas have all that it has decided up to now, at once where that is not promised. Throws
+   * `outcome_unknown` where too few say so.
+   */
+  replicated(saleId: string): Promise<void>;
+}
 
 export class Shard {
   readonly #connection: ServerConnection;
@@ -32,20 +64,29 @@ export class Shard {
     return this.#connection.session?.runId;
   }
 
-  /** This server was a replica once, and may lack what its master had decided last. */
-  get wasPromoted(): boolean {
-    return this.#connection.session?.wasPromoted === true;
-  }
-
-  /**
-   * How long the master before this one may still be deciding, isolated together with some of its clients: until it
-   * misses its replicas and refuses to write. 0: there was none, or it would never stop (`min-replicas-to-write 0`).
-   */
-  get rivalMs(): number {
-    const session = this.#connection.session;
-    if (!session?.wasPromoted || session.replicas === 0) return 0;
-    const silentAt = session.seenAt + session.replicasLagMsMax + LAG_ROUNDING_MS;
-    return Math.max(0, silentAt - performance.now());
+  /** Throws `not_sent` while there is no server. */
+  pin(): PinnedServer {
+    const connection = this.#connection;
+    const session = connection.session;
+    if (!session) throw new Fault('not_sent');
+    return {
+      runId: session.runId,
+      wasPromoted: session.wasPromoted,
+      get isThere() {
+        return connection.session === session;
+      },
+      get rivalMs() {
+        if (!session.wasPromoted || session.replicas === 0) return 0;
+        const silentAt = session.seenAt + session.replicasLagMsMax + LAG_ROUNDING_MS;
+        return Math.max(0, silentAt - performance.now());
+      },
+      get client() {
+        requireSame(connection, session);
+        return connection.client;
+      },
+      call: (script, saleId, ...args) => this.#call(session, script, saleId, args),
+      replicated: (saleId) => this.#replicated(saleId, session.runId),
+    };
   }
 
   /**
@@ -57,30 +98,7 @@ export class Shard {
     saleId: string,
     ...args: Args
   ): Promise<Result> {
-    if (!this.#witness || !script.isTold) {
-      const { reply } = await this.#run(script, saleId, args);
-      return script.decode(reply, ...args);
-    }
-    const before = this.#witness.session;
-    if (!before) throw new Fault('not_sent', 'nobody can speak for the replicas now');
-    const { reply, runId } = await this.#run(script, saleId, args);
-    const vouched = await this.#witness.vouch(saleId);
-    if (vouched !== before || runId !== before.runId) {
-      throw new Fault('outcome_unknown', 'too few replicas have the decision');
-    }
-    return script.decode(reply, ...args);
-  }
-
-  /**
-   * Resolves when replicas have all that this server has decided up to now, at once where that is not promised. Throws
-   * `outcome_unknown`, also when the server is no longer the one of this run id.
-   */
-  async replicated(saleId: string, runId: string): Promise<void> {
-    if (!this.#witness) return;
-    const vouched = await this.#witness.vouch(saleId);
-    if (vouched?.runId !== runId) {
-      throw new Fault('outcome_unknown', 'too few replicas have the decisions');
-    }
+    return this.#call(undefined, script, saleId, args);
   }
 
   close(): void {
@@ -88,7 +106,37 @@ export class Shard {
     this.#witness?.close();
   }
 
+  /** On the server of a session, or on whichever there is. */
+  async #call<Args extends unknown[], Result>(
+    session: Session | undefined,
+    script: Script<Args, Result>,
+    saleId: string,
+    args: Args,
+  ): Promise<Result> {
+    if (!this.#witness || !script.isTold) {
+      const { reply } = await this.#run(session, script, saleId, args);
+      return script.decode(reply, ...args);
+    }
+    const before = this.#witness.session;
+    if (!before) throw new Fault('not_sent', 'nobody can speak for the replicas now');
+    const { reply, runId } = await this.#run(session, script, saleId, args);
+    const vouched = await this.#witness.vouch(saleId);
+    if (vouched !== before || runId !== before.runId) {
+      throw new Fault('outcome_unknown', 'too few replicas have the decision');
+    }
+    return script.decode(reply, ...args);
+  }
+
+  async #replicated(saleId: string, runId: string): Promise<void> {
+    if (!this.#witness) return;
+    const vouched = await this.#witness.vouch(saleId);
+    if (vouched?.runId !== runId) {
+      throw new Fault('outcome_unknown', 'too few replicas have the decisions');
+    }
+  }
+
   async #run<Args extends unknown[], Result>(
+    session: Session | undefined,
     script: Script<Args, Result>,
     saleId: string,
     args: Args,
@@ -96,20 +144,22 @@ export class Shard {
     const keys = keysOf(script, saleId);
     const tail = script.encode(...args);
     try {
-      return await this.#evaluate('evalsha', script.sha1, keys, tail);
+      return await this.#evaluate(session, 'evalsha', script.sha1, keys, tail);
     } catch (error) {
       if (!(error instanceof Fault) || !hasPrefix(error.cause, /^NOSCRIPT\b/)) throw error;
       // It did not run, so it may be sent again: in full, and with the fence of the connection as it is now.
-      return this.#evaluate('eval', script.source, keys, tail);
+      return this.#evaluate(session, 'eval', script.source, keys, tail);
     }
   }
 
   async #evaluate(
+    session: Session | undefined,
     command: 'eval' | 'evalsha',
     script: string,
     keys: string[],
     tail: (string | number)[],
   ): Promise<{ reply: Reply; runId: string }> {
+    if (session) requireSame(this.#connection, session);
     const runId = this.runId;
     if (runId === undefined) throw new Fault('not_sent');
     try {
@@ -119,4 +169,9 @@ export class Shard {
       throw this.#connection.faultOf(error);
     }
   }
+}
+
+function requireSame(connection: ServerConnection, session: Session): void {
+  if (connection.session === session) return;
+  throw new Fault('not_sent', 'the connection on which this began is gone');
 }

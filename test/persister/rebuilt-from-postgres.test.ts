@@ -373,7 +373,9 @@ describe('rebuilt from postgres', () => {
     const operation = await definitionOf(saleId);
     await servers.shards.call(applyOperation, saleId, { operation: 1, timeline: 0, ...operation });
     await other`UPDATE sales SET timeline = timeline + 1, fence = 'a server that is gone' WHERE sale_id = ${saleId}`;
-    const renewal = { timeline: 1, events: 0, operation: 1, positionFloor: 0 };
+    const closing = 'of-the-other';
+    await servers.shards.call(closeSale, saleId, { closing, timeline: 0, begunAfter: '' });
+    const renewal = { timeline: 1, closing, events: 0, operation: 1, positionFloor: 0 };
     assert.equal(await servers.shards.call(renewFence, saleId, renewal), 'renewed');
     await client.hset(saleKey(saleId, 'sale'), 'events', 30, 'drained', 30, 'position', 1_000);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 5, prefix: 'after' });
@@ -391,19 +393,25 @@ describe('rebuilt from postgres', () => {
     }));
     const empty = { records: [], holds: [], line: [] };
     const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
-    await call(closeSale, saleId, 'first');
+    await call(closeSale, saleId, { closing: 'first', timeline: 0, begunAfter: '' });
     assert.equal(
       await call(stageRebuild, saleId, { timeline: 1, part: 1, portion: empty }),
       'staged',
     );
     // Meanwhile another opens it, it sells, and a third closes it again.
-    const renewal = { timeline: 2, events: 0, operation: 1, positionFloor: 0 };
+    await call(closeSale, saleId, { closing: 'second', timeline: 0, begunAfter: '' });
+    const renewal = { timeline: 2, closing: 'second', events: 0, operation: 1, positionFloor: 0 };
     assert.equal(await call(renewFence, saleId, renewal), 'renewed');
     assert.deepEqual(await staged(saleId), [], 'nothing is left of it');
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
-    await call(closeSale, saleId, 'third');
+    await call(closeSale, saleId, { closing: 'third', timeline: 2, begunAfter: '' });
     const sale = saleAsMade(definition, changes);
-    const finished = await call(finishRebuild, saleId, { timeline: 1, parts: 1, sale });
+    const finished = await call(finishRebuild, saleId, {
+      timeline: 1,
+      closing: 'third',
+      parts: 1,
+      sale,
+    });
     assert.equal(finished, 'superseded');
     assert.equal((await saleState(servers.shards, saleId)).position, 10);
   });
@@ -420,9 +428,13 @@ describe('rebuilt from postgres', () => {
       // Made again under the same id, as admin does with a draft.
       await call(applyOperation, saleId, { operation: 1, timeline: 5, ...operation });
       await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
-      if (word === 'superseded') await call(closeSale, saleId, 'another');
+      const closing = 'another';
+      if (word === 'superseded') {
+        await call(closeSale, saleId, { closing, timeline: 5, begunAfter: '' });
+      }
       const sale = saleAsMade(operation.definition, operation.changes);
-      assert.equal(await call(finishRebuild, saleId, { timeline: 3, parts: 1, sale }), word);
+      const rebuilt = { timeline: 3, closing, parts: 1, sale };
+      assert.equal(await call(finishRebuild, saleId, rebuilt), word);
       assert.equal((await saleState(servers.shards, saleId)).position, 10);
       const late = { timeline: 3, part: 1, portion };
       assert.equal(await call(stageRebuild, saleId, late), 'superseded');

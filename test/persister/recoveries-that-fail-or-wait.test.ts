@@ -1,8 +1,14 @@
 /** A recovery that fails costs nobody a position, one that takes long keeps its locks, one asked for late comes later. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { parseEvent } from '../../src/domain/reservation.ts';
+import { closeSale } from '../../src/lua/close-sale.ts';
+import { finishRebuild } from '../../src/lua/finish-rebuild.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { readSale } from '../../src/lua/read-sale.ts';
+import { renewFence } from '../../src/lua/renew-fence.ts';
+import { stageRebuild } from '../../src/lua/stage-rebuild.ts';
+import { writeBatch } from '../../src/persister/write-batch.ts';
 import { persister } from '../support/persister.ts';
 import { buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
 import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
@@ -108,6 +114,78 @@ describe('a recovery', () => {
       );
     });
     await untilOpen(saleId);
+  });
+
+  it('that lost its locks does not open below what PostgreSQL has by then', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 30, batchSize: 10 });
+    const first = await persister(test, redis.url, database.url);
+    await untilWritten(saleId, 30);
+    await first.close();
+    await servers.sql.unsafe(`
+      CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE state = 'idle in transaction' AND application_name = 'flash-sale-persister'
+          AND datname = current_database();
+        PERFORM pg_sleep(3);
+        RETURN NEW; END $$;
+      CREATE TRIGGER die BEFORE UPDATE ON sales FOR EACH ROW
+        WHEN (OLD.timeline = 0 AND NEW.timeline = 1) EXECUTE FUNCTION die()`);
+    await redis.restart();
+    await persister(test, redis.url, database.url);
+    await eventually(async () => {
+      const sleeping = await servers.sql`
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'`;
+      assert.equal(sleeping.length, 1, 'it begins a timeline');
+    });
+    // Whoever was frozen with an event that Redis has forgotten, and gets the lock that died.
+    const nowMs = Date.now();
+    const times = `${nowMs}\t${nowMs + 300_000}`;
+    const line = `1\tR\t31\tabcdefgh\tunit*1\t1000\t${times}\t\tthawed\t${nowMs}\t\tr\t`;
+    const event = {
+      entryId: `${nowMs}-0`,
+      number: 31,
+      line,
+      reservation: parseEvent(line, { saleId, currency: 'EUR' }),
+    };
+    const guard = { lock: 'take', timeline: 0, isCurrent: () => true } as const;
+    assert.equal(await writeBatch(servers.sql, saleId, [event], guard), 'written');
+    await untilOpen(saleId);
+    const { events, position } = await saleState(servers.shards, saleId);
+    assert.deepEqual([events, position], [31, 31 + SKIPPED]);
+  });
+
+  it('opens only what it has closed itself', async () => {
+    const { saleId, ...definition } = await makeSale(servers);
+    const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
+    const close = (closing: string) =>
+      call(closeSale, saleId, { closing, timeline: 0, begunAfter: '' });
+    const renew = (closing: string) =>
+      call(renewFence, saleId, { timeline: 1, closing, events: 0, operation: 1, positionFloor: 0 });
+    const rebuild = async (closing: string) => {
+      const portion = { records: [], holds: [], line: [] };
+      await call(stageRebuild, saleId, { timeline: 1, part: 1, portion });
+      const counts = { loaded: 9, remaining: 9, held: 0, confirmed: 0, waiting: 0 };
+      const stock = [{ sku: 'unit', price: 1_000, ...counts }];
+      const counters = { operation: 1, position: 0, events: 0, tickets: 0 };
+      const sale = { definition: { saleId, ...definition }, stock, gaps: '', ...counters };
+      const rebuilt = { timeline: 1, closing, parts: 1 };
+      return call(finishRebuild, saleId, {
+        ...rebuilt,
+        sale: { ...sale, operationOutcome: 'applied' },
+      });
+    };
+    assert.deepEqual([await renew('mine'), await rebuild('mine')], ['superseded', 'open']);
+    for (const closing of ['mine', 'of another']) assert.equal(await close(closing), 'closed');
+    assert.deepEqual([await renew('mine'), await rebuild('mine')], ['superseded', 'superseded']);
+
+    await servers.shards.of(saleId).client.flushall();
+    assert.equal(await rebuild('mine'), 'superseded', 'nor where the sale was forgotten meanwhile');
+    for (const closing of ['mine', 'of another']) assert.equal(await close(closing), 'forgotten');
+    assert.equal(await rebuild('mine'), 'superseded');
+    assert.equal(await rebuild('of another'), 'finished');
+    assert.equal((await saleState(servers.shards, saleId)).closing, '');
   });
 
   it('of a server that may have forgotten what nobody else heard of leaves out its positions', async (test) => {

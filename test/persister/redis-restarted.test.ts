@@ -90,17 +90,21 @@ describe('after redis restarted', () => {
     assert.equal((await buy(servers.shards, saleId, ['after']))[0]?.outcome, 'reserved');
   });
 
-  it('though the persister that was at it died before it could open the sale', async (test) => {
+  it('though the persister that was at it died before it could open the sale, and the next one sooner', async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 30, batchSize: 10 });
     const one = await persister(test, redis.url, postgres.url);
     await eventually(async () => assert.equal(await rowCount(saleId), 30));
     await one.close();
     // As it leaves things when it has closed and drained the sale and begun its timeline.
-    await servers.shards.call(closeSale, saleId, 'its-closing');
+    const first = { closing: 'its-closing', timeline: 0, begunAfter: '' };
+    assert.equal(await servers.shards.call(closeSale, saleId, first), 'closed');
     await servers.sql`
       UPDATE sales SET timeline = timeline + 1, fence = 'where it was', closing = 'its-closing'
       WHERE sale_id = ${saleId}`;
+    // And the next one, when it has closed the sale.
+    const next = { closing: 'of-the-next', timeline: 1, begunAfter: 'its-closing' };
+    assert.equal(await servers.shards.call(closeSale, saleId, next), 'closed');
     await persister(test, redis.url, postgres.url);
     await eventually(async () => assert.equal(await condition(saleId), 'known'));
     const { position, closing } = await saleState(servers.shards, saleId);

@@ -84,13 +84,14 @@ describe('a sale that redis has forgotten', () => {
     const absent = { outcome: 'unknown_sale', isForgotten: true };
 
     for (const closing of ['first', 'second']) {
-      assert.equal(await call(closeSale, saleId, closing), 'forgotten');
+      const closed = await call(closeSale, saleId, { closing, timeline: 0, begunAfter: '' });
+      assert.equal(closed, 'forgotten');
       assert.deepEqual(await call(readSale, saleId, saleId), absent);
     }
     assert.equal((await buy(servers.shards, saleId, ['ada']))[0]?.outcome, 'recovering');
     assert.equal((await call(sweep, saleId, { most: 10, tag: 'tagtagta' })).outcome, 'recovering');
     assert.equal((await call(trimEvents, saleId)).outcome, 'recovering');
-    const renewal = { timeline: 9, events: 0, operation: 0, positionFloor: 0 };
+    const renewal = { timeline: 9, closing: 'second', events: 0, operation: 0, positionFloor: 0 };
     assert.equal(await call(renewFence, saleId, renewal), 'unknown_sale');
     const later = { ...row!, operation: 2, timeline: 0 };
     assert.equal((await call(applyOperation, saleId, later)).outcome, 'unknown_sale');
