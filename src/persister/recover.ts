@@ -226,7 +226,7 @@ async function recoverAlone(
 
 /**
  * Brings into PostgreSQL what this server still has of the timeline that PostgreSQL is on. `waiting`: entries that this
- * version can't read hold up the rest. `busy`: the connection was lost, or another
+ * version can't read stay in the stream, maybe with others behind them. `busy`: the connection was lost, or another
  * recovery came between.
  */
 async function drain(
@@ -237,10 +237,13 @@ async function drain(
 ): Promise<'drained' | 'waiting' | 'busy'> {
   await stream.ensureGroup();
   const guard = { lock: 'held', timeline } as const;
+  let areWaiting = false;
   const write = async (delivery: Delivery): Promise<WriteOutcome> => {
     // PostgreSQL ends transactions that are idle for long, and the locks with them.
     await transaction`SELECT 1`;
-    return (await persist(tools, stream, delivery, guard)).outcome;
+    const { outcome, waiting } = await persist(tools, stream, delivery, guard);
+    areWaiting ||= waiting.length > 0;
+    return outcome;
   };
   let from = EVERYTHING;
   let outcome: WriteOutcome = 'written';
@@ -253,7 +256,7 @@ async function drain(
   } while (from !== EVERYTHING);
   while (outcome === 'written') {
     const delivery = await stream.readNew(ENTRIES_PER_READ);
-    if (delivery.entries.length === 0) return 'drained';
+    if (delivery.entries.length === 0) return areWaiting ? 'waiting' : 'drained';
     outcome = await write(delivery);
   }
   return outcome === 'ahead' ? 'waiting' : 'busy';

@@ -10,10 +10,10 @@ import { renewFence } from '../../src/lua/renew-fence.ts';
 import { stageRebuild } from '../../src/lua/stage-rebuild.ts';
 import { writeBatch } from '../../src/persister/write-batch.ts';
 import { persister } from '../support/persister.ts';
-import { buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
+import { appendEntry, buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
 import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
 import { useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { entryIds, saleState } from '../support/stream-state.ts';
 
 const SKIPPED = 4_000_000;
 
@@ -154,6 +154,29 @@ describe('a recovery', () => {
     await untilOpen(saleId);
     const { events, position } = await saleState(servers.shards, saleId);
     assert.deepEqual([events, position], [31, 31 + SKIPPED]);
+  });
+
+  it('forgets no entry that only a newer version can read, also with nothing behind it', async (test) => {
+    const { saleId } = await makeSale(servers);
+    await persister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
+    await untilWritten(saleId, 20);
+    const newer = await appendEntry(servers.shards, saleId, { v: '2', x: 'of the future' });
+    await servers.sql`
+      INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
+      VALUES (${saleId}, 'operator', 'r-1', 'requested')`;
+    const told = () => servers.sql<{ outcome: string; why: string | null }[]>`
+      SELECT outcome, report->>'why' AS why FROM sale_recoveries
+      WHERE sale_id = ${saleId} AND state = 'done' ORDER BY finished_at`;
+    // What was asked for can't be had; the sale goes on as it is.
+    await eventually(async () => {
+      const [asked, next] = await told();
+      assert.match(asked?.why ?? '', /entries of a version .* run that version/);
+      assert.deepEqual([asked?.outcome, next?.outcome], ['blocked', 'renewed']);
+    });
+    await untilOpen(saleId);
+    assert.equal((await saleState(servers.shards, saleId)).events, 21);
+    assert.deepEqual(await entryIds(servers.shards, saleId), [newer]);
   });
 
   it('opens only what it has closed itself', async () => {
