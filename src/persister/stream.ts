@@ -7,6 +7,7 @@
  */
 import { ensureGroup } from '../lua/ensure-group.ts';
 import { PERSISTER_GROUP, saleKey } from '../lua/keys.ts';
+import { removeIdleConsumers } from '../lua/remove-idle-consumers.ts';
 import type { PinnedServer } from '../redis/shard.ts';
 import type { StreamEntry } from './entries.ts';
 
@@ -66,19 +67,7 @@ export class SaleStream {
 
   /** Removes consumers of processes long gone. Entries that one still has are claimed first, by another run. */
   async removeIdleConsumers(minIdleMs: number): Promise<void> {
-    const consumers = (await this.server.client.xinfo(
-      'CONSUMERS',
-      this.#key,
-      PERSISTER_GROUP,
-    )) as unknown[][];
-    for (const consumer of consumers) {
-      const field = (name: string) => consumer[consumer.indexOf(name) + 1];
-      const isIdle = Number(field('idle')) > minIdleMs && field('pending') === 0;
-      const name = String(field('name'));
-      if (isIdle && name !== this.consumer) {
-        await this.server.client.xgroup('DELCONSUMER', this.#key, PERSISTER_GROUP, name);
-      }
-    }
+    await this.server.call(removeIdleConsumers, this.saleId, { minIdleMs, kept: this.consumer });
   }
 
   /** When the oldest entry that is still in the stream was written, by Redis' clock; undefined when none is. */

@@ -27,6 +27,8 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['UNLINK', KEY],
   ['XADD', KEY, '*', '-', '-'],
   ['XGROUP', 'CREATE', KEY, '-', '0'],
+  ['XGROUP', 'DELCONSUMER', KEY, '-', '-'],
+  ['XINFO', 'CONSUMERS', KEY, '-'],
   ['XINFO', 'GROUPS', KEY],
   ['XLEN', KEY],
   ['XPENDING', KEY, '-'],

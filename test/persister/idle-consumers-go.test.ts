@@ -1,0 +1,71 @@
+/** Consumers of processes long gone are removed, and nobody with an entry, nor with one that was just being read. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { saleKey } from '../../src/lua/keys.ts';
+import { removeIdleConsumers } from '../../src/lua/remove-idle-consumers.ts';
+import { SaleStream } from '../../src/persister/stream.ts';
+import { buy, makeSale } from '../support/sales.ts';
+import { FILE, useConnections, useServers } from '../support/set-up.ts';
+import { consumerNames } from '../support/stream-state.ts';
+
+const ROUNDS = 60;
+const IDLE_MS = 5;
+
+const { redis, database, servers } = await useServers(FILE);
+
+describe('a consumer that was idle for long', () => {
+  const streamOf = ({ shards }: typeof servers, saleId: string, consumer: string) =>
+    new SaleStream(shards.of(saleId).pin(), saleId, consumer);
+
+  it('goes, unless it has something, or is the one that asks', async () => {
+    const { saleId } = await makeSale(servers);
+    const tidy = streamOf(servers, saleId, 'tidy');
+    await tidy.removeIdleConsumers(IDLE_MS);
+    await tidy.ensureGroup();
+    for (const reader of [tidy, streamOf(servers, saleId, 'with nothing')]) {
+      await buy(servers.shards, saleId, [`buyer-of-${reader.consumer.slice(0, 4)}`]);
+      await reader.acknowledge((await reader.readNew(1)).entries.map(({ id }) => id));
+    }
+    await buy(servers.shards, saleId, ['ada']);
+    await streamOf(servers, saleId, 'with an entry').readNew(1);
+    await sleep(2 * IDLE_MS);
+    await tidy.removeIdleConsumers(60_000);
+    assert.equal((await consumerNames(servers.shards, saleId)).length, 3);
+    await tidy.removeIdleConsumers(IDLE_MS);
+    const left = await consumerNames(servers.shards, saleId);
+    assert.deepEqual(left.toSorted(), ['tidy', 'with an entry']);
+    await servers.shards
+      .of(saleId)
+      .client.xgroup('DESTROY', saleKey(saleId, 'events'), 'persister');
+    const removed = await servers.shards.call(removeIdleConsumers, saleId, {
+      minIdleMs: 0,
+      kept: '',
+    });
+    assert.equal(removed, 0);
+  });
+
+  it('keeps what it reads when it wakes at that very moment', async (test) => {
+    const { saleId } = await makeSale(servers);
+    // Of another process, so that what both ask is under way at the same time.
+    const elsewhere = await useConnections(test, redis.url, database.url);
+    const tidy = streamOf(servers, saleId, 'tidy');
+    const thawed = streamOf(elsewhere, saleId, 'thawed');
+    await tidy.ensureGroup();
+    let removed = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      await thawed.readNew(1);
+      await sleep(2 * IDLE_MS);
+      await buy(servers.shards, saleId, [`buyer-${round}`]);
+      await Promise.all([tidy.removeIdleConsumers(IDLE_MS), thawed.readNew(1)]);
+      const there = [
+        ...(await tidy.readNew(1)).entries,
+        ...(await tidy.claim(0, '0-0', 1)).entries,
+      ];
+      assert.equal(new Set(there.map(({ id }) => id)).size, 1, `the entry of round ${round}`);
+      await tidy.acknowledge(there.map(({ id }) => id));
+      if (!(await consumerNames(servers.shards, saleId)).includes('thawed')) removed += 1;
+    }
+    test.diagnostic(`removed in ${removed} of ${ROUNDS} rounds`);
+  });
+});
