@@ -14,6 +14,7 @@ import { fires } from './scenarios/fires.ts';
 import { lag } from './scenarios/lag.ts';
 import { memory } from './scenarios/memory.ts';
 import { persister } from './scenarios/persister.ts';
+import { reach } from './scenarios/reach.ts';
 import { crowd, refusal } from './scenarios/refusal.ts';
 import { refusalTime } from './scenarios/refusal-time.ts';
 import { timeline } from './scenarios/timeline.ts';
@@ -28,6 +29,7 @@ import {
 } from './tables.ts';
 
 const SCENARIOS = [
+  reach,
   refusal,
   crowd,
   win,

@@ -6,7 +6,7 @@
 --       template  the whole request, with {token} and {key} where they belong
 --       pace      requests a second over all connections, sent when they are due; 0: as fast as they are answered
 --
--- Prints one line of JSON when it is done. One thread only: the second would still be reading while the first presses.
+-- Prints one line of JSON when it is done. With several threads `sent` is that of one.
 
 local ready, next_at, last, may_repeat = {}, 0, 0, false
 sent, exhausted, cpu_at_start = 0, false, 0
@@ -61,9 +61,9 @@ function request()
   return ready[next_at]
 end
 
-local only
+local first
 function setup(thread)
-  only = thread
+  first = first or thread
 end
 
 function done(summary, latency)
@@ -78,9 +78,9 @@ function done(summary, latency)
       summary.bytes,
       summary.errors.status,
       summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
-      only:get('sent'),
-      tostring(only:get('exhausted')),
-      cpu_ticks() - only:get('cpu_at_start'),
+      first:get('sent'),
+      tostring(first:get('exhausted')),
+      cpu_ticks() - first:get('cpu_at_start'),
       table.concat(curve, ',')
     )
   )

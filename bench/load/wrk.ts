@@ -19,6 +19,8 @@ export interface Press {
   file: string;
   seconds: number;
   connections: number;
+  /** 1 unless the file is short: the second thread would still be reading it while the first presses. */
+  threads?: number;
   /** Whether the file may be gone through more than once; otherwise a load that needs more of it fails. */
   repeats: boolean;
   firstLine?: number;
@@ -67,10 +69,20 @@ export async function press(choices: Press): Promise<Pressed> {
     connections,
     repeats,
     firstLine = 1,
+    threads = 1,
     perSecond = 0,
     cores,
   } = choices;
-  const wrk = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', SCRIPT];
+  const wrk = [
+    'wrk',
+    `-t${threads}`,
+    `-c${connections}`,
+    `-d${seconds}s`,
+    '--timeout',
+    '10s',
+    '-s',
+    SCRIPT,
+  ];
   const url = `http://127.0.0.1:${port}`;
   const args = [file, String(firstLine), repeats ? 'again' : 'once', template, `${perSecond}`];
   const all = [
