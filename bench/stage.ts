@@ -4,8 +4,9 @@
  *
  * Cores. With `apart` each process under test has the first core, and wrk and the servers share the others: then what is
  * measured is what one core can serve, whoever presses. Without it the scheduler places everything, as it does with a
- * whole stack. Both were tried (`--only reach`, with the one and the other) on two cores that others were using: placed,
- * the quartiles of a contestant's rounds lay closer together by several times.
+ * whole stack. Both were tried
+ * with `--only reach`, five rounds each, one after the other on two busy cores: placed, the rounds differed less. That was
+ * not alternated, so it is a hint and no measurement.
  */
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
