@@ -2,20 +2,10 @@
 
 import { createPublicKey } from 'node:crypto';
 import { type Algorithm, createVerifier } from 'fast-jwt';
-import { LRUCache } from 'lru-cache';
 import type { HotPathConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
-
-/** Verified tokens kept in memory, each with its header as it was sent; least recently used leave first; bounded in number and in bytes. */
-const REMEMBERED_MAX = 100_000;
-const REMEMBERED_BYTES_MAX = 64 * 1024 * 1024;
-
-interface Remembered {
-  buyerId: string;
-  /** From the token's `exp`, ms; a token without one does not expire. */
-  expiresAt: number;
-}
+import { type Remembered, RememberedTokens } from './remembered-tokens.ts';
 
 /** What a request shows, the headers as they came; empty: not sent. */
 export interface Credentials {
@@ -42,17 +32,11 @@ export function createAuthenticate(config: AuthenticateConfig): Authenticate {
   if (config.BUYER_AUTH === 'header') return (shown) => buyerIdOf(shown.buyerId);
 
   const verifiers = verifiersOf(config);
-  const remembered = new LRUCache<string, Remembered>({
-    max: REMEMBERED_MAX,
-    maxSize: REMEMBERED_BYTES_MAX,
-    sizeCalculation: (_buyer, authorization) => authorization.length + 100,
-  });
+  const remembered = new RememberedTokens();
   return ({ authorization }) => {
     const known = remembered.get(authorization);
-    if (known) {
-      if (Date.now() < known.expiresAt) return known.buyerId;
-      remembered.delete(authorization);
-    }
+    // One that has expired is verified again, and refused.
+    if (known && Date.now() < known.expiresAt) return known.buyerId;
     if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return undefined;
     const verified = verify(authorization.slice(7), verifiers);
     if (verified) remembered.set(authorization, verified);

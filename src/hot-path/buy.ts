@@ -12,7 +12,13 @@ import type { BuyBodies } from './buy-body.ts';
 import type { Exchange } from './exchange.ts';
 import { absentSale, faultAnswer, withLookup } from './lookup.ts';
 import type { HotPathParts } from './parts.ts';
-import { onlySkuOf, redisNowMs, type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
+import {
+  type Lookup,
+  onlySkuOf,
+  redisNowMs,
+  type SaleView,
+  VIEW_AGE_MS_MAX,
+} from './sale-views.ts';
 
 /**
  * A buyer is refused for being early only by a fresh view and by more than the clocks may differ; nearer to the
@@ -33,56 +39,73 @@ export function buy(
   parts: HotPathParts,
   bodies: BuyBodies,
 ): void {
-  const answer = (reply: Answer, outcome: string) => {
-    exchange.answer(reply);
-    parts.metrics.bought(outcome, (performance.now() - exchange.startedAt) / 1_000);
-  };
   const buyer = parts.admission.buyerOf(exchange, exchange.startedAt);
   if ('refused' in buyer) {
-    answer(REFUSALS[buyer.refused], buyer.refused);
-    return;
+    const code = buyer.refused;
+    exchange.answer(REFUSALS[code]);
+    parts.metrics.bought(code, secondsSince(exchange));
+  } else {
+    new Purchase(exchange, saleId, buyer.buyerId, parts).start(bodies);
   }
-  exchange.readBody((body) => {
-    if (typeof body === 'string') return answer(REFUSALS[body], body);
-    // Any age will do for a view here: only the gates need a fresh one, and the script checks everything again.
-    withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
-      if (lookup.outcome !== 'known') return answer(absentSale(lookup.outcome), lookup.outcome);
-      const { view } = lookup;
-      const asked = itemsOf(body, exchange.idempotencyKey, view, bodies);
-      if (typeof asked !== 'string') return answer(asked, 'invalid_request');
-      const early = gate(view);
-      if (early) return answer(early, 'sale_not_started');
-      if (parts.soldOut.refuses(saleId, view, buyer.buyerId, asked)) {
-        return answer(REFUSALS.sold_out, 'sold_out');
-      }
-      const purchase = new Purchase(exchange, buyer.buyerId, asked, view, answer);
-      const isTaken = parts.batchers.of(saleId).submit(purchase);
-      if (!isTaken) answer(REFUSALS.overloaded, 'overloaded');
-    });
-  });
 }
 
-/** One who stands in line. */
+/** One press of the button by a buyer who is known. It is answered once. */
 class Purchase implements Waiting {
   readonly buyerId: string;
-  readonly items: string;
-  readonly inLineSince = performance.now();
+  items = '';
+  inLineSince = 0;
   readonly #exchange: Exchange;
-  readonly #view: SaleView;
-  readonly #answer: (answer: Answer, outcome: string) => void;
+  readonly #saleId: string;
+  readonly #parts: HotPathParts;
+  #view: SaleView | undefined;
 
-  constructor(
-    exchange: Exchange,
-    buyerId: string,
-    items: string,
-    view: SaleView,
-    answer: (answer: Answer, outcome: string) => void,
-  ) {
+  constructor(exchange: Exchange, saleId: string, buyerId: string, parts: HotPathParts) {
     this.#exchange = exchange;
+    this.#saleId = saleId;
     this.buyerId = buyerId;
-    this.items = items;
+    this.#parts = parts;
+  }
+
+  start(bodies: BuyBodies): void {
+    this.#exchange.readBody((body) => {
+      if (typeof body === 'string') this.#answer(REFUSALS[body], body);
+      // Any age will do for a view here: only the gates need a fresh one, and the script checks everything again.
+      else {
+        withLookup(this.#exchange, this.#parts, this.#saleId, Number.POSITIVE_INFINITY, (lookup) =>
+          this.#enter(lookup, body, bodies),
+        );
+      }
+    });
+  }
+
+  /** Through the gates, and into the line. */
+  #enter(lookup: Lookup, body: Buffer, bodies: BuyBodies): void {
+    if (lookup.outcome !== 'known') {
+      this.#answer(absentSale(lookup.outcome), lookup.outcome);
+      return;
+    }
+    const { view } = lookup;
+    const asked = itemsOf(body, this.#exchange.idempotencyKey, view, bodies);
+    if (typeof asked !== 'string') {
+      this.#answer(asked, 'invalid_request');
+      return;
+    }
+    const early = gate(view);
+    if (early) {
+      this.#answer(early, 'sale_not_started');
+      return;
+    }
+    const { batchers, soldOut } = this.#parts;
+    if (soldOut.refuses(this.#saleId, view, this.buyerId, asked)) {
+      this.#answer(REFUSALS.sold_out, 'sold_out');
+      return;
+    }
     this.#view = view;
-    this.#answer = answer;
+    this.items = asked;
+    this.inLineSince = performance.now();
+    if (!batchers.of(this.#saleId).submit(this)) {
+      this.#answer(REFUSALS.overloaded, 'overloaded');
+    }
   }
 
   get idempotencyKey(): string {
@@ -102,12 +125,21 @@ class Purchase implements Waiting {
   }
 
   settle(outcome: ReserveOutcome): void {
-    this.#answer(outcomeAnswer(outcome, this.buyerId, this.#view), outcome.outcome);
+    this.#answer(outcomeAnswer(outcome, this.buyerId, this.#view!), outcome.outcome);
   }
 
   fail(fault: Fault): void {
     this.#answer(faultAnswer(fault), fault.code);
   }
+
+  #answer(answer: Answer, outcome: string): void {
+    this.#exchange.answer(answer);
+    this.#parts.metrics.bought(outcome, secondsSince(this.#exchange));
+  }
+}
+
+function secondsSince({ startedAt }: Exchange): number {
+  return (performance.now() - startedAt) / 1_000;
 }
 
 /** What the request asks for in this sale, in canonical form, or why it can't be asked. */

@@ -35,7 +35,9 @@ export type Lookup = { outcome: 'known'; view: SaleView } | Absence;
 type Absence = { outcome: 'unknown_sale' | 'recovering' };
 
 interface Entry {
-  view: SaleView;
+  lookup: Lookup & { outcome: 'known' };
+  /** Asked for since the timer looked last. */
+  isUsed: boolean;
   usedAt: number;
 }
 
@@ -65,10 +67,12 @@ export class SaleViews {
   peek(saleId: string, ageMsMax: number): Lookup | undefined {
     const entry = this.#sales.get(saleId);
     if (!entry) return this.#absences.get(saleId);
-    const now = performance.now();
-    if (now - entry.view.readAt > ageMsMax) return undefined;
-    entry.usedAt = now;
-    return { outcome: 'known', view: entry.view };
+    const { lookup } = entry;
+    const isYoung =
+      ageMsMax === Number.POSITIVE_INFINITY || performance.now() - lookup.view.readAt <= ageMsMax;
+    if (!isYoung) return undefined;
+    entry.isUsed = true;
+    return lookup;
   }
 
   /**
@@ -99,9 +103,11 @@ export class SaleViews {
 
   #refreshUsed(): void {
     const now = performance.now();
-    for (const [saleId, { view, usedAt }] of this.#sales.entries()) {
-      if (now - usedAt > IDLE_MS) this.#sales.delete(saleId);
-      else if (now - view.readAt >= REFRESH_AGE_MS) void this.#refresh(saleId);
+    for (const [saleId, entry] of this.#sales.entries()) {
+      if (entry.isUsed) entry.usedAt = now;
+      entry.isUsed = false;
+      if (now - entry.usedAt > IDLE_MS) this.#sales.delete(saleId);
+      else if (now - entry.lookup.view.readAt >= REFRESH_AGE_MS) void this.#refresh(saleId);
     }
   }
 
@@ -136,10 +142,10 @@ export class SaleViews {
   #rememberSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): Lookup {
     if (state.definition.status !== 'draft') this.#launched.set(saleId, true);
     this.#checkInvariant(saleId, state);
-    const view = { state, isRecovering, readAt: sentAt };
-    const usedAt = this.#sales.peek(saleId)?.usedAt ?? sentAt;
-    this.#sales.set(saleId, { view, usedAt });
-    return { outcome: 'known', view };
+    const lookup = { outcome: 'known', view: { state, isRecovering, readAt: sentAt } } as const;
+    const { isUsed = false, usedAt = sentAt } = this.#sales.peek(saleId) ?? {};
+    this.#sales.set(saleId, { lookup, isUsed, usedAt });
+    return lookup;
   }
 
   #checkInvariant(saleId: string, state: SaleState): void {
