@@ -132,12 +132,6 @@ export function parseRecord(
   return fromFields(record.split('\t'), record, sale, buyerId);
 }
 
-/** The id of the reservation in a record, which is not looked at beyond that. */
-export function reservationIdIn(record: string, saleId: string): string {
-  const [, , position, tag] = record.split('\t', 4);
-  return reservationIdOf({ saleId, position: Number(position), tag: tag ?? '' });
-}
-
 /** The record of a reservation as PostgreSQL has it: the opposite of `parseRecord`. */
 export function formatRecord(row: {
   version: number;

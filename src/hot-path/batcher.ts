@@ -34,6 +34,7 @@ export interface BatcherLimits {
 
 export interface BatcherObserver {
   decided(
+    tag: string,
     batch: readonly ReserveRequest[],
     outcomes: readonly ReserveOutcome[],
     seconds: number,
@@ -131,10 +132,11 @@ export class Batcher {
   async #send(batch: Waiting[]): Promise<void> {
     this.#inFlight++;
     const sentAt = performance.now();
+    const tag = newTag();
     let outcomes: ReserveOutcome[] | Fault;
     try {
       outcomes = await this.#shards.call(reserve, this.#saleId, {
-        tag: newTag(),
+        tag,
         backlogMax: this.#limits.backlogMax(),
         requests: batch,
       });
@@ -153,6 +155,6 @@ export class Batcher {
       return;
     }
     for (let i = 0; i < batch.length; i++) batch[i]!.settle(outcomes[i]!);
-    this.#observer.decided(batch, outcomes, callMs / 1_000);
+    this.#observer.decided(tag, batch, outcomes, callMs / 1_000);
   }
 }

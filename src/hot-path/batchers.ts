@@ -1,6 +1,5 @@
 /** The lines of all sales in this process: one batcher each, made on the first buy and dropped when idle. */
 import type { Logger } from 'pino';
-import { reservationIdIn } from '../domain/reservation.ts';
 import type { ReserveOutcome, ReserveRequest } from '../lua/reserve.ts';
 import type { Shards } from '../redis/shards.ts';
 import { Batcher, type BatcherLimits } from './batcher.ts';
@@ -46,9 +45,9 @@ export class Batchers {
         backlogMax: () => (this.#memory.isTight(saleId) ? 0 : this.#limits.backlogMax),
       };
       batcher = new Batcher(saleId, this.#shards, limits, {
-        decided: (batch, outcomes, seconds) => {
+        decided: (tag, batch, outcomes, seconds) => {
           this.#metrics.reserveCalled(batch.length, seconds);
-          this.#note(saleId, batch, outcomes);
+          this.#note(saleId, tag, batch, outcomes);
           if (outcomes.some(({ outcome }) => outcome === 'sold_out')) this.#onSoldOut(saleId);
         },
         faulted: (fault, size) => {
@@ -72,20 +71,28 @@ export class Batchers {
     clearInterval(this.#timer);
   }
 
-  /** Who got what, by request: a line a batch, as one a purchase would cost more than deciding it. */
+  /**
+   * Who got which position, by request: a line a batch, for a line a purchase would cost more than deciding it. The
+   * reservation's id is the sale's, the position and the tag, `_` between them.
+   */
   #note(
     saleId: string,
+    tag: string,
     batch: readonly ReserveRequest[],
     outcomes: readonly ReserveOutcome[],
   ): void {
     if (!this.#log.isLevelEnabled('info')) return;
-    const noted: Record<'reserved' | 'replayed', string[]> = { reserved: [], replayed: [] };
+    let reserved = '';
+    let replayed = '';
     for (const [index, result] of outcomes.entries()) {
       if (result.outcome !== 'reserved' && result.outcome !== 'replayed') continue;
-      const reservationId = reservationIdIn(result.record, saleId);
-      noted[result.outcome].push(`${batch[index]!.requestId} ${reservationId}`);
+      const { requestId } = batch[index]!;
+      const [, , position, tagOfIt] = result.record.split('\t', 4);
+      if (result.outcome === 'reserved') reserved += `${requestId}=${position} `;
+      else replayed += `${requestId}=${position}_${tagOfIt} `;
     }
-    if (noted.reserved.length + noted.replayed.length > 0) this.#log.info(noted, 'decided');
+    if (reserved !== '') this.#log.info({ saleId, tag, reserved }, 'decided');
+    if (replayed !== '') this.#log.info({ saleId, replayed }, 'asked again');
   }
 
   #dropIdle(): void {

@@ -41,7 +41,8 @@ export const reserve = defineScript({
     for (const { buyerId, idempotencyKey, items, requestId, traceparent } of batch.requests) {
       lines += `${buyerId}\t${idempotencyKey}\t${items}\t${requestId}\t${traceparent}\n`;
     }
-    return [batch.tag, batch.backlogMax, lines];
+    // All of it is ASCII.
+    return [batch.tag, batch.backlogMax, Buffer.from(lines, 'latin1')];
   },
   decode(reply: Reply, batch): ReserveOutcome[] {
     if (typeof reply !== 'string') throw malformed('reserve', reply);

@@ -10,6 +10,9 @@ import { type SaleKey, saleKey } from './keys.ts';
 /** What Redis can answer to our scripts: no nil, no float. */
 export type Reply = string | number | Reply[];
 
+/** Bytes where they are many: making them here costs less than having the library do it. */
+export type ScriptArgument = string | number | Buffer;
+
 export interface Script<Args extends unknown[], Result> {
   name: string;
   source: string;
@@ -18,7 +21,7 @@ export interface Script<Args extends unknown[], Result> {
   /** Whether somebody is told what it answers, as decided: then replicas have to have it, where that is promised. */
   isTold: boolean;
   /** The arguments that follow the fence, which every script takes first. */
-  encode: (...args: Args) => (string | number)[];
+  encode: (...args: Args) => ScriptArgument[];
   /** Rejects with a Fault `reply_malformed` what it does not understand. */
   decode: (reply: Reply, ...args: Args) => Result;
 }
@@ -30,7 +33,7 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   args: string;
   /** Unless said otherwise, whatever is not declared `no-writes`. */
   isTold?: boolean;
-  encode: (...args: Args) => (string | number)[];
+  encode: (...args: Args) => ScriptArgument[];
   decode: (reply: Reply, ...args: Args) => Result;
 }): Script<Args, Result> {
   const source = readSource(`${definition.name}.lua`);

@@ -4,7 +4,7 @@
  */
 import type { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
-import { keysOf, type Reply, type Script } from '../lua/script.ts';
+import { keysOf, type Reply, type Script, type ScriptArgument } from '../lua/script.ts';
 import type { ServerAddress } from './address.ts';
 import {
   type ConnectionOptions,
@@ -157,7 +157,7 @@ export class Shard {
     command: 'eval' | 'evalsha',
     script: string,
     keys: string[],
-    tail: (string | number)[],
+    tail: ScriptArgument[],
   ): Promise<{ reply: Reply; runId: string }> {
     if (session) requireSame(this.#connection, session);
     const runId = this.runId;
