@@ -14,6 +14,8 @@
 -- A sale is of that timeline when it was opened on it; or was closed by the very recovery that began it and did not get
 -- to open the sale, and then it takes the timeline on, for the name goes. Any other server may have gone on by itself.
 
+--@include parts/promotion.lua
+
 local sale = redis.call('HMGET', KEYS[1], 'fence', 'forgotten', 'timeline', 'closing')
 if not sale[1] or sale[2] then
   -- No server has an empty run id, so every script that decides or shows anything sees a sale that is closed.
@@ -21,6 +23,7 @@ if not sale[1] or sale[2] then
   return 'forgotten'
 end
 redis.call('HSET', KEYS[1], 'fence', '', 'closing', ARGV[2])
+note_promotion()
 if (sale[3] or '0') == ARGV[3] then return 'closed' end
 if ARGV[4] ~= '' and sale[4] == ARGV[4] then
   redis.call('HSET', KEYS[1], 'timeline', ARGV[3])

@@ -4,7 +4,8 @@
  *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus
  *                   operation (last applied), operationOutcome
  *                   fence (run id of the server that may decide; empty: none), timeline (which line of
- *                   decisions), closing (the recovery that has it closed, by name)
+ *                   decisions), closing (the recovery that has it closed, by name), wasPromoted (see
+ *                   parts/promotion.lua)
  *                   position (last given), gaps (positions left out, see domain/positions.ts), tickets (last given
  *                   in a line), events (last numbered), drained (the last that PostgreSQL has)
  *                   or nothing but fence, closing and `forgotten`: a recovery is under way of a sale that the server has lost,

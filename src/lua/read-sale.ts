@@ -21,6 +21,8 @@ export interface SaleState {
   fence: string;
   /** By which closing it is closed; empty: by none, see close-sale.lua. */
   closing: string;
+  /** While it is closed: by a server that was a replica once, or had been when it closed. */
+  wasPromoted: boolean;
   /** Which line of decisions this is; a recovery begins another. */
   timeline: number;
   /** Positions that nobody has, for a server may have forgotten whom it gave them to. */
@@ -114,6 +116,7 @@ function decodeState(
     operation: Number(text('operation')),
     fence: text('fence'),
     closing: sale.get('closing') ?? '',
+    wasPromoted: sale.has('wasPromoted'),
     timeline: Number(sale.get('timeline') ?? 0),
     gaps: parseGaps(sale.get('gaps') ?? ''),
   };

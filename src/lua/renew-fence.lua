@@ -22,7 +22,7 @@ if skip > 0 then
     'gaps', (sale[6] or '') .. position .. ':' .. string.format('%.0f', skip) .. ' ')
 end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'timeline', ARGV[2])
-redis.call('HDEL', KEYS[1], 'closing')
+redis.call('HDEL', KEYS[1], 'closing', 'wasPromoted')
 -- What a rebuild that died has left.
 for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return 'renewed'

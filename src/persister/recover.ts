@@ -165,7 +165,7 @@ async function recoverAlone(
     state.operation >= reached.operation;
   // A server that was promoted, or that syncs late, may have forgotten what PostgreSQL never heard of.
   const mayForget =
-    tools.durability === 'fast' || (tools.durability === 'safe' && server.wasPromoted);
+    tools.durability === 'fast' || (tools.durability === 'safe' && state?.wasPromoted === true);
   const wasLost = !isComplete || mayForget;
   const skip = wasLost ? tools.positionsSkipped : 0;
   const last = Math.max(memory.positionFloor, reached.position, state?.position ?? 0);

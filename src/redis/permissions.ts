@@ -19,6 +19,7 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['HGETALL', KEY],
   ['HMGET', KEY, '-'],
   ['HSET', KEY, '-', '-'],
+  ['INFO', 'replication'],
   ['LINDEX', KEY, '0'],
   ['LRANGE', KEY, '0', '0'],
   ['RENAME', KEY, KEY],

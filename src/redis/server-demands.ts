@@ -15,7 +15,7 @@ export interface FitServer {
   runId: string;
   /** Another one after each time that it was made a master. */
   reign: string;
-  /** Whether it was a replica before. */
+  /** Whether it was a replica since it started. */
   wasPromoted: boolean;
   /** How many replicas have to vouch for a decision; 0 unless `DURABILITY=replicated`. */
   replicas: number;

@@ -25,8 +25,6 @@ const LAG_ROUNDING_MS = 2_000;
  */
 export interface PinnedServer {
   readonly runId: string;
-  /** It was a replica once, and may lack what its master had decided last. */
-  readonly wasPromoted: boolean;
   /** Whether that connection is still there. */
   readonly isThere: boolean;
   /**
@@ -71,7 +69,6 @@ export class Shard {
     if (!session) throw new Fault('not_sent');
     return {
       runId: session.runId,
-      wasPromoted: session.wasPromoted,
       get isThere() {
         return connection.session === session;
       },

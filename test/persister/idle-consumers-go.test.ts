@@ -52,7 +52,6 @@ describe('a consumer that was idle for long', () => {
     const tidy = streamOf(servers, saleId, 'tidy');
     const thawed = streamOf(elsewhere, saleId, 'thawed');
     await tidy.ensureGroup();
-    let removed = 0;
     for (let round = 0; round < ROUNDS; round++) {
       await thawed.readNew(1);
       await sleep(2 * IDLE_MS);
@@ -64,8 +63,6 @@ describe('a consumer that was idle for long', () => {
       ];
       assert.equal(new Set(there.map(({ id }) => id)).size, 1, `the entry of round ${round}`);
       await tidy.acknowledge(there.map(({ id }) => id));
-      if (!(await consumerNames(servers.shards, saleId)).includes('thawed')) removed += 1;
     }
-    test.diagnostic(`removed in ${removed} of ${ROUNDS} rounds`);
   });
 });

@@ -8,6 +8,8 @@
 -- This runs on every call of the hottest script, so what a batch shares (times, prices, the rest of a record) is made
 -- into text once, and functions that only some scripts want are in parts of their own.
 
+--@include parts/promotion.lua
+
 local call, format, concat = redis.call, string.format, table.concat
 
 local fields = call('HMGET', KEYS[1], 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
@@ -17,7 +19,10 @@ if not fields[1] then refused = 'unknown_sale'
 elseif fields[1] ~= ARGV[1] then
   refused = 'recovering'
   -- For good: the server that it names could become the master again, without what it had decided last.
-  if fields[1] ~= '' then call('HSET', KEYS[1], 'fence', '') end
+  if fields[1] ~= '' then
+    call('HSET', KEYS[1], 'fence', '')
+    note_promotion()
+  end
 end
 
 local time = call('TIME')

@@ -1,0 +1,37 @@
+/** A promoted server may lack decisions that buyers were told of. That it was promoted outlives a restart of it. */
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { readSale } from '../../src/lua/read-sale.ts';
+import { persister } from '../support/persister.ts';
+import { follow, PROMPT, promote, untilReplicasAre } from '../support/replication.ts';
+import { buy, buyMany, makeSale } from '../support/sales.ts';
+import { eventually } from '../support/servers.ts';
+import { FILE, useConnections, useRedis, useServers } from '../support/set-up.ts';
+import { saleState } from '../support/stream-state.ts';
+
+const { redis: master, database, servers } = await useServers(FILE, { args: PROMPT });
+
+for (const isPromoted of [true, false]) {
+  it(`a server that restarted before any recovery ${isPromoted ? 'leaves positions out' : 'does not, unless it was promoted'}`, async (test) => {
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
+    let server = master;
+    if (isPromoted) {
+      server = await useRedis(test, { args: PROMPT });
+      await follow(server, master);
+      await untilReplicasAre(master, 1);
+      await promote(server);
+    } else {
+      await server.restart();
+    }
+    const there = await useConnections(test, server.url, database.url);
+    assert.equal((await buy(there.shards, saleId, ['early']))[0]?.outcome, 'recovering');
+    await server.restart();
+    await persister(test, server.url, database.url, {}, { DURABILITY: 'safe' });
+    await eventually(async () => {
+      assert.equal((await there.shards.call(readSale, saleId, saleId)).outcome, 'known');
+    });
+    const { position, wasPromoted } = await saleState(there.shards, saleId);
+    assert.deepEqual([position > 20, wasPromoted], [isPromoted, false]);
+  });
+}
