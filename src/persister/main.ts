@@ -29,8 +29,12 @@ const LAG_INTERVAL_MS = 2_000;
 /** A session that holds a sale and says nothing for so long holds up everybody else. */
 const SILENT_MS_MAX = 10_000;
 const SILENT_HOLDERS_INTERVAL_MS = 5_000;
-/** What Redis may hold for PostgreSQL is bounded when reserving; what it gives from the line comes on top. */
+/**
+ * What Redis may hold for PostgreSQL is bounded when reserving, before a call and not within it; what it gives from the
+ * line is not bounded, and each front end goes by its own `BACKLOG_MAX`, which need not be this process's.
+ */
 const POSITIONS_PER_BACKLOG = 2;
+const POSITIONS_BEYOND_BACKLOG = 1_000_000;
 /** How long running transactions may take to finish when the process is asked to stop. */
 const CLOSE_GRACE_MS = 3_000;
 
@@ -87,7 +91,7 @@ export async function startPersister(
     metrics,
     recoveries: new Recoveries({ database, log, metrics }),
     durability: config.DURABILITY,
-    positionsSkipped: POSITIONS_PER_BACKLOG * config.BACKLOG_MAX,
+    positionsSkipped: POSITIONS_PER_BACKLOG * config.BACKLOG_MAX + POSITIONS_BEYOND_BACKLOG,
   };
   const consumer = `${hostname()}-${process.pid}-${nanoid(8)}`;
   const roster = new Roster(tools, {

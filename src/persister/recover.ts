@@ -30,7 +30,7 @@ export interface RecoveryTools extends PersistTools {
   shards: Shards;
   recoveries: Recoveries;
   durability: CommonConfig['DURABILITY'];
-  /** More positions than can have been given since PostgreSQL last heard of one. */
+  /** So many that fewer were given since PostgreSQL last heard of one: see where it is computed. */
   positionsSkipped: number;
 }
 

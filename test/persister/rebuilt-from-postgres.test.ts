@@ -26,7 +26,7 @@ import { eventually, type TestDatabase, type TestRedis } from '../support/server
 import { useServers } from '../support/set-up.ts';
 import { readAndDie, saleState } from '../support/stream-state.ts';
 
-const SKIPPED = 4_000_000;
+const SKIPPED = 5_000_000;
 
 describe('rebuilt from postgres', () => {
   let redis: TestRedis;
