@@ -15,12 +15,11 @@ import { applyOperation, type Operation } from '../lua/apply-operation.ts';
 import { readSale } from '../lua/read-sale.ts';
 import type { Transaction } from '../postgres/connection.ts';
 import { lockOperations } from '../postgres/sale-locks.ts';
+import { settleOperation } from '../postgres/settled-operations.ts';
 import type { Servers } from './dependencies.ts';
 
 /** `settled`: nothing is pending. The others: something is, and why. */
 export type ApplicationState = 'settled' | 'recovering' | 'unavailable';
-
-type Outcome = 'applied' | 'insufficient_stock';
 
 export async function applyPending(servers: Servers, saleId: string): Promise<ApplicationState> {
   for (;;) {
@@ -44,14 +43,15 @@ async function applyNext(
     const reply = await servers.shards.call(applyOperation, saleId, next);
     switch (reply.outcome) {
       case 'applied':
-        if (reply.startsAt !== next.definition.startsAt) {
-          await keepStart(tx, saleId, next.operation, reply.startsAt);
-        }
-        await writeOutcome(servers, tx, saleId, next, reply.outcome);
+      case 'insufficient_stock': {
+        const { operation, definition, changes } = next;
+        const { outcome } = reply;
+        const isKept = outcome === 'applied' && reply.startsAt !== definition.startsAt;
+        const keptStart = isKept ? reply.startsAt : undefined;
+        await settleOperation(tx, saleId, { operation, outcome, keptStart });
+        if (changes.length > 0) await writeCounts(servers, tx, saleId, operation);
         return 'applied';
-      case 'insufficient_stock':
-        await writeOutcome(servers, tx, saleId, next, reply.outcome);
-        return 'applied';
+      }
       case 'gap':
         servers.log.error(
           { saleId, operation: next.operation, reply },
@@ -72,50 +72,6 @@ async function applyNext(
     );
     return 'unavailable';
   }
-}
-
-async function writeOutcome(
-  servers: Servers,
-  tx: Transaction,
-  saleId: string,
-  { operation, changes }: Operation,
-  outcome: Outcome,
-): Promise<void> {
-  await tx`
-    UPDATE sale_operations SET outcome = ${outcome}, applied_at = now()
-    WHERE sale_id = ${saleId} AND operation = ${operation}`;
-  if (changes.length > 0) {
-    await tx`
-      UPDATE stock_ledger SET outcome = ${outcome} WHERE sale_id = ${saleId} AND operation = ${operation}`;
-    await writeCounts(servers, tx, saleId, operation);
-  }
-  if (outcome === 'insufficient_stock') {
-    await tx`
-      INSERT INTO audit_log (actor, action, sale_id, request_id, details)
-      SELECT actor, 'insufficient_stock', sale_id, request_id, jsonb_build_object('operation', operation)
-      FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
-  }
-}
-
-/** Later operations that are recorded already say the later start too: each is set right when it is applied. */
-async function keepStart(
-  tx: Transaction,
-  saleId: string,
-  operation: number,
-  startsAt: number | null,
-): Promise<void> {
-  await tx`
-    UPDATE sale_operations
-    SET definition = jsonb_set(definition, '{startsAt}', coalesce(to_jsonb(${startsAt}::bigint), 'null'))
-    WHERE sale_id = ${saleId} AND operation = ${operation}`;
-  await tx`
-    UPDATE sales SET starts_at = ${startsAt === null ? null : new Date(startsAt)}
-    WHERE sale_id = ${saleId} AND last_operation = ${operation}`;
-  await tx`
-    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
-    SELECT actor, 'start_kept', sale_id, request_id,
-      jsonb_build_object('operation', operation, 'startsAt', definition -> 'startsAt')
-    FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
 }
 
 /** Keeps what was counted right after a change. Only the answer wants it, so not being able to read it is no fault. */

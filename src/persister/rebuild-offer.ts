@@ -1,45 +1,81 @@
 /** What a rebuilt sale has on offer: the definition and the stock that operators gave it, less what was sold. */
 import type { SaleDefinition, SkuStock } from '../domain/sale.ts';
-import type { StockChange } from '../lua/apply-operation.ts';
+import type { Operation } from '../lua/apply-operation.ts';
 import type { Transaction } from '../postgres/connection.ts';
+import type { SettledOperation } from '../postgres/settled-operations.ts';
 import type { Sold } from './rebuild-sold.ts';
 
-/** An operation's definition, and what was loaded up to it. */
+/** What a sale has after an operation. */
 export interface Offer {
   operation: number;
   outcome: string;
   /** Undefined: nothing was ever applied. */
   definition: SaleDefinition | undefined;
-  loaded: Map<string, number>;
+  loaded: ReadonlyMap<string, number>;
+  /** The pending operations that are counted in, as they come out; to be written before anybody buys of them. */
+  countedIn: readonly SettledOperation[];
 }
 
+type PendingOperation = Omit<Operation, 'timeline'>;
+
 /**
- * By the operations that PostgreSQL knows as done. One more may have been done without its knowing; it is counted in
- * only where what was sold can't be explained without it, else it is applied, once, when the sale is open.
+ * By the operations that PostgreSQL knows as done. Pending ones are counted in, from the first on and no more of them
+ * than it takes, only where what was sold can't be explained without: the first may have been done without
+ * PostgreSQL's knowing, and any may be the load that an operator makes up for a lack with. The others are applied,
+ * once, when the sale is open.
  */
 export async function offerFor(
   transaction: Transaction,
   saleId: string,
   sold: Sold,
 ): Promise<Offer | { why: string }> {
-  const offer = await settledOffer(transaction, saleId);
-  const shortage = shortageOf(offer, sold);
+  let offer = await settledOffer(transaction, saleId);
+  let shortage = shortageOf(offer, sold);
   if (!shortage) return offer;
-  const [pending] = await transaction<
-    { operation: number; definition: SaleDefinition; changes: StockChange[] }[]
-  >`
+  const pending = await transaction<PendingOperation[]>`
     SELECT operation, definition, changes FROM sale_operations
-    WHERE sale_id = ${saleId} AND outcome = 'pending' ORDER BY operation LIMIT 1`;
-  if (pending) {
-    const { operation, definition, changes } = pending;
-    const loaded = new Map(offer.loaded);
-    for (const { sku, delta } of changes) loaded.set(sku, (loaded.get(sku) ?? 0) + delta);
-    const more = { operation, outcome: 'applied', definition, loaded };
-    if (!shortageOf(more, sold)) return more;
+    WHERE sale_id = ${saleId} AND outcome = 'pending' ORDER BY operation`;
+  for (const next of pending) {
+    offer = countIn(offer, next, sold);
+    shortage = shortageOf(offer, sold);
+    if (!shortage) return offer;
   }
   return {
-    why: `more was promised than is loaded (${shortage}): load what is missing, or end the sale`,
+    why: `more was promised than is loaded (${shortage}): load what is missing, which is recorded and opens the sale, though it is answered 503 until then`,
   };
+}
+
+/** As Redis would apply it, only that what is short already refuses nothing but a withdrawal of the same SKU. */
+function countIn(offer: Offer, next: PendingOperation, sold: Sold): Offer {
+  const { operation, definition, changes } = next;
+  const loaded = new Map(offer.loaded);
+  for (const { sku, delta } of changes) loaded.set(sku, (loaded.get(sku) ?? 0) + delta);
+  const isRefused = changes.some(
+    ({ sku, delta }) => delta < 0 && (loaded.get(sku) ?? 0) < promisedOf(sold, sku),
+  );
+  if (isRefused) {
+    const outcome = 'insufficient_stock';
+    const settled = { operation, outcome, keptStart: undefined } as const;
+    return { ...offer, operation, outcome, countedIn: [...offer.countedIn, settled] };
+  }
+  const startsAt = startAfter(offer.definition, definition);
+  const outcome = 'applied';
+  const keptStart = startsAt === definition.startsAt ? undefined : startsAt;
+  const settled = { operation, outcome, keptStart } as const;
+  return {
+    operation,
+    outcome,
+    definition: { ...definition, startsAt },
+    loaded,
+    countedIn: [...offer.countedIn, settled],
+  };
+}
+
+/** Something was sold, so the sale had begun, and what has begun has begun: it is not put off. */
+function startAfter(before: SaleDefinition | undefined, next: SaleDefinition): number | null {
+  if (!before || before.status === 'draft' || next.status === 'draft') return next.startsAt;
+  if (before.startsAt === null || next.startsAt === null) return null;
+  return Math.min(before.startsAt, next.startsAt);
 }
 
 async function settledOffer(transaction: Transaction, saleId: string): Promise<Offer> {
@@ -57,6 +93,7 @@ async function settledOffer(transaction: Transaction, saleId: string): Promise<O
     outcome: last?.outcome ?? '',
     definition: applied?.definition,
     loaded: new Map(sums.map(({ sku, units }) => [sku, units])),
+    countedIn: [],
   };
 }
 
@@ -64,13 +101,17 @@ async function settledOffer(transaction: Transaction, saleId: string): Promise<O
 function shortageOf(offer: Offer, sold: Sold): string | undefined {
   const known = new Set(offer.definition?.skus.map(({ sku }) => sku));
   const short: string[] = [];
-  for (const [sku, { held, confirmed }] of sold.units) {
+  for (const sku of sold.units.keys()) {
     const loaded = offer.loaded.get(sku) ?? 0;
-    if (!known.has(sku) || held + confirmed > loaded) {
-      short.push(`${sku}: ${held + confirmed} of ${loaded}`);
-    }
+    const promised = promisedOf(sold, sku);
+    if (!known.has(sku) || promised > loaded) short.push(`${sku}: ${promised} of ${loaded}`);
   }
   return short.length > 0 ? short.join(', ') : undefined;
+}
+
+function promisedOf(sold: Sold, sku: string): number {
+  const { held, confirmed } = sold.units.get(sku) ?? { held: 0, confirmed: 0 };
+  return held + confirmed;
 }
 
 export function stockOf(

@@ -10,6 +10,7 @@ import { formatGaps } from '../domain/positions.ts';
 import type { RebuiltSale } from '../lua/finish-rebuild.ts';
 import { saleKey } from '../lua/keys.ts';
 import type { Transaction } from '../postgres/connection.ts';
+import type { SettledOperation } from '../postgres/settled-operations.ts';
 import { isOutOfMemory } from '../redis/out-of-memory.ts';
 import type { PinnedServer } from '../redis/shard.ts';
 import { offerFor, stockOf } from './rebuild-offer.ts';
@@ -25,8 +26,8 @@ export interface RebuildPlan extends Rebuilder {
   events: number;
   /** The last position that may have been told. */
   position: number;
-  /** Called once, when all is staged. False: another recovery came between. */
-  beforeOpening: () => Promise<boolean>;
+  /** Called once, when all is staged, with what is counted in of what was pending. False: another recovery came between. */
+  beforeOpening: (countedIn: readonly SettledOperation[]) => Promise<boolean>;
 }
 
 /** `removed`: no operation was ever applied, so there is nothing to be sold. */
@@ -115,7 +116,8 @@ async function rebuildOn(
     gaps: formatGaps(sold.gapsUpTo(plan.position)),
     tickets: lastTicket,
   };
-  if (!(await stage.finish(sale, plan.beforeOpening))) return 'superseded';
+  const isFinished = await stage.finish(sale, () => plan.beforeOpening(offer.countedIn));
+  if (!isFinished) return 'superseded';
   return {
     outcome: sale ? 'rebuilt' : 'removed',
     reservations: sold.reservations,

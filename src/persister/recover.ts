@@ -15,6 +15,7 @@ import { type ReadSaleReply, readSale } from '../lua/read-sale.ts';
 import { renewFence } from '../lua/renew-fence.ts';
 import type { Sql, Transaction } from '../postgres/connection.ts';
 import { tryLockSale } from '../postgres/sale-locks.ts';
+import { type SettledOperation, settleOperation } from '../postgres/settled-operations.ts';
 import type { Shards } from '../redis/shards.ts';
 import { type PersistTools, persist } from './persist.ts';
 import { rebuild } from './rebuild.ts';
@@ -213,7 +214,7 @@ async function recoverAlone(
     closing,
     events: reached.events,
     position: floor,
-    beforeOpening: () => raiseFloor(tools, saleId, timeline, floor),
+    beforeOpening: (countedIn) => raiseFloor(tools, saleId, timeline, floor, countedIn),
   });
   if (rebuilt === 'superseded') return { outcome: 'busy' };
   const { outcome, ...details } = rebuilt;
@@ -307,7 +308,8 @@ async function beginTimeline(
 
 /**
  * No position up to this one is given again. Committed right before the sale opens, not before: a recovery that got no
- * further has had nobody told of a position, and the next one leaves out the same ones, not as many more. False:
+ * further has had nobody told of a position, and the next one leaves out the same ones, not as many more. With it go
+ * the operations that the rebuilt sale counts in: a sale must not be ahead of PostgreSQL by more than one. False:
  * another recovery came between.
  */
 async function raiseFloor(
@@ -315,13 +317,18 @@ async function raiseFloor(
   saleId: string,
   timeline: number,
   floor: number,
+  countedIn: readonly SettledOperation[] = [],
 ): Promise<boolean> {
-  const { count } = await tools.database.run(
-    (sql) => sql`
-      UPDATE sales SET position_floor = ${floor}
-      WHERE sale_id = ${saleId} AND timeline = ${timeline}`,
+  return tools.database.run((sql) =>
+    sql.begin(async (transaction) => {
+      const { count } = await transaction`
+        UPDATE sales SET position_floor = ${floor}
+        WHERE sale_id = ${saleId} AND timeline = ${timeline}`;
+      if (count === 0) return false;
+      for (const operation of countedIn) await settleOperation(transaction, saleId, operation);
+      return true;
+    }),
   );
-  return count === 1;
 }
 
 function causeOf(found: ReadSaleReply, memory: Memory, isComplete: boolean): string {

@@ -66,14 +66,16 @@ describe('rebuilt from postgres', () => {
     one: { operation: number; delta: number; outcome: 'applied' | 'pending' },
   ): Promise<void> {
     const { operation, delta, outcome } = one;
-    await servers.sql`
+    await servers.sql.begin(async (tx) => {
+      await tx`
       INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
-      SELECT sale_id, ${operation}, 'load', definition, ${servers.sql.json([{ sku: 'unit', delta }])},
+      SELECT sale_id, ${operation}, 'load', definition, ${tx.json([{ sku: 'unit', delta }])},
         ${outcome}, 'test', 'test'
       FROM sale_operations WHERE sale_id = ${saleId} AND operation = 1`;
-    await servers.sql`
+      await tx`
       INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
       VALUES (${saleId}, ${operation}, 'unit', ${delta}, ${outcome})`;
+    });
   }
 
   function saleAsMade(
@@ -286,7 +288,7 @@ describe('rebuilt from postgres', () => {
     await eventually(async () => assert.match((await whys()).at(-1) ?? '', /unit: 10 of 9/));
     const reply = await servers.shards.call(readSale, saleId, saleId);
     assert.equal(reply.outcome, 'unknown_sale');
-    await recordOperation(saleId, { operation: 3, delta: 1, outcome: 'applied' });
+    await recordOperation(saleId, { operation: 3, delta: 1, outcome: 'pending' });
     await untilOpen(saleId);
     await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 0));
     await eventually(async () => {

@@ -1,0 +1,56 @@
+/**
+ * What became of an operation that was recorded, written once: by admin when Redis has answered, by a recovery that
+ * counts it in. Both have the lock of operations.
+ */
+import type { Transaction } from './connection.ts';
+
+export type OperationOutcome = 'applied' | 'insufficient_stock';
+
+export interface SettledOperation {
+  operation: number;
+  outcome: OperationOutcome;
+  /** The start that the sale has kept, the operation's own coming too late. Undefined: it has the operation's. */
+  keptStart: number | null | undefined;
+}
+
+/** Harmless to repeat: the first time counts. */
+export async function settleOperation(
+  tx: Transaction,
+  saleId: string,
+  { operation, outcome, keptStart }: SettledOperation,
+): Promise<void> {
+  const { count } = await tx`
+    UPDATE sale_operations SET outcome = ${outcome}, applied_at = now()
+    WHERE sale_id = ${saleId} AND operation = ${operation} AND outcome = 'pending'`;
+  if (count === 0) return;
+  await tx`
+    UPDATE stock_ledger SET outcome = ${outcome} WHERE sale_id = ${saleId} AND operation = ${operation}`;
+  if (keptStart !== undefined) await keepStart(tx, saleId, operation, keptStart);
+  if (outcome === 'insufficient_stock') {
+    await tx`
+      INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+      SELECT actor, 'insufficient_stock', sale_id, request_id, jsonb_build_object('operation', operation)
+      FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
+  }
+}
+
+/** Later operations that are recorded already say the later start too: each is set right when it is settled. */
+async function keepStart(
+  tx: Transaction,
+  saleId: string,
+  operation: number,
+  startsAt: number | null,
+): Promise<void> {
+  await tx`
+    UPDATE sale_operations
+    SET definition = jsonb_set(definition, '{startsAt}', coalesce(to_jsonb(${startsAt}::bigint), 'null'))
+    WHERE sale_id = ${saleId} AND operation = ${operation}`;
+  await tx`
+    UPDATE sales SET starts_at = ${startsAt === null ? null : new Date(startsAt)}
+    WHERE sale_id = ${saleId} AND last_operation = ${operation}`;
+  await tx`
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+    SELECT actor, 'start_kept', sale_id, request_id,
+      jsonb_build_object('operation', operation, 'startsAt', definition -> 'startsAt')
+    FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
+}
