@@ -4,8 +4,11 @@
  * then compared as a whole.
  */
 
-/** In each of two generations: when the young one is full it becomes the old one, and what was old is forgotten. */
-const TOKENS_MAX = 50_000;
+/**
+ * In each of two generations: when the young one is full it becomes the old one, and what was old is forgotten. So
+ * many tokens that come again in turn are all known, and at most twice as many are kept.
+ */
+const TOKENS_MAX = 100_000;
 const BYTES_MAX = 32 * 1024 * 1024;
 /** An HMAC-SHA256 in base64url. */
 const ENDING = 43;
