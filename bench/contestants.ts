@@ -14,8 +14,6 @@ export const CEILING = 'ceiling';
 export const USUAL = 'usual';
 export const SQL = 'SQL';
 
-/** Nobody else here writes a line for each order. What the engine's cost is measured on its own, see scenarios/win.ts. */
-const LOG_LEVEL = 'warn';
 /** So long that a disk that hangs shows as time and not as errors. */
 const REDIS_COMMAND_TIMEOUT_MS = '20000';
 const REASONS: Record<number, string> = { 201: '201 Created', 409: '409 Conflict' };
@@ -38,7 +36,6 @@ export function engineProgram(stage: Stage, env: Record<string, string>): Progra
       REDIS_URL: stage.redisUrl,
       DURABILITY: stage.durability,
       JWT_SECRET,
-      LOG_LEVEL,
       REDIS_COMMAND_TIMEOUT_MS,
       ...env,
     },
@@ -59,7 +56,6 @@ export function startPersister(stage: Stage): Promise<Started> {
       REDIS_URL: stage.redisUrl,
       DATABASE_URL: stage.postgresUrl,
       DURABILITY: stage.durability,
-      LOG_LEVEL,
     },
   });
 }

@@ -32,7 +32,6 @@ const STOCK = 10_000_000;
 /** More than is served of requests that have to be different. */
 const WINS_PER_SECOND_MAX = 130_000;
 const COLD_PER_SECOND_MAX = 90_000;
-const ENGINE_WITH_LOG = 'engine, a log line each';
 
 interface Choices {
   durability: Durability;
@@ -70,11 +69,6 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
     contestants[CEILING] = await startCeiling(stage, await aWin(stage, engine));
     if (isWarm) {
       contestants[ONE_CALL] = await startOneCall(stage);
-      contestants[ENGINE_WITH_LOG] = await startEngine(
-        stage,
-        { LOG_LEVEL: 'info' },
-        ENGINE_WITH_LOG,
-      );
     }
     const warm = isWarm
       ? await writeBuyers(join(stage.directory, 'warm'), {
@@ -84,7 +78,7 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
         })
       : undefined;
     if (warm) {
-      for (const name of [ENGINE, ONE_CALL, ENGINE_WITH_LOG]) {
+      for (const name of [ENGINE, ONE_CALL]) {
         options.tell(`everybody looks at the sale: ${name}`);
         await everybodyLooks(stage, contestants[name]!, warm);
       }
@@ -180,7 +174,6 @@ function warmComparisons(durability: Durability): Comparison[] {
       of: ENGINE,
       unit: 'µs',
     },
-    { what: 'wins a second, a log line each ÷ none', ...wins, of: ENGINE_WITH_LOG, over: ENGINE },
     cpuOfFrontEnd(),
   ];
 }

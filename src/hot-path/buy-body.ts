@@ -16,8 +16,17 @@ const [, ONE_SKU, BASKET] = buyBody.options;
 
 export class BuyBodies {
   readonly #remembered = new LRUCache<string, ParsedBody>({ max: BODIES_REMEMBERED_MAX });
+  #last: { body: Buffer; parsed: ParsedBody } = { body: Buffer.alloc(0), parsed: { items: '' } };
 
   parse(body: Buffer): ParsedBody {
+    // Nearly everybody sends what the one before has sent.
+    if (body.equals(this.#last.body)) return this.#last.parsed;
+    const parsed = this.#parse(body);
+    this.#last = { body: Buffer.from(body), parsed };
+    return parsed;
+  }
+
+  #parse(body: Buffer): ParsedBody {
     if (body.length === 0) return { items: '' };
     if (body.length > REMEMBERED_BYTES_MAX) return parseBody(body);
     const bytes = body.toString('latin1');

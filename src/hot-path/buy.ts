@@ -8,7 +8,7 @@ import type { ReserveOutcome } from '../lua/reserve.ts';
 import { type Answer, REFUSALS, refusal } from './answers.ts';
 import type { Waiting } from './batcher.ts';
 import { notStarted, outcomeAnswer, UNKNOWN_SKU } from './buy-answers.ts';
-import type { BuyBodies } from './buy-body.ts';
+import type { BuyBodies, ParsedBody } from './buy-body.ts';
 import type { Exchange } from './exchange.ts';
 import { absentSale, faultAnswer, withLookup } from './lookup.ts';
 import type { HotPathParts } from './parts.ts';
@@ -68,24 +68,26 @@ class Purchase implements Waiting {
 
   start(bodies: BuyBodies): void {
     this.#exchange.readBody((body) => {
-      if (typeof body === 'string') this.#answer(REFUSALS[body], body);
-      // Any age will do for a view here: only the gates need a fresh one, and the script checks everything again.
-      else {
-        withLookup(this.#exchange, this.#parts, this.#saleId, Number.POSITIVE_INFINITY, (lookup) =>
-          this.#enter(lookup, body, bodies),
-        );
+      if (typeof body === 'string') {
+        this.#answer(REFUSALS[body], body);
+        return;
       }
+      const parsed = bodies.parse(body);
+      // Any age will do for a view here: only the gates need a fresh one, and the script checks everything again.
+      withLookup(this.#exchange, this.#parts, this.#saleId, Number.POSITIVE_INFINITY, (lookup) =>
+        this.#enter(lookup, parsed),
+      );
     });
   }
 
   /** Through the gates, and into the line. */
-  #enter(lookup: Lookup, body: Buffer, bodies: BuyBodies): void {
+  #enter(lookup: Lookup, body: ParsedBody): void {
     if (lookup.outcome !== 'known') {
       this.#answer(absentSale(lookup.outcome), lookup.outcome);
       return;
     }
     const { view } = lookup;
-    const asked = itemsOf(body, this.#exchange.idempotencyKey, view, bodies);
+    const asked = itemsOf(body, this.#exchange.idempotencyKey, view);
     if (typeof asked !== 'string') {
       this.#answer(asked, 'invalid_request');
       return;
@@ -143,14 +145,8 @@ function secondsSince({ startedAt }: Exchange): number {
 }
 
 /** What the request asks for in this sale, in canonical form, or why it can't be asked. */
-function itemsOf(
-  body: Buffer,
-  idempotencyKey: string,
-  view: SaleView,
-  bodies: BuyBodies,
-): string | Answer {
+function itemsOf(parsed: ParsedBody, idempotencyKey: string, view: SaleView): string | Answer {
   if (idempotencyKey !== '' && !VISIBLE_ASCII_64.test(idempotencyKey)) return MALFORMED_KEY;
-  const parsed = bodies.parse(body);
   if ('errors' in parsed) return refusal('invalid_request', { errors: parsed.errors });
   if (parsed.items !== '') {
     return isFresh(view) && namesUnknownSku(parsed.items, view) ? UNKNOWN_SKU : parsed.items;

@@ -182,7 +182,7 @@ export class Exchange {
   }
 
   /**
-   * Collects the body and calls back once: with its bytes, or with what it is refused for. What a client still sends after that is read and forgotten, so that it gets to see the answer. Without
+   * Collects the body and calls back once, with bytes that are there during the call only: with its bytes, or with what it is refused for. What a client still sends after that is read and forgotten, so that it gets to see the answer. Without
    * a body it calls back at once.
    */
   readBody(onBody: (body: Buffer | BodyRefusal) => void): void {
@@ -214,10 +214,11 @@ export class Exchange {
       const length = (body?.length ?? 0) + chunk.byteLength;
       if (length > BODY_BYTES_MAX) {
         finish('payload_too_large');
+      } else if (body === undefined && isLast) {
+        finish(Buffer.from(chunk));
       } else {
-        // The chunk's memory dies with this callback, and the body may be needed after it: copy.
-        const copy = Buffer.from(new Uint8Array(chunk));
-        body = body === undefined ? copy : Buffer.concat([body, copy]);
+        // The chunk's memory dies with this callback: concat copies.
+        body = Buffer.concat([body ?? NO_BODY, Buffer.from(chunk)]);
         if (isLast) finish(body);
       }
     });

@@ -163,11 +163,12 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
       const saleId = request.getParameter(0) ?? '';
       exchange.readBody((body) => {
         if (typeof body === 'string') return exchange.answer(REFUSALS[body]);
+        const bytes = Buffer.from(body);
         withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
           if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
           callOwn(exchange, async () => {
             if (parts.memory.isTight(saleId)) return REFUSALS.overloaded;
-            return joinAnswer(parts.shards, lookup.view, buyerId, body);
+            return joinAnswer(parts.shards, lookup.view, buyerId, bytes);
           });
         });
       });
