@@ -98,7 +98,7 @@ class Purchase implements Waiting {
       return;
     }
     const { batchers, soldOut } = this.#parts;
-    if (soldOut.refuses(this.#saleId, view, this.buyerId, asked)) {
+    if (soldOut.refuses(view, this.buyerId, asked)) {
       this.#answer(REFUSALS.sold_out, 'sold_out');
       return;
     }

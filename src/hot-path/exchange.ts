@@ -90,7 +90,7 @@ class RequestHeaders {
 const headers = new RequestHeaders();
 const NO_BODY = Buffer.alloc(0);
 
-export class Exchange {
+export class Exchange implements Upload {
   readonly requestId: string;
   readonly traceparent: string;
   readonly authorization: string;
@@ -105,9 +105,13 @@ export class Exchange {
   readonly #traffic: Traffic;
   #isAborted = false;
   #isAnswered = false;
-  #isInHandler = true;
+  /** While uWebSockets.js calls us: it sends what is written then in one piece. */
+  #isCorked = true;
   #closesAfter = false;
-  #upload: Upload | undefined;
+  /** Until the body is complete, or refused. */
+  #onBody: ((body: Buffer | BodyRefusal) => void) | undefined;
+  /** What has come of it, when it comes in several parts. */
+  #body: Buffer = NO_BODY;
 
   /** Undefined: the request is ambiguous, and its connection was closed; an answer would leave the rest of it to be parsed. */
   static begin(
@@ -127,13 +131,13 @@ export class Exchange {
     response.onAborted(() => {
       this.#isAborted = true;
       if (!this.#isAnswered) traffic.pending--;
-      this.#endUpload();
+      if (this.#onBody) traffic.endUpload(this);
     });
     const { requestId, traceparent, contentLength } = headers;
     this.requestId =
       requestId !== '' && REQUEST_ID.test(requestId)
         ? requestId
-        : `${PROCESS_TAG}-${(++requestCount).toString(36)}`;
+        : `${PROCESS_TAG}-${++requestCount}`;
     this.traceparent = traceparent !== '' && TRACEPARENT.test(traceparent) ? traceparent : '';
     this.authorization = headers.authorization;
     this.buyerId = headers.buyerId;
@@ -149,14 +153,14 @@ export class Exchange {
 
   /** To be called when the synchronous part of the handler ends. */
   leaveHandler(): void {
-    this.#isInHandler = false;
+    this.#isCorked = false;
   }
 
   answer(answer: Answer): void {
     if (this.#isAborted || this.#isAnswered) return;
     this.#isAnswered = true;
     this.#traffic.pending--;
-    if (this.#isInHandler) this.#write(answer);
+    if (this.#isCorked) this.#write(answer);
     else this.#response.cork(() => this.#write(answer));
   }
 
@@ -175,14 +179,15 @@ export class Exchange {
       response.writeStatus('101 Switching Protocols');
       response.writeHeader('X-Request-Id', this.requestId);
     };
-    if (this.#isInHandler) writeHead();
+    if (this.#isCorked) writeHead();
     else response.cork(writeHead);
     const { key, protocol, extensions, context } = handshake;
     response.upgrade(carried, key, protocol, extensions, context);
   }
 
   /**
-   * Collects the body and calls back once, with bytes that are there during the call only: with its bytes, or with what it is refused for. What a client still sends after that is read and forgotten, so that it gets to see the answer. Without
+   * Collects the body and calls back once: with its bytes, which are there during that call only, or with what it is
+   * refused for. What a client still sends after that is read and forgotten, so that it gets to see the answer. Without
    * a body it calls back at once.
    */
   readBody(onBody: (body: Buffer | BodyRefusal) => void): void {
@@ -194,39 +199,40 @@ export class Exchange {
       onBody('payload_too_large');
       return;
     }
-    let body: Buffer | undefined;
-    let isDone = false;
-    const finish = (result: Buffer | BodyRefusal) => {
-      isDone = true;
-      body = undefined;
-      this.#endUpload();
-      onBody(result);
-    };
-    const giveUp = () => {
-      // The rest of it may never come.
-      this.#closesAfter = true;
-      finish('overloaded');
-    };
-    this.#upload = { since: this.startedAt, giveUp };
-    this.#traffic.startUpload(this.#upload);
+    this.#onBody = onBody;
+    this.#traffic.startUpload(this);
     this.#response.onData((chunk, isLast) => {
-      if (isDone || this.#isAborted) return;
-      const length = (body?.length ?? 0) + chunk.byteLength;
-      if (length > BODY_BYTES_MAX) {
-        finish('payload_too_large');
-      } else if (body === undefined && isLast) {
-        finish(Buffer.from(chunk));
-      } else {
-        // The chunk's memory dies with this callback: concat copies.
-        body = Buffer.concat([body ?? NO_BODY, Buffer.from(chunk)]);
-        if (isLast) finish(body);
-      }
+      if (!this.#onBody || this.#isAborted) return;
+      this.#isCorked = true;
+      this.#takePart(chunk, isLast);
+      this.#isCorked = false;
     });
   }
 
-  #endUpload(): void {
-    if (this.#upload) this.#traffic.endUpload(this.#upload);
-    this.#upload = undefined;
+  /** The body takes too long: the rest of it may never come. */
+  giveUp(): void {
+    this.#closesAfter = true;
+    this.#endBody('overloaded');
+  }
+
+  #takePart(chunk: ArrayBuffer, isLast: boolean): void {
+    // Its memory dies with the callback.
+    const part = Buffer.from(chunk);
+    if (this.#body.length + part.length > BODY_BYTES_MAX) {
+      this.#endBody('payload_too_large');
+    } else if (isLast) {
+      this.#endBody(this.#body.length === 0 ? part : Buffer.concat([this.#body, part]));
+    } else {
+      this.#body = Buffer.concat([this.#body, part]);
+    }
+  }
+
+  #endBody(result: Buffer | BodyRefusal): void {
+    const onBody = this.#onBody;
+    this.#onBody = undefined;
+    this.#body = NO_BODY;
+    this.#traffic.endUpload(this);
+    onBody?.(result);
   }
 
   #write(answer: Answer): void {

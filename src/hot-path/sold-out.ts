@@ -91,7 +91,8 @@ export class SoldOut {
   }
 
   /** Whether this buyer can be told so here and now. */
-  refuses(saleId: string, view: SaleView, buyerId: string, items: string): boolean {
+  refuses(view: SaleView, buyerId: string, items: string): boolean {
+    const { saleId } = view.state.definition;
     const snapshot = this.#bySale.get(saleId);
     if (snapshot === undefined) return false;
     const nowMs = performance.now();

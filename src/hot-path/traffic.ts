@@ -12,8 +12,8 @@ const SWEEP_INTERVAL_MS = 250;
 /** A body that is arriving. */
 export interface Upload {
   /** On this process' monotonic clock. */
-  since: number;
-  giveUp: () => void;
+  startedAt: number;
+  giveUp(): void;
 }
 
 export class Traffic {
@@ -53,7 +53,7 @@ export class Traffic {
   #endSlowUploads(): void {
     const oldest = performance.now() - (this.draining ? DRAINING_UPLOAD_MS_MAX : UPLOAD_MS_MAX);
     for (const upload of this.#uploads) {
-      if (upload.since > oldest) return;
+      if (upload.startedAt > oldest) return;
       this.#uploads.delete(upload);
       upload.giveUp();
     }
