@@ -334,7 +334,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'an unknown outcome is told as sold out',
     mistake: {
-      file: 'hot-path/buy.ts',
+      file: 'hot-path/lookup.ts',
       right: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;",
       wrong: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.sold_out;",
     },
