@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { reserve } from '../src/lua/reserve.ts';
 import { eventually } from '../test/support/eventually.ts';
 import type { Mistake } from './broken-copy.ts';
+import { STALE_MS_MAX } from './check/matter.ts';
 import type { ViolationKind } from './check/violation.ts';
 import { nowMs, reservationsIn } from './history.ts';
 import { type Loss, loseMemory } from './losses.ts';
@@ -359,6 +360,24 @@ export const VARIANTS: readonly Variant[] = [
     act: async (stage) => {
       await stage.buyMany(20, 'early');
       await stage.loseReplyTo('buyer', 0);
+    },
+  },
+  {
+    name: 'a winner who asks again is told sold out',
+    mistake: {
+      file: 'hot-path/sold-out.ts',
+      right: 'holders.count >= placeOf(state.position, state.gaps)',
+      wrong: 'holders.count >= 0',
+    },
+    expected: 'refusal-untrue',
+    stock: 4,
+    holdSeconds: 60,
+    act: async (stage) => {
+      await stage.move('confirm', await stage.buyMany(4, 'winner'));
+      // Enough for both front ends to hear it, and to begin to refuse by themselves.
+      await stage.buyMany(40, 'late');
+      await sleep(STALE_MS_MAX + NOTICE_MS);
+      for (let i = 0; i < 5; i++) await stage.buyMany(4, 'winner');
     },
   },
   {

@@ -1,8 +1,8 @@
 /**
- * A no was true: whoever was told "sold out" could not have had it. Only what can not have been otherwise is accused;
- * where the order of things is open, the engine is right.
+ * A no was true: whoever was told "sold out" could not have had it, and did not have it already. Only what can not have
+ * been otherwise is accused; where the order of things is open, the engine is right.
  */
-import { type AskedOf, type Exchange, isSettled } from '../history.ts';
+import { type AskedOf, type Exchange, isSettled, reservationsIn } from '../history.ts';
 import {
   type Findings,
   isLiving,
@@ -26,6 +26,10 @@ export function checkRefusals(findings: Findings): Violation[] {
   const isKnowable = findings.losses.length === 0;
   const stock = new Map(findings.terms.skus.map(({ sku }) => [sku, remainingLeast(findings, sku)]));
   const waiting = waitingSpans(findings);
+  const told = Map.groupBy(
+    findings.history.ofKind('buy').filter((exchange) => reservationsIn(exchange).length > 0),
+    ({ asked }) => asked.buyerId,
+  );
   return findings.history.ofKind('buy').flatMap((exchange): Violation[] => {
     if (!isSettled(exchange) || exchange.answer!.status < 400) return [];
     const row = rowOfRequest.get(exchange.requestId);
@@ -33,7 +37,10 @@ export function checkRefusals(findings: Findings): Violation[] {
       const evidence = `${row.reservationId} by a request that was answered ${exchange.answer!.code}`;
       return [{ kind: 'refused-but-decided', evidence }];
     }
-    if (!isKnowable || couldBeTrue(findings, exchange, stock, waiting)) return [];
+    if (!isKnowable) return [];
+    const toldBefore = told.get(exchange.asked.buyerId) ?? [];
+    const mayBeNews = !toldBefore.some((each) => hasReservationOf(findings, each, exchange));
+    if (mayBeNews && couldBeTrue(findings, exchange, stock, waiting)) return [];
     const evidence = `${JSON.stringify(exchange.asked)} was answered ${exchange.answer!.code} at ${new Date(exchange.endedMs).toISOString()}`;
     return [{ kind: 'refusal-untrue', evidence }];
   });
@@ -73,6 +80,29 @@ function couldBeTrue(
     default:
       return true;
   }
+}
+
+/**
+ * Whether this is what the buyer asked for before and was given, long enough ago for every front end to know: it gets
+ * the same again, whatever is left. Without a key, as long as the reservation certainly lives.
+ */
+function hasReservationOf(
+  { lifeOf }: Findings,
+  told: Exchange<AskedOf<'buy'>>,
+  { asked, beganMs, endedMs }: Exchange<AskedOf<'buy'>>,
+): boolean {
+  if (told.endedMs > beganMs - STALE_MS_MAX) return false;
+  if (told.asked.key !== asked.key || basketOf(told.asked.items) !== basketOf(asked.items)) {
+    return false;
+  }
+  return reservationsIn(told).some(({ reservationId }) => {
+    const stages = lifeOf.get(reservationId)?.stages ?? [];
+    const ended = stages.find(({ state }) => !isLiving(state));
+    return (
+      asked.key !== undefined ||
+      (ended?.fromMs ?? Number.POSITIVE_INFINITY) > endedMs + TOLERANCE_MS
+    );
+  });
 }
 
 /** The least that can have remained of a SKU, at any time. */
