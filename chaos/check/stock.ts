@@ -108,7 +108,7 @@ function oversoldAt(findings: Findings, sku: string, steps: Step[], how: string)
 
 /** From the first answer that shows it alive, until something may have ended it. */
 function provenLife(
-  { terms, losses, history }: Findings,
+  { terms, losses, lost, history }: Findings,
   tellings: readonly Telling[],
 ): { fromMs: number; untilMs: number } | undefined {
   const living = tellings.filter(({ reservation }) => isLiving(reservation.status));
@@ -121,7 +121,8 @@ function provenLife(
     : Math.max(...living.map(({ reservation }) => Date.parse(reservation.expiresAt))) -
       TOLERANCE_MS;
   for (const { beganMs } of history.endingsOf(reservationId)) untilMs = Math.min(untilMs, beganMs);
-  // Also what was told while Redis was being made to forget may be gone.
-  for (const { atMs, overMs } of losses) if (overMs >= fromMs) untilMs = Math.min(untilMs, atMs);
+  // What was told while Redis was being made to forget may be gone; and of what a loss did take, word may come later.
+  const toldMs = lost.has(reservationId) ? tellings[0]!.exchange.beganMs : fromMs;
+  for (const { atMs, overMs } of losses) if (overMs >= toldMs) untilMs = Math.min(untilMs, atMs);
   return { fromMs, untilMs };
 }

@@ -53,7 +53,7 @@ export async function openSale(tools: RecoveryTools, stream: SaleStream): Promis
   if (isOpen(reply, memory)) {
     await stream.ensureGroup();
     // Looked at again: if the server forgot the sale just before, the group was made anew, and reading would miss nothing.
-    const again = await tools.shards.call(readSale, saleId, saleId);
+    const again = await server.call(readSale, saleId, saleId);
     if (again.outcome !== 'known') return { condition: 'busy' };
     tools.recoveries.unblock(saleId);
     return { condition: 'open', timeline: memory.timeline };

@@ -263,6 +263,31 @@ test('"sold out" may be said to a winner whom a front end can not know yet', () 
   assert.deepEqual(check(matter).violations, []);
 });
 
+test('what Redis was made to forget is on sale again, also before its buyer has heard of it', () => {
+  const matter = smallSale();
+  const first = exchange(matter, 'ada-buys');
+  const reservation = shownTo(matter, 'bert-buys');
+  const atMs = first.endedMs + 1;
+  const tail = new Set<string>();
+  for (const [buyerId, position] of [
+    ['eve', 8],
+    ['fay', 9],
+  ] as const) {
+    const reservationId = reservation.reservationId.replace('_2_', `_${position}_`);
+    tail.add(`${reservationId}#1`);
+    const body = { ...reservation, reservationId, buyerId, position };
+    matter.history.add({
+      asked: { ...first.asked, buyerId } as Exchange['asked'],
+      requestId: `${buyerId}-buys`,
+      beganMs: first.beganMs + 2,
+      endedMs: first.endedMs + 80,
+      answer: { status: 201, code: undefined, isReplayed: false, body },
+    });
+  }
+  matter.losses = [{ kind: 'flush', atMs, overMs: atMs + 3, tail, position: 9, event: 9 }];
+  assert.deepEqual(check(matter).violations, []);
+});
+
 for (const { what, expected, damage } of DAMAGES) {
   test(`${expected}: ${what}`, () => {
     const matter = smallSale();
