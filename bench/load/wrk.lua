@@ -3,13 +3,14 @@
 -- ARGS  file      a line for each request: what differs from one to the next, as `token TAB key`
 --       first     the line to begin with, from 1
 --       again     `again`: begin at the top of the file when its end is reached; `once`: that is told as `exhausted`
---       template  the whole request, with {token} and {key} where they belong
+--       template  the whole request, with {token} and {key} where they belong; of several, with a form feed between them,
+--                 each line takes the next
 --       pace      requests a second over all connections, sent when they are due; 0: as fast as they are answered
 --
 -- Prints one line of JSON when it is done. With several threads `sent` is that of one.
 
 local ready, next_at, last, may_repeat = {}, 0, 0, false
-sent, exhausted, cpu_at_start = 0, false, 0
+sent, exhausted, cpu_at_start, request_bytes = 0, false, 0, 0
 
 -- User and system time of this process, in ticks of the kernel (hundredths of a second).
 local function cpu_ticks()
@@ -36,16 +37,23 @@ local function pace_by(per_second)
 end
 
 function init(args)
-  local head, between, tail = args[4]:match('^(.*){token}(.*){key}(.*)$')
-  local number, first = 0, tonumber(args[2])
+  local templates = {}
+  for template in args[4]:gmatch('[^\f]+') do
+    local head, between, tail = template:match('^(.*){token}(.*){key}(.*)$')
+    templates[#templates + 1] = { head = head, between = between, tail = tail }
+  end
+  local number, first, bytes = 0, tonumber(args[2]), 0
   for line in io.lines(args[1]) do
     number = number + 1
     if number >= first then
       local at = line:find('\t', 1, true)
-      ready[#ready + 1] = head .. line:sub(1, at - 1) .. between .. line:sub(at + 1) .. tail
+      local of = templates[#ready % #templates + 1]
+      local request = of.head .. line:sub(1, at - 1) .. of.between .. line:sub(at + 1) .. of.tail
+      ready[#ready + 1] = request
+      bytes = bytes + #request
     end
   end
-  last, may_repeat = #ready, args[3] == 'again'
+  last, may_repeat, request_bytes = #ready, args[3] == 'again', bytes / #ready
   if tonumber(args[5]) > 0 then pace_by(tonumber(args[5])) end
   collectgarbage()
   collectgarbage('stop')
@@ -72,7 +80,7 @@ function done(summary, latency)
     curve[#curve + 1] = ('[%g,%d]'):format(share, latency:percentile(share))
   end
   print(
-    ('{"requests":%d,"durationUs":%d,"bytes":%d,"refused":%d,"broken":%d,"sent":%d,"exhausted":%s,"cpuTicks":%d,"latencyUs":[%s]}'):format(
+    ('{"requests":%d,"durationUs":%d,"bytes":%d,"refused":%d,"broken":%d,"sent":%d,"exhausted":%s,"cpuTicks":%d,"requestBytes":%.1f,"latencyUs":[%s]}'):format(
       summary.requests,
       summary.duration,
       summary.bytes,
@@ -81,6 +89,7 @@ function done(summary, latency)
       first:get('sent'),
       tostring(first:get('exhausted')),
       cpu_ticks() - first:get('cpu_at_start'),
+      first:get('request_bytes'),
       table.concat(curve, ',')
     )
   )

@@ -13,8 +13,8 @@ const OUTPUT_BYTES_MAX = 1_000_000;
 
 export interface Press {
   port: number;
-  /** A whole HTTP request with {token} and {key} in it. */
-  template: string;
+  /** A whole HTTP request with {token} and {key} in it; of several each line of the file takes the next. */
+  template: string | readonly string[];
   /** Of `token TAB key` lines, see buyers.ts. */
   file: string;
   seconds: number;
@@ -39,6 +39,8 @@ export interface Pressed {
   refused: number;
   /** Began at `firstLine` and came so far. */
   sent: number;
+  /** On average, headers too. */
+  bytesPerRequest: number;
   /** Of a whole answer, headers too. */
   bytesPerAnswer: number;
   /** Of this program, while it pressed. */
@@ -56,6 +58,7 @@ interface Printed {
   sent: number;
   exhausted: boolean;
   cpuTicks: number;
+  requestBytes: number;
   latencyUs: [number, number][];
 }
 
@@ -84,7 +87,8 @@ export async function press(choices: Press): Promise<Pressed> {
     SCRIPT,
   ];
   const url = `http://127.0.0.1:${port}`;
-  const args = [file, String(firstLine), repeats ? 'again' : 'once', template, `${perSecond}`];
+  const templates = typeof template === 'string' ? template : template.join('\f');
+  const args = [file, String(firstLine), repeats ? 'again' : 'once', templates, `${perSecond}`];
   const all = [
     ...(cores === undefined ? [] : ['taskset', '-c', cores]),
     ...wrk,
@@ -108,6 +112,7 @@ export async function press(choices: Press): Promise<Pressed> {
     perSecond: printed.requests / ran,
     refused: printed.refused,
     sent: printed.sent,
+    bytesPerRequest: printed.requestBytes,
     bytesPerAnswer: printed.bytes / printed.requests,
     wrkCpuSeconds: printed.cpuTicks / TICKS_PER_SECOND,
     latencyMs: printed.latencyUs.map(([percent, us]) => [percent, us / 1e3]),
@@ -122,8 +127,8 @@ export function percentile({ latencyMs }: Pressed, percent: number): number {
 }
 
 /** What a buyer sends who wants one. */
-export function buyTemplate(saleId: string): string {
-  const body = '{"sku":"unit","quantity":1}';
+export function buyTemplate(saleId: string, sku = 'unit'): string {
+  const body = JSON.stringify({ sku, quantity: 1 });
   return [
     `POST /v1/sales/${saleId}/buy HTTP/1.1`,
     'Host: 127.0.0.1',
