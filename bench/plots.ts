@@ -12,6 +12,14 @@ const ACCENT = '#e8710a';
 const COLOURS = [ACCENT, '#5b8def', '#7fb069', '#b07fb0', '#8a8a8a', '#c9a227'];
 /** Of a plot whose bars differ by more than this, the axis is logarithmic. */
 const LINEAR_RATIO_MAX = 30;
+/** What grows by more than this goes along a logarithmic axis. */
+const LINEAR_SPAN_MAX = 10;
+const GROWTH_LINES = [
+  { metric: 'perSecond', label: 'a second', color: ACCENT, axis: 0 },
+  { metric: 'refusalsPerSecond', label: 'refusals a second', color: '#c9a227', axis: 0 },
+  { metric: 'serverMicros', label: 'CPU of the front ends each, µs', color: '#5b8def', axis: 1 },
+  { metric: 'redisMicros', label: 'CPU of Redis each, µs', color: '#7fb069', axis: 1 },
+] as const;
 
 /** Every plot that these results allow; tells where they are. */
 export async function writePlots(
@@ -19,7 +27,7 @@ export async function writePlots(
   directory: string,
 ): Promise<string[]> {
   const plots = results.flatMap((result) => [
-    ...barsOf(result),
+    ...(result.growth ? growthOf(result) : barsOf(result)),
     ...curvesOf(result),
     ...timelineOf(result),
   ]);
@@ -86,6 +94,56 @@ function barsOf({ name, title, figures }: ScenarioResult): Plot[] {
             },
           },
         ],
+      },
+    },
+  ];
+}
+
+/** What was served a second, and the CPU time that each took, by what grew. */
+function growthOf({ name, title, figures, growth }: ScenarioResult): Plot[] {
+  if (!growth) return [];
+  const points = Object.entries(growth.at);
+  const all = points.map(([, at]) => at);
+  const isLog = Math.max(...all) / Math.min(...all) > LINEAR_SPAN_MAX;
+  const lines = GROWTH_LINES.filter(({ metric }) =>
+    points.every(([point]) => figures[point]?.[metric]),
+  );
+  return [
+    {
+      name: `growth-${name}`,
+      option: {
+        title: { text: title, top: 0, textStyle },
+        legend: { top: 28, textStyle: { color: INK } },
+        grid: { left: 80, right: 60, top: 80, bottom: 50 },
+        xAxis: {
+          type: isLog ? 'log' : 'value',
+          name: growth.by,
+          nameLocation: 'middle',
+          nameGap: 30,
+          min: 'dataMin',
+          max: 'dataMax',
+          ...(isLog ? {} : { minInterval: 1 }),
+          axisLabel: { color: INK },
+          splitLine,
+        },
+        yAxis: [
+          { type: 'value', name: 'a second', min: 0, axisLabel: { color: INK }, splitLine },
+          {
+            type: 'value',
+            name: 'µs',
+            min: 0,
+            axisLabel: { color: INK },
+            splitLine: { show: false },
+          },
+        ],
+        series: lines.map(({ metric, label, color, axis }) => ({
+          name: label,
+          type: 'line',
+          symbolSize: 6,
+          color,
+          yAxisIndex: axis,
+          data: points.map(([point, at]) => [at, figures[point]![metric]!.median]),
+        })),
       },
     },
   ];

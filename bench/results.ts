@@ -21,6 +21,7 @@ export interface ScenarioResult {
   /** Contestant → metric → median and quartiles of the rounds. */
   figures: Record<string, Record<string, Spread>>;
   curves?: Record<string, [number, number][]>;
+  growth?: Measured['growth'];
   timeline?: Measured['timeline'];
 }
 
@@ -29,7 +30,7 @@ export function resultOf(
   measured: Measured,
   conditions: Pick<ScenarioResult, 'machine' | 'versions' | 'secondsEach'>,
 ): ScenarioResult {
-  const { rounds, comparisons, settings, curves, timeline } = measured;
+  const { rounds, comparisons, settings, curves, growth, timeline } = measured;
   return {
     name,
     title,
@@ -39,6 +40,7 @@ export function resultOf(
     comparisons: comparisons.map((comparison) => rounded(compare(rounds, comparison))),
     figures: figuresOf(rounds),
     ...(curves ? { curves } : {}),
+    ...(growth ? { growth } : {}),
     ...(timeline ? { timeline } : {}),
   };
 }

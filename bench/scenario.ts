@@ -1,4 +1,4 @@
-/** What a scenario is, for those who run them. Each is one file in scenarios/. */
+/** What a scenario is, for those who run them. Each is one file in scenarios/ or growth/. */
 import type { Comparison, Round } from './rounds.ts';
 
 export interface BenchOptions {
@@ -17,6 +17,8 @@ export interface Measured {
   comparisons: Comparison[];
   /** Latency by percentile, `[percent, ms]`, of the last round. */
   curves?: Record<string, [number, number][]>;
+  /** Where the contestants are points of one line: what it goes by, and where on it each of them is. */
+  growth?: { by: string; at: Record<string, number> };
   /** Of a whole sale: what had happened by each moment, ms from its opening. */
   timeline?: { ms: number; decided: number; remaining: number; durable: number }[];
 }

@@ -74,7 +74,7 @@ export interface Program {
 
 const TICKS_PER_SECOND = 100;
 const STOP_DEADLINE_MS = 15_000;
-const HOLD_SECONDS = 24 * 3_600;
+export const HOLD_SECONDS = 24 * 3_600;
 const REWRITE_POLL_MS = 10;
 /** Of the servers; they listen on the loopback and live for a bench. */
 const PASSWORD = 'bench';

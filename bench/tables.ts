@@ -13,11 +13,22 @@ const METRICS: Record<string, { title: string; show: (value: number) => string }
   p50Micros: { title: 'p50', show: micros },
   p99Micros: { title: 'p99', show: micros },
   rowsPerSecond: { title: 'rows a second', show: grouped },
+  refusalsPerSecond: { title: 'refusals a second', show: grouped },
+  hereShare: { title: 'without Redis', show: percent },
+  refusalMicros: { title: 'CPU of the server a refusal', show: micros },
+  knownMs: { title: 'until who has something is known', show: (value) => `${short(value)} ms` },
+  redisRefusalMicros: { title: 'CPU of Redis a refusal until then', show: micros },
+  holderMicros: { title: 'CPU of Redis a buyer read', show: micros },
+  seconds: { title: 'until everybody has an answer', show: (value) => `${short(value)} s` },
+  cpuSeconds: { title: 'CPU of the front end', show: (value) => `${short(value)} s` },
   bytesEach: { title: 'bytes each', show: grouped },
   serverMicros: { title: 'CPU of the server each', show: micros },
   serverCpuShare: { title: 'of a core', show: percent },
   wrkCpuShare: { title: 'wrk, of a core', show: percent },
   redisMicros: { title: 'CPU of Redis each', show: micros },
+  buyersPerCall: { title: 'buyers a call', show: short },
+  bytesPerRequest: { title: 'bytes a request', show: grouped },
+  bytesPerAnswer: { title: 'bytes an answer', show: grouped },
 };
 
 /** Every comparison there is, the bars first. */
@@ -95,7 +106,7 @@ export async function putBetweenMarkers(
   return true;
 }
 
-function table(head: string[], rows: string[][]): string {
+export function table(head: string[], rows: string[][]): string {
   const line = (cells: string[]) => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
@@ -112,11 +123,11 @@ function shown({ over, unit }: Pick<Compared, 'over' | 'unit'>, value: number): 
   return value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-function short(value: number): string {
+export function short(value: number): string {
   return value >= 1_000 ? grouped(value) : String(Number(value.toPrecision(3)));
 }
 
-function grouped(value: number): string {
+export function grouped(value: number): string {
   return Math.round(value).toLocaleString('en-GB');
 }
 

@@ -26,11 +26,11 @@ import { type Durability, openStage, type Stage, type Started } from '../stage.t
 
 export const CONNECTIONS = 256;
 /** The engine remembers 100,000 tokens. */
-const WARM_BUYERS = 90_000;
-const LIMIT = 100;
-const STOCK = 10_000_000;
+export const WARM_BUYERS = 90_000;
+export const LIMIT = 100;
+export const STOCK = 10_000_000;
 /** More than is served of requests that have to be different. */
-const WINS_PER_SECOND_MAX = 130_000;
+export const WINS_PER_SECOND_MAX = 130_000;
 const COLD_PER_SECOND_MAX = 90_000;
 
 interface Choices {
@@ -207,7 +207,7 @@ async function aWin(stage: Stage, engine: Started) {
 }
 
 /** Nobody's token is new to the front end afterwards. */
-async function everybodyLooks(stage: Stage, server: Started, buyers: Buyers): Promise<void> {
+export async function everybodyLooks(stage: Stage, server: Started, buyers: Buyers): Promise<void> {
   const saleId = await stage.openSale({ stock: STOCK });
   for (let seen = 0; seen < buyers.count; ) {
     const pressed = await press({

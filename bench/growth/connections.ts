@@ -1,0 +1,80 @@
+/**
+ * Open connections: what a refusal costs while ever more of them press. Each has a place of its own in the kernel's and in
+ * the server's memory, so that the next request finds its own in no cache. That they are opened is in the figures too.
+ *
+ * How far it goes is for the machine to say: a process has as many connections as it may have open files, and one
+ * address reaches another one's port from as many ports as there are to lend. Both are set by root:
+ *
+ *   ulimit -Hn 200000; sysctl net.ipv4.ip_local_port_range='1024 65535'
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { metric } from '../../test/support/metric.ts';
+import { ENGINE, outcomesOf, startEngine } from '../contestants.ts';
+import { writeBuyers } from '../load/buyers.ts';
+import { buyTemplate } from '../load/wrk.ts';
+import { demand } from '../right.ts';
+import {
+  BUYERS,
+  demandOnlySoldOut,
+  MANY_CONNECTIONS,
+  MANY_SECONDS_MIN,
+  OTHER_FILES,
+  openFilesMax,
+  soldOutSale,
+} from '../scenarios/refusal.ts';
+import { costOf } from './cost.ts';
+import { growth } from './points.ts';
+import { REFUSED_HERE } from './stock.ts';
+
+const WANTED = [100, 1_000, 10_000, 100_000];
+/** Ports that whoever else is on this machine may need. */
+const OTHER_PORTS = 1_000;
+
+export const connections = growth({
+  name: 'connections',
+  title: 'Refusals, by open connections',
+  by: 'connections',
+  points: () => reachable(WANTED, connectionsMax()),
+  stage: { apart: true },
+  settings: { buyers: BUYERS },
+  ratios: [
+    { what: 'refusals a second', metric: 'perSecond' },
+    { what: 'CPU of the front end a refusal', metric: 'serverMicros' },
+  ],
+  async begin(stage, options) {
+    const { file } = await writeBuyers(join(stage.directory, 'buyers'), {
+      name: 'late',
+      count: BUYERS,
+      purchasesEach: 1,
+    });
+    const template = buyTemplate(await soldOutSale(stage));
+    const frontEnd = await startEngine(stage);
+    return async (count) => {
+      const seconds =
+        count < MANY_CONNECTIONS ? options.seconds : Math.max(options.seconds, MANY_SECONDS_MIN);
+      const toldBefore = await outcomesOf(frontEnd);
+      const crowd = { frontEnd, template, file, seconds, connections: count, repeats: true };
+      const hereBefore = await metric(frontEnd, REFUSED_HERE);
+      const { requests, refused, figures } = await costOf(stage, [crowd]);
+      demand(refused === requests, 'somebody was told yes');
+      demandOnlySoldOut(ENGINE, toldBefore, await outcomesOf(frontEnd), { requests });
+      const here = (await metric(frontEnd, REFUSED_HERE)) - hereBefore;
+      return { ...figures, hereShare: Math.min(1, here / requests) };
+    };
+  },
+});
+
+/** Those that can be had; where some can't, the most that can be instead. */
+export function reachable(wanted: readonly number[], most: number): number[] {
+  const thousands = Math.floor(most / 1_000) * 1_000;
+  const within = wanted.filter((count) => count <= most);
+  const isShort = within.length < wanted.length && thousands > (within.at(-1) ?? 0);
+  return isShort ? [...within, thousands] : within;
+}
+
+function connectionsMax(): number {
+  const range = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
+  const [low, high] = range.trim().split(/\s+/).map(Number) as [number, number];
+  return Math.min(openFilesMax() - OTHER_FILES, high - low + 1 - OTHER_PORTS);
+}
