@@ -1,6 +1,6 @@
 /**
  * How cost grows: `npm run bench:growth`. As `npm run bench`, but what is compared are points along one line each: open
- * connections, units, sales, SKUs, the size of a batch, front ends.
+ * connections, units, sales, SKUs, the size of a batch, front ends. `rush` holds the model in rush.ts against a rush.
  *
  * Exits 1 when what was measured is not what was meant.
  */
@@ -8,14 +8,16 @@ import { command, wholeNumber } from './command.ts';
 import { batchSize } from './growth/batch-size.ts';
 import { connections } from './growth/connections.ts';
 import { frontEnds } from './growth/front-ends.ts';
+import { rush } from './growth/rush.ts';
 import { sales, skus } from './growth/sales.ts';
 import { stock } from './growth/stock.ts';
 import { writePlots } from './plots.ts';
 import { keep, keepAside, RESULTS, readResults, type ScenarioResult } from './results.ts';
 import { runScenarios } from './run-scenarios.ts';
+import { writeSizing } from './sizing-document.ts';
 import { comparisonTable, conditionLines, figureTable, putBetweenMarkers } from './tables.ts';
 
-const SCENARIOS = [connections, stock, sales, skus, batchSize, frontEnds];
+const SCENARIOS = [connections, stock, sales, skus, batchSize, frontEnds, rush];
 const FILE = 'growth.json';
 const DOCUMENT = 'docs/PERFORMANCE.md';
 
@@ -36,6 +38,7 @@ if (options.write) {
   const all = readResults(FILE);
   const text = [comparisonTable(all), conditionLines(all), ...all.map(section)].join('\n\n');
   await putBetweenMarkers(DOCUMENT, 'growth', text);
+  await writeSizing();
 } else {
   const directory = await keepAside(FILE, results);
   await writePlots(results, directory);

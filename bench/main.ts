@@ -19,6 +19,7 @@ import { crowd, refusal } from './scenarios/refusal.ts';
 import { refusalTime } from './scenarios/refusal-time.ts';
 import { timeline } from './scenarios/timeline.ts';
 import { win, winCold, winFast } from './scenarios/win.ts';
+import { writeSizing } from './sizing-document.ts';
 import {
   barTable,
   comparisonTable,
@@ -69,6 +70,7 @@ if (options.write) {
   await putBetweenMarkers('docs/PERFORMANCE.md', 'bench', text);
   await putBetweenMarkers('docs/PERFORMANCE.md', 'bench figures', figureTables(all));
   await putBetweenMarkers('README.md', 'bench', barTable(all));
+  await writeSizing();
 } else {
   const directory = await keepAside(FILE, results);
   await writePlots(results, directory);

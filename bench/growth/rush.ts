@@ -1,0 +1,146 @@
+/**
+ * Does the model of a rush (rush.ts) say what happens? All who want to buy press at once, one front end serves them, and
+ * the model is told what a win and a refusal cost in the same round, before.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { saleKey } from '../../src/lua/keys.ts';
+import { outcomesOf } from '../contestants.ts';
+import { buyTemplate, press } from '../load/wrk.ts';
+import { demand } from '../right.ts';
+import { takeTurns } from '../rounds.ts';
+import { simulateRush } from '../rush.ts';
+import type { Scenario } from '../scenario.ts';
+import { CONNECTIONS, WARM_BUYERS } from '../scenarios/win.ts';
+import { openStage, type Stage } from '../stage.ts';
+import { getReady, type Ready, soldTurn } from './stock.ts';
+
+const UNITS = 20_000;
+/** Fewer than there are, for some press after the last that counts. */
+const BUYERS = WARM_BUYERS - 10_000;
+const SECONDS_MAX = 60;
+/** As seldom as does for a rush of a second. */
+const LOOK_MS = 50;
+const MEASURED = 'measured';
+const SIMULATED = 'simulated';
+
+export const rush: Scenario = {
+  name: 'rush',
+  title: 'A rush on one front end',
+  async run(options) {
+    const stage = await openStage({ apart: true, stopping: options.stopping });
+    try {
+      const ready = await getReady(stage, options);
+      const both = await takeTurns(options, [MEASURED], async () => {
+        const { serverMicros, redisMicros, ...others } = await soldTurn(stage, ready, UNITS);
+        const { answeredMs, frontEndSeconds } = simulateRush({
+          buyers: BUYERS,
+          withinMs: 1,
+          units: UNITS,
+          frontEnds: 1,
+          seed: 1,
+          // Everybody has looked at the sale before.
+          costs: {
+            ...others,
+            winMicros: serverMicros,
+            redisWinMicros: redisMicros,
+            signatureMicros: 0,
+          },
+        });
+        const { seconds, cpuSeconds } = await rushOn(stage, ready);
+        return {
+          seconds,
+          cpuSeconds,
+          simulatedSeconds: answeredMs / 1e3,
+          simulatedCpuSeconds: frontEndSeconds,
+        };
+      });
+      const rounds = both.map(({ [MEASURED]: found }) => {
+        const { seconds, cpuSeconds, simulatedSeconds, simulatedCpuSeconds } = found!;
+        return {
+          [MEASURED]: { seconds: seconds!, cpuSeconds: cpuSeconds! },
+          [SIMULATED]: { seconds: simulatedSeconds!, cpuSeconds: simulatedCpuSeconds! },
+        };
+      });
+      return {
+        settings: { buyers: BUYERS, units: UNITS, durability: stage.durability },
+        rounds,
+        comparisons: [
+          {
+            what: 'until everybody has an answer, simulated ÷ measured',
+            metric: 'seconds',
+            of: SIMULATED,
+            over: MEASURED,
+          },
+          {
+            what: 'CPU of the front end, simulated ÷ measured',
+            metric: 'cpuSeconds',
+            of: SIMULATED,
+            over: MEASURED,
+          },
+        ],
+      };
+    } finally {
+      await stage.close();
+    }
+  },
+};
+
+async function rushOn(stage: Stage, ready: Ready) {
+  const saleId = await stage.openSale({ stock: UNITS });
+  const found = await pressAtOnce(stage, ready, saleId);
+  const sold = await stage.servers.shards.of(saleId).client.llen(saleKey(saleId, 'order'));
+  demand(sold === UNITS, `${sold} of ${UNITS} units were sold`);
+  await stage.removeSale(saleId);
+  return found;
+}
+
+/** From the first answer to the last, by the front end's own count. */
+async function pressAtOnce(stage: Stage, { process, buyers }: Ready, saleId: string) {
+  const answered = async () => {
+    const told = [...(await outcomesOf(process)).values()];
+    const count = told.reduce((sum, each) => sum + each, 0);
+    return { count, at: performance.now(), cpuSeconds: process.cpuSeconds() };
+  };
+  let before = await answered();
+  const beforeAll = before.count;
+  let startedAt: number | undefined;
+  let cpuAtStart = 0;
+  const isOver = new AbortController();
+  const pressing = press({
+    port: process.port,
+    template: buyTemplate(saleId),
+    file: buyers.file,
+    seconds: SECONDS_MAX,
+    connections: CONNECTIONS,
+    repeats: false,
+    cores: stage.loadCores,
+    stopping: AbortSignal.any([stage.stopping, isOver.signal]),
+  }).then(
+    () => new Error(`not everybody had an answer after ${SECONDS_MAX} s`),
+    (error: Error) => error,
+  );
+  try {
+    for (;;) {
+      const ended = await Promise.race([pressing, sleep(LOOK_MS)]);
+      if (ended) throw ended;
+      const now = await answered();
+      if (startedAt === undefined && now.count > beforeAll) {
+        startedAt = before.at;
+        cpuAtStart = before.cpuSeconds;
+      }
+      if (startedAt !== undefined && now.count - beforeAll >= BUYERS) {
+        // Between two looks it went on evenly.
+        const share = (beforeAll + BUYERS - before.count) / (now.count - before.count);
+        const at = (from: number, to: number) => from + (to - from) * share;
+        return {
+          seconds: (at(before.at, now.at) - startedAt) / 1e3,
+          cpuSeconds: at(before.cpuSeconds, now.cpuSeconds) - cpuAtStart,
+        };
+      }
+      before = now;
+    }
+  } finally {
+    isOver.abort();
+    await pressing;
+  }
+}
