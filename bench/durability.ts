@@ -162,6 +162,8 @@ async function measureRecoveries(reservations: number) {
       const rows = await rowCount(servers, saleId);
       if (rows < reservations) throw new Error(`${rows} are in PostgreSQL`);
     }, RECOVERY);
+    // Before the kills, while the sale is as large as it is said to be.
+    const flushed = await measureFlushes();
     const crowd = new PatientCrowd([engine.frontEnd], saleId, { lanes: 20 });
     const [closed, loading]: number[][] = [[], []];
     for (let kill = 0; kill < KILLS; kill++) {
@@ -185,7 +187,6 @@ async function measureRecoveries(reservations: number) {
     await crowd.leave();
     const otherAnswers = await crowd.otherAnswers(engine.frontEnd);
     const lostToKills = await missingOf(servers, saleId, crowd);
-    const flushed = await measureFlushes();
     return {
       reservations,
       kills: KILLS,
