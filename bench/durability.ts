@@ -162,6 +162,8 @@ async function measureRecoveries(reservations: number) {
       const rows = await rowCount(servers, saleId);
       if (rows < reservations) throw new Error(`${rows} are in PostgreSQL`);
     }, RECOVERY);
+    // A front end that has not seen a sale cannot know that it was forgotten.
+    await fetch(`${engine.url}/v1/sales/${saleId}`);
     // Before the kills, while the sale is as large as it is said to be.
     const flushed = await measureFlushes();
     const crowd = new PatientCrowd([engine.frontEnd], saleId, { lanes: 20 });
@@ -284,7 +286,8 @@ async function startEngine(redisUrl: string, durability: string) {
     }),
   ];
   await Promise.all([hotPathPort, persisterPort].map(untilReady));
-  const pool = new Pool(`http://127.0.0.1:${hotPathPort}`, { connections: 64 });
+  const url = `http://127.0.0.1:${hotPathPort}`;
+  const pool = new Pool(url, { connections: 64 });
   const frontEnd: FrontEnd = {
     buy: async (saleId, buyer, { key }) => {
       const response = await pool.request({
@@ -297,6 +300,7 @@ async function startEngine(redisUrl: string, durability: string) {
     },
   };
   return {
+    url,
     frontEnd,
     end: async () => {
       await pool.destroy();
