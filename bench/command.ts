@@ -1,11 +1,16 @@
-/** The command line of benches and of the chaos suite: who mistypes is told so in one line, with exit code 2. */
-import { Command, InvalidArgumentError } from 'commander';
+/** The command line of what npm runs: who mistypes is told so, and what was probably meant, with exit code 2. */
+import { Command, InvalidArgumentError, Option } from 'commander';
 
 export function command(name: string, description: string): Command {
   return new Command(name)
     .description(description)
-    .showSuggestionAfterError(false)
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
+}
+
+/** `--only`, of scenarios by name. */
+export function onlyOption(scenarios: readonly { name: string }[]): Option {
+  const names = scenarios.map(({ name }) => name);
+  return new Option('--only <scenario...>', 'to run fewer').choices(names);
 }
 
 export function wholeNumber(text: string): number {

@@ -4,7 +4,7 @@
  *
  * Exits 1 when what was measured is not what was meant.
  */
-import { command, wholeNumber } from './command.ts';
+import { command, onlyOption, wholeNumber } from './command.ts';
 import { batchSize } from './growth/batch-size.ts';
 import { connections } from './growth/connections.ts';
 import { frontEnds } from './growth/front-ends.ts';
@@ -24,7 +24,7 @@ const DOCUMENT = 'docs/PERFORMANCE.md';
 const options = command('bench:growth', 'Measures how cost grows with what there is more of.')
   .option('--rounds <count>', 'how often each point is measured', wholeNumber, 3)
   .option('--seconds <count>', 'of load, each time', wholeNumber, 2)
-  .option('--only <scenario...>', `of ${SCENARIOS.map(({ name }) => name).join(', ')}`)
+  .addOption(onlyOption(SCENARIOS))
   .option('--write', 'keep the results in bench/results, and the tables in the documents')
   .parse()
   .opts<{ rounds: number; seconds: number; only?: string[]; write?: true }>();

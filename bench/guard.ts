@@ -5,8 +5,7 @@
  * Noise is what the kept rounds show: half the distance of their quartiles, twice, since a short run has few rounds, and
  * never less than a twentieth. What is worse by more than that is told, and the exit code is 1.
  */
-import { Command } from 'commander';
-import { wholeNumber } from './options.ts';
+import { command, onlyOption, wholeNumber } from './command.ts';
 import { readResults } from './results.ts';
 import type { Compared } from './rounds.ts';
 import { runScenarios } from './run-scenarios.ts';
@@ -20,11 +19,13 @@ const SCENARIOS = [refusal, refusalTime, win, durable, persister];
 const NOISE_MIN = 0.05;
 const NOISE_FACTOR = 2;
 
-const program = new Command('bench:guard')
-  .description('Compares a short bench with what is kept, and tells what became worse.')
+const program = command(
+  'bench:guard',
+  'Tells what became worse than what is kept, by a short bench.',
+)
   .option('--rounds <count>', 'how often each contestant is measured', wholeNumber, 3)
   .option('--seconds <count>', 'of load, each time', wholeNumber, 1)
-  .option('--only <scenario...>', `of ${SCENARIOS.map(({ name }) => name).join(', ')}`)
+  .addOption(onlyOption(SCENARIOS))
   .parse();
 const options = program.opts<{ rounds: number; seconds: number; only?: string[] }>();
 

@@ -4,8 +4,7 @@
  *
  * Exits 1 when a bar is missed, or when what was measured is not what was meant.
  */
-import { Command } from 'commander';
-import { wholeNumber } from './options.ts';
+import { command, onlyOption, wholeNumber } from './command.ts';
 import { writePlots } from './plots.ts';
 import { keep, keepAside, RESULTS, readResults } from './results.ts';
 import { runScenarios } from './run-scenarios.ts';
@@ -46,11 +45,10 @@ const SCENARIOS = [
 ];
 const FILE = 'throughput.json';
 
-const program = new Command('bench')
-  .description('Compares the engine with what bounds it and with what is usual.')
+const program = command('bench', 'Compares the engine with what bounds it and with what is usual.')
   .option('--rounds <count>', 'how often each contestant is measured', wholeNumber, 7)
   .option('--seconds <count>', 'of load, each time', wholeNumber, 2)
-  .option('--only <scenario...>', `of ${SCENARIOS.map(({ name }) => name).join(', ')}`)
+  .addOption(onlyOption(SCENARIOS))
   .option('--write', 'keep the results in bench/results, and the tables in the documents')
   .parse();
 const options = program.opts<{ rounds: number; seconds: number; only?: string[]; write?: true }>();

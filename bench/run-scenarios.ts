@@ -23,7 +23,7 @@ export async function runScenarios(
   const { rounds, seconds, only } = options;
   const stopping = stopOnSignal();
   try {
-    const chosen = choose(scenarios, only);
+    const chosen = scenarios.filter(({ name }) => !only || only.includes(name));
     demandTools();
     const load = loadavg()[0]!;
     if (load > LOAD_MAX) console.error(`The load of this machine is ${load.toFixed(1)} already.`);
@@ -56,16 +56,6 @@ function giveUp(error: unknown, stopping: AbortSignal): never {
   if (stopping.aborted) process.exit(130);
   console.error(error instanceof Error ? error.message : error);
   process.exit(1);
-}
-
-function choose(scenarios: readonly Scenario[], only: readonly string[] | undefined): Scenario[] {
-  const unknown = only?.filter((wanted) => !scenarios.some(({ name }) => name === wanted)) ?? [];
-  if (unknown.length > 0) {
-    throw new Error(
-      `There is no ${unknown.join(', ')}; there are ${scenarios.map(({ name }) => name).join(', ')}.`,
-    );
-  }
-  return scenarios.filter(({ name }) => !only || only.includes(name));
 }
 
 /** Asked once everything is stopped in order, asked twice the process ends; both ways nothing is left running. */

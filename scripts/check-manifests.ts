@@ -11,8 +11,9 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { parseArgs, stripVTControlCharacters } from 'node:util';
+import { stripVTControlCharacters } from 'node:util';
 import { parseAllDocuments } from 'yaml';
+import { command } from '../bench/command.ts';
 import { VARIABLES } from '../src/config.ts';
 import { composeComplaints } from './manifests/compose-references.ts';
 import { kubernetesComplaints } from './manifests/kubernetes-references.ts';
@@ -25,13 +26,14 @@ type Finding =
   | { kind: 'wrong'; what: string; words: string }
   | { kind: 'no tool'; what: string; words: string };
 
-const { values: options } = parseArgs({
-  options: {
-    strict: { type: 'boolean', default: false },
-    root: { type: 'string', default: join(import.meta.dirname, '..') },
-  },
-});
-const root = options.root;
+const { strict, root } = command(
+  'check:manifests',
+  'Whether docker-compose.yml, the Dockerfile and k8s/ agree with each other and the code.',
+)
+  .option('--strict', 'a tool that is missing counts as a failure')
+  .option('--root <directory>', 'the files of another one', join(import.meta.dirname, '..'))
+  .parse()
+  .opts<{ strict?: boolean; root: string }>();
 const findings = [
   composeParses(),
   manifestsHaveTheirSchema(),
@@ -50,7 +52,7 @@ for (const finding of findings) {
   console.log(`${finding.kind.padEnd(9)}${finding.what}`);
   if (finding.kind !== 'ok') console.log(finding.words.replaceAll(/^/gm, '           '));
 }
-const fatal = options.strict ? ['wrong', 'no tool'] : ['wrong'];
+const fatal = strict ? ['wrong', 'no tool'] : ['wrong'];
 if (findings.some(({ kind }) => fatal.includes(kind))) process.exitCode = 1;
 
 function composeParses(): Finding {
@@ -160,8 +162,8 @@ function run(
   words: string[],
   environment: Record<string, string> = {},
 ): { ok: boolean; words: string } {
-  const [command, ...args] = words;
-  const done = spawnSync(command!, args, {
+  const [tool, ...args] = words;
+  const done = spawnSync(tool!, args, {
     cwd: root,
     encoding: 'utf8',
     // Where `go install` puts tools, which is on few people's PATH.

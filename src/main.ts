@@ -14,7 +14,9 @@ const { version } = JSON.parse(
 
 const program = new Command('flash-sale')
   .description('Sells exactly what there is, first come first served.')
-  .showHelpAfterError('Add --help to see what it takes.');
+  .showHelpAfterError('Add --help to see what it takes.')
+  // What was mistyped is 2, so that 1 is always what a command found or met.
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 
 program
   .command('hot-path')

@@ -24,6 +24,20 @@ const SEED_VARIABLE = 'TEST_SEED';
 /** A test that hangs ends here instead of holding up the run for ever. */
 const TEST_TIMEOUT_MS = 180_000;
 
+const HELP = `Usage: npm test -- [folders, files, options of node --test]
+
+Sets up, starts a PostgreSQL for all tests, and runs all of them or what is named:
+  npm test -- test/persister
+  npm test -- test/hot-path/never-oversells.test.ts
+  npm test -- test/lua --test-name-pattern=batch
+  ${SEED_VARIABLE}=7 npm test                what is drawn at random is drawn as with this seed
+`;
+
+if (['--help', '-h'].some((option) => process.argv.includes(option))) {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+
 const stopping = new AbortController();
 let child: ChildProcess | undefined;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);

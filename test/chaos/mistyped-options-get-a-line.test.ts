@@ -1,4 +1,4 @@
-/** Whoever mistypes an option of a bench or of the suite is told so in one line, before anything has started. */
+/** Whoever mistypes is told so, and what there is instead, by exit code 2 and before anything has started. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -9,22 +9,48 @@ const REPOSITORY = join(import.meta.dirname, '../..');
 for (const [program, valued] of [
   ['bench/durability.ts', '--kills'],
   ['bench/expiry.ts', undefined],
+  ['bench/growth.ts', '--rounds'],
+  ['bench/guard.ts', '--rounds'],
   ['bench/hostile.ts', '--seed'],
   ['bench/k6/run.ts', undefined],
   ['bench/live.ts', '--pairs'],
+  ['bench/main.ts', '--rounds'],
   ['bench/overload.ts', undefined],
   ['chaos/main.ts', '--runs'],
   ['chaos/variants-main.ts', undefined],
+  ['scripts/check-manifests.ts', '--root'],
+  ['scripts/fuzz.ts', '--seed'],
 ] as const) {
   test(program, () => {
     for (const option of ['--nonsense', ...(valued ? [valued] : [])]) {
-      const { status, stdout, stderr } = spawnSync(process.execPath, [program, option], {
-        cwd: REPOSITORY,
-        encoding: 'utf8',
-        timeout: 20_000,
-      });
+      const { status, stdout, stderr } = run(program, option);
       assert.match(stderr, new RegExp(`^error: .*${option}.*\n$`));
       assert.deepEqual({ status, stdout }, { status: 2, stdout: '' });
     }
   });
+}
+
+for (const [what, typed, told] of [
+  ['an option', ['bench/hostile.ts', '--sed', '1'], /Did you mean --seed\?/],
+  ['a scenario', ['bench/main.ts', '--only', 'refusl'], /'refusl' is invalid.* refusal,/],
+  ['a command of flash-sale', ['src/main.ts', 'verfy'], /Did you mean verify\?/],
+  ['its option', ['src/main.ts', 'demo', '--buyer', '1'], /Did you mean --buyers\?/],
+  ['its value', ['src/main.ts', 'demo', '--buyers', 'ten'], /whole number/],
+] as const) {
+  test(`${what}, mistyped`, () => {
+    const { status, stdout, stderr } = run(...typed);
+    assert.match(stderr, told);
+    assert.deepEqual({ status, stdout }, { status: 2, stdout: '' });
+  });
+}
+
+test('the test runner says what it takes and starts nothing', () => {
+  const { status, stdout } = run('test/run.ts', '--help');
+  assert.equal(status, 0);
+  assert.match(stdout, /^Usage: npm test -- /);
+});
+
+function run(...args: string[]) {
+  const options = { cwd: REPOSITORY, encoding: 'utf8', timeout: 20_000 } as const;
+  return spawnSync(process.execPath, args, options);
 }
