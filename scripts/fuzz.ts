@@ -2,8 +2,8 @@
  * Has Schemathesis ask both APIs for what the OpenAPI document describes, and for what it forbids: no answer may be a
  * server error, or other than documented.
  *
- *   npm run fuzz                       by the same seed each time
- *   SEED=7 EXAMPLES=500 npm run fuzz
+ *   npm run fuzz                                    by the same seed each time
+ *   npm run fuzz -- --seed 7 --examples 500
  *
  * Installs Schemathesis in a virtual environment of its own under .fuzz/ and starts servers and processes of its own.
  */
@@ -12,25 +12,34 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { command, wholeNumber } from '../bench/command.ts';
+import { openWorkplace } from '../bench/workplace.ts';
 import { HostileEngine } from '../test/support/hostile-engine.ts';
 import { startPostgres, startRedis } from '../test/support/servers.ts';
 
 const SCHEMATHESIS_VERSION = '4.32.5';
-const SEED = process.env.SEED ?? '1';
-/** Requests of each way of asking, for each operation. */
-const EXAMPLES = process.env.EXAMPLES ?? '100';
 const DIRECTORY = join(import.meta.dirname, '../.fuzz');
 const DOCUMENT = join(DIRECTORY, 'openapi.json');
 
 /** A cursor, a currency, a time that is none: what a schema can not say is refused with 422, as documented. */
 const CHECKS_LEFT_OUT = 'positive_data_acceptance';
 
+const { seed, examples } = command(
+  'fuzz',
+  'Asks both APIs for what OpenAPI describes, and forbids.',
+)
+  .option('--seed <number>', 'that draws the requests', wholeNumber, 1)
+  .option('--examples <count>', 'of each way of asking, for each operation', wholeNumber, 100)
+  .parse()
+  .opts<{ seed: number; examples: number }>();
+
 const schemathesis = installSchemathesis();
-const cleanUps: (() => unknown)[] = [];
+const place = openWorkplace();
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
+place.after(() => Promise.all([redis.stop(), postgres.stop()]));
 try {
   const engine = await HostileEngine.start(
-    { after: (cleanUp) => void cleanUps.push(cleanUp as () => unknown) },
+    place,
     { redisUrl: redis.url, postgresUrl: postgres.url },
     { BUYER_REQUESTS_PER_SECOND: '0' },
   );
@@ -45,14 +54,16 @@ try {
       token: engine.operatorToken,
     },
   ];
-  for (const api of apis) if (!(await fuzz(api))) process.exitCode = 1;
+  for (const api of apis) {
+    if (!(await fuzz(api))) process.exitCode = 1;
+    place.stopping.throwIfAborted();
+  }
   for (const complaint of engine.complaints) {
     console.error(complaint);
     process.exitCode = 1;
   }
 } finally {
-  for (const cleanUp of cleanUps) await cleanUp();
-  await Promise.all([redis.stop(), postgres.stop()]);
+  await place.close();
 }
 
 /** False: it found something, and has said what. */
@@ -68,22 +79,27 @@ async function fuzz(api: { url: string; paths: string; token: string }): Promise
       '--checks=all',
       `--exclude-checks=${CHECKS_LEFT_OUT}`,
       '--phases=examples,coverage,fuzzing',
-      `--seed=${SEED}`,
-      `--max-examples=${EXAMPLES}`,
+      `--seed=${seed}`,
+      `--max-examples=${examples}`,
       '--continue-on-failure',
       '--warnings=off',
     ],
     { cwd: DIRECTORY, stdio: 'inherit' },
   );
-  const [code] = await once(child, 'exit');
+  const ended = once(child, 'exit');
+  place.after(async () => {
+    child.kill();
+    await ended;
+  });
+  const [code] = await ended;
   return code === 0;
 }
 
 /** Its command; installs it where this version is not there yet. Ends the process where that can't be done. */
 function installSchemathesis(): string {
   const environment = join(DIRECTORY, `schemathesis-${SCHEMATHESIS_VERSION}`);
-  const command = join(environment, 'bin/schemathesis');
-  if (existsSync(command)) return command;
+  const installed = join(environment, 'bin/schemathesis');
+  if (existsSync(installed)) return installed;
   console.error(`Installing Schemathesis ${SCHEMATHESIS_VERSION} into ${environment} …`);
   const isInstalled =
     run('python3', ['-m', 'venv', '--clear', environment]) &&
@@ -93,7 +109,7 @@ function installSchemathesis(): string {
       '--disable-pip-version-check',
       `schemathesis==${SCHEMATHESIS_VERSION}`,
     ]);
-  if (isInstalled && existsSync(command)) return command;
+  if (isInstalled && existsSync(installed)) return installed;
   console.error(
     [
       'Schemathesis could not be installed. It wants Python 3.10 or newer with venv and pip:',
@@ -105,6 +121,6 @@ function installSchemathesis(): string {
   return process.exit(2);
 }
 
-function run(command: string, args: string[]): boolean {
-  return spawnSync(command, args, { stdio: ['ignore', 'ignore', 'inherit'] }).status === 0;
+function run(tool: string, args: string[]): boolean {
+  return spawnSync(tool, args, { stdio: ['ignore', 'ignore', 'inherit'] }).status === 0;
 }
