@@ -48,7 +48,7 @@ const options = command('chaos', 'Sells while everything dies, and checks what w
 
 const { logsOf, forgetLogsOf } = openRunLogs();
 const completed: CompletedRun[] = [];
-const { stopping, after, close } = openWorkplace({ tellSoFar: () => printSummary(completed) });
+const { stopping, after, close } = openWorkplace({ tellSoFar });
 let nextSeed = options.seed;
 
 const servers = await Promise.all(Array.from({ length: options.atOnce }, () => startPostgres()));
@@ -97,6 +97,10 @@ async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
     if (report.violations.length === 0) forgetLogsOf(String(seed));
     else printViolations(report);
   }
+}
+
+function tellSoFar(): void {
+  if (completed.length > 0) printSummary(completed);
 }
 
 /** With odd seeds Redis keeps its memory, so that nothing at all that was acknowledged may be missing. */

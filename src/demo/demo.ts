@@ -51,6 +51,9 @@ export async function runDemo(options: DemoOptions): Promise<void> {
         }
         return stack;
       } catch (error) {
+        if (stopping.aborted) {
+          console.error('Stopped before the sale was over: no promise was checked.');
+        }
         await stack.close();
         throw error;
       }

@@ -13,11 +13,11 @@ import { use } from '../support/set-up.ts';
 const REPOSITORY = join(import.meta.dirname, '../..');
 const SET_UP = join(REPOSITORY, 'scripts/set-up.mjs');
 
-/** Under set-up, as npm runs it, in a process group of its own; told to stop when its output matches. */
+/** Under set-up, as npm runs it, in a process group of its own; told to stop when its output matches, or sooner. */
 async function stopped(
   t: TestContext,
   args: string[],
-  choices: { when: RegExp; tell: (pid: number) => unknown },
+  choices: { when: RegExp | 'it makes its PostgreSQL'; tell: (pid: number) => unknown },
 ) {
   const temporary = await use(
     t,
@@ -42,22 +42,29 @@ async function stopped(
       output += text;
     });
   }
-  await eventually(() => assert.match(output, choices.when), { timeoutMs: 90_000 });
-  // Into the middle of what comes next.
-  await sleep(2_000);
-  assert.ok(processesIn(temporary) > 0, 'servers run');
+  const { when } = choices;
+  if (when instanceof RegExp) {
+    await eventually(() => assert.match(output, when), { timeoutMs: 90_000 });
+    // Into the middle of what comes next.
+    await sleep(2_000);
+    assert.ok(processesIn(temporary).length > 0, 'servers run');
+  } else {
+    await eventually(() => assert.match(processesIn(temporary).join('\n'), /initdb/));
+    // By then it listens to signals.
+    await sleep(150);
+  }
   const ended = once(child, 'close');
   choices.tell(child.pid!);
   const [code] = (await ended) as [number | null];
-  assert.equal(processesIn(temporary), 0, 'no server is left');
+  assert.deepEqual(processesIn(temporary), [], 'no server is left');
   assert.deepEqual(readdirSync(temporary), [], 'no file is left');
   return { code, output };
 }
 
 /** Servers have the path of their data among their arguments. */
-function processesIn(directory: string): number {
+function processesIn(directory: string): string[] {
   const table = execFileSync('ps', ['-A', '-o', 'args='], { encoding: 'utf8' });
-  return table.split('\n').filter((line) => line.includes(directory)).length;
+  return table.split('\n').filter((line) => line.includes(directory));
 }
 
 test('the chaos suite, by Ctrl-C in its second run', async (t) => {
@@ -69,6 +76,15 @@ test('the chaos suite, by Ctrl-C in its second run', async (t) => {
   assert.match(output, /Stopped by SIGINT after \d+ s/);
   assert.match(output, /1 of 1 runs kept every promise/);
   assert.doesNotMatch(output, /Error|seed 2/);
+});
+
+test('the chaos suite, by Ctrl-C before it has servers', async (t) => {
+  const { code, output } = await stopped(t, ['chaos/main.ts'], {
+    when: 'it makes its PostgreSQL',
+    tell: (pid) => process.kill(-pid, 'SIGINT'),
+  });
+  assert.equal(code, 130, output);
+  assert.match(output, /^\nStopped by SIGINT after \d+ s\nNo result was written\.\n$/);
 });
 
 test('a bench, by SIGTERM', async (t) => {

@@ -67,5 +67,6 @@ void test('stopped before it has shown anything, it does not claim that it has',
   demo.child.kill('SIGTERM');
   assert.equal(await demo.ended(), 1, demo.stderr);
   assert.doesNotMatch(demo.stdout, /Every promise held/);
+  assert.match(demo.stderr, /Stopped before the sale was over: no promise was checked/);
   assert.deepEqual(pids.filter(isAlive), []);
 });

@@ -143,6 +143,12 @@ interface Cluster {
   port: number;
 }
 
+/**
+ * A Ctrl-C in the terminal would be initdb's failure before anybody hears of it as a wish to stop. `spawnSync` takes
+ * this as `spawn` does, only its types do not say so.
+ */
+const IN_ITS_OWN_GROUP = { detached: true };
+
 async function startCluster(settings: Record<string, string>): Promise<Cluster> {
   const installation = findPostgres();
   if (!installation) throw new Error('PostgreSQL is not on this machine; npm test installs it');
@@ -153,7 +159,7 @@ async function startCluster(settings: Record<string, string>): Promise<Cluster> 
   const initdb = spawnSync(
     join(installation.bin, 'initdb'),
     ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'],
-    { ...user, cwd: '/', encoding: 'utf8' },
+    { ...user, ...IN_ITS_OWN_GROUP, cwd: '/', encoding: 'utf8' },
   );
   if (initdb.status !== 0) throw new Error(`initdb failed: ${initdb.stderr}`);
   const [port] = await findFreePorts(1);
