@@ -43,6 +43,11 @@ export interface Patience {
   pauseMs: number;
 }
 
+/** `1 row`, `2 rows`. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 /** The first few of what was found, for a sentence. */
 export function some(findings: readonly string[], countMax = 5): string {
   const rest = findings.length - countMax;

@@ -10,7 +10,7 @@ import { saleKey } from '../lua/keys.ts';
 import { readBuyer } from '../lua/read-buyer.ts';
 import type { SaleState } from '../lua/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
-import { type Check, type Patience, some, type Verification } from './verify-check.ts';
+import { type Check, counted, type Patience, some, type Verification } from './verify-check.ts';
 
 const CHUNK = 1_000;
 /** So many buyers are looked at again; more differences than that need no second look. */
@@ -56,7 +56,10 @@ export async function verifyContents(
       name: 'first-come-first-served',
       ok: disorder.length === 0,
       expected: 'each position belongs to the buyer whom Redis gave it to',
-      actual: disorder.length === 0 ? `${given} positions agree` : some(disorder),
+      actual:
+        disorder.length === 0
+          ? counted(given, 'position agrees', 'positions agree')
+          : some(disorder),
     },
   ];
 }

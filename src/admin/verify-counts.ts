@@ -1,6 +1,6 @@
 /** What must hold of a sale's counts: the arithmetic of stock, and the ledger behind it. */
 import type { SkuStock } from '../domain/sale.ts';
-import { type CheckDefinition, some, type Verification } from './verify-check.ts';
+import { type CheckDefinition, counted, some, type Verification } from './verify-check.ts';
 
 /** Applying one takes a moment, and operators may change a sale all the time. */
 const OPERATION_GRACE_MS = 5_000;
@@ -62,7 +62,7 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
       const { settled, pending } = row!;
       return {
         ok: pending === 0 && operation >= settled,
-        actual: `${pending} pending longer than that; PostgreSQL has ${settled} as done, Redis has done ${operation}`,
+        actual: `${pending} pending for more than ${OPERATION_GRACE_MS / 1000} s; PostgreSQL has ${settled} as done, Redis has done ${operation}`,
       };
     },
   },
@@ -134,5 +134,5 @@ function perSku(stock: readonly SkuStock[], wrongWith: (stock: SkuStock) => stri
     if (what !== undefined) wrong.push(`${one.sku}: ${what}`);
   }
   if (wrong.length > 0) return { ok: false, actual: some(wrong) };
-  return { ok: true, actual: `it holds for ${stock.length} SKUs` };
+  return { ok: true, actual: `it holds for ${counted(stock.length, 'SKU')}` };
 }

@@ -1,6 +1,6 @@
 /** What must hold of a sale's rows in PostgreSQL, by itself and against the numbers that Redis has given out. */
 import { type Gap, placeOf } from '../domain/positions.ts';
-import { type CheckDefinition, some } from './verify-check.ts';
+import { type CheckDefinition, counted, some } from './verify-check.ts';
 
 /** What ending a hold may take while a persister runs: its sweep, and PostgreSQL's hearing of it. */
 const HOLD_GRACE_MS = 5_000;
@@ -27,10 +27,11 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       // A rebuilt sale has left out the positions of what was discarded.
       const missing = refused.filter(({ position }) => isGiven(position, state.gaps));
       const leftOut = state.position - given;
+      const leftOutBefore = last - placeOf(last, state.gaps);
       return {
         ok: rows === given - missing.length && (rows === 0 || first >= 1),
-        expected: `${given - missing.length} rows with positions from 1 to ${state.position}${leftOut > 0 ? `, of which ${leftOut} were left out` : ''}${butLetters(missing)}`,
-        actual: `${rows} rows, positions from ${first} to ${last}${leftOut > 0 ? `, ${leftOut} of them left out by recoveries` : ''}`,
+        expected: `${counted(given - missing.length, 'row')} with positions from 1 to ${state.position}${leftOut > 0 ? `, of which ${leftOut} were left out` : ''}${butLetters(missing)}`,
+        actual: `${counted(rows, 'row')}, positions from ${first} to ${last}${leftOutWords(leftOutBefore, leftOut - leftOutBefore)}`,
       };
     },
   },
@@ -70,8 +71,8 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       if (entries === 0 || events >= kept) {
         return {
           ok: events === kept,
-          expected: `${kept} events${butLetters(refused)}`,
-          actual: `${events} events`,
+          expected: `${counted(kept, 'event')}${butLetters(refused)}`,
+          actual: counted(events, 'event'),
         };
       }
       // Nobody knows how many events were in an entry that could not be read, only that they followed each other.
@@ -84,8 +85,8 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         WHERE step > 1`;
       return {
         ok: missing!.runs <= entries,
-        expected: `${kept} events${butLetters(refused)}, less what was in ${entries} discarded entries that could not be read`,
-        actual: `${events} events, the others missing in ${missing!.runs} places`,
+        expected: `${counted(kept, 'event')}${butLetters(refused)}, less what was in ${counted(entries, 'discarded entry', 'discarded entries')} that could not be read`,
+        actual: `${counted(events, 'event')}, the others missing in ${counted(missing!.runs, 'place')}`,
       };
     },
   },
@@ -146,7 +147,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         GROUP BY buyer_id HAVING sum(item.quantity) > ${limit} LIMIT 20`;
       return {
         ...noneOf(wrong.map(({ buyerId, units }) => `${buyerId} has ${units}`)),
-        expected: `no buyer holds or owns more than ${limit} units`,
+        expected: `no buyer holds or owns more than ${counted(limit, 'unit')}`,
       };
     },
   },
@@ -195,10 +196,15 @@ function isGiven(position: number, gaps: readonly Gap[]): boolean {
   return placeOf(position, gaps) > placeOf(position - 1, gaps);
 }
 
+/** Positions that recoveries have left out before the last row, and after it. */
+function leftOutWords(before: number, after: number): string {
+  return `${before > 0 ? `, ${before} of them left out by recoveries` : ''}${after > 0 ? `, the next ${after} left out by recoveries` : ''}`;
+}
+
 function butLetters(letters: readonly { discarded: boolean }[]): string {
   const discarded = letters.filter((letter) => letter.discarded).length;
   const waiting = letters.length - discarded;
-  return `${waiting > 0 ? `, ${waiting} being dead letters` : ''}${discarded > 0 ? `, ${discarded} having been discarded` : ''}`;
+  return `${waiting > 0 ? `, ${counted(waiting, 'being a dead letter', 'being dead letters')}` : ''}${discarded > 0 ? `, ${discarded} having been discarded` : ''}`;
 }
 
 function noneOf(wrong: readonly string[]) {

@@ -81,9 +81,15 @@ async function readKnownState(servers: Servers, saleId: string): Promise<SaleSta
     case 'known':
       return reply.state;
     case 'recovering':
-      throw new Fault('not_executed', 'the sale is being recovered');
+      throw new Fault(
+        'not_executed',
+        `the sale is being recovered${await whyClosed(servers.sql, saleId)}`,
+      );
     case 'unknown_sale':
-      throw new Fault('not_executed', 'Redis has never heard of the sale, or has forgotten it');
+      throw new Fault(
+        'not_executed',
+        `Redis has never heard of the sale, or has forgotten it${await whyClosed(servers.sql, saleId)}`,
+      );
     default:
       return unreachable(reply);
   }
@@ -110,6 +116,14 @@ async function waitForPersister(verification: Verification, timeoutMs: number): 
     expected: `PostgreSQL has come to event ${events} within ${timeoutMs / 1000} s`,
     actual: `it has come to event ${all}`,
   };
+}
+
+/** What an operator has to put right, where the last recovery could not open the sale. */
+async function whyClosed(sql: Sql, saleId: string): Promise<string> {
+  const [last] = await sql<{ outcome: string; why: string }[]>`
+    SELECT outcome, report->>'why' AS why FROM sale_recoveries
+    WHERE sale_id = ${saleId} AND state = 'done' ORDER BY recovery_id DESC LIMIT 1`;
+  return last?.outcome === 'blocked' ? `; its recovery is blocked: ${last.why}` : '';
 }
 
 async function checkpointEvent(sql: Sql, saleId: string): Promise<number> {

@@ -137,9 +137,16 @@ describe('a dead letter that is discarded', () => {
     await buy(admin.shards, saleId, ['ada', 'bob', 'poison', 'cyd']);
     const id = await theLetterOf(saleId);
     await admin.shards.of(saleId).client.flushall();
-    await untilBlocked(saleId, /^1 decisions are dead letters .* discard them/);
+    await untilBlocked(saleId, /dead letter.* discard/);
+    const closed = (await verifySale(admin, saleId, PATIENCE)).checks[0]!;
+    assert.match(closed.actual, /; its recovery is blocked: .*dead letter.* discard/);
     await discard(id);
     await untilOpen(saleId);
+    const reopened = await verifySale(admin, saleId, PATIENCE);
+    assert.match(
+      reopened.checks.find(({ name }) => name === 'every-decision-is-a-row')!.actual,
+      /^3 rows, positions from 1 to 4, 1 of them left out by recoveries, the next \d{7} left out/,
+    );
 
     const { stock, events } = await stateInRedis(admin, saleId);
     assert.deepEqual([stock[0]!.remaining, stock[0]!.held, events], [7, 3, 4]);
