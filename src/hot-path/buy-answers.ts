@@ -1,5 +1,6 @@
 /** What a buyer is told of what Redis decided. */
 import { unreachable } from '../domain/fault.ts';
+import { reservationIdOf } from '../domain/identifiers.ts';
 import type { ProblemCode } from '../domain/problems.ts';
 import { parseRecord, publicReservation } from '../domain/reservation.ts';
 import type { ReserveOutcome } from '../lua/reserve.ts';
@@ -45,33 +46,30 @@ export function outcomeAnswer(result: ReserveOutcome, buyerId: string, view: Sal
   }
 }
 
-/** How a new record begins: its first version, reserved. What follows is the position. */
-const NEW_RECORD = '1\tR\t';
-/** Stand for position and buyer in a template: no position is so high, and no buyer's id has such a character. */
-const ANY_POSITION = String(Number.MAX_SAFE_INTEGER);
-const ANY_BUYER = '\u0001';
-const GAPS = new RegExp(`${ANY_POSITION}|${JSON.stringify(ANY_BUYER).replace('\\', '\\\\')}`);
+/** Stands for what differs: no field of a reservation can have such a character. */
+const ANY = '\u0001';
 
 /** The JSON of the last reservation made, cut where the next of the same batch differs. */
 let template = { saleId: '', middle: '', pieces: ['', '', '', ''] };
 
 /**
- * The JSON of a new reservation. Those of one batch differ in position, buyer and key only, and are made from one
- * text: 0.4 instead of 3 µs, at the rate of tens of thousands a second.
+ * The JSON of a new reservation. Those of one batch differ in position, buyer and key only, and are made from one text:
+ * `1 R position tag … expiresAt key`, separated by TAB, of which only what follows the position is taken apart, once.
  */
 function reservedText(
   record: string,
   sale: { saleId: string; currency: string },
   buyerId: string,
 ): string {
-  const positionEnd = record.indexOf('\t', NEW_RECORD.length);
-  const position = record.slice(NEW_RECORD.length, positionEnd);
-  const middle = record.slice(positionEnd, record.lastIndexOf('\t'));
-  if (template.middle !== middle || template.saleId !== sale.saleId) {
-    const likeIt = parseRecord(`${NEW_RECORD}${ANY_POSITION}${middle}\t`, sale, ANY_BUYER);
-    const pieces = JSON.stringify(publicReservation(likeIt)).split(GAPS);
-    template = { saleId: sale.saleId, middle, pieces };
+  const { saleId } = sale;
+  const [, , position = '', tag = ''] = record.split('\t', 4);
+  const middle = record.slice(`1\tR\t${position}`.length, record.lastIndexOf('\t'));
+  if (template.middle !== middle || template.saleId !== saleId) {
+    const likeIt = publicReservation(parseRecord(record, sale, buyerId));
+    const text = JSON.stringify({ ...likeIt, reservationId: ANY, buyerId: ANY, position: ANY });
+    template = { saleId, middle, pieces: text.split(JSON.stringify(ANY)) };
   }
   const [untilId, untilBuyer, untilPosition, rest] = template.pieces;
-  return `${untilId}${position}${untilBuyer}${JSON.stringify(buyerId)}${untilPosition}${position}${rest}`;
+  const id = reservationIdOf({ saleId, position: Number(position), tag });
+  return `${untilId}"${id}"${untilBuyer}${JSON.stringify(buyerId)}${untilPosition}${position}${rest}`;
 }

@@ -1,6 +1,6 @@
 /**
  * Tokens that were verified, so that it is done once: bounded in number and in bytes, those not seen for longest leave
- * first. They are found by the end of their signature, which is a quarter of the work that hashing a whole one is, and
+ * first. They are found by the end of their signature, for hashing a whole token is most of the work of finding it, and
  * then compared as a whole.
  */
 

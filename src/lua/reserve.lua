@@ -17,7 +17,7 @@
 --@include parts/changes.lua
 
 local tag, backlog_max = ARGV[2], tonumber(ARGV[3])
--- One argument and one reply for the whole batch: taking many apart costs both ends more than this does.
+-- One argument and one reply for the whole batch: many would cost the front end more than this costs here.
 local buyers, keys, items, traces, count = {}, {}, {}, {}, 0
 for buyer, key, basket, trace in string.gmatch(ARGV[4], '(%C*)\t(%C*)\t(%C*)\t(%C*\t%C*)\n') do
   count = count + 1

@@ -29,6 +29,28 @@ test('without a key the buyer is the key', async () => {
   assert.deepEqual(second.body, first.body);
 });
 
+test('whatever names and quantities there are, the first answer and the one repeated are the same', async () => {
+  const sku = '9007199254740991';
+  const sale = await openSale(shards, { [sku]: 100 }, { saleId: `${sku}-u0001`, perBuyerLimit: 5 });
+  const buyers = ['ada', 'a"b', 'c\\d', '\\u0001', sku];
+  const buy = () =>
+    Promise.all(
+      buyers.map((buyer, index) =>
+        hotPath.buy(sale.saleId, buyer, {
+          key: '\\u0001',
+          body: { sku, quantity: 1 + (index % 2) },
+        }),
+      ),
+    );
+  const [first, again] = [await buy(), await buy()];
+  for (const [index, { status, body }] of first.entries()) {
+    assert.equal(status, 201);
+    assert.equal(body.buyerId, buyers[index]);
+    assert.equal(body.items[0].quantity, 1 + (index % 2));
+    assert.deepEqual(again[index]!.body, body);
+  }
+});
+
 test('a key that stands for another basket is refused and changes nothing', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   await hotPath.buy(sale.saleId, 'ada', { key: 'k', body: { sku: 'phone', quantity: 1 } });
