@@ -6,12 +6,11 @@ import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import type { HotPathConfig } from '../config.ts';
 import type { Authenticate, Credentials } from './authenticate.ts';
 import { type ClientAddress, createClientAddress } from './client-address.ts';
+import { type Hashed, hashed } from './hashed.ts';
 import { RequestRate } from './request-rate.ts';
 
-export type Admitted = { buyerId: string } | { refused: 'unauthorized' | 'rate_limited' };
-
-const UNAUTHORIZED: Admitted = { refused: 'unauthorized' };
-const RATE_LIMITED: Admitted = { refused: 'rate_limited' };
+/** The buyer, or why there is none. */
+export type Admitted = Hashed | 'unauthorized' | 'rate_limited';
 
 export interface AdmissionParts {
   authenticate: Authenticate;
@@ -45,21 +44,21 @@ export class Admission {
   /** False: too many requests from where this one comes from. */
   admitsAddress(response: HttpResponse, request: HttpRequest, nowMs: number): boolean {
     if (!this.#addresses) return true;
-    const isAdmitted = this.#addresses.take(this.#addressOf(response, request), nowMs);
+    const isAdmitted = this.#addresses.take(hashed(this.#addressOf(response, request)), nowMs);
     if (!isAdmitted) this.#parts.onLimited('address');
     return isAdmitted;
   }
 
   /** The buyer behind a request, or why it is refused. */
   buyerOf(shown: Credentials, nowMs: number): Admitted {
-    const buyerId = this.#parts.authenticate(shown);
-    if (buyerId === undefined) return UNAUTHORIZED;
-    return this.admitsBuyer(buyerId, nowMs) ? { buyerId } : RATE_LIMITED;
+    const buyer = this.#parts.authenticate(shown);
+    if (buyer === undefined) return 'unauthorized';
+    return this.admitsBuyer(buyer, nowMs) ? buyer : 'rate_limited';
   }
 
   /** False: too many requests of a buyer who is known already. */
-  admitsBuyer(buyerId: string, nowMs: number): boolean {
-    const isAdmitted = this.#buyers?.take(buyerId, nowMs) ?? true;
+  admitsBuyer(buyer: Hashed, nowMs: number): boolean {
+    const isAdmitted = this.#buyers?.take(buyer, nowMs) ?? true;
     if (!isAdmitted) this.#parts.onLimited('buyer');
     return isAdmitted;
   }

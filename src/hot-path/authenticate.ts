@@ -5,7 +5,8 @@ import { type Algorithm, createVerifier } from 'fast-jwt';
 import type { HotPathConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
-import { type Remembered, RememberedTokens } from './remembered-tokens.ts';
+import { type Hashed, hashed } from './hashed.ts';
+import { RememberedTokens } from './remembered-tokens.ts';
 
 /** What a request shows, the headers as they came; empty: not sent. */
 export interface Credentials {
@@ -14,8 +15,13 @@ export interface Credentials {
   buyerId: string;
 }
 
+interface Claims {
+  sub?: unknown;
+  exp?: number;
+}
+
 /** Undefined: nobody we know. */
-export type Authenticate = (shown: Credentials) => string | undefined;
+export type Authenticate = (shown: Credentials) => Hashed | undefined;
 
 type AuthenticateConfig = Pick<
   HotPathConfig,
@@ -29,18 +35,21 @@ type AuthenticateConfig = Pick<
 >;
 
 export function createAuthenticate(config: AuthenticateConfig): Authenticate {
-  if (config.BUYER_AUTH === 'header') return (shown) => buyerIdOf(shown.buyerId);
+  if (config.BUYER_AUTH === 'header') return (shown) => buyerOf(shown.buyerId);
 
   const verifiers = verifiersOf(config);
   const remembered = new RememberedTokens();
   return ({ authorization }) => {
     const known = remembered.get(authorization);
     // One that has expired is verified again, and refused.
-    if (known && Date.now() < known.expiresAt) return known.buyerId;
+    if (known && Date.now() < known.expiresAt * 1_000) return known;
     if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return undefined;
-    const verified = verify(authorization.slice(7), verifiers);
-    if (verified) remembered.set(authorization, verified);
-    return verified?.buyerId;
+    const claims = verify(authorization.slice(7), verifiers);
+    const buyer = buyerOf(claims?.sub);
+    if (buyer === undefined) return undefined;
+    const expiresAt = claims?.exp ?? Number.POSITIVE_INFINITY;
+    remembered.add({ ...buyer, authorization, expiresAt });
+    return buyer;
   };
 }
 
@@ -66,16 +75,10 @@ function verifiersOf(config: AuthenticateConfig) {
 }
 
 /** By the first key that has signed it; a token that none has signed, or that is not valid now, is nobody's. */
-function verify(
-  token: string,
-  verifiers: ((token: string) => { sub?: unknown; exp?: number })[],
-): Remembered | undefined {
+function verify(token: string, verifiers: ((token: string) => Claims)[]): Claims | undefined {
   for (const verifyWithKey of verifiers) {
     try {
-      const claims = verifyWithKey(token);
-      const buyerId = buyerIdOf(claims.sub);
-      if (buyerId === undefined) return undefined;
-      return { buyerId, expiresAt: (claims.exp ?? Number.POSITIVE_INFINITY) * 1_000 };
+      return verifyWithKey(token);
     } catch {
       // Not by this key: the next one may have signed it.
     }
@@ -101,6 +104,6 @@ function algorithmsOf(pem: string): Algorithm[] {
   }
 }
 
-function buyerIdOf(value: unknown): string | undefined {
-  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? value : undefined;
+function buyerOf(value: unknown): Hashed | undefined {
+  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? hashed(value) : undefined;
 }

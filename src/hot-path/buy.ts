@@ -2,6 +2,7 @@
  * Buying: a request goes through the gates, which are answered from memory, and then stands in the line of its sale.
  */
 
+import { performance } from 'node:perf_hooks';
 import type { Fault } from '../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
 import type { ReserveOutcome } from '../lua/reserve.ts';
@@ -10,6 +11,7 @@ import type { Waiting } from './batcher.ts';
 import { notStarted, outcomeAnswer, UNKNOWN_SKU } from './buy-answers.ts';
 import type { BuyBodies, ParsedBody } from './buy-body.ts';
 import type { Exchange } from './exchange.ts';
+import type { Hashed } from './hashed.ts';
 import { absentSale, faultAnswer, withLookup } from './lookup.ts';
 import type { HotPathParts } from './parts.ts';
 import {
@@ -40,29 +42,28 @@ export function buy(
   bodies: BuyBodies,
 ): void {
   const buyer = parts.admission.buyerOf(exchange, exchange.startedAt);
-  if ('refused' in buyer) {
-    const code = buyer.refused;
-    exchange.answer(REFUSALS[code]);
-    parts.metrics.bought(code, secondsSince(exchange));
+  if (typeof buyer === 'string') {
+    exchange.answer(REFUSALS[buyer]);
+    parts.metrics.bought(buyer, secondsOf(exchange, performance.now()));
   } else {
-    new Purchase(exchange, saleId, buyer.buyerId, parts).start(bodies);
+    new Purchase(exchange, saleId, buyer, parts).start(bodies);
   }
 }
 
 /** One press of the button by a buyer who is known. It is answered once. */
 class Purchase implements Waiting {
-  readonly buyerId: string;
   items = '';
   inLineSince = 0;
   readonly #exchange: Exchange;
   readonly #saleId: string;
+  readonly #buyer: Hashed;
   readonly #parts: HotPathParts;
   #view: SaleView | undefined;
 
-  constructor(exchange: Exchange, saleId: string, buyerId: string, parts: HotPathParts) {
+  constructor(exchange: Exchange, saleId: string, buyer: Hashed, parts: HotPathParts) {
     this.#exchange = exchange;
     this.#saleId = saleId;
-    this.buyerId = buyerId;
+    this.#buyer = buyer;
     this.#parts = parts;
   }
 
@@ -87,27 +88,32 @@ class Purchase implements Waiting {
       return;
     }
     const { view } = lookup;
-    const asked = itemsOf(body, this.#exchange.idempotencyKey, view);
+    const nowMs = performance.now();
+    const asked = itemsOf(body, this.#exchange.idempotencyKey, view, nowMs);
     if (typeof asked !== 'string') {
       this.#answer(asked, 'invalid_request');
       return;
     }
-    const early = gate(view);
+    const early = gate(view, nowMs);
     if (early) {
       this.#answer(early, 'sale_not_started');
       return;
     }
     const { batchers, soldOut } = this.#parts;
-    if (soldOut.refuses(view, this.buyerId, asked)) {
-      this.#answer(REFUSALS.sold_out, 'sold_out');
+    if (soldOut.refuses(view, this.#buyer, asked, nowMs)) {
+      this.#answer(REFUSALS.sold_out, 'sold_out', nowMs);
       return;
     }
     this.#view = view;
     this.items = asked;
-    this.inLineSince = performance.now();
+    this.inLineSince = nowMs;
     if (!batchers.of(this.#saleId).submit(this)) {
       this.#answer(REFUSALS.overloaded, 'overloaded');
     }
+  }
+
+  get buyerId(): string {
+    return this.#buyer.name;
   }
 
   get idempotencyKey(): string {
@@ -134,47 +140,63 @@ class Purchase implements Waiting {
     this.#answer(faultAnswer(fault), fault.code);
   }
 
-  #answer(answer: Answer, outcome: string): void {
+  #answer(answer: Answer, outcome: string, nowMs = performance.now()): void {
     this.#exchange.answer(answer);
-    this.#parts.metrics.bought(outcome, secondsSince(this.#exchange));
+    this.#parts.metrics.bought(outcome, secondsOf(this.#exchange, nowMs));
   }
 }
 
-function secondsSince({ startedAt }: Exchange): number {
-  return (performance.now() - startedAt) / 1_000;
+function secondsOf({ startedAt }: Exchange, nowMs: number): number {
+  return (nowMs - startedAt) / 1_000;
 }
 
 /** What the request asks for in this sale, in canonical form, or why it can't be asked. */
-function itemsOf(parsed: ParsedBody, idempotencyKey: string, view: SaleView): string | Answer {
+function itemsOf(
+  parsed: ParsedBody,
+  idempotencyKey: string,
+  view: SaleView,
+  nowMs: number,
+): string | Answer {
   if (idempotencyKey !== '' && !VISIBLE_ASCII_64.test(idempotencyKey)) return MALFORMED_KEY;
   if ('errors' in parsed) return refusal('invalid_request', { errors: parsed.errors });
   if (parsed.items !== '') {
-    return isFresh(view) && namesUnknownSku(parsed.items, view) ? UNKNOWN_SKU : parsed.items;
+    return isFresh(view, nowMs) && namesUnknownSku(parsed.items, view) ? UNKNOWN_SKU : parsed.items;
   }
   const sku = onlySkuOf(view.state.definition);
   return sku === undefined ? WHICH_SKU : `${sku}*1`;
 }
 
 /** A refusal that needs no call to Redis, because no earlier answer to this buyer could contradict it. */
-function gate(view: SaleView): Answer | undefined {
+function gate(view: SaleView, nowMs: number): Answer | undefined {
   const { status, startsAt } = view.state.definition;
   if (
     status !== 'draft' &&
     startsAt !== null &&
-    isFresh(view) &&
-    redisNowMs(view) < startsAt - EARLY_MS_MIN
+    isFresh(view, nowMs) &&
+    redisNowMs(view, nowMs) < startsAt - EARLY_MS_MIN
   ) {
     return notStarted(startsAt);
   }
   return undefined;
 }
 
-function isFresh(view: SaleView): boolean {
-  return performance.now() - view.readAt <= VIEW_AGE_MS_MAX;
+function isFresh(view: SaleView, nowMs: number): boolean {
+  return nowMs - view.readAt <= VIEW_AGE_MS_MAX;
 }
 
+/** The last question and its answer: nearly everybody asks for the same. */
+let lastNamed: { items: string; view: SaleView | undefined; isUnknown: boolean } = {
+  items: '',
+  view: undefined,
+  isUnknown: false,
+};
+
 function namesUnknownSku(items: string, view: SaleView): boolean {
-  return items
-    .split(',')
-    .some((item) => !view.state.definition.skus.some(({ sku }) => item.startsWith(`${sku}*`)));
+  if (lastNamed.view !== view || lastNamed.items !== items) {
+    const isUnknown = items
+      .split(',')
+      .some((item) => !view.state.definition.skus.some(({ sku }) => item.startsWith(`${sku}*`)));
+    lastNamed = { items, view, isUnknown };
+  }
+  return lastNamed.isUnknown;
 }

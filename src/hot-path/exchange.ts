@@ -3,7 +3,9 @@
  * `onAborted` is registered before anything else; what the request says is copied while it is there, for it dies
  * with the handler; after an abort nothing is written; what is written later is corked.
  */
+
 import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
+import { performance } from 'node:perf_hooks';
 import { customAlphabet } from 'nanoid';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';
 import type { ProblemCode } from '../domain/problems.ts';
@@ -98,6 +100,8 @@ export class Exchange implements Upload {
   readonly buyerId: string;
   readonly idempotencyKey: string;
   readonly startedAt = performance.now();
+  older: Upload | undefined;
+  younger: Upload | undefined;
   /** Empty: none was declared. */
   readonly #contentLength: string;
   readonly #hasBody: boolean;

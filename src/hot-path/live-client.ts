@@ -5,6 +5,7 @@
  */
 import { publicReservation, type Reservation } from '../domain/reservation.ts';
 import type { Place, ReadBuyerReply } from '../lua/read-buyer.ts';
+import type { Hashed } from './hashed.ts';
 
 /** The part of uWebSockets.js' WebSocket that is used; it is void once closed. */
 export interface LiveSocket {
@@ -40,12 +41,9 @@ export class LiveClient {
   #heard = 0;
   #heardSince = 0;
 
-  constructor(
-    asked: { saleId: string; buyerId: string | undefined; address: string },
-    row: number,
-  ) {
+  constructor(asked: { saleId: string; buyer: Hashed | undefined; address: string }, row: number) {
     this.saleId = asked.saleId;
-    this.buyerId = asked.buyerId;
+    this.buyerId = asked.buyer?.name;
     this.address = asked.address;
     this.row = row;
   }

@@ -17,6 +17,7 @@ import type { Shards } from '../redis/shards.ts';
 import { type Answer, REFUSALS } from './answers.ts';
 import type { Authenticate } from './authenticate.ts';
 import type { Exchange, Handshake } from './exchange.ts';
+import type { Hashed } from './hashed.ts';
 import { LiveChannel } from './live-channel.ts';
 import { LiveClient } from './live-client.ts';
 import { LiveRounds } from './live-rounds.ts';
@@ -62,7 +63,7 @@ export interface LiveRequest {
   /** Where it comes from; see client-address.ts. */
   address: string;
   /** Undefined: no token was shown. */
-  buyerId: string | undefined;
+  buyer: Hashed | undefined;
   handshake: Handshake;
 }
 
@@ -128,12 +129,12 @@ export class Live {
     };
     const isAnonymous =
       (this.#parts.config.BUYER_AUTH === 'header' ? shown.buyerId : shown.authorization) === '';
-    const buyerId = isAnonymous ? undefined : this.#parts.authenticate(shown);
-    if (!isAnonymous && buyerId === undefined) return undefined;
+    const buyer = isAnonymous ? undefined : this.#parts.authenticate(shown);
+    if (!isAnonymous && buyer === undefined) return undefined;
     return {
       saleId,
       address,
-      buyerId,
+      buyer,
       handshake: {
         key: request.getHeader('sec-websocket-key'),
         protocol: offered.includes(PROTOCOL) ? PROTOCOL : '',

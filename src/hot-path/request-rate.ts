@@ -4,53 +4,44 @@
  * its places are all taken, a newcomer takes the one that is full soonest, and a flood of invented keys washes away
  * idle ones first and those who are at their limit last.
  */
-import { randomInt } from 'node:crypto';
+import type { Hashed } from './hashed.ts';
 
 /** So much unused allowance may be saved up. */
 const BURST_SECONDS = 10;
 
-/** 131,072 keys, 1.5 MiB. A key may stand in the places of one set only, so finding it is a look at four. */
+/** 131,072 keys, 2 MiB. A key may stand in the places of one set only, so finding it is a look at four neighbours. */
 const SETS = 2 ** 15;
 const PLACES_PER_SET = 4;
+/** Of a place: whose it is, by a hash, and when that bucket will be full. */
+const FIELDS = 2;
 
 export class RequestRate {
   readonly #spacingMs: number;
-  readonly #tags = new Uint32Array(SETS * PLACES_PER_SET);
-  readonly #fullAtMs = new Float64Array(SETS * PLACES_PER_SET);
-  /** Drawn for each process, so that nobody can choose a key that shares a place with somebody else's. */
-  readonly #seeds = [randomInt(2 ** 32), randomInt(2 ** 32)] as const;
+  readonly #places = new Float64Array(SETS * PLACES_PER_SET * FIELDS);
 
   constructor(perSecond: number) {
     this.#spacingMs = 1_000 / perSecond;
   }
 
   /** Counts one request; false: it is one too many, and was not counted. `nowMs` is of a clock that never goes back. */
-  take(key: string, nowMs: number): boolean {
-    const place = this.#placeOf(key, nowMs);
-    const fullAtMs = Math.max(this.#fullAtMs[place]!, nowMs) + this.#spacingMs;
+  take(key: Hashed, nowMs: number): boolean {
+    const bucket = this.#placeOf(key, nowMs) + 1;
+    const fullAtMs = Math.max(this.#places[bucket]!, nowMs) + this.#spacingMs;
     if (fullAtMs > nowMs + BURST_SECONDS * 1_000) return false;
-    this.#fullAtMs[place] = fullAtMs;
+    this.#places[bucket] = fullAtMs;
     return true;
   }
 
-  #placeOf(key: string, nowMs: number): number {
-    // Two 32-bit hashes in one pass (FNV-1a, and its like with another prime): one chooses the set, one is the tag.
-    let [set, tag] = this.#seeds;
-    for (let i = 0; i < key.length; i++) {
-      const code = key.charCodeAt(i);
-      set = Math.imul(set ^ code, 0x01000193);
-      tag = Math.imul(tag ^ code, 0x5bd1e995);
-      tag ^= tag >>> 15;
+  #placeOf({ first, second }: Hashed, nowMs: number): number {
+    const begin = (first & (SETS - 1)) * PLACES_PER_SET * FIELDS;
+    const end = begin + PLACES_PER_SET * FIELDS;
+    let emptiest = begin;
+    for (let place = begin; place < end; place += FIELDS) {
+      if (this.#places[place] === second) return place;
+      if (this.#places[place + 1]! < this.#places[emptiest + 1]!) emptiest = place;
     }
-    tag >>>= 0;
-    const first = ((set ^ (set >>> 16)) & (SETS - 1)) * PLACES_PER_SET;
-    let emptiest = first;
-    for (let place = first; place < first + PLACES_PER_SET; place++) {
-      if (this.#tags[place] === tag) return place;
-      if (this.#fullAtMs[place]! < this.#fullAtMs[emptiest]!) emptiest = place;
-    }
-    this.#tags[emptiest] = tag;
-    this.#fullAtMs[emptiest] = nowMs;
+    this.#places[emptiest] = second;
+    this.#places[emptiest + 1] = nowMs;
     return emptiest;
   }
 }

@@ -158,8 +158,8 @@ export class SaleViews {
 }
 
 /** Redis' clock as this process can tell it: the last reading plus what has passed since. */
-export function redisNowMs(view: SaleView): number {
-  return view.state.nowMs + (performance.now() - view.readAt);
+export function redisNowMs(view: SaleView, nowMs = performance.now()): number {
+  return view.state.nowMs + (nowMs - view.readAt);
 }
 
 /** The items of a request that names none: one unit of the sale's only SKU. */

@@ -96,8 +96,8 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
   ) =>
     handle((exchange, request) => {
       const buyer = admission.buyerOf(exchange, exchange.startedAt);
-      if ('refused' in buyer) exchange.answer(REFUSALS[buyer.refused]);
-      else handler(exchange, request, buyer.buyerId);
+      if (typeof buyer === 'string') exchange.answer(REFUSALS[buyer]);
+      else handler(exchange, request, buyer.name);
     });
 
   /** Runs a call about the buyer's own things, bounded in number. */
@@ -202,10 +202,7 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
         context,
       );
       if (asked === undefined) return exchange.answer(REFUSALS.unauthorized);
-      if (
-        asked.buyerId !== undefined &&
-        !admission.admitsBuyer(asked.buyerId, exchange.startedAt)
-      ) {
+      if (asked.buyer && !admission.admitsBuyer(asked.buyer, exchange.startedAt)) {
         return exchange.answer(REFUSALS.rate_limited);
       }
       // Any age will do for a view here: what is newer is told as soon as it is known.

@@ -15,6 +15,7 @@ import { availableOf, effectiveStatus } from '../domain/sale.ts';
 import { readOrder } from '../lua/read-order.ts';
 import type { Shards } from '../redis/shards.ts';
 import { Fingerprints } from './fingerprints.ts';
+import { type Hashed, hashed } from './hashed.ts';
 import { LiveChannel } from './live-channel.ts';
 import { type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
 
@@ -91,11 +92,10 @@ export class SoldOut {
   }
 
   /** Whether this buyer can be told so here and now. */
-  refuses(view: SaleView, buyerId: string, items: string): boolean {
+  refuses(view: SaleView, buyer: Hashed, items: string, nowMs: number): boolean {
     const { saleId } = view.state.definition;
     const snapshot = this.#bySale.get(saleId);
     if (snapshot === undefined) return false;
-    const nowMs = performance.now();
     snapshot.usedAt = nowMs;
     const isCurrent =
       nowMs - view.readAt <= VIEW_AGE_MS_MAX &&
@@ -106,7 +106,7 @@ export class SoldOut {
       void this.#read(saleId, snapshot, view);
       return false;
     }
-    if (snapshot.holders.buyers.has(buyerId)) return false;
+    if (snapshot.holders.buyers.has(buyer)) return false;
     this.refusals++;
     return true;
   }
@@ -141,7 +141,7 @@ export class SoldOut {
           continue;
         }
         if (reply.buyerIds.length === 0) return;
-        for (const buyerId of reply.buyerIds) snapshot.holders.buyers.add(buyerId);
+        for (const buyerId of reply.buyerIds) snapshot.holders.buyers.add(hashed(buyerId));
         snapshot.holders.count += reply.buyerIds.length;
         await sleep(PAUSE_MS);
       }

@@ -9,10 +9,14 @@ const UPLOAD_MS_MAX = 5_000;
 const DRAINING_UPLOAD_MS_MAX = 1_000;
 const SWEEP_INTERVAL_MS = 250;
 
-/** A body that is arriving. */
+/** A body that is arriving; it knows its neighbours, so that it can leave from anywhere at no cost. */
 export interface Upload {
   /** On this process' monotonic clock. */
-  startedAt: number;
+  readonly startedAt: number;
+  /** The next older and the next younger, while it is in the list. */
+  older: Upload | undefined;
+  younger: Upload | undefined;
+  /** Ends it. */
   giveUp(): void;
 }
 
@@ -24,8 +28,8 @@ export class Traffic {
   /** Set when the process is about to go: each answer then also closes its connection. */
   draining = false;
   readonly #requestsMax: number;
-  /** In the order in which they began. */
-  readonly #uploads = new Set<Upload>();
+  #oldest: Upload | undefined;
+  #youngest: Upload | undefined;
   readonly #timer: NodeJS.Timeout;
 
   constructor(requestsMax: number) {
@@ -39,11 +43,21 @@ export class Traffic {
   }
 
   startUpload(upload: Upload): void {
-    this.#uploads.add(upload);
+    upload.older = this.#youngest;
+    if (this.#youngest) this.#youngest.younger = upload;
+    else this.#oldest = upload;
+    this.#youngest = upload;
   }
 
+  /** Once, of one that was started. */
   endUpload(upload: Upload): void {
-    this.#uploads.delete(upload);
+    const { older, younger } = upload;
+    if (older) older.younger = younger;
+    else this.#oldest = younger;
+    if (younger) younger.older = older;
+    else this.#youngest = older;
+    upload.older = undefined;
+    upload.younger = undefined;
   }
 
   close(): void {
@@ -52,10 +66,6 @@ export class Traffic {
 
   #endSlowUploads(): void {
     const oldest = performance.now() - (this.draining ? DRAINING_UPLOAD_MS_MAX : UPLOAD_MS_MAX);
-    for (const upload of this.#uploads) {
-      if (upload.startedAt > oldest) return;
-      this.#uploads.delete(upload);
-      upload.giveUp();
-    }
+    while (this.#oldest && this.#oldest.startedAt <= oldest) this.#oldest.giveUp();
   }
 }
