@@ -8,7 +8,7 @@
  * with `--only reach`, five rounds each, one after the other on two busy cores: placed, the rounds differed less. That was
  * not alternated, so it is a hint and no measurement.
  */
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,7 +18,6 @@ import { findFreePorts } from '../src/stack/free-port.ts';
 import { locateHome, occupyHome } from '../src/stack/home.ts';
 import { preparePrivatePostgres, privatePostgresUrl } from '../src/stack/private-postgres.ts';
 import { preparePrivateRedis, privateRedisUrl } from '../src/stack/private-redis.ts';
-import { ProcessLog } from '../src/stack/process-log.ts';
 import { waitUntilReady } from '../src/stack/readiness.ts';
 import { type ProcessPlan, SupervisedProcess } from '../src/stack/supervised-process.ts';
 import { type Connections, connect, makeSale, type SaleChoices } from '../test/support/sales.ts';
@@ -76,6 +75,8 @@ const TICKS_PER_SECOND = 100;
 const STOP_DEADLINE_MS = 15_000;
 export const HOLD_SECONDS = 24 * 3_600;
 const REWRITE_POLL_MS = 10;
+/** Characters of a log, for the message when its process dies. */
+const LAST_WORDS_MAX = 4_000;
 /** Of the servers; they listen on the loopback and live for a bench. */
 const PASSWORD = 'bench';
 
@@ -97,11 +98,13 @@ export async function openStage(choices: StageChoices): Promise<Stage> {
   let died: Error | undefined;
 
   const supervise = (plan: ProcessPlan, core: string | undefined): SupervisedProcess => {
-    const supervised = new SupervisedProcess(placed(plan, core), {
-      log: new ProcessLog(home.logs, plan.name),
+    const log = join(directory, `${plan.name}.log`);
+    writeFileSync(log, '');
+    if (plan.user) chownSync(log, plan.user.uid, plan.user.gid);
+    const supervised = new SupervisedProcess(placed(plan, core, log), {
       // What starts again by itself would be measured as if nothing had been.
       onDeath: (sentence) => {
-        died = new Error(`${sentence}\n${supervised.log?.lastLines.join('\n')}`);
+        died = new Error(`${sentence}\n${readFileSync(log, 'utf8').slice(-LAST_WORDS_MAX)}`);
       },
     });
     processes.push(supervised);
@@ -222,11 +225,11 @@ function coresOf(apart: boolean): Cores {
 }
 
 /**
- * On its cores, and ended by the kernel should this process be killed: servers, unlike the engine's own processes, do
- * not notice.
+ * On its cores; logging straight to a file, for whoever passed that on would be at work where something is measured; and
+ * ended by the kernel should this process be killed: servers, unlike the engine's own processes, do not notice.
  */
-function placed(plan: ProcessPlan, cores: string | undefined): ProcessPlan {
-  const wrapped = [plan.command, ...plan.args];
+function placed(plan: ProcessPlan, cores: string | undefined, log: string): ProcessPlan {
+  const wrapped = ['sh', '-c', 'exec "$@" >"$0" 2>&1', log, plan.command, ...plan.args];
   if (cores !== undefined) wrapped.unshift('taskset', '-c', cores);
   if (plan.kind === 'server') wrapped.unshift('setpriv', '--pdeathsig', plan.stopSignal.slice(3));
   return { ...plan, command: wrapped[0]!, args: wrapped.slice(1) };

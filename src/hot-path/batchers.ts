@@ -72,8 +72,9 @@ export class Batchers {
   }
 
   /**
-   * Who got which position, by request: a line a batch, for a line a purchase would cost more than deciding it. The
-   * reservation's id is the sale's, the position and the tag, `_` between them.
+   * Who got what, by request: a line a batch, for a line a purchase would cost more than deciding it. Those that are
+   * reserved have the positions from `from` on, one after another; a reservation's id is the sale's, the position and
+   * the tag, `_` between them.
    */
   #note(
     saleId: string,
@@ -82,17 +83,22 @@ export class Batchers {
     outcomes: readonly ReserveOutcome[],
   ): void {
     if (!this.#log.isLevelEnabled('info')) return;
-    let reserved = '';
-    let replayed = '';
-    for (const [index, result] of outcomes.entries()) {
-      if (result.outcome !== 'reserved' && result.outcome !== 'replayed') continue;
-      const { requestId } = batch[index]!;
-      const [, , position, tagOfIt] = result.record.split('\t', 4);
-      if (result.outcome === 'reserved') reserved += `${requestId}=${position} `;
-      else replayed += `${requestId}=${position}_${tagOfIt} `;
+    const reserved: string[] = [];
+    const replayed: string[] = [];
+    let from = 0;
+    for (let i = 0; i < outcomes.length; i++) {
+      const result = outcomes[i]!;
+      if (result.outcome === 'reserved') {
+        if (from === 0) from = result.position;
+        reserved.push(batch[i]!.requestId);
+      } else if (result.outcome === 'replayed') {
+        const [, , position, tagOfIt] = result.record.split('\t', 4);
+        replayed.push(`${batch[i]!.requestId}=${position}_${tagOfIt}`);
+      }
     }
-    if (reserved !== '') this.#log.info({ saleId, tag, reserved }, 'decided');
-    if (replayed !== '') this.#log.info({ saleId, replayed }, 'asked again');
+    if (from > 0) this.#log.info({ saleId, tag, from, reserved: reserved.join(' ') }, 'decided');
+    if (replayed.length > 0)
+      this.#log.info({ saleId, replayed: replayed.join(' ') }, 'asked again');
   }
 
   #dropIdle(): void {

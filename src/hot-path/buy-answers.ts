@@ -1,9 +1,9 @@
 /** What a buyer is told of what Redis decided. */
 import { unreachable } from '../domain/fault.ts';
-import { reservationIdOf } from '../domain/identifiers.ts';
+import { parseReservationId, reservationIdOf } from '../domain/identifiers.ts';
 import type { ProblemCode } from '../domain/problems.ts';
 import { parseRecord, publicReservation } from '../domain/reservation.ts';
-import type { ReserveOutcome } from '../lua/reserve.ts';
+import type { Reserved, ReserveOutcome } from '../lua/reserve.ts';
 import { type Answer, jsonText, REFUSALS, refusal, replayed } from './answers.ts';
 import type { SaleView } from './sale-views.ts';
 
@@ -21,7 +21,7 @@ export function outcomeAnswer(result: ReserveOutcome, buyerId: string, view: Sal
   const { definition } = view.state;
   switch (result.outcome) {
     case 'reserved':
-      return jsonText(201, reservedText(result.record, definition, buyerId));
+      return jsonText(201, reservedText(result, definition, buyerId));
     case 'replayed':
       return replayed(publicReservation(parseRecord(result.record, definition, buyerId)));
     case 'sale_not_started':
@@ -50,26 +50,23 @@ export function outcomeAnswer(result: ReserveOutcome, buyerId: string, view: Sal
 const ANY = '\u0001';
 
 /** The JSON of the last reservation made, cut where the next of the same batch differs. */
-let template = { saleId: '', middle: '', pieces: ['', '', '', ''] };
+let template = { saleId: '', terms: '', tag: '', pieces: ['', '', '', ''] };
 
-/**
- * The JSON of a new reservation. Those of one batch differ in position, buyer and key only, and are made from one text:
- * `1 R position tag … expiresAt key`, separated by TAB, of which only what follows the position is taken apart, once.
- */
+/** The JSON of a new reservation: those of one batch differ in position and buyer only, and are made from one text. */
 function reservedText(
-  record: string,
+  reserved: Reserved,
   sale: { saleId: string; currency: string },
   buyerId: string,
 ): string {
   const { saleId } = sale;
-  const [, , position = '', tag = ''] = record.split('\t', 4);
-  const middle = record.slice(`1\tR\t${position}`.length, record.lastIndexOf('\t'));
-  if (template.middle !== middle || template.saleId !== saleId) {
-    const likeIt = publicReservation(parseRecord(record, sale, buyerId));
+  const { position, terms } = reserved;
+  if (template.terms !== terms || template.saleId !== saleId) {
+    const likeIt = publicReservation(parseRecord(reserved.record, sale, buyerId));
+    const { tag } = parseReservationId(likeIt.reservationId)!;
     const text = JSON.stringify({ ...likeIt, reservationId: ANY, buyerId: ANY, position: ANY });
-    template = { saleId, middle, pieces: text.split(JSON.stringify(ANY)) };
+    template = { saleId, terms, tag, pieces: text.split(JSON.stringify(ANY)) };
   }
   const [untilId, untilBuyer, untilPosition, rest] = template.pieces;
-  const id = reservationIdOf({ saleId, position: Number(position), tag });
+  const id = reservationIdOf({ saleId, position, tag: template.tag });
   return `${untilId}"${id}"${untilBuyer}${JSON.stringify(buyerId)}${untilPosition}${position}${rest}`;
 }

@@ -3,10 +3,11 @@
 --
 -- KEYS   sale stock buyers order holds events line waiting
 -- ARGV   fence tag backlogMax requests
---        requests  for each a line, ended by LF: buyer TAB key TAB items TAB trace
+--        requests  a MessagePack array of strings, four for each request: buyer key items trace
 --        items  sku*quantity,… sorted by SKU; trace  requestId TAB traceparent
--- REPLY  for each request a line, LF between them: an outcome word, for `reserved` and `replayed` followed by TAB and
---        the record
+-- REPLY  lines, LF between them; the first: position TAB reservedAt TAB expiresAt, of the first reservation made here
+--        then one for each request: an outcome word, for `replayed` followed by TAB and the record, for `reserved` by
+--        TAB and the prices; each that is reserved has the position after the one before it
 --          reserved replayed key_reused unknown_sku sold_out insufficient_stock limit_reached
 --          sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
 -- EVENTS one entry for the whole batch: v 1, s <number of its first event>, c <currency>, d <event lines>
@@ -17,23 +18,22 @@
 --@include parts/changes.lua
 
 local tag, backlog_max = ARGV[2], tonumber(ARGV[3])
--- One argument and one reply for the whole batch: many would cost the front end more than this costs here.
-local buyers, keys, items, traces, count = {}, {}, {}, {}, 0
-for buyer, key, basket, trace in string.gmatch(ARGV[4], '(%C*)\t(%C*)\t(%C*)\t(%C*\t%C*)\n') do
-  count = count + 1
-  buyers[count], keys[count], items[count], traces[count] = buyer, key, basket, trace
-end
-local replies = {}
+-- One argument and one reply for the whole batch, and in the reply nothing that the front end knows: many arguments would
+-- cost it more than this costs here, and text is what most of the work here is about.
+local requests = cmsgpack.unpack(ARGV[4])
+local buyers = {}
+for at = 1, #requests, 4 do buyers[#buyers + 1] = requests[at] end
+local replies = { number(first_position) .. '\t' .. number(now) .. '\t' .. number(now + sale.hold_ms) }
 
 if refused then
-  for i = 1, count do replies[i] = refused end
+  for i = 1, #buyers do replies[i + 1] = refused end
   return concat(replies, '\n')
 end
 -- Repeated requests are still answered when nobody new gets anything.
 if not closed and sale.backlog >= backlog_max then closed = 'overloaded' end
 
 local skus = {}
-for i = 1, count do basket_of(items[i]) end
+for at = 3, #requests, 4 do basket_of(requests[at]) end
 for _, basket in pairs(baskets) do
   for _, line in ipairs(basket) do skus[#skus + 1] = line.sku end
 end
@@ -94,9 +94,12 @@ local function decide(buyer, key, items, trace)
   if short then return 'insufficient_stock' end
   local record = give(buyer, items, key, tag, '', trace)
   if known then remember(known, record, 'R', items, key) end
-  return 'reserved\t' .. record
+  return basket.told
 end
 
-for i = 1, count do replies[i] = decide(buyers[i], keys[i], items[i], traces[i]) end
+for i, buyer in ipairs(buyers) do
+  local at = i * 4
+  replies[i + 1] = decide(buyer, requests[at - 2], requests[at - 1], requests[at])
+end
 if #order > 0 then write_changes() end
 return concat(replies, '\n')

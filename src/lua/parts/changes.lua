@@ -45,7 +45,7 @@ elseif fields[2] == 'draft' or (fields[3] ~= '' and now < tonumber(fields[3])) t
 elseif fields[2] == 'paused' then closed = 'sale_paused'
 end
 
-local function number(value) return format('%.0f', value) end
+local function number(value) return format('%d', value) end
 
 -- Baskets: `sku*quantity,…` taken apart once each; most of a batch asks for the same.
 local baskets = {}
@@ -151,8 +151,10 @@ local function give(buyer, items, key, tag, detail, trace)
     -- What all records of this basket have in common, from the tag to the key. One call has one tag.
     local prices = {}
     for i, line in ipairs(basket) do prices[i] = stock[line.sku].price end
-    basket.terms = '\t' .. tag .. '\t' .. items .. '\t' .. concat(prices, ',') .. '\t' .. number(now) .. '\t'
+    local price = concat(prices, ',')
+    basket.terms = '\t' .. tag .. '\t' .. items .. '\t' .. price .. '\t' .. number(now) .. '\t'
       .. number(now + sale.hold_ms) .. '\t'
+    basket.told = 'reserved\t' .. price
   end
   sale.position = sale.position + 1
   local record = '1\tR\t' .. number(sale.position) .. basket.terms .. key
