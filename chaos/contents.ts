@@ -12,7 +12,7 @@ export interface Row {
   reservationId: string;
   buyerId: string;
   status: ReservationStatus;
-  items: { sku: string; quantity: number }[];
+  items: readonly { sku: string; quantity: number }[];
   position: number;
   version: number;
   idempotencyKey: string;

@@ -82,7 +82,7 @@ export interface Reservation {
   saleId: string;
   buyerId: string;
   status: ReservationStatus;
-  items: PricedItem[];
+  items: readonly PricedItem[];
   total: number;
   currency: string;
   position: number;
@@ -107,7 +107,7 @@ export interface PublicReservation {
   saleId: string;
   buyerId: string;
   status: ReservationStatus;
-  items: PricedItem[];
+  items: readonly PricedItem[];
   total: number;
   currency: string;
   position: number;
@@ -175,7 +175,7 @@ export function parseEvent(
   return {
     ...reservation,
     occurredAt,
-    detail: decodeURIComponent(fields[11]!),
+    detail: fields[11] === '' ? '' : decodeURIComponent(fields[11]!),
     requestId: fields[12]!,
     traceparent: fields[13]!,
   };
@@ -196,6 +196,33 @@ export function publicReservation(reservation: Reservation): PublicReservation {
   };
 }
 
+interface Basket {
+  items: readonly PricedItem[];
+  total: number;
+}
+
+/** The last one that was taken apart: nearly everybody wants the same. */
+let lastBasket: (Basket & { itemsText: string; pricesText: string }) | undefined;
+
+function basketOf(itemsText: string, pricesText: string, source: string): Basket {
+  if (lastBasket?.itemsText === itemsText && lastBasket.pricesText === pricesText) {
+    return lastBasket;
+  }
+  const prices = pricesText.split(',');
+  const items = itemsText.split(',').map((item, index) => {
+    const star = item.indexOf('*');
+    return {
+      sku: item.slice(0, star),
+      quantity: wholeNumber(item.slice(star + 1), source),
+      unitPrice: wholeNumber(prices[index] ?? '', source),
+    };
+  });
+  let total = 0;
+  for (const item of items) total += item.quantity * item.unitPrice;
+  lastBasket = { itemsText, pricesText, items, total };
+  return lastBasket;
+}
+
 function fromFields(
   fields: string[],
   source: string,
@@ -207,17 +234,7 @@ function fromFields(
     throw new Fault('reply_malformed', `not a reservation record: ${source}`);
   }
   const position = wholeNumber(fields[2]!, source);
-  const prices = fields[5]!.split(',');
-  const items = fields[4]!.split(',').map((item, index) => {
-    const star = item.indexOf('*');
-    return {
-      sku: item.slice(0, star),
-      quantity: wholeNumber(item.slice(star + 1), source),
-      unitPrice: wholeNumber(prices[index] ?? '', source),
-    };
-  });
-  let total = 0;
-  for (const item of items) total += item.quantity * item.unitPrice;
+  const { items, total } = basketOf(fields[4]!, fields[5]!, source);
   return {
     reservationId: reservationIdOf({ saleId: sale.saleId, position, tag: fields[3]! }),
     saleId: sale.saleId,

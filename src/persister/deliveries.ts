@@ -9,7 +9,7 @@ import type { Delivery, SaleStream } from './stream.ts';
 import type { Timings } from './timings.ts';
 
 /** A batch is full with this many events; an entry holds up to 256 of them. */
-const EVENTS_PER_BATCH = 5_000;
+const EVENTS_PER_BATCH = 10_000;
 const EVENTS_PER_ENTRY_MAX = 256;
 const ENTRIES_PER_READ_MAX = 64;
 /** Read again or claimed, where the entries' size is not looked at: a batch even of the largest. */
@@ -42,6 +42,16 @@ export class Deliveries {
   lookForMissing(): void {
     this.#isMissing = true;
     this.readAgain();
+  }
+
+  /** Whether new entries come next, and most likely are there: the last were a whole batch, of so many events. */
+  isNewNext(events: number): boolean {
+    const isOlderDue =
+      this.#isMissing ||
+      this.#ownFrom !== undefined ||
+      this.#claimFrom !== undefined ||
+      performance.now() >= this.#claimDueMs;
+    return !isOlderDue && events >= EVENTS_PER_BATCH / 2;
   }
 
   /** Undefined when there is nothing. */

@@ -2,6 +2,7 @@
  * From stream entries to events. An entry is one batch of decisions (see reserve.lua): `v` the format's version, `s`
  * the number of its first event, `c` the currency, `d` the event lines separated by LF.
  */
+import { setImmediate as immediate } from 'node:timers/promises';
 import { parseEvent, type ReservationEvent } from '../domain/reservation.ts';
 
 /** The one format that this version understands. */
@@ -39,9 +40,14 @@ export interface SortedEntries {
   entryIds: string[];
 }
 
-export function sortEntries(saleId: string, entries: readonly StreamEntry[]): SortedEntries {
+/** Stops after each entry for a moment: what is being written meanwhile need not wait. */
+export async function sortEntries(
+  saleId: string,
+  entries: readonly StreamEntry[],
+): Promise<SortedEntries> {
   const sorted: SortedEntries = { events: [], unreadable: [], waiting: [], entryIds: [] };
   for (const entry of entries) {
+    await immediate();
     if (entry.fields === null) {
       sorted.entryIds.push(entry.id);
       continue;

@@ -5,10 +5,10 @@
 import type { Logger } from 'pino';
 import type { Database } from './database.ts';
 import { deadLetterOfEntry, deadLetterOfEvent, setAside } from './dead-letters.ts';
-import { type SortedEntries, type StreamEvent, sortEntries } from './entries.ts';
+import type { SortedEntries, StreamEvent } from './entries.ts';
 import type { PersisterMetrics } from './metrics.ts';
 import { reasonOf, troubleOf } from './postgres-errors.ts';
-import type { Delivery, SaleStream } from './stream.ts';
+import type { SaleStream } from './stream.ts';
 import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
 
 export interface PersistTools {
@@ -30,10 +30,9 @@ export interface Persisted {
 export async function persist(
   tools: PersistTools,
   stream: SaleStream,
-  delivery: Delivery,
+  sorted: SortedEntries,
   guard: Pick<WriteGuard, 'lock' | 'timeline'>,
 ): Promise<Persisted> {
-  const sorted = sortEntries(stream.saleId, delivery.entries);
   const writeGuard = { ...guard, isCurrent: () => stream.server.isThere };
   const stopTimer = tools.metrics.batchSeconds.startTimer();
 
@@ -48,7 +47,7 @@ export async function persist(
   const unwritten = new Set<string>();
   for (const run of runsOf(sorted.events)) {
     if (outcome === 'written') {
-      outcome = await writeOrHalve(tools, stream.saleId, run, writeGuard);
+      outcome = await writeOrHalve(tools, stream.saleId, run, writeGuard, 'copy');
     }
     if (outcome !== 'written') for (const { entryId } of run) unwritten.add(entryId);
   }
@@ -75,9 +74,10 @@ async function writeOrHalve(
   saleId: string,
   events: readonly StreamEvent[],
   guard: WriteGuard,
+  way: 'copy' | 'upsert',
 ): Promise<WriteOutcome> {
   try {
-    const outcome = await tools.database.run((sql) => writeBatch(sql, saleId, events, guard));
+    const outcome = await tools.database.run((sql) => writeBatch(sql, saleId, events, guard, way));
     if (outcome === 'written') {
       tools.metrics.events.inc(events.length);
       tools.metrics.batches.inc();
@@ -85,12 +85,14 @@ async function writeOrHalve(
     return outcome;
   } catch (error) {
     if (troubleOf(error) !== 'data') throw error;
+    // Whatever it is, the way that minds least finds the guilty.
+    if (way === 'copy') return writeOrHalve(tools, saleId, events, guard, 'upsert');
     if (events.length === 1) return setEventAside(tools, events[0]!, guard, error);
   }
   const middle = events.length >> 1;
-  const first = await writeOrHalve(tools, saleId, events.slice(0, middle), guard);
+  const first = await writeOrHalve(tools, saleId, events.slice(0, middle), guard, way);
   if (first !== 'written') return first;
-  return writeOrHalve(tools, saleId, events.slice(middle), guard);
+  return writeOrHalve(tools, saleId, events.slice(middle), guard, way);
 }
 
 async function setEventAside(

@@ -17,6 +17,7 @@ import type { Sql, Transaction } from '../postgres/connection.ts';
 import { tryLockSale } from '../postgres/sale-locks.ts';
 import { type SettledOperation, settleOperation } from '../postgres/settled-operations.ts';
 import type { Shards } from '../redis/shards.ts';
+import { sortEntries } from './entries.ts';
 import { type PersistTools, persist } from './persist.ts';
 import { rebuild } from './rebuild.ts';
 import type { FinishedRecovery, Recoveries } from './recoveries.ts';
@@ -242,7 +243,8 @@ async function drain(
   const write = async (delivery: Delivery): Promise<WriteOutcome> => {
     // PostgreSQL ends transactions that are idle for long, and the locks with them.
     await transaction`SELECT 1`;
-    const { outcome, waiting } = await persist(tools, stream, delivery, guard);
+    const sorted = await sortEntries(stream.saleId, delivery.entries);
+    const { outcome, waiting } = await persist(tools, stream, sorted, guard);
     areWaiting ||= waiting.length > 0;
     return outcome;
   };

@@ -12,11 +12,12 @@ import { trimEvents } from '../lua/trim-events.ts';
 import { backoffMs, pause } from './backoff.ts';
 import { Closing } from './database.ts';
 import { Deliveries } from './deliveries.ts';
+import { type SortedEntries, sortEntries } from './entries.ts';
 import { forgetSale } from './metrics.ts';
 import { persist } from './persist.ts';
 import { openSale, type RecoveryTools, type SaleCondition } from './recover.ts';
 import type { Slots } from './slots.ts';
-import { type Delivery, isGroupMissing, SaleStream } from './stream.ts';
+import { isGroupMissing, SaleStream } from './stream.ts';
 import type { Timings } from './timings.ts';
 
 const TRIM_INTERVAL_MS = 200;
@@ -52,6 +53,8 @@ export class SaleDrain {
   #aheadSinceMs: number | undefined;
   #trimmedMs = 0;
   #untrimmed = true;
+  /** What comes next, read while the batch before it is being written: PostgreSQL need not wait for us. */
+  #ahead: Promise<SortedEntries | undefined> | undefined;
   readonly #waiting = new Set<string>();
   readonly #unknownVersions = new Set<string>();
   #lastComplaint = '';
@@ -79,7 +82,8 @@ export class SaleDrain {
   async run(): Promise<void> {
     let quiet = 0;
     let failures = 0;
-    while (!this.#stopping.signal.aborted) {
+    // What was read ahead would lie about until somebody claims it.
+    while (!this.#stopping.signal.aborted || this.#ahead) {
       let delayMs: number;
       try {
         const turn = await this.#slots.run(() => this.#turn());
@@ -143,19 +147,46 @@ export class SaleDrain {
   async #turn(): Promise<Turn> {
     const opened = await this.#open();
     if (typeof opened === 'string') return opened;
-    const delivery = await this.#deliveries.next(opened.stream);
-    const turn = delivery ? await this.#persist(delivery, opened) : 'empty';
+    const sorted = (await this.#takeAhead()) ?? (await this.#read(opened.stream));
+    if (!sorted) {
+      await this.#trimIfDue(opened.stream);
+      return 'empty';
+    }
+    const persisting = this.#persist(sorted, opened);
+    if (!this.#stopping.signal.aborted && this.#deliveries.isNewNext(sorted.events.length)) {
+      this.#ahead = this.#read(opened.stream);
+      // Whoever takes it hears of it.
+      this.#ahead.catch(() => undefined);
+    }
+    const turn = await persisting;
     await this.#trimIfDue(opened.stream);
     return turn;
   }
 
+  async #read(stream: SaleStream): Promise<SortedEntries | undefined> {
+    const delivery = await this.#deliveries.next(stream);
+    return delivery && sortEntries(this.saleId, delivery.entries);
+  }
+
+  #takeAhead(): Promise<SortedEntries | undefined> | undefined {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    return ahead;
+  }
+
+  /** What we have read may not be written now, or not by us: it is read anew. */
+  #readAgain(): void {
+    this.#ahead = undefined;
+    this.#deliveries.readAgain();
+  }
+
   async #open(): Promise<Opened | Exclude<SaleCondition['condition'], 'open'>> {
     if (this.#opened?.stream.server.isThere) return this.#opened;
+    // What was read by another connection may not have been written.
+    this.#readAgain();
     const stream = this.#streamNow();
     const found = await openSale(this.#tools, stream);
     if (found.condition !== 'open') return found.condition;
-    // What was read by another connection may not have been written.
-    this.#deliveries.readAgain();
     this.#opened = { stream, timeline: found.timeline };
     this.#lastComplaint = '';
     return this.#opened;
@@ -167,16 +198,16 @@ export class SaleDrain {
     return new SaleStream(server, this.saleId, this.#consumer);
   }
 
-  async #persist(delivery: Delivery, { stream, timeline }: Opened): Promise<Turn> {
+  async #persist(sorted: SortedEntries, { stream, timeline }: Opened): Promise<Turn> {
     const guard = { lock: 'take', timeline } as const;
-    const { outcome, waiting } = await persist(this.#tools, stream, delivery, guard);
+    const { outcome, waiting } = await persist(this.#tools, stream, sorted, guard);
     if (outcome === 'outdated') {
       this.#opened = undefined;
-      this.#deliveries.readAgain();
+      this.#readAgain();
       return 'busy';
     }
     this.#untrimmed = true;
-    for (const { id } of delivery.entries) this.#waiting.delete(id);
+    for (const entryId of sorted.entryIds) this.#waiting.delete(entryId);
     for (const { entryId, version } of waiting) {
       this.#waiting.add(entryId);
       if (this.#unknownVersions.has(version)) continue;
@@ -189,6 +220,7 @@ export class SaleDrain {
     this.#reportWaiting();
     if (outcome === 'ahead') {
       this.#complainOfMissing();
+      this.#readAgain();
       this.#deliveries.lookForMissing();
       return 'ahead';
     }
@@ -247,7 +279,7 @@ export class SaleDrain {
 
   #startOver(error: unknown): void {
     this.#opened = undefined;
-    this.#deliveries.readAgain();
+    this.#readAgain();
     const message = error instanceof Error ? error.message : String(error);
     const isReported = error instanceof Fault && error.code === 'not_sent';
     if (message === this.#lastComplaint || isReported || isGroupMissing(error)) return;

@@ -7,6 +7,7 @@
  */
 import type { Sql, Transaction } from '../postgres/connection.ts';
 import { lockHistory } from '../postgres/sale-locks.ts';
+import { copyHistory, copyReservations } from './copy-events.ts';
 import { compareEntryIds, type StreamEvent } from './entries.ts';
 import { enqueueReservations, type Subscriber, subscribersOf } from './webhooks/outbox.ts';
 
@@ -40,14 +41,16 @@ export type WriteOutcome = 'written' | 'outdated' | 'ahead';
 
 /**
  * Writes events of one sale whose numbers follow each other. PostgreSQL always has the events of a sale from the first
- * to some last one, so that what it has is what Redis once had: a sale can be rebuilt from it. Throws what PostgreSQL
- * says.
+ * to some last one, so that what it has is what Redis once had: a sale can be rebuilt from it. So it is known, too, that
+ * events beyond the last one are new and can be copied in; what was delivered again, or is to go by `upsert`, goes by
+ * statements that do not mind. Throws what PostgreSQL says.
  */
 export async function writeBatch(
   sql: Sql,
   saleId: string,
   events: readonly StreamEvent[],
   guard: WriteGuard,
+  way: 'copy' | 'upsert',
 ): Promise<WriteOutcome> {
   return sql.begin<WriteOutcome>(async (transaction) => {
     // One round trip; each statement sees what was committed before it began, so after the lock was granted.
@@ -68,11 +71,18 @@ export async function writeBatch(
     ) {
       return 'ahead';
     }
+    const isNew = first.number > progress.event;
     const checkpoint = { entryId: last.entryId, event: last.number };
-    await Promise.all([
-      ...insertEvents(transaction, events, subscribers),
-      advance(transaction, saleId, checkpoint),
-    ]);
+    if (isNew && way === 'copy') {
+      // One after the other: while a COPY is under way nothing else can be sent.
+      await copyEvents(transaction, events, subscribers);
+      await advance(transaction, saleId, checkpoint);
+    } else {
+      await Promise.all([
+        ...insertEvents(transaction, events, subscribers),
+        advance(transaction, saleId, checkpoint),
+      ]);
+    }
     return 'written';
   });
 }
@@ -98,6 +108,22 @@ async function isGapSetAside(
     ({ entryId }) =>
       compareEntryIds(after, entryId) < 0 && compareEntryIds(entryId, beforeEntry) < 0,
   );
+}
+
+async function copyEvents(
+  transaction: Transaction,
+  events: readonly StreamEvent[],
+  subscribers: readonly Subscriber[],
+): Promise<void> {
+  await copyReservations(transaction, events.filter(isFirst));
+  const newest = newestLater(events.filter((event) => !isFirst(event)).toSorted(byReservation));
+  if (newest.length > 0) await upsertNewest(transaction, newest);
+  await copyHistory(transaction, events);
+  if (subscribers.length > 0) await enqueueReservations(transaction, events, subscribers);
+}
+
+function isFirst({ reservation }: StreamEvent): boolean {
+  return reservation.version === 1;
 }
 
 /** Sends, in this order and without waiting in between, what writes the events, all of one sale; deliveries last. */
@@ -211,9 +237,9 @@ function insertHistory(
 ): Promise<{ event: number }[]> {
   const column = (pick: (event: StreamEvent) => string | number) =>
     events.map((event) => String(pick(event)));
-  // The target is named so that another reservation with the same event number is an error and not a duplicate.
+  // What is there already is left alone. Where that is another event with the same number, this is an error.
   return transaction<{ event: number }[]>`
-    INSERT INTO reservation_events
+    INSERT INTO reservation_events AS stored
       (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
     SELECT * FROM unnest(
       ${column(({ reservation }) => reservation.reservationId)}::text[],
@@ -225,7 +251,9 @@ function insertHistory(
       ${column(({ reservation }) => reservation.detail)}::text[],
       ${column(({ reservation }) => reservation.requestId)}::text[],
       ${column(({ reservation }) => reservation.traceparent)}::text[])
-    ON CONFLICT (reservation_id, version) DO NOTHING ${returning}`;
+    ON CONFLICT (sale_id, event) DO UPDATE SET event = NULL
+    WHERE (stored.reservation_id, stored.version) <> (excluded.reservation_id, excluded.version)
+    ${returning}`;
 }
 
 /** Only forward: entries that were claimed may have been written before. */

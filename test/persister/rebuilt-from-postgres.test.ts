@@ -494,7 +494,7 @@ describe('rebuilt from postgres', () => {
         SELECT pid FROM pg_stat_activity WHERE datname = current_database()
           AND application_name = 'flash-sale-persister' AND ${
             state === 'writing'
-              ? servers.sql`wait_event_type = 'Lock' AND query LIKE '%INSERT INTO reservations%'`
+              ? servers.sql`wait_event_type = 'Lock' AND query LIKE '%COPY reservations%'`
               : servers.sql`state = 'idle in transaction'`
           }`;
     await eventually(async () => assert.equal((await sessions('writing')).length, 1));

@@ -150,7 +150,7 @@ describe('a recovery', () => {
       reservation: parseEvent(line, { saleId, currency: 'EUR' }),
     };
     const guard = { lock: 'take', timeline: 0, isCurrent: () => true } as const;
-    assert.equal(await writeBatch(servers.sql, saleId, [event], guard), 'written');
+    assert.equal(await writeBatch(servers.sql, saleId, [event], guard, 'copy'), 'written');
     await untilOpen(saleId);
     const { events, position } = await saleState(servers.shards, saleId);
     assert.deepEqual([events, position], [31, 31 + SKIPPED]);
