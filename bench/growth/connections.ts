@@ -57,7 +57,7 @@ export const connections = growth({
       const crowd = { frontEnd, template, file, seconds, connections: count, repeats: true };
       const hereBefore = await metric(frontEnd, REFUSED_HERE);
       const { requests, refused, figures } = await costOf(stage, [crowd]);
-      demand(refused === requests, 'somebody was told yes');
+      demand(requests > 0 && refused === requests, `${refused} of ${requests} were refused`);
       demandOnlySoldOut(ENGINE, toldBefore, await outcomesOf(frontEnd), { requests });
       const here = (await metric(frontEnd, REFUSED_HERE)) - hereBefore;
       return { ...figures, hereShare: Math.min(1, here / requests) };
@@ -76,5 +76,6 @@ export function reachable(wanted: readonly number[], most: number): number[] {
 function connectionsMax(): number {
   const range = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
   const [low, high] = range.trim().split(/\s+/).map(Number) as [number, number];
-  return Math.min(openFilesMax() - OTHER_FILES, high - low + 1 - OTHER_PORTS);
+  // A port that was just given back is not lent again at once, so each load finds those of the one before taken.
+  return Math.min(openFilesMax() - OTHER_FILES, Math.floor((high - low + 1) / 2) - OTHER_PORTS);
 }

@@ -58,6 +58,7 @@ const SETTINGS = {
   max_connections: '100',
   shared_buffers: '256MB',
   max_wal_size: '2GB',
+  // Written while a batch comes in, so that its commit has little left to wait for.
   wal_writer_delay: '10ms',
   checkpoint_timeout: '15min',
   fsync: 'on',

@@ -1,0 +1,129 @@
+/** What is known to be new is copied into PostgreSQL, byte by byte; it must be what the statements would have written. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { parseEvent } from '../../src/domain/reservation.ts';
+import type { StreamEvent } from '../../src/persister/entries.ts';
+import { writeBatch } from '../../src/persister/write-batch.ts';
+import { makeSale } from '../support/sales.ts';
+import { FILE, useServers } from '../support/set-up.ts';
+
+const { servers } = await useServers(FILE);
+const { sql } = servers;
+
+const NOW = Date.UTC(2026, 10, 20, 10, 0, 0, 123);
+
+/** First events of one sale, numbered from 1; `detail` as it stands in the stream. */
+const STRANGE: {
+  position?: number;
+  items?: string;
+  prices?: string;
+  buyer?: string;
+  key?: string;
+  at?: number;
+  detail?: string;
+  request?: string;
+}[] = [
+  {},
+  { buyer: String.raw`\N"quote"\t'one'`, key: String.raw`\.` },
+  { position: 2 ** 32 - 1 },
+  { position: 2 ** 32 },
+  { position: 2 ** 32 + 1, prices: '4294967296' },
+  { position: 2 ** 53 - 3, prices: '900719925474099' },
+  { items: 'a*1,b*20', prices: '7,11' },
+  { detail: encodeURIComponent('tab\there, line\nthere, \\N, ünïcödé ☃ 𝄞') },
+  { detail: encodeURIComponent('x'.repeat(255)) },
+  { detail: encodeURIComponent('é'.repeat(128)) },
+  { detail: encodeURIComponent('y'.repeat(70_000)) },
+  { at: Date.UTC(1999, 11, 31, 23, 59, 59, 999) },
+  { at: Date.UTC(1969, 6, 20) },
+  { at: Date.UTC(2262, 3, 12) },
+  { request: 'r'.repeat(64) },
+];
+
+function strangeEvents(saleId: string): StreamEvent[] {
+  return STRANGE.map((each, index) => {
+    const { items = 'unit*1', prices = '1000', buyer = `buyer-${index}`, key = '' } = each;
+    const { at = NOW, detail = '', request = 'r', position = index + 1 } = each;
+    const line = `1\tR\t${position}\tabcdefgh\t${items}\t${prices}\t${at}\t${at + 300_000}\t${key}\t${buyer}\t${at}\t${detail}\t${request}\t`;
+    const reservation = parseEvent(line, { saleId, currency: 'EUR' });
+    return { entryId: '1-0', number: index + 1, line, reservation };
+  });
+}
+
+/** The batch as it is given, into an empty history. */
+async function written(events: StreamEvent[], saleId: string, way: 'copy' | 'upsert') {
+  const guard = { lock: 'take', timeline: 0, isCurrent: () => true } as const;
+  assert.equal(await writeBatch(sql, saleId, events, guard, way), 'written');
+  const rows = await sql`
+    SELECT to_jsonb(r) - 'persisted_at' AS row FROM reservations r WHERE sale_id = ${saleId} ORDER BY position`;
+  const history = await sql`
+    SELECT to_jsonb(e) AS row FROM reservation_events e WHERE sale_id = ${saleId} ORDER BY event`;
+  const [checkpoint] = await sql`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`;
+  return { rows: [...rows], history: [...history], checkpoint };
+}
+
+async function forget(saleId: string): Promise<void> {
+  for (const table of ['reservations', 'reservation_events', 'checkpoints']) {
+    await sql`DELETE FROM ${sql(table)} WHERE sale_id = ${saleId}`;
+  }
+}
+
+describe('copied or inserted, it is the same', () => {
+  it('whatever the fields hold', async () => {
+    const { saleId } = await makeSale(servers);
+    const events = strangeEvents(saleId);
+    const copied = await written(events, saleId, 'copy');
+    assert.equal(copied.rows.length, STRANGE.length);
+    assert.equal(copied.history.length, STRANGE.length);
+    await forget(saleId);
+    assert.deepEqual(copied, await written(events, saleId, 'upsert'));
+  });
+
+  it('where a batch also moves what it makes', async () => {
+    const { saleId } = await makeSale(servers);
+    const event = (number: number, version: number, status: string, position: number) => {
+      const line = `${version}\t${status}\t${position}\tabcdefgh\tunit*1\t1000\t${NOW}\t${NOW + version}\t\tada\t${NOW + version}\t\tr-${number}\t`;
+      const reservation = parseEvent(line, { saleId, currency: 'EUR' });
+      return { entryId: '1-0', number, line, reservation };
+    };
+    const events = [
+      event(1, 1, 'R', 1),
+      event(2, 1, 'R', 2),
+      event(3, 2, 'P', 1),
+      event(4, 2, 'X', 2),
+      event(5, 3, 'C', 1),
+    ];
+    const copied = await written(events, saleId, 'copy');
+    assert.deepEqual(
+      copied.rows.map(({ row }) => [row.status, row.version, row.requestId]),
+      [
+        ['confirmed', 3, 'r-1'],
+        ['cancelled', 2, 'r-2'],
+      ],
+    );
+    await forget(saleId);
+    assert.deepEqual(copied, await written(events, saleId, 'upsert'));
+  });
+
+  it('delivered again, all of it or only its first part', async () => {
+    const { saleId } = await makeSale(servers);
+    const events = strangeEvents(saleId);
+    const once = await written(events.slice(0, 6), saleId, 'copy');
+    assert.deepEqual(await written(events.slice(0, 6), saleId, 'copy'), once);
+    const all = await written(events.slice(3), saleId, 'copy');
+    assert.equal(all.history.length, STRANGE.length);
+    assert.deepEqual(await written(events, saleId, 'copy'), all);
+  });
+
+  it('and an event with the number of another is an error, whichever way it goes', async () => {
+    const { saleId } = await makeSale(servers);
+    const [first, second] = strangeEvents(saleId) as [StreamEvent, StreamEvent];
+    await written([first], saleId, 'copy');
+    const impostor = { ...second, number: 1 };
+    await assert.rejects(written([impostor], saleId, 'upsert'), { code: '23502' });
+    await sql`DELETE FROM checkpoints WHERE sale_id = ${saleId}`;
+    await assert.rejects(written([impostor], saleId, 'copy'), { code: '23505' });
+    // The connection is none the worse for it.
+    assert.equal((await sql`SELECT 1`).length, 1);
+  });
+});
