@@ -28,6 +28,8 @@ export interface Press {
   perSecond?: number;
   /** A list of cores as `taskset` takes it. */
   cores: string | undefined;
+  /** Before all who share its cores, as far as this user may: it is to see answers when they come, not when it is let. */
+  isUrgent?: boolean;
   stopping: AbortSignal;
 }
 
@@ -74,6 +76,7 @@ export async function press(choices: Press): Promise<Pressed> {
     firstLine = 1,
     threads = 1,
     perSecond = 0,
+    isUrgent = false,
     cores,
   } = choices;
   const wrk = [
@@ -90,6 +93,7 @@ export async function press(choices: Press): Promise<Pressed> {
   const templates = typeof template === 'string' ? template : template.join('\f');
   const args = [file, String(firstLine), repeats ? 'again' : 'once', templates, `${perSecond}`];
   const all = [
+    ...(isUrgent ? ['nice', '-n-15'] : []),
     ...(cores === undefined ? [] : ['taskset', '-c', cores]),
     ...wrk,
     url,

@@ -197,6 +197,9 @@ function cpuOfFrontEnd(): Comparison {
 /** What a winner is told, for the ceiling to repeat. */
 async function aWin(stage: Stage, engine: Started) {
   const saleId = await stage.openSale({ stock: STOCK });
+  // With a position as long as most will be.
+  const { client } = stage.servers.shards.of(saleId);
+  await client.hset(saleKey(saleId, 'sale'), 'position', 100_000);
   const answer = await answerTo(engine, saleId, {
     token: tokenOf('warm-0000000'),
     key: 'a'.repeat(18),

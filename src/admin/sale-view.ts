@@ -1,7 +1,8 @@
 /** A sale as operators see it: the definition from PostgreSQL with the live numbers from Redis. */
 import { Fault } from '../domain/fault.ts';
-import { type ReadSaleReply, readSale } from '../lua/read-sale.ts';
+import type { ReadSaleReply } from '../lua/read-sale.ts';
 import type { Servers } from './dependencies.ts';
+import { readShared } from './live-reads.ts';
 import type { SaleJson } from './sale-schemas.ts';
 import type { StoredSale } from './sale-store.ts';
 
@@ -32,7 +33,7 @@ type Live = ReadSaleReply | { outcome: 'away' };
 /** Redis being away is an answer here: what PostgreSQL knows is worth showing without it. */
 async function readLive(servers: Servers, saleId: string): Promise<Live> {
   try {
-    return await servers.shards.call(readSale, saleId, saleId);
+    return await readShared(servers.shards, saleId);
   } catch (error) {
     if (error instanceof Fault && error.code !== 'reply_malformed') return { outcome: 'away' };
     throw error;

@@ -97,17 +97,25 @@ export class Batcher {
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#inFlight >= this.#limits.inFlightMax || this.waiting === 0)
-      return;
-    this.#isScheduled = true;
-    // The end of this turn of the event loop: everyone whose request was read in it goes together.
-    setImmediate(() => {
-      this.#isScheduled = false;
-      while (this.#inFlight < this.#limits.inFlightMax && this.waiting > 0) {
-        const batch = this.#take();
-        if (batch.length > 0) void this.#send(batch);
-      }
-    });
+    if (this.#inFlight >= this.#limits.inFlightMax || this.waiting === 0) return;
+    // A turn of the event loop lasts as long as a thousand sockets are ready at once: who is a whole batch goes now.
+    if (this.waiting >= this.#limits.batchSizeMax) {
+      this.#sendWaiting();
+    } else if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      // The end of this turn: everyone whose request was read in it goes together.
+      setImmediate(() => {
+        this.#isScheduled = false;
+        this.#sendWaiting();
+      });
+    }
+  }
+
+  #sendWaiting(): void {
+    while (this.#inFlight < this.#limits.inFlightMax && this.waiting > 0) {
+      const batch = this.#take();
+      if (batch.length > 0) void this.#send(batch);
+    }
   }
 
   #take(): Waiting[] {

@@ -72,8 +72,8 @@ export class Batchers {
   }
 
   /**
-   * Who got what, by request: a line a batch, for a line a purchase would cost more than deciding it. Those that are
-   * reserved have the positions from `from` on, one after another; a reservation's id is the sale's, the position and
+   * Who got what, by request: a line a batch, for a line a purchase would cost more than deciding it. Of those
+   * that are reserved the n-th has the position `from` + n − 1; a reservation's id is the sale's, the position and
    * the tag, `_` between them.
    */
   #note(

@@ -1,7 +1,6 @@
 /**
  * Buying: a request goes through the gates, which are answered from memory, and then stands in the line of its sale.
  */
-
 import { performance } from 'node:perf_hooks';
 import type { Fault } from '../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';

@@ -3,8 +3,8 @@
  * `onAborted` is registered before anything else; what the request says is copied while it is there, for it dies
  * with the handler; after an abort nothing is written; what is written later is corked.
  */
-
 import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
+// The global of that name is a getter, which costs as much again as the clock.
 import { performance } from 'node:perf_hooks';
 import { customAlphabet } from 'nanoid';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';

@@ -245,13 +245,17 @@ export class Live {
 
   /** Also says that the sale is in use, so that its view is read again and again. */
   #see(sale: LiveSale): void {
-    const lookup = this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY);
+    const lookup = this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY, performance.now());
     if (lookup?.outcome === 'known') sale.see(lookup.view);
   }
 
   /** A sale that is not there is not read by the timer of the views. A draft may have been deleted. */
   #keepFresh(sale: LiveSale): void {
-    if (this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY)?.outcome === 'known') return;
+    if (
+      this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY, performance.now())?.outcome ===
+      'known'
+    )
+      return;
     this.#parts.views
       .read(sale.saleId)
       .then(({ outcome }) => {

@@ -18,7 +18,7 @@ export function withLookup(
   ageMsMax: number,
   onLookup: (lookup: Lookup) => void,
 ): void {
-  const known = parts.views.peek(saleId, ageMsMax);
+  const known = parts.views.peek(saleId, ageMsMax, exchange.startedAt);
   if (known) {
     onLookup(known);
   } else if (SALE_ID.test(saleId)) {

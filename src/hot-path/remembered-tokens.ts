@@ -1,6 +1,6 @@
 /**
  * Tokens that were verified, so that it is done once: bounded in number and in bytes, those not seen for longest leave
- * first. They are found by the last characters of their signature, which differ as well as any hash would, and then
+ * first. They are found by a number made of the last characters of their signature, which are as good as random, and then
  * compared as a whole. What is known of one is one object, for looking it up is mostly waiting for memory.
  */
 import type { Hashed } from './hashed.ts';
@@ -11,7 +11,7 @@ import type { Hashed } from './hashed.ts';
  */
 const TOKENS_MAX = 100_000;
 const BYTES_MAX = 32 * 1024 * 1024;
-/** 48 bits of a signature in base64url, or nearly so. */
+/** Characters; more tell no more, for what they are made into has 32 bits. */
 const ENDING = 8;
 /** What a token takes besides its text. */
 const OVERHEAD_BYTES = 150;
@@ -49,9 +49,15 @@ export class RememberedTokens {
       this.#young = new Map();
       this.#youngBytes = 0;
     }
+    const replaced = this.#young.get(ending);
+    if (replaced) this.#youngBytes -= bytesOf(replaced);
     this.#young.set(ending, token);
-    this.#youngBytes += token.authorization.length + OVERHEAD_BYTES;
+    this.#youngBytes += bytesOf(token);
   }
+}
+
+function bytesOf({ authorization }: Remembered): number {
+  return authorization.length + OVERHEAD_BYTES;
 }
 
 function endingOf(authorization: string): number {

@@ -14,7 +14,7 @@ import type { Shards } from '../redis/shards.ts';
 
 /** No view that is shown to a buyer is older. */
 export const VIEW_AGE_MS_MAX = 250;
-const REFRESH_AGE_MS = 120;
+const REFRESH_AGE_MS = 80;
 const TICK_MS = 60;
 /** A sale that nobody asks for is no longer read. */
 const IDLE_MS = 10_000;
@@ -36,6 +36,8 @@ type Absence = { outcome: 'unknown_sale' | 'recovering' };
 
 interface Entry {
   lookup: Lookup & { outcome: 'known' };
+  /** When Redis was asked last, on this process' monotonic clock. */
+  askedAt: number;
   /** Asked for since the timer looked last. */
   isUsed: boolean;
   usedAt: number;
@@ -46,7 +48,9 @@ export class SaleViews {
   readonly #log: Logger;
   readonly #sales = new LRUCache<string, Entry>({ max: SALES_MAX });
   readonly #absences = new LRUCache<string, Absence>({ max: ABSENCES_MAX, ttl: VIEW_AGE_MS_MAX });
+  /** Those that whoever wants to know of a sale may share; others may be under way besides. */
   readonly #reads = new Map<string, Promise<Lookup>>();
+  #underWay = 0;
   /** Sales that were once more than a draft: if Redis forgets one of those, it is Redis that is wrong. */
   readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
   readonly #onBrokenInvariant: (saleId: string, sku: string) => void;
@@ -63,15 +67,18 @@ export class SaleViews {
     this.#timer = setInterval(() => this.#refreshUsed(), TICK_MS);
   }
 
-  /** What is known, at most `ageMsMax` old; undefined when it has to be read first. */
-  peek(saleId: string, ageMsMax: number): Lookup | undefined {
+  /** What is known, at most `ageMsMax` old at `nowMs`; undefined when it has to be read first. */
+  peek(saleId: string, ageMsMax: number, nowMs: number): Lookup | undefined {
     const entry = this.#sales.get(saleId);
     if (!entry) return this.#absences.get(saleId);
     const { lookup } = entry;
-    const isYoung =
-      ageMsMax === Number.POSITIVE_INFINITY || performance.now() - lookup.view.readAt <= ageMsMax;
-    if (!isYoung) return undefined;
+    if (nowMs - lookup.view.readAt > ageMsMax) return undefined;
     entry.isUsed = true;
+    // No timer fires while more sockets are ready than one turn of the event loop looks at. Then a reply is late, too,
+    // so the next reading is not put off until it is there.
+    if (nowMs - entry.askedAt >= REFRESH_AGE_MS && this.#underWay < READS_MAX) {
+      this.#read(saleId).catch(() => undefined);
+    }
     return lookup;
   }
 
@@ -82,7 +89,7 @@ export class SaleViews {
   read(saleId: string): Promise<Lookup> {
     const reading = this.#reads.get(saleId);
     if (reading) return reading;
-    if (this.#reads.size >= READS_MAX) return Promise.reject(new Fault('busy'));
+    if (this.#underWay >= READS_MAX) return Promise.reject(new Fault('busy'));
     return this.#read(saleId);
   }
 
@@ -107,7 +114,7 @@ export class SaleViews {
       if (entry.isUsed) entry.usedAt = now;
       entry.isUsed = false;
       if (now - entry.usedAt > IDLE_MS) this.#sales.delete(saleId);
-      else if (now - entry.lookup.view.readAt >= REFRESH_AGE_MS) void this.#refresh(saleId);
+      else if (now - entry.askedAt >= REFRESH_AGE_MS) void this.#refresh(saleId);
     }
   }
 
@@ -118,6 +125,9 @@ export class SaleViews {
 
   #read(saleId: string): Promise<Lookup> {
     const sentAt = performance.now();
+    const entry = this.#sales.peek(saleId);
+    if (entry) entry.askedAt = sentAt;
+    this.#underWay++;
     const reading = this.#shards
       .call(readSale, saleId, saleId)
       .then((reply): Lookup => {
@@ -126,7 +136,10 @@ export class SaleViews {
         }
         return this.#rememberSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
       })
-      .finally(() => this.#reads.delete(saleId));
+      .finally(() => {
+        this.#underWay--;
+        if (this.#reads.get(saleId) === reading) this.#reads.delete(saleId);
+      });
     this.#reads.set(saleId, reading);
     return reading;
   }
@@ -142,9 +155,12 @@ export class SaleViews {
   #rememberSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): Lookup {
     if (state.definition.status !== 'draft') this.#launched.set(saleId, true);
     this.#checkInvariant(saleId, state);
+    const known = this.#sales.peek(saleId);
+    // A reading that was sent before the last one may come after it, by another connection.
+    if (known && known.lookup.view.readAt > sentAt) return known.lookup;
     const lookup = { outcome: 'known', view: { state, isRecovering, readAt: sentAt } } as const;
-    const { isUsed = false, usedAt = sentAt } = this.#sales.peek(saleId) ?? {};
-    this.#sales.set(saleId, { lookup, isUsed, usedAt });
+    const { isUsed = false, usedAt = sentAt, askedAt = sentAt } = known ?? {};
+    this.#sales.set(saleId, { lookup, askedAt, isUsed, usedAt });
     return lookup;
   }
 

@@ -12,8 +12,8 @@ import type { Timings } from './timings.ts';
 const EVENTS_PER_BATCH = 10_000;
 const EVENTS_PER_ENTRY_MAX = 256;
 const ENTRIES_PER_READ_MAX = 64;
-/** Read again or claimed, where the entries' size is not looked at: a batch even of the largest. */
-const ENTRIES_PER_PAGE = 20;
+/** Read again or claimed, where the entries' size is not looked at: no more than a batch even of the largest. */
+const ENTRIES_PER_PAGE = Math.floor(EVENTS_PER_BATCH / EVENTS_PER_ENTRY_MAX);
 const START = '0-0';
 /** Whoever has entries that others wait for should have written them by then. */
 const MISSING_IDLE_MS = 500;

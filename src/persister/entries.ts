@@ -40,7 +40,7 @@ export interface SortedEntries {
   entryIds: string[];
 }
 
-/** Stops after each entry for a moment: what is being written meanwhile need not wait. */
+/** Pauses before each entry for a moment: what is being written meanwhile need not wait. */
 export async function sortEntries(
   saleId: string,
   entries: readonly StreamEntry[],

@@ -240,29 +240,35 @@ async function drain(
   await stream.ensureGroup();
   const guard = { lock: 'held', timeline } as const;
   let areWaiting = false;
+  let found = 0;
   const write = async (delivery: Delivery): Promise<WriteOutcome> => {
     // PostgreSQL ends transactions that are idle for long, and the locks with them.
     await transaction`SELECT 1`;
     const sorted = await sortEntries(stream.saleId, delivery.entries);
     const { outcome, waiting } = await persist(tools, stream, sorted, guard);
     areWaiting ||= waiting.length > 0;
+    found += sorted.entryIds.length;
     return outcome;
   };
-  let from = EVERYTHING;
-  let outcome: WriteOutcome = 'written';
-  // Also what other consumers have read and not acknowledged, dead or alive: writing it twice is harmless.
+  // Until nothing more is found: while we look at one, another consumer may read what is new.
   do {
-    const page = await stream.claim(0, from, ENTRIES_PER_READ);
-    outcome = await write(page);
-    if (outcome !== 'written') break;
-    from = page.next;
-  } while (from !== EVERYTHING);
-  while (outcome === 'written') {
-    const delivery = await stream.readNew(ENTRIES_PER_READ);
-    if (delivery.entries.length === 0) return areWaiting ? 'waiting' : 'drained';
-    outcome = await write(delivery);
-  }
-  return outcome === 'ahead' ? 'waiting' : 'busy';
+    found = 0;
+    let from = EVERYTHING;
+    // Also what other consumers have read and not acknowledged, dead or alive: writing it twice is harmless.
+    do {
+      const page = await stream.claim(0, from, ENTRIES_PER_READ);
+      const outcome = await write(page);
+      if (outcome !== 'written') return outcome === 'ahead' ? 'waiting' : 'busy';
+      from = page.next;
+    } while (from !== EVERYTHING);
+    for (;;) {
+      const delivery = await stream.readNew(ENTRIES_PER_READ);
+      if (delivery.entries.length === 0) break;
+      const outcome = await write(delivery);
+      if (outcome !== 'written') return outcome === 'ahead' ? 'waiting' : 'busy';
+    }
+  } while (found > 0);
+  return areWaiting ? 'waiting' : 'drained';
 }
 
 interface Progress {

@@ -55,6 +55,8 @@ export class SaleDrain {
   #untrimmed = true;
   /** What comes next, read while the batch before it is being written: PostgreSQL need not wait for us. */
   #ahead: Promise<SortedEntries | undefined> | undefined;
+  /** The number of the last event that we wrote. */
+  #lastWritten = Number.NaN;
   readonly #waiting = new Set<string>();
   readonly #unknownVersions = new Set<string>();
   #lastComplaint = '';
@@ -82,7 +84,7 @@ export class SaleDrain {
   async run(): Promise<void> {
     let quiet = 0;
     let failures = 0;
-    // What was read ahead would lie about until somebody claims it.
+    // What was read ahead would stay pending until somebody claims it.
     while (!this.#stopping.signal.aborted || this.#ahead) {
       let delayMs: number;
       try {
@@ -92,7 +94,7 @@ export class SaleDrain {
         delayMs = this.#delayAfter(turn, quiet);
       } catch (error) {
         if (error instanceof Closing) break;
-        this.#startOver(error);
+        await this.#startOver(error);
         delayMs = backoffMs(failures++, IDLE_FIRST_MS, 1_000);
       }
       if (delayMs > 0) await this.#rest(delayMs);
@@ -153,7 +155,7 @@ export class SaleDrain {
       return 'empty';
     }
     const persisting = this.#persist(sorted, opened);
-    if (!this.#stopping.signal.aborted && this.#deliveries.isNewNext(sorted.events.length)) {
+    if (this.#mayReadAhead(sorted)) {
       this.#ahead = this.#read(opened.stream);
       // Whoever takes it hears of it.
       this.#ahead.catch(() => undefined);
@@ -161,6 +163,19 @@ export class SaleDrain {
     const turn = await persisting;
     await this.#trimIfDue(opened.stream);
     return turn;
+  }
+
+  /**
+   * Only where the sale is ours alone, or several persisters would hold what the other waits for; and where no other
+   * sale waits for a slot, or each of them would hold a batch in memory.
+   */
+  #mayReadAhead({ events }: SortedEntries): boolean {
+    return (
+      events[0]?.number === this.#lastWritten + 1 &&
+      this.#deliveries.isNewNext(events.length) &&
+      !this.#slots.areShort &&
+      !this.#stopping.signal.aborted
+    );
   }
 
   async #read(stream: SaleStream): Promise<SortedEntries | undefined> {
@@ -174,16 +189,17 @@ export class SaleDrain {
     return ahead;
   }
 
-  /** What we have read may not be written now, or not by us: it is read anew. */
-  #readAgain(): void {
-    this.#ahead = undefined;
+  /** What we have read may not be written now, or not by us: it is read anew, once nothing is being read any more. */
+  async #readAgain(): Promise<void> {
+    this.#lastWritten = Number.NaN;
+    await this.#takeAhead()?.catch(() => undefined);
     this.#deliveries.readAgain();
   }
 
   async #open(): Promise<Opened | Exclude<SaleCondition['condition'], 'open'>> {
     if (this.#opened?.stream.server.isThere) return this.#opened;
     // What was read by another connection may not have been written.
-    this.#readAgain();
+    await this.#readAgain();
     const stream = this.#streamNow();
     const found = await openSale(this.#tools, stream);
     if (found.condition !== 'open') return found.condition;
@@ -203,7 +219,7 @@ export class SaleDrain {
     const { outcome, waiting } = await persist(this.#tools, stream, sorted, guard);
     if (outcome === 'outdated') {
       this.#opened = undefined;
-      this.#readAgain();
+      await this.#readAgain();
       return 'busy';
     }
     this.#untrimmed = true;
@@ -220,11 +236,12 @@ export class SaleDrain {
     this.#reportWaiting();
     if (outcome === 'ahead') {
       this.#complainOfMissing();
-      this.#readAgain();
+      await this.#readAgain();
       this.#deliveries.lookForMissing();
       return 'ahead';
     }
     this.#aheadSinceMs = undefined;
+    this.#lastWritten = sorted.events.at(-1)?.number ?? Number.NaN;
     return 'worked';
   }
 
@@ -277,9 +294,9 @@ export class SaleDrain {
     return this.#status === 'ended' || this.#status === 'draft';
   }
 
-  #startOver(error: unknown): void {
+  async #startOver(error: unknown): Promise<void> {
     this.#opened = undefined;
-    this.#readAgain();
+    await this.#readAgain();
     const message = error instanceof Error ? error.message : String(error);
     const isReported = error instanceof Fault && error.code === 'not_sent';
     if (message === this.#lastComplaint || isReported || isGroupMissing(error)) return;

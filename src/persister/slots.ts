@@ -10,6 +10,11 @@ export class Slots {
     this.#free = count;
   }
 
+  /** Whether somebody waits for one. */
+  get areShort(): boolean {
+    return this.#waiting.length > 0;
+  }
+
   /** Runs the work as soon as a slot is free, and frees it again however the work ends. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free -= 1;

@@ -1,8 +1,9 @@
 /**
- * The write: reservations, their history, the deliveries that tell of it and the checkpoint, in one transaction. Right
- * for duplicates and for any order of delivery, because every event carries the whole reservation and its version.
+ * The write: reservations, their history, the deliveries that tell of it and the checkpoint, in one transaction. What is
+ * known to be new is copied in; what was delivered before goes by upserts, which are right for duplicates and for any
+ * order of delivery, because every event carries the whole reservation and its version.
  *
- * Rows go in sorted by their key, for concurrent upserts in different orders deadlock. All arrays travel as text:
+ * Rows are upserted sorted by their key, for concurrent upserts in different orders deadlock. Arrays travel as text:
  * postgres.js takes an array's element type from its first element, and gets times and jsonb wrong.
  */
 import type { Sql, Transaction } from '../postgres/connection.ts';
@@ -226,7 +227,7 @@ async function insertHistoryAndDeliveries(
 ): Promise<void> {
   const inserted = await insertHistory(transaction, events, transaction`RETURNING event`);
   const isNew = new Set(inserted.map(({ event }) => event));
-  const news = events.filter(({ number }) => isNew.delete(number));
+  const news = events.filter(({ number }) => isNew.has(number));
   await enqueueReservations(transaction, news, subscribers);
 }
 
@@ -251,6 +252,7 @@ function insertHistory(
       ${column(({ reservation }) => reservation.detail)}::text[],
       ${column(({ reservation }) => reservation.requestId)}::text[],
       ${column(({ reservation }) => reservation.traceparent)}::text[])
+    -- No event has no number, so PostgreSQL refuses the row (23502).
     ON CONFLICT (sale_id, event) DO UPDATE SET event = NULL
     WHERE (stored.reservation_id, stored.version) <> (excluded.reservation_id, excluded.version)
     ${returning}`;
