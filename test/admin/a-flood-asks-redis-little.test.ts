@@ -1,0 +1,56 @@
+/** However many ask for the same sale at once, Redis is asked by one at a time, and nobody hears what was before. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readShared } from '../../src/admin/live-reads.ts';
+import { readSale } from '../../src/lua/read-sale.ts';
+import { buy, makeSale } from '../support/sales.ts';
+import { FILE, useServers } from '../support/set-up.ts';
+
+const { servers } = await useServers(FILE);
+const { shards } = servers;
+
+async function calls(saleId: string): Promise<number> {
+  const stats = await shards.of(saleId).client.info('commandstats');
+  const count = (name: string) =>
+    Number(new RegExp(`^cmdstat_${name}:calls=(\\d+)`, 'm').exec(stats)?.[1] ?? 0);
+  return count('evalsha') + count('eval');
+}
+
+test('a hundred questions are two readings', async () => {
+  const { saleId } = await makeSale(servers);
+  await shards.call(readSale, saleId, saleId);
+  const before = await calls(saleId);
+  const replies = await Promise.all(Array.from({ length: 100 }, () => readShared(shards, saleId)));
+  assert.equal(await calls(saleId), before + 2);
+  for (const { outcome } of replies) assert.equal(outcome, 'known');
+});
+
+test('who asks after something has happened hears of it, whoever is asking already', async () => {
+  const { saleId } = await makeSale(servers, { stock: 1_000 });
+  let asking = true;
+  const others = (async () => {
+    while (asking) await Promise.all(Array.from({ length: 20 }, () => readShared(shards, saleId)));
+  })();
+  for (let sold = 1; sold <= 50; sold++) {
+    await buy(shards, saleId, [`buyer-${sold}`]);
+    const reply = await readShared(shards, saleId);
+    assert.ok('state' in reply);
+    assert.equal(reply.state.events, sold);
+  }
+  asking = false;
+  await others;
+});
+
+test('a reading that fails fails for those who shared it, and for nobody after', async () => {
+  const { saleId } = await makeSale(servers);
+  const { client } = shards.of(saleId);
+  const asked = [readShared(shards, saleId), readShared(shards, saleId)];
+  client.disconnect(true);
+  await Promise.allSettled(asked);
+  for (let tries = 0; ; tries++) {
+    const reply = await readShared(shards, saleId).catch((error: unknown) => error as Error);
+    if (!(reply instanceof Error)) break;
+    assert.ok(tries < 1_000, reply.message);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+});
