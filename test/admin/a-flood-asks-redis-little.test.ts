@@ -27,9 +27,11 @@ test('a hundred questions are two readings', async () => {
 
 test('who asks after something has happened hears of it, whoever is asking already', async () => {
   const { saleId } = await makeSale(servers, { stock: 1_000 });
-  let asking = true;
+  const isOver = new AbortController();
   const others = (async () => {
-    while (asking) await Promise.all(Array.from({ length: 20 }, () => readShared(shards, saleId)));
+    while (!isOver.signal.aborted) {
+      await Promise.all(Array.from({ length: 20 }, () => readShared(shards, saleId)));
+    }
   })();
   for (let sold = 1; sold <= 50; sold++) {
     await buy(shards, saleId, [`buyer-${sold}`]);
@@ -37,7 +39,7 @@ test('who asks after something has happened hears of it, whoever is asking alrea
     assert.ok('state' in reply);
     assert.equal(reply.state.events, sold);
   }
-  asking = false;
+  isOver.abort();
   await others;
 });
 
