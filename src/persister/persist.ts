@@ -11,6 +11,9 @@ import { reasonOf, troubleOf } from './postgres-errors.ts';
 import type { SaleStream } from './stream.ts';
 import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
 
+/** A COPY costs two round trips of its own, which fewer events are not worth. */
+const COPIED_EVENTS_MIN = 500;
+
 export interface PersistTools {
   database: Database;
   log: Logger;
@@ -47,7 +50,8 @@ export async function persist(
   const unwritten = new Set<string>();
   for (const run of runsOf(sorted.events)) {
     if (outcome === 'written') {
-      outcome = await writeOrHalve(tools, stream.saleId, run, writeGuard, 'copy');
+      const way = run.length < COPIED_EVENTS_MIN ? 'upsert' : 'copy';
+      outcome = await writeOrHalve(tools, stream.saleId, run, writeGuard, way);
     }
     if (outcome !== 'written') for (const { entryId } of run) unwritten.add(entryId);
   }
