@@ -193,7 +193,9 @@ describe('an old master that sold on alone', () => {
     await lock`BEGIN`;
     await lock`LOCK TABLE reservations IN SHARE MODE`;
     await persister(test, url, database.url);
-    await untilWaiting(atOld.sql`wait_event_type = 'Lock' AND query LIKE '%INSERT INTO reservations%'`);
+    await untilWaiting(
+      atOld.sql`wait_event_type = 'Lock' AND query LIKE '%INSERT INTO reservations%'`,
+    );
     leadToOld();
     await untilConnectedToOld();
     await lock`COMMIT`;
