@@ -98,7 +98,7 @@ export class Batcher {
 
   #schedule(): void {
     if (this.#inFlight >= this.#limits.inFlightMax || this.waiting === 0) return;
-    // A turn of the event loop lasts as long as a thousand sockets are ready at once: who is a whole batch goes now.
+    // A turn of the event loop lasts as long as a thousand sockets are ready at once: those who are a whole batch go now.
     if (this.waiting >= this.#limits.batchSizeMax) {
       this.#sendWaiting();
     } else if (!this.#isScheduled) {

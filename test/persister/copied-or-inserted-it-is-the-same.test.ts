@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { parseEvent } from '../../src/domain/reservation.ts';
 import type { StreamEvent } from '../../src/persister/entries.ts';
 import { writeBatch } from '../../src/persister/write-batch.ts';
+import { eventually } from '../support/eventually.ts';
 import { makeSale } from '../support/sales.ts';
 import { FILE, useServers } from '../support/set-up.ts';
 
@@ -113,6 +114,30 @@ describe('copied or inserted, it is the same', () => {
     const all = await written(events.slice(3), saleId, 'copy');
     assert.equal(all.history.length, STRANGE.length);
     assert.deepEqual(await written(events, saleId, 'copy'), all);
+  });
+
+  it('and a connection that dies in the middle of it ends it, with nothing written', async () => {
+    const { saleId } = await makeSale(servers);
+    const lock = await sql.reserve();
+    await lock`BEGIN`;
+    await lock`LOCK TABLE reservations IN SHARE MODE`;
+    const refused = assert.rejects(written(strangeEvents(saleId), saleId, 'copy'));
+    await eventually(async () => {
+      const ended = await sql`
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%COPY reservations%'`;
+      assert.equal(ended.length, 1);
+    });
+    await refused;
+    await lock`COMMIT`;
+    lock.release();
+    const [row] = await sql`
+      SELECT count(*)::int AS count FROM reservation_events WHERE sale_id = ${saleId}`;
+    assert.equal(row?.count, 0);
+    assert.equal(
+      (await written(strangeEvents(saleId), saleId, 'copy')).rows.length,
+      STRANGE.length,
+    );
   });
 
   it('and an event with the number of another is an error, whichever way it goes', async () => {
