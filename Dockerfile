@@ -24,8 +24,6 @@ ENV NODE_ENV=production HOST=0.0.0.0
 COPY --from=packages /app/node_modules ./node_modules
 COPY package.json ./
 COPY migrations ./migrations
-# src/stack shares a few plain modules with the set-up script.
-COPY scripts/*.mjs ./scripts/
 COPY src ./src
 # The image's user `node`, by number: Kubernetes can tell only from a number that it isn't root.
 USER 1000:1000

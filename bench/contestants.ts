@@ -1,11 +1,11 @@
 /** Who is compared: the engine as it runs in earnest, and what else there is. Each is a process of its own. */
 import { join } from 'node:path';
-import { MAIN_MODULE } from '../src/stack/home.ts';
-import { KeepAliveClient } from '../test/support/keep-alive-client.ts';
+import { KeepAliveClient } from '../harness/network/keep-alive-client.ts';
+import { MAIN_MODULE } from '../src/process/supervised-process.ts';
 import type { ConstantAnswer } from './baselines/ceiling.ts';
 import { JWT_SECRET } from './load/buyers.ts';
 import { buyTemplate } from './load/wrk.ts';
-import type { Program, Stage, Started } from './stage.ts';
+import type { Program, Stage, Started } from './testbed.ts';
 
 /** One of each kind on a stage goes by its kind's name. */
 export const ENGINE = 'engine';

@@ -19,16 +19,16 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
-import { findFreePorts } from '../src/stack/free-port.ts';
-import { eventually } from '../test/support/eventually.ts';
-import { type FrontEnd, PatientCrowd } from '../test/support/patient-crowd.ts';
-import { startReplicated } from '../test/support/replication.ts';
-import { buyMany, type Connections, connect, makeSale } from '../test/support/sales.ts';
-import { startPostgres, startRedis } from '../test/support/servers.ts';
-import { command, wholeNumber } from './command.ts';
-import { codeVersions, machine, serverVersions } from './machine.ts';
-import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
-import { openWorkplace } from './workplace.ts';
+import { command, wholeNumber } from '../harness/command/command-line.ts';
+import { openWorkplace } from '../harness/command/command-session.ts';
+import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
+import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
+import { type FrontEnd, PatientCrowd } from '../harness/crowds/patient-crowd.ts';
+import { buyMany, type Connections, connect, makeSale } from '../harness/engine/sales.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startReplicated } from '../harness/servers/replication.ts';
+import { startPostgres, startRedis } from '../harness/servers/servers.ts';
+import { findFreePorts } from '../src/process/free-port.ts';
 
 const REPOSITORY = join(import.meta.dirname, '..');
 const typed = command('bench:durability', 'What durability costs, and how soon a sale is back.')

@@ -4,7 +4,7 @@
  *
  * Exits 1 when what was measured is not what was meant.
  */
-import { command, onlyOption, wholeNumber } from './command.ts';
+import { command, onlyOption, wholeNumber } from '../harness/command/command-line.ts';
 import { batchSize } from './growth/batch-size.ts';
 import { connections } from './growth/connections.ts';
 import { frontEnds } from './growth/front-ends.ts';

@@ -8,13 +8,14 @@
  * Starts servers and processes of its own. Writes bench/results/hostile.json with --write; exits 1 when one of these
  * does not hold.
  */
-import { showProgress } from '../src/demo/progress.ts';
-import { HostileEngine } from '../test/support/hostile-engine.ts';
-import { startPostgres, startRedis } from '../test/support/servers.ts';
-import { command, wholeNumber } from './command.ts';
-import { codeVersions, machine, serverVersions } from './machine.ts';
-import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
-import { openWorkplace } from './workplace.ts';
+
+import { command, wholeNumber } from '../harness/command/command-line.ts';
+import { openWorkplace } from '../harness/command/command-session.ts';
+import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
+import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
+import { HostileEngine } from '../harness/hostile/hostile-engine.ts';
+import { startPostgres, startRedis } from '../harness/servers/servers.ts';
+import { showProgress } from '../src/dev/demo/progress.ts';
 
 const typed = command('hostile', 'Hostile requests to a hot path and an admin.')
   .option('--requests <count>', 'half of them to each', wholeNumber, 100_000)

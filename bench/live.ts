@@ -12,18 +12,18 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
+import { command, wholeNumber } from '../harness/command/command-line.ts';
+import { openWorkplace } from '../harness/command/command-session.ts';
+import { codeVersions, machine } from '../harness/command/machine.ts';
+import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import {
   connectShards,
   openSale,
   startHotPath,
   type TestSale,
   tokenOf,
-} from '../test/support/hot-path.ts';
-import { startRedis } from '../test/support/servers.ts';
-import { command, wholeNumber } from './command.ts';
-import { codeVersions, machine } from './machine.ts';
-import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
-import { openWorkplace } from './workplace.ts';
+} from '../harness/engine/hot-path.ts';
+import { startRedis } from '../harness/servers/servers.ts';
 
 const typed = command('bench:live', 'What watching costs buying.')
   .option('--subscribers <count>', 'of /live', wholeNumber, 5_000)

@@ -4,7 +4,7 @@
  *
  * Exits 1 when a bar is missed, or when what was measured is not what was meant.
  */
-import { command, onlyOption, wholeNumber } from './command.ts';
+import { command, onlyOption, wholeNumber } from '../harness/command/command-line.ts';
 import { writePlots } from './plots.ts';
 import { keep, keepAside, RESULTS, readResults } from './results.ts';
 import { runScenarios } from './run-scenarios.ts';

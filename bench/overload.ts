@@ -12,20 +12,20 @@
  */
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { nameOf } from '../test/support/crowd.ts';
-import { startCuttableProxy } from '../test/support/cuttable-proxy.ts';
-import { EngineProcess } from '../test/support/engine-process.ts';
-import { eventually } from '../test/support/eventually.ts';
-import { assertPromisesHold } from '../test/support/holds.ts';
-import { metric, Peaks } from '../test/support/metric.ts';
-import { pressByTheClock, quantile, type Timed } from '../test/support/open-loop.ts';
-import { connect, makeSale } from '../test/support/sales.ts';
-import { startPostgres, startRedis } from '../test/support/servers.ts';
-import { saleState } from '../test/support/stream-state.ts';
-import { command } from './command.ts';
-import { codeVersions, machine, serverVersions } from './machine.ts';
-import { keepBenchResult, WRITE_OPTION } from './result-files.ts';
-import { openWorkplace } from './workplace.ts';
+import { command } from '../harness/command/command-line.ts';
+import { openWorkplace } from '../harness/command/command-session.ts';
+import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
+import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
+import { nameOf } from '../harness/crowds/crowd.ts';
+import { pressByTheClock, quantile, type Timed } from '../harness/crowds/open-loop.ts';
+import { EngineProcess } from '../harness/engine/engine-process.ts';
+import { assertPromisesHold } from '../harness/engine/holds.ts';
+import { metric, Peaks } from '../harness/engine/metric.ts';
+import { connect, makeSale } from '../harness/engine/sales.ts';
+import { saleState } from '../harness/engine/stream-state.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startCuttableProxy } from '../harness/network/cuttable-proxy.ts';
+import { startPostgres, startRedis } from '../harness/servers/servers.ts';
 
 const MEMORY = 'process_resident_memory_bytes';
 const PENDING = 'flash_sale_pending_requests';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { codeVersions, machine } from './machine.ts';
+import type { codeVersions, machine } from '../harness/command/machine.ts';
 import { type Compared, compare, type Round, type Spread, spreadOf } from './rounds.ts';
 import type { Measured, Scenario } from './scenario.ts';
 

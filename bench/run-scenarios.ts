@@ -1,9 +1,9 @@
 /** Runs scenarios one after the other, until all are done or somebody wants it to stop. */
 import { loadavg } from 'node:os';
-import { codeVersions, machine, output, serverVersions } from './machine.ts';
+import { codeVersions, machine, output, serverVersions } from '../harness/command/machine.ts';
 import { resultOf, type ScenarioResult } from './results.ts';
 import type { Scenario } from './scenario.ts';
-import { openStage } from './stage.ts';
+import { openStage } from './testbed.ts';
 import { demandTools } from './tools.ts';
 
 /** A machine that is at work already gives figures that nobody can repeat. */

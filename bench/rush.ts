@@ -8,9 +8,9 @@
  * back, and does a second later. Redis decides batch after batch, from each line in turn; once nothing is
  * left, front ends read who has something, with at most half of Redis' time.
  */
-import { Random } from '../chaos/random.ts';
+import { Random } from '../harness/random.ts';
 
-/** As src/hot-path/sold-out.ts asks: 1,000 every 5 ms. */
+/** As src/hot-path/sales/sold-out.ts asks: 1,000 every 5 ms. */
 export const HOLDERS_PER_SECOND_MAX = 200_000;
 
 /** Measured, µs of CPU time. */

@@ -7,10 +7,10 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { locateHome } from '../src/stack/home.ts';
-import { startStack } from '../src/stack/stack.ts';
-import { readStackDescription, type StackDescription } from '../src/stack/stack-description.ts';
-import { type Connections, connect } from '../test/support/sales.ts';
+import { type Connections, connect } from '../harness/engine/sales.ts';
+import { locateHome } from '../src/dev/stack/home.ts';
+import { startStack } from '../src/dev/stack/stack.ts';
+import { readStackDescription, type StackDescription } from '../src/dev/stack/stack-description.ts';
 import { JWT_SECRET } from './load/buyers.ts';
 
 export interface WholeStack {

@@ -25,7 +25,7 @@ export function breakCopy({ file, right, wrong }: Mistake): BrokenCopy {
   if (count !== 1) throw new Error(`src/${file} has this ${count} times, not once:\n${right}`);
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-broken-'));
   cpSync(join(REPOSITORY, 'src'), join(directory, 'src'), { recursive: true });
-  for (const name of ['package.json', 'node_modules', 'scripts', 'migrations']) {
+  for (const name of ['package.json', 'node_modules', 'migrations']) {
     symlinkSync(join(REPOSITORY, name), join(directory, name));
   }
   writeFileSync(

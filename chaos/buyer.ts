@@ -3,10 +3,10 @@
  * wants is drawn from the buyer's own sequence, so it is the same in every run of a seed, whatever goes wrong.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Random } from '../harness/random.ts';
 import type { Item, PublicReservation } from '../src/domain/reservation.ts';
 import type { Client } from './client.ts';
 import { type Exchange, reservationsIn } from './history.ts';
-import type { Random } from './random.ts';
 
 const LOOKS_WHILE_WAITING = 5;
 const TRIES_WHILE_PAUSED = 4;

@@ -4,9 +4,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
+import type { Random } from '../harness/random.ts';
 import { unreachable } from '../src/domain/fault.ts';
 import { type Asked, type Exchange, type History, isSettled, nowMs } from './history.ts';
-import type { Random } from './random.ts';
 
 export interface Market {
   saleId: string;

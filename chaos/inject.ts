@@ -1,12 +1,12 @@
 /** Carries out a schedule on a stack, fault by fault at its time, and undoes what lasts. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unreachable } from '../src/domain/fault.ts';
-import { applyOperation } from '../src/lua/apply-operation.ts';
-import { renewFence } from '../src/lua/renew-fence.ts';
-import { reserve } from '../src/lua/reserve.ts';
-import { sweep } from '../src/lua/sweep.ts';
-import { transition } from '../src/lua/transition.ts';
-import { trimEvents } from '../src/lua/trim-events.ts';
+import { reserve } from '../src/lua/buy/reserve.ts';
+import { sweep } from '../src/lua/buy/sweep.ts';
+import { transition } from '../src/lua/buy/transition.ts';
+import { applyOperation } from '../src/lua/operate/apply-operation.ts';
+import { renewFence } from '../src/lua/recover/renew-fence.ts';
+import { trimEvents } from '../src/lua/stream/trim-events.ts';
 import { type Loss, loseMemory } from './losses.ts';
 import type { LinkName, PlannedFault, ProcessName, RequestName } from './schedule.ts';
 import type { ChaosStack } from './stack.ts';

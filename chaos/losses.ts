@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { saleKey } from '../src/lua/keys.ts';
-import { eventsOf } from '../src/persister/entries.ts';
+import { eventsOf } from '../src/persister/stream/entries.ts';
 import { nowMs } from './history.ts';
 import type { MemoryFaultKind } from './schedule.ts';
 import type { ChaosStack } from './stack.ts';

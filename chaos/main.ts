@@ -4,11 +4,11 @@
  * were told with what Redis and PostgreSQL hold. Exits 1 when any run broke a promise, and keeps that run's logs.
  */
 import { Option } from 'commander';
-import { command, wholeNumber } from '../bench/command.ts';
-import { WRITE_OPTION } from '../bench/result-files.ts';
-import { openWorkplace } from '../bench/workplace.ts';
-import { MAIN_MODULE } from '../src/stack/home.ts';
-import { startPostgres, type TestPostgres } from '../test/support/servers.ts';
+import { command, wholeNumber } from '../harness/command/command-line.ts';
+import { openWorkplace } from '../harness/command/command-session.ts';
+import { WRITE_OPTION } from '../harness/command/result-files.ts';
+import { startPostgres, type TestPostgres } from '../harness/servers/servers.ts';
+import { MAIN_MODULE } from '../src/process/supervised-process.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { type RunReport, run } from './run.ts';
 import { openRunLogs } from './run-logs.ts';

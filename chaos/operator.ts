@@ -1,7 +1,7 @@
 /** The operator of a run: loads and withdraws stock, pauses and resumes, each until there is an answer. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Random } from '../harness/random.ts';
 import type { Client } from './client.ts';
-import type { Random } from './random.ts';
 
 const UNITS_MOST = 20;
 const PAUSED_MS = { least: 100, most: 700 };

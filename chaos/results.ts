@@ -1,9 +1,9 @@
 /** What many runs together have shown: what was done to the stack how often, and how clients were answered. */
 import { join } from 'node:path';
 import Table from 'cli-table3';
-import { codeVersions, machine, serverVersions } from '../bench/machine.ts';
-import { keepResult, resultDirectory } from '../bench/result-files.ts';
-import { startRedis } from '../test/support/servers.ts';
+import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
+import { keepResult, resultDirectory } from '../harness/command/result-files.ts';
+import { startRedis } from '../harness/servers/servers.ts';
 import type { RunReport } from './run.ts';
 import type { PlannedFault } from './schedule.ts';
 import type { Durability } from './stack.ts';

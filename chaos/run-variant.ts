@@ -1,6 +1,7 @@
 /** Runs a variant's scenario, on the broken engine or on the one that there is. */
-import { MAIN_MODULE } from '../src/stack/home.ts';
-import type { TestPostgres } from '../test/support/servers.ts';
+
+import type { TestPostgres } from '../harness/servers/servers.ts';
+import { MAIN_MODULE } from '../src/process/supervised-process.ts';
 import { breakCopy } from './broken-copy.ts';
 import { type RunReport, run } from './run.ts';
 import { Stage, VARIANTS, type Variant } from './variants.ts';

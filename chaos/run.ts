@@ -5,17 +5,17 @@
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
+import { Random } from '../harness/random.ts';
 import { answerOf } from './check/answers.ts';
+import type { Terms } from './check/case.ts';
 import { check } from './check/check.ts';
-import type { Terms } from './check/matter.ts';
 import type { Violation } from './check/violation.ts';
 import { Client } from './client.ts';
-import { Inspector } from './contents.ts';
 import { History } from './history.ts';
 import type { BegunFault } from './inject.ts';
 import type { Loss } from './losses.ts';
-import { Random } from './random.ts';
 import type { PlannedFault } from './schedule.ts';
+import { Inspector } from './server-snapshot.ts';
 import { ChaosStack, type StackChoices } from './stack.ts';
 
 export interface Scene {

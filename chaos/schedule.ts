@@ -2,8 +2,9 @@
  * What goes wrong in a run, and when: drawn from the seed alone, before anything has started, so that the same seed
  * always brings the same schedule.
  */
+
+import type { Random } from '../harness/random.ts';
 import { unreachable } from '../src/domain/fault.ts';
-import type { Random } from './random.ts';
 
 export const ENGINE_PROCESSES = [
   'hot-path-1',

@@ -1,9 +1,10 @@
 /** The scenario of the suite: a crowd, an operator and a schedule of faults, all drawn from one seed. */
+
+import { Random } from '../harness/random.ts';
 import { Buyer } from './buyer.ts';
 import { nowMs } from './history.ts';
 import { carryOut } from './inject.ts';
 import { operate } from './operator.ts';
-import { Random } from './random.ts';
 import type { Acted, Scenario, Scene } from './run.ts';
 import { drawSchedule, type MemoryFaultKind, type PlannedFault } from './schedule.ts';
 

@@ -5,13 +5,13 @@
 import { readFileSync, truncateSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { processIdentity } from '../scripts/process-identity.mjs';
-import { findFreePorts } from '../src/stack/free-port.ts';
-import { ProcessLog } from '../src/stack/process-log.ts';
-import { waitUntilReady } from '../src/stack/readiness.ts';
-import { SupervisedProcess } from '../src/stack/supervised-process.ts';
-import { type CuttableProxy, startCuttableProxy } from '../test/support/cuttable-proxy.ts';
-import { startRedis, type TestPostgres, type TestRedis } from '../test/support/servers.ts';
+import { type CuttableProxy, startCuttableProxy } from '../harness/network/cuttable-proxy.ts';
+import { startRedis, type TestPostgres, type TestRedis } from '../harness/servers/servers.ts';
+import { findFreePorts } from '../src/process/free-port.ts';
+import { processIdentity } from '../src/process/process-identity.mjs';
+import { ProcessLog } from '../src/process/process-log.ts';
+import { waitUntilReady } from '../src/process/readiness.ts';
+import { SupervisedProcess } from '../src/process/supervised-process.ts';
 import type { Market } from './client.ts';
 import {
   ENGINE_PROCESSES,

@@ -2,9 +2,9 @@
  * Shows that the checker can fail: `npm run chaos:variants`. Runs the scenario of every variant on the broken engine,
  * where its mistake must be found, and on the whole one, where nothing may be. Takes a part of a name to run fewer.
  */
-import { command } from '../bench/command.ts';
-import { openWorkplace } from '../bench/workplace.ts';
-import { startPostgres } from '../test/support/servers.ts';
+import { command } from '../harness/command/command-line.ts';
+import { openWorkplace } from '../harness/command/command-session.ts';
+import { startPostgres } from '../harness/servers/servers.ts';
 import { openRunLogs } from './run-logs.ts';
 import { runBroken, runWhole } from './run-variant.ts';
 import { VARIANTS } from './variants.ts';

@@ -3,10 +3,10 @@
  * to find it. The same scenario without the mistake breaks nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { reserve } from '../src/lua/reserve.ts';
-import { eventually } from '../test/support/eventually.ts';
+import { eventually } from '../harness/eventually.ts';
+import { reserve } from '../src/lua/buy/reserve.ts';
 import type { Mistake } from './broken-copy.ts';
-import { STALE_MS_MAX } from './check/matter.ts';
+import { STALE_MS_MAX } from './check/case.ts';
 import type { ViolationKind } from './check/violation.ts';
 import { nowMs, reservationsIn } from './history.ts';
 import { type Loss, loseMemory } from './losses.ts';
@@ -148,7 +148,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'a rebuilt sale leaves out no positions',
     mistake: {
-      file: 'persister/recover.ts',
+      file: 'persister/recover/recover.ts',
       right: 'const skip = wasLost ? tools.positionsSkipped : 0;',
       wrong: 'const skip = 0;',
     },
@@ -168,7 +168,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'a frozen persister writes what was forgotten',
     mistake: {
-      file: 'persister/write-batch.ts',
+      file: 'persister/write/write-batch.ts',
       right: 'progress?.timeline !== guard.timeline ||',
       wrong: 'progress === undefined ||',
     },
@@ -194,7 +194,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'rows take whatever version comes',
     mistake: {
-      file: 'persister/write-batch.ts',
+      file: 'persister/write/write-batch.ts',
       right: 'WHERE stored.version < excluded.version`;',
       wrong: '`;',
     },
@@ -220,7 +220,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'acknowledges before the commit',
     mistake: {
-      file: 'persister/persist.ts',
+      file: 'persister/write/persist.ts',
       right: "  let outcome: WriteOutcome = 'written';",
       wrong:
         "  await stream.acknowledge(sorted.entryIds);\n  let outcome: WriteOutcome = 'written';",
@@ -242,7 +242,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'trims what is still pending',
     mistake: {
-      file: 'lua/trim-events.lua',
+      file: 'lua/stream/trim-events.lua',
       right: "local oldest = redis.call('XPENDING', KEYS[2], ARGV[2])[2]",
       wrong: 'local oldest = nil',
     },
@@ -266,7 +266,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'the client library sends again by itself',
     mistake: {
-      file: 'redis/server-connection.ts',
+      file: 'redis/connection.ts',
       right: `      enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,`,
@@ -303,7 +303,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'what expires returns twice',
     mistake: {
-      file: 'lua/sweep.lua',
+      file: 'lua/buy/sweep.lua',
       right: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1',
       wrong: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 2',
     },
@@ -350,7 +350,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'an unknown outcome is told as sold out',
     mistake: {
-      file: 'hot-path/lookup.ts',
+      file: 'hot-path/sales/with-sale.ts',
       right: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;",
       wrong: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.sold_out;",
     },
@@ -365,7 +365,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'a winner who asks again is told sold out',
     mistake: {
-      file: 'hot-path/sold-out.ts',
+      file: 'hot-path/sales/sold-out.ts',
       right: 'holders.count >= placeOf(state.position, state.gaps)',
       wrong: 'holders.count >= 0',
     },
@@ -383,7 +383,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'the limit is off by one',
     mistake: {
-      file: 'lua/reserve.lua',
+      file: 'lua/buy/reserve.lua',
       right: '+ basket.units > sale.limit then',
       wrong: '+ basket.units > sale.limit + 1 then',
     },

@@ -13,7 +13,7 @@ import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { parseAllDocuments } from 'yaml';
-import { command } from '../bench/command.ts';
+import { command } from '../harness/command/command-line.ts';
 import { VARIABLES } from '../src/config.ts';
 import { composeComplaints } from './manifests/compose-references.ts';
 import { kubernetesComplaints } from './manifests/kubernetes-references.ts';

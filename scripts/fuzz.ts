@@ -12,10 +12,10 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { command, wholeNumber } from '../bench/command.ts';
-import { openWorkplace } from '../bench/workplace.ts';
-import { HostileEngine } from '../test/support/hostile-engine.ts';
-import { startPostgres, startRedis } from '../test/support/servers.ts';
+import { command, wholeNumber } from '../harness/command/command-line.ts';
+import { openWorkplace } from '../harness/command/command-session.ts';
+import { HostileEngine } from '../harness/hostile/hostile-engine.ts';
+import { startPostgres, startRedis } from '../harness/servers/servers.ts';
 
 const SCHEMATHESIS_VERSION = '4.32.5';
 const DIRECTORY = join(import.meta.dirname, '../.fuzz');

@@ -16,7 +16,7 @@ import {
 import { constants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { tryLock } from './exclusive-lock.mjs';
+import { tryLock } from '../src/dev/bootstrap/exclusive-lock.mjs';
 import {
   findPostgres,
   findPostgresInstallations,
@@ -24,7 +24,7 @@ import {
   findRedisServers,
   POSTGRES_OLDEST_MAJOR,
   REDIS_OLDEST,
-} from './find-servers.mjs';
+} from '../src/dev/bootstrap/find-servers.mjs';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MODULES = join(ROOT, 'node_modules');

@@ -5,8 +5,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
-import { reportFailure, runUntilStopped } from './running.ts';
-import type { StackDescription } from './stack/stack-description.ts';
+import type { StackDescription } from './dev/stack/stack-description.ts';
+import { reportFailure, runUntilStopped } from './process/lifecycle.ts';
 
 const { version } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
@@ -27,7 +27,7 @@ program
       const { readHotPathConfig } = await import('./config.ts');
       const config = readHotPathConfig(process.env);
       if (config.HOT_PATH_WORKERS > 1 && !sharePort) {
-        const { startHotPathWorkers } = await import('./stack/hot-path-workers.ts');
+        const { startHotPathWorkers } = await import('./process/workers.ts');
         return startHotPathWorkers(
           { workers: config.HOT_PATH_WORKERS, host: config.HOST, port: config.HOT_PATH_PORT },
           process.env,
@@ -74,7 +74,7 @@ program
     '\nPrints one line of JSON when all is ready, the same as stack.json in .flash-sale/ (or FLASH_SALE_HOME).\nTakes the environment of hot-path, persister and admin; REDIS_URL and DATABASE_URL are its own.',
   )
   .action(async ({ fresh = false }: { fresh?: boolean }) => {
-    const { startStack, STACK_CLOSE_DEADLINE_MS } = await import('./stack/stack.ts');
+    const { startStack, STACK_CLOSE_DEADLINE_MS } = await import('./dev/stack/stack.ts');
     await runUntilStopped(
       async (stopping) => {
         const stack = await startStack(
@@ -98,7 +98,7 @@ program
   .option('--checkout', 'take the payments, too: a shop of its own confirms or cancels each')
   .option('--hold-seconds <count>', 'with --checkout: how long a hold lasts', countFrom(1), 20)
   .action(async (options: DemoChoices) => {
-    const { runDemo } = await import('./demo/demo.ts');
+    const { runDemo } = await import('./dev/demo/demo.ts');
     await runDemo({
       exit: options.exit ?? false,
       fresh: options.fresh ?? false,
@@ -127,7 +127,7 @@ program
       REDIS_URL: redisUrl,
       DATABASE_URL: postgresUrl,
     }));
-    const { runVerify } = await import('./admin/verify-command.ts');
+    const { runVerify } = await import('./cli/verify.ts');
     const ok = await runVerify({ ...(sale === undefined ? {} : { sale }), json });
     process.exitCode = ok ? 0 : 1;
   });
@@ -139,7 +139,7 @@ program
   .option('--expires-in <duration>', '90s, 15m, 1h, 7d', '1h')
   .action(async ({ buyer, expiresIn }: { buyer: string; expiresIn: string }) => {
     await useRunningStack(['JWT_SECRET'], ({ jwtSecret }) => ({ JWT_SECRET: jwtSecret }));
-    const { buyerToken } = await import('./token-command.ts');
+    const { buyerToken } = await import('./cli/token.ts');
     console.log(buyerToken(buyer, { expiresIn, env: process.env }));
   });
 
@@ -150,8 +150,8 @@ async function useRunningStack(
 ): Promise<void> {
   if (unlessSet.some((name) => process.env[name])) return;
   const [{ locateHome }, { readStackDescription }] = await Promise.all([
-    import('./stack/home.ts'),
-    import('./stack/stack-description.ts'),
+    import('./dev/stack/home.ts'),
+    import('./dev/stack/stack-description.ts'),
   ]);
   const stack = readStackDescription(locateHome(process.env));
   if (stack) Object.assign(process.env, variablesOf(stack));

@@ -16,9 +16,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { processIdentity } from '../scripts/process-identity.mjs';
-import { RECORDS_VARIABLE } from './support/server-process.ts';
-import { POSTGRES_VARIABLE, startSharedPostgres } from './support/servers.ts';
+import { RECORDS_VARIABLE } from '../harness/servers/server-process.ts';
+import { POSTGRES_VARIABLE, startSharedPostgres } from '../harness/servers/servers.ts';
+import { processIdentity } from '../src/process/process-identity.mjs';
 
 const SEED_VARIABLE = 'TEST_SEED';
 /** A test that hangs ends here instead of holding up the run for ever. */

@@ -3,7 +3,7 @@
  * where there is one, guards against aborts, and answers the same bytes each time, which are those of the engine's answer, from ANSWER.
  */
 import { App, us_listen_socket_close } from 'uWebSockets.js';
-import { runUntilStopped } from '../../src/running.ts';
+import { runUntilStopped } from '../../src/process/lifecycle.ts';
 
 export interface ConstantAnswer {
   status: string;

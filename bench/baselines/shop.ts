@@ -4,9 +4,9 @@
  */
 import { createVerifier } from 'fast-jwt';
 import Fastify from 'fastify';
-import { type ProblemCode, problem } from '../../src/domain/problems.ts';
+import { type ProblemCode, problem } from '../../src/api/problems.ts';
 import type { PublicReservation } from '../../src/domain/reservation.ts';
-import { type Running, runUntilStopped } from '../../src/running.ts';
+import { type Running, runUntilStopped } from '../../src/process/lifecycle.ts';
 
 export interface Order {
   saleId: string;

@@ -9,11 +9,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { metric } from '../../test/support/metric.ts';
+import { metric } from '../../harness/engine/metric.ts';
 import { ENGINE, outcomesOf, startEngine } from '../contestants.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate } from '../load/wrk.ts';
-import { demand } from '../right.ts';
+import { demand } from '../sanity.ts';
 import {
   BUYERS,
   demandOnlySoldOut,

@@ -3,8 +3,8 @@
  * what sizing.ts makes its sums of; a throughput belongs to the machine.
  */
 import { type Press, type Pressed, percentile, press } from '../load/wrk.ts';
-import { watchRedis } from '../redis-effort.ts';
-import type { Stage, Started } from '../stage.ts';
+import { watchRedis } from '../redis-cpu.ts';
+import type { Stage, Started } from '../testbed.ts';
 
 /** What presses one front end. */
 export interface Crowd

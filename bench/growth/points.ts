@@ -1,7 +1,7 @@
 /** Scenarios that measure one thing at several points of one line; the points take turns as contestants do elsewhere. */
 import { type Comparison, type Figures, takeTurns } from '../rounds.ts';
 import type { BenchOptions, Measured, Scenario } from '../scenario.ts';
-import { openStage, type Stage, type StageChoices } from '../stage.ts';
+import { openStage, type Stage, type StageChoices } from '../testbed.ts';
 
 export interface Growth {
   /** As it is typed. */

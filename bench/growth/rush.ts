@@ -6,12 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { saleKey } from '../../src/lua/keys.ts';
 import { outcomesOf } from '../contestants.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { demand } from '../right.ts';
 import { takeTurns } from '../rounds.ts';
 import { simulateRush } from '../rush.ts';
+import { demand } from '../sanity.ts';
 import type { Scenario } from '../scenario.ts';
 import { CONNECTIONS, WARM_BUYERS } from '../scenarios/win.ts';
-import { openStage, type Stage } from '../stage.ts';
+import { openStage, type Stage } from '../testbed.ts';
 import { getReady, type Ready, soldTurn } from './stock.ts';
 
 const UNITS = 20_000;

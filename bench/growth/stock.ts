@@ -8,20 +8,20 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { metric } from '../../harness/engine/metric.ts';
+import { buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { readOrder } from '../../src/lua/read-order.ts';
-import { eventually } from '../../test/support/eventually.ts';
-import { metric } from '../../test/support/metric.ts';
-import { buyMany, makeSale } from '../../test/support/sales.ts';
+import { readOrder } from '../../src/lua/read/read-order.ts';
 import { outcomesOf, startEngine } from '../contestants.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { watchRedis } from '../redis-effort.ts';
-import { demand } from '../right.ts';
+import { watchRedis } from '../redis-cpu.ts';
+import { demand } from '../sanity.ts';
 import type { BenchOptions } from '../scenario.ts';
 import { BUYERS } from '../scenarios/refusal.ts';
 import { CONNECTIONS, LIMIT, STOCK } from '../scenarios/win.ts';
-import { HOLD_SECONDS, type Stage, type Started } from '../stage.ts';
+import { HOLD_SECONDS, type Stage, type Started } from '../testbed.ts';
 import { costOf } from './cost.ts';
 import { growth } from './points.ts';
 import { demandSold, type FrontEnd, load, openFrontEnd } from './wins.ts';
@@ -31,7 +31,7 @@ export const REFUSED_HERE = 'flash_sale_refused_here_total';
 const UNITS = [1_000, 10_000, 100_000, 1_000_000];
 /** Of the script that sells them beforehand. */
 const BATCH_SIZE = 256;
-/** As src/hot-path/sold-out.ts reads them. */
+/** As src/hot-path/sales/sold-out.ts reads them. */
 const PART = 1_000;
 /** From so many units on, what happens until everybody is known lasts long enough to be measured. */
 const LONG = 100_000;

@@ -1,13 +1,13 @@
 /** Sales in which every request wins, and what a win costs in them. */
 import { join } from 'node:path';
+import { makeSale } from '../../harness/engine/sales.ts';
 import type { SaleDefinition, SkuDefinition } from '../../src/domain/sale.ts';
-import { applyOperation, type StockChange } from '../../src/lua/apply-operation.ts';
 import { SALE_KEYS, saleKey } from '../../src/lua/keys.ts';
-import { makeSale } from '../../test/support/sales.ts';
+import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate } from '../load/wrk.ts';
-import { demand } from '../right.ts';
 import type { Figures } from '../rounds.ts';
+import { demand } from '../sanity.ts';
 import {
   everybodyLooks,
   LIMIT,
@@ -15,7 +15,7 @@ import {
   WARM_BUYERS,
   WINS_PER_SECOND_MAX,
 } from '../scenarios/win.ts';
-import { HOLD_SECONDS, type Stage, type Started } from '../stage.ts';
+import { HOLD_SECONDS, type Stage, type Started } from '../testbed.ts';
 import { costOf } from './cost.ts';
 
 /** So many that each of a hundred sales has some of them. */

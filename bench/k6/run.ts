@@ -14,10 +14,10 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { command } from '../command.ts';
-import { codeVersions, machine, output, serverVersions } from '../machine.ts';
-import { keepResult, resultDirectory, WRITE_OPTION } from '../result-files.ts';
-import { openWorkplace } from '../workplace.ts';
+import { command } from '../../harness/command/command-line.ts';
+import { openWorkplace } from '../../harness/command/command-session.ts';
+import { codeVersions, machine, output, serverVersions } from '../../harness/command/machine.ts';
+import { keepResult, resultDirectory, WRITE_OPTION } from '../../harness/command/result-files.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 const SCENARIOS = ['oversell', 'idempotency', 'contention', 'ramp'] as const;

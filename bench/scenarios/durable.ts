@@ -3,9 +3,9 @@
  * the last row is there. Nothing is placed on cores: the whole stack shares the machine, as do the others.
  */
 import { join } from 'node:path';
+import { buy } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { eventually } from '../../test/support/eventually.ts';
-import { buy } from '../../test/support/sales.ts';
 import {
   ENGINE,
   SQL,
@@ -17,10 +17,10 @@ import {
 } from '../contestants.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, type Press, type Pressed, percentile, press } from '../load/wrk.ts';
-import { demand } from '../right.ts';
 import { takeTurns } from '../rounds.ts';
+import { demand } from '../sanity.ts';
 import type { Scenario } from '../scenario.ts';
-import { openStage, type Stage, type Started } from '../stage.ts';
+import { openStage, type Stage, type Started } from '../testbed.ts';
 
 const CONNECTIONS = 256;
 const LIMIT = 100;

@@ -5,14 +5,14 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { freeze, thaw } from '../../harness/servers/freeze.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { eventually } from '../../test/support/eventually.ts';
-import { freeze, thaw } from '../../test/support/freeze.ts';
-import { makeSale } from '../../test/support/sales.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, percentile, press } from '../load/wrk.ts';
-import { demand } from '../right.ts';
 import { takeTurns } from '../rounds.ts';
+import { demand } from '../sanity.ts';
 import type { Scenario } from '../scenario.ts';
 import { openWholeStack, type WholeStack } from '../whole-stack.ts';
 

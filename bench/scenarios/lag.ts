@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ENGINE, startEngine, startPersister } from '../contestants.ts';
 import { spreadOf, takeTurns } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
-import { openStage, type Stage } from '../stage.ts';
+import { openStage, type Stage } from '../testbed.ts';
 import {
   durableRows,
   ENGINE_TABLES,

@@ -3,15 +3,15 @@
  * events read, acknowledged and trimmed as the persister does once PostgreSQL has them. One round: memory has no noise.
  */
 import { nanoid } from 'nanoid';
-import { ensureGroup } from '../../src/lua/ensure-group.ts';
+import { type ReserveRequest, reserve } from '../../src/lua/buy/reserve.ts';
 import { PERSISTER_GROUP, saleKey } from '../../src/lua/keys.ts';
-import { type ReserveRequest, reserve } from '../../src/lua/reserve.ts';
-import { trimEvents } from '../../src/lua/trim-events.ts';
+import { ensureGroup } from '../../src/lua/stream/ensure-group.ts';
+import { trimEvents } from '../../src/lua/stream/trim-events.ts';
 import { ENGINE } from '../contestants.ts';
-import { demand } from '../right.ts';
 import type { Round } from '../rounds.ts';
+import { demand } from '../sanity.ts';
 import type { Scenario } from '../scenario.ts';
-import { openStage, type Stage } from '../stage.ts';
+import { openStage, type Stage } from '../testbed.ts';
 
 const RESERVATIONS = 1_000_000;
 const BATCH_SIZE = 128;

@@ -6,12 +6,12 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { buyMany } from '../../test/support/sales.ts';
+import { buyMany } from '../../harness/engine/sales.ts';
 import { startPersister } from '../contestants.ts';
-import { demand } from '../right.ts';
 import { takeTurns } from '../rounds.ts';
+import { demand } from '../sanity.ts';
 import type { Scenario } from '../scenario.ts';
-import { openStage, type Stage } from '../stage.ts';
+import { openStage, type Stage } from '../testbed.ts';
 import { durableRows, ENGINE_TABLES, emptyTables } from './durable.ts';
 
 const RESERVATIONS = 200_000;

@@ -4,14 +4,14 @@
  * what was measured. The shares of a core say the same: the server's is whole and wrk's is not.
  */
 import { join } from 'node:path';
-import { problem } from '../../src/domain/problems.ts';
+import { problem } from '../../src/api/problems.ts';
 import { startCeiling } from '../contestants.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, percentile, press } from '../load/wrk.ts';
-import { demand } from '../right.ts';
 import { takeTurns } from '../rounds.ts';
+import { demand } from '../sanity.ts';
 import type { Scenario } from '../scenario.ts';
-import { openStage } from '../stage.ts';
+import { openStage } from '../testbed.ts';
 
 /** Few, so that threads read them in no time. */
 const REQUESTS = 1_000;

@@ -5,16 +5,16 @@
  */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MAIN_MODULE } from '../../src/stack/home.ts';
-import { eventually } from '../../test/support/eventually.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
 import { ENGINE, engineProgram, outcomesOf } from '../contestants.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import type { Times } from '../load/timed-server.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { demand } from '../right.ts';
 import { takeTurns } from '../rounds.ts';
+import { demand } from '../sanity.ts';
 import type { Scenario } from '../scenario.ts';
-import { openStage } from '../stage.ts';
+import { openStage } from '../testbed.ts';
 import { demandOnlySoldOut, soldOutSale } from './refusal.ts';
 
 const CONNECTIONS = 64;

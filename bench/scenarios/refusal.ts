@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { buy } from '../../test/support/sales.ts';
+import { buy } from '../../harness/engine/sales.ts';
 import {
   answerTo,
   CEILING,
@@ -19,10 +19,10 @@ import {
 } from '../contestants.ts';
 import { tokenOf, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, type Pressed, percentile, press } from '../load/wrk.ts';
-import { demand, demandSameSize } from '../right.ts';
 import { type Comparison, takeTurns } from '../rounds.ts';
+import { demand, demandSameSize } from '../sanity.ts';
 import type { BenchOptions, Measured, Scenario } from '../scenario.ts';
-import { openStage, type Stage, type Started } from '../stage.ts';
+import { openStage, type Stage, type Started } from '../testbed.ts';
 
 export const BUYERS = 50_000;
 const CONNECTIONS = 256;

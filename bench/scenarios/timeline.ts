@@ -1,12 +1,12 @@
 /** No race: one sale as `npm run demo` has it, 1,000 units and 10,000 buyers, watched from opening to the last row. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { eventually } from '../../test/support/eventually.ts';
-import { makeSale } from '../../test/support/sales.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { demand } from '../right.ts';
+import { demand } from '../sanity.ts';
 import type { Measured, Scenario } from '../scenario.ts';
 import { openWholeStack, type WholeStack } from '../whole-stack.ts';
 

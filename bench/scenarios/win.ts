@@ -18,11 +18,11 @@ import {
 } from '../contestants.ts';
 import { type Buyers, tokenOf, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, lookTemplate, type Pressed, percentile, press } from '../load/wrk.ts';
-import { watchRedis } from '../redis-effort.ts';
-import { demand, demandSameSize } from '../right.ts';
+import { watchRedis } from '../redis-cpu.ts';
 import { type Comparison, takeTurns } from '../rounds.ts';
+import { demand, demandSameSize } from '../sanity.ts';
 import type { BenchOptions, Measured, Scenario } from '../scenario.ts';
-import { type Durability, openStage, type Stage, type Started } from '../stage.ts';
+import { type Durability, openStage, type Stage, type Started } from '../testbed.ts';
 
 export const CONNECTIONS = 256;
 /** The engine remembers 100,000 tokens. */

@@ -10,7 +10,7 @@ import {
   type Telling,
   TOLERANCE_MS,
   totalUnits,
-} from './matter.ts';
+} from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkAnswers(findings: Findings): Violation[] {

@@ -3,7 +3,7 @@
  * function, and none of the engine's own checks is in it.
  */
 import { checkAnswers } from './answers.ts';
-import { type Findings, findingsOf, type Matter } from './matter.ts';
+import { type Findings, findingsOf, type Matter } from './case.ts';
 import { checkOperations } from './operations.ts';
 import { checkOrder } from './order.ts';
 import { checkRefusals } from './refusals.ts';

@@ -1,7 +1,7 @@
 /** Operators' changes of stock were done once, and as their answers said. */
 import { isSettled } from '../history.ts';
 import { answerOf } from './answers.ts';
-import type { Findings } from './matter.ts';
+import type { Findings } from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkOperations({ history, contents: { postgres } }: Findings): Violation[] {

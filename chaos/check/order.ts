@@ -1,5 +1,5 @@
 /** First come, first served: positions are unique, complete, and in the order of decision. */
-import type { Findings } from './matter.ts';
+import type { Findings } from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkOrder(findings: Findings): Violation[] {

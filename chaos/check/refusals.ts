@@ -11,7 +11,7 @@ import {
   TOLERANCE_MS,
   totalUnits,
   unitsOf,
-} from './matter.ts';
+} from './case.ts';
 import { basketOf } from './rows.ts';
 import type { Violation } from './violation.ts';
 

@@ -3,7 +3,7 @@
  * and behind everything stands somebody's request.
  */
 import type { Asked, AskedKind, Exchange } from '../history.ts';
-import { type Findings, isLiving, type Life, type LifeState, TOLERANCE_MS } from './matter.ts';
+import { type Findings, isLiving, type Life, type LifeState, TOLERANCE_MS } from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkRows(findings: Findings): Violation[] {

@@ -7,7 +7,7 @@ import {
   type Telling,
   TOLERANCE_MS,
   unitsOf,
-} from './matter.ts';
+} from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkStock(findings: Findings): Violation[] {

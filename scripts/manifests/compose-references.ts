@@ -146,7 +146,7 @@ function volumeComplaints(service: Service, compose: Compose): string[] {
     .map((source) => `mounts ${source}, which is not among the volumes`);
 }
 
-/** The settings without which the engine refuses to sell (src/redis/server-demands.ts). */
+/** The settings without which the engine refuses to sell (src/redis/server-requirements.ts). */
 export function redisSettingComplaints(words: readonly string[]): string[] {
   const demands = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
   return Object.entries(demands)

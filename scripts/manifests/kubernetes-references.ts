@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { VARIABLES } from '../../src/config.ts';
 import { redisSettingComplaints } from './compose-references.ts';
 
-/** runUntilStopped in src/running.ts gives up closing after so many seconds. */
+/** runUntilStopped in src/process/lifecycle.ts gives up closing after so many seconds. */
 const CLOSE_DEADLINE_SECONDS = 10;
 
 const labels = z.record(z.string(), z.string());

@@ -4,12 +4,13 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { nanoid } from 'nanoid';
 import { Histogram, type Registry } from 'prom-client';
-import type { ApiOperation } from '../domain/api-operation.ts';
+import type { ApiOperation } from '../api/operation.ts';
 import { REQUEST_ID } from '../domain/identifiers.ts';
-import { createAuthenticator } from './authenticate.ts';
-import type { AdminDependencies } from './dependencies.ts';
-import { createGuessLimit } from './guess-limit.ts';
-import { describeRoutes } from './openapi.ts';
+import type { AdminDependencies } from './context.ts';
+import { describeRoutes } from './docs/openapi.ts';
+import { secureAnswers, servePages } from './docs/pages.ts';
+import { serveProcess } from './health-routes.ts';
+import { createAuthenticator } from './http/authenticate.ts';
 import {
   answerError,
   answerErrors,
@@ -17,19 +18,18 @@ import {
   BODY_BYTES_MAX,
   readJsonBodies,
   refuseOtherMethods,
-} from './problem-answers.ts';
-import { serveAudit } from './routes/audit.ts';
-import { serveDeadLetters } from './routes/dead-letters.ts';
-import { serveMerchants } from './routes/merchants.ts';
-import { secureAnswers, servePages } from './routes/pages.ts';
-import { serveProcess } from './routes/processes.ts';
-import { serveRecoveries } from './routes/recoveries.ts';
-import { serveReservations } from './routes/reservations.ts';
-import { serveSales } from './routes/sales.ts';
-import { serveStock } from './routes/stock.ts';
-import { serveVerification } from './routes/verification.ts';
-import { serveWebhooks } from './routes/webhooks.ts';
-import { demandRoles, nameRequests } from './serve-operation.ts';
+} from './http/error-handling.ts';
+import { createGuessLimit } from './http/failed-auth-limit.ts';
+import { demandRoles, nameRequests } from './http/serve-operation.ts';
+import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
+import { serveRecoveries } from './recovery/recovery-routes.ts';
+import { serveVerification } from './recovery/verify-routes.ts';
+import { serveMerchants } from './reservations/merchant-routes.ts';
+import { serveReservations } from './reservations/reservation-routes.ts';
+import { serveAudit } from './sales/audit-routes.ts';
+import { serveSales } from './sales/sale-routes.ts';
+import { serveStock } from './sales/stock-routes.ts';
+import { serveWebhooks } from './webhooks/webhook-routes.ts';
 
 /** From its first byte to its last. */
 const REQUEST_MS_MAX = 10_000;

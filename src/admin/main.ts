@@ -2,11 +2,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readAdminConfig } from '../config.ts';
 import { connectPostgres } from '../postgres/connection.ts';
+import { portTaken } from '../process/health-server.ts';
+import type { Running } from '../process/lifecycle.ts';
+import { createLogger } from '../process/logger.ts';
+import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
-import type { Running } from '../running.ts';
-import { createLogger, createMetrics, portTaken } from '../telemetry.ts';
 import { createAdminApp } from './app.ts';
-import { startRepairer } from './repair.ts';
+import { startRepairer } from './sales/pending-repairer.ts';
 
 const POSTGRES_CONNECTIONS_MAX = 10;
 /** What is under way in PostgreSQL has so long to end when the process is to stop, and then so long again. */

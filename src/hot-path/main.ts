@@ -1,7 +1,7 @@
 /** The hot-path process: one event loop that answers buyers. */
 import { readHotPathConfig } from '../config.ts';
-import type { Running } from '../running.ts';
-import { createLogger } from '../telemetry.ts';
+import type { Running } from '../process/lifecycle.ts';
+import { createLogger } from '../process/logger.ts';
 import { startHotPath } from './hot-path.ts';
 
 /** Throws `config_invalid` and `port_taken`. */

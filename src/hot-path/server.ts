@@ -13,17 +13,17 @@ import {
   us_socket_local_port,
 } from 'uWebSockets.js';
 import { SALE_ID } from '../domain/identifiers.ts';
-import { healthBody, portTaken } from '../telemetry.ts';
-import { type Answer, json, REFUSALS, refusal } from './answers.ts';
-import { buy } from './buy.ts';
-import { BuyBodies } from './buy-body.ts';
-import { Exchange } from './exchange.ts';
-import { giveBackAnswer } from './give-back.ts';
-import { absentSale, unexpected, withLookup } from './lookup.ts';
-import type { HotPathParts } from './parts.ts';
-import { meAnswer, reservationAnswer, saleAnswer } from './reads.ts';
-import { VIEW_AGE_MS_MAX } from './sale-views.ts';
-import { joinAnswer, leaveAnswer } from './waitlist.ts';
+import { healthBody, portTaken } from '../process/health-server.ts';
+import { buy } from './buy/buy.ts';
+import { BuyBodies } from './buy/buy-body.ts';
+import { meAnswer, reservationAnswer, saleAnswer } from './buyer/queries.ts';
+import { giveBackAnswer } from './buyer/release.ts';
+import { joinAnswer, leaveAnswer } from './buyer/waitlist.ts';
+import type { HotPathParts } from './context.ts';
+import { Exchange } from './http/http-exchange.ts';
+import { type Answer, json, REFUSALS, refusal } from './http/responses.ts';
+import { VIEW_AGE_MS_MAX } from './sales/sale-views.ts';
+import { absentSale, unexpected, withLookup } from './sales/with-sale.ts';
 
 export interface HotPathServer {
   port: number;

@@ -51,7 +51,7 @@ export const CHANGE_KEYS: readonly SaleKey[] = LIVING_KEYS;
 /** What scripts that rebuild a sale read and write, in their order. */
 export const REBUILD_KEYS: readonly SaleKey[] = STAGED_KEYS;
 
-/** What a process writes to learn how far replication is, see redis/witness.ts. Not a part of the sale. */
+/** What a process writes to learn how far replication is, see redis/replication-barrier.ts. Not a part of the sale. */
 export function markKey(saleId: string): string {
   return `fs:{${saleId}}:mark`;
 }

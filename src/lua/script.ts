@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { Fault } from '../domain/fault.ts';
 import { type SaleKey, saleKey } from './keys.ts';
 
@@ -27,7 +28,8 @@ export interface Script<Args extends unknown[], Result> {
 }
 
 export function defineScript<Args extends unknown[], Result>(definition: {
-  name: string;
+  /** The `.lua` file; its name is the script's name. */
+  source: URL;
   keys: readonly SaleKey[];
   /** As the header has them, without the fence. */
   args: string;
@@ -36,11 +38,12 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   encode: (...args: Args) => ScriptArgument[];
   decode: (reply: Reply, ...args: Args) => Result;
 }): Script<Args, Result> {
-  const source = readSource(`${definition.name}.lua`);
-  requireHeader(source, definition.name, 'KEYS', definition.keys.join(' '));
-  requireHeader(source, definition.name, 'ARGV', `fence ${definition.args}`.trim());
+  const name = basename(definition.source.pathname, '.lua');
+  const source = readSource(definition.source);
+  requireHeader(source, name, 'KEYS', definition.keys.join(' '));
+  requireHeader(source, name, 'ARGV', `fence ${definition.args}`.trim());
   return {
-    name: definition.name,
+    name,
     source,
     sha1: createHash('sha1').update(source).digest('hex'),
     keys: definition.keys,
@@ -51,9 +54,10 @@ export function defineScript<Args extends unknown[], Result>(definition: {
 }
 
 /** A script with the parts that it includes in the place of their `--@include` lines. */
-function readSource(path: string): string {
-  const text = readFileSync(new URL(path, import.meta.url), 'utf8');
-  return text.replaceAll(/^--@include (\S+)$/gm, (_line, part: string) => readSource(part));
+function readSource(file: URL): string {
+  return readFileSync(file, 'utf8').replaceAll(/^--@include (\S+)$/gm, (_line, part: string) =>
+    readSource(new URL(part, import.meta.url)),
+  );
 }
 
 export function keysOf(script: { keys: readonly SaleKey[] }, saleId: string): string[] {

@@ -9,17 +9,19 @@ import type { Logger } from 'pino';
 import { type PersisterConfig, readPersisterConfig } from '../config.ts';
 import type { Fault } from '../domain/fault.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
+import { pause } from '../process/backoff.ts';
+import { serveHealth } from '../process/health-server.ts';
+import type { Running } from '../process/lifecycle.ts';
+import { createLogger } from '../process/logger.ts';
+import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
-import type { Running } from '../running.ts';
-import { createLogger, createMetrics, serveHealth } from '../telemetry.ts';
-import { pause } from './backoff.ts';
-import { Closing, Database } from './database.ts';
-import { retryRequested } from './dead-letters.ts';
+import { Closing, Database } from './database/database.ts';
 import { createPersisterMetrics } from './metrics.ts';
-import { Recoveries } from './recoveries.ts';
-import { Roster } from './roster.ts';
+import { Recoveries } from './recover/recovery-log.ts';
+import { Roster } from './sale-workers.ts';
 import { TIMINGS, type Timings } from './timings.ts';
 import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
+import { retryRequested } from './write/dead-letters.ts';
 
 /** Sales that write at the same time. A recovering one needs two connections: one for the lock, one for the rows. */
 const SLOTS = 3;

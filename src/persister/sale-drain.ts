@@ -7,18 +7,18 @@
  */
 import { Fault, unreachable } from '../domain/fault.ts';
 import type { SaleStatus } from '../domain/sale.ts';
-import { readSale } from '../lua/read-sale.ts';
-import { trimEvents } from '../lua/trim-events.ts';
-import { backoffMs, pause } from './backoff.ts';
-import { Closing } from './database.ts';
-import { Deliveries } from './deliveries.ts';
-import { type SortedEntries, sortEntries } from './entries.ts';
+import { readSale } from '../lua/read/read-sale.ts';
+import { trimEvents } from '../lua/stream/trim-events.ts';
+import { backoffMs, pause } from '../process/backoff.ts';
+import type { Slots } from '../process/semaphore.ts';
+import { Closing } from './database/database.ts';
 import { forgetSale } from './metrics.ts';
-import { persist } from './persist.ts';
-import { openSale, type RecoveryTools, type SaleCondition } from './recover.ts';
-import type { Slots } from './slots.ts';
-import { isGroupMissing, SaleStream } from './stream.ts';
+import { openSale, type RecoveryTools, type SaleCondition } from './recover/recover.ts';
+import { Deliveries } from './stream/batch-reader.ts';
+import { isGroupMissing, SaleStream } from './stream/consumer.ts';
+import { type SortedEntries, sortEntries } from './stream/entries.ts';
 import type { Timings } from './timings.ts';
+import { persist } from './write/persist.ts';
 
 const TRIM_INTERVAL_MS = 200;
 /** Also without news: whoever acknowledged last may have died before trimming. */

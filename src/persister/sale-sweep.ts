@@ -8,9 +8,9 @@
 import { Fault } from '../domain/fault.ts';
 import { newTag } from '../domain/identifiers.ts';
 import type { SaleStatus } from '../domain/sale.ts';
-import { type SweepReply, sweep } from '../lua/sweep.ts';
-import { backoffMs, pause } from './backoff.ts';
-import type { RecoveryTools } from './recover.ts';
+import { type SweepReply, sweep } from '../lua/buy/sweep.ts';
+import { backoffMs, pause } from '../process/backoff.ts';
+import type { RecoveryTools } from './recover/recover.ts';
 
 /** Holds looked at by one call. Keeps Redis busy for half a millisecond, see bench/expiry.ts: buyers wait meanwhile. */
 export const HOLDS_PER_CALL = 50;

@@ -5,14 +5,9 @@
 import type { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import { keysOf, type Reply, type Script, type ScriptArgument } from '../lua/script.ts';
-import type { ServerAddress } from './address.ts';
-import {
-  type ConnectionOptions,
-  hasPrefix,
-  ServerConnection,
-  type Session,
-} from './server-connection.ts';
-import { Witness } from './witness.ts';
+import { type ConnectionOptions, hasPrefix, ServerConnection, type Session } from './connection.ts';
+import type { ServerAddress } from './redis-url.ts';
+import { Witness } from './replication-barrier.ts';
 
 /** So long after its last replica went away an old master may still decide, beyond `min-replicas-max-lag`: Redis counts
  * the lag in whole seconds, once a second. */

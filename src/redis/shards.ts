@@ -4,9 +4,9 @@ import { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import { CHANGED_CHANNEL, saleKey } from '../lua/keys.ts';
 import type { Script } from '../lua/script.ts';
-import { parseRedisUrl, type ServerAddress } from './address.ts';
 import { slotOwners } from './cluster-slots.ts';
-import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './server-connection.ts';
+import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './connection.ts';
+import { parseRedisUrl, type ServerAddress } from './redis-url.ts';
 import { Shard } from './shard.ts';
 
 export interface ShardsOptions extends Omit<ConnectionOptions, 'onReady'> {

@@ -1,10 +1,10 @@
 /** However many ask for the same sale at once, Redis is asked by one at a time, and nobody hears what was before. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readShared } from '../../src/admin/live-reads.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { buy, makeSale } from '../support/sales.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+import { buy, makeSale } from '../../harness/engine/sales.ts';
+import { FILE, useServers } from '../../harness/use.ts';
+import { readShared } from '../../src/admin/sales/single-flight.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const { servers } = await useServers(FILE);
 const { shards } = servers;

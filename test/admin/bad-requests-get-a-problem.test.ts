@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FILE } from '../support/set-up.ts';
-import { type Answered, type Ask, newSale, useAdmin } from './admin-process.ts';
+import { type Answered, type Ask, newSale, useAdmin } from '../../harness/engine/admin.ts';
+import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 

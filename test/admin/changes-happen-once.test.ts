@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { buy } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
-import { ask, makeDraft, newSale, stateInRedis, useAdmin, useApp } from './admin-process.ts';
+import {
+  ask,
+  makeDraft,
+  newSale,
+  stateInRedis,
+  useAdmin,
+  useApp,
+} from '../../harness/engine/admin.ts';
+import { buy } from '../../harness/engine/sales.ts';
+import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 const replica = await useApp(FILE, admin);

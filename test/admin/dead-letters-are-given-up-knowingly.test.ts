@@ -4,14 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { verifySale } from '../../src/admin/verify.ts';
-import { readBuyer } from '../../src/lua/read-buyer.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { eventually } from '../support/eventually.ts';
-import { persister } from '../support/persister.ts';
-import { appendEntry, buy, buyMany, makeSale } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
-import { stateInRedis, useAdmin } from './admin-process.ts';
+import { stateInRedis, useAdmin } from '../../harness/engine/admin.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { appendEntry, buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE } from '../../harness/use.ts';
+import { readBuyer } from '../../src/lua/read/read-buyer.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
+import { verifySale } from '../../src/verify/verify.ts';
 
 const PATIENCE = { catchUpMs: 2_000, repeats: 2, pauseMs: 100 };
 const POISON = "buyer_id <> 'poison'";

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { eventually } from '../support/eventually.ts';
-import { hold } from '../support/holds.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
-import { makeDraft, newSale, TOKENS, useAdmin } from './admin-process.ts';
+import { makeDraft, newSale, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
+import { hold } from '../../harness/engine/holds.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { usedMiB } from '../support/garbage.ts';
-import { FILE } from '../support/set-up.ts';
-import { ask, type TestAdmin, TOKENS, useAdmin, useApp } from './admin-process.ts';
+import { ask, type TestAdmin, TOKENS, useAdmin, useApp } from '../../harness/engine/admin.ts';
+import { usedMiB } from '../../harness/garbage.ts';
+import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 

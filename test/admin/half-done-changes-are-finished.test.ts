@@ -1,15 +1,21 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { repairRound, startRepairer } from '../../src/admin/repair.ts';
-import { applyOperation } from '../../src/lua/apply-operation.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
+import {
+  type Answered,
+  makeDraft,
+  newSale,
+  stateInRedis,
+  useAdmin,
+} from '../../harness/engine/admin.ts';
+import { buy } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE } from '../../harness/use.ts';
+import { repairRound, startRepairer } from '../../src/admin/sales/pending-repairer.ts';
+import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 import { lockOperations } from '../../src/postgres/sale-locks.ts';
-import { createMetrics } from '../../src/telemetry.ts';
-import { eventually } from '../support/eventually.ts';
-import { buy } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
-import { type Answered, makeDraft, newSale, stateInRedis, useAdmin } from './admin-process.ts';
+import { createMetrics } from '../../src/process/metrics.ts';
 
 const admin = await useAdmin(FILE);
 

@@ -4,9 +4,9 @@ import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RawConnection, say } from '../support/raw-connection.ts';
-import { FILE } from '../support/set-up.ts';
-import { newSale, TOKENS, useAdmin } from './admin-process.ts';
+import { newSale, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
+import { RawConnection, say } from '../../harness/network/raw-connection.ts';
+import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 await admin.app.listen({ host: '127.0.0.1', port: 0 });

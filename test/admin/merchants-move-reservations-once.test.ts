@@ -3,16 +3,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
-import { MERCHANT_MOVES, type MerchantMove } from '../../src/admin/merchant-moves.ts';
+import { type Answered, ask, stateInRedis, useAdmin, useApp } from '../../harness/engine/admin.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buy, makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE } from '../../harness/use.ts';
+import {
+  MERCHANT_MOVES,
+  type MerchantMove,
+} from '../../src/admin/reservations/transition-reservation.ts';
 import { MOVES, parseRecord, type ReservationStatus } from '../../src/domain/reservation.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { joinLine } from '../../src/lua/join-line.ts';
-import { sweep } from '../../src/lua/sweep.ts';
-import { eventually } from '../support/eventually.ts';
-import { persister } from '../support/persister.ts';
-import { buy, makeSale } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
-import { type Answered, ask, stateInRedis, useAdmin, useApp } from './admin-process.ts';
+import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
 
 const STATES = ['R', 'P', 'C', 'X', 'E'] as const;
 type State = (typeof STATES)[number];

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createAuthenticator } from '../../src/admin/authenticate.ts';
-import { FILE } from '../support/set-up.ts';
-import { newSale, TOKENS, useAdmin } from './admin-process.ts';
+import { newSale, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
+import { FILE } from '../../harness/use.ts';
+import { createAuthenticator } from '../../src/admin/http/authenticate.ts';
 
 const admin = await useAdmin(FILE);
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileErrors, validate } from '@readme/openapi-parser';
-import { BUYER_OPERATIONS } from '../../src/domain/buyer-api.ts';
-import { PROBLEMS } from '../../src/domain/problems.ts';
-import { FILE } from '../support/set-up.ts';
-import { useAdmin } from './admin-process.ts';
+import { useAdmin } from '../../harness/engine/admin.ts';
+import { FILE } from '../../harness/use.ts';
+import { BUYER_OPERATIONS } from '../../src/api/buyer-operations.ts';
+import { PROBLEMS } from '../../src/api/problems.ts';
 
 const admin = await useAdmin(FILE);
 const { body: document } = await admin.ask('GET //openapi.json', { as: null });

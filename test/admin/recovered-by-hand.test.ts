@@ -1,12 +1,12 @@
 /** What an operator sees of recoveries, and one asked for by hand, done by a real persister. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { makeDraft, newSale, useAdmin } from '../../harness/engine/admin.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buyMany } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { eventually } from '../support/eventually.ts';
-import { persister } from '../support/persister.ts';
-import { buyMany } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
-import { makeDraft, newSale, useAdmin } from './admin-process.ts';
 
 const admin = await useAdmin(FILE);
 

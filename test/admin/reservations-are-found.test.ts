@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectSocket } from 'node:net';
 import { test } from 'node:test';
-import { csvCell } from '../../src/admin/reservations-csv.ts';
-import { eventually } from '../support/eventually.ts';
-import { FILE } from '../support/set-up.ts';
-import { TOKENS, useAdmin, useApp } from './admin-process.ts';
+import { TOKENS, useAdmin, useApp } from '../../harness/engine/admin.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE } from '../../harness/use.ts';
+import { csvCell } from '../../src/admin/reservations/reservations-csv.ts';
 
 const ROWS = 2_500;
 const FIRST_MS = Date.UTC(2030, 0, 1);

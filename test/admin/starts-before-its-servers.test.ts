@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { TOKENS } from '../../harness/engine/admin.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE, usePostgres, useRedis } from '../../harness/use.ts';
 import { runAdmin } from '../../src/admin/main.ts';
 import { Fault } from '../../src/domain/fault.ts';
-import { findFreePorts } from '../../src/stack/free-port.ts';
-import { eventually } from '../support/eventually.ts';
-import { FILE, usePostgres, useRedis } from '../support/set-up.ts';
-import { TOKENS } from './admin-process.ts';
+import { findFreePorts } from '../../src/process/free-port.ts';
 
 const redis = await useRedis(FILE);
 const postgres = await usePostgres(FILE);

@@ -1,10 +1,10 @@
 /** PostgreSQL says nothing and operators go on asking: so many wait, the others are told at once, merchants notice nothing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ask, useApp } from '../../harness/engine/admin.ts';
+import { buy, makeSale } from '../../harness/engine/sales.ts';
+import { useStoppableServers } from '../../harness/use.ts';
 import { parseRecord } from '../../src/domain/reservation.ts';
-import { buy, makeSale } from '../support/sales.ts';
-import { useStoppableServers } from '../support/set-up.ts';
-import { ask, useApp } from './admin-process.ts';
 
 const MOST = 200;
 

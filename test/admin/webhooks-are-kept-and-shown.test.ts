@@ -1,8 +1,8 @@
 /** Operators make, see and end webhook endpoints; a secret is seen once and then nowhere. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FILE } from '../support/set-up.ts';
-import { ask, makeDraft, useAdmin, useApp } from './admin-process.ts';
+import { ask, makeDraft, useAdmin, useApp } from '../../harness/engine/admin.ts';
+import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 

@@ -10,10 +10,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { carryOut } from '../../chaos/inject.ts';
 import type { PlannedFault } from '../../chaos/schedule.ts';
 import { ChaosStack } from '../../chaos/stack.ts';
-import { MAIN_MODULE } from '../../src/stack/home.ts';
-import { startCuttableProxy } from '../support/cuttable-proxy.ts';
-import { eventually } from '../support/eventually.ts';
-import { use, usePostgres } from '../support/set-up.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
+import { use, usePostgres } from '../../harness/use.ts';
+import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
 
 /** A server that answers each text with the same, behind a proxy. */
 async function startEcho(t: TestContext) {

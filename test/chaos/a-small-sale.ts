@@ -7,9 +7,9 @@
  *   carl   is told "sold out" between the two
  *   dora   buys the third and gives it back
  */
-import type { Matter } from '../../chaos/check/matter.ts';
-import type { EventRow, Row } from '../../chaos/contents.ts';
+import type { Matter } from '../../chaos/check/case.ts';
 import { type Answer, type Asked, History } from '../../chaos/history.ts';
+import type { EventRow, Row } from '../../chaos/server-snapshot.ts';
 import {
   type PublicReservation,
   publicReservation,

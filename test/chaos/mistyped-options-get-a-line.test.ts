@@ -10,7 +10,7 @@ for (const [program, valued] of [
   ['bench/durability.ts', '--kills'],
   ['bench/expiry.ts', undefined],
   ['bench/growth.ts', '--rounds'],
-  ['bench/guard.ts', '--rounds'],
+  ['bench/regression.ts', '--rounds'],
   ['bench/hostile.ts', '--seed'],
   ['bench/k6/run.ts', undefined],
   ['bench/live.ts', '--pairs'],

@@ -12,8 +12,8 @@ import { runBroken } from '../../chaos/run-variant.ts';
 import type { PlannedFault } from '../../chaos/schedule.ts';
 import { seededScenario } from '../../chaos/seeded-scenario.ts';
 import { VARIANTS } from '../../chaos/variants.ts';
-import { MAIN_MODULE } from '../../src/stack/home.ts';
-import { FILE, usePostgres } from '../support/set-up.ts';
+import { FILE, usePostgres } from '../../harness/use.ts';
+import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
 
 /** Kills both servers and a front end, loses answers, and makes Redis forget everything. */
 const SEED = 1;

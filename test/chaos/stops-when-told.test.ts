@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually } from '../support/eventually.ts';
-import { use } from '../support/set-up.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { use } from '../../harness/use.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 const SET_UP = join(REPOSITORY, 'scripts/set-up.mjs');
@@ -101,8 +101,8 @@ test('a bench, by SIGTERM', async (t) => {
 test('servers of a workplace do not hear its Ctrl-C, and it is one Ctrl-C if it comes twice', async (t) => {
   const program = `
     import { setTimeout as sleep } from 'node:timers/promises';
-    import { openWorkplace } from ${JSON.stringify(join(REPOSITORY, 'bench/workplace.ts'))};
-    import { answersPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'test/support/servers.ts'))};
+    import { openWorkplace } from ${JSON.stringify(join(REPOSITORY, 'harness/command/command-session.ts'))};
+    import { answersPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'harness/servers/servers.ts'))};
     const { after } = openWorkplace();
     const redis = await startRedis();
     after(() => redis.stop());

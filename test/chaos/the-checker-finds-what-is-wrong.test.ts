@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Matter } from '../../chaos/check/case.ts';
 import { check } from '../../chaos/check/check.ts';
-import type { Matter } from '../../chaos/check/matter.ts';
 import { VIOLATION_KINDS, type ViolationKind } from '../../chaos/check/violation.ts';
 import type { Exchange } from '../../chaos/history.ts';
 import type { PublicReservation } from '../../src/domain/reservation.ts';

@@ -5,8 +5,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createVerifier } from 'fast-jwt';
-import { pressBuy } from '../../src/demo/crowd.ts';
-import { SOLD_OUT, YES, YES_REPLAYED } from '../../src/demo/tally.ts';
+import { pressBuy } from '../../src/dev/demo/crowd.ts';
+import { SOLD_OUT, YES, YES_REPLAYED } from '../../src/dev/demo/tally.ts';
 
 const JWT_SECRET = '0123456789abcdef0123456789abcdef';
 const never = new AbortController().signal;

@@ -9,17 +9,17 @@ import { MerchantApi } from '../../examples/checkout/merchant-api.ts';
 import { type Misfortune, PaymentProvider } from '../../examples/checkout/payment-provider.ts';
 import { startServer } from '../../examples/checkout/server.ts';
 import { Shopper } from '../../examples/checkout/shopper.ts';
+import { stateInRedis, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buy, makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE } from '../../harness/use.ts';
 import {
   type PublicReservation,
   parseRecord,
   publicReservation,
 } from '../../src/domain/reservation.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { stateInRedis, TOKENS, useAdmin } from '../admin/admin-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { persister } from '../support/persister.ts';
-import { buy, makeSale } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
 
 const SECRET = `whsec_${Buffer.from('a-secret-for-tests-of-the-webhook').toString('base64')}`;
 const HAPPY: Misfortune = { refused: 0, lost: 0, slow: 0, slowMs: 0 };

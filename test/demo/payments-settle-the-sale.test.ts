@@ -3,7 +3,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { MAIN_MODULE, StackHome, type StackProcess, until } from '../stack/stack-process.ts';
+import {
+  MAIN_MODULE,
+  StackHome,
+  type StackProcess,
+  until,
+} from '../../harness/engine/stack-process.ts';
 
 const BUYERS = 600;
 const UNITS = 60;

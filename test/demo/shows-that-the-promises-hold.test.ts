@@ -2,8 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { allPids, isAlive, MAIN_MODULE, StackHome, until } from '../stack/stack-process.ts';
-import { freeze, thaw } from '../support/freeze.ts';
+import {
+  allPids,
+  isAlive,
+  MAIN_MODULE,
+  StackHome,
+  until,
+} from '../../harness/engine/stack-process.ts';
+import { freeze, thaw } from '../../harness/servers/freeze.ts';
 
 const BUYERS = 3_000;
 const UNITS = 300;

@@ -9,10 +9,14 @@ import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import fc from 'fast-check';
 import { request } from 'undici';
-import { BUYER_OPERATIONS } from '../../src/domain/buyer-api.ts';
-import { arbitraryOf, type JsonSchema, nearlyOf } from '../support/arbitrary-of-schema.ts';
-import { HostileEngine } from '../support/hostile-engine.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+import {
+  arbitraryOf,
+  type JsonSchema,
+  nearlyOf,
+} from '../../harness/hostile/arbitrary-of-schema.ts';
+import { HostileEngine } from '../../harness/hostile/hostile-engine.ts';
+import { FILE, useServers } from '../../harness/use.ts';
+import { BUYER_OPERATIONS } from '../../src/api/buyer-operations.ts';
 
 const SEED = Number(process.env.TEST_SEED ?? 1);
 const REQUESTS_PER_OPERATION = 40;

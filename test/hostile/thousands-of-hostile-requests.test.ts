@@ -1,8 +1,8 @@
 /** A few thousand of what `npm run hostile` sends a hundred thousand of, to processes as they run in earnest. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { HostileEngine } from '../support/hostile-engine.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+import { HostileEngine } from '../../harness/hostile/hostile-engine.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 
 const SEED = Number(process.env.TEST_SEED ?? 1);
 const EACH = { count: 2_000, warmUp: 1_000, seed: SEED };

@@ -6,10 +6,10 @@ import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import { Batcher, type Waiting } from '../../src/hot-path/batcher.ts';
-import { SaleViews, VIEW_AGE_MS_MAX } from '../../src/hot-path/sale-views.ts';
-import { makeSale } from '../support/sales.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { FILE, useServers } from '../../harness/use.ts';
+import { Batcher, type Waiting } from '../../src/hot-path/buy/batcher.ts';
+import { SaleViews, VIEW_AGE_MS_MAX } from '../../src/hot-path/sales/sale-views.ts';
 
 const { servers } = await useServers(FILE);
 const { shards } = servers;

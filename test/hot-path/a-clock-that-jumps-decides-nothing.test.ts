@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sweep } from '../../src/lua/sweep.ts';
-import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
-import { useRedis } from '../support/set-up.ts';
+import { openSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { useRedis } from '../../harness/use.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
 
 const MINUTE_MS = 60_000;
 

@@ -2,11 +2,17 @@ import assert from 'node:assert/strict';
 import { createHmac, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { test } from 'node:test';
 import { type Algorithm, createSigner } from 'fast-jwt';
-import { createAuthenticate } from '../../src/hot-path/authenticate.ts';
-import { eventually } from '../support/eventually.ts';
-import { usedMiB } from '../support/garbage.ts';
-import { JWT_SECRET, openSale, startHotPath, tokenOf, useShards } from '../support/hot-path.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import {
+  JWT_SECRET,
+  openSale,
+  startHotPath,
+  tokenOf,
+  useShards,
+} from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { usedMiB } from '../../harness/garbage.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
+import { createAuthenticate } from '../../src/hot-path/admission/authenticate.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

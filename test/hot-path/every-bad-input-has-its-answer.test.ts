@@ -8,9 +8,9 @@ import {
   tokenOf,
   useHotPath,
   useShards,
-} from '../support/hot-path.ts';
-import { say } from '../support/raw-connection.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+} from '../../harness/engine/hot-path.ts';
+import { say } from '../../harness/network/raw-connection.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually } from '../support/eventually.ts';
-import { openSale, tokenOf, useHotPath, useShards } from '../support/hot-path.ts';
-import { watch } from '../support/live-watcher.ts';
-import { RawConnection, say } from '../support/raw-connection.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { watch } from '../../harness/crowds/live-watcher.ts';
+import { openSale, tokenOf, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { RawConnection, say } from '../../harness/network/raw-connection.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type LiveWatcher, watch } from '../../harness/crowds/live-watcher.ts';
+import {
+  openSale,
+  startHotPath,
+  tokenOf,
+  useHotPath,
+  useShards,
+} from '../../harness/engine/hot-path.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 import { parseReservationId } from '../../src/domain/identifiers.ts';
-import { transition } from '../../src/lua/transition.ts';
-import { openSale, startHotPath, tokenOf, useHotPath, useShards } from '../support/hot-path.ts';
-import { type LiveWatcher, watch } from '../support/live-watcher.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

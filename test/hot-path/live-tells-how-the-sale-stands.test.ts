@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { joinLine } from '../../src/lua/join-line.ts';
-import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
-import { watch } from '../support/live-watcher.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { watch } from '../../harness/crowds/live-watcher.ts';
+import { openSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
+import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually } from '../support/eventually.ts';
-import { openSale, type TestSale, useHotPath, useShards } from '../support/hot-path.ts';
-import { watch } from '../support/live-watcher.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { watch } from '../../harness/crowds/live-watcher.ts';
+import { openSale, type TestSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { liveChannel } from '../../src/lua/keys.ts';
-import { eventually } from '../support/eventually.ts';
+import { refusedUpgrade, watch } from '../../harness/crowds/live-watcher.ts';
 import {
   openSale,
   startHotPath,
@@ -10,9 +9,10 @@ import {
   tokenOf,
   useHotPath,
   useShards,
-} from '../support/hot-path.ts';
-import { refusedUpgrade, watch } from '../support/live-watcher.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+} from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
+import { liveChannel } from '../../src/lua/keys.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

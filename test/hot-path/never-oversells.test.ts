@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { openSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

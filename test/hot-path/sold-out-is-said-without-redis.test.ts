@@ -3,18 +3,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
-import { parseReservationId } from '../../src/domain/identifiers.ts';
-import { keysOf } from '../../src/lua/script.ts';
-import { transition } from '../../src/lua/transition.ts';
-import { eventually } from '../support/eventually.ts';
 import {
   openSale,
   type TestHotPath,
   type TestSale,
   useHotPath,
   useShards,
-} from '../support/hot-path.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+} from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
+import { parseReservationId } from '../../src/domain/identifiers.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
+import { keysOf } from '../../src/lua/script.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -1,10 +1,10 @@
 /** What one process has under way is bounded, over all sales and whatever is asked; who comes then is told at once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openSale, startHotPath, tokenOf, useShards } from '../support/hot-path.ts';
-import { KeepAliveClient } from '../support/keep-alive-client.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { openSale, startHotPath, tokenOf, useShards } from '../../harness/engine/hot-path.ts';
+import { KeepAliveClient } from '../../harness/network/keep-alive-client.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

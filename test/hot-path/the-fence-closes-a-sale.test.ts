@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
-import { eventually } from '../support/servers.ts';
-import { useRedis } from '../support/set-up.ts';
+import { openSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { useRedis } from '../../harness/use.ts';
 
 test('a Redis that was restarted sells nothing until someone has checked', async (t) => {
   const redis = await useRedis(t);

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCuttableProxy } from '../support/cuttable-proxy.ts';
-import { openSale, startHotPath, useShards } from '../support/hot-path.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { openSale, startHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

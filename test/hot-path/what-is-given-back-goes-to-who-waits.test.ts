@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openSale, type TestHotPath, useHotPath, useShards } from '../support/hot-path.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import {
+  openSale,
+  type TestHotPath,
+  useHotPath,
+  useShards,
+} from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { eventually } from '../support/eventually.ts';
-import { openSale, startHotPath, type TestHotPath, useShards } from '../support/hot-path.ts';
-import { refusedUpgrade, watch } from '../support/live-watcher.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { refusedUpgrade, watch } from '../../harness/crowds/live-watcher.ts';
+import {
+  openSale,
+  startHotPath,
+  type TestHotPath,
+  useShards,
+} from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { openSale, useShards } from '../../harness/engine/hot-path.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
+import { type ReserveOutcome, reserve } from '../../src/lua/buy/reserve.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { type ReserveOutcome, reserve } from '../../src/lua/reserve.ts';
 import type { Shards } from '../../src/redis/shards.ts';
-import { openSale, useShards } from '../support/hot-path.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

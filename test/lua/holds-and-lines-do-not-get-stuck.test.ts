@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { joinLine } from '../../src/lua/join-line.ts';
-import { leaveLine } from '../../src/lua/leave-line.ts';
-import { readBuyer } from '../../src/lua/read-buyer.ts';
-import { reserve } from '../../src/lua/reserve.ts';
-import { sweep } from '../../src/lua/sweep.ts';
-import { transition } from '../../src/lua/transition.ts';
-import { openSale, type TestSale, useShards } from '../support/hot-path.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { openSale, type TestSale, useShards } from '../../harness/engine/hot-path.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
+import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { leaveLine } from '../../src/lua/buy/leave-waitlist.ts';
+import { reserve } from '../../src/lua/buy/reserve.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
+import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 
 const TAG = 'batchtag';
 

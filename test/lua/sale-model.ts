@@ -9,7 +9,7 @@ import {
   type ReservationStatus,
 } from '../../src/domain/reservation.ts';
 import type { SaleDefinition, SkuStock } from '../../src/domain/sale.ts';
-import type { StockChange } from '../../src/lua/apply-operation.ts';
+import type { StockChange } from '../../src/lua/operate/apply-operation.ts';
 
 export type Letter = 'R' | 'P' | 'C' | 'X' | 'E';
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { useShards } from '../../harness/engine/hot-path.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 import { unreachable } from '../../src/domain/fault.ts';
 import {
   canonicalItems,
@@ -10,17 +12,15 @@ import {
   parseRecord,
 } from '../../src/domain/reservation.ts';
 import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
-import { applyOperation, type StockChange } from '../../src/lua/apply-operation.ts';
-import { joinLine } from '../../src/lua/join-line.ts';
+import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { leaveLine } from '../../src/lua/buy/leave-waitlist.ts';
+import { reserve } from '../../src/lua/buy/reserve.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { leaveLine } from '../../src/lua/leave-line.ts';
-import { readBuyer } from '../../src/lua/read-buyer.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { reserve } from '../../src/lua/reserve.ts';
-import { sweep } from '../../src/lua/sweep.ts';
-import { transition } from '../../src/lua/transition.ts';
-import { useShards } from '../support/hot-path.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
+import { readBuyer } from '../../src/lua/read/read-buyer.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 import { type ModelEvent, SaleModel, statusOf } from './sale-model.ts';
 
 const HOUR_MS = 3_600_000;

@@ -5,14 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { assertPromisesHold, hold, move, unit, untilOver } from '../../harness/engine/holds.ts';
+import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { useStoppableServers } from '../../harness/use.ts';
 import type { Reservation } from '../../src/domain/reservation.ts';
-import { assertPromisesHold, hold, move, unit, untilOver } from '../support/holds.ts';
-import { useHotPath } from '../support/hot-path.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { useStoppableServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
 
 const BACKLOG_MAX = 60;
 /** Longer than it takes to stop PostgreSQL and to fill the stream. */

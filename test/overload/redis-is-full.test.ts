@@ -4,16 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { moveReservation } from '../../src/admin/merchant-moves.ts';
+import { assertPromisesHold, hold, holdMany, unit } from '../../harness/engine/holds.ts';
+import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
+import { moveReservation } from '../../src/admin/reservations/transition-reservation.ts';
 import type { Reservation } from '../../src/domain/reservation.ts';
-import { createLogger } from '../../src/telemetry.ts';
-import { assertPromisesHold, hold, holdMany, unit } from '../support/holds.ts';
-import { useHotPath } from '../support/hot-path.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { createLogger } from '../../src/process/logger.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 const hotPath = await useHotPath(FILE, redis.url);

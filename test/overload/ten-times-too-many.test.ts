@@ -4,17 +4,17 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nameOf } from '../support/crowd.ts';
-import { startCuttableProxy } from '../support/cuttable-proxy.ts';
-import { EngineProcess } from '../support/engine-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { assertPromisesHold } from '../support/holds.ts';
-import { metric, Peaks } from '../support/metric.ts';
-import { pressByTheClock, quantile, type Timed } from '../support/open-loop.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { use, useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { nameOf } from '../../harness/crowds/crowd.ts';
+import { pressByTheClock, quantile, type Timed } from '../../harness/crowds/open-loop.ts';
+import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { assertPromisesHold } from '../../harness/engine/holds.ts';
+import { metric, Peaks } from '../../harness/engine/metric.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
+import { use, useServers } from '../../harness/use.ts';
 
 const MEMORY = 'process_resident_memory_bytes';
 const PENDING = 'flash_sale_pending_requests';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { FILE, use, useDatabase } from '../../harness/use.ts';
 import { connectPostgres } from '../../src/postgres/connection.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
-import { FILE, use, useDatabase } from '../support/set-up.ts';
 
 const database = await useDatabase(FILE);
 const sql = await use(

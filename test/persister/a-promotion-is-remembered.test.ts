@@ -1,13 +1,13 @@
 /** A promoted server may lack decisions that buyers were told of. That it was promoted outlives a restart of it. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { persister } from '../support/persister.ts';
-import { follow, PROMPT, promote, untilReplicasAre } from '../support/replication.ts';
-import { buy, buyMany, makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useConnections, useRedis, useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { follow, PROMPT, promote, untilReplicasAre } from '../../harness/servers/replication.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useConnections, useRedis, useServers } from '../../harness/use.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const { redis: master, database, servers } = await useServers(FILE, { args: PROMPT });
 

@@ -5,17 +5,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 import { canonicalItems, type Move } from '../../src/domain/reservation.ts';
+import { reserve } from '../../src/lua/buy/reserve.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { reserve } from '../../src/lua/reserve.ts';
-import { sweep } from '../../src/lua/sweep.ts';
-import { transition } from '../../src/lua/transition.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const SKUS = ['A', 'B', 'C'];
 const BUYERS = Array.from({ length: 12 }, (_, index) => `buyer-${index}`);

@@ -5,15 +5,15 @@
  */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { verifySale } from '../../src/admin/verify.ts';
-import { closeSale } from '../../src/lua/close-sale.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { createLogger } from '../../src/telemetry.ts';
-import { type CuttableProxy, startCuttableProxy } from '../support/cuttable-proxy.ts';
-import { persister } from '../support/persister.ts';
-import { buyMany, type Connections, makeSale } from '../support/sales.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
-import { type Scope, use, useConnections, useRedis, useServers } from '../support/set-up.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buyMany, type Connections, makeSale } from '../../harness/engine/sales.ts';
+import { type CuttableProxy, startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
+import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
+import { type Scope, use, useConnections, useRedis, useServers } from '../../harness/use.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
+import { closeSale } from '../../src/lua/recover/close-sale.ts';
+import { createLogger } from '../../src/process/logger.ts';
+import { verifySale } from '../../src/verify/verify.ts';
 
 describe('an old master that sold on alone', () => {
   let old: TestRedis;

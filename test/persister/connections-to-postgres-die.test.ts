@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { FILE, use, useDatabase, usePostgres } from '../../harness/use.ts';
 import { connectPostgres, type Sql } from '../../src/postgres/connection.ts';
-import { FILE, use, useDatabase, usePostgres } from '../support/set-up.ts';
 
 const CONNECTIONS = 4;
 

@@ -1,12 +1,12 @@
 /** What is known to be new is copied into PostgreSQL, byte by byte; it must be what the statements would have written. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 import { parseEvent } from '../../src/domain/reservation.ts';
-import type { StreamEvent } from '../../src/persister/entries.ts';
-import { writeBatch } from '../../src/persister/write-batch.ts';
-import { eventually } from '../support/eventually.ts';
-import { makeSale } from '../support/sales.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+import type { StreamEvent } from '../../src/persister/stream/entries.ts';
+import { writeBatch } from '../../src/persister/write/write-batch.ts';
 
 const { servers } = await useServers(FILE);
 const { sql } = servers;

@@ -10,12 +10,12 @@ import {
   setStatus,
   unit,
   untilOver,
-} from '../support/holds.ts';
-import { metric } from '../support/metric.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+} from '../../harness/engine/holds.ts';
+import { metric } from '../../harness/engine/metric.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 

@@ -2,17 +2,24 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  assertPromisesHold,
+  hold,
+  move,
+  setStatus,
+  unit,
+  untilOver,
+} from '../../harness/engine/holds.ts';
+import { metric } from '../../harness/engine/metric.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buy, makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { applyOperation } from '../../src/lua/apply-operation.ts';
-import { joinLine } from '../../src/lua/join-line.ts';
-import { readBuyer } from '../../src/lua/read-buyer.ts';
-import { assertPromisesHold, hold, move, setStatus, unit, untilOver } from '../support/holds.ts';
-import { metric } from '../support/metric.ts';
-import { persister } from '../support/persister.ts';
-import { buy, makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
+import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 

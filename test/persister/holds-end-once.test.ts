@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { assertPromisesHold, holdMany, move, unit } from '../../harness/engine/holds.ts';
+import { metric } from '../../harness/engine/metric.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 import { newTag } from '../../src/domain/identifiers.ts';
-import { sweep } from '../../src/lua/sweep.ts';
-import { EngineProcess } from '../support/engine-process.ts';
-import { assertPromisesHold, holdMany, move, unit } from '../support/holds.ts';
-import { metric } from '../support/metric.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
 
 const STOCK = 100_000;
 

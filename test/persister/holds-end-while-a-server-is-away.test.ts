@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { assertPromisesHold, hold, holdMany, unit, untilOver } from '../support/holds.ts';
-import { metric } from '../support/metric.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useStoppableServers } from '../support/set-up.ts';
+import { assertPromisesHold, hold, holdMany, unit, untilOver } from '../../harness/engine/holds.ts';
+import { metric } from '../../harness/engine/metric.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useStoppableServers } from '../../harness/use.ts';
 
 const STOCK = 1_000;
 

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { buy, makeSale } from '../../harness/engine/sales.ts';
+import { consumerNames } from '../../harness/engine/stream-state.ts';
+import { FILE, useConnections, useServers } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { removeIdleConsumers } from '../../src/lua/remove-idle-consumers.ts';
-import { SaleStream } from '../../src/persister/stream.ts';
-import { buy, makeSale } from '../support/sales.ts';
-import { FILE, useConnections, useServers } from '../support/set-up.ts';
-import { consumerNames } from '../support/stream-state.ts';
+import { removeIdleConsumers } from '../../src/lua/stream/remove-idle-consumers.ts';
+import { SaleStream } from '../../src/persister/stream/consumer.ts';
 
 const ROUNDS = 60;
 const IDLE_MS = 5;

@@ -1,18 +1,18 @@
 /** Every event lands in PostgreSQL once, whoever brings it, however often and in whatever order. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { saleKey } from '../../src/lua/keys.ts';
-import { persister } from '../support/persister.ts';
-import { appendTransition, buy, buyMany, makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { appendTransition, buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
 import {
   consumerNames,
   entryIds,
   pendingCount,
   readAndDie,
   saleState,
-} from '../support/stream-state.ts';
+} from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
+import { saleKey } from '../../src/lua/keys.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 

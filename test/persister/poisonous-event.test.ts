@@ -1,12 +1,12 @@
 /** What PostgreSQL refuses for its own sake is set aside alone, held against nobody else, and tried again on request. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { persister } from '../support/persister.ts';
-import { appendEntry, buyMany, makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
-import { entryIds, pendingCount } from '../support/stream-state.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { appendEntry, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { entryIds, pendingCount } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 

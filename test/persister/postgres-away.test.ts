@@ -1,11 +1,11 @@
 /** PostgreSQL may stop, freeze or be absent at the start: buying goes on, nothing is lost, and closing stays quick. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { persister } from '../support/persister.ts';
-import { buyMany, makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useStoppableServers } from '../support/set-up.ts';
-import { pendingCount, saleState } from '../support/stream-state.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { pendingCount, saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useStoppableServers } from '../../harness/use.ts';
 
 const { redis, postgres, servers } = await useStoppableServers(FILE);
 

@@ -1,19 +1,25 @@
 /** A recovery that fails costs nobody a position, one that takes long keeps its locks, one asked for late comes later. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { persister } from '../../harness/engine/persister.ts';
+import {
+  appendEntry,
+  buy,
+  buyMany,
+  type Connections,
+  makeSale,
+} from '../../harness/engine/sales.ts';
+import { entryIds, saleState } from '../../harness/engine/stream-state.ts';
+import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
+import { useServers } from '../../harness/use.ts';
 import { parseEvent } from '../../src/domain/reservation.ts';
-import { closeSale } from '../../src/lua/close-sale.ts';
-import { finishRebuild } from '../../src/lua/finish-rebuild.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { renewFence } from '../../src/lua/renew-fence.ts';
-import { stageRebuild } from '../../src/lua/stage-rebuild.ts';
-import { writeBatch } from '../../src/persister/write-batch.ts';
-import { persister } from '../support/persister.ts';
-import { appendEntry, buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
-import { useServers } from '../support/set-up.ts';
-import { entryIds, saleState } from '../support/stream-state.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
+import { closeSale } from '../../src/lua/recover/close-sale.ts';
+import { finishRebuild } from '../../src/lua/recover/finish-rebuild.ts';
+import { renewFence } from '../../src/lua/recover/renew-fence.ts';
+import { stageRebuild } from '../../src/lua/recover/stage-rebuild.ts';
+import { writeBatch } from '../../src/persister/write/write-batch.ts';
 
 const SKIPPED = 5_000_000;
 

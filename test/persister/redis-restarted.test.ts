@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, it } from 'node:test';
-import { closeSale } from '../../src/lua/close-sale.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { persister } from '../support/persister.ts';
-import { buy, buyMany, type Connections, makeSale } from '../support/sales.ts';
-import { eventually, type TestPostgres, type TestRedis } from '../support/servers.ts';
-import { useStoppableServers } from '../support/set-up.ts';
-import { pendingCount, readAndDie, saleState } from '../support/stream-state.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buy, buyMany, type Connections, makeSale } from '../../harness/engine/sales.ts';
+import { pendingCount, readAndDie, saleState } from '../../harness/engine/stream-state.ts';
+import { eventually, type TestPostgres, type TestRedis } from '../../harness/servers/servers.ts';
+import { useStoppableServers } from '../../harness/use.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
+import { closeSale } from '../../src/lua/recover/close-sale.ts';
 
 describe('after redis restarted', () => {
   let redis: TestRedis;

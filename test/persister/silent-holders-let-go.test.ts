@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { useDatabase } from '../../harness/use.ts';
 import { connectPostgres } from '../../src/postgres/connection.ts';
 import { endSilentHolders, lockHistory, tryLockSale } from '../../src/postgres/sale-locks.ts';
-import { useDatabase } from '../support/set-up.ts';
 
 test('a session that holds a sale and says nothing in mid-statement is ended, another one is not', async (t) => {
   const database = await useDatabase(t);

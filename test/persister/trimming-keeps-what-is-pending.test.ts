@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { persister } from '../../harness/engine/persister.ts';
+import { appendEntry, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { entryIds, saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 import { PERSISTER_GROUP, saleKey } from '../../src/lua/keys.ts';
-import { persister } from '../support/persister.ts';
-import { appendEntry, buyMany, makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
-import { entryIds, saleState } from '../support/stream-state.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 

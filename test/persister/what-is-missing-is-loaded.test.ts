@@ -4,17 +4,23 @@
  */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, type TestContext } from 'node:test';
-import { repairRound } from '../../src/admin/repair.ts';
-import { verifySale } from '../../src/admin/verify.ts';
+import { ask, useApp } from '../../harness/engine/admin.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import {
+  buy,
+  buyMany,
+  type Connections,
+  makeSale,
+  type SaleChoices,
+} from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
+import { useServers } from '../../harness/use.ts';
+import { repairRound } from '../../src/admin/sales/pending-repairer.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { createLogger } from '../../src/telemetry.ts';
-import { ask, useApp } from '../admin/admin-process.ts';
-import { persister } from '../support/persister.ts';
-import { buy, buyMany, type Connections, makeSale, type SaleChoices } from '../support/sales.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
-import { useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
+import { createLogger } from '../../src/process/logger.ts';
+import { verifySale } from '../../src/verify/verify.ts';
 
 const log = createLogger('test', 'silent');
 

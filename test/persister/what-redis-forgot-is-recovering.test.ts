@@ -4,20 +4,20 @@
  */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { verifySale } from '../../src/admin/verify.ts';
-import { applyOperation, type Operation } from '../../src/lua/apply-operation.ts';
-import { closeSale } from '../../src/lua/close-sale.ts';
+import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buy, type Connections, makeSale } from '../../harness/engine/sales.ts';
+import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
+import { useServers } from '../../harness/use.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { renewFence } from '../../src/lua/renew-fence.ts';
-import { sweep } from '../../src/lua/sweep.ts';
-import { trimEvents } from '../../src/lua/trim-events.ts';
-import { createLogger } from '../../src/telemetry.ts';
-import { useHotPath } from '../support/hot-path.ts';
-import { persister } from '../support/persister.ts';
-import { buy, type Connections, makeSale } from '../support/sales.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../support/servers.ts';
-import { useServers } from '../support/set-up.ts';
+import { applyOperation, type Operation } from '../../src/lua/operate/apply-operation.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
+import { closeSale } from '../../src/lua/recover/close-sale.ts';
+import { renewFence } from '../../src/lua/recover/renew-fence.ts';
+import { trimEvents } from '../../src/lua/stream/trim-events.ts';
+import { createLogger } from '../../src/process/logger.ts';
+import { verifySale } from '../../src/verify/verify.ts';
 
 describe('a sale that redis has forgotten', () => {
   let redis: TestRedis;

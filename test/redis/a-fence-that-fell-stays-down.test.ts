@@ -4,11 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readSale } from '../../src/lua/read-sale.ts';
-import { connectShards, openSale } from '../support/hot-path.ts';
-import { follow, promote, startReplicated, untilReplicasAre } from '../support/replication.ts';
-import { buy } from '../support/sales.ts';
-import type { TestRedis } from '../support/servers.ts';
+import { connectShards, openSale } from '../../harness/engine/hot-path.ts';
+import { buy } from '../../harness/engine/sales.ts';
+import {
+  follow,
+  promote,
+  startReplicated,
+  untilReplicasAre,
+} from '../../harness/servers/replication.ts';
+import type { TestRedis } from '../../harness/servers/servers.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 
 test('a sale stays closed when its first master reigns again before anybody has checked', async () => {
   const redis = await startReplicated({ demanded: 0 });

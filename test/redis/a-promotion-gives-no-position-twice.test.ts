@@ -4,10 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { persister } from '../support/persister.ts';
-import { promote, startReplicated, untilReplicasAre } from '../support/replication.ts';
-import { buy, type Connections, connect, makeSale } from '../support/sales.ts';
-import { createDatabase, eventually } from '../support/servers.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { buy, type Connections, connect, makeSale } from '../../harness/engine/sales.ts';
+import { promote, startReplicated, untilReplicasAre } from '../../harness/servers/replication.ts';
+import { createDatabase, eventually } from '../../harness/servers/servers.ts';
 
 const BACKLOG_MAX = 1_000;
 const SAFE = { DURABILITY: 'safe', BACKLOG_MAX: String(BACKLOG_MAX) };

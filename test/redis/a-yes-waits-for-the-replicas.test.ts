@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { saleKey } from '../../src/lua/keys.ts';
+import { watch } from '../../harness/crowds/live-watcher.ts';
+import { PatientCrowd } from '../../harness/crowds/patient-crowd.ts';
 import {
   openSale,
   type Reply,
@@ -10,12 +11,11 @@ import {
   type TestHotPath,
   useHotPath,
   useShards,
-} from '../support/hot-path.ts';
-import { watch } from '../support/live-watcher.ts';
-import { PatientCrowd } from '../support/patient-crowd.ts';
-import { startReplicated, untilReplicasAre, using } from '../support/replication.ts';
-import { eventually, type TestRedis } from '../support/servers.ts';
-import { FILE, use } from '../support/set-up.ts';
+} from '../../harness/engine/hot-path.ts';
+import { startReplicated, untilReplicasAre, using } from '../../harness/servers/replication.ts';
+import { eventually, type TestRedis } from '../../harness/servers/servers.ts';
+import { FILE, use } from '../../harness/use.ts';
+import { saleKey } from '../../src/lua/keys.ts';
 
 const COMMAND_TIMEOUT_MS = 600;
 /** A call may take one timeout, and the replicas' word as long again. */

@@ -4,10 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { promote, startReplicated, using } from '../../harness/servers/replication.ts';
+import { eventually, type TestRedis } from '../../harness/servers/servers.ts';
+import { createLogger } from '../../src/process/logger.ts';
 import { Shards } from '../../src/redis/shards.ts';
-import { createLogger } from '../../src/telemetry.ts';
-import { promote, startReplicated, using } from '../support/replication.ts';
-import { eventually, type TestRedis } from '../support/servers.ts';
 
 const MAX_LAG_SECONDS = 1;
 const RIVAL_MS_MAX = MAX_LAG_SECONDS * 1_000 + 2_000;

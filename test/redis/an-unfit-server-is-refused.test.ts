@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
+import { startRedis } from '../../harness/servers/servers.ts';
 import { Fault } from '../../src/domain/fault.ts';
-import { NEEDED } from '../../src/redis/permissions.ts';
-import { requireFit, type ServerDemands } from '../../src/redis/server-demands.ts';
-import { startRedis } from '../support/servers.ts';
+import { NEEDED } from '../../src/redis/acl.ts';
+import { requireFit, type ServerDemands } from '../../src/redis/server-requirements.ts';
 
 const SAFE: ServerDemands = { DURABILITY: 'safe', NODE_ENV: 'production' };
 

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { pino } from 'pino';
+import { startReplicated } from '../../harness/servers/replication.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { use } from '../../harness/use.ts';
 import { Shards } from '../../src/redis/shards.ts';
-import { startReplicated } from '../support/replication.ts';
-import { eventually } from '../support/servers.ts';
-import { use } from '../support/set-up.ts';
 
 for (const [demanded, warnings] of [
   [1, 1],

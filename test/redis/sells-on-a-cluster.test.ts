@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import calculateSlot from 'cluster-key-slot';
+import { PatientCrowd } from '../../harness/crowds/patient-crowd.ts';
+import { assertPromisesHold } from '../../harness/engine/holds.ts';
+import { openSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startCluster } from '../../harness/servers/redis-cluster.ts';
+import { PROMPT, using } from '../../harness/servers/replication.ts';
+import type { TestRedis } from '../../harness/servers/servers.ts';
+import { use, useConnections, useDatabase } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { eventually } from '../support/eventually.ts';
-import { assertPromisesHold } from '../support/holds.ts';
-import { openSale, useHotPath, useShards } from '../support/hot-path.ts';
-import { PatientCrowd } from '../support/patient-crowd.ts';
-import { persister } from '../support/persister.ts';
-import { startCluster } from '../support/redis-cluster.ts';
-import { PROMPT, using } from '../support/replication.ts';
-import { makeSale } from '../support/sales.ts';
-import type { TestRedis } from '../support/servers.ts';
-import { use, useConnections, useDatabase } from '../support/set-up.ts';
 
 const slotOf = (saleId: string) => calculateSlot(saleKey(saleId, 'sale'));
 

@@ -5,14 +5,14 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { assertPromisesHold } from '../support/holds.ts';
-import { type TestHotPath, useHotPath } from '../support/hot-path.ts';
-import { PatientCrowd } from '../support/patient-crowd.ts';
-import { persister } from '../support/persister.ts';
-import { startReplicated, startSentinels, using } from '../support/replication.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually, type TestRedis } from '../support/servers.ts';
-import { use, useConnections, useDatabase } from '../support/set-up.ts';
+import { PatientCrowd } from '../../harness/crowds/patient-crowd.ts';
+import { assertPromisesHold } from '../../harness/engine/holds.ts';
+import { type TestHotPath, useHotPath } from '../../harness/engine/hot-path.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { startReplicated, startSentinels, using } from '../../harness/servers/replication.ts';
+import { eventually, type TestRedis } from '../../harness/servers/servers.ts';
+import { use, useConnections, useDatabase } from '../../harness/use.ts';
 
 // Generous: master and replicas sync to a disk that other tests may keep busy.
 const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '4000' };

@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Crowd, countAnswers } from '../support/crowd.ts';
-import { EngineProcess, type Stopped } from '../support/engine-process.ts';
-import { assertPromisesHold } from '../support/holds.ts';
-import { Broken, KeepAliveClient } from '../support/keep-alive-client.ts';
-import { persister } from '../support/persister.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { Crowd, countAnswers } from '../../harness/crowds/crowd.ts';
+import { EngineProcess, type Stopped } from '../../harness/engine/engine-process.ts';
+import { assertPromisesHold } from '../../harness/engine/holds.ts';
+import { persister } from '../../harness/engine/persister.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { Broken, KeepAliveClient } from '../../harness/network/keep-alive-client.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useServers } from '../../harness/use.ts';
 
 /** Idle connections are waited for a second; a process on a machine that is busy takes a little longer. */
 const SOON_MS = 4_000;

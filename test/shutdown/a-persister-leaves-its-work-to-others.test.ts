@@ -5,14 +5,14 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EngineProcess } from '../support/engine-process.ts';
-import { assertPromisesHold } from '../support/holds.ts';
-import { buyMany, makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useStoppableServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
-import { expectedIds, statesOf, subscribe } from '../webhooks/engine.ts';
-import { startReceiver } from '../webhooks/receiver.ts';
+import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { assertPromisesHold } from '../../harness/engine/holds.ts';
+import { buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { expectedIds, statesOf, subscribe } from '../../harness/engine/webhook-engine.ts';
+import { startReceiver } from '../../harness/network/webhook-receiver.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useStoppableServers } from '../../harness/use.ts';
 
 /** What a process has in which to close before it ends all the same, with 1. */
 const CLOSE_DEADLINE_MS = 10_000;

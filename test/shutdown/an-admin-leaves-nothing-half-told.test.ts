@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TOKENS } from '../admin/admin-process.ts';
-import { EngineProcess } from '../support/engine-process.ts';
-import { makeSale } from '../support/sales.ts';
-import { eventually } from '../support/servers.ts';
-import { FILE, useStoppableServers } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { TOKENS } from '../../harness/engine/admin.ts';
+import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
+import { eventually } from '../../harness/servers/servers.ts';
+import { FILE, useStoppableServers } from '../../harness/use.ts';
 
 /** What a process has in which to close before it ends all the same, with 1. */
 const CLOSE_DEADLINE_MS = 10_000;

@@ -1,8 +1,8 @@
 /** Whoever dies is started again; stack.json says who it is now, and stdout stays at its one line. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { StackDescription } from '../../src/stack/stack-description.ts';
-import { allPids, isAlive, StackHome, until } from './stack-process.ts';
+import { allPids, isAlive, StackHome, until } from '../../harness/engine/stack-process.ts';
+import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
 
 const CHILDREN: Record<string, (pids: StackDescription['pids']) => number> = {
   'hot-path': (pids) => pids.hotPath[1]!,

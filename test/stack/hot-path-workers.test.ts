@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
-import { findFreePorts } from '../../src/stack/free-port.ts';
-import { isAlive, MAIN_MODULE, StackHome, until } from './stack-process.ts';
+import { isAlive, MAIN_MODULE, StackHome, until } from '../../harness/engine/stack-process.ts';
+import { findFreePorts } from '../../src/process/free-port.ts';
 
 const HOT_PATH = { command: [MAIN_MODULE, 'hot-path'] };
 const JWT_SECRET = '0123456789abcdef0123456789abcdef';

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
-import type { StackDescription } from '../../src/stack/stack-description.ts';
-import { MAIN_MODULE, StackHome } from './stack-process.ts';
+import { MAIN_MODULE, StackHome } from '../../harness/engine/stack-process.ts';
+import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
 
 void test('between runs everything is kept, and --fresh empties it', async (t) => {
   const home = new StackHome(t);

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { StackHome } from './stack-process.ts';
+import { StackHome } from '../../harness/engine/stack-process.ts';
 
 async function refusal(home: StackHome, env: Record<string, string>): Promise<string> {
   const stack = home.start({ env });

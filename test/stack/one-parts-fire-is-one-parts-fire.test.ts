@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
-import { eventually } from '../support/eventually.ts';
-import { freeze, thaw } from '../support/freeze.ts';
-import { ask, buyFor, operate } from './shoppers.ts';
-import { StackHome } from './stack-process.ts';
+import { ask, buyFor, operate } from '../../harness/crowds/shoppers.ts';
+import { StackHome } from '../../harness/engine/stack-process.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { freeze, thaw } from '../../harness/servers/freeze.ts';
 
 const BUYING_MS = 9_000;
 /** Far below how long PostgreSQL is frozen: a buy that waited for it would stand out. */

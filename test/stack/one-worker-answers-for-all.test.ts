@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { request } from 'undici';
-import { EngineProcess } from '../support/engine-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { freeze, thaw } from '../support/freeze.ts';
-import { FILE, useRedis } from '../support/set-up.ts';
+import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { freeze, thaw } from '../../harness/servers/freeze.ts';
+import { FILE, useRedis } from '../../harness/use.ts';
 
 const WORKERS = 3;
 const BUYS = 60;

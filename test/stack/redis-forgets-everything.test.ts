@@ -7,9 +7,9 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
-import { eventually } from '../support/eventually.ts';
-import { ask, buyFor, operate } from './shoppers.ts';
-import { StackHome } from './stack-process.ts';
+import { ask, buyFor, operate } from '../../harness/crowds/shoppers.ts';
+import { StackHome } from '../../harness/engine/stack-process.ts';
+import { eventually } from '../../harness/eventually.ts';
 
 const BUYING_MS = 8_000;
 /** What a persister of a running sale is behind Redis at the very most. */

@@ -9,14 +9,14 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
+import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { JWT_SECRET, tokenOf } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { makeCertificates } from '../../harness/servers/certificates.ts';
+import type { TestPostgres } from '../../harness/servers/servers.ts';
+import { FILE, use, usePostgres, useRedis } from '../../harness/use.ts';
 import { readAdminConfig, readHotPathConfig, readPersisterConfig } from '../../src/config.ts';
-import { findFreePorts } from '../../src/stack/free-port.ts';
-import { makeCertificates } from '../support/certificates.ts';
-import { EngineProcess } from '../support/engine-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { JWT_SECRET, tokenOf } from '../support/hot-path.ts';
-import type { TestPostgres } from '../support/servers.ts';
-import { FILE, use, usePostgres, useRedis } from '../support/set-up.ts';
+import { findFreePorts } from '../../src/process/free-port.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 

@@ -17,9 +17,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { until } from './stack-process.ts';
+import { until } from '../../harness/engine/stack-process.ts';
 
-const SCRIPTS = fileURLToPath(new URL('../../scripts', import.meta.url));
+const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+/** All that the set-up script is made of: it imports no package. */
+const SET_UP_FOLDERS = ['scripts', 'src/dev/bootstrap', 'src/process'];
 
 /** A checkout whose npm only notes that it ran and puts this Node where npm would have put one. */
 class Checkout {
@@ -28,9 +30,12 @@ class Checkout {
   constructor(t: TestContext) {
     this.directory = mkdtempSync(join(tmpdir(), 'flash-sale-set-up-'));
     t.after(() => rmSync(this.directory, { recursive: true, force: true }));
-    mkdirSync(join(this.directory, 'scripts'));
-    for (const file of readdirSync(SCRIPTS).filter((name) => name.endsWith('.mjs'))) {
-      copyFileSync(join(SCRIPTS, file), join(this.directory, 'scripts', file));
+    for (const folder of SET_UP_FOLDERS) {
+      mkdirSync(join(this.directory, folder), { recursive: true });
+      const files = readdirSync(join(REPOSITORY, folder)).filter((name) => name.endsWith('.mjs'));
+      for (const file of files) {
+        copyFileSync(join(REPOSITORY, folder, file), join(this.directory, folder, file));
+      }
     }
     this.lockFile = '{}';
     this.npmIs('');

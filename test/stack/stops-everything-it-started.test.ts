@@ -4,7 +4,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { allPids, isAlive, StackHome, type StackProcess, until } from './stack-process.ts';
+import {
+  allPids,
+  isAlive,
+  StackHome,
+  type StackProcess,
+  until,
+} from '../../harness/engine/stack-process.ts';
 
 const SET_UP = fileURLToPath(new URL('../../scripts/set-up.mjs', import.meta.url));
 

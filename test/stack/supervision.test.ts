@@ -4,14 +4,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ChildRecords } from '../../src/stack/child-records.ts';
-import { ProcessLog } from '../../src/stack/process-log.ts';
+import { isAlive, until } from '../../harness/engine/stack-process.ts';
+import { ChildRecords } from '../../src/process/child-records.ts';
+import { ProcessLog } from '../../src/process/process-log.ts';
 import {
   type ProcessPlan,
   SupervisedProcess,
   type Supervision,
-} from '../../src/stack/supervised-process.ts';
-import { isAlive, until } from './stack-process.ts';
+} from '../../src/process/supervised-process.ts';
 
 function supervise(
   t: TestContext,

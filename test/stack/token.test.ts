@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createVerifier } from 'fast-jwt';
+import { buyerToken } from '../../src/cli/token.ts';
 import { Fault } from '../../src/domain/fault.ts';
-import { buyerToken } from '../../src/token-command.ts';
 
 const env = { JWT_SECRET: '0123456789abcdef0123456789abcdef' };
 

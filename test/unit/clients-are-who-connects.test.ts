@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import ipaddr from 'ipaddr.js';
-import { createClientAddress } from '../../src/hot-path/client-address.ts';
+import { createClientAddress } from '../../src/hot-path/admission/client-address.ts';
 
 function clientOf(trusted: string[], peer: string, ...forwardedFor: string[]): string {
   const bytes = Uint8Array.from(ipaddr.parse(peer).toByteArray()).buffer;

@@ -1,9 +1,9 @@
 /** A rate limit that could be flooded, or that took memory for each name, would be the attack itself. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { hashed } from '../../src/hot-path/hashed.ts';
-import { RequestRate } from '../../src/hot-path/request-rate.ts';
-import { usedMiB } from '../support/garbage.ts';
+import { usedMiB } from '../../harness/garbage.ts';
+import { hashed } from '../../src/hot-path/admission/hashed.ts';
+import { RequestRate } from '../../src/hot-path/admission/rate-limiter.ts';
 
 /** How many of so many requests at once are let through. */
 function taken(rate: RequestRate, key: string, count: number, nowMs: number): number {

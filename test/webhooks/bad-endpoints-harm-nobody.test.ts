@@ -4,12 +4,7 @@ import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
-import { FAILURES_MAX } from '../../src/persister/webhooks/breaker.ts';
-import { Sender } from '../../src/persister/webhooks/send.ts';
-import { findFreePorts } from '../../src/stack/free-port.ts';
-import { eventually } from '../support/eventually.ts';
-import { buyMany, makeSale } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
+import { buyMany, makeSale } from '../../harness/engine/sales.ts';
 import {
   deliveriesOf,
   endpointOf,
@@ -18,9 +13,21 @@ import {
   statesOf,
   subscribe,
   useEngine,
-} from './engine.ts';
-import { type Answerer, OK, type Receiver, SECRET, startReceiver, status } from './receiver.ts';
-import { SELF_SIGNED } from './self-signed.ts';
+} from '../../harness/engine/webhook-engine.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { SELF_SIGNED } from '../../harness/network/self-signed.ts';
+import {
+  type Answerer,
+  OK,
+  type Receiver,
+  SECRET,
+  startReceiver,
+  status,
+} from '../../harness/network/webhook-receiver.ts';
+import { FILE } from '../../harness/use.ts';
+import { FAILURES_MAX } from '../../src/persister/webhooks/breaker.ts';
+import { Sender } from '../../src/persister/webhooks/send.ts';
+import { findFreePorts } from '../../src/process/free-port.ts';
 
 const RESERVED = { events: ['reservation.reserved'] };
 

@@ -2,12 +2,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { WEBHOOK_EVENTS } from '../../src/domain/webhook.ts';
-import { applyOperation } from '../../src/lua/apply-operation.ts';
-import { eventually } from '../support/eventually.ts';
-import { appendTransition, buy, buyMany, makeSale } from '../support/sales.ts';
-import { FILE } from '../support/set-up.ts';
-import { saleState } from '../support/stream-state.ts';
+import { appendTransition, buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { saleState } from '../../harness/engine/stream-state.ts';
 import {
   deliveriesOf,
   expectedIds,
@@ -15,8 +11,12 @@ import {
   statesOf,
   subscribe,
   useEngine,
-} from './engine.ts';
-import { type Receiver, startReceiver } from './receiver.ts';
+} from '../../harness/engine/webhook-engine.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { type Receiver, startReceiver } from '../../harness/network/webhook-receiver.ts';
+import { FILE } from '../../harness/use.ts';
+import { WEBHOOK_EVENTS } from '../../src/domain/webhook.ts';
+import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 
 const engine = await useEngine(FILE);
 

@@ -1,12 +1,12 @@
 /** Everything is killed in the middle of a thousand deliveries; each arrives all the same, under the same id. */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { EngineProcess } from '../support/engine-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { buyMany, connect, makeSale } from '../support/sales.ts';
-import { useConnections, usePostgres, useRedis } from '../support/set-up.ts';
-import { expectedIds, statesOf, subscribe } from './engine.ts';
-import { type Answerer, startReceiver } from './receiver.ts';
+import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { buyMany, connect, makeSale } from '../../harness/engine/sales.ts';
+import { expectedIds, statesOf, subscribe } from '../../harness/engine/webhook-engine.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { type Answerer, startReceiver } from '../../harness/network/webhook-receiver.ts';
+import { useConnections, usePostgres, useRedis } from '../../harness/use.ts';
 
 const EVENTS = 1_000;
 /** What was under way when a process died waits until its lease is over: 20 s in earnest. */

@@ -10,12 +10,12 @@ import type { Logger } from 'pino';
 import { Fault } from '../../domain/fault.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
 import { type SaleWebhookEvent, saleMessage } from '../../domain/webhook.ts';
-import { readSale, type SaleState } from '../../lua/read-sale.ts';
+import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { Shards } from '../../redis/shards.ts';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
+import { enqueue, subscribersOf } from '../write/outbox.ts';
 import type { WebhookMetrics } from './metrics.ts';
-import { enqueue, subscribersOf } from './outbox.ts';
 
 /** Sales that are looked at in one go. */
 const LOOKS_AT_ONCE = 50;

@@ -6,7 +6,7 @@
  *     │                                            └───────fails: a longer pause──┤
  *     └────────────────────────────────────────────────────────────────succeeds───┘
  */
-import { backoffMs } from '../backoff.ts';
+import { backoffMs } from '../../process/backoff.ts';
 import type { WebhookTimings } from './timings.ts';
 
 export const FAILURES_MAX = 5;

@@ -5,8 +5,8 @@
  */
 import type { Logger } from 'pino';
 import type { TargetRules } from '../../domain/webhook-target.ts';
-import { pause } from '../backoff.ts';
-import { Closing, type Database } from '../database.ts';
+import { pause } from '../../process/backoff.ts';
+import { Closing, type Database } from '../database/database.ts';
 import { type Claimed, claim, release } from './claim.ts';
 import type { WebhookMetrics } from './metrics.ts';
 import { Sender } from './send.ts';

@@ -3,7 +3,7 @@
  * locked, so the failures that several processes see are counted one after the other.
  */
 import type { Sql, Transaction } from '../../postgres/connection.ts';
-import { backoffMs } from '../backoff.ts';
+import { backoffMs } from '../../process/backoff.ts';
 import { afterFailure, type Breaker, type BreakerStep, CLOSED } from './breaker.ts';
 import type { Claimed } from './claim.ts';
 import type { Sent } from './send.ts';

@@ -3,7 +3,7 @@
  * each a statement of its own, so that no lock lasts; several processes share the work.
  */
 import type { Sql } from '../../postgres/connection.ts';
-import type { Database } from '../database.ts';
+import type { Database } from '../database/database.ts';
 import type { WebhookMetrics } from './metrics.ts';
 
 const ROWS_PER_PORTION = 1_000;

@@ -2,9 +2,9 @@
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { TargetRules } from '../../domain/webhook-target.ts';
+import { pause } from '../../process/backoff.ts';
 import type { Shards } from '../../redis/shards.ts';
-import { pause } from '../backoff.ts';
-import { Closing, type Database } from '../database.ts';
+import { Closing, type Database } from '../database/database.ts';
 import { Announcer } from './announce.ts';
 import { Deliverer } from './deliverer.ts';
 import { createWebhookMetrics, measureWebhooks } from './metrics.ts';

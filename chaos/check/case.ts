@@ -1,0 +1,208 @@
+/**
+ * What the checker judges: the terms of the sale, what clients asked and were told, what both servers hold in the end,
+ * and what Redis was made to forget. And what follows from these, found once for all checks.
+ */
+import type { PublicReservation, ReservationStatus } from '../../src/domain/reservation.ts';
+import { type Exchange, type History, isSettled, reservationsIn } from '../history.ts';
+import type { Loss } from '../losses.ts';
+import type { Contents, Row } from '../server-snapshot.ts';
+import type { Durability } from '../stack.ts';
+
+export interface Terms {
+  saleId: string;
+  perBuyerLimit: number;
+  holdSeconds: number;
+  skus: readonly { sku: string; price: number; stock: number }[];
+}
+
+export interface Matter {
+  terms: Terms;
+  durability: Durability;
+  history: History;
+  contents: Contents;
+  losses: readonly Loss[];
+}
+
+/** `extended` is shown as `reserved`, with a later end. */
+export type LifeState = ReservationStatus | 'extended';
+
+/** One state of a reservation, from its event until the next. */
+export interface Stage {
+  state: LifeState;
+  version: number;
+  event: number;
+  fromMs: number;
+  untilMs: number;
+  requestId: string;
+}
+
+/** A reservation as PostgreSQL has it, with all its stages in order. */
+export interface Life {
+  row: Row;
+  stages: Stage[];
+}
+
+/** A reservation as one answer showed it. */
+export interface Telling {
+  exchange: Exchange;
+  reservation: PublicReservation;
+}
+
+/** A change of stock: somewhere in this time it came to be, if it did. */
+export interface StockWindow {
+  key: string;
+  sku: string;
+  delta: number;
+  beganMs: number;
+  settledMs: number;
+  isApplied: boolean;
+}
+
+export interface Findings extends Matter {
+  /** In the order of positions. */
+  lives: readonly Life[];
+  lifeOf: ReadonlyMap<string, Life>;
+  /** What each reservation was shown as, in the order of the answers. */
+  tellingsOf: ReadonlyMap<string, Telling[]>;
+  exchangeOf: ReadonlyMap<string, Exchange>;
+  stockWindows: readonly StockWindow[];
+  /** Reservations that clients were told of and that a loss of memory took, as it may. */
+  lost: ReadonlySet<string>;
+}
+
+/** Clocks show whole milliseconds, and a script's time is that of its beginning. */
+export const TOLERANCE_MS = 5;
+
+/** A front end may refuse from what it knew so long ago. */
+export const STALE_MS_MAX = 1_000;
+
+export function findingsOf(matter: Matter): Findings {
+  const lives = livesOf(matter);
+  const lifeOf = new Map(lives.map((life) => [life.row.reservationId, life]));
+  const tellingsOf = new Map<string, Telling[]>();
+  for (const exchange of matter.history.exchanges) {
+    for (const reservation of reservationsIn(exchange)) {
+      const tellings = tellingsOf.get(reservation.reservationId);
+      if (tellings) tellings.push({ exchange, reservation });
+      else tellingsOf.set(reservation.reservationId, [{ exchange, reservation }]);
+    }
+  }
+  const lost = new Set<string>();
+  for (const [reservationId, tellings] of tellingsOf) {
+    if (!lifeOf.has(reservationId) && isExcused(matter.losses, tellings[0]!))
+      lost.add(reservationId);
+  }
+  return {
+    ...matter,
+    lives,
+    lifeOf,
+    tellingsOf,
+    exchangeOf: new Map(matter.history.exchanges.map((each) => [each.requestId, each])),
+    stockWindows: stockWindowsOf(matter),
+    lost,
+  };
+}
+
+/** Whether a loss of memory may have taken what an answer told: it was in the tail, or decided at that very moment. */
+export function isExcused(losses: readonly Loss[], { exchange, reservation }: Telling): boolean {
+  const { reservationId, position, status } = reservation;
+  return losses.some((loss) => {
+    if (exchange.beganMs > loss.overMs) return false;
+    if (position > loss.position || exchange.endedMs >= loss.atMs) return true;
+    const isFirst = status === 'reserved';
+    return [...loss.tail].some(
+      (key) => key.startsWith(`${reservationId}#`) && (isFirst || !key.endsWith('#1')),
+    );
+  });
+}
+
+/** The state that an answer shows. */
+export function stateOf(reservation: PublicReservation, { holdSeconds }: Terms): LifeState {
+  const heldMs = Date.parse(reservation.expiresAt) - Date.parse(reservation.reservedAt);
+  const isExtended = reservation.status === 'reserved' && heldMs > holdSeconds * 1_000;
+  return isExtended ? 'extended' : reservation.status;
+}
+
+export function isLiving(state: LifeState): boolean {
+  return state === 'reserved' || state === 'extended' || state === 'confirmed';
+}
+
+/** How many units of a SKU a basket has. */
+export function unitsOf(items: readonly { sku: string; quantity: number }[], sku: string): number {
+  return items.find((item) => item.sku === sku)?.quantity ?? 0;
+}
+
+export function totalUnits(items: readonly { quantity: number }[]): number {
+  return items.reduce((sum, { quantity }) => sum + quantity, 0);
+}
+
+function livesOf({ contents: { postgres } }: Matter): Life[] {
+  const stagesOf = new Map<string, Stage[]>();
+  for (const event of postgres.events) {
+    const stages = stagesOf.get(event.reservationId) ?? [];
+    stagesOf.set(event.reservationId, stages);
+    const fromMs = event.occurredAt.getTime();
+    const isExtended = event.status === 'reserved' && event.version > 1;
+    stages.push({
+      state: isExtended ? 'extended' : event.status,
+      version: event.version,
+      event: event.event,
+      fromMs,
+      untilMs: Number.POSITIVE_INFINITY,
+      requestId: event.requestId,
+    });
+  }
+  return postgres.rows.map((row) => {
+    const stages = (stagesOf.get(row.reservationId) ?? []).sort((a, b) => a.version - b.version);
+    for (const [index, stage] of stages.entries()) {
+      stage.untilMs = stages[index + 1]?.fromMs ?? Number.POSITIVE_INFINITY;
+    }
+    return { row, stages };
+  });
+}
+
+function stockWindowsOf({ history, contents }: Matter): StockWindow[] {
+  const windows = new Map<string, StockWindow>();
+  const applied = new Set(
+    contents.postgres.ledger
+      .filter(({ outcome }) => outcome === 'applied')
+      .map(({ idempotencyKey }) => idempotencyKey),
+  );
+  for (const exchange of history.ofKind('stock')) {
+    const { key, sku, delta } = exchange.asked;
+    const { beganMs, endedMs } = exchange;
+    const window = windows.get(key) ?? {
+      key,
+      sku,
+      delta,
+      beganMs,
+      settledMs: Number.POSITIVE_INFINITY,
+      isApplied: applied.has(key),
+    };
+    windows.set(key, window);
+    if (isSettled(exchange)) window.settledMs = Math.min(window.settledMs, endedMs);
+  }
+  return [...windows.values()];
+}
+
+/** The most units of a SKU that can have been loaded at some time. */
+export function loadedMost({ terms, stockWindows }: Findings, sku: string, atMs: number): number {
+  let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
+  for (const window of stockWindows) {
+    if (window.sku !== sku || !window.isApplied) continue;
+    const counts = window.delta > 0 ? window.beganMs <= atMs : window.settledMs <= atMs;
+    if (counts) units += window.delta;
+  }
+  return units;
+}
+
+/** The least. */
+export function loadedLeast({ terms, stockWindows }: Findings, sku: string, atMs: number): number {
+  let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
+  for (const window of stockWindows) {
+    if (window.sku !== sku || !window.isApplied) continue;
+    const counts = window.delta > 0 ? window.settledMs <= atMs : window.beganMs <= atMs;
+    if (counts) units += window.delta;
+  }
+  return units;
+}

@@ -1,0 +1,36 @@
+/** Where a run's result goes: over the one that is committed only if that was asked for. */
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Looked up before a workplace makes it a directory that goes with the process. */
+const TEMPORARY = tmpdir();
+
+export const WRITE_OPTION = ['--write', 'keep the result in the repository'] as const;
+
+/** `kept` with `--write`, else a new temporary directory that stays. */
+export function resultDirectory(kept: string, choices: { write?: boolean }): string {
+  if (!choices.write) return mkdtempSync(join(TEMPORARY, 'flash-sale-result-'));
+  mkdirSync(kept, { recursive: true });
+  return kept;
+}
+
+/** In bench/results or, without `--write`, in a temporary directory; tells where. */
+export async function keepBenchResult(
+  name: string,
+  result: object,
+  choices: { write?: boolean },
+): Promise<void> {
+  await keepResult(
+    resultDirectory(join(import.meta.dirname, '../../bench/results'), choices),
+    name,
+    result,
+  );
+}
+
+export async function keepResult(directory: string, name: string, result: object): Promise<void> {
+  const path = join(directory, `${name}.json`);
+  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
+  console.log(`The result is in ${path}`);
+}

@@ -1,0 +1,135 @@
+/** An admin for tests: the real application in this process, on a Redis and a database of the test's own. */
+import assert from 'node:assert/strict';
+import type { FastifyInstance, InjectOptions } from 'fastify';
+import { createAdminApp } from '../../src/admin/app.ts';
+import type { Servers } from '../../src/admin/context.ts';
+import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
+import { createLogger } from '../../src/process/logger.ts';
+import { createMetrics } from '../../src/process/metrics.ts';
+import type { TestRedis } from '../servers/servers.ts';
+import { type Scope, use, useServers } from '../use.ts';
+import type { Connections } from './sales.ts';
+
+export const TOKENS = {
+  viewer: 'viewer-token-for-tests-only',
+  merchant: 'merchant-token-for-tests-only',
+  operator: 'operator-token-for-tests-only',
+} as const;
+
+export interface Answered {
+  status: number;
+  headers: Record<string, unknown>;
+  // A test says what it expects of a body by asserting on it.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  body: any;
+}
+
+export interface Ask {
+  as?: keyof typeof TOKENS | null;
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+export interface TestAdmin extends Servers {
+  app: FastifyInstance;
+  redis: TestRedis;
+  databaseUrl: string;
+  /** As operator unless said; `ask('POST /sales', { body })`, paths without a leading /admin/v1 get it. */
+  ask(request: string, options?: Ask): Promise<Answered>;
+}
+
+export async function useAdmin(scope: Scope): Promise<TestAdmin> {
+  const { redis, database, servers } = await useServers(scope);
+  const app = await useApp(scope, servers);
+  return {
+    app,
+    redis,
+    databaseUrl: database.url,
+    ...serversOf(servers),
+    ask: (request, options) => ask(app, request, options),
+  };
+}
+
+/** Another admin over the same connections: what two replicas are to each other. */
+export function useApp(
+  scope: Scope,
+  connections: Pick<Connections, 'sql' | 'shards'>,
+  choices: { isDevelopment?: boolean; trustedProxies?: string[] } = {},
+) {
+  return use(scope, async () => {
+    const app = await createAdminApp({
+      ...serversOf(connections),
+      isDevelopment: choices.isDevelopment ?? false,
+      metrics: createMetrics('admin'),
+      trustedProxies: choices.trustedProxies ?? [],
+      tokens: Object.entries(TOKENS).map(([role, token]) => ({
+        role: role as keyof typeof TOKENS,
+        token,
+      })),
+    });
+    await app.ready();
+    return app;
+  });
+}
+
+export async function ask(
+  app: FastifyInstance,
+  request: string,
+  options: Ask = {},
+): Promise<Answered> {
+  const [method, path] = request.split(' ');
+  const token = options.as === null ? undefined : TOKENS[options.as ?? 'operator'];
+  const injected: InjectOptions = {
+    method: method as 'GET',
+    url: path!.startsWith('//') ? path!.slice(1) : `/admin/v1${path}`,
+    headers: {
+      ...(token ? { authorization: `Bearer ${token}` } : {}),
+      ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...options.headers,
+    },
+    ...(options.body === undefined
+      ? {}
+      : {
+          payload:
+            typeof options.body === 'string' || Buffer.isBuffer(options.body)
+              ? options.body
+              : JSON.stringify(options.body),
+        }),
+  };
+  const response = await app.inject(injected);
+  const isJson = /json/.test(String(response.headers['content-type']));
+  return {
+    status: response.statusCode,
+    headers: response.headers,
+    body: isJson ? response.json() : response.body,
+  };
+}
+
+/** The least that makes a sale; every call another one. */
+export function newSale(overrides: Record<string, unknown> = {}) {
+  return {
+    name: 'Phones',
+    currency: 'EUR',
+    skus: [{ sku: 'black', name: 'Black', price: 19_900, stock: 100 }],
+    ...overrides,
+  };
+}
+
+export async function makeDraft(
+  admin: TestAdmin,
+  overrides: Record<string, unknown> = {},
+): Promise<string> {
+  const created = await admin.ask('POST /sales', { body: newSale(overrides) });
+  assert.equal(created.status, 201, JSON.stringify(created.body));
+  return created.body.saleId;
+}
+
+export async function stateInRedis(admin: TestAdmin, saleId: string): Promise<SaleState> {
+  const reply = await admin.shards.call(readSale, saleId, saleId);
+  assert.ok(reply.outcome === 'known', reply.outcome);
+  return reply.state;
+}
+
+function serversOf({ sql, shards }: Pick<Connections, 'sql' | 'shards'>): Servers {
+  return { sql, shards, log: createLogger('admin', 'silent') };
+}

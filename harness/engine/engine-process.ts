@@ -1,0 +1,102 @@
+/** One process of the engine as it runs in earnest, `node src/main.ts …`; killed with its scope, should it still run. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { findFreePorts } from '../../src/process/free-port.ts';
+import { eventually } from '../eventually.ts';
+import { type Scope, use } from '../use.ts';
+
+const MAIN = join(import.meta.dirname, '../../src/main.ts');
+const READY_MS_MAX = 20_000;
+
+const PORT_OF = {
+  'hot-path': 'HOT_PATH_PORT',
+  persister: 'PERSISTER_PORT',
+  admin: 'ADMIN_PORT',
+} as const;
+
+export interface Stopped {
+  /** Null: a signal ended it. */
+  code: number | null;
+  tookMs: number;
+}
+
+export class EngineProcess {
+  readonly port: number;
+  readonly url: string;
+  readonly child: ChildProcess;
+  /** All that it has written, on either stream; it is passed on as well. */
+  said = '';
+  readonly #exited: Promise<number | null>;
+
+  /** `environment` is all that it reads, but for the path; the port is a free one unless it says which. */
+  static async spawn(
+    scope: Scope,
+    name: keyof typeof PORT_OF,
+    environment: Record<string, string>,
+  ): Promise<EngineProcess> {
+    const port = Number(environment[PORT_OF[name]] ?? (await findFreePorts(1))[0]);
+    return use(
+      scope,
+      () => new EngineProcess(name, port, environment),
+      (engine) => engine.kill(),
+    );
+  }
+
+  private constructor(
+    name: keyof typeof PORT_OF,
+    port: number,
+    environment: Record<string, string>,
+  ) {
+    this.port = port;
+    this.url = `http://127.0.0.1:${port}`;
+    this.child = spawn(process.execPath, [MAIN, name], {
+      env: {
+        PATH: process.env.PATH,
+        LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
+        [PORT_OF[name]]: String(port),
+        ...environment,
+      },
+      // Over the channel it learns that the test's process is gone, should that end without killing it.
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    for (const stream of [this.child.stdout!, this.child.stderr!]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.said += text;
+        process.stderr.write(text);
+      });
+    }
+    this.#exited = once(this.child, 'exit').then(([code]) => code as number | null);
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+
+  /** What `/readyz` says is missing; fails while nobody answers. */
+  async missing(): Promise<string[]> {
+    const response = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(2_000) });
+    return ((await response.json()) as { missing: string[] }).missing;
+  }
+
+  async untilReady(): Promise<this> {
+    await eventually(async () => assert.deepEqual(await this.missing(), []), {
+      timeoutMs: READY_MS_MAX,
+    });
+    return this;
+  }
+
+  /** By SIGTERM, however long it takes. */
+  async stop(): Promise<Stopped> {
+    const startedAt = performance.now();
+    this.child.kill('SIGTERM');
+    const code = await this.#exited;
+    return { code, tookMs: performance.now() - startedAt };
+  }
+
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.#exited;
+  }
+}

@@ -1,0 +1,119 @@
+/** What a test of webhooks needs of the engine: servers of its own, hurried persisters, endpoints, and a look at both. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readPersisterConfig } from '../../src/config.ts';
+import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
+import { TIMINGS } from '../../src/persister/timings.ts';
+import type { WebhookTimings } from '../../src/persister/webhooks/timings.ts';
+import type { Sql } from '../../src/postgres/connection.ts';
+import { SECRET } from '../network/webhook-receiver.ts';
+import { type Scope, use, useServers } from '../use.ts';
+import type { Connections } from './sales.ts';
+
+/** Everything about fifty times as fast; a lease still outlasts a try. */
+const HURRIED: WebhookTimings = {
+  timeoutMs: 700,
+  leaseMs: 2_000,
+  retryFirstMs: 40,
+  retryMostMs: 300,
+  pauseFirstMs: 200,
+  pauseMostMs: 800,
+  pollMs: 20,
+  announceMs: 40,
+  upkeepMs: 100,
+};
+
+export interface Engine extends Pick<Connections, 'shards' | 'sql'> {
+  redisUrl: string;
+  databaseUrl: string;
+}
+
+export async function useEngine(scope: Scope): Promise<Engine> {
+  const { redis, database, servers } = await useServers(scope);
+  const { shards, sql } = servers;
+  return { shards, sql, redisUrl: redis.url, databaseUrl: database.url };
+}
+
+export function hurriedPersister(
+  scope: Scope,
+  engine: Pick<Engine, 'redisUrl' | 'databaseUrl'>,
+  choices: { nodeEnv?: string; webhooks?: Partial<WebhookTimings> } = {},
+): Promise<RunningPersister> {
+  const config = readPersisterConfig({
+    REDIS_URL: engine.redisUrl,
+    DATABASE_URL: engine.databaseUrl,
+    PERSISTER_PORT: '0',
+    LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
+    NODE_ENV: choices.nodeEnv ?? 'development',
+  });
+  const webhooks = { ...HURRIED, ...choices.webhooks };
+  return use(scope, () => startPersister(config, { ...TIMINGS, restMs: 200, webhooks }));
+}
+
+export interface Subscription {
+  events?: string[];
+  saleId?: string;
+}
+
+/** Straight into the table: of what the admin does with it there are tests of its own. */
+export async function subscribe(
+  sql: Sql,
+  url: string,
+  { events = [], saleId }: Subscription = {},
+): Promise<string> {
+  const webhookId = `wh_${randomBytes(6).toString('hex')}`;
+  await sql`
+    INSERT INTO webhook_endpoints (webhook_id, url, events, sale_id, secret)
+    VALUES (${webhookId}, ${url}, ${events}, ${saleId ?? null}, ${SECRET})`;
+  return webhookId;
+}
+
+export interface EndpointRow {
+  status: string;
+  pausedUntil: Date | null;
+  failuresInRow: number;
+  pausesInRow: number;
+  lastError: string | null;
+}
+
+export async function endpointOf(sql: Sql, webhookId: string): Promise<EndpointRow> {
+  const [row] = await sql<EndpointRow[]>`
+    SELECT status, paused_until, failures_in_row, pauses_in_row, last_error FROM webhook_endpoints
+    WHERE webhook_id = ${webhookId}`;
+  assert.ok(row, 'the endpoint is not there');
+  return row;
+}
+
+export interface DeliveryRow {
+  deliveryId: number;
+  messageId: string;
+  eventType: string;
+  state: string;
+  attempts: number;
+  lastStatus: number | null;
+  lastError: string | null;
+}
+
+export async function deliveriesOf(sql: Sql, webhookId: string): Promise<DeliveryRow[]> {
+  return [
+    ...(await sql<DeliveryRow[]>`
+      SELECT delivery_id, message_id, event_type, state, attempts, last_status, last_error FROM webhook_deliveries
+      WHERE webhook_id = ${webhookId} ORDER BY delivery_id`),
+  ];
+}
+
+/** How many deliveries are in each state. */
+export async function statesOf(sql: Sql, webhookId: string): Promise<Record<string, number>> {
+  const states: Record<string, number> = {};
+  for (const { state } of await deliveriesOf(sql, webhookId)) {
+    states[state] = (states[state] ?? 0) + 1;
+  }
+  return states;
+}
+
+/** The ids of the messages that a sale's purchases must be told by. */
+export async function expectedIds(sql: Sql, saleId: string): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    SELECT 'evt_' || reservation_id || '_' || version AS id FROM reservation_events WHERE sale_id = ${saleId}`;
+  return rows.map(({ id }) => id).sort();
+}

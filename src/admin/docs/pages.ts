@@ -1,0 +1,63 @@
+/** The pages for people, and the document for programs: everything comes from this process, nothing from outside. */
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import type { ApiOperation } from '../../api/operation.ts';
+import { buildDocument, type OpenApiDocument } from './openapi.ts';
+
+/** Nothing from elsewhere, no framing; the inline styles are those that Swagger UI sets on its own elements. */
+const CONTENT_SECURITY_POLICY =
+  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const SECURITY_HEADERS = {
+  'Content-Security-Policy': CONTENT_SECURITY_POLICY,
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+};
+
+const START_PAGE = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>flash-sale admin</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>
+<h1>flash-sale admin</h1>
+<p>This is the operators' and merchants' side of a flash-sale engine: sales, stock, reservations, and proof that
+the promises hold. Its API wants a bearer token.</p>
+<ul>
+<li><a href="/docs">The APIs, described</a> and as a document: <a href="/openapi.json">openapi.json</a></li>
+<li><a href="/readyz">Whether it is ready</a>, <a href="/metrics">its metrics</a></li>
+</ul>
+</html>
+`;
+
+/** Everything is sniff-proof; pages also say what a browser may load and who may frame them. */
+export function secureAnswers(app: FastifyInstance): void {
+  app.addHook('onSend', async (_request, reply, payload) => {
+    const isPage = String(reply.getHeader('content-type') ?? '').startsWith('text/html');
+    if (isPage) reply.headers(SECURITY_HEADERS);
+    else reply.header('X-Content-Type-Options', 'nosniff');
+    return payload;
+  });
+}
+
+export async function servePages(
+  app: FastifyInstance,
+  adminOperations: () => readonly ApiOperation[],
+): Promise<void> {
+  let document: OpenApiDocument | undefined;
+  // Routes can be described only when all are there, so the document is made when the app has become ready.
+  app.addHook('onReady', async () => {
+    document = await buildDocument(app, adminOperations());
+  });
+
+  const hidden = { schema: { hide: true } };
+  app.get('/', hidden, async (_request, reply) => reply.type('text/html').send(START_PAGE));
+  app.get('/openapi.json', hidden, async () => document);
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { docExpansion: 'list', persistAuthorization: true },
+    theme: { title: 'flash-sale APIs' },
+    transformSpecification: () => ({ ...document }),
+  });
+}

@@ -1,0 +1,150 @@
+/**
+ * From a described operation to a route: its schemas check the request, its access demands a role, its handler
+ * is a function from values to an answer. Nothing else in the admin knows both Fastify and the handlers.
+ */
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { z } from 'zod';
+import { type ApiOperation, answersOf } from '../../api/operation.ts';
+import { type ProblemCode, problem, retryAfterSecondsOf } from '../../api/problems.ts';
+import type { Role } from '../../config.ts';
+import { unreachable } from '../../domain/fault.ts';
+import { TRACEPARENT } from '../../domain/identifiers.ts';
+import type { Caller } from '../context.ts';
+import { includesRole, type Principal } from './authenticate.ts';
+import { type CallBounds, UnderWay } from './bulkhead.ts';
+import type { GuessLimit } from './failed-auth-limit.ts';
+import { type Answer, isRefusal, type Refusal } from './outcome.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    principal?: Principal;
+  }
+  interface FastifyContextConfig {
+    /** What the route serves; none: a page or one of its assets, open to all. */
+    operation?: ApiOperation;
+  }
+}
+
+type Parsed<T> = T extends z.ZodType ? z.infer<T> : undefined;
+
+/** A request as a handler sees it: checked, with defaults filled in. */
+export interface OperationInput<Operation extends ApiOperation> {
+  params: Parsed<Operation['params']>;
+  query: Parsed<Operation['query']>;
+  headers: Parsed<Operation['headers']>;
+  body: Parsed<Operation['body']>;
+  caller: Caller;
+}
+
+type Authenticate = (authorization: string | undefined) => Principal | undefined;
+
+export function serveOperation<const Operation extends ApiOperation>(
+  app: FastifyInstance,
+  operation: Operation,
+  handle: (input: OperationInput<Operation>) => Promise<Answer | Refusal>,
+  bounds: CallBounds = {},
+): void {
+  const { params, query, headers, body } = operation;
+  const underWay = new UnderWay(bounds);
+  app.route({
+    method: operation.method,
+    url: operation.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+    config: { operation },
+    schema: {
+      ...(params ? { params } : {}),
+      ...(query ? { querystring: query } : {}),
+      ...(headers ? { headers } : {}),
+      ...(body ? { body } : {}),
+      response: answersOf(operation),
+      operationId: operation.operationId,
+      tags: [operation.tag],
+      summary: operation.summary,
+      ...(operation.description ? { description: operation.description } : {}),
+      security: securityOf(operation),
+    },
+    handler: async (request, reply) => {
+      const input = {
+        params: request.params,
+        query: request.query,
+        headers: request.headers,
+        body: request.body,
+        caller: { actor: request.principal?.actor ?? 'anonymous', requestId: request.id },
+      } as OperationInput<Operation>;
+      const result = await underWay.run(() => handle(input), heardOrGone(reply));
+      if (isRefusal(result)) return sendProblem(reply, result.refused, result.extensions);
+      reply.status(result.status).headers(result.headers ?? {});
+      return result.body === undefined ? reply.send() : reply.send(result.body);
+    },
+  });
+}
+
+/** Lets in who has the role that the operation wants; must run before a body is read. */
+export function demandRoles(
+  app: FastifyInstance,
+  authenticate: Authenticate,
+  limitGuesses: GuessLimit,
+): void {
+  app.addHook('onRequest', async (request, reply) => {
+    const access = request.routeOptions.config.operation?.access;
+    if (access === undefined || access === 'open') return undefined;
+    const admitted = await limitGuesses(request, authenticate(request.headers.authorization));
+    if ('refused' in admitted) {
+      if (admitted.refused === 'rate_limited') {
+        reply.header('Retry-After', String(admitted.retryAfterSeconds));
+      } else {
+        reply.header('WWW-Authenticate', 'Bearer realm="admin"');
+      }
+      return sendProblem(reply, admitted.refused);
+    }
+    const { principal } = admitted;
+    if (!includesRole(principal.role, access as Role)) return sendProblem(reply, 'forbidden');
+    request.principal = principal;
+    return undefined;
+  });
+}
+
+/** Every answer names its request, and passes the caller's trace on. */
+export function nameRequests(app: FastifyInstance): void {
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('X-Request-Id', request.id);
+    const { traceparent } = request.headers;
+    if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) {
+      reply.header('traceparent', traceparent);
+    }
+  });
+}
+
+export function sendProblem(
+  reply: FastifyReply,
+  code: ProblemCode,
+  extensions: Record<string, unknown> = {},
+): FastifyReply {
+  const body = problem(code, extensions);
+  const retryAfterSeconds = retryAfterSecondsOf(code);
+  if (retryAfterSeconds !== undefined && !reply.hasHeader('Retry-After')) {
+    reply.header('Retry-After', String(retryAfterSeconds));
+  }
+  // As a string: a problem is sent as it is, whatever the route says about its answers.
+  return reply.status(body.status).type('application/problem+json').send(JSON.stringify(body));
+}
+
+/** Resolves when the caller has had the whole answer, or has gone without it. */
+function heardOrGone({ raw }: FastifyReply): Promise<void> {
+  if (raw.closed) return Promise.resolve();
+  return new Promise((resolve) => void raw.once('close', resolve));
+}
+
+function securityOf(operation: ApiOperation): Record<string, string[]>[] {
+  switch (operation.access) {
+    case 'open':
+      return [];
+    case 'buyer':
+      return [{ buyerToken: [] }, { buyerHeader: [] }];
+    case 'viewer':
+    case 'merchant':
+    case 'operator':
+      return [{ adminToken: [] }];
+    default:
+      return unreachable(operation.access);
+  }
+}

@@ -1,0 +1,70 @@
+/** The audit: who did what to a sale, newest first. */
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import type { ApiOperation } from '../../api/operation.ts';
+import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
+import type { Servers } from '../context.ts';
+import { READ_PROBLEMS } from '../http/common-problems.ts';
+import { answer, refuse, refuseFields } from '../http/outcome.ts';
+import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { serveOperation } from '../http/serve-operation.ts';
+import { pathIdSchema } from './sale-schemas.ts';
+
+const auditEntrySchema = z
+  .object({
+    auditId: z.int(),
+    occurredAt: timeSchema,
+    actor: z.string(),
+    action: z.string(),
+    saleId: z.string().nullable(),
+    requestId: z.string(),
+    details: z.looseObject({}),
+  })
+  .meta({ id: 'AuditEntry' });
+
+const AUDIT = {
+  operationId: 'listAuditEntries',
+  method: 'GET',
+  path: '/admin/v1/sales/{saleId}/audit',
+  tag: 'Operators',
+  summary: 'Who did what to the sale, newest first',
+  description: 'Stays readable after a draft was deleted.',
+  access: 'viewer',
+  params: z.object({ saleId: pathIdSchema }),
+  headers: z.object(tracingHeaders),
+  query: z.strictObject(pageQuery),
+  answers: { 200: { description: 'A page of entries.', schema: pageSchema(auditEntrySchema) } },
+  problems: [...READ_PROBLEMS, 'sale_not_found'],
+} as const satisfies ApiOperation;
+
+interface AuditRow {
+  auditId: number;
+  occurredAt: Date;
+  actor: string;
+  action: string;
+  saleId: string;
+  requestId: string;
+  details: Record<string, unknown>;
+}
+
+const cursorShape = z.tuple([z.int().min(1)]);
+
+export function serveAudit(app: FastifyInstance, { sql }: Servers): void {
+  serveOperation(app, AUDIT, async ({ params: { saleId }, query: { limit, cursor } }) => {
+    const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
+    if (cursor !== undefined && !after) {
+      return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
+    }
+    const rows = await sql<AuditRow[]>`
+      SELECT audit_id, occurred_at, actor, action, sale_id, request_id, details FROM audit_log
+      WHERE sale_id = ${saleId} ${after ? sql`AND audit_id < ${after[0]}` : sql``}
+      ORDER BY audit_id DESC LIMIT ${limit + 1}`;
+    // Every sale has the entry of its creation, so nothing at all means that there never was one.
+    if (rows.length === 0 && !after) return refuse('sale_not_found');
+    const page = pageOf(rows, limit, (row) => [row.auditId]);
+    return answer(200, {
+      ...page,
+      data: page.data.map((row) => ({ ...row, occurredAt: row.occurredAt.toISOString() })),
+    });
+  });
+}

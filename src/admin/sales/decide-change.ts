@@ -1,0 +1,184 @@
+/**
+ * What an operator's wish does to a sale, decided on values alone: a plan of one operation, nothing to do, or a
+ * refusal. The rules of what may change when stand here and nowhere else.
+ */
+
+import { type FieldError, PROBLEMS } from '../../api/problems.ts';
+import { SKUS_PER_SALE_MAX, STOCK_MAX } from '../../domain/identifiers.ts';
+import {
+  effectiveStatus,
+  SALE_TRANSITIONS,
+  type SaleDefinition,
+  type SaleTransition,
+  type SkuDefinition,
+} from '../../domain/sale.ts';
+import { type Refusal, refuse, refuseFields } from '../http/outcome.ts';
+import type { NewSale, SalePatch, SkuPatch } from './sale-schemas.ts';
+
+export interface PlannedStock {
+  sku: string;
+  delta: number;
+  reason: string;
+}
+
+/** One operation to be: the whole definition after it, and the changes of stock. */
+export interface Plan {
+  action: string;
+  definition: SaleDefinition;
+  stock: PlannedStock[];
+}
+
+export type Decision = Plan | 'unchanged' | Refusal;
+
+export function planCreation(saleId: string, wish: NewSale): Plan {
+  const { name, currency, startsAt, endsAt, perBuyerLimit, holdSeconds } = wish;
+  return {
+    action: 'create',
+    definition: {
+      saleId,
+      name,
+      currency,
+      status: 'draft',
+      startsAt,
+      endsAt,
+      perBuyerLimit,
+      holdSeconds,
+      skus: wish.skus.map((sku) => ({ sku: sku.sku, name: sku.name ?? sku.sku, price: sku.price })),
+    },
+    stock: firstStock(wish.skus),
+  };
+}
+
+export function decideTransition(sale: SaleDefinition, transition: SaleTransition): Decision {
+  const { from, to } = SALE_TRANSITIONS[transition];
+  if (sale.status === to) return 'unchanged';
+  if (!(from as readonly string[]).includes(sale.status)) {
+    return refuse('invalid_transition', { from: sale.status, to });
+  }
+  return { action: transition, definition: { ...definitionOf(sale), status: to }, stock: [] };
+}
+
+/** A draft may change in everything but its currency; later, only what betrays no answer given before. */
+export function decidePatch(sale: SaleDefinition, patch: SalePatch, nowMs: number): Decision {
+  const frozen = sale.status === 'draft' ? [] : frozenFields(sale, patch, nowMs);
+  if (frozen.length > 0) {
+    const status = effectiveStatus(sale, nowMs);
+    return refuse('invalid_transition', {
+      detail: `A sale that is ${status} can not change in this any more.`,
+      from: status,
+      to: status,
+      errors: frozen.map((field) => ({ field, message: 'can not change any more' })),
+    });
+  }
+  const skus = patch.skus ? patchSkus(sale, patch.skus) : { skus: sale.skus, stock: [] };
+  if ('refused' in skus) return skus;
+  const definition: SaleDefinition = {
+    ...definitionOf(sale),
+    name: patch.name ?? sale.name,
+    startsAt: patch.startsAt === undefined ? sale.startsAt : patch.startsAt,
+    endsAt: patch.endsAt === undefined ? sale.endsAt : patch.endsAt,
+    perBuyerLimit: patch.perBuyerLimit ?? sale.perBuyerLimit,
+    holdSeconds: patch.holdSeconds ?? sale.holdSeconds,
+    skus: skus.skus,
+  };
+  if (
+    definition.startsAt !== null &&
+    definition.endsAt !== null &&
+    definition.endsAt <= definition.startsAt
+  ) {
+    return refuseFields({ field: 'endsAt', message: 'must be after startsAt' });
+  }
+  if (JSON.stringify(definition) === JSON.stringify(definitionOf(sale))) return 'unchanged';
+  return { action: 'patch', definition, stock: skus.stock };
+}
+
+/** Redis alone knows what remains, so a withdrawal is planned here and decided there. */
+export function decideStock(
+  sale: SaleDefinition,
+  change: PlannedStock,
+  loadedUnits: number,
+): Decision {
+  if (!sale.skus.some(({ sku }) => sku === change.sku)) {
+    return refuseFields({ field: 'sku', message: 'is not in this sale' });
+  }
+  if (loadedUnits + change.delta > STOCK_MAX) {
+    return refuseFields({ field: 'delta', message: `would load more than ${STOCK_MAX} units` });
+  }
+  return {
+    action: change.delta > 0 ? 'load' : 'withdraw',
+    definition: definitionOf(sale),
+    stock: [change],
+  };
+}
+
+/** Why a draft alone may be deleted: buyers were promised things in all others. */
+export function decideDeletion(sale: SaleDefinition): Refusal | undefined {
+  if (sale.status === 'draft') return undefined;
+  return refuse('invalid_transition', {
+    detail: `${PROBLEMS.invalid_transition.detail} Only a draft can be deleted.`,
+    from: sale.status,
+    to: 'deleted',
+  });
+}
+
+const START_MARGIN_MS = 2_000;
+
+function frozenFields(sale: SaleDefinition, patch: SalePatch, nowMs: number): string[] {
+  const hasEnded = effectiveStatus(sale, nowMs) === 'ended';
+  // A start that is this near may have been before the change reaches Redis; buyers then had their answers.
+  const hasBegun = sale.startsAt === null || nowMs >= sale.startsAt - START_MARGIN_MS;
+  const isFrozen: Record<keyof SalePatch, boolean> = {
+    name: false,
+    // Buyers were told that it is over; a new end would make that a lie.
+    endsAt: hasEnded,
+    perBuyerLimit: hasEnded,
+    startsAt: hasEnded || hasBegun,
+    holdSeconds: true,
+    skus: true,
+  };
+  return Object.keys(patch).filter((field) => isFrozen[field as keyof SalePatch]);
+}
+
+function patchSkus(
+  sale: SaleDefinition,
+  patches: readonly SkuPatch[],
+): { skus: SkuDefinition[]; stock: PlannedStock[] } | Refusal {
+  const skus = sale.skus.map((sku) => ({ ...sku }));
+  const added: { sku: string; stock: number }[] = [];
+  const errors: FieldError[] = [];
+  for (const [index, patch] of patches.entries()) {
+    const known = skus.find(({ sku }) => sku === patch.sku);
+    if (known) {
+      if (patch.stock !== undefined) {
+        errors.push({
+          field: `skus.${index}.stock`,
+          message: 'changes by /stock once it is there',
+        });
+      }
+      known.name = patch.name ?? known.name;
+      known.price = patch.price ?? known.price;
+    } else if (patch.price === undefined) {
+      errors.push({ field: `skus.${index}.price`, message: 'is missing: the SKU is new' });
+    } else {
+      skus.push({ sku: patch.sku, name: patch.name ?? patch.sku, price: patch.price });
+      added.push({ sku: patch.sku, stock: patch.stock ?? 0 });
+    }
+  }
+  if (skus.length > SKUS_PER_SALE_MAX) {
+    errors.push({ field: 'skus', message: `would be more than ${SKUS_PER_SALE_MAX}` });
+  }
+  return errors.length > 0 ? refuseFields(...errors) : { skus, stock: firstStock(added) };
+}
+
+function firstStock(skus: readonly { sku: string; stock: number }[]): PlannedStock[] {
+  return skus
+    .filter(({ stock }) => stock > 0)
+    .map(({ sku, stock }) => ({ sku, delta: stock, reason: 'first stock' }));
+}
+
+/** The definition alone, its fields always in the same order, of anything that holds one. */
+function definitionOf(sale: SaleDefinition): SaleDefinition {
+  const { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds } = sale;
+  const skus = sale.skus.map(({ sku, name: skuName, price }) => ({ sku, name: skuName, price }));
+  return { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus };
+}

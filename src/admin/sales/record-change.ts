@@ -1,0 +1,225 @@
+/**
+ * How a sale changes: every change is one numbered operation, recorded in PostgreSQL in one transaction (here) and
+ * then applied to Redis (apply-operations.ts). A crash, or Redis being away, leaves it pending, never half done.
+ */
+import { createHash } from 'node:crypto';
+import { customAlphabet } from 'nanoid';
+import { SALE_KEYS, saleKey } from '../../lua/keys.ts';
+import type { StockChange } from '../../lua/operate/apply-operation.ts';
+import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { lockOperations } from '../../postgres/sale-locks.ts';
+import type { Caller, Servers } from '../context.ts';
+import { isRefusal, type Refusal, refuse, refuseFields } from '../http/outcome.ts';
+import { applyPending } from './apply-pending.ts';
+import { type Decision, decideDeletion, type Plan, planCreation } from './decide-change.ts';
+import type { NewSale } from './sale-schemas.ts';
+import { insertSale, lockSale, type StoredSale, writeSale } from './sale-store.ts';
+
+export interface Change {
+  saleId: string;
+  caller: Caller;
+  /** Absent: repeating the request repeats the change. */
+  idempotencyKey?: string | undefined;
+  /** What the request asks for, to tell whether a repeated key repeats the request too. */
+  request: unknown;
+}
+
+/** Which operation did it. Replayed: an earlier request with this key had done, or recorded, it already. */
+export interface Changed {
+  saleId: string;
+  operation: number;
+  replayed: boolean;
+}
+
+type Recorded = Changed | 'unchanged' | Refusal;
+
+const PENDING_DETAIL =
+  'Recorded, and will be applied as soon as Redis can. To see how it ended, send the same request again with the same Idempotency-Key; without a key, read the sale.';
+
+const newIdSuffix = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 8);
+
+/** Makes a sale, as a draft. */
+export async function createSale(
+  servers: Servers,
+  wish: NewSale,
+  change: Omit<Change, 'saleId' | 'request'>,
+): Promise<Changed | Refusal> {
+  const saleId = wish.saleId ?? `${slugOf(wish.name)}-${newIdSuffix()}`;
+  const digest = digestOf('create', wish);
+  const recorded = await servers.sql.begin(async (tx): Promise<Changed | Refusal> => {
+    if (change.idempotencyKey !== undefined) {
+      // Two creations with one key would both see none and then collide on the index.
+      await tx`SELECT pg_advisory_xact_lock(hashtextextended(${`creation ${change.idempotencyKey}`}, 0))`;
+      const earlier = await findCreation(tx, change.idempotencyKey);
+      if (earlier) return replayOf(earlier, digest);
+    }
+    const plan = planCreation(saleId, wish);
+    if (!(await insertSale(tx, plan.definition))) {
+      return refuseFields({ field: 'saleId', message: 'is taken by another sale' });
+    }
+    await writeOperation(tx, 1, plan, { ...change, saleId }, digest);
+    return { saleId, operation: 1, replayed: false };
+  });
+  return isRefusal(recorded) ? recorded : settle(servers, recorded.saleId, recorded);
+}
+
+/**
+ * Changes a sale by what `decide` makes of it; the sale is locked meanwhile. `unchanged` when it already is as
+ * asked for. Refuses with `unavailable` or `recovering` what is recorded but could not be applied yet.
+ */
+export async function changeSale(
+  servers: Servers,
+  change: Change,
+  decide: (sale: StoredSale, tx: Transaction) => Decision | Promise<Decision>,
+): Promise<Recorded> {
+  const digest = digestOf(change.saleId, change.request);
+  const recorded = await servers.sql.begin(async (tx): Promise<Recorded> => {
+    const sale = await lockSale(tx, change.saleId);
+    if (!sale) return refuse('sale_not_found');
+    if (change.idempotencyKey !== undefined) {
+      const earlier = await findByKey(tx, change.saleId, change.idempotencyKey);
+      if (earlier) return replayOf(earlier, digest);
+    }
+    const decision = await decide(sale, tx);
+    if (decision === 'unchanged' || isRefusal(decision)) return decision;
+    const operation = sale.lastOperation + 1;
+    await writeOperation(tx, operation, decision, change, digest);
+    return { saleId: change.saleId, operation, replayed: false };
+  });
+  if (recorded !== 'unchanged' && isRefusal(recorded)) return recorded;
+  return settle(servers, change.saleId, recorded);
+}
+
+/**
+ * Deletes a draft, in Redis first and within the transaction: a crash in between leaves a draft that Redis does not
+ * know, which the next operation rebuilds, and never keys that a later sale of the same id would inherit.
+ */
+export async function deleteSale(
+  servers: Servers,
+  saleId: string,
+  caller: Caller,
+): Promise<Refusal | 'deleted'> {
+  const result = await servers.sql.begin(async (tx): Promise<Refusal | 'deleted'> => {
+    await lockOperations(tx, saleId);
+    const sale = await lockSale(tx, saleId);
+    if (!sale) return refuse('sale_not_found');
+    const refusal = decideDeletion(sale);
+    if (refusal) return refusal;
+    const shard = servers.shards.of(saleId);
+    if (shard.runId === undefined) return refuse('unavailable');
+    await shard.client.del(...SALE_KEYS.map((key) => saleKey(saleId, key)));
+    await tx`DELETE FROM sales WHERE sale_id = ${saleId}`;
+    await writeAudit(tx, saleId, 'delete', caller, { name: sale.name });
+    return 'deleted';
+  });
+  if (result === 'deleted') await servers.shards.publishChanged(saleId).catch(() => undefined);
+  return result;
+}
+
+export async function writeAudit(
+  tx: Sql | Transaction,
+  saleId: string | null,
+  action: string,
+  caller: Caller,
+  details: object,
+): Promise<void> {
+  await tx`
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+    VALUES (${caller.actor}, ${action}, ${saleId}, ${caller.requestId}, ${tx.json(details as never)})`;
+}
+
+/** Applies what is recorded. What can't be applied now stays recorded, and the caller is told to come back. */
+async function settle<T extends Changed | 'unchanged'>(
+  servers: Servers,
+  saleId: string,
+  recorded: T,
+): Promise<T | Refusal> {
+  const state = await applyPending(servers, saleId);
+  if (state === 'settled') return recorded;
+  // A persister that hears of it looks at the sale at once.
+  if (state === 'recovering') await servers.shards.publishChanged(saleId).catch(() => undefined);
+  if (recorded === 'unchanged') return refuse(state, { detail: PENDING_DETAIL });
+  const { operation } = recorded;
+  const [row] = await servers.sql<{ outcome: string }[]>`
+    SELECT outcome FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
+  // A later operation may be what is pending.
+  if (row && row.outcome !== 'pending') return recorded;
+  return refuse(state, { detail: PENDING_DETAIL, saleId, operation });
+}
+
+async function writeOperation(
+  tx: Transaction,
+  operation: number,
+  plan: Plan,
+  change: Omit<Change, 'request'>,
+  digest: string,
+): Promise<void> {
+  const { saleId, caller, idempotencyKey } = change;
+  const changes: StockChange[] = plan.stock.map(({ sku, delta }) => ({ sku, delta }));
+  await writeSale(tx, plan.definition, operation);
+  await tx`
+    INSERT INTO sale_operations
+      (sale_id, operation, action, definition, changes, actor, request_id, idempotency_key, request_digest)
+    VALUES (${saleId}, ${operation}, ${plan.action}, ${tx.json(plan.definition as never)},
+      ${tx.json(changes as never)}, ${caller.actor}, ${caller.requestId}, ${idempotencyKey ?? null}, ${digest})`;
+  if (plan.stock.length > 0) {
+    const rows = plan.stock.map((stock) => ({ sale_id: saleId, operation, ...stock }));
+    await tx`INSERT INTO stock_ledger ${tx(rows, 'sale_id', 'operation', 'sku', 'delta', 'reason')}`;
+  }
+  await writeAudit(tx, saleId, plan.action, caller, {
+    operation,
+    definition: plan.definition,
+    stock: plan.stock,
+  });
+}
+
+interface EarlierOperation {
+  saleId: string;
+  operation: number;
+  requestDigest: string;
+}
+
+async function findByKey(
+  tx: Transaction,
+  saleId: string,
+  key: string,
+): Promise<EarlierOperation | undefined> {
+  const [row] = await tx<EarlierOperation[]>`
+    SELECT sale_id, operation, request_digest FROM sale_operations
+    WHERE sale_id = ${saleId} AND idempotency_key = ${key}`;
+  return row;
+}
+
+async function findCreation(tx: Transaction, key: string): Promise<EarlierOperation | undefined> {
+  const [row] = await tx<EarlierOperation[]>`
+    SELECT sale_id, operation, request_digest FROM sale_operations
+    WHERE idempotency_key = ${key} AND operation = 1`;
+  return row;
+}
+
+function replayOf(earlier: EarlierOperation, digest: string): Changed | Refusal {
+  if (earlier.requestDigest !== digest) {
+    return refuse('idempotency_key_reused', {
+      detail: 'This key already stands for another request. Send a new Idempotency-Key.',
+    });
+  }
+  return { saleId: earlier.saleId, operation: earlier.operation, replayed: true };
+}
+
+/** Bodies come out of their schema with defaults filled in and fields in one order, so equal requests are equal. */
+function digestOf(subject: string, request: unknown): string {
+  return createHash('sha256')
+    .update(JSON.stringify([subject, request]))
+    .digest('hex');
+}
+
+function slugOf(name: string): string {
+  const slug = name
+    .normalize('NFKD')
+    .replaceAll(/\p{M}/gu, '')
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 30)
+    .replaceAll(/^-+|-+$/g, '');
+  return slug || 'sale';
+}

@@ -1,0 +1,194 @@
+/** Sales: making, listing, changing and deleting them. */
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import type { ApiOperation } from '../../api/operation.ts';
+import { idempotencyKeySchema, saleIdSchema, tracingHeaders } from '../../api/schemas.ts';
+import { SALE_TRANSITIONS, type SaleTransition } from '../../domain/sale.ts';
+import type { Servers } from '../context.ts';
+import { CHANGE_PROBLEMS, READ_PROBLEMS } from '../http/common-problems.ts';
+import {
+  type Answer,
+  answer,
+  isRefusal,
+  type Refusal,
+  refuse,
+  refuseFields,
+} from '../http/outcome.ts';
+import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { serveOperation } from '../http/serve-operation.ts';
+import { decidePatch, decideTransition } from './decide-change.ts';
+import { changeSale, createSale, deleteSale } from './record-change.ts';
+import { newSaleSchema, pathIdSchema, salePatchSchema, saleSchema } from './sale-schemas.ts';
+import { findSale, listSales } from './sale-store.ts';
+import { viewSales } from './sale-view.ts';
+
+const CREATE = {
+  operationId: 'createSale',
+  method: 'POST',
+  path: '/admin/v1/sales',
+  tag: 'Operators',
+  summary: 'Make a sale, as a draft',
+  access: 'operator',
+  headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
+  body: newSaleSchema,
+  answers: {
+    201: {
+      description: 'Made.',
+      schema: saleSchema,
+      headers: { Location: 'The address of the sale.' },
+    },
+    200: {
+      description: 'This request had made it before; the sale as it is now.',
+      schema: saleSchema,
+      headers: { 'Idempotent-Replayed': 'Always `true` here.', Location: 'Its address.' },
+    },
+  },
+  problems: [...CHANGE_PROBLEMS, 'idempotency_key_reused'],
+} as const satisfies ApiOperation;
+
+const LIST = {
+  operationId: 'listSales',
+  method: 'GET',
+  path: '/admin/v1/sales',
+  tag: 'Operators',
+  summary: 'All sales, newest first, with their live numbers',
+  access: 'viewer',
+  headers: z.object(tracingHeaders),
+  query: z.strictObject(pageQuery),
+  answers: { 200: { description: 'A page of sales.', schema: pageSchema(saleSchema) } },
+  problems: READ_PROBLEMS,
+} as const satisfies ApiOperation;
+
+const saleParams = z.object({ saleId: pathIdSchema });
+
+const GET = {
+  operationId: 'getSaleForOperators',
+  method: 'GET',
+  path: '/admin/v1/sales/{saleId}',
+  tag: 'Operators',
+  summary: 'A sale with its live numbers',
+  description: 'Answers while Redis is away, too: then `redis` says so and the numbers are null.',
+  access: 'viewer',
+  params: saleParams,
+  headers: z.object(tracingHeaders),
+  answers: { 200: { description: 'The sale.', schema: saleSchema } },
+  problems: [...READ_PROBLEMS, 'sale_not_found'],
+} as const satisfies ApiOperation;
+
+const PATCH = {
+  operationId: 'patchSale',
+  method: 'PATCH',
+  path: '/admin/v1/sales/{saleId}',
+  tag: 'Operators',
+  summary: 'Change a sale',
+  description:
+    'Everything but the currency while it is a draft. Once open: name, endsAt and perBuyerLimit, and startsAt until it has begun. A change of startsAt that reaches Redis only after that leaves it as it is.',
+  access: 'operator',
+  params: saleParams,
+  headers: z.object(tracingHeaders),
+  body: salePatchSchema,
+  answers: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
+  problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
+} as const satisfies ApiOperation;
+
+const DELETE = {
+  operationId: 'deleteSale',
+  method: 'DELETE',
+  path: '/admin/v1/sales/{saleId}',
+  tag: 'Operators',
+  summary: 'Delete a draft',
+  access: 'operator',
+  params: saleParams,
+  headers: z.object(tracingHeaders),
+  answers: { 204: { description: 'Deleted.' } },
+  problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
+} as const satisfies ApiOperation;
+
+const TRANSITION_SUMMARIES: Record<SaleTransition, string> = {
+  open: 'Open a draft: from startsAt on, buyers may buy',
+  pause: 'Pause an open sale; nothing is lost',
+  resume: 'Go on with a paused sale',
+  end: 'End a sale for good',
+};
+
+/** As PostgreSQL writes `created_at` in UTC; other times of the form that are none are not cursors either. */
+const cursorShape = z.tuple([
+  z
+    .string()
+    .regex(/^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(\.\d{1,6})?\+00$/)
+    .refine((time) => !Number.isNaN(Date.parse(time.replace(' ', 'T').replace('+00', 'Z')))),
+  saleIdSchema,
+]);
+
+export function serveSales(app: FastifyInstance, servers: Servers): void {
+  /** Answers with the sale as it is after what was done to it. */
+  const showSale = async (
+    saleId: string,
+    status = 200,
+    headers = {},
+  ): Promise<Answer | Refusal> => {
+    const sale = await findSale(servers.sql, saleId);
+    if (!sale) return refuse('sale_not_found');
+    const [view] = await viewSales(servers, [sale]);
+    return answer(status, view, headers);
+  };
+
+  serveOperation(app, CREATE, async ({ body, headers, caller }) => {
+    const idempotencyKey = headers['idempotency-key'];
+    const created = await createSale(servers, body, { caller, idempotencyKey });
+    if (isRefusal(created)) return created;
+    const location = { Location: `/admin/v1/sales/${created.saleId}` };
+    return created.replayed
+      ? showSale(created.saleId, 200, { ...location, 'Idempotent-Replayed': 'true' })
+      : showSale(created.saleId, 201, location);
+  });
+
+  serveOperation(app, LIST, async ({ query: { limit, cursor } }) => {
+    const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
+    if (cursor !== undefined && !after) {
+      return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
+    }
+    const sales = await listSales(servers.sql, { limit: limit + 1, after });
+    const page = pageOf(sales, limit, (sale) => [sale.createdAtExact, sale.saleId]);
+    return answer(200, { ...page, data: await viewSales(servers, page.data) });
+  });
+
+  serveOperation(app, GET, ({ params }) => showSale(params.saleId));
+
+  serveOperation(app, PATCH, async ({ params: { saleId }, body, caller }) => {
+    const changed = await changeSale(servers, { saleId, caller, request: body }, (sale) =>
+      decidePatch(sale, body, sale.nowMs),
+    );
+    return changed !== 'unchanged' && isRefusal(changed) ? changed : showSale(saleId);
+  });
+
+  serveOperation(app, DELETE, async ({ params, caller }) => {
+    const deleted = await deleteSale(servers, params.saleId, caller);
+    return deleted === 'deleted' ? answer(204) : deleted;
+  });
+
+  for (const transition of Object.keys(SALE_TRANSITIONS) as SaleTransition[]) {
+    serveOperation(app, transitionOperation(transition), async ({ params: { saleId }, caller }) => {
+      const changed = await changeSale(servers, { saleId, caller, request: transition }, (sale) =>
+        decideTransition(sale, transition),
+      );
+      return changed !== 'unchanged' && isRefusal(changed) ? changed : showSale(saleId);
+    });
+  }
+}
+
+function transitionOperation(transition: SaleTransition) {
+  return {
+    operationId: `${transition}Sale`,
+    method: 'POST',
+    path: `/admin/v1/sales/{saleId}/${transition}`,
+    tag: 'Operators',
+    summary: TRANSITION_SUMMARIES[transition],
+    description: 'Repeating it changes nothing and answers 200.',
+    access: 'operator',
+    params: saleParams,
+    headers: z.object(tracingHeaders),
+    answers: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
+    problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
+  } as const satisfies ApiOperation;
+}

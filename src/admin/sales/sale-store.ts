@@ -1,0 +1,131 @@
+/** Sales as PostgreSQL has them: the definition that operators wrote, ahead of Redis or level with it. */
+import type { SaleDefinition, SaleStatus, SkuDefinition } from '../../domain/sale.ts';
+import type { Sql, Transaction } from '../../postgres/connection.ts';
+
+export interface StoredSale extends SaleDefinition {
+  lastOperation: number;
+  createdAt: Date;
+  updatedAt: Date;
+  /** `created_at` with its microseconds, which a Date loses and a cursor needs. */
+  createdAtExact: string;
+  /** PostgreSQL's clock when the row was read, ms. */
+  nowMs: number;
+}
+
+interface SaleRow {
+  saleId: string;
+  name: string;
+  currency: string;
+  status: SaleStatus;
+  startsAt: Date | null;
+  endsAt: Date | null;
+  perBuyerLimit: number;
+  holdSeconds: number;
+  lastOperation: number;
+  createdAt: Date;
+  updatedAt: Date;
+  createdAtExact: string;
+  now: Date;
+  skus: SkuDefinition[] | null;
+}
+
+export async function findSale(
+  sql: Sql | Transaction,
+  saleId: string,
+): Promise<StoredSale | undefined> {
+  const [row] = await selectSales(sql, sql`WHERE sale_id = ${saleId}`);
+  return row;
+}
+
+/** Newest first. */
+export async function listSales(
+  sql: Sql,
+  page: { limit: number; after: readonly [createdAt: string, saleId: string] | undefined },
+): Promise<StoredSale[]> {
+  const after = page.after
+    ? sql`WHERE (created_at, sale_id) < (${page.after[0]}::text::timestamptz, ${page.after[1]})`
+    : sql``;
+  return selectSales(sql, sql`${after} ORDER BY created_at DESC, sale_id DESC LIMIT ${page.limit}`);
+}
+
+/**
+ * Holds off every other change of the sale until the transaction ends. Locks first and reads in a second
+ * statement: one that had to wait for the lock would still see the SKUs as they were before the wait.
+ */
+export async function lockSale(tx: Transaction, saleId: string): Promise<StoredSale | undefined> {
+  await tx`SELECT FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;
+  return findSale(tx, saleId);
+}
+
+/**
+ * False: there is a sale of that id already. Its timeline tells it from one of the same id that was deleted: a server
+ * may still know that one.
+ */
+export async function insertSale(tx: Transaction, definition: SaleDefinition): Promise<boolean> {
+  const inserted = await tx`
+    INSERT INTO sales (sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, timeline)
+    VALUES (${definition.saleId}, ${definition.name}, ${definition.currency}, ${definition.status},
+      ${timeOf(definition.startsAt)}, ${timeOf(definition.endsAt)}, ${definition.perBuyerLimit},
+      ${definition.holdSeconds}, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+    ON CONFLICT DO NOTHING
+    RETURNING sale_id`;
+  return inserted.length === 1;
+}
+
+/** Writes the definition as it is after an operation, and that operation's number. */
+export async function writeSale(
+  tx: Transaction,
+  definition: SaleDefinition,
+  operation: number,
+): Promise<void> {
+  const { saleId, skus } = definition;
+  await tx`
+    UPDATE sales SET name = ${definition.name}, status = ${definition.status},
+      starts_at = ${timeOf(definition.startsAt)}, ends_at = ${timeOf(definition.endsAt)},
+      per_buyer_limit = ${definition.perBuyerLimit}, hold_seconds = ${definition.holdSeconds},
+      last_operation = ${operation}, updated_at = now()
+    WHERE sale_id = ${saleId}`;
+  const rows = skus.map(({ sku, name, price }, ordinal) => ({
+    sale_id: saleId,
+    sku,
+    ordinal,
+    name,
+    price,
+  }));
+  await tx`
+    INSERT INTO sale_skus ${tx(rows)}
+    ON CONFLICT (sale_id, sku) DO UPDATE SET ordinal = excluded.ordinal, name = excluded.name, price = excluded.price
+    WHERE (sale_skus.ordinal, sale_skus.name, sale_skus.price)
+      IS DISTINCT FROM (excluded.ordinal, excluded.name, excluded.price)`;
+}
+
+/** Units of a SKU that were loaded, or are about to be. */
+export async function loadedUnits(tx: Transaction, saleId: string, sku: string): Promise<number> {
+  const [row] = await tx<{ units: number }[]>`
+    SELECT coalesce(sum(delta), 0)::bigint AS units FROM stock_ledger
+    WHERE sale_id = ${saleId} AND sku = ${sku} AND outcome <> 'insufficient_stock'`;
+  return row!.units;
+}
+
+async function selectSales(
+  sql: Sql | Transaction,
+  which: ReturnType<Sql | Transaction>,
+): Promise<StoredSale[]> {
+  const rows = await sql<SaleRow[]>`
+    SELECT sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, last_operation,
+      created_at, (created_at AT TIME ZONE 'UTC')::text || '+00' AS created_at_exact, updated_at, clock_timestamp() AS now,
+      (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'name', s.name, 'price', price) ORDER BY ordinal)
+       FROM sale_skus s WHERE s.sale_id = sales.sale_id) AS skus
+    FROM sales ${which}`;
+  return rows.map(({ now, skus, ...row }) => ({
+    ...row,
+    startsAt: row.startsAt?.getTime() ?? null,
+    endsAt: row.endsAt?.getTime() ?? null,
+    skus: skus ?? [],
+    nowMs: now.getTime(),
+  }));
+}
+
+function timeOf(ms: number | null): Date | null {
+  return ms === null ? null : new Date(ms);
+}

@@ -1,0 +1,103 @@
+/** A sale as operators see it: the definition from PostgreSQL with the live numbers from Redis. */
+import { Fault } from '../../domain/fault.ts';
+import type { ReadSaleReply } from '../../lua/read/read-sale.ts';
+import type { Servers } from '../context.ts';
+import type { SaleJson } from './sale-schemas.ts';
+import type { StoredSale } from './sale-store.ts';
+import { readShared } from './single-flight.ts';
+
+interface Progress {
+  saleId: string;
+  entryMs: number | null;
+  entrySequence: number | null;
+  event: number | null;
+  checkpointAt: Date | null;
+  pending: number;
+}
+
+export async function viewSales(
+  servers: Servers,
+  sales: readonly StoredSale[],
+): Promise<SaleJson[]> {
+  // Redis first: a checkpoint read after it can only be level or ahead, never make the lag look longer than it is.
+  const live = await Promise.all(sales.map(({ saleId }) => readLive(servers, saleId)));
+  const progress = await readProgress(
+    servers,
+    sales.map(({ saleId }) => saleId),
+  );
+  return sales.map((sale, index) => viewSale(sale, live[index]!, progress.get(sale.saleId)));
+}
+
+type Live = ReadSaleReply | { outcome: 'away' };
+
+/** Redis being away is an answer here: what PostgreSQL knows is worth showing without it. */
+async function readLive(servers: Servers, saleId: string): Promise<Live> {
+  try {
+    return await readShared(servers.shards, saleId);
+  } catch (error) {
+    if (error instanceof Fault && error.code !== 'reply_malformed') return { outcome: 'away' };
+    throw error;
+  }
+}
+
+async function readProgress(
+  { sql }: Servers,
+  saleIds: readonly string[],
+): Promise<Map<string, Progress>> {
+  const rows = await sql<Progress[]>`
+    SELECT sale_id, entry_ms, entry_sequence, event, checkpoints.updated_at AS checkpoint_at,
+      (SELECT count(*) FROM sale_operations o WHERE o.sale_id = sales.sale_id AND outcome = 'pending') AS pending
+    FROM sales LEFT JOIN checkpoints USING (sale_id)
+    WHERE sale_id = ANY(${sql.array([...saleIds])})`;
+  return new Map(rows.map((row) => [row.saleId, row]));
+}
+
+function viewSale(sale: StoredSale, live: Live, progress: Progress | undefined): SaleJson {
+  const state = 'state' in live ? live.state : undefined;
+  const counts = new Map(state?.stock.map((stock) => [stock.sku, stock]));
+  return {
+    saleId: sale.saleId,
+    name: sale.name,
+    status: sale.status,
+    currency: sale.currency,
+    startsAt: isoTime(sale.startsAt),
+    endsAt: isoTime(sale.endsAt),
+    perBuyerLimit: sale.perBuyerLimit,
+    holdSeconds: sale.holdSeconds,
+    skus: sale.skus.map(({ sku, name, price }) => {
+      const count = counts.get(sku);
+      return {
+        sku,
+        name,
+        price,
+        loaded: count?.loaded ?? null,
+        remaining: count?.remaining ?? null,
+        held: count?.held ?? null,
+        confirmed: count?.confirmed ?? null,
+        waiting: count?.waiting ?? null,
+      };
+    }),
+    createdAt: sale.createdAt.toISOString(),
+    updatedAt: sale.updatedAt.toISOString(),
+    redis: live.outcome === 'unknown_sale' ? 'unknown' : live.outcome,
+    persister: {
+      lag: state ? Math.max(0, state.events - (progress?.event ?? 0)) : null,
+      events: state?.events ?? null,
+      checkpoint: checkpointOf(progress),
+    },
+    pendingOperations: progress?.pending ?? 0,
+  };
+}
+
+function checkpointOf(progress: Progress | undefined): SaleJson['persister']['checkpoint'] {
+  if (!progress?.checkpointAt) return null;
+  return {
+    event: progress.event ?? 0,
+    entryId: `${progress.entryMs}-${progress.entrySequence}`,
+    updatedAt: progress.checkpointAt.toISOString(),
+  };
+}
+
+function isoTime(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

@@ -1,0 +1,82 @@
+/** Stock: loading and withdrawing units, each change once. */
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import type { ApiOperation } from '../../api/operation.ts';
+import { idempotencyKeySchema, tracingHeaders } from '../../api/schemas.ts';
+import type { Servers } from '../context.ts';
+import { CHANGE_PROBLEMS } from '../http/common-problems.ts';
+import { type Answer, answer, isRefusal, type Refusal, refuse } from '../http/outcome.ts';
+import { serveOperation } from '../http/serve-operation.ts';
+import { decideStock } from './decide-change.ts';
+import { type Changed, changeSale } from './record-change.ts';
+import { pathIdSchema, stockChangeSchema, stockReceiptSchema } from './sale-schemas.ts';
+import { loadedUnits } from './sale-store.ts';
+
+const CHANGE_STOCK = {
+  operationId: 'changeStock',
+  method: 'POST',
+  path: '/admin/v1/sales/{saleId}/stock',
+  tag: 'Operators',
+  summary: 'Load units of a SKU, or withdraw some of what remains',
+  description:
+    'Send an Idempotency-Key: the same key with the same body is done once and answered alike. A withdrawal of more than remains changes nothing.',
+  access: 'operator',
+  params: z.object({ saleId: pathIdSchema }),
+  headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
+  body: stockChangeSchema,
+  answers: {
+    200: {
+      description: 'Done, now or by an earlier request with this key.',
+      schema: stockReceiptSchema,
+      headers: { 'Idempotent-Replayed': '`true` where an earlier request had done it.' },
+    },
+  },
+  problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'insufficient_stock', 'idempotency_key_reused'],
+} as const satisfies ApiOperation;
+
+interface LedgerRow {
+  saleId: string;
+  operation: number;
+  sku: string;
+  delta: number;
+  reason: string;
+  outcome: 'pending' | 'applied' | 'insufficient_stock';
+  loadedAfter: number | null;
+  remainingAfter: number | null;
+  createdAt: Date;
+}
+
+export function serveStock(app: FastifyInstance, servers: Servers): void {
+  serveOperation(app, CHANGE_STOCK, async ({ params: { saleId }, headers, body, caller }) => {
+    const idempotencyKey = headers['idempotency-key'];
+    const changed = await changeSale(
+      servers,
+      { saleId, caller, idempotencyKey, request: body },
+      async (sale, tx) => decideStock(sale, body, await loadedUnits(tx, saleId, body.sku)),
+    );
+    if (changed === 'unchanged' || isRefusal(changed)) {
+      return changed === 'unchanged' ? refuse('unavailable') : changed;
+    }
+    return receiptOf(servers, changed);
+  });
+}
+
+async function receiptOf(servers: Servers, changed: Changed): Promise<Answer | Refusal> {
+  const [row] = await servers.sql<LedgerRow[]>`
+    SELECT sale_id, operation, sku, delta, reason, outcome, loaded_after, remaining_after, created_at
+    FROM stock_ledger WHERE sale_id = ${changed.saleId} AND operation = ${changed.operation}`;
+  if (!row) return refuse('sale_not_found');
+  const { outcome, loadedAfter: loaded, remainingAfter: remaining, ...receipt } = row;
+  if (outcome === 'insufficient_stock') {
+    return refuse('insufficient_stock', {
+      detail: 'More than remains can not be withdrawn; nothing was changed.',
+      sku: row.sku,
+      remaining,
+    });
+  }
+  return answer(
+    200,
+    { ...receipt, loaded, remaining, createdAt: row.createdAt.toISOString() },
+    changed.replayed ? { 'Idempotent-Replayed': 'true' } : {},
+  );
+}

@@ -1,0 +1,79 @@
+/** `flash-sale verify`: checks the promises for one sale or all of them, and prints what it found. */
+
+import { readServersConfig } from '../config.ts';
+import { connectPostgres, requirePostgres } from '../postgres/connection.ts';
+import { createLogger } from '../process/logger.ts';
+import { Shards } from '../redis/shards.ts';
+import type { Servers } from '../verify/check.ts';
+import { type Report, verifySale } from '../verify/verify.ts';
+
+const REDIS_READY_TIMEOUT_MS = 5_000;
+const POLL_MS = 20;
+
+/** True when every promise holds. Throws `server_unfit` when PostgreSQL can't be reached; Redis being away is a promise not proven. */
+export async function runVerify(options: { sale?: string; json: boolean }): Promise<boolean> {
+  const config = readServersConfig(process.env);
+  const log = createLogger('verify', 'silent');
+  const sql = connectPostgres(config.DATABASE_URL, { name: 'verify', connectionsMax: 2 });
+  const shards = new Shards({
+    url: config.REDIS_URL,
+    name: 'verify',
+    commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
+    demands: config,
+    log,
+    onUnfit: () => undefined,
+  });
+  try {
+    await requirePostgres(sql);
+    await waitForRedis(shards);
+    const reports = await verifyAll({ sql, shards, log }, options.sale);
+    console.log(options.json ? JSON.stringify(reports, null, 2) : printable(reports));
+    return reports.every(({ ok }) => ok);
+  } finally {
+    shards.close();
+    await sql.end({ timeout: 2 });
+  }
+}
+
+type SaleReport = Report & { saleId: string };
+
+async function verifyAll(servers: Servers, only: string | undefined): Promise<SaleReport[]> {
+  const rows = await servers.sql<{ saleId: string }[]>`
+    SELECT sale_id FROM sales ${only === undefined ? servers.sql`` : servers.sql`WHERE sale_id = ${only}`}
+    ORDER BY created_at, sale_id`;
+  if (only !== undefined && rows.length === 0) return [unknownSale(only)];
+  const reports: SaleReport[] = [];
+  for (const { saleId } of rows) {
+    reports.push({ saleId, ...(await verifySale(servers, saleId)) });
+  }
+  return reports;
+}
+
+function unknownSale(saleId: string): SaleReport {
+  const check = { name: 'sale-exists', ok: false, expected: 'a sale of that id', actual: 'none' };
+  return { saleId, ok: false, checks: [check] };
+}
+
+function printable(reports: readonly SaleReport[]): string {
+  if (reports.length === 0) return 'There are no sales.';
+  return reports.map(printableReport).join('\n\n');
+}
+
+function printableReport({ saleId, ok, checks }: SaleReport): string {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.map((check) => {
+    const line = `  ${check.ok ? '✓' : '✗'} ${check.name.padEnd(width)}  ${check.actual}`;
+    return check.ok ? line : `${line}\n    ${' '.repeat(width)}  expected: ${check.expected}`;
+  });
+  return [`${saleId}: ${ok ? 'every promise holds' : 'NOT every promise holds'}`, ...lines].join(
+    '\n',
+  );
+}
+
+/** A connection takes a moment; without one the checks say so. */
+async function waitForRedis(shards: Shards): Promise<void> {
+  const deadlineMs = performance.now() + REDIS_READY_TIMEOUT_MS;
+  while (!shards.isReady && performance.now() < deadlineMs) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * The demo: the whole stack, one sale, far more buyers than units, then a look at whether every promise held.
+ */
+import { runUntilStopped } from '../../process/lifecycle.ts';
+import { STACK_CLOSE_DEADLINE_MS, startStack } from '../stack/stack.ts';
+import type { StackDescription } from '../stack/stack-description.ts';
+import { pressBuy } from './crowd.ts';
+import { RowWatch } from './durable-rows.ts';
+import { Operator } from './operator.ts';
+import { showProgress } from './progress.ts';
+import { type DemoResult, describeResult, everyPromiseHeld } from './result.ts';
+import { waitUntilSettled } from './settlement.ts';
+import { openShop } from './shop.ts';
+
+export interface DemoOptions {
+  /** Stop after the result, instead of staying up for a look around. */
+  exit: boolean;
+  fresh: boolean;
+  buyers: number;
+  units: number;
+  /** Takes the payments, too; undefined: what is reserved stays reserved. */
+  checkout: { holdSeconds: number } | undefined;
+}
+
+/** Longer than anybody looks at the result: expired holds would change it. */
+const HOLD_SECONDS = 3_600;
+
+/** Ends the process: 0 only if every promise held. */
+export async function runDemo(options: DemoOptions): Promise<void> {
+  // Until the promises have been seen to hold, whatever ends this process ends a demo that has not shown them.
+  process.exitCode = 1;
+  await runUntilStopped(
+    async (stopping) => {
+      const stack = await startStack(
+        {
+          fresh: options.fresh,
+          env: process.env,
+          command: 'npm run demo',
+          tell: (line) => console.error(line),
+        },
+        stopping,
+      );
+      try {
+        const result = await holdSale(stack.description, options, stopping);
+        console.log(describeResult(result));
+        if (everyPromiseHeld(result)) process.exitCode = 0;
+        if (!options.exit) {
+          const { adminUrl, adminToken } = stack.description;
+          console.log(`Dashboard: ${adminUrl}  token: ${adminToken}`);
+          console.error('The stack stays up; Ctrl-C stops it.');
+        }
+        return stack;
+      } catch (error) {
+        if (stopping.aborted) {
+          console.error('Stopped before the sale was over: no promise was checked.');
+        }
+        await stack.close();
+        throw error;
+      }
+    },
+    { closeDeadlineMs: STACK_CLOSE_DEADLINE_MS, stayUp: !options.exit },
+  );
+}
+
+async function holdSale(
+  stack: StackDescription,
+  { buyers, units, checkout }: DemoOptions,
+  stopping: AbortSignal,
+): Promise<DemoResult> {
+  const saleId = `demo-${Date.now().toString(36)}`;
+  const operator = new Operator(stack);
+  const holdSeconds = checkout?.holdSeconds ?? HOLD_SECONDS;
+  await operator.openSale(saleId, { units, holdSeconds }, stopping);
+  const shop = checkout && (await openShop({ stack, operator, saleId, holdSeconds }, stopping));
+  console.error(`Sale ${saleId}: ${units} units, ${buyers} buyers, one each`);
+  let showRows: (rows: number) => void = () => {};
+  const watch = new RowWatch(stack.postgresUrl, saleId, (rows) => showRows(rows));
+  try {
+    const tally = await withProgress('buyers', buyers, (reach) => {
+      let answered = 0;
+      return pressBuy({ ...stack, saleId }, buyers, () => reach(++answered), stopping);
+    });
+    const durable = await withProgress('rows', Math.max(1, tally.accepted), (reach) => {
+      showRows = reach;
+      return watch.waitFor(tally.accepted, tally.lastYesAt, stopping);
+    });
+    const settlement =
+      shop &&
+      (await withProgress('payments', Math.max(1, tally.accepted), (reach) =>
+        waitUntilSettled({ stack, operator, shop, saleId, holdSeconds }, reach, stopping),
+      ));
+    const verdict = await operator.verify(saleId, stopping);
+    return { saleId, buyers, units, tally, durable, settlement, verdict };
+  } finally {
+    await watch.close();
+    await shop?.close();
+  }
+}
+
+async function withProgress<T>(
+  label: string,
+  total: number,
+  work: (reach: (value: number) => void) => Promise<T>,
+): Promise<T> {
+  const progress = showProgress(label, total);
+  try {
+    return await work(progress.reach);
+  } finally {
+    progress.end();
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * The operator's side of the demo, over the same admin API that an operator uses.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '../../domain/fault.ts';
+import type { StackDescription } from '../stack/stack-description.ts';
+
+export interface Check {
+  name: string;
+  ok: boolean;
+  expected: unknown;
+  actual: unknown;
+}
+
+export interface Verdict {
+  ok: boolean;
+  checks: Check[];
+}
+
+export interface StockCounts {
+  remaining: number;
+  held: number;
+  confirmed: number;
+}
+
+const SKU = 'phone';
+const OPENING_DEADLINE_MS = 15_000;
+const VERDICT_DEADLINE_MS = 30_000;
+const POLL_INTERVAL_MS = 250;
+
+export class Operator {
+  readonly #stack: StackDescription;
+
+  constructor(stack: StackDescription) {
+    this.#stack = stack;
+  }
+
+  /** Creates a sale of one SKU, opens it, and waits until buyers see it open. */
+  async openSale(
+    saleId: string,
+    { units, holdSeconds }: { units: number; holdSeconds: number },
+    stopping: AbortSignal,
+  ): Promise<void> {
+    await this.#call('POST', '/sales', {
+      saleId,
+      name: 'Demo: one phone each',
+      currency: 'EUR',
+      perBuyerLimit: 1,
+      holdSeconds,
+      skus: [{ sku: SKU, name: 'Phone', price: 49_900, stock: units }],
+    });
+    await this.#call('POST', `/sales/${saleId}/open`);
+    const deadline = Date.now() + OPENING_DEADLINE_MS;
+    while (!(await this.#buyersSeeItOpen(saleId))) {
+      stopping.throwIfAborted();
+      if (Date.now() > deadline) {
+        throw new Fault('server_unfit', `Buyers do not see the sale ${saleId} open; see the logs.`);
+      }
+      await sleep(POLL_INTERVAL_MS);
+    }
+  }
+
+  /** Has the sale's reservations told to a URL. Returns the secret that the messages are signed with. */
+  async registerWebhook(saleId: string, url: string): Promise<string> {
+    const asked = { url, saleId, events: ['reservation.reserved', 'reservation.cancelled'] };
+    const { secret } = (await this.#call('POST', '/webhooks', asked)) as { secret: string };
+    return secret;
+  }
+
+  /** The live numbers of the sale's only SKU. */
+  async countStock(saleId: string): Promise<StockCounts> {
+    const { skus } = (await this.#call('GET', `/sales/${saleId}`)) as { skus: StockCounts[] };
+    return skus[0]!;
+  }
+
+  /**
+   * The engine's own check. A recovery that is still going on may keep it from being true for a moment, so a no is
+   * asked about again for a while before it counts.
+   */
+  async verify(saleId: string, stopping: AbortSignal): Promise<Verdict> {
+    const deadline = Date.now() + VERDICT_DEADLINE_MS;
+    for (;;) {
+      const verdict = (await this.#call('GET', `/sales/${saleId}/verify`)) as Verdict;
+      stopping.throwIfAborted();
+      if (verdict.ok || Date.now() > deadline) return verdict;
+      await sleep(POLL_INTERVAL_MS);
+    }
+  }
+
+  async #buyersSeeItOpen(saleId: string): Promise<boolean> {
+    const response = await fetch(`${this.#stack.hotPathUrl}/v1/sales/${saleId}`);
+    const sale = (await response.json()) as { status?: unknown };
+    return response.ok && sale.status === 'open';
+  }
+
+  async #call(method: string, path: string, body?: object): Promise<unknown> {
+    const response = await fetch(`${this.#stack.adminUrl}/admin/v1${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${this.#stack.adminToken}`,
+        ...(body ? { 'content-type': 'application/json' } : {}),
+      },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+    const text = await response.text();
+    if (response.ok) return JSON.parse(text);
+    throw new Fault(
+      'server_unfit',
+      `${method} /admin/v1${path} was answered with ${response.status}: ${text}`,
+    );
+  }
+}

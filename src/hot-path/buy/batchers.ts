@@ -1,0 +1,107 @@
+/** The lines of all sales in this process: one batcher each, made on the first buy and dropped when idle. */
+import type { Logger } from 'pino';
+import type { ReserveOutcome, ReserveRequest } from '../../lua/buy/reserve.ts';
+import type { Shards } from '../../redis/shards.ts';
+import type { HotPathMetrics } from '../metrics/metrics.ts';
+import type { MemoryWatch } from '../sales/memory-pressure.ts';
+import { Batcher, type BatcherLimits } from './batcher.ts';
+
+const SWEEP_INTERVAL_MS = 10_000;
+
+export type LineLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
+
+export class Batchers {
+  readonly #shards: Shards;
+  readonly #memory: MemoryWatch;
+  readonly #limits: LineLimits;
+  readonly #metrics: HotPathMetrics;
+  readonly #log: Logger;
+  readonly #onSoldOut: (saleId: string) => void;
+  readonly #bySale = new Map<string, Batcher>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(
+    shards: Shards,
+    memory: MemoryWatch,
+    limits: LineLimits,
+    metrics: HotPathMetrics,
+    log: Logger,
+    onSoldOut: (saleId: string) => void,
+  ) {
+    this.#shards = shards;
+    this.#memory = memory;
+    this.#limits = limits;
+    this.#metrics = metrics;
+    this.#log = log;
+    this.#onSoldOut = onSoldOut;
+    this.#timer = setInterval(() => this.#dropIdle(), SWEEP_INTERVAL_MS).unref();
+  }
+
+  of(saleId: string): Batcher {
+    let batcher = this.#bySale.get(saleId);
+    if (!batcher) {
+      const limits = {
+        ...this.#limits,
+        backlogMax: () => (this.#memory.isTight(saleId) ? 0 : this.#limits.backlogMax),
+      };
+      batcher = new Batcher(saleId, this.#shards, limits, {
+        decided: (tag, batch, outcomes, seconds) => {
+          this.#metrics.reserveCalled(batch.length, seconds);
+          this.#note(saleId, tag, batch, outcomes);
+          if (outcomes.some(({ outcome }) => outcome === 'sold_out')) this.#onSoldOut(saleId);
+        },
+        faulted: (fault, size) => {
+          this.#metrics.faulted(fault.code);
+          this.#log.warn({ saleId, buyers: size, why: fault.message }, 'a batch was not decided');
+        },
+      });
+      this.#bySale.set(saleId, batcher);
+    }
+    return batcher;
+  }
+
+  /** Buyers in line over all sales. */
+  get waiting(): number {
+    let waiting = 0;
+    for (const batcher of this.#bySale.values()) waiting += batcher.waiting;
+    return waiting;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /**
+   * Who got what, by request: a line a batch, for a line a purchase would cost more than deciding it. Of those
+   * that are reserved the n-th has the position `from` + n − 1; a reservation's id is the sale's, the position and
+   * the tag, `_` between them.
+   */
+  #note(
+    saleId: string,
+    tag: string,
+    batch: readonly ReserveRequest[],
+    outcomes: readonly ReserveOutcome[],
+  ): void {
+    if (!this.#log.isLevelEnabled('info')) return;
+    const reserved: string[] = [];
+    const replayed: string[] = [];
+    let from = 0;
+    for (let i = 0; i < outcomes.length; i++) {
+      const result = outcomes[i]!;
+      if (result.outcome === 'reserved') {
+        if (from === 0) from = result.position;
+        reserved.push(batch[i]!.requestId);
+      } else if (result.outcome === 'replayed') {
+        const [, , position, tagOfIt] = result.record.split('\t', 4);
+        replayed.push(`${batch[i]!.requestId}=${position}_${tagOfIt}`);
+      }
+    }
+    if (from > 0) this.#log.info({ saleId, tag, from, reserved: reserved.join(' ') }, 'decided');
+    if (replayed.length > 0)
+      this.#log.info({ saleId, replayed: replayed.join(' ') }, 'asked again');
+  }
+
+  #dropIdle(): void {
+    for (const [saleId, batcher] of this.#bySale) if (batcher.isIdle) this.#bySale.delete(saleId);
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * Buying: a request goes through the gates, which are answered from memory, and then stands in the line of its sale.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Fault } from '../../domain/fault.ts';
+import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
+import type { ReserveOutcome } from '../../lua/buy/reserve.ts';
+import type { Hashed } from '../admission/hashed.ts';
+import type { HotPathParts } from '../context.ts';
+import type { Exchange } from '../http/http-exchange.ts';
+import { type Answer, REFUSALS, refusal } from '../http/responses.ts';
+import {
+  type Lookup,
+  onlySkuOf,
+  redisNowMs,
+  type SaleView,
+  VIEW_AGE_MS_MAX,
+} from '../sales/sale-views.ts';
+import { absentSale, faultAnswer, withLookup } from '../sales/with-sale.ts';
+import type { Waiting } from './batcher.ts';
+import type { BuyBodies, ParsedBody } from './buy-body.ts';
+import { notStarted, outcomeAnswer, UNKNOWN_SKU } from './buy-responses.ts';
+
+/**
+ * A buyer is refused for being early only by a fresh view and by more than the clocks may differ; nearer to the
+ * start Redis decides.
+ */
+const EARLY_MS_MIN = 1_000;
+
+const MALFORMED_KEY = refusal('invalid_request', {
+  errors: [{ field: 'Idempotency-Key', message: 'wants 1 to 64 visible ASCII characters' }],
+});
+const WHICH_SKU = refusal('invalid_request', {
+  errors: [{ field: 'sku', message: 'this sale has several SKUs; say which' }],
+});
+
+export function buy(
+  exchange: Exchange,
+  saleId: string,
+  parts: HotPathParts,
+  bodies: BuyBodies,
+): void {
+  const buyer = parts.admission.buyerOf(exchange, exchange.startedAt);
+  if (typeof buyer === 'string') {
+    exchange.answer(REFUSALS[buyer]);
+    parts.metrics.bought(buyer, secondsOf(exchange, performance.now()));
+  } else {
+    new Purchase(exchange, saleId, buyer, parts).start(bodies);
+  }
+}
+
+/** One press of the button by a buyer who is known. It is answered once. */
+class Purchase implements Waiting {
+  items = '';
+  inLineSince = 0;
+  readonly #exchange: Exchange;
+  readonly #saleId: string;
+  readonly #buyer: Hashed;
+  readonly #parts: HotPathParts;
+  #view: SaleView | undefined;
+
+  constructor(exchange: Exchange, saleId: string, buyer: Hashed, parts: HotPathParts) {
+    this.#exchange = exchange;
+    this.#saleId = saleId;
+    this.#buyer = buyer;
+    this.#parts = parts;
+  }
+
+  start(bodies: BuyBodies): void {
+    this.#exchange.readBody((body) => {
+      if (typeof body === 'string') {
+        this.#answer(REFUSALS[body], body);
+        return;
+      }
+      const parsed = bodies.parse(body);
+      // Any age will do for a view here: only the gates need a fresh one, and the script checks everything again.
+      withLookup(this.#exchange, this.#parts, this.#saleId, Number.POSITIVE_INFINITY, (lookup) =>
+        this.#enter(lookup, parsed),
+      );
+    });
+  }
+
+  /** Through the gates, and into the line. */
+  #enter(lookup: Lookup, body: ParsedBody): void {
+    if (lookup.outcome !== 'known') {
+      this.#answer(absentSale(lookup.outcome), lookup.outcome);
+      return;
+    }
+    const { view } = lookup;
+    const nowMs = performance.now();
+    const asked = itemsOf(body, this.#exchange.idempotencyKey, view, nowMs);
+    if (typeof asked !== 'string') {
+      this.#answer(asked, 'invalid_request');
+      return;
+    }
+    const early = gate(view, nowMs);
+    if (early) {
+      this.#answer(early, 'sale_not_started');
+      return;
+    }
+    const { batchers, soldOut } = this.#parts;
+    if (soldOut.refuses(view, this.#buyer, asked, nowMs)) {
+      this.#answer(REFUSALS.sold_out, 'sold_out', nowMs);
+      return;
+    }
+    this.#view = view;
+    this.items = asked;
+    this.inLineSince = nowMs;
+    if (!batchers.of(this.#saleId).submit(this)) {
+      this.#answer(REFUSALS.overloaded, 'overloaded');
+    }
+  }
+
+  get buyerId(): string {
+    return this.#buyer.name;
+  }
+
+  get idempotencyKey(): string {
+    return this.#exchange.idempotencyKey;
+  }
+
+  get requestId(): string {
+    return this.#exchange.requestId;
+  }
+
+  get traceparent(): string {
+    return this.#exchange.traceparent;
+  }
+
+  get isAborted(): boolean {
+    return this.#exchange.isAborted;
+  }
+
+  settle(outcome: ReserveOutcome): void {
+    this.#answer(outcomeAnswer(outcome, this.buyerId, this.#view!), outcome.outcome);
+  }
+
+  fail(fault: Fault): void {
+    this.#answer(faultAnswer(fault), fault.code);
+  }
+
+  #answer(answer: Answer, outcome: string, nowMs = performance.now()): void {
+    this.#exchange.answer(answer);
+    this.#parts.metrics.bought(outcome, secondsOf(this.#exchange, nowMs));
+  }
+}
+
+function secondsOf({ startedAt }: Exchange, nowMs: number): number {
+  return (nowMs - startedAt) / 1_000;
+}
+
+/** What the request asks for in this sale, in canonical form, or why it can't be asked. */
+function itemsOf(
+  parsed: ParsedBody,
+  idempotencyKey: string,
+  view: SaleView,
+  nowMs: number,
+): string | Answer {
+  if (idempotencyKey !== '' && !VISIBLE_ASCII_64.test(idempotencyKey)) return MALFORMED_KEY;
+  if ('errors' in parsed) return refusal('invalid_request', { errors: parsed.errors });
+  if (parsed.items !== '') {
+    return isFresh(view, nowMs) && namesUnknownSku(parsed.items, view) ? UNKNOWN_SKU : parsed.items;
+  }
+  const sku = onlySkuOf(view.state.definition);
+  return sku === undefined ? WHICH_SKU : `${sku}*1`;
+}
+
+/** A refusal that needs no call to Redis, because no earlier answer to this buyer could contradict it. */
+function gate(view: SaleView, nowMs: number): Answer | undefined {
+  const { status, startsAt } = view.state.definition;
+  if (
+    status !== 'draft' &&
+    startsAt !== null &&
+    isFresh(view, nowMs) &&
+    redisNowMs(view, nowMs) < startsAt - EARLY_MS_MIN
+  ) {
+    return notStarted(startsAt);
+  }
+  return undefined;
+}
+
+function isFresh(view: SaleView, nowMs: number): boolean {
+  return nowMs - view.readAt <= VIEW_AGE_MS_MAX;
+}
+
+/** The last question and its answer: nearly everybody asks for the same. */
+let lastNamed: { items: string; view: SaleView | undefined; isUnknown: boolean } = {
+  items: '',
+  view: undefined,
+  isUnknown: false,
+};
+
+function namesUnknownSku(items: string, view: SaleView): boolean {
+  if (lastNamed.view !== view || lastNamed.items !== items) {
+    const isUnknown = items
+      .split(',')
+      .some((item) => !view.state.definition.skus.some(({ sku }) => item.startsWith(`${sku}*`)));
+    lastNamed = { items, view, isUnknown };
+  }
+  return lastNamed.isUnknown;
+}

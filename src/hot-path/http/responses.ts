@@ -1,0 +1,78 @@
+/**
+ * What the hot path can say, as values. Refusals are the same bytes each time, so they are made once.
+ */
+import { PROBLEMS, type ProblemCode, problem, retryAfterSecondsOf } from '../../api/problems.ts';
+
+export interface Answer {
+  /** As uWebSockets.js writes it. */
+  status: string;
+  contentType: string;
+  headers: readonly (readonly [name: string, value: string])[];
+  body: string;
+}
+
+const REASONS: Record<number, string> = {
+  200: '200 OK',
+  201: '201 Created',
+  401: '401 Unauthorized',
+  403: '403 Forbidden',
+  404: '404 Not Found',
+  405: '405 Method Not Allowed',
+  409: '409 Conflict',
+  410: '410 Gone',
+  413: '413 Content Too Large',
+  422: '422 Unprocessable Content',
+  429: '429 Too Many Requests',
+  503: '503 Service Unavailable',
+};
+
+const PROBLEM_TYPE = 'application/problem+json';
+const NONE: Answer['headers'] = [];
+
+export function json(
+  status: 200 | 201 | 503,
+  value: unknown,
+  headers: Answer['headers'] = NONE,
+): Answer {
+  return jsonText(status, JSON.stringify(value), headers);
+}
+
+/** The same of a value that is JSON already. */
+export function jsonText(
+  status: 200 | 201 | 503,
+  body: string,
+  headers: Answer['headers'] = NONE,
+): Answer {
+  return { status: REASONS[status]!, contentType: 'application/json', headers, body };
+}
+
+/** What an earlier request has already brought about. */
+export function replayed(value: unknown): Answer {
+  return json(200, value, [['Idempotent-Replayed', 'true']]);
+}
+
+/** A refusal with something to say beyond its code. */
+export function refusal(
+  code: ProblemCode,
+  extensions: Record<string, unknown> = {},
+  headers: Answer['headers'] = NONE,
+): Answer {
+  const retryAfterSeconds = retryAfterSecondsOf(code);
+  return {
+    status: REASONS[PROBLEMS[code].status]!,
+    contentType: PROBLEM_TYPE,
+    headers:
+      retryAfterSeconds === undefined
+        ? headers
+        : [...headers, ['Retry-After', String(retryAfterSeconds)]],
+    body: JSON.stringify(problem(code, extensions)),
+  };
+}
+
+/** Every refusal without particulars, ready to be sent. */
+export const REFUSALS = Object.fromEntries(
+  (Object.keys(PROBLEMS) as ProblemCode[]).map((code) => [
+    code,
+    code === 'unauthorized' ? refusal(code, {}, [['WWW-Authenticate', 'Bearer']]) : refusal(code),
+  ]),
+) as Record<ProblemCode, Answer>;

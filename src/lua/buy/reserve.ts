@@ -1,0 +1,132 @@
+/** Decides a batch of buyers of one sale in one atomic call. The contract is the header of reserve.lua. */
+import { CHANGE_KEYS } from '../keys.ts';
+import { defineScript, malformed, type Reply } from '../script.ts';
+
+export interface ReserveRequest {
+  buyerId: string;
+  /** Empty: none was sent. */
+  idempotencyKey: string;
+  /** Canonical, see domain/reservation.ts. */
+  items: string;
+  requestId: string;
+  traceparent: string;
+}
+
+const REFUSALS = [
+  'key_reused',
+  'unknown_sku',
+  'sold_out',
+  'insufficient_stock',
+  'limit_reached',
+  'sale_not_started',
+  'sale_paused',
+  'sale_ended',
+  'overloaded',
+  'unknown_sale',
+  'recovering',
+] as const;
+export type ReserveRefusal = (typeof REFUSALS)[number];
+const REFUSAL_SET: ReadonlySet<string> = new Set(REFUSALS);
+
+export type ReserveOutcome =
+  | Reserved
+  | { outcome: 'replayed'; record: string }
+  | { outcome: ReserveRefusal };
+
+/** A reservation that was made just now. */
+export class Reserved {
+  readonly outcome = 'reserved';
+  readonly position: number;
+  /** What its record says between position and key: the same text for all of one batch that want the same. */
+  readonly terms: string;
+  readonly idempotencyKey: string;
+
+  constructor(position: number, terms: string, idempotencyKey: string) {
+    this.position = position;
+    this.terms = terms;
+    this.idempotencyKey = idempotencyKey;
+  }
+
+  get record(): string {
+    return `1\tR\t${this.position}${this.terms}${this.idempotencyKey}`;
+  }
+}
+
+export const reserve = defineScript({
+  source: new URL('reserve.lua', import.meta.url),
+  keys: CHANGE_KEYS,
+  args: 'tag backlogMax requests',
+  encode(batch: Batch) {
+    let packed = packedCount(batch.requests.length * 4);
+    for (const { buyerId, idempotencyKey, items, requestId, traceparent } of batch.requests) {
+      packed +=
+        packedText(buyerId) +
+        packedText(idempotencyKey) +
+        packedText(items) +
+        packedText(`${requestId}\t${traceparent}`);
+    }
+    return [batch.tag, batch.backlogMax, Buffer.from(packed, 'latin1')];
+  },
+  decode(reply: Reply, batch): ReserveOutcome[] {
+    if (typeof reply !== 'string') throw malformed('reserve', reply);
+    const [first = '', ...lines] = reply.split('\n');
+    if (lines.length !== batch.requests.length) throw malformed('reserve', reply);
+    return outcomesOf(first, lines, batch);
+  },
+});
+
+interface Batch {
+  tag: string;
+  backlogMax: number;
+  requests: readonly ReserveRequest[];
+}
+
+const RESERVED = 'reserved\t';
+const REPLAYED = 'replayed\t';
+
+function outcomesOf(first: string, lines: readonly string[], batch: Batch): ReserveOutcome[] {
+  const [firstPosition, reservedAt, expiresAt] = first.split('\t');
+  let position = Number(firstPosition);
+  if (!Number.isSafeInteger(position)) throw malformed('reserve', first);
+  let terms = '';
+  let termsOf = { line: '', items: '' };
+  return lines.map((line, index) => {
+    if (line.startsWith(RESERVED)) {
+      const { items, idempotencyKey } = batch.requests[index]!;
+      if (termsOf.line !== line || termsOf.items !== items) {
+        termsOf = { line, items };
+        const prices = line.slice(RESERVED.length);
+        terms = `\t${batch.tag}\t${items}\t${prices}\t${reservedAt}\t${expiresAt}\t`;
+      }
+      return new Reserved(position++, terms, idempotencyKey);
+    }
+    if (line.startsWith(REPLAYED)) {
+      return { outcome: 'replayed', record: line.slice(REPLAYED.length) };
+    }
+    if (!REFUSAL_SET.has(line)) throw malformed('reserve', line);
+    return { outcome: line as ReserveRefusal };
+  });
+}
+
+/** Of a short text in MessagePack, whatever it says: its kind and its length. */
+const HEADS = Array.from({ length: 256 }, (_, length) =>
+  length < 32 ? String.fromCharCode(0xa0 + length) : String.fromCharCode(0xd9, length),
+);
+
+/** Of ASCII, as all of it is; at most 65,535 characters. */
+function packedText(text: string): string {
+  const { length } = text;
+  return (
+    (length < 256 ? HEADS[length] : String.fromCharCode(0xda, length >> 8, length & 255)) + text
+  );
+}
+
+function packedCount(count: number): string {
+  return String.fromCharCode(
+    0xdd,
+    count >>> 24,
+    (count >> 16) & 255,
+    (count >> 8) & 255,
+    count & 255,
+  );
+}

@@ -1,0 +1,37 @@
+/** Ends holds whose time is over and serves the line. The contract is the header of sweep.lua. */
+import { CHANGE_KEYS } from '../keys.ts';
+import { defineScript, malformed, type Reply } from '../script.ts';
+
+export type SweepReply =
+  | { outcome: 'unknown_sale' | 'recovering' }
+  | {
+      outcome: 'swept';
+      expired: number;
+      served: number;
+      /** By how much the oldest deadline among those that ended was missed; 0 when none ended. */
+      lateMs: number;
+      /** Until the next deadline; 0: more is due now; undefined: nothing is held. */
+      nextDueMs: number | undefined;
+    };
+
+export const sweep = defineScript({
+  source: new URL('sweep.lua', import.meta.url),
+  keys: CHANGE_KEYS,
+  args: 'most newTag',
+  isTold: false,
+  encode(bounds: { most: number; tag: string }) {
+    return [bounds.most, bounds.tag];
+  },
+  decode(reply: Reply): SweepReply {
+    const [outcome, expired, served, nextDueMs, lateMs] = Array.isArray(reply) ? reply : [];
+    if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
+    if (outcome !== 'swept') throw malformed('sweep', reply);
+    return {
+      outcome,
+      expired: Number(expired),
+      served: Number(served),
+      lateMs: Number(lateMs),
+      nextDueMs: Number(nextDueMs) < 0 ? undefined : Number(nextDueMs),
+    };
+  },
+});

@@ -1,0 +1,55 @@
+/** Reads what one buyer has in a sale, and where the buyer waits. The contract is the header of read-buyer.lua. */
+import { parseRecord, type Reservation } from '../../domain/reservation.ts';
+import { defineScript, malformed, type Reply } from '../script.ts';
+
+/** A place in the line for a SKU, counted from 1. */
+export interface Place {
+  sku: string;
+  quantity: number;
+  place: number;
+}
+
+export type ReadBuyerReply =
+  | { outcome: 'unknown_sale' | 'recovering' }
+  | { outcome: 'known'; perBuyerLimit: number; reservations: Reservation[]; waiting: Place[] };
+
+export const readBuyer = defineScript({
+  source: new URL('read-buyer.lua', import.meta.url),
+  keys: ['sale', 'buyers', 'line', 'waiting'],
+  args: 'buyer',
+  // What buyers see as theirs is a yes like any other.
+  isTold: true,
+  encode(_saleId: string, buyerId: string) {
+    return [buyerId];
+  },
+  decode(reply: Reply, saleId, buyerId): ReadBuyerReply {
+    if (!Array.isArray(reply)) throw malformed('read-buyer', reply);
+    const [outcome, limit, currency, records, places] = reply;
+    if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
+    if (outcome !== 'known' || typeof records !== 'string' || !Array.isArray(places)) {
+      throw malformed('read-buyer', reply);
+    }
+    const sale = { saleId, currency: String(currency) };
+    return {
+      outcome,
+      perBuyerLimit: Number(limit),
+      reservations:
+        records === ''
+          ? []
+          : records.split('\n').map((record) => parseRecord(record, sale, buyerId)),
+      waiting: placesOf(places),
+    };
+  },
+});
+
+function placesOf(flat: Reply[]): Place[] {
+  const places: Place[] = [];
+  for (let i = 0; i + 2 < flat.length; i += 3) {
+    places.push({
+      sku: String(flat[i]),
+      quantity: Number(flat[i + 1]),
+      place: Number(flat[i + 2]),
+    });
+  }
+  return places;
+}

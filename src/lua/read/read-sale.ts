@@ -1,0 +1,129 @@
+/** Reads a sale with its counts at one moment. The contract is the header of read-sale.lua. */
+import { type Gap, parseGaps } from '../../domain/positions.ts';
+import type { SaleDefinition, SaleStatus, SkuDefinition, SkuStock } from '../../domain/sale.ts';
+import { SALE_STATUSES } from '../../domain/sale.ts';
+import { defineScript, malformed, type Reply } from '../script.ts';
+
+export interface SaleState {
+  definition: SaleDefinition;
+  stock: SkuStock[];
+  /** Redis' clock, ms. */
+  nowMs: number;
+  /** Positions given so far. */
+  position: number;
+  /** Events numbered so far, and how many of them have left the stream for PostgreSQL. */
+  events: number;
+  drained: number;
+  streamLength: number;
+  /** The last operation applied. */
+  operation: number;
+  /** The run id of the server that it is open on; empty: on none. */
+  fence: string;
+  /** By which closing it is closed; empty: by none, see close-sale.lua. */
+  closing: string;
+  /** While it is closed: by a server that was a replica once, or had been when it closed. */
+  wasPromoted: boolean;
+  /** Which line of decisions this is; a recovery begins another. */
+  timeline: number;
+  /** Positions that nobody has, for a server may have forgotten whom it gave them to. */
+  gaps: Gap[];
+}
+
+export type ReadSaleReply =
+  /** `isForgotten`: a recovery has found it missing, so there is such a sale. */
+  | { outcome: 'unknown_sale'; isForgotten: boolean }
+  | { outcome: 'known' | 'recovering'; state: SaleState };
+
+export const readSale = defineScript({
+  source: new URL('read-sale.lua', import.meta.url),
+  keys: ['sale', 'stock', 'events'],
+  args: '',
+  encode(_saleId: string) {
+    return [];
+  },
+  decode(reply: Reply, saleId): ReadSaleReply {
+    if (!Array.isArray(reply)) throw malformed('read-sale', reply);
+    const [outcome, nowMs, streamLength, sale, stock] = reply;
+    if (outcome === 'unknown_sale' || outcome === 'forgotten') {
+      return { outcome: 'unknown_sale', isForgotten: outcome === 'forgotten' };
+    }
+    if (
+      (outcome !== 'known' && outcome !== 'recovering') ||
+      !Array.isArray(sale) ||
+      !Array.isArray(stock)
+    ) {
+      throw malformed('read-sale', reply);
+    }
+    return {
+      outcome,
+      state: decodeState(
+        saleId,
+        Number(nowMs),
+        Number(streamLength),
+        fieldsOf(sale),
+        fieldsOf(stock),
+      ),
+    };
+  },
+});
+
+function decodeState(
+  saleId: string,
+  nowMs: number,
+  streamLength: number,
+  sale: Map<string, string>,
+  stock: Map<string, string>,
+): SaleState {
+  const text = (field: string): string => {
+    const value = sale.get(field);
+    if (value === undefined) throw malformed('read-sale', [...sale]);
+    return value;
+  };
+  const optionalTime = (field: string) => (text(field) === '' ? null : Number(text(field)));
+  const status = SALE_STATUSES.find((known) => known === text('status'));
+  if (!status) throw malformed('read-sale', text('status'));
+  const skus = JSON.parse(text('skus')) as SkuDefinition[];
+  const count = (sku: string, field: string) => {
+    const value = Number(stock.get(`${sku}:${field}`));
+    if (!Number.isSafeInteger(value)) throw malformed('read-sale', [...stock]);
+    return value;
+  };
+  return {
+    definition: {
+      saleId,
+      name: text('name'),
+      currency: text('currency'),
+      status: status satisfies SaleStatus,
+      startsAt: optionalTime('startsAt'),
+      endsAt: optionalTime('endsAt'),
+      perBuyerLimit: Number(text('perBuyerLimit')),
+      holdSeconds: Number(text('holdSeconds')),
+      skus,
+    },
+    stock: skus.map(({ sku }) => ({
+      sku,
+      loaded: count(sku, 'loaded'),
+      remaining: count(sku, 'remaining'),
+      held: count(sku, 'held'),
+      confirmed: count(sku, 'confirmed'),
+      waiting: stock.has(`${sku}:waiting`) ? count(sku, 'waiting') : 0,
+    })),
+    nowMs,
+    streamLength,
+    position: Number(text('position')),
+    events: Number(text('events')),
+    drained: Number(text('drained')),
+    operation: Number(text('operation')),
+    fence: text('fence'),
+    closing: sale.get('closing') ?? '',
+    wasPromoted: sale.has('wasPromoted'),
+    timeline: Number(sale.get('timeline') ?? 0),
+    gaps: parseGaps(sale.get('gaps') ?? ''),
+  };
+}
+
+function fieldsOf(pairs: Reply[]): Map<string, string> {
+  const fields = new Map<string, string>();
+  for (let i = 0; i + 1 < pairs.length; i += 2) fields.set(String(pairs[i]), String(pairs[i + 1]));
+  return fields;
+}

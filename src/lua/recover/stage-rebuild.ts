@@ -1,0 +1,25 @@
+/** Puts a portion of what will be a sale again beside it. The contract is the header of stage-rebuild.lua. */
+import { REBUILD_KEYS } from '../keys.ts';
+import { defineScript, malformed, type Reply } from '../script.ts';
+
+export interface Portion {
+  /** Buyer, record, buyer, record, … in the order of their positions. */
+  records: string[];
+  /** Deadline in ms, first-last position, … */
+  holds: string[];
+  /** Member of the line, field of `waiting`, … */
+  line: string[];
+}
+
+export const stageRebuild = defineScript({
+  source: new URL('stage-rebuild.lua', import.meta.url),
+  keys: ['sale', ...REBUILD_KEYS],
+  args: 'timeline part portion',
+  encode(stage: { timeline: number; part: number; portion: Portion }) {
+    return [stage.timeline, stage.part, JSON.stringify(stage.portion)];
+  },
+  decode(reply: Reply): 'staged' | 'superseded' {
+    if (reply === 'staged' || reply === 'superseded') return reply;
+    throw malformed('stage-rebuild', reply);
+  },
+});

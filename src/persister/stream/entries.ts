@@ -1,0 +1,107 @@
+/**
+ * From stream entries to events. An entry is one batch of decisions (see reserve.lua): `v` the format's version, `s`
+ * the number of its first event, `c` the currency, `d` the event lines separated by LF.
+ */
+import { setImmediate as immediate } from 'node:timers/promises';
+import { parseEvent, type ReservationEvent } from '../../domain/reservation.ts';
+
+/** The one format that this version understands. */
+const FORMAT_VERSION = '1';
+
+/** As Redis gives it. No fields: it was deleted from the stream although it was still pending. */
+export interface StreamEntry {
+  id: string;
+  fields: string[] | null;
+}
+
+/** One event with where it stood, which is what a dead letter must tell. */
+export interface StreamEvent {
+  entryId: string;
+  /** Its number in the sale. */
+  number: number;
+  /** The line it was parsed from. */
+  line: string;
+  reservation: ReservationEvent;
+}
+
+export interface UnreadableEntry {
+  entryId: string;
+  payload: string;
+  currency: string;
+  reason: string;
+}
+
+export interface SortedEntries {
+  events: StreamEvent[];
+  unreadable: UnreadableEntry[];
+  /** Of another format version: they wait, unacknowledged, for a persister that knows it. */
+  waiting: { entryId: string; version: string }[];
+  /** What to acknowledge once the events and the unreadable are in PostgreSQL. */
+  entryIds: string[];
+}
+
+/** Pauses before each entry for a moment: what is being written meanwhile need not wait. */
+export async function sortEntries(
+  saleId: string,
+  entries: readonly StreamEntry[],
+): Promise<SortedEntries> {
+  const sorted: SortedEntries = { events: [], unreadable: [], waiting: [], entryIds: [] };
+  for (const entry of entries) {
+    await immediate();
+    if (entry.fields === null) {
+      sorted.entryIds.push(entry.id);
+      continue;
+    }
+    const version = fieldOf(entry.fields, 'v');
+    if (version !== FORMAT_VERSION) {
+      sorted.waiting.push({ entryId: entry.id, version: version ?? 'none' });
+      continue;
+    }
+    sorted.entryIds.push(entry.id);
+    try {
+      for (const event of eventsOf(saleId, entry.id, entry.fields)) sorted.events.push(event);
+    } catch (error) {
+      sorted.unreadable.push({
+        entryId: entry.id,
+        payload: JSON.stringify(entry.fields),
+        currency: fieldOf(entry.fields, 'c') ?? '',
+        reason: error instanceof Error ? error.message : String(error),
+      });
+    }
+  }
+  return sorted;
+}
+
+/** Throws where the fields are not an entry of this format. */
+export function eventsOf(saleId: string, entryId: string, fields: string[]): StreamEvent[] {
+  const first = Number(fieldOf(fields, 's'));
+  const currency = fieldOf(fields, 'c') ?? '';
+  if (!Number.isSafeInteger(first) || first < 1) throw new RangeError('`s` is not an event number');
+  if (!/^[A-Z]{3}$/.test(currency)) throw new RangeError('`c` is not a currency');
+  return (fieldOf(fields, 'd') ?? '').split('\n').map((line, index) => ({
+    entryId,
+    number: first + index,
+    line,
+    reservation: parseEvent(line, { saleId, currency }),
+  }));
+}
+
+/** How many events an entry holds, without parsing them. */
+export function countEvents(entry: StreamEntry): number {
+  const lines = entry.fields === null ? '' : (fieldOf(entry.fields, 'd') ?? '');
+  let count = 1;
+  for (let at = lines.indexOf('\n'); at !== -1; at = lines.indexOf('\n', at + 1)) count += 1;
+  return count;
+}
+
+function fieldOf(fields: readonly string[], name: string): string | undefined {
+  for (let i = 0; i + 1 < fields.length; i += 2) if (fields[i] === name) return fields[i + 1];
+  return undefined;
+}
+
+/** Entry ids are two numbers, so they do not compare as text. */
+export function compareEntryIds(a: string, b: string): number {
+  const [aMs, aSequence] = a.split('-');
+  const [bMs, bSequence] = b.split('-');
+  return Number(aMs) - Number(bMs) || Number(aSequence) - Number(bSequence);
+}

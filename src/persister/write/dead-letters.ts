@@ -1,0 +1,136 @@
+/**
+ * What PostgreSQL refused for its own sake, set aside with the reason, so that one bad event never holds up the good
+ * ones behind it. Setting the same one aside twice is setting it aside once. On an operator's request it is tried again.
+ */
+import type { Logger } from 'pino';
+import { parseEvent } from '../../domain/reservation.ts';
+import type { Sql } from '../../postgres/connection.ts';
+import { lockHistory } from '../../postgres/sale-locks.ts';
+import type { Database } from '../database/database.ts';
+import { reasonOf, troubleOf } from '../database/postgres-errors.ts';
+import type { PersisterMetrics } from '../metrics.ts';
+import { eventsOf, type StreamEvent, type UnreadableEntry } from '../stream/entries.ts';
+import { subscribersOf } from './outbox.ts';
+import { advance, insertEvents, type WriteGuard } from './write-batch.ts';
+
+export interface DeadLetter {
+  saleId: string;
+  entryId: string;
+  /** Null: the entry as a whole. */
+  event: number | null;
+  currency: string;
+  /** The event's line, or the entry's fields as JSON. */
+  payload: string;
+  reason: string;
+}
+
+export function deadLetterOfEvent(event: StreamEvent, cause: unknown): DeadLetter {
+  return {
+    saleId: event.reservation.saleId,
+    entryId: event.entryId,
+    event: event.number,
+    currency: event.reservation.currency,
+    payload: event.line,
+    reason: reasonOf(cause),
+  };
+}
+
+export function deadLetterOfEntry(saleId: string, entry: UnreadableEntry): DeadLetter {
+  return { ...entry, saleId, event: null };
+}
+
+/**
+ * Sets one aside; an event's checkpoint moves past it in the same transaction. False: the sale is on another timeline
+ * by now, and nothing was done. Throws what PostgreSQL says.
+ */
+export async function setAside(
+  sql: Sql,
+  letter: DeadLetter,
+  guard: Pick<WriteGuard, 'lock' | 'timeline'>,
+): Promise<boolean> {
+  return sql.begin<boolean>(async (transaction) => {
+    if (guard.lock === 'take') await lockHistory(transaction, letter.saleId);
+    const [sale] = await transaction<{ timeline: number }[]>`
+      SELECT timeline FROM sales WHERE sale_id = ${letter.saleId} FOR SHARE`;
+    if (sale?.timeline !== guard.timeline) return false;
+    await transaction`
+      INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
+      VALUES (${letter.saleId}, ${letter.entryId}, ${letter.event}, ${storable(letter.currency)},
+        ${storable(letter.payload)}, ${storable(letter.reason)})
+      ON CONFLICT (sale_id, entry_id, event) DO NOTHING`;
+    if (letter.event !== null) {
+      await advance(transaction, letter.saleId, { entryId: letter.entryId, event: letter.event });
+    }
+    return true;
+  });
+}
+
+/** Tries again what operators asked for, one at a time, each once whoever asks. */
+export async function retryRequested(
+  database: Database,
+  tools: { log: Logger; metrics: PersisterMetrics },
+): Promise<void> {
+  for (;;) {
+    const retried = await database.run(retryOne);
+    if (!retried) return;
+    const { deadLetterId, refusal } = retried;
+    if (refusal === undefined) tools.log.info({ deadLetterId }, 'dead letter resolved');
+    else tools.log.warn({ deadLetterId }, `dead letter refused again: ${refusal}`);
+  }
+}
+
+interface Retried {
+  deadLetterId: number;
+  /** Undefined: it is written now. */
+  refusal: string | undefined;
+}
+
+async function retryOne(sql: Sql): Promise<Retried | undefined> {
+  return sql.begin<Retried | undefined>(async (transaction) => {
+    const [letter] = await transaction<(DeadLetter & { deadLetterId: number })[]>`
+      SELECT dead_letter_id, sale_id, entry_id, event, currency, payload, reason FROM dead_letters
+      WHERE retry_requested_at IS NOT NULL AND resolved_at IS NULL
+      ORDER BY dead_letter_id LIMIT 1 FOR UPDATE SKIP LOCKED`;
+    if (!letter) return undefined;
+    const { deadLetterId } = letter;
+    await lockHistory(transaction, letter.saleId);
+    try {
+      await transaction.savepoint(async (savepoint) => {
+        const subscribers = await subscribersOf(savepoint, letter.saleId);
+        await Promise.all(insertEvents(savepoint, eventsOfLetter(letter), subscribers));
+      });
+    } catch (error) {
+      if (isServersFault(error)) throw error;
+      const refusal = storable(reasonOf(error));
+      await transaction`
+        UPDATE dead_letters SET attempts = attempts + 1, reason = ${refusal}, retry_requested_at = NULL
+        WHERE dead_letter_id = ${deadLetterId}`;
+      return { deadLetterId, refusal };
+    }
+    await transaction`
+      UPDATE dead_letters SET resolved_at = now() WHERE dead_letter_id = ${deadLetterId}`;
+    return { deadLetterId, refusal: undefined };
+  });
+}
+
+/** Throws where the payload still cannot be read. */
+function eventsOfLetter(letter: DeadLetter): StreamEvent[] {
+  const { saleId, entryId, currency, payload } = letter;
+  if (letter.event === null) return eventsOf(saleId, entryId, JSON.parse(payload) as string[]);
+  const reservation = parseEvent(payload, { saleId, currency });
+  return [{ entryId, number: letter.event, line: payload, reservation }];
+}
+
+/** Errors with a code come from PostgreSQL or its connection; those without come from reading the payload. */
+function isServersFault(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && !isFaultOfPayload(error);
+}
+
+function isFaultOfPayload(error: Error): boolean {
+  return error.name === 'Fault' || troubleOf(error) === 'data';
+}
+
+/** PostgreSQL's text holds everything but NUL. */
+function storable(text: string): string {
+  return text.replaceAll('\0', '\\0');
+}

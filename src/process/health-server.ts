@@ -1,0 +1,74 @@
+/**
+ * The small HTTP server that answers `/healthz`, `/readyz` and `/metrics` in a process that has no other.
+ */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
+import { Fault } from '../domain/fault.ts';
+
+export interface HealthServer {
+  port: number;
+  close(): Promise<void>;
+}
+
+/** Throws `port_taken`. */
+export async function serveHealth(options: {
+  host: string;
+  port: number;
+  portVariable: string;
+  metrics: Registry;
+  /** What is missing before this process can do its work; empty when nothing is. */
+  unready: () => string[];
+}): Promise<HealthServer> {
+  const server = createServer((request, response) => {
+    const path = request.url?.split('?')[0];
+    if (path === '/metrics') {
+      options.metrics.metrics().then(
+        (text) => response.setHeader('Content-Type', options.metrics.contentType).end(text),
+        (error: unknown) => response.writeHead(500).end(String(error)),
+      );
+      return;
+    }
+    const missing = path === '/readyz' ? options.unready() : [];
+    const known = path === '/readyz' || path === '/healthz';
+    response
+      .writeHead(known ? (missing.length > 0 ? 503 : 200) : 404, {
+        'Content-Type': 'application/json',
+      })
+      .end(JSON.stringify(healthBody(missing)));
+  });
+  await listen(server, options.port, options.host, options.portVariable);
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** The body of `/healthz` and `/readyz`, the same in every process. */
+export function healthBody(missing: readonly string[]): {
+  status: 'ok' | 'unready';
+  missing: readonly string[];
+} {
+  return { status: missing.length > 0 ? 'unready' : 'ok', missing };
+}
+
+export function portTaken(host: string, port: number, variable: string, cause?: unknown): Fault {
+  return new Fault(
+    'port_taken',
+    `Port ${port} on ${host} is taken by another program. Stop it, or choose another port: ${variable}=${port + 10}.`,
+    { cause },
+  );
+}
+
+function listen(server: Server, port: number, host: string, variable: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(error.code === 'EADDRINUSE' ? portTaken(host, port, variable, error) : error);
+    });
+    server.listen(port, host, () => resolve());
+  });
+}

@@ -1,0 +1,45 @@
+/**
+ * Several hot-path processes behind one port, outside the private stack: one per core, each restarted when it dies.
+ * The kernel spreads connections over them, since all listen with SO_REUSEPORT.
+ */
+
+import { demandFreePorts, findFreePorts } from './free-port.ts';
+import type { Running } from './lifecycle.ts';
+import { MAIN_MODULE, SupervisedProcess } from './supervised-process.ts';
+import { GroupMetrics } from './worker-metrics.ts';
+
+/** Less than what `runUntilStopped` gives the supervisor that waits for it. */
+const STOP_DEADLINE_MS = 9_500;
+
+/** @throws Fault port_taken, since the workers themselves would quietly share the port with whoever has it. */
+export async function startHotPathWorkers(
+  { workers, host, port }: { workers: number; host: string; port: number },
+  env: NodeJS.ProcessEnv,
+): Promise<Running> {
+  await demandFreePorts([{ variable: 'HOT_PATH_PORT', port, host }], 'flash-sale hot-path');
+  const sharedPort = port || (await findFreePorts(1))[0]!;
+  const metrics = new GroupMetrics(() => processes);
+  const processes: SupervisedProcess[] = Array.from({ length: workers }, (_, index) => {
+    return new SupervisedProcess(
+      {
+        name: `hot-path-${index + 1}`,
+        kind: 'node',
+        command: process.execPath,
+        args: [MAIN_MODULE, 'hot-path', '--share-port'],
+        env: { ...env, HOT_PATH_WORKERS: '1', HOT_PATH_PORT: String(sharedPort) },
+        stopSignal: 'SIGTERM',
+        stopDeadlineMs: STOP_DEADLINE_MS,
+      },
+      {
+        onDeath: (sentence) => console.error(sentence),
+        onMessage: (worker, message) => metrics.hear(worker, message),
+      },
+    );
+  });
+  for (const worker of processes) worker.start();
+  return {
+    close: async () => {
+      await Promise.all(processes.map((worker) => worker.stop()));
+    },
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * What a Redis server must be set to before this engine sells a unit on it: a server that may evict, forget or
+ * follow another one would break promises that no code of ours could keep.
+ */
+import type { Redis } from 'ioredis';
+import type { CommonConfig } from '../config.ts';
+import { Fault } from '../domain/fault.ts';
+import { refusedCommands } from './acl.ts';
+
+export type ServerDemands = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
+
+/** A server that may be sold on. */
+export interface FitServer {
+  /** Another one after each start of its process. */
+  runId: string;
+  /** Another one after each time that it was made a master. */
+  reign: string;
+  /** Whether it was a replica since it started. */
+  wasPromoted: boolean;
+  /** How many replicas have to vouch for a decision; 0 unless `DURABILITY=replicated`. */
+  replicas: number;
+  /** How many replicas follow it, of which only so many vouch. */
+  replicasConnected: number;
+  /** So long after it last heard of a replica it no longer counts it, and refuses to write with too few. */
+  replicasLagMsMax: number;
+}
+
+/**
+ * Throws `server_unfit` with every shortcoming, each with the setting that mends it. Undefined: it is a cluster's
+ * replica, which may become a master at any time.
+ */
+export async function requireFit(
+  redis: Redis,
+  demands: ServerDemands,
+): Promise<FitServer | undefined> {
+  const info = await redis.info();
+  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+  if (field('cluster_enabled') === '1' && field('role') === 'slave') return undefined;
+  const shortcomings: string[] = [];
+
+  const [major] = field('redis_version').split('.');
+  if (Number(major) < 7) {
+    shortcomings.push(`it is Redis ${field('redis_version')}; scripts here need 7.0 or newer`);
+  }
+  const refused = await refusedCommands(redis);
+  if (refused.length > 0) {
+    shortcomings.push(
+      `its user may not ${refused.join(', ')} as the engine does; by ACL SETUSER allow these commands, the keys ~fs:* and the channels &fs:*`,
+    );
+  }
+  if (field('role') !== 'master') {
+    shortcomings.push(`it is a ${field('role')}, not a master; point REDIS_URL at the master`);
+  }
+  if (field('maxmemory_policy') !== 'noeviction') {
+    shortcomings.push(
+      `maxmemory-policy is ${field('maxmemory_policy')}: Redis might evict stock; set maxmemory-policy noeviction`,
+    );
+  }
+  if (field('aof_enabled') !== '1') {
+    if (demands.NODE_ENV !== 'development') {
+      shortcomings.push('nothing is persisted; set appendonly yes (or NODE_ENV=development)');
+    }
+  } else if (demands.DURABILITY !== 'fast') {
+    const appendfsync = await configOf(redis, 'appendfsync');
+    if (appendfsync !== undefined && appendfsync !== 'always') {
+      shortcomings.push(
+        `appendfsync is ${appendfsync}, but DURABILITY=${demands.DURABILITY} promises more; set appendfsync always (or DURABILITY=fast)`,
+      );
+    }
+  }
+  const replicas = demands.DURABILITY === 'replicated' ? await replicasOf(redis) : 0;
+  if (demands.DURABILITY === 'replicated' && replicas < 1) {
+    shortcomings.push(
+      'min-replicas-to-write is 0: an isolated master would go on selling; set min-replicas-to-write 1 or more, best all replicas that there are',
+    );
+  }
+  if (shortcomings.length > 0) {
+    throw new Fault('server_unfit', `Redis is not fit for selling: ${shortcomings.join('; ')}.`);
+  }
+  return {
+    runId: field('run_id'),
+    reign: field('master_replid'),
+    wasPromoted: /[1-9a-f]/.test(field('master_replid2')),
+    replicas,
+    replicasConnected: Number(field('connected_slaves')),
+    replicasLagMsMax: Number((await configOf(redis, 'min-replicas-max-lag')) ?? 10) * 1_000,
+  };
+}
+
+/** As many as it demands itself: where that is all there are, any of them may be promoted and nothing is lost. */
+async function replicasOf(redis: Redis): Promise<number> {
+  return Number((await configOf(redis, 'min-replicas-to-write')) ?? 1);
+}
+
+/** Undefined where the provider forbids CONFIG: then its word in INFO is all there is. */
+async function configOf(redis: Redis, name: string): Promise<string | undefined> {
+  try {
+    const [, value] = await redis.config('GET', name);
+    return value;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * Reservation by reservation: what Redis keeps under its buyers against the rows of PostgreSQL, both ways. Reads
+ * both in chunks and keeps one bit for each, so a million reservations fit anywhere.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '../domain/fault.ts';
+import { placeOf } from '../domain/positions.ts';
+import { canonicalItems, parseRecord, type Reservation } from '../domain/reservation.ts';
+import { saleKey } from '../lua/keys.ts';
+import { readBuyer } from '../lua/read/read-buyer.ts';
+import type { SaleState } from '../lua/read/read-sale.ts';
+import type { Sql } from '../postgres/connection.ts';
+import { type Check, counted, type Patience, some, type Verification } from './check.ts';
+
+const CHUNK = 1_000;
+/** So many buyers are looked at again; more differences than that need no second look. */
+const SUSPECTS_MAX = 1_000;
+
+interface Row {
+  reservationId: string;
+  buyerId: string;
+  status: string;
+  items: { sku: string; quantity: number }[];
+  position: number;
+  version: number;
+  expiresAt: Date;
+}
+
+/** Buyers for whom the two differed at first sight, each with one difference. */
+type Suspects = Map<string, string>;
+
+export async function verifyContents(
+  verification: Verification,
+  patience: Patience,
+): Promise<Check[]> {
+  // As it is now: buyers who came since would otherwise be met only when their rows are still on their way.
+  const upTo = await verification.readState();
+  const given = placeOf(upTo.position, upTo.gaps);
+  const seen = new Uint8Array(Math.ceil((given + 1) / 8));
+  const inRedis = await compareRecords(verification, upTo, seen);
+  const { unseen, disorder } = await compareRows(verification, upTo, seen);
+  return [
+    await recheck(verification, patience, {
+      name: 'every-reservation-in-redis-is-a-row',
+      expected: 'each with the same buyer, status, version, deadline and items',
+      compared: inRedis.compared,
+      suspects: inRedis.suspects,
+    }),
+    await recheck(verification, patience, {
+      name: 'every-row-is-in-redis',
+      expected: 'each under its buyer',
+      compared: given,
+      suspects: unseen,
+    }),
+    {
+      name: 'first-come-first-served',
+      ok: disorder.length === 0,
+      expected: 'each position belongs to the buyer whom Redis gave it to',
+      actual:
+        disorder.length === 0
+          ? counted(given, 'position agrees', 'positions agree')
+          : some(disorder),
+    },
+  ];
+}
+
+async function compareRecords(
+  { servers, saleId, state }: Verification,
+  upTo: SaleState,
+  seen: Uint8Array,
+): Promise<{ compared: number; suspects: Suspects }> {
+  const { client } = servers.shards.of(saleId);
+  const { currency } = state.definition;
+  const suspects: Suspects = new Map();
+  let compared = 0;
+  let cursor = '0';
+  do {
+    const [next, fields] = await fromRedis(
+      client.hscan(saleKey(saleId, 'buyers'), cursor, 'COUNT', CHUNK),
+    );
+    cursor = next;
+    const reservations: Reservation[] = [];
+    for (let index = 0; index + 1 < fields.length; index += 2) {
+      const buyerId = fields[index]!;
+      const records = parseRecords(fields[index + 1]!, { saleId, currency }, buyerId);
+      if (hasTwice(records)) suspects.set(buyerId, `${buyerId} has a reservation twice`);
+      reservations.push(...records);
+    }
+    compared += reservations.length;
+    const rows = await rowsOf(
+      servers.sql,
+      reservations.map(({ reservationId }) => reservationId),
+    );
+    for (const reservation of reservations) {
+      if (reservation.position <= upTo.position) {
+        mark(seen, placeOf(reservation.position, upTo.gaps));
+      }
+      const difference = differenceOf(reservation, rows.get(reservation.reservationId));
+      if (difference && suspects.size < SUSPECTS_MAX) suspects.set(reservation.buyerId, difference);
+    }
+  } while (cursor !== '0');
+  return { compared, suspects };
+}
+
+/** Walks the rows by position: those that Redis was not seen to have, and those whose buyer is not in Redis' order. */
+async function compareRows(
+  { servers: { sql, shards }, saleId }: Verification,
+  { position, gaps }: SaleState,
+  seen: Uint8Array,
+): Promise<{ unseen: Suspects; disorder: string[] }> {
+  const { client } = shards.of(saleId);
+  const unseen: Suspects = new Map();
+  const disorder: string[] = [];
+  for (let after = 0; ; ) {
+    const rows = await sql<{ position: number; buyerId: string; reservationId: string }[]>`
+      SELECT position, buyer_id, reservation_id FROM reservations
+      WHERE sale_id = ${saleId} AND position > ${after} AND position <= ${position}
+      ORDER BY position LIMIT ${CHUNK}`;
+    if (rows.length === 0) break;
+    after = rows.at(-1)!.position;
+    const [first, last] = [placeOf(rows[0]!.position, gaps), placeOf(after, gaps)];
+    const order = await fromRedis(client.lrange(saleKey(saleId, 'order'), first - 1, last - 1));
+    for (const row of rows) {
+      const place = placeOf(row.position, gaps);
+      if (!isMarked(seen, place) && unseen.size < SUSPECTS_MAX) {
+        unseen.set(row.buyerId, `${row.reservationId} is not in Redis`);
+      }
+      const buyerId = order[place - first];
+      if (buyerId !== row.buyerId && disorder.length < SUSPECTS_MAX) {
+        disorder.push(`${row.position} is ${row.buyerId}'s, in Redis ${buyerId ?? 'nobody'}'s`);
+      }
+    }
+  }
+  return { unseen, disorder };
+}
+
+/** Looks again at the buyers for whom something differed; only what still differs counts. */
+async function recheck(
+  verification: Verification,
+  patience: Patience,
+  check: { name: string; expected: string; compared: number; suspects: Suspects },
+): Promise<Check> {
+  let suspects = check.suspects;
+  for (let repeat = 0; suspects.size > 0 && repeat < patience.repeats; repeat += 1) {
+    await sleep(patience.pauseMs);
+    const still: Suspects = new Map();
+    for (const buyerId of suspects.keys()) {
+      const difference = await differenceOfBuyer(verification, buyerId);
+      if (difference) still.set(buyerId, difference);
+    }
+    suspects = still;
+  }
+  const { name, expected, compared } = check;
+  const actual =
+    suspects.size === 0 ? `${compared} compared, all alike` : some([...suspects.values()]);
+  return { name, ok: suspects.size === 0, expected, actual };
+}
+
+async function differenceOfBuyer(
+  { servers, saleId }: Verification,
+  buyerId: string,
+): Promise<string | undefined> {
+  // Rows first: whatever PostgreSQL has, Redis must have had before.
+  const rows = await servers.sql<Row[]>`
+    SELECT reservation_id, buyer_id, status, items, position, version, expires_at FROM reservations
+    WHERE buyer_id = ${buyerId} AND sale_id = ${saleId}`;
+  const reply = await servers.shards.call(readBuyer, saleId, saleId, buyerId);
+  if (reply.outcome !== 'known') return `Redis says ${reply.outcome} of ${buyerId}`;
+  const inRedis = new Set(reply.reservations.map(({ reservationId }) => reservationId));
+  for (const { reservationId } of rows) {
+    if (!inRedis.has(reservationId)) return `${reservationId} is not in Redis`;
+  }
+  if (hasTwice(reply.reservations)) return `${buyerId} has a reservation twice`;
+  const current = await rowsOf(servers.sql, [...inRedis]);
+  for (const reservation of reply.reservations) {
+    const difference = differenceOf(reservation, current.get(reservation.reservationId));
+    if (difference) return difference;
+  }
+  return undefined;
+}
+
+async function rowsOf(sql: Sql, reservationIds: string[]): Promise<Map<string, Row>> {
+  const rows = await sql<Row[]>`
+    SELECT reservation_id, buyer_id, status, items, position, version, expires_at FROM reservations
+    WHERE reservation_id = ANY(${reservationIds}::text[])`;
+  return new Map(rows.map((row) => [row.reservationId, row]));
+}
+
+function differenceOf(reservation: Reservation, row: Row | undefined): string | undefined {
+  const { reservationId } = reservation;
+  if (!row) return `${reservationId} is not a row`;
+  const pairs = {
+    buyer: [reservation.buyerId, row.buyerId],
+    status: [reservation.status, row.status],
+    version: [reservation.version, row.version],
+    position: [reservation.position, row.position],
+    deadline: [reservation.expiresAt, row.expiresAt.getTime()],
+    items: [canonicalItems(reservation.items), canonicalItems(row.items)],
+  };
+  for (const [what, [inRedis, inPostgres]] of Object.entries(pairs)) {
+    if (inRedis !== inPostgres) {
+      return `${reservationId}: ${what} ${inRedis} in Redis, ${inPostgres} in PostgreSQL`;
+    }
+  }
+  return undefined;
+}
+
+function parseRecords(
+  records: string,
+  sale: { saleId: string; currency: string },
+  buyerId: string,
+): Reservation[] {
+  if (records === '') return [];
+  return records.split('\n').map((record) => parseRecord(record, sale, buyerId));
+}
+
+function hasTwice(reservations: readonly Reservation[]): boolean {
+  return new Set(reservations.map(({ position }) => position)).size < reservations.length;
+}
+
+/** Redis being away is a Fault here as it is where a script is called. */
+async function fromRedis<T>(reply: Promise<T>): Promise<T> {
+  try {
+    return await reply;
+  } catch (error) {
+    throw new Fault('not_executed', 'Redis went away while it was read', { cause: error });
+  }
+}
+
+function mark(seen: Uint8Array, place: number): void {
+  seen[place >> 3]! |= 1 << (place & 7);
+}
+
+function isMarked(seen: Uint8Array, place: number): boolean {
+  return (seen[place >> 3]! & (1 << (place & 7))) !== 0;
+}

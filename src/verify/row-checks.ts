@@ -1,0 +1,212 @@
+/** What must hold of a sale's rows in PostgreSQL, by itself and against the numbers that Redis has given out. */
+import { type Gap, placeOf } from '../domain/positions.ts';
+import { type CheckDefinition, counted, some } from './check.ts';
+
+/** What ending a hold may take while a persister runs: its sweep, and PostgreSQL's hearing of it. */
+const HOLD_GRACE_MS = 5_000;
+
+export const ROW_CHECKS: readonly CheckDefinition[] = [
+  {
+    name: 'every-decision-is-a-row',
+    expected: 'every position that was given out is a row',
+    find: async ({ servers: { sql }, saleId, state }) => {
+      const given = placeOf(state.position, state.gaps);
+      // A position belongs to one row by a unique index, so the right count within bounds leaves no other gap.
+      const [row] = await sql<{ rows: number; first: number; last: number }[]>`
+        SELECT count(*) AS rows, coalesce(min(position), 0)::bigint AS first,
+          coalesce(max(position), 0)::bigint AS last
+        FROM reservations WHERE sale_id = ${saleId} AND position <= ${state.position}`;
+      const refused = await sql<{ position: number; discarded: boolean }[]>`
+        SELECT position, discarded FROM (
+          SELECT substring(payload FROM ${FIRST_VERSION})::bigint AS position, discard_reason IS NOT NULL AS discarded
+          FROM dead_letters WHERE sale_id = ${saleId} AND event <= ${state.events}
+            AND (resolved_at IS NULL OR discard_reason IS NOT NULL)) letter
+        WHERE position <= ${state.position} AND NOT EXISTS (
+          SELECT FROM reservations WHERE sale_id = ${saleId} AND position = letter.position)`;
+      const { rows, first, last } = row!;
+      // A rebuilt sale has left out the positions of what was discarded.
+      const missing = refused.filter(({ position }) => isGiven(position, state.gaps));
+      const leftOut = state.position - given;
+      const leftOutBefore = last - placeOf(last, state.gaps);
+      return {
+        ok: rows === given - missing.length && (rows === 0 || first >= 1),
+        expected: `${counted(given - missing.length, 'row')} with positions from 1 to ${state.position}${leftOut > 0 ? `, of which ${leftOut} were left out` : ''}${butLetters(missing)}`,
+        actual: `${counted(rows, 'row')}, positions from ${first} to ${last}${leftOutWords(leftOutBefore, leftOut - leftOutBefore)}`,
+      };
+    },
+  },
+  {
+    name: 'nothing-undecided-is-a-row',
+    expected: 'no row and no event beyond what Redis has decided',
+    find: async ({ servers: { sql }, saleId, readState }) => {
+      // PostgreSQL first: whatever it has, Redis must have decided before.
+      const [row] = await sql<{ position: number; event: number }[]>`
+        SELECT coalesce((SELECT max(position) FROM reservations WHERE sale_id = ${saleId}), 0)::bigint AS position,
+          coalesce((SELECT max(event) FROM reservation_events WHERE sale_id = ${saleId}), 0)::bigint AS event`;
+      const state = await readState();
+      return {
+        ok: row!.position <= state.position && row!.event <= state.events,
+        expected: `no position above ${state.position}, no event above ${state.events}`,
+        actual: `positions up to ${row!.position}, events up to ${row!.event}`,
+      };
+    },
+  },
+  {
+    name: 'every-event-is-kept',
+    expected: 'every event that was numbered is kept',
+    find: async ({ servers: { sql }, saleId, state }) => {
+      const [row] = await sql<{ events: number; entries: number }[]>`
+        SELECT count(*) AS events,
+          (SELECT count(*) FROM dead_letters
+            WHERE sale_id = ${saleId} AND event IS NULL AND discard_reason IS NOT NULL) AS entries
+        FROM reservation_events WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}`;
+      const refused = await sql<{ event: number; discarded: boolean }[]>`
+        SELECT event, discard_reason IS NOT NULL AS discarded FROM dead_letters letter
+        WHERE sale_id = ${saleId} AND event <= ${state.events}
+          AND (resolved_at IS NULL OR discard_reason IS NOT NULL)
+          AND NOT EXISTS (
+            SELECT FROM reservation_events WHERE sale_id = ${saleId} AND event = letter.event)`;
+      const { events, entries } = row!;
+      const kept = state.events - refused.length;
+      if (entries === 0 || events >= kept) {
+        return {
+          ok: events === kept,
+          expected: `${counted(kept, 'event')}${butLetters(refused)}`,
+          actual: counted(events, 'event'),
+        };
+      }
+      // Nobody knows how many events were in an entry that could not be read, only that they followed each other.
+      const [missing] = await sql<{ runs: number }[]>`
+        SELECT count(*) AS runs FROM (
+          SELECT event - lag(event, 1, 0::bigint) OVER (ORDER BY event) AS step FROM (
+            SELECT event FROM reservation_events WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}
+            UNION ALL SELECT unnest(${refused.map(({ event }) => String(event))}::text[]::bigint[])
+            UNION ALL SELECT ${state.events + 1}::bigint) known) steps
+        WHERE step > 1`;
+      return {
+        ok: missing!.runs <= entries,
+        expected: `${counted(kept, 'event')}${butLetters(refused)}, less what was in ${counted(entries, 'discarded entry', 'discarded entries')} that could not be read`,
+        actual: `${counted(events, 'event')}, the others missing in ${counted(missing!.runs, 'place')}`,
+      };
+    },
+  },
+  {
+    name: 'every-history-is-complete',
+    expected:
+      'every reservation has the events 1 to its version, but for those discarded, the last with its status',
+    find: async ({ servers: { sql }, saleId }) => {
+      const wrong = await sql<{ reservationId: string }[]>`
+        SELECT coalesce(r.reservation_id, e.reservation_id) AS reservation_id
+        FROM (SELECT reservation_id, version, status FROM reservations WHERE sale_id = ${saleId}) r
+        FULL JOIN (
+          SELECT reservation_id, count(*) AS events, min(version) AS first, max(version) AS last,
+            (array_agg(status ORDER BY version DESC))[1] AS status
+          FROM (
+            SELECT reservation_id, version, status FROM reservation_events WHERE sale_id = ${saleId}
+            UNION ALL
+            -- What was discarded stands for the event that it was, where a later one of the reservation is kept.
+            SELECT kept.reservation_id, letter.version, '' FROM (
+              SELECT substring(payload FROM ${VERSION})::integer AS version,
+                substring(payload FROM ${POSITION})::bigint AS position
+              FROM dead_letters WHERE sale_id = ${saleId} AND event IS NOT NULL AND discard_reason IS NOT NULL) letter
+            JOIN reservations kept
+              ON kept.sale_id = ${saleId} AND kept.position = letter.position AND kept.version > letter.version
+            WHERE NOT EXISTS (SELECT FROM reservation_events present
+              WHERE present.reservation_id = kept.reservation_id AND present.version = letter.version)
+          ) history GROUP BY reservation_id
+        ) e USING (reservation_id)
+        WHERE (e.first, e.last, e.events, e.status) IS DISTINCT FROM (1, r.version, r.version::bigint, r.status)
+        LIMIT 20`;
+      return noneOf(wrong.map(({ reservationId }) => reservationId));
+    },
+  },
+  {
+    name: 'one-answer-to-each-request',
+    expected: 'one reservation for each idempotency key of a buyer; without a key, one that lives',
+    find: async ({ servers: { sql }, saleId }) => {
+      const wrong = await sql<{ buyerId: string; reservations: number }[]>`
+        SELECT buyer_id, count(*) AS reservations FROM reservations
+        WHERE sale_id = ${saleId} AND (idempotency_key <> '' OR status IN ('reserved', 'confirmed'))
+        GROUP BY buyer_id, idempotency_key HAVING count(*) > 1 LIMIT 20`;
+      return noneOf(wrong.map(({ buyerId, reservations }) => `${buyerId} has ${reservations}`));
+    },
+  },
+  {
+    name: 'nobody-is-above-the-limit',
+    expected: 'nobody holds or owns more than one buyer may have',
+    find: async ({ servers: { sql }, saleId }) => {
+      // The highest that the limit ever was: lowering it takes nothing from those who have more.
+      const [row] = await sql<{ limit: number | null }[]>`
+        SELECT max((definition->>'perBuyerLimit')::bigint) AS limit FROM sale_operations
+        WHERE sale_id = ${saleId}`;
+      const limit = row?.limit ?? 0;
+      const wrong = await sql<{ buyerId: string; units: number }[]>`
+        SELECT buyer_id, sum(item.quantity)::bigint AS units
+        FROM reservations, jsonb_to_recordset(items) AS item(sku text, quantity bigint)
+        WHERE sale_id = ${saleId} AND status IN ('reserved', 'confirmed')
+        GROUP BY buyer_id HAVING sum(item.quantity) > ${limit} LIMIT 20`;
+      return {
+        ...noneOf(wrong.map(({ buyerId, units }) => `${buyerId} has ${units}`)),
+        expected: `no buyer holds or owns more than ${counted(limit, 'unit')}`,
+      };
+    },
+  },
+  {
+    name: 'no-hold-outlives-its-deadline',
+    expected: `no hold is over for more than ${HOLD_GRACE_MS / 1000} s and still held`,
+    find: async ({ servers: { sql }, saleId, state }) => {
+      // By Redis' clock, which the deadlines are of. That Redis and the rows agree is another check.
+      const [row] = await sql<{ overdue: number; oldestMs: number | null }[]>`
+        SELECT count(*) AS overdue,
+          (${state.nowMs}::bigint - min(extract(epoch FROM expires_at)) * 1000)::bigint AS oldest_ms
+        FROM reservations WHERE sale_id = ${saleId} AND status = 'reserved'
+          AND expires_at < ${new Date(state.nowMs - HOLD_GRACE_MS)}`;
+      const { overdue, oldestMs } = row!;
+      return {
+        ok: overdue === 0,
+        actual: overdue === 0 ? 'none is' : `${overdue}, the oldest for ${oldestMs} ms`,
+      };
+    },
+  },
+  {
+    name: 'no-dead-letters',
+    expected:
+      'PostgreSQL has refused no event of the sale of which nobody has decided what becomes of it',
+    find: async ({ servers: { sql }, saleId }) => {
+      const [row] = await sql<{ unresolved: number; discarded: number }[]>`
+        SELECT count(*) FILTER (WHERE resolved_at IS NULL) AS unresolved,
+          count(*) FILTER (WHERE discard_reason IS NOT NULL) AS discarded
+        FROM dead_letters WHERE sale_id = ${saleId}`;
+      const { unresolved, discarded } = row!;
+      return {
+        ok: unresolved === 0,
+        actual: `${unresolved} unresolved${discarded > 0 ? `, ${discarded} discarded by operators: what they held is given up` : ''}`,
+      };
+    },
+  },
+];
+
+/** Of an event's line, see domain/reservation.ts. */
+const VERSION = '^([0-9]{1,9})\t';
+const POSITION = '^[0-9]{1,9}\t[A-Z]\t([0-9]{1,15})\t';
+const FIRST_VERSION = '^1\t[A-Z]\t([0-9]{1,15})\t';
+
+/** Whether a position is one that the sale counts, or was left out. */
+function isGiven(position: number, gaps: readonly Gap[]): boolean {
+  return placeOf(position, gaps) > placeOf(position - 1, gaps);
+}
+
+/** Positions that recoveries have left out before the last row, and after it. */
+function leftOutWords(before: number, after: number): string {
+  return `${before > 0 ? `, ${before} of them left out by recoveries` : ''}${after > 0 ? `, the next ${after} left out by recoveries` : ''}`;
+}
+
+function butLetters(letters: readonly { discarded: boolean }[]): string {
+  const discarded = letters.filter((letter) => letter.discarded).length;
+  const waiting = letters.length - discarded;
+  return `${waiting > 0 ? `, ${counted(waiting, 'being a dead letter', 'being dead letters')}` : ''}${discarded > 0 ? `, ${discarded} having been discarded` : ''}`;
+}
+
+function noneOf(wrong: readonly string[]) {
+  return { ok: wrong.length === 0, actual: wrong.length === 0 ? 'no exception' : some(wrong) };
+}
