@@ -15,7 +15,7 @@
  *   order   list    buyers in the order of decision: element p - 1 is who got position p, but for `gaps` of the sale
  *   holds   zset    deadline -> first-last position of the batch that shares it
  *   events  stream  the log of everything that happened to the sale's reservations
- *   line    zset    who waits for a SKU, in order of joining, see parts/line.lua
+ *   line    zset    who waits for a SKU, in order of joining, see parts/waitlist.lua
  *   waiting hash    buyer TAB sku -> that buyer's member of the line
  *
  * While a sale is rebuilt from PostgreSQL, what will take the place of buyers, order, holds, line and waiting is kept

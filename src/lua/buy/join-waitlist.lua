@@ -7,7 +7,7 @@
 --        available insufficient_stock (the sale never had so many) unknown_sku limit_reached sale_not_started sale_paused sale_ended unknown_sale recovering
 
 --@include parts/changes.lua
---@include parts/line.lua
+--@include parts/waitlist.lua
 
 local buyer, sku, quantity = ARGV[2], ARGV[3], tonumber(ARGV[4])
 if refused then return { refused, 0, 0 } end

@@ -6,7 +6,7 @@
 -- REPLY  {word, lines left}: left, or unknown_sale recovering with 0
 
 --@include parts/changes.lua
---@include parts/line.lua
+--@include parts/waitlist.lua
 
 if refused then return { refused, 0 } end
 local buyer, tag = ARGV[2], ARGV[3]

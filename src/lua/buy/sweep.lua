@@ -8,8 +8,8 @@
 --        and by how many ms the oldest of those that ended was missed; or {unknown_sale} {recovering}
 
 --@include parts/changes.lua
---@include parts/moves.lua
---@include parts/line.lua
+--@include parts/transitions.lua
+--@include parts/waitlist.lua
 
 if refused then return { refused, 0, 0, 0, 0 } end
 local most = tonumber(ARGV[2])

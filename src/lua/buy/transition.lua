@@ -11,8 +11,8 @@
 -- What a reservation gives back goes to those who wait, in this same step. The table of moves: domain/reservation.ts.
 
 --@include parts/changes.lua
---@include parts/moves.lua
---@include parts/line.lua
+--@include parts/transitions.lua
+--@include parts/waitlist.lua
 
 if refused then return { refused } end
 local position, tag, owner, from, to = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
