@@ -15,17 +15,17 @@ import type { Running } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
-import { Closing, Database } from './database/database.ts';
+import { Database, StoppingError } from './database/database.ts';
 import { createPersisterMetrics } from './metrics.ts';
-import { Recoveries } from './recover/recovery-log.ts';
-import { Roster } from './sale-workers.ts';
+import { RecoveryLog } from './recover/recovery-log.ts';
+import { SaleWorkers } from './sale-workers.ts';
 import { TIMINGS, type Timings } from './timings.ts';
 import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
 import { retryRequested } from './write/dead-letters.ts';
 
 /** Sales that write at the same time. A recovering one needs two connections: one for the lock, one for the rows. */
-const SLOTS = 3;
-const CONNECTIONS_MAX = SLOTS * 2 + 2 + WEBHOOK_CONNECTIONS;
+const WRITERS_MAX = 3;
+const CONNECTIONS_MAX = WRITERS_MAX * 2 + 2 + WEBHOOK_CONNECTIONS;
 const DEAD_LETTERS_INTERVAL_MS = 1_000;
 const LAG_INTERVAL_MS = 2_000;
 /** A session that holds a sale and says nothing for so long holds up everybody else. */
@@ -81,24 +81,24 @@ export async function startPersister(
   const unready = () => {
     const missing = [
       ...(shards.isReady ? [] : ['redis']),
-      ...(database.isAway ? ['postgres'] : []),
+      ...(database.isUnavailable ? ['postgres'] : []),
     ];
     wasReady ||= missing.length === 0;
     return missing;
   };
-  const tools = {
+  const context = {
     shards,
     database,
     log,
     metrics,
-    recoveries: new Recoveries({ database, log, metrics }),
+    recoveryLog: new RecoveryLog({ database, log, metrics }),
     durability: config.DURABILITY,
     positionsSkipped: POSITIONS_PER_BACKLOG * config.BACKLOG_MAX + POSITIONS_BEYOND_BACKLOG,
   };
   const consumer = `${hostname()}-${process.pid}-${nanoid(8)}`;
-  const roster = new Roster(tools, {
+  const saleWorkers = new SaleWorkers(context, {
     consumer,
-    slotCount: SLOTS,
+    writersMax: WRITERS_MAX,
     timings,
     stopping: stopping.signal,
   });
@@ -110,12 +110,12 @@ export async function startPersister(
     metrics: registry,
     unready,
   });
-  shards.onChanged((saleId) => roster.hint(saleId));
-  shards.onReady(() => roster.wakeAll());
+  shards.onChanged((saleId) => saleWorkers.hint(saleId));
+  shards.onReady(() => saleWorkers.wakeAll());
   const work = Promise.all([
-    roster.run(),
+    saleWorkers.run(),
     repeat(DEAD_LETTERS_INTERVAL_MS, () => retryRequested(database, { log, metrics })),
-    repeat(LAG_INTERVAL_MS, () => roster.measureLag()),
+    repeat(LAG_INTERVAL_MS, () => saleWorkers.measureLag()),
     repeat(LAG_INTERVAL_MS, async () => void unready()),
     repeat(SILENT_HOLDERS_INTERVAL_MS, async () => {
       const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));
@@ -138,7 +138,7 @@ export async function startPersister(
       try {
         await round();
       } catch (error) {
-        if (!(error instanceof Closing)) log.debug({ err: error }, 'a round failed');
+        if (!(error instanceof StoppingError)) log.debug({ err: error }, 'a round failed');
       }
       await pause(intervalMs, stopping.signal);
     }

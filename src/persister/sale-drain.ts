@@ -10,12 +10,12 @@ import type { SaleStatus } from '../domain/sale.ts';
 import { readSale } from '../lua/read/read-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
 import { backoffMs, pause } from '../process/backoff.ts';
-import type { Slots } from '../process/semaphore.ts';
-import { Closing } from './database/database.ts';
+import type { Semaphore } from '../process/semaphore.ts';
+import { StoppingError } from './database/database.ts';
 import { forgetSale } from './metrics.ts';
-import { openSale, type RecoveryTools, type SaleCondition } from './recover/recover.ts';
-import { Deliveries } from './stream/batch-reader.ts';
-import { isGroupMissing, SaleStream } from './stream/consumer.ts';
+import { openSale, type RecoveryContext, type SaleCondition } from './recover/recover.ts';
+import { BatchReader } from './stream/batch-reader.ts';
+import { isGroupMissing, StreamConsumer } from './stream/consumer.ts';
 import { type SortedEntries, sortEntries } from './stream/entries.ts';
 import type { Timings } from './timings.ts';
 import { persist } from './write/persist.ts';
@@ -33,17 +33,17 @@ type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['condition'], '
 
 /** Where a sale was found open: what is read there, and nowhere else, is of that timeline. */
 interface Opened {
-  stream: SaleStream;
+  stream: StreamConsumer;
   timeline: number;
 }
 
 export class SaleDrain {
   readonly saleId: string;
-  readonly #tools: RecoveryTools;
-  readonly #slots: Slots;
+  readonly #context: RecoveryContext;
+  readonly #semaphore: Semaphore;
   readonly #timings: Timings;
   readonly #consumer: string;
-  readonly #deliveries: Deliveries;
+  readonly #batchReader: BatchReader;
   readonly #stopping = new AbortController();
   #wake = new AbortController();
   #status: SaleStatus;
@@ -62,22 +62,22 @@ export class SaleDrain {
   #lastComplaint = '';
 
   constructor(
-    tools: RecoveryTools,
+    context: RecoveryContext,
     options: {
       saleId: string;
       status: SaleStatus;
       consumer: string;
-      slots: Slots;
+      semaphore: Semaphore;
       timings: Timings;
     },
   ) {
     this.saleId = options.saleId;
-    this.#tools = tools;
+    this.#context = context;
     this.#status = options.status;
-    this.#slots = options.slots;
+    this.#semaphore = options.semaphore;
     this.#timings = options.timings;
     this.#consumer = options.consumer;
-    this.#deliveries = new Deliveries(options.timings, tools.metrics);
+    this.#batchReader = new BatchReader(options.timings, context.metrics);
   }
 
   /** Resolves once stopped. */
@@ -88,18 +88,18 @@ export class SaleDrain {
     while (!this.#stopping.signal.aborted || this.#ahead) {
       let delayMs: number;
       try {
-        const turn = await this.#slots.run(() => this.#turn());
+        const turn = await this.#semaphore.run(() => this.#turn());
         failures = 0;
         quiet = turn === 'worked' ? 0 : quiet + 1;
         delayMs = this.#delayAfter(turn, quiet);
       } catch (error) {
-        if (error instanceof Closing) break;
+        if (error instanceof StoppingError) break;
         await this.#startOver(error);
         delayMs = backoffMs(failures++, IDLE_FIRST_MS, 1_000);
       }
       if (delayMs > 0) await this.#rest(delayMs);
     }
-    forgetSale(this.#tools.metrics, this.saleId);
+    forgetSale(this.#context.metrics, this.saleId);
   }
 
   /** What operators made of the sale. */
@@ -132,7 +132,7 @@ export class SaleDrain {
     if (reply.outcome === 'unknown_sale') return;
     const { events, drained, nowMs, streamLength } = reply.state;
     const oldestMs = streamLength > 0 ? await stream.oldestMs() : undefined;
-    const { lagEvents, lagSeconds } = this.#tools.metrics;
+    const { lagEvents, lagSeconds } = this.#context.metrics;
     lagEvents.set({ sale: this.saleId }, events - drained);
     lagSeconds.set(
       { sale: this.saleId },
@@ -172,14 +172,14 @@ export class SaleDrain {
   #mayReadAhead({ events }: SortedEntries): boolean {
     return (
       events[0]?.number === this.#lastWritten + 1 &&
-      this.#deliveries.isNewNext(events.length) &&
-      !this.#slots.areShort &&
+      this.#batchReader.isNewNext(events.length) &&
+      !this.#semaphore.hasWaiters &&
       !this.#stopping.signal.aborted
     );
   }
 
-  async #read(stream: SaleStream): Promise<SortedEntries | undefined> {
-    const delivery = await this.#deliveries.next(stream);
+  async #read(stream: StreamConsumer): Promise<SortedEntries | undefined> {
+    const delivery = await this.#batchReader.next(stream);
     return delivery && sortEntries(this.saleId, delivery.entries);
   }
 
@@ -193,7 +193,7 @@ export class SaleDrain {
   async #readAgain(): Promise<void> {
     this.#lastWritten = Number.NaN;
     await this.#takeAhead()?.catch(() => undefined);
-    this.#deliveries.readAgain();
+    this.#batchReader.readAgain();
   }
 
   async #open(): Promise<Opened | Exclude<SaleCondition['condition'], 'open'>> {
@@ -201,7 +201,7 @@ export class SaleDrain {
     // What was read by another connection may not have been written.
     await this.#readAgain();
     const stream = this.#streamNow();
-    const found = await openSale(this.#tools, stream);
+    const found = await openSale(this.#context, stream);
     if (found.condition !== 'open') return found.condition;
     this.#opened = { stream, timeline: found.timeline };
     this.#lastComplaint = '';
@@ -209,14 +209,14 @@ export class SaleDrain {
   }
 
   /** Of the server that there is now. */
-  #streamNow(): SaleStream {
-    const server = this.#tools.shards.of(this.saleId).pin();
-    return new SaleStream(server, this.saleId, this.#consumer);
+  #streamNow(): StreamConsumer {
+    const server = this.#context.shards.of(this.saleId).pin();
+    return new StreamConsumer(server, this.saleId, this.#consumer);
   }
 
   async #persist(sorted: SortedEntries, { stream, timeline }: Opened): Promise<Turn> {
     const guard = { lock: 'take', timeline } as const;
-    const { outcome, waiting } = await persist(this.#tools, stream, sorted, guard);
+    const { outcome, waiting } = await persist(this.#context, stream, sorted, guard);
     if (outcome === 'outdated') {
       this.#opened = undefined;
       await this.#readAgain();
@@ -228,7 +228,7 @@ export class SaleDrain {
       this.#waiting.add(entryId);
       if (this.#unknownVersions.has(version)) continue;
       this.#unknownVersions.add(version);
-      this.#tools.log.error(
+      this.#context.log.error(
         { saleId: this.saleId, entryId, version },
         'entries of a format that this version does not know wait for one that does',
       );
@@ -237,7 +237,7 @@ export class SaleDrain {
     if (outcome === 'ahead') {
       this.#complainOfMissing();
       await this.#readAgain();
-      this.#deliveries.lookForMissing();
+      this.#batchReader.lookForMissing();
       return 'ahead';
     }
     this.#aheadSinceMs = undefined;
@@ -251,19 +251,19 @@ export class SaleDrain {
     this.#aheadSinceMs ??= nowMs;
     if (nowMs - this.#aheadSinceMs < MISSING_MS_MAX) return;
     this.#aheadSinceMs = nowMs;
-    this.#tools.log.error(
+    this.#context.log.error(
       { saleId: this.saleId },
       'events wait for earlier ones of the sale, which nobody writes',
     );
   }
 
-  async #trimIfDue({ server }: SaleStream): Promise<void> {
+  async #trimIfDue({ server }: StreamConsumer): Promise<void> {
     const sinceMs = performance.now() - this.#trimmedMs;
     if (sinceMs < (this.#untrimmed ? TRIM_INTERVAL_MS : TRIM_ANYWAY_MS)) return;
     const reply = await server.call(trimEvents, this.saleId);
     this.#trimmedMs = performance.now();
     this.#untrimmed = false;
-    if (reply.outcome === 'trimmed') this.#tools.metrics.trims.inc();
+    if (reply.outcome === 'trimmed') this.#context.metrics.trims.inc();
     else this.#opened = undefined;
   }
 
@@ -301,11 +301,11 @@ export class SaleDrain {
     const isReported = error instanceof Fault && error.code === 'not_sent';
     if (message === this.#lastComplaint || isReported || isGroupMissing(error)) return;
     this.#lastComplaint = message;
-    this.#tools.log.warn({ saleId: this.saleId, err: error }, 'draining stopped, trying again');
+    this.#context.log.warn({ saleId: this.saleId, err: error }, 'draining stopped, trying again');
   }
 
   #reportWaiting(): void {
-    this.#tools.metrics.waitingEntries.set({ sale: this.saleId }, this.#waiting.size);
+    this.#context.metrics.waitingEntries.set({ sale: this.saleId }, this.#waiting.size);
   }
 
   async #rest(delayMs: number): Promise<void> {

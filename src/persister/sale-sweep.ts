@@ -10,7 +10,7 @@ import { newTag } from '../domain/identifiers.ts';
 import type { SaleStatus } from '../domain/sale.ts';
 import { type SweepReply, sweep } from '../lua/buy/sweep.ts';
 import { backoffMs, pause } from '../process/backoff.ts';
-import type { RecoveryTools } from './recover/recover.ts';
+import type { RecoveryContext } from './recover/recover.ts';
 
 /** Holds looked at by one call. Keeps Redis busy for half a millisecond, see bench/expiry.ts: buyers wait meanwhile. */
 export const HOLDS_PER_CALL = 50;
@@ -28,7 +28,7 @@ const BACKOFF_MOST_MS = 1_000;
 
 export class SaleSweep {
   readonly saleId: string;
-  readonly #tools: Pick<RecoveryTools, 'shards' | 'log' | 'metrics'>;
+  readonly #context: Pick<RecoveryContext, 'shards' | 'log' | 'metrics'>;
   readonly #restMs: number;
   readonly #stopping = new AbortController();
   #wake = new AbortController();
@@ -38,11 +38,11 @@ export class SaleSweep {
   #lastComplaint = '';
 
   constructor(
-    tools: Pick<RecoveryTools, 'shards' | 'log' | 'metrics'>,
+    context: Pick<RecoveryContext, 'shards' | 'log' | 'metrics'>,
     options: { saleId: string; status: SaleStatus; restMs: number },
   ) {
     this.saleId = options.saleId;
-    this.#tools = tools;
+    this.#context = context;
     this.#status = options.status;
     this.#restMs = options.restMs;
   }
@@ -83,7 +83,7 @@ export class SaleSweep {
   }
 
   async #sweep(): Promise<SweepReply> {
-    const { shards, metrics } = this.#tools;
+    const { shards, metrics } = this.#context;
     const stopTimer = metrics.sweepSeconds.startTimer();
     const reply = await shards.call(sweep, this.saleId, { most: HOLDS_PER_CALL, tag: newTag() });
     stopTimer();
@@ -101,7 +101,7 @@ export class SaleSweep {
     const isOver = reply.nextDueMs !== 0;
     if (!this.#isUnannounced) return;
     if (!isOver && performance.now() - this.#announcedMs < ANNOUNCE_MS) return;
-    await this.#tools.shards.publishChanged(this.saleId);
+    await this.#context.shards.publishChanged(this.saleId);
     this.#isUnannounced = false;
     this.#announcedMs = performance.now();
   }
@@ -121,7 +121,7 @@ export class SaleSweep {
     const isReported = error instanceof Fault && error.code === 'not_sent';
     if (message === this.#lastComplaint || isReported) return;
     this.#lastComplaint = message;
-    this.#tools.log.warn({ saleId: this.saleId, err: error }, 'sweeping stopped, trying again');
+    this.#context.log.warn({ saleId: this.saleId, err: error }, 'sweeping stopped, trying again');
   }
 
   async #rest(delayMs: number): Promise<void> {

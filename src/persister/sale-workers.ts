@@ -4,9 +4,9 @@
  */
 import type { SaleStatus } from '../domain/sale.ts';
 import { pause } from '../process/backoff.ts';
-import { Slots } from '../process/semaphore.ts';
-import { Closing } from './database/database.ts';
-import type { RecoveryTools } from './recover/recover.ts';
+import { Semaphore } from '../process/semaphore.ts';
+import { StoppingError } from './database/database.ts';
+import type { RecoveryContext } from './recover/recover.ts';
 import { SaleDrain } from './sale-drain.ts';
 import { SaleSweep } from './sale-sweep.ts';
 import type { Timings } from './timings.ts';
@@ -18,21 +18,21 @@ interface SaleWork {
   sweep: SaleSweep;
 }
 
-export class Roster {
-  readonly #tools: RecoveryTools;
+export class SaleWorkers {
+  readonly #context: RecoveryContext;
   readonly #options: { consumer: string; timings: Timings; stopping: AbortSignal };
-  readonly #slots: Slots;
+  readonly #semaphore: Semaphore;
   readonly #sales = new Map<string, SaleWork>();
   readonly #runs = new Set<Promise<void>>();
   #hint = new AbortController();
 
   constructor(
-    tools: RecoveryTools,
-    options: { consumer: string; slotCount: number; timings: Timings; stopping: AbortSignal },
+    context: RecoveryContext,
+    options: { consumer: string; writersMax: number; timings: Timings; stopping: AbortSignal },
   ) {
-    this.#tools = tools;
+    this.#context = context;
     this.#options = options;
-    this.#slots = new Slots(options.slotCount);
+    this.#semaphore = new Semaphore(options.writersMax);
   }
 
   /** Resolves when stopping, once every drain and sweep has finished what it was at. */
@@ -46,7 +46,7 @@ export class Roster {
         if (!stopping.aborted) await pause(LOOK_UP_MS, this.#hint.signal);
       }
     } catch (error) {
-      if (!(error instanceof Closing)) throw error;
+      if (!(error instanceof StoppingError)) throw error;
     }
     for (const work of this.#sales.values()) stop(work);
     await Promise.all(this.#runs);
@@ -69,7 +69,7 @@ export class Roster {
   }
 
   async #lookUp(): Promise<void> {
-    const sales = await this.#tools.database.run(
+    const sales = await this.#context.database.run(
       (sql) => sql<{ saleId: string; status: SaleStatus; isRecoveryWanted: boolean }[]>`
         SELECT sale_id, status, sale_id IN (SELECT sale_id FROM sale_recoveries WHERE state = 'requested')
           AS is_recovery_wanted
@@ -92,14 +92,14 @@ export class Roster {
 
   #start(saleId: string, status: SaleStatus): void {
     const { consumer, timings } = this.#options;
-    const drain = new SaleDrain(this.#tools, {
+    const drain = new SaleDrain(this.#context, {
       saleId,
       status,
       consumer,
       timings,
-      slots: this.#slots,
+      semaphore: this.#semaphore,
     });
-    const sweep = new SaleSweep(this.#tools, { saleId, status, restMs: timings.restMs });
+    const sweep = new SaleSweep(this.#context, { saleId, status, restMs: timings.restMs });
     this.#sales.set(saleId, { drain, sweep });
     for (const work of [drain, sweep]) {
       const run = work.run().finally(() => this.#runs.delete(run));

@@ -1,31 +1,45 @@
-/**
- * Bounds how many sales write at the same time, first come first served: a sale that has written goes to the end of
- * the line, so that a big one cannot starve the others.
- */
-export class Slots {
-  readonly #waiting: (() => void)[] = [];
+/** Limits concurrent work. Permits are granted in the order of the requests, so one large user cannot starve others. */
+export class Semaphore {
   #free: number;
+  #waiters: (() => void)[] = [];
+  /** The longest-waiting one. Removed without moving the others, of which there can be thousands. */
+  #first = 0;
 
-  constructor(count: number) {
-    this.#free = count;
+  constructor(permits: number) {
+    this.#free = permits;
   }
 
-  /** Whether somebody waits for one. */
-  get areShort(): boolean {
-    return this.#waiting.length > 0;
+  get hasWaiters(): boolean {
+    return this.#first < this.#waiters.length;
   }
 
-  /** Runs the work as soon as a slot is free, and frees it again however the work ends. */
-  async run<T>(work: () => Promise<T>): Promise<T> {
+  async acquire(): Promise<void> {
     if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else await new Promise<void>((resolve) => this.#waiters.push(resolve));
+  }
+
+  /** Hands the permit to the next waiter directly, so that a later caller cannot take it first. */
+  release(): void {
+    if (!this.hasWaiters) {
+      this.#free += 1;
+      return;
+    }
+    const next = this.#waiters[this.#first]!;
+    this.#first += 1;
+    // Amortized O(1): at least half of the array is consumed before the rest is copied.
+    if (this.#first * 2 >= this.#waiters.length) {
+      this.#waiters = this.#waiters.slice(this.#first);
+      this.#first = 0;
+    }
+    next();
+  }
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    await this.acquire();
     try {
       return await work();
     } finally {
-      const next = this.#waiting.shift();
-      // The slot is handed over, not freed and taken: nobody can slip in between.
-      if (next) next();
-      else this.#free += 1;
+      this.release();
     }
   }
 }

@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { backoffMs } from './backoff.ts';
 import type { ChildKind, ChildRecords } from './child-records.ts';
 import { STARTED_MESSAGE } from './lifecycle.ts';
 import type { ProcessLog } from './process-log.ts';
@@ -155,18 +156,12 @@ export class SupervisedProcess {
     this.#saidStarted = false;
     this.#deathsInARow =
       Date.now() - this.#spawnedAt > STEADY_AFTER_MS ? 1 : this.#deathsInARow + 1;
-    const delayMs = backoffMs(this.#deathsInARow);
+    const delayMs = Math.round(backoffMs(this.#deathsInARow - 1, BACKOFF_FIRST_MS, BACKOFF_MAX_MS));
     const sentence = `${this.plan.name} (process ${child.pid ?? 'none'}) ${how}; starting it again in ${delayMs} ms`;
     this.#supervision.log?.write(sentence);
     this.#supervision.onDeath?.(sentence);
     this.#restartTimer = setTimeout(() => this.start(), delayMs);
   }
-}
-
-/** Doubles from death to death up to a bound; jittered, so that several that died together do not return together. */
-function backoffMs(deathsInARow: number): number {
-  const bound = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (deathsInARow - 1));
-  return Math.round(bound * (0.5 + Math.random() / 2));
 }
 
 function hasEnded(child: ChildProcess): boolean {

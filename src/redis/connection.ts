@@ -5,6 +5,7 @@
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { Fault } from '../domain/fault.ts';
+import { backoffMs } from '../process/backoff.ts';
 import type { ServerAddress } from './redis-url.ts';
 import { type FitServer, requireFit, type ServerDemands } from './server-requirements.ts';
 
@@ -33,6 +34,7 @@ const NOT_EXECUTED =
 const DEMOTED = /^(READONLY|MASTERDOWN)\b/;
 /** An unfit server is asked again after so long. */
 const UNFIT_MS = 2_000;
+const RETRY_FIRST_MS = 50;
 /** The longest pause between two tries to connect: it is what buyers wait for when a server has come back. */
 const RETRY_MS_MAX = 500;
 const LOADING_LOOK_MS = 50;
@@ -177,8 +179,7 @@ export class ServerConnection {
 
 /** Doubles up to half a second, its upper half drawn at random. */
 export function retryDelayMs(attempt: number): number {
-  const ceiling = Math.min(RETRY_MS_MAX, 50 * 2 ** Math.min(attempt, 10));
-  return ceiling / 2 + Math.random() * (ceiling / 2);
+  return backoffMs(attempt, RETRY_FIRST_MS, RETRY_MS_MAX);
 }
 
 export function addressOf(options: ServerAddress): string {

@@ -7,7 +7,7 @@ import { consumerNames } from '../../harness/engine/stream-state.ts';
 import { FILE, useConnections, useServers } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { removeIdleConsumers } from '../../src/lua/stream/remove-idle-consumers.ts';
-import { SaleStream } from '../../src/persister/stream/consumer.ts';
+import { StreamConsumer } from '../../src/persister/stream/consumer.ts';
 
 const ROUNDS = 60;
 const IDLE_MS = 5;
@@ -16,7 +16,7 @@ const { redis, database, servers } = await useServers(FILE);
 
 describe('a consumer that was idle for long', () => {
   const streamOf = ({ shards }: typeof servers, saleId: string, consumer: string) =>
-    new SaleStream(shards.of(saleId).pin(), saleId, consumer);
+    new StreamConsumer(shards.of(saleId).pin(), saleId, consumer);
 
   it('goes, unless it has something, or is the one that asks', async () => {
     const { saleId } = await makeSale(servers);

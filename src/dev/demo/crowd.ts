@@ -6,8 +6,9 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
+import { backoffMs } from '../../process/backoff.ts';
+import { Semaphore } from '../../process/semaphore.ts';
 import { NO_ANSWER, Tally, YES, YES_REPLAYED } from './tally.ts';
-import { Turns } from './turns.ts';
 
 const CONNECTIONS = 500;
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -42,12 +43,12 @@ export async function pressBuy(
     headersTimeout: ANSWER_TIMEOUT_MS,
     bodyTimeout: ANSWER_TIMEOUT_MS,
   });
-  const turns = new Turns(CONNECTIONS);
+  const connections = new Semaphore(CONNECTIONS);
   const tally = new Tally();
   try {
     await Promise.all(
       buyers.map(async (buyer) => {
-        await insist({ pool, turns, tally, saleId: sale.saleId }, buyer, stopping);
+        await insist({ pool, connections, tally, saleId: sale.saleId }, buyer, stopping);
         onAnswer();
       }),
     );
@@ -77,26 +78,29 @@ function shuffled<T>(items: T[]): T[] {
 
 interface Market {
   pool: Pool;
-  turns: Turns;
+  connections: Semaphore;
   tally: Tally;
   saleId: string;
 }
 
 async function insist(market: Market, buyer: Buyer, stopping: AbortSignal): Promise<void> {
-  const { turns, tally } = market;
+  const { connections, tally } = market;
   const patienceEndsAt = performance.now() + PATIENCE_MS;
-  for (let attempt = 1; ; attempt += 1) {
+  for (let attempt = 0; ; attempt += 1) {
     // Latency counts from here: waiting for one of the connections is this process's queue, not the engine's.
-    await turns.take();
+    await connections.acquire();
     const sentAt = performance.now();
-    const answer = await press(market, buyer).finally(() => turns.give());
+    const answer = await press(market, buyer).finally(() => connections.release());
     const latencyMs = performance.now() - sentAt;
     stopping.throwIfAborted();
     if (answer.settled) {
       tally.add(answer.kind, latencyMs);
       return;
     }
-    const waitMs = Math.max(backoffMs(attempt), answer.retryAfterMs);
+    const waitMs = Math.max(
+      backoffMs(attempt, BACKOFF_FIRST_MS, BACKOFF_MAX_MS),
+      answer.retryAfterMs,
+    );
     if (performance.now() + waitMs > patienceEndsAt) {
       tally.add(NO_ANSWER, latencyMs);
       return;
@@ -143,10 +147,4 @@ function codeOf(body: string): string {
   } catch {
     return 'without a problem document';
   }
-}
-
-/** Jittered: buyers that were turned away together must not come back together. */
-function backoffMs(attempt: number): number {
-  const bound = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (attempt - 1));
-  return bound * (0.5 + Math.random() / 2);
 }

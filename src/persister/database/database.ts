@@ -9,16 +9,16 @@ import type { Logger } from 'pino';
 import { connectPostgres, type Sql } from '../../postgres/connection.ts';
 import { backoffMs, pause } from '../../process/backoff.ts';
 import type { PersisterMetrics } from '../metrics.ts';
-import { reasonOf, troubleOf } from './postgres-errors.ts';
+import { classifyError, reasonOf } from './postgres-errors.ts';
 
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MOST_MS = 2_000;
 
 /** Thrown to whoever still waits for PostgreSQL when the process closes; the entries stay unacknowledged. */
-export class Closing extends Error {
+export class StoppingError extends Error {
   constructor() {
     super('the persister is closing');
-    this.name = 'Closing';
+    this.name = 'StoppingError';
   }
 }
 
@@ -48,12 +48,12 @@ export class Database {
     this.#pool = this.#connect();
   }
 
-  get isAway(): boolean {
+  get isUnavailable(): boolean {
     return this.#outage !== undefined;
   }
 
   /**
-   * Runs the work, again and again until PostgreSQL has taken it, so it must be harmless to repeat. Throws `Closing`,
+   * Runs the work, again and again until PostgreSQL has taken it, so it must be harmless to repeat. Throws `StoppingError`,
    * and the errors for which the data is to blame.
    */
   async run<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
@@ -61,14 +61,14 @@ export class Database {
       const pool = this.#pool;
       try {
         const result = await this.#unlessSilent(pool, work);
-        this.#back();
+        this.#reportRecovery();
         return result;
       } catch (error) {
-        const trouble = troubleOf(error);
-        if (trouble === 'data') throw error;
-        if (this.#options.stopping.aborted) throw new Closing();
-        if (trouble === 'unreachable') this.#replace(pool);
-        if (trouble !== 'conflict') this.#away(error);
+        const kind = classifyError(error);
+        if (kind === 'data') throw error;
+        if (this.#options.stopping.aborted) throw new StoppingError();
+        if (kind === 'unreachable') this.#replace(pool);
+        if (kind !== 'conflict') this.#reportOutage(error);
       }
       await pause(backoffMs(attempt, BACKOFF_FIRST_MS, BACKOFF_MOST_MS), this.#options.stopping);
     }
@@ -107,7 +107,7 @@ export class Database {
     }
   }
 
-  #away(error: unknown): void {
+  #reportOutage(error: unknown): void {
     this.#options.metrics.failures.inc();
     this.#outage ??= { sinceMs: performance.now() };
     if (this.#announced) return;
@@ -116,7 +116,7 @@ export class Database {
     this.#options.log.warn(`postgres does not take writes, waiting for it: ${reasonOf(error)}`);
   }
 
-  #back(): void {
+  #reportRecovery(): void {
     if (!this.#outage) return;
     const outageSeconds = (performance.now() - this.#outage.sinceMs) / 1000;
     this.#outage = undefined;

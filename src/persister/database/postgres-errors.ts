@@ -9,7 +9,7 @@
  */
 import postgres from 'postgres';
 
-export type PostgresTrouble = 'data' | 'conflict' | 'unreachable' | 'away';
+export type PostgresErrorKind = 'data' | 'conflict' | 'unreachable' | 'unavailable';
 
 const UNREACHABLE: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
@@ -25,14 +25,14 @@ const UNREACHABLE: ReadonlySet<string> = new Set([
   'CONNECTION_ENDED',
 ]);
 
-export function troubleOf(error: unknown): PostgresTrouble {
+export function classifyError(error: unknown): PostgresErrorKind {
   const code = codeOf(error);
   if (error instanceof postgres.PostgresError) {
     if (/^(22|23|54|P0001)/.test(code)) return 'data';
     if (/^(40|55P03)/.test(code)) return 'conflict';
-    return 'away';
+    return 'unavailable';
   }
-  return UNREACHABLE.has(code) ? 'unreachable' : 'away';
+  return UNREACHABLE.has(code) ? 'unreachable' : 'unavailable';
 }
 
 /** For the log and the dead letter: the code, and what PostgreSQL said. */

@@ -17,20 +17,20 @@ import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { tryLockSale } from '../../postgres/sale-locks.ts';
 import { type SettledOperation, settleOperation } from '../../postgres/settle-operation.ts';
 import type { Shards } from '../../redis/shards.ts';
-import type { Delivery, SaleStream } from '../stream/consumer.ts';
+import type { Delivery, StreamConsumer } from '../stream/consumer.ts';
 import { sortEntries } from '../stream/entries.ts';
-import { type PersistTools, persist } from '../write/persist.ts';
+import { persist, type WriteContext } from '../write/persist.ts';
 import type { WriteOutcome } from '../write/write-batch.ts';
 import { rebuild } from './rebuild.ts';
-import type { FinishedRecovery, Recoveries } from './recovery-log.ts';
+import type { FinishedRecovery, RecoveryLog } from './recovery-log.ts';
 
 /** Of a batch of buyers each; one after the other under light load, so many must not take a transaction each. */
 const ENTRIES_PER_READ = 100;
 const EVERYTHING = '0-0';
 
-export interface RecoveryTools extends PersistTools {
+export interface RecoveryContext extends WriteContext {
   shards: Shards;
-  recoveries: Recoveries;
+  recoveryLog: RecoveryLog;
   durability: CommonConfig['DURABILITY'];
   /** So many that fewer were given since PostgreSQL last heard of one: see where it is computed. */
   positionsSkipped: number;
@@ -45,10 +45,13 @@ export type SaleCondition =
   | { condition: 'busy' | 'absent' | 'closed' };
 
 /** Finds out whether a sale can be drained, and recovers it where that is what it takes. */
-export async function openSale(tools: RecoveryTools, stream: SaleStream): Promise<SaleCondition> {
+export async function openSale(
+  context: RecoveryContext,
+  stream: StreamConsumer,
+): Promise<SaleCondition> {
   const { saleId, server } = stream;
   const reply = await server.call(readSale, saleId, saleId);
-  const memory = await tools.database.run((sql) => recall(sql, saleId));
+  const memory = await context.database.run((sql) => recall(sql, saleId));
   if (!memory) return { condition: 'absent' };
   if (reply.outcome === 'unknown_sale' && !memory.wasInRedis) return { condition: 'absent' };
   if (isOpen(reply, memory)) {
@@ -56,12 +59,12 @@ export async function openSale(tools: RecoveryTools, stream: SaleStream): Promis
     // Looked at again: if the server forgot the sale just before, the group was made anew, and reading would miss nothing.
     const again = await server.call(readSale, saleId, saleId);
     if (again.outcome !== 'known') return { condition: 'busy' };
-    tools.recoveries.unblock(saleId);
+    context.recoveryLog.unblock(saleId);
     return { condition: 'open', timeline: memory.timeline };
   }
   // An old master that was cut off may still be deciding, if in vain.
   if (server.rivalMs > 0) return { condition: 'busy' };
-  return { condition: await recover(tools, stream) };
+  return { condition: await recover(context, stream) };
 }
 
 /** What PostgreSQL knows of a sale's lines of decisions. */
@@ -94,16 +97,19 @@ function isOpen(reply: ReadSaleReply, memory: Memory): boolean {
 }
 
 /** The next look at the sale finds it open, unless it was closed again meanwhile. */
-async function recover(tools: RecoveryTools, stream: SaleStream): Promise<'busy' | 'closed'> {
+async function recover(
+  context: RecoveryContext,
+  stream: StreamConsumer,
+): Promise<'busy' | 'closed'> {
   const { saleId } = stream;
   const startedMs = performance.now();
-  const done = await tools.database.once((sql) => underLock(sql, tools, stream));
+  const done = await context.database.once((sql) => underLock(sql, context, stream));
   if (done.outcome === 'busy') return 'busy';
   const seconds = Math.round(performance.now() - startedMs) / 1_000;
   const { outcome, report, request } = done;
-  await tools.recoveries.record(saleId, { outcome, report: { seconds, ...report }, request });
+  await context.recoveryLog.record(saleId, { outcome, report: { seconds, ...report }, request });
   if (outcome === 'blocked') return 'closed';
-  await tools.shards.publishChanged(saleId);
+  await context.shards.publishChanged(saleId);
   return 'busy';
 }
 
@@ -114,11 +120,15 @@ type Done = { outcome: 'busy' } | FinishedRecovery;
  * at once, while the work goes on without them until it asks PostgreSQL for something. It does no harm then, and what
  * came of it is what counts: the transaction itself changes nothing.
  */
-async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Promise<Done> {
+async function underLock(
+  sql: Sql,
+  context: RecoveryContext,
+  stream: StreamConsumer,
+): Promise<Done> {
   let work: Promise<Done> | undefined;
   try {
     return await sql.begin<Done>((transaction) => {
-      work = recoverAlone(tools, stream, transaction);
+      work = recoverAlone(context, stream, transaction);
       return work;
     });
   } catch (error) {
@@ -132,8 +142,8 @@ async function underLock(sql: Sql, tools: RecoveryTools, stream: SaleStream): Pr
  * has that name: then nobody else has, and nothing was decided since.
  */
 async function recoverAlone(
-  tools: RecoveryTools,
-  stream: SaleStream,
+  context: RecoveryContext,
+  stream: StreamConsumer,
   transaction: Transaction,
 ): Promise<Done> {
   const { saleId, server } = stream;
@@ -150,7 +160,7 @@ async function recoverAlone(
   const isOurs = closed === 'closed';
 
   // Nothing is decided from here on, so what is drained now is all that this server has.
-  const drained = isOurs ? await drain(tools, stream, memory.timeline, transaction) : 'nothing';
+  const drained = isOurs ? await drain(context, stream, memory.timeline, transaction) : 'nothing';
   if (drained === 'busy') return { outcome: 'busy' };
   // Read by this transaction, which also proves that the locks are still ours.
   const reached = await progressOf(transaction, saleId);
@@ -167,9 +177,9 @@ async function recoverAlone(
     state.operation >= reached.operation;
   // A server that was promoted, or that syncs late, may have forgotten what PostgreSQL never heard of.
   const mayForget =
-    tools.durability === 'fast' || (tools.durability === 'safe' && state?.wasPromoted === true);
+    context.durability === 'fast' || (context.durability === 'safe' && state?.wasPromoted === true);
   const wasLost = !isComplete || mayForget;
-  const skip = wasLost ? tools.positionsSkipped : 0;
+  const skip = wasLost ? context.positionsSkipped : 0;
   const last = Math.max(memory.positionFloor, reached.position, state?.position ?? 0);
   const floor = last + skip;
   const { request } = memory;
@@ -186,7 +196,7 @@ async function recoverAlone(
       request,
     };
   }
-  const timeline = await beginTimeline(tools, stream, {
+  const timeline = await beginTimeline(context, stream, {
     after: memory.timeline,
     above: state?.timeline ?? 0,
     // What another line has decided does not become ours by being closed.
@@ -198,7 +208,7 @@ async function recoverAlone(
     return { outcome: 'busy' };
   }
   if (isRenewal) {
-    if (!(await raiseFloor(tools, saleId, timeline, floor))) return { outcome: 'busy' };
+    if (!(await raiseFloor(context, saleId, timeline, floor))) return { outcome: 'busy' };
     const renewal = { ...reached, timeline, closing, positionFloor: floor };
     const renewed = await server.call(renewFence, saleId, renewal);
     if (renewed !== 'renewed') return { outcome: 'busy' };
@@ -215,7 +225,7 @@ async function recoverAlone(
     closing,
     events: reached.events,
     position: floor,
-    beforeOpening: (countedIn) => raiseFloor(tools, saleId, timeline, floor, countedIn),
+    beforeOpening: (countedIn) => raiseFloor(context, saleId, timeline, floor, countedIn),
   });
   if (rebuilt === 'superseded') return { outcome: 'busy' };
   const { outcome, ...details } = rebuilt;
@@ -232,8 +242,8 @@ async function recoverAlone(
  * recovery came between.
  */
 async function drain(
-  tools: RecoveryTools,
-  stream: SaleStream,
+  context: RecoveryContext,
+  stream: StreamConsumer,
   timeline: number,
   transaction: Transaction,
 ): Promise<'drained' | 'waiting' | 'busy'> {
@@ -245,7 +255,7 @@ async function drain(
     // PostgreSQL ends transactions that are idle for long, and the locks with them.
     await transaction`SELECT 1`;
     const sorted = await sortEntries(stream.saleId, delivery.entries);
-    const { outcome, waiting } = await persist(tools, stream, sorted, guard);
+    const { outcome, waiting } = await persist(context, stream, sorted, guard);
     areWaiting ||= waiting.length > 0;
     found += sorted.entryIds.length;
     return outcome;
@@ -302,11 +312,11 @@ async function discardedLetters(transaction: Transaction, saleId: string): Promi
  * have the same, or what the first one left under way could pass for its own. The server's run id is for whoever looks.
  */
 async function beginTimeline(
-  tools: RecoveryTools,
-  { saleId, server }: SaleStream,
+  context: RecoveryContext,
+  { saleId, server }: StreamConsumer,
   next: { after: number; above: number; closing: string },
 ): Promise<number | undefined> {
-  const [row] = await tools.database.run(
+  const [row] = await context.database.run(
     (sql) => sql<{ timeline: number }[]>`
       UPDATE sales SET timeline = greatest(timeline, ${next.above}::bigint) + 1, fence = ${server.runId}, closing = ${next.closing}
       WHERE sale_id = ${saleId} AND timeline = ${next.after} RETURNING timeline`,
@@ -321,13 +331,13 @@ async function beginTimeline(
  * another recovery came between.
  */
 async function raiseFloor(
-  tools: RecoveryTools,
+  context: RecoveryContext,
   saleId: string,
   timeline: number,
   floor: number,
   countedIn: readonly SettledOperation[] = [],
 ): Promise<boolean> {
-  return tools.database.run((sql) =>
+  return context.database.run((sql) =>
     sql.begin(async (transaction) => {
       const { count } = await transaction`
         UPDATE sales SET position_floor = ${floor}

@@ -20,17 +20,17 @@ export interface FinishedRecovery {
   request: number;
 }
 
-export class Recoveries {
+export class RecoveryLog {
   readonly #database: Database;
   readonly #log: Logger;
   readonly #metrics: PersisterMetrics;
   /** The sales that could not be recovered, each with the reason reported last. */
   readonly #blocked = new Map<string, string>();
 
-  constructor(tools: { database: Database; log: Logger; metrics: PersisterMetrics }) {
-    this.#database = tools.database;
-    this.#log = tools.log;
-    this.#metrics = tools.metrics;
+  constructor(context: { database: Database; log: Logger; metrics: PersisterMetrics }) {
+    this.#database = context.database;
+    this.#log = context.log;
+    this.#metrics = context.metrics;
   }
 
   async record(saleId: string, recovery: FinishedRecovery): Promise<void> {

@@ -6,7 +6,7 @@
 
 import type { PersisterMetrics } from '../metrics.ts';
 import type { Timings } from '../timings.ts';
-import type { Delivery, SaleStream } from './consumer.ts';
+import type { Delivery, StreamConsumer } from './consumer.ts';
 import { countEvents } from './entries.ts';
 
 /** A batch is full with this many events; an entry holds up to 256 of them. */
@@ -19,7 +19,7 @@ const START = '0-0';
 /** Whoever has entries that others wait for should have written them by then. */
 const MISSING_IDLE_MS = 500;
 
-export class Deliveries {
+export class BatchReader {
   readonly #timings: Timings;
   readonly #metrics: PersisterMetrics;
   /** Where our own unfinished entries are read from next; undefined: there are none. */
@@ -56,7 +56,7 @@ export class Deliveries {
   }
 
   /** Undefined when there is nothing. */
-  async next(stream: SaleStream): Promise<Delivery | undefined> {
+  async next(stream: StreamConsumer): Promise<Delivery | undefined> {
     if (this.#isMissing) {
       this.#isMissing = false;
       const page = await stream.claim(MISSING_IDLE_MS, START, ENTRIES_PER_PAGE);
@@ -77,7 +77,7 @@ export class Deliveries {
     return fresh.entries.length > 0 ? fresh : undefined;
   }
 
-  async #claim(stream: SaleStream, from: string): Promise<Delivery> {
+  async #claim(stream: StreamConsumer, from: string): Promise<Delivery> {
     const page = await stream.claim(this.#timings.claimIdleMs, from, ENTRIES_PER_PAGE);
     this.#metrics.claimed.inc(page.entries.length);
     if (page.next === START) {
@@ -91,7 +91,7 @@ export class Deliveries {
   }
 
   /** A batch's worth, in as many reads as the size of the entries asks for. */
-  async #readNew(stream: SaleStream): Promise<Delivery> {
+  async #readNew(stream: StreamConsumer): Promise<Delivery> {
     let wanted = entriesToRead(0, 0);
     const delivery = await stream.readNew(wanted);
     let got = delivery.entries.length;

@@ -23,7 +23,7 @@ export interface Page extends Delivery {
 
 const START = '0-0';
 
-export class SaleStream {
+export class StreamConsumer {
   readonly server: PinnedServer;
   readonly saleId: string;
   readonly consumer: string;

@@ -60,7 +60,7 @@ export function decide(
   return { events, next };
 }
 
-interface AnnouncerTools {
+interface AnnouncerContext {
   database: Database;
   shards: Shards;
   log: Logger;
@@ -72,22 +72,22 @@ interface SaleToLookAt extends Announced {
 }
 
 export class Announcer {
-  readonly #tools: AnnouncerTools;
+  readonly #context: AnnouncerContext;
 
-  constructor(tools: AnnouncerTools) {
-    this.#tools = tools;
+  constructor(context: AnnouncerContext) {
+    this.#context = context;
   }
 
   /** Looks once at every sale of which something may have to be announced. */
   async look(): Promise<void> {
-    const sales = await this.#tools.database.run(salesToLookAt);
+    const sales = await this.#context.database.run(salesToLookAt);
     for (let from = 0; from < sales.length; from += LOOKS_AT_ONCE) {
       await Promise.all(sales.slice(from, from + LOOKS_AT_ONCE).map((sale) => this.#lookAt(sale)));
     }
   }
 
   async #lookAt(sale: SaleToLookAt): Promise<void> {
-    const { database, shards, log, metrics } = this.#tools;
+    const { database, shards, log, metrics } = this.#context;
     const { saleId } = sale;
     const lookedAt = performance.now();
     const state = await readKnown(shards, saleId);

@@ -6,7 +6,7 @@
 import type { Logger } from 'pino';
 import type { TargetRules } from '../../domain/webhook-target.ts';
 import { pause } from '../../process/backoff.ts';
-import { Closing, type Database } from '../database/database.ts';
+import { type Database, StoppingError } from '../database/database.ts';
 import { type Claimed, claim, release } from './claim.ts';
 import type { WebhookMetrics } from './metrics.ts';
 import { Sender } from './send.ts';
@@ -22,7 +22,7 @@ const BETWEEN_CLAIMS_MS = 5;
 /** How long tries under way may take to end when the process is asked to stop. */
 const CLOSE_GRACE_MS = 1_500;
 
-export interface DelivererTools {
+export interface DelivererContext {
   database: Database;
   log: Logger;
   metrics: WebhookMetrics;
@@ -35,7 +35,7 @@ interface Lane {
 }
 
 export class Deliverer {
-  readonly #tools: DelivererTools;
+  readonly #context: DelivererContext;
   readonly #timings: WebhookTimings;
   readonly #stopping: AbortSignal;
   readonly #sender: Sender;
@@ -47,10 +47,10 @@ export class Deliverer {
   #wake = new AbortController();
 
   constructor(
-    tools: DelivererTools,
+    context: DelivererContext,
     options: { rules: TargetRules; timings: WebhookTimings; stopping: AbortSignal },
   ) {
-    this.#tools = tools;
+    this.#context = context;
     this.#timings = options.timings;
     this.#stopping = options.stopping;
     this.#sender = new Sender(options.rules, options.timings.timeoutMs);
@@ -64,8 +64,8 @@ export class Deliverer {
       try {
         await this.#fill();
       } catch (error) {
-        if (error instanceof Closing) break;
-        this.#tools.log.error({ err: error }, 'webhook deliveries could not be read');
+        if (error instanceof StoppingError) break;
+        this.#context.log.error({ err: error }, 'webhook deliveries could not be read');
       }
       if (this.#stopping.aborted) break;
       await pause(this.#timings.pollMs, this.#wake.signal);
@@ -82,7 +82,7 @@ export class Deliverer {
       leaseMs: this.#timings.leaseMs,
     };
     if (room.total <= 0) return;
-    const claimed = await this.#tools.database.run((sql) => claim(sql, room));
+    const claimed = await this.#context.database.run((sql) => claim(sql, room));
     for (const one of claimed) {
       const run = this.#deliver(one).finally(() => this.#running.delete(run));
       this.#running.add(run);
@@ -98,14 +98,14 @@ export class Deliverer {
     this.#lanes.set(claimed.webhookId, lane);
     lane.underWay += 1;
     this.#total += 1;
-    const stopTimer = this.#tools.metrics.seconds.startTimer();
+    const stopTimer = this.#context.metrics.seconds.startTimer();
     const sent = await this.#sender.send(claimed, this.#cutOff.signal);
     stopTimer();
     if (this.#cutOff.signal.aborted && sent.outcome === 'failed') {
       this.#untried.push(claimed);
       return;
     }
-    this.#tools.metrics.attempts.inc({ outcome: sent.outcome });
+    this.#context.metrics.attempts.inc({ outcome: sent.outcome });
     lane.tried.push({ claimed, sent });
     if (!lane.isSettling) await this.#settle(claimed.webhookId, lane);
   }
@@ -116,14 +116,17 @@ export class Deliverer {
     while (lane.tried.length > 0) {
       const tried = lane.tried.splice(0);
       try {
-        const settled = await this.#tools.database.run((sql) =>
+        const settled = await this.#context.database.run((sql) =>
           settle(sql, webhookId, tried, this.#timings),
         );
         this.#report(webhookId, settled);
       } catch (error) {
         // Not remembered, so it will be sent again: at least once is what is promised.
-        if (!(error instanceof Closing)) {
-          this.#tools.log.error({ webhookId, err: error }, 'webhook results could not be written');
+        if (!(error instanceof StoppingError)) {
+          this.#context.log.error(
+            { webhookId, err: error },
+            'webhook results could not be written',
+          );
         }
       }
       lane.underWay -= tried.length;
@@ -135,7 +138,7 @@ export class Deliverer {
   }
 
   #report(webhookId: string, { dead, change, error }: Settled): void {
-    const { log, metrics } = this.#tools;
+    const { log, metrics } = this.#context;
     if (dead > 0) {
       metrics.dead.inc(dead);
       log.warn({ webhookId, dead, error }, 'webhook deliveries given up');
@@ -156,7 +159,7 @@ export class Deliverer {
     this.#sender.close();
     if (this.#untried.length === 0) return;
     try {
-      await this.#tools.database.run((sql) => release(sql, this.#untried));
+      await this.#context.database.run((sql) => release(sql, this.#untried));
     } catch {
       // Then they are free again when their lease is over.
     }

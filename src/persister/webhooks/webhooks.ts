@@ -4,7 +4,7 @@ import type { Registry } from 'prom-client';
 import type { TargetRules } from '../../domain/webhook-target.ts';
 import { pause } from '../../process/backoff.ts';
 import type { Shards } from '../../redis/shards.ts';
-import { Closing, type Database } from '../database/database.ts';
+import { type Database, StoppingError } from '../database/database.ts';
 import { Announcer } from './announce.ts';
 import { Deliverer } from './deliverer.ts';
 import { createWebhookMetrics, measureWebhooks } from './metrics.ts';
@@ -15,7 +15,7 @@ const MEASURE_MS = 15_000;
 /** Of the persister's pool, beside what its writers need. */
 export const WEBHOOK_CONNECTIONS = 2;
 
-export interface WebhookTools {
+export interface WebhookContext {
   database: Database;
   shards: Shards;
   log: Logger;
@@ -24,7 +24,7 @@ export interface WebhookTools {
 
 /** Resolves when stopping, once what was under way has ended. */
 export async function runWebhooks(
-  { database, shards, log, registry }: WebhookTools,
+  { database, shards, log, registry }: WebhookContext,
   options: { rules: TargetRules; timings: WebhookTimings; stopping: AbortSignal },
 ): Promise<void> {
   const { timings, stopping } = options;
@@ -50,7 +50,8 @@ export async function runWebhooks(
       try {
         await round();
       } catch (error) {
-        if (!(error instanceof Closing)) log.warn({ err: error }, `${what} failed, trying again`);
+        if (!(error instanceof StoppingError))
+          log.warn({ err: error }, `${what} failed, trying again`);
       }
       await pause(intervalMs, stopping);
     }

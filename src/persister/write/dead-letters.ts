@@ -7,7 +7,7 @@ import { parseEvent } from '../../domain/reservation.ts';
 import type { Sql } from '../../postgres/connection.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import type { Database } from '../database/database.ts';
-import { reasonOf, troubleOf } from '../database/postgres-errors.ts';
+import { classifyError, reasonOf } from '../database/postgres-errors.ts';
 import type { PersisterMetrics } from '../metrics.ts';
 import { eventsOf, type StreamEvent, type UnreadableEntry } from '../stream/entries.ts';
 import { subscribersOf } from './outbox.ts';
@@ -68,14 +68,14 @@ export async function setAside(
 /** Tries again what operators asked for, one at a time, each once whoever asks. */
 export async function retryRequested(
   database: Database,
-  tools: { log: Logger; metrics: PersisterMetrics },
+  context: { log: Logger; metrics: PersisterMetrics },
 ): Promise<void> {
   for (;;) {
     const retried = await database.run(retryOne);
     if (!retried) return;
     const { deadLetterId, refusal } = retried;
-    if (refusal === undefined) tools.log.info({ deadLetterId }, 'dead letter resolved');
-    else tools.log.warn({ deadLetterId }, `dead letter refused again: ${refusal}`);
+    if (refusal === undefined) context.log.info({ deadLetterId }, 'dead letter resolved');
+    else context.log.warn({ deadLetterId }, `dead letter refused again: ${refusal}`);
   }
 }
 
@@ -127,7 +127,7 @@ function isServersFault(error: unknown): boolean {
 }
 
 function isFaultOfPayload(error: Error): boolean {
-  return error.name === 'Fault' || troubleOf(error) === 'data';
+  return error.name === 'Fault' || classifyError(error) === 'data';
 }
 
 /** PostgreSQL's text holds everything but NUL. */

@@ -4,9 +4,9 @@
  */
 import type { Logger } from 'pino';
 import type { Database } from '../database/database.ts';
-import { reasonOf, troubleOf } from '../database/postgres-errors.ts';
+import { classifyError, reasonOf } from '../database/postgres-errors.ts';
 import type { PersisterMetrics } from '../metrics.ts';
-import type { SaleStream } from '../stream/consumer.ts';
+import type { StreamConsumer } from '../stream/consumer.ts';
 import type { SortedEntries, StreamEvent } from '../stream/entries.ts';
 import { deadLetterOfEntry, deadLetterOfEvent, setAside } from './dead-letters.ts';
 import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
@@ -14,7 +14,7 @@ import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts
 /** A COPY costs two round trips of its own, which fewer events are not worth. */
 const COPIED_EVENTS_MIN = 500;
 
-export interface PersistTools {
+export interface WriteContext {
   database: Database;
   log: Logger;
   metrics: PersisterMetrics;
@@ -27,31 +27,31 @@ export interface Persisted {
 }
 
 /**
- * Throws `Closing`, or Redis' error where acknowledging failed: then all is written, and comes again harmlessly. Events
+ * Throws `StoppingError`, or Redis' error where acknowledging failed: then all is written, and comes again harmlessly. Events
  * go in runs of following numbers; where earlier ones are missing, it ends there with `ahead`.
  */
 export async function persist(
-  tools: PersistTools,
-  stream: SaleStream,
+  context: WriteContext,
+  stream: StreamConsumer,
   sorted: SortedEntries,
   guard: Pick<WriteGuard, 'lock' | 'timeline'>,
 ): Promise<Persisted> {
   const writeGuard = { ...guard, isCurrent: () => stream.server.isThere };
-  const stopTimer = tools.metrics.batchSeconds.startTimer();
+  const stopTimer = context.metrics.batchSeconds.startTimer();
 
   for (const entry of sorted.unreadable) {
     const letter = deadLetterOfEntry(stream.saleId, entry);
-    const isSetAside = await tools.database.run((sql) => setAside(sql, letter, guard));
+    const isSetAside = await context.database.run((sql) => setAside(sql, letter, guard));
     if (!isSetAside) return { outcome: 'outdated', waiting: sorted.waiting };
-    tools.metrics.deadLetters.inc();
-    tools.log.error({ entryId: entry.entryId }, `set aside an unreadable entry: ${entry.reason}`);
+    context.metrics.deadLetters.inc();
+    context.log.error({ entryId: entry.entryId }, `set aside an unreadable entry: ${entry.reason}`);
   }
   let outcome: WriteOutcome = 'written';
   const unwritten = new Set<string>();
   for (const run of runsOf(sorted.events)) {
     if (outcome === 'written') {
       const way = run.length < COPIED_EVENTS_MIN ? 'upsert' : 'copy';
-      outcome = await writeOrHalve(tools, stream.saleId, run, writeGuard, way);
+      outcome = await writeOrHalve(context, stream.saleId, run, writeGuard, way);
     }
     if (outcome !== 'written') for (const { entryId } of run) unwritten.add(entryId);
   }
@@ -74,41 +74,43 @@ function runsOf(events: readonly StreamEvent[]): StreamEvent[][] {
 }
 
 async function writeOrHalve(
-  tools: PersistTools,
+  context: WriteContext,
   saleId: string,
   events: readonly StreamEvent[],
   guard: WriteGuard,
   way: 'copy' | 'upsert',
 ): Promise<WriteOutcome> {
   try {
-    const outcome = await tools.database.run((sql) => writeBatch(sql, saleId, events, guard, way));
+    const outcome = await context.database.run((sql) =>
+      writeBatch(sql, saleId, events, guard, way),
+    );
     if (outcome === 'written') {
-      tools.metrics.events.inc(events.length);
-      tools.metrics.batches.inc();
+      context.metrics.events.inc(events.length);
+      context.metrics.batches.inc();
     }
     return outcome;
   } catch (error) {
-    if (troubleOf(error) !== 'data') throw error;
+    if (classifyError(error) !== 'data') throw error;
     // Whatever it is, the way that minds least finds the guilty.
-    if (way === 'copy') return writeOrHalve(tools, saleId, events, guard, 'upsert');
-    if (events.length === 1) return setEventAside(tools, events[0]!, guard, error);
+    if (way === 'copy') return writeOrHalve(context, saleId, events, guard, 'upsert');
+    if (events.length === 1) return setEventAside(context, events[0]!, guard, error);
   }
   const middle = events.length >> 1;
-  const first = await writeOrHalve(tools, saleId, events.slice(0, middle), guard, way);
+  const first = await writeOrHalve(context, saleId, events.slice(0, middle), guard, way);
   if (first !== 'written') return first;
-  return writeOrHalve(tools, saleId, events.slice(middle), guard, way);
+  return writeOrHalve(context, saleId, events.slice(middle), guard, way);
 }
 
 async function setEventAside(
-  tools: PersistTools,
+  context: WriteContext,
   event: StreamEvent,
   guard: WriteGuard,
   cause: unknown,
 ): Promise<WriteOutcome> {
   const letter = deadLetterOfEvent(event, cause);
-  if (!(await tools.database.run((sql) => setAside(sql, letter, guard)))) return 'outdated';
-  tools.metrics.deadLetters.inc();
-  tools.log.error(
+  if (!(await context.database.run((sql) => setAside(sql, letter, guard)))) return 'outdated';
+  context.metrics.deadLetters.inc();
+  context.log.error(
     { entryId: event.entryId, event: event.number, reservationId: event.reservation.reservationId },
     `set aside an event that postgres refuses: ${reasonOf(cause)}`,
   );
