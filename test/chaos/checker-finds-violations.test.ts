@@ -5,7 +5,7 @@ import { check } from '../../chaos/check/check.ts';
 import { VIOLATION_KINDS, type ViolationKind } from '../../chaos/check/violation.ts';
 import type { Exchange } from '../../chaos/history.ts';
 import type { PublicReservation } from '../../src/domain/reservation.ts';
-import { smallSale } from './a-small-sale.ts';
+import { smallSale } from './small-sale.ts';
 
 const exchange = ({ history }: Matter, requestId: string): Exchange =>
   history.exchanges.find((each) => each.requestId === requestId)!;
