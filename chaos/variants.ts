@@ -351,8 +351,10 @@ export const VARIANTS: readonly Variant[] = [
     name: 'an unknown outcome is told as sold out',
     mistake: {
       file: 'hot-path/sales/with-sale.ts',
-      right: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;",
-      wrong: "fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.sold_out;",
+      right:
+        "fault.code === 'busy'\n    ? PROBLEM_RESPONSES.overloaded\n    : PROBLEM_RESPONSES.unavailable;",
+      wrong:
+        "fault.code === 'busy'\n    ? PROBLEM_RESPONSES.overloaded\n    : PROBLEM_RESPONSES.sold_out;",
     },
     expected: 'refused-but-decided',
     stock: 100,

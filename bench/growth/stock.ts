@@ -27,7 +27,7 @@ import { growth } from './points.ts';
 import { demandSold, type FrontEnd, load, openFrontEnd } from './wins.ts';
 
 /** Refusals without Redis, at `/metrics`. */
-export const REFUSED_HERE = 'flash_sale_refused_here_total';
+export const REFUSED_HERE = 'flash_sale_local_sold_out_total';
 const UNITS = [1_000, 10_000, 100_000, 1_000_000];
 /** Of the script that sells them beforehand. */
 const BATCH_SIZE = 256;

@@ -1,6 +1,6 @@
 /** What this process says about itself: alive, ready, measured. */
 import type { FastifyInstance } from 'fastify';
-import { PROCESS_OPERATIONS } from '../api/buyer-operations.ts';
+import { PROCESS_OPERATIONS } from '../api/process-operations.ts';
 import { healthBody } from '../process/health-server.ts';
 import type { AdminDependencies } from './context.ts';
 import { answer } from './http/outcome.ts';

@@ -5,7 +5,6 @@
 import { z } from 'zod';
 import type { ApiOperation } from './operation.ts';
 import {
-  healthSchema,
   idempotencyKeySchema,
   itemSchema,
   itemsSchema,
@@ -30,7 +29,7 @@ export const waitlistBody = z.strictObject({
   quantity: quantitySchema.default(1),
 });
 
-export const placeSchema = z
+export const waitlistEntrySchema = z
   .object({
     saleId: z.string(),
     sku: z.string(),
@@ -44,7 +43,7 @@ export const buyerInSaleSchema = z
     saleId: z.string(),
     buyerId: z.string(),
     reservations: z.array(reservationSchema),
-    waitlist: z.array(placeSchema.omit({ saleId: true })),
+    waitlist: z.array(waitlistEntrySchema.omit({ saleId: true })),
     perBuyerLimit: z.int(),
     remainingAllowance: z.int().describe('Units that the limit still allows this buyer.'),
   })
@@ -66,7 +65,7 @@ export const BUYER_OPERATIONS = [
     params: saleParams,
     headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
     body: buyBody,
-    answers: {
+    responses: {
       201: { description: 'Reserved, until `expiresAt`.', schema: reservationSchema },
       200: {
         description: 'This request was answered before; the same reservation as it stands now.',
@@ -97,10 +96,10 @@ export const BUYER_OPERATIONS = [
     path: '/v1/sales/{saleId}',
     tag: 'Buyers',
     summary: 'The sale and what is left, at most 250 ms old',
-    access: 'open',
+    access: 'public',
     params: saleParams,
     headers: z.object(tracingHeaders),
-    answers: { 200: { description: 'The sale.', schema: saleViewSchema } },
+    responses: { 200: { description: 'The sale.', schema: saleViewSchema } },
     problems: [
       'sale_not_found',
       'method_not_allowed',
@@ -119,7 +118,7 @@ export const BUYER_OPERATIONS = [
     access: 'buyer',
     params: saleParams,
     headers: z.object(tracingHeaders),
-    answers: { 200: { description: 'What the buyer has.', schema: buyerInSaleSchema } },
+    responses: { 200: { description: 'What the buyer has.', schema: buyerInSaleSchema } },
     problems: [
       ...anyBuyer,
       'sale_not_found',
@@ -138,7 +137,7 @@ export const BUYER_OPERATIONS = [
     access: 'buyer',
     params: z.object({ reservationId: z.string() }),
     headers: z.object(tracingHeaders),
-    answers: { 200: { description: 'The reservation.', schema: reservationSchema } },
+    responses: { 200: { description: 'The reservation.', schema: reservationSchema } },
     problems: [
       ...anyBuyer,
       'reservation_not_found',
@@ -158,7 +157,7 @@ export const BUYER_OPERATIONS = [
     access: 'buyer',
     params: z.object({ reservationId: z.string() }),
     headers: z.object(tracingHeaders),
-    answers: {
+    responses: {
       200: {
         description: 'It is cancelled.',
         schema: reservationSchema,
@@ -186,11 +185,11 @@ export const BUYER_OPERATIONS = [
     params: saleParams,
     headers: z.object(tracingHeaders),
     body: waitlistBody.optional(),
-    answers: {
-      201: { description: 'In line.', schema: placeSchema },
+    responses: {
+      201: { description: 'In line.', schema: waitlistEntrySchema },
       200: {
         description: 'In line already; the place as it is now.',
-        schema: placeSchema,
+        schema: waitlistEntrySchema,
         headers: { 'Idempotent-Replayed': 'Always `true` here.' },
       },
     },
@@ -219,7 +218,7 @@ export const BUYER_OPERATIONS = [
     access: 'buyer',
     params: saleParams,
     headers: z.object(tracingHeaders),
-    answers: {
+    responses: {
       200: {
         description: 'In none of its lines any more.',
         schema: z.object({ saleId: z.string(), left: z.int().describe('Lines that were left.') }),
@@ -235,7 +234,7 @@ export const BUYER_OPERATIONS = [
     summary: 'The sale, and what is one’s own in it, as they change: a WebSocket',
     description:
       'Everybody hears of the sale; who shows a token also hears of their own reservations and places in line. Browsers, which can set no header here, offer the subprotocols `flash-sale` and `bearer.<token>`. The present state comes first, so coming back is all there is to do after a close: 1012 when the process restarts, 1008 for a client that talks, 1006 for one that does not read, and after an hour.',
-    access: 'open',
+    access: 'public',
     params: saleParams,
     headers: z.object({
       ...tracingHeaders,
@@ -245,7 +244,7 @@ export const BUYER_OPERATIONS = [
         .optional()
         .describe('`flash-sale`, or `flash-sale, bearer.<token>`.'),
     }),
-    answers: {
+    responses: {
       101: {
         description: 'A WebSocket; each of its messages is one of these.',
         schema: liveMessageSchema,
@@ -261,48 +260,5 @@ export const BUYER_OPERATIONS = [
       'overloaded',
       'unavailable',
     ],
-  },
-] as const satisfies readonly ApiOperation[];
-
-/** What every process answers about itself. */
-export const PROCESS_OPERATIONS = [
-  {
-    operationId: 'getHealth',
-    method: 'GET',
-    path: '/healthz',
-    tag: 'Processes',
-    summary: 'Whether this process runs',
-    access: 'open',
-    answers: { 200: { description: 'It runs.', schema: healthSchema } },
-    problems: ['method_not_allowed'],
-  },
-  {
-    operationId: 'getReadiness',
-    method: 'GET',
-    path: '/readyz',
-    tag: 'Processes',
-    summary: 'Whether this process can do its work, and if not, what is missing',
-    access: 'open',
-    answers: {
-      200: { description: 'Ready.', schema: healthSchema },
-      503: { description: 'Not ready: see `missing`.', schema: healthSchema },
-    },
-    problems: ['method_not_allowed'],
-  },
-  {
-    operationId: 'getMetrics',
-    method: 'GET',
-    path: '/metrics',
-    tag: 'Processes',
-    summary: 'Measurements in the text format of Prometheus',
-    access: 'open',
-    answers: {
-      200: {
-        description: 'The metrics; of all workers together where several share a port.',
-        schema: z.string(),
-        contentType: 'text/plain',
-      },
-    },
-    problems: ['method_not_allowed', 'unavailable'],
   },
 ] as const satisfies readonly ApiOperation[];

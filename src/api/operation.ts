@@ -7,7 +7,7 @@ import { PROBLEMS, type ProblemCode } from './problems.ts';
 
 export type ApiTag = 'Buyers' | 'Operators' | 'Merchants' | 'Processes';
 
-export interface ApiAnswer {
+export interface ApiResponse {
   description: string;
   /** None: the answer has no body. */
   schema?: z.ZodType;
@@ -26,12 +26,12 @@ export interface ApiOperation {
   summary: string;
   description?: string;
   /** Whose token it wants. */
-  access: 'open' | 'buyer' | 'viewer' | 'merchant' | 'operator';
+  access: 'public' | 'buyer' | 'viewer' | 'merchant' | 'operator';
   params?: z.ZodObject;
   query?: z.ZodObject;
   headers?: z.ZodObject;
   body?: z.ZodType;
-  answers: Record<number, ApiAnswer>;
+  responses: Record<number, ApiResponse>;
   problems: readonly ProblemCode[];
 }
 
@@ -57,15 +57,15 @@ function describe(code: ProblemCode): string {
     : PROBLEMS[code].detail;
 }
 
-interface RouteAnswer {
+interface RouteResponse {
   description: string;
   content: Record<string, { schema: z.ZodType }>;
 }
 
 /** All answers of an operation by status, problems among them, in the form that a route's schema takes. */
-export function answersOf(operation: ApiOperation): Record<number, RouteAnswer> {
-  const answers: Record<number, RouteAnswer> = {};
-  for (const [status, answer] of Object.entries(operation.answers)) {
+export function responsesOf(operation: ApiOperation): Record<number, RouteResponse> {
+  const answers: Record<number, RouteResponse> = {};
+  for (const [status, answer] of Object.entries(operation.responses)) {
     const { description, schema, contentType = 'application/json' } = answer;
     answers[Number(status)] = {
       description,

@@ -4,22 +4,22 @@ import type { Registry } from 'prom-client';
 import type { Shards } from '../redis/shards.ts';
 import type { Admission } from './admission/admission.ts';
 import type { Batchers } from './buy/batchers.ts';
-import type { Traffic } from './http/server-load.ts';
+import type { ServerLoad } from './http/server-load.ts';
 import type { Live } from './live/live.ts';
 import type { HotPathMetrics } from './metrics/metrics.ts';
-import type { MemoryWatch } from './sales/memory-pressure.ts';
+import type { MemoryPressure } from './sales/memory-pressure.ts';
 import type { SaleViews } from './sales/sale-views.ts';
 import type { SoldOut } from './sales/sold-out.ts';
 
-export interface HotPathParts {
+export interface HotPathContext {
   shards: Shards;
   views: SaleViews;
-  memory: MemoryWatch;
+  memory: MemoryPressure;
   batchers: Batchers;
   soldOut: SoldOut;
   live: Live;
   admission: Admission;
-  traffic: Traffic;
+  traffic: ServerLoad;
   metrics: HotPathMetrics;
   registry: Registry;
   /** What `/metrics` answers. */

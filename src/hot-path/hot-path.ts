@@ -10,10 +10,10 @@ import { Shards } from '../redis/shards.ts';
 import { Admission } from './admission/admission.ts';
 import { createAuthenticate } from './admission/authenticate.ts';
 import { Batchers } from './buy/batchers.ts';
-import { Traffic } from './http/server-load.ts';
+import { ServerLoad } from './http/server-load.ts';
 import { Live } from './live/live.ts';
 import { createHotPathMetrics } from './metrics/metrics.ts';
-import { MemoryWatch } from './sales/memory-pressure.ts';
+import { MemoryPressure } from './sales/memory-pressure.ts';
 import { SaleViews } from './sales/sale-views.ts';
 import { SoldOut } from './sales/sold-out.ts';
 import { type HotPathServer, serve } from './server.ts';
@@ -40,11 +40,11 @@ export async function startHotPath(
   const { log, onUnfit, sharePort } = options;
   const authenticate = createAuthenticate(config);
   const registry = createMetrics('hot-path');
-  const traffic = new Traffic(config.REQUESTS_MAX);
+  const traffic = new ServerLoad(config.REQUESTS_MAX);
   const metrics = createHotPathMetrics(registry, traffic, {
     waiting: () => batchers.waiting,
     subscribers: () => live.subscribers,
-    refusedHere: () => soldOut.refusals,
+    soldOutLocally: () => soldOut.refusals,
   });
   const shards = new Shards({
     url: config.REDIS_URL,
@@ -60,7 +60,7 @@ export async function startHotPath(
     soldOut.changed(saleId);
     views.changed(saleId);
   });
-  const memory = new MemoryWatch(shards);
+  const memory = new MemoryPressure(shards);
   const limits = {
     batchSizeMax: config.BATCH_SIZE_MAX,
     inFlightMax: config.BATCHES_IN_FLIGHT_MAX,
@@ -133,7 +133,7 @@ export async function startHotPath(
  * Answers what was read. A connection that is closed with a request on its way to us costs its client another try, so
  * those that stay open are given a moment to learn from an answer that this process is going.
  */
-async function drain(server: HotPathServer, traffic: Traffic, log: Logger): Promise<void> {
+async function drain(server: HotPathServer, traffic: ServerLoad, log: Logger): Promise<void> {
   traffic.draining = true;
   server.stopListening();
   const startedAt = performance.now();

@@ -16,14 +16,19 @@ import { SALE_ID } from '../domain/identifiers.ts';
 import { healthBody, portTaken } from '../process/health-server.ts';
 import { buy } from './buy/buy.ts';
 import { BuyBodies } from './buy/buy-body.ts';
-import { meAnswer, reservationAnswer, saleAnswer } from './buyer/queries.ts';
-import { giveBackAnswer } from './buyer/release.ts';
-import { joinAnswer, leaveAnswer } from './buyer/waitlist.ts';
-import type { HotPathParts } from './context.ts';
-import { Exchange } from './http/http-exchange.ts';
-import { type Answer, json, REFUSALS, refusal } from './http/responses.ts';
+import { buyerResponse, reservationResponse, saleResponse } from './buyer/queries.ts';
+import { releaseResponse } from './buyer/release.ts';
+import { joinResponse, leaveResponse } from './buyer/waitlist.ts';
+import type { HotPathContext } from './context.ts';
+import { HttpExchange } from './http/http-exchange.ts';
+import {
+  json,
+  PROBLEM_RESPONSES,
+  type PreparedResponse,
+  problemResponse,
+} from './http/responses.ts';
 import { VIEW_AGE_MS_MAX } from './sales/sale-views.ts';
-import { absentSale, unexpected, withLookup } from './sales/with-sale.ts';
+import { absentSaleResponse, errorResponse, withSale } from './sales/with-sale.ts';
 
 export interface HotPathServer {
   port: number;
@@ -35,13 +40,13 @@ export interface HotPathServer {
 /** Calls about one's own things that may be under way at once; each is a call to Redis of its own. */
 const OWN_CALLS_MAX = 2_000;
 
-const NOT_A_WEBSOCKET = refusal('invalid_request', {
+const NOT_A_WEBSOCKET = problemResponse('invalid_request', {
   errors: [{ field: 'Upgrade', message: 'this address is for WebSockets' }],
 });
 
 /** Throws `port_taken`. */
 export async function serve(
-  parts: HotPathParts,
+  parts: HotPathContext,
   address: { host: string; port: number; sharePort: boolean },
 ): Promise<HotPathServer> {
   const app = App();
@@ -68,14 +73,14 @@ export async function serve(
   };
 }
 
-function route(app: TemplatedApp, parts: HotPathParts): void {
+function route(app: TemplatedApp, parts: HotPathContext): void {
   const { admission } = parts;
   const bodies = new BuyBodies();
   let ownCalls = 0;
 
   /** What is asked by those who watch over the process is answered however much it has to do. */
   const handleAlways = (handler: Handler) => (response: HttpResponse, request: HttpRequest) => {
-    const exchange = Exchange.begin(response, request, parts.traffic);
+    const exchange = HttpExchange.begin(response, request, parts.traffic);
     if (!exchange) return;
     handler(exchange, request, response);
     exchange.leaveHandler();
@@ -83,33 +88,33 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
 
   const handle = (handler: Handler) =>
     handleAlways((exchange, request, response) => {
-      if (parts.traffic.isOverfull) turnAway(exchange, parts);
+      if (parts.traffic.isOverfull) rejectOverload(exchange, parts);
       else if (admission.admitsAddress(response, request, exchange.startedAt)) {
         handler(exchange, request, response);
       } else {
-        exchange.answer(REFUSALS.rate_limited);
+        exchange.respond(PROBLEM_RESPONSES.rate_limited);
       }
     });
 
   const handleBuyer = (
-    handler: (exchange: Exchange, request: HttpRequest, buyerId: string) => void,
+    handler: (exchange: HttpExchange, request: HttpRequest, buyerId: string) => void,
   ) =>
     handle((exchange, request) => {
       const buyer = admission.buyerOf(exchange, exchange.startedAt);
-      if (typeof buyer === 'string') exchange.answer(REFUSALS[buyer]);
+      if (typeof buyer === 'string') exchange.respond(PROBLEM_RESPONSES[buyer]);
       else handler(exchange, request, buyer.name);
     });
 
   /** Runs a call about the buyer's own things, bounded in number. */
-  const callOwn = (exchange: Exchange, read: () => Promise<Answer>) => {
+  const callOwn = (exchange: HttpExchange, read: () => Promise<PreparedResponse>) => {
     if (ownCalls >= OWN_CALLS_MAX) {
-      exchange.answer(REFUSALS.overloaded);
+      exchange.respond(PROBLEM_RESPONSES.overloaded);
       return;
     }
     ownCalls++;
     void read()
-      .catch((error: unknown) => unexpected(error, parts, exchange))
-      .then((answer) => exchange.answer(answer))
+      .catch((error: unknown) => errorResponse(error, parts, exchange))
+      .then((answer) => exchange.respond(answer))
       .finally(() => ownCalls--);
   };
 
@@ -122,9 +127,11 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
     '/v1/sales/:saleId',
     handle((exchange, request) => {
       const saleId = request.getParameter(0) ?? '';
-      withLookup(exchange, parts, saleId, VIEW_AGE_MS_MAX, (lookup) => {
-        exchange.answer(
-          lookup.outcome === 'known' ? saleAnswer(lookup.view) : absentSale(lookup.outcome),
+      withSale(exchange, parts, saleId, VIEW_AGE_MS_MAX, (lookup) => {
+        exchange.respond(
+          lookup.outcome === 'known'
+            ? saleResponse(lookup.view)
+            : absentSaleResponse(lookup.outcome),
         );
       });
     }),
@@ -134,8 +141,8 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
     '/v1/sales/:saleId/me',
     handleBuyer((exchange, request, buyerId) => {
       const saleId = request.getParameter(0) ?? '';
-      if (!SALE_ID.test(saleId)) return exchange.answer(REFUSALS.sale_not_found);
-      callOwn(exchange, () => meAnswer(parts.shards, parts.views, saleId, buyerId));
+      if (!SALE_ID.test(saleId)) return exchange.respond(PROBLEM_RESPONSES.sale_not_found);
+      callOwn(exchange, () => buyerResponse(parts.shards, parts.views, saleId, buyerId));
     }),
   );
 
@@ -143,7 +150,9 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
     '/v1/reservations/:reservationId',
     handleBuyer((exchange, request, buyerId) => {
       const reservationId = request.getParameter(0) ?? '';
-      callOwn(exchange, () => reservationAnswer(parts.shards, parts.views, reservationId, buyerId));
+      callOwn(exchange, () =>
+        reservationResponse(parts.shards, parts.views, reservationId, buyerId),
+      );
     }),
   );
 
@@ -153,7 +162,7 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
       const reservationId = request.getParameter(0) ?? '';
       const { requestId, traceparent } = exchange;
       const asked = { reservationId, buyerId, requestId, traceparent };
-      callOwn(exchange, () => giveBackAnswer(parts, asked));
+      callOwn(exchange, () => releaseResponse(parts, asked));
     }),
   );
 
@@ -162,13 +171,14 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
     handleBuyer((exchange, request, buyerId) => {
       const saleId = request.getParameter(0) ?? '';
       exchange.readBody((body) => {
-        if (typeof body === 'string') return exchange.answer(REFUSALS[body]);
+        if (typeof body === 'string') return exchange.respond(PROBLEM_RESPONSES[body]);
         const bytes = Buffer.from(body);
-        withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
-          if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
+        withSale(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
+          if (lookup.outcome !== 'known')
+            return exchange.respond(absentSaleResponse(lookup.outcome));
           callOwn(exchange, async () => {
-            if (parts.memory.isTight(saleId)) return REFUSALS.overloaded;
-            return joinAnswer(parts.shards, lookup.view, buyerId, bytes);
+            if (parts.memory.isTight(saleId)) return PROBLEM_RESPONSES.overloaded;
+            return joinResponse(parts.shards, lookup.view, buyerId, bytes);
           });
         });
       });
@@ -179,9 +189,9 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
     '/v1/sales/:saleId/waitlist',
     handleBuyer((exchange, request, buyerId) => {
       const saleId = request.getParameter(0) ?? '';
-      withLookup(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
-        if (lookup.outcome !== 'known') return exchange.answer(absentSale(lookup.outcome));
-        callOwn(exchange, () => leaveAnswer(parts.shards, saleId, buyerId));
+      withSale(exchange, parts, saleId, Number.POSITIVE_INFINITY, (lookup) => {
+        if (lookup.outcome !== 'known') return exchange.respond(absentSaleResponse(lookup.outcome));
+        callOwn(exchange, () => leaveResponse(parts.shards, saleId, buyerId));
       });
     }),
   );
@@ -189,11 +199,11 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
   app.ws('/v1/sales/:saleId/live', {
     ...parts.live.behavior(app),
     upgrade: (response, request, context) => {
-      const exchange = Exchange.begin(response, request, parts.traffic);
+      const exchange = HttpExchange.begin(response, request, parts.traffic);
       if (!exchange) return;
-      if (parts.traffic.isOverfull) return turnAway(exchange, parts);
+      if (parts.traffic.isOverfull) return rejectOverload(exchange, parts);
       if (!admission.admitsAddress(response, request, exchange.startedAt)) {
-        return exchange.answer(REFUSALS.rate_limited);
+        return exchange.respond(PROBLEM_RESPONSES.rate_limited);
       }
       const asked = parts.live.requestOf(
         request.getParameter(0) ?? '',
@@ -201,23 +211,23 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
         request,
         context,
       );
-      if (asked === undefined) return exchange.answer(REFUSALS.unauthorized);
+      if (asked === undefined) return exchange.respond(PROBLEM_RESPONSES.unauthorized);
       if (asked.buyer && !admission.admitsBuyer(asked.buyer, exchange.startedAt)) {
-        return exchange.answer(REFUSALS.rate_limited);
+        return exchange.respond(PROBLEM_RESPONSES.rate_limited);
       }
       // Any age will do for a view here: what is newer is told as soon as it is known.
-      withLookup(exchange, parts, asked.saleId, Number.POSITIVE_INFINITY, (lookup) => {
+      withSale(exchange, parts, asked.saleId, Number.POSITIVE_INFINITY, (lookup) => {
         if (lookup.outcome === 'known') parts.live.admit(exchange, asked, lookup.view);
-        else exchange.answer(absentSale(lookup.outcome));
+        else exchange.respond(absentSaleResponse(lookup.outcome));
       });
       exchange.leaveHandler();
     },
   });
-  app.get('/v1/sales/:saleId/live', handle(refuseAll(NOT_A_WEBSOCKET)));
+  app.get('/v1/sales/:saleId/live', handle(respondAlways(NOT_A_WEBSOCKET)));
 
   app.get(
     '/healthz',
-    handleAlways((exchange) => exchange.answer(json(200, healthBody([])))),
+    handleAlways((exchange) => exchange.respond(json(200, healthBody([])))),
   );
 
   app.get(
@@ -227,7 +237,7 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
         ...(parts.shards.isReady ? [] : ['redis']),
         ...(parts.traffic.draining ? ['shutting down'] : []),
       ];
-      exchange.answer(json(missing.length > 0 ? 503 : 200, healthBody(missing)));
+      exchange.respond(json(missing.length > 0 ? 503 : 200, healthBody(missing)));
     }),
   );
 
@@ -236,13 +246,13 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
     handleAlways((exchange) => {
       parts.measurements().then(
         (text) =>
-          exchange.answer({
+          exchange.respond({
             status: '200 OK',
             contentType: parts.registry.contentType,
             headers: [],
             body: text,
           }),
-        (error: unknown) => exchange.answer(unexpected(error, parts, exchange)),
+        (error: unknown) => exchange.respond(errorResponse(error, parts, exchange)),
       );
     }),
   );
@@ -259,24 +269,26 @@ function route(app: TemplatedApp, parts: HotPathParts): void {
     ['/readyz', 'GET'],
     ['/metrics', 'GET'],
   ] as const) {
-    const answer = refusal('method_not_allowed', {}, [['Allow', allowed]]);
-    app.any(pattern, handle(refuseAll(answer)));
+    const answer = problemResponse('method_not_allowed', {}, [['Allow', allowed]]);
+    app.any(pattern, handle(respondAlways(answer)));
   }
-  app.any('/*', handle(refuseAll(REFUSALS.not_found)));
+  app.any('/*', handle(respondAlways(PROBLEM_RESPONSES.not_found)));
 }
 
-function turnAway(exchange: Exchange, { metrics }: HotPathParts): void {
-  metrics.turnedAway();
-  exchange.answer(REFUSALS.overloaded);
+function rejectOverload(exchange: HttpExchange, { metrics }: HotPathContext): void {
+  metrics.requestRejected();
+  exchange.respond(PROBLEM_RESPONSES.overloaded);
 }
 
-type Handler = (exchange: Exchange, request: HttpRequest, response: HttpResponse) => void;
+type Handler = (exchange: HttpExchange, request: HttpRequest, response: HttpResponse) => void;
 
 /** Whatever the method; the answer to HEAD has no body, or the next answer would be taken for it. */
-function refuseAll(answer: Answer): (exchange: Exchange, request: HttpRequest) => void {
+function respondAlways(
+  answer: PreparedResponse,
+): (exchange: HttpExchange, request: HttpRequest) => void {
   const withoutBody = { ...answer, body: '' };
   return (exchange, request) =>
-    exchange.answer(request.getMethod() === 'head' ? withoutBody : answer);
+    exchange.respond(request.getMethod() === 'head' ? withoutBody : answer);
 }
 
 /** uWebSockets.js takes the options after host and port too, but its types know that form without a host only. */

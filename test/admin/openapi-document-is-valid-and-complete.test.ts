@@ -76,14 +76,14 @@ test('every operation has an id of its own, a tag and a summary', () => {
 });
 
 test('the buyers’ operations stand in the same document, with every error they can give', () => {
-  for (const { path, method, problems, answers } of BUYER_OPERATIONS) {
+  for (const { path, method, problems, responses: described } of BUYER_OPERATIONS) {
     const { responses } = document.paths[path][method.toLowerCase()];
     for (const code of problems) {
       const { status } = PROBLEMS[code];
       const schema = responses[status].content['application/problem+json'].schema;
       assert.ok(schema.properties.code.enum.includes(code), `${path} ${code}`);
     }
-    for (const status of Object.keys(answers)) assert.ok(responses[status], `${path} ${status}`);
+    for (const status of Object.keys(described)) assert.ok(responses[status], `${path} ${status}`);
   }
   assert.ok(document.components.schemas.Reservation);
   assert.deepEqual(Object.keys(document.components.securitySchemes).sort(), [

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { makeSale } from '../../harness/engine/sales.ts';
 import { FILE, useServers } from '../../harness/use.ts';
-import { Batcher, type Waiting } from '../../src/hot-path/buy/batcher.ts';
+import { Batcher, type QueuedPurchase } from '../../src/hot-path/buy/batcher.ts';
 import { SaleViews, VIEW_AGE_MS_MAX } from '../../src/hot-path/sales/sale-views.ts';
 
 const { servers } = await useServers(FILE);
@@ -35,13 +35,13 @@ test('a whole batch leaves before the turn ends, a part of one when it does', as
   const settled: string[] = [];
   const observer = { decided: mock.fn(), faulted: mock.fn() };
   const batcher = new Batcher(saleId, shards, limits, observer);
-  const buyer = (index: number): Waiting => ({
+  const buyer = (index: number): QueuedPurchase => ({
     buyerId: `buyer-${index}`,
     idempotencyKey: '',
     items: 'unit*1',
     requestId: `r-${index}`,
     traceparent: '',
-    inLineSince: performance.now(),
+    queuedAt: performance.now(),
     isAborted: false,
     settle: ({ outcome }) => settled.push(outcome),
     fail: ({ code }) => settled.push(code),

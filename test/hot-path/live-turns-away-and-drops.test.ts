@@ -105,7 +105,7 @@ test('a client that does not read is dropped, and the others are served meanwhil
     );
   }
   await eventually(async () => {
-    assert.equal(await metric(frontEnd, 'flash_sale_live_dropped_total'), 1);
+    assert.equal(await metric(frontEnd, 'flash_sale_live_dropped_clients_total'), 1);
     assert.equal(await metric(frontEnd, 'flash_sale_live_subscribers'), 1);
   });
   await frontEnd.buy(saleId, 'grace');

@@ -21,7 +21,7 @@ const shards = await useShards(FILE, redis.url);
 const [here, there] = [await useHotPath(FILE, redis.url), await useHotPath(FILE, redis.url)];
 
 /** How many the front end has refused without Redis. */
-const refused = (frontEnd: TestHotPath) => frontEnd.metric('flash_sale_refused_here_total');
+const refused = (frontEnd: TestHotPath) => frontEnd.metric('flash_sale_local_sold_out_total');
 let strangers = 0;
 
 /** Until strangers are refused without Redis. */

@@ -38,7 +38,7 @@ test('requests, of many sales and of every kind', async () => {
       assert.equal(refused.headers['retry-after'], '1');
     }
     assert.equal((await hotPath.call('/healthz')).status, 200);
-    assert.equal(await hotPath.metric('flash_sale_turned_away_total'), 2);
+    assert.equal(await hotPath.metric('flash_sale_rejected_requests_total'), 2);
     redis.resume();
     const statuses = (await Promise.all(waiting)).map(({ status }) => status);
     assert.deepEqual(new Set(statuses), new Set([200, 201, 404]));

@@ -12,7 +12,7 @@ import {
 } from 'fastify-type-provider-zod';
 import type { OpenAPIV3_1 } from 'openapi-types';
 import { BUYER_OPERATIONS } from '../../api/buyer-operations.ts';
-import type { ApiAnswer, ApiOperation } from '../../api/operation.ts';
+import type { ApiOperation, ApiResponse } from '../../api/operation.ts';
 import { PROBLEMS, type ProblemCode, retryAfterSecondsOf } from '../../api/problems.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 
@@ -129,14 +129,14 @@ function finishOperation(document: OpenApiDocument, operation: ApiOperation): vo
   }
   for (const [status, response] of Object.entries(described.responses)) {
     if ('$ref' in response) continue;
-    const answer: ApiAnswer | undefined = operation.answers[Number(status)];
+    const answer: ApiResponse | undefined = operation.responses[Number(status)];
     if (answer && !answer.schema) delete response.content;
     response.headers = headersOf(answer, operation, Number(status));
   }
 }
 
 function headersOf(
-  answer: ApiAnswer | undefined,
+  answer: ApiResponse | undefined,
   operation: ApiOperation,
   status: number,
 ): Record<string, OpenAPIV3_1.HeaderObject> {

@@ -4,7 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { z } from 'zod';
-import { type ApiOperation, answersOf } from '../../api/operation.ts';
+import { type ApiOperation, responsesOf } from '../../api/operation.ts';
 import { type ProblemCode, problem, retryAfterSecondsOf } from '../../api/problems.ts';
 import type { Role } from '../../config.ts';
 import { unreachable } from '../../domain/fault.ts';
@@ -55,7 +55,7 @@ export function serveOperation<const Operation extends ApiOperation>(
       ...(query ? { querystring: query } : {}),
       ...(headers ? { headers } : {}),
       ...(body ? { body } : {}),
-      response: answersOf(operation),
+      response: responsesOf(operation),
       operationId: operation.operationId,
       tags: [operation.tag],
       summary: operation.summary,
@@ -86,7 +86,7 @@ export function demandRoles(
 ): void {
   app.addHook('onRequest', async (request, reply) => {
     const access = request.routeOptions.config.operation?.access;
-    if (access === undefined || access === 'open') return undefined;
+    if (access === undefined || access === 'public') return undefined;
     const admitted = await limitGuesses(request, authenticate(request.headers.authorization));
     if ('refused' in admitted) {
       if (admitted.refused === 'rate_limited') {
@@ -136,7 +136,7 @@ function heardOrGone({ raw }: FastifyReply): Promise<void> {
 
 function securityOf(operation: ApiOperation): Record<string, string[]>[] {
   switch (operation.access) {
-    case 'open':
+    case 'public':
       return [];
     case 'buyer':
       return [{ buyerToken: [] }, { buyerHeader: [] }];

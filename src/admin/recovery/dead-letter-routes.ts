@@ -45,7 +45,7 @@ const LIST = {
         '`true`: those that were written after all or discarded; else those that still wait.',
       ),
   }),
-  answers: { 200: { description: 'A page.', schema: pageSchema(deadLetterSchema) } },
+  responses: { 200: { description: 'A page.', schema: pageSchema(deadLetterSchema) } },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
 
@@ -58,7 +58,7 @@ const RETRY = {
   access: 'operator',
   params: z.object({ deadLetterId: pathIdSchema }),
   headers: z.object(tracingHeaders),
-  answers: { 202: { description: 'Asked for.', schema: deadLetterSchema } },
+  responses: { 202: { description: 'Asked for.', schema: deadLetterSchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -78,7 +78,7 @@ const DISCARD = {
       .regex(/\S/, { error: 'must not be empty' })
       .describe('Kept with the letter and in the audit.'),
   }),
-  answers: { 200: { description: 'Discarded, now or before.', schema: deadLetterSchema } },
+  responses: { 200: { description: 'Discarded, now or before.', schema: deadLetterSchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 

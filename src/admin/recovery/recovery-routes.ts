@@ -40,7 +40,7 @@ const RECOVER = {
   access: 'operator',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
-  answers: { 202: { description: 'Asked for.', schema: recoverySchema } },
+  responses: { 202: { description: 'Asked for.', schema: recoverySchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -54,7 +54,7 @@ const LIST = {
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
-  answers: { 200: { description: 'A page.', schema: pageSchema(recoverySchema) } },
+  responses: { 200: { description: 'A page.', schema: pageSchema(recoverySchema) } },
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 

@@ -22,7 +22,7 @@ const VERIFY = {
   access: 'viewer',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
-  answers: {
+  responses: {
     200: {
       description: 'Each check with what was expected and what was found.',
       schema: z

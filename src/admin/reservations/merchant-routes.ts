@@ -62,7 +62,7 @@ function operationOf(move: MerchantMove, summary: string) {
     access: 'merchant',
     params: z.object({ reservationId: pathIdSchema }),
     headers: z.object(tracingHeaders),
-    answers: {
+    responses: {
       200: {
         description: 'The reservation as it is now.',
         schema: reservationSchema,

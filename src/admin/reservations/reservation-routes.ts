@@ -48,7 +48,7 @@ const LIST = {
   access: 'viewer',
   headers: z.object(tracingHeaders),
   query: z.strictObject({ ...filterQuery, ...pageQuery }),
-  answers: { 200: { description: 'A page.', schema: pageSchema(reservationRowSchema) } },
+  responses: { 200: { description: 'A page.', schema: pageSchema(reservationRowSchema) } },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
 
@@ -63,7 +63,7 @@ const EXPORT = {
   access: 'viewer',
   headers: z.object(tracingHeaders),
   query: z.strictObject(filterQuery),
-  answers: {
+  responses: {
     200: { description: 'One line a reservation.', schema: z.string(), contentType: 'text/csv' },
   },
   problems: READ_PROBLEMS,
@@ -78,7 +78,7 @@ const GET = {
   access: 'viewer',
   params: z.object({ reservationId: pathIdSchema }),
   headers: z.object(tracingHeaders),
-  answers: {
+  responses: {
     200: {
       description: 'The reservation.',
       schema: reservationRowSchema

@@ -33,7 +33,7 @@ const AUDIT = {
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
-  answers: { 200: { description: 'A page of entries.', schema: pageSchema(auditEntrySchema) } },
+  responses: { 200: { description: 'A page of entries.', schema: pageSchema(auditEntrySchema) } },
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 

@@ -31,7 +31,7 @@ const CREATE = {
   access: 'operator',
   headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
   body: newSaleSchema,
-  answers: {
+  responses: {
     201: {
       description: 'Made.',
       schema: saleSchema,
@@ -55,7 +55,7 @@ const LIST = {
   access: 'viewer',
   headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
-  answers: { 200: { description: 'A page of sales.', schema: pageSchema(saleSchema) } },
+  responses: { 200: { description: 'A page of sales.', schema: pageSchema(saleSchema) } },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
 
@@ -71,7 +71,7 @@ const GET = {
   access: 'viewer',
   params: saleParams,
   headers: z.object(tracingHeaders),
-  answers: { 200: { description: 'The sale.', schema: saleSchema } },
+  responses: { 200: { description: 'The sale.', schema: saleSchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 
@@ -87,7 +87,7 @@ const PATCH = {
   params: saleParams,
   headers: z.object(tracingHeaders),
   body: salePatchSchema,
-  answers: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
+  responses: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
   problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
 } as const satisfies ApiOperation;
 
@@ -100,7 +100,7 @@ const DELETE = {
   access: 'operator',
   params: saleParams,
   headers: z.object(tracingHeaders),
-  answers: { 204: { description: 'Deleted.' } },
+  responses: { 204: { description: 'Deleted.' } },
   problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
 } as const satisfies ApiOperation;
 
@@ -188,7 +188,7 @@ function transitionOperation(transition: SaleTransition) {
     access: 'operator',
     params: saleParams,
     headers: z.object(tracingHeaders),
-    answers: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
+    responses: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
     problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
   } as const satisfies ApiOperation;
 }

@@ -24,7 +24,7 @@ const CHANGE_STOCK = {
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
   body: stockChangeSchema,
-  answers: {
+  responses: {
     200: {
       description: 'Done, now or by an earlier request with this key.',
       schema: stockReceiptSchema,

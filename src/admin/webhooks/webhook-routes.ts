@@ -99,7 +99,7 @@ const CREATE = {
   access: 'operator',
   headers,
   body: newWebhookSchema,
-  answers: { 201: { description: 'Made.', schema: createdWebhookSchema } },
+  responses: { 201: { description: 'Made.', schema: createdWebhookSchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -112,7 +112,7 @@ const LIST = {
   access: 'operator',
   headers,
   query: z.strictObject(pageQuery),
-  answers: { 200: { description: 'A page.', schema: pageSchema(webhookSchema) } },
+  responses: { 200: { description: 'A page.', schema: pageSchema(webhookSchema) } },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
 
@@ -125,7 +125,7 @@ const DELETE = {
   access: 'operator',
   params: webhookParams,
   headers,
-  answers: { 204: { description: 'Deleted.' } },
+  responses: { 204: { description: 'Deleted.' } },
   problems: [...READ_PROBLEMS, 'not_found'],
 } as const satisfies ApiOperation;
 
@@ -140,7 +140,7 @@ const DELIVERIES = {
   params: webhookParams,
   headers,
   query: z.strictObject({ ...pageQuery, state: z.enum(DELIVERY_STATES).optional() }),
-  answers: { 200: { description: 'A page.', schema: pageSchema(deliverySchema) } },
+  responses: { 200: { description: 'A page.', schema: pageSchema(deliverySchema) } },
   problems: [...READ_PROBLEMS, 'not_found'],
 } as const satisfies ApiOperation;
 
@@ -154,7 +154,7 @@ const RETRY = {
   access: 'operator',
   params: webhookParams.extend({ deliveryId: pathIdSchema }),
   headers,
-  answers: { 202: { description: 'It will be tried.', schema: deliverySchema } },
+  responses: { 202: { description: 'It will be tried.', schema: deliverySchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -167,7 +167,7 @@ const RESUME = {
   access: 'operator',
   params: webhookParams,
   headers,
-  answers: { 200: { description: 'Active.', schema: webhookSchema } },
+  responses: { 200: { description: 'Active.', schema: webhookSchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
 

@@ -6,11 +6,11 @@ import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import type { HotPathConfig } from '../../config.ts';
 import type { Authenticate, Credentials } from './authenticate.ts';
 import { type ClientAddress, createClientAddress } from './client-address.ts';
-import { type Hashed, hashed } from './hashed.ts';
-import { RequestRate } from './rate-limiter.ts';
+import { type HashedName, hashName } from './hashed-name.ts';
+import { RateLimiter } from './rate-limiter.ts';
 
 /** The buyer, or why there is none. */
-export type Admitted = Hashed | 'unauthorized' | 'rate_limited';
+export type Admitted = HashedName | 'unauthorized' | 'rate_limited';
 
 export interface AdmissionParts {
   authenticate: Authenticate;
@@ -25,8 +25,8 @@ export interface AdmissionParts {
 export class Admission {
   readonly #parts: AdmissionParts;
   readonly #addressOf: ClientAddress;
-  readonly #buyers: RequestRate | undefined;
-  readonly #addresses: RequestRate | undefined;
+  readonly #buyers: RateLimiter | undefined;
+  readonly #addresses: RateLimiter | undefined;
 
   constructor(parts: AdmissionParts) {
     const { BUYER_REQUESTS_PER_SECOND, ADDRESS_REQUESTS_PER_SECOND, TRUSTED_PROXIES } =
@@ -44,7 +44,7 @@ export class Admission {
   /** False: too many requests from where this one comes from. */
   admitsAddress(response: HttpResponse, request: HttpRequest, nowMs: number): boolean {
     if (!this.#addresses) return true;
-    const isAdmitted = this.#addresses.take(hashed(this.#addressOf(response, request)), nowMs);
+    const isAdmitted = this.#addresses.take(hashName(this.#addressOf(response, request)), nowMs);
     if (!isAdmitted) this.#parts.onLimited('address');
     return isAdmitted;
   }
@@ -57,7 +57,7 @@ export class Admission {
   }
 
   /** False: too many requests of a buyer who is known already. */
-  admitsBuyer(buyer: Hashed, nowMs: number): boolean {
+  admitsBuyer(buyer: HashedName, nowMs: number): boolean {
     const isAdmitted = this.#buyers?.take(buyer, nowMs) ?? true;
     if (!isAdmitted) this.#parts.onLimited('buyer');
     return isAdmitted;
@@ -65,6 +65,6 @@ export class Admission {
 }
 
 /** A rate of 0 is none. */
-function rateOf(perSecond: number): RequestRate | undefined {
-  return perSecond === 0 ? undefined : new RequestRate(perSecond);
+function rateOf(perSecond: number): RateLimiter | undefined {
+  return perSecond === 0 ? undefined : new RateLimiter(perSecond);
 }

@@ -5,8 +5,8 @@ import { type Algorithm, createVerifier } from 'fast-jwt';
 import type { HotPathConfig } from '../../config.ts';
 import { Fault } from '../../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
-import { type Hashed, hashed } from './hashed.ts';
-import { RememberedTokens } from './token-cache.ts';
+import { type HashedName, hashName } from './hashed-name.ts';
+import { TokenCache } from './token-cache.ts';
 
 /** What a request shows, the headers as they came; empty: not sent. */
 export interface Credentials {
@@ -21,7 +21,7 @@ interface Claims {
 }
 
 /** Undefined: nobody we know. */
-export type Authenticate = (shown: Credentials) => Hashed | undefined;
+export type Authenticate = (shown: Credentials) => HashedName | undefined;
 
 type AuthenticateConfig = Pick<
   HotPathConfig,
@@ -38,7 +38,7 @@ export function createAuthenticate(config: AuthenticateConfig): Authenticate {
   if (config.BUYER_AUTH === 'header') return (shown) => buyerOf(shown.buyerId);
 
   const verifiers = verifiersOf(config);
-  const remembered = new RememberedTokens();
+  const remembered = new TokenCache();
   return ({ authorization }) => {
     const known = remembered.get(authorization);
     // One that has expired is verified again, and refused.
@@ -104,6 +104,6 @@ function algorithmsOf(pem: string): Algorithm[] {
   }
 }
 
-function buyerOf(value: unknown): Hashed | undefined {
-  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? hashed(value) : undefined;
+function buyerOf(value: unknown): HashedName | undefined {
+  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? hashName(value) : undefined;
 }

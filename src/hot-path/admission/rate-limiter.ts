@@ -4,7 +4,7 @@
  * its places are all taken, a newcomer takes the one that is full soonest, and a flood of invented keys washes away
  * idle ones first and those who are at their limit last.
  */
-import type { Hashed } from './hashed.ts';
+import type { HashedName } from './hashed-name.ts';
 
 /** So much unused allowance may be saved up. */
 const BURST_SECONDS = 10;
@@ -15,7 +15,7 @@ const PLACES_PER_SET = 4;
 /** Of a place: whose it is, by a hash, and when that bucket will be full. */
 const FIELDS = 2;
 
-export class RequestRate {
+export class RateLimiter {
   readonly #spacingMs: number;
   readonly #places = new Float64Array(SETS * PLACES_PER_SET * FIELDS);
 
@@ -24,7 +24,7 @@ export class RequestRate {
   }
 
   /** Counts one request; false: it is one too many, and was not counted. `nowMs` is of a clock that never goes back. */
-  take(key: Hashed, nowMs: number): boolean {
+  take(key: HashedName, nowMs: number): boolean {
     const bucket = this.#placeOf(key, nowMs) + 1;
     const fullAtMs = Math.max(this.#places[bucket]!, nowMs) + this.#spacingMs;
     if (fullAtMs > nowMs + BURST_SECONDS * 1_000) return false;
@@ -32,7 +32,7 @@ export class RequestRate {
     return true;
   }
 
-  #placeOf({ first, second }: Hashed, nowMs: number): number {
+  #placeOf({ first, second }: HashedName, nowMs: number): number {
     const begin = (first & (SETS - 1)) * PLACES_PER_SET * FIELDS;
     const end = begin + PLACES_PER_SET * FIELDS;
     let emptiest = begin;

@@ -3,7 +3,7 @@
  * first. They are found by a number made of the last characters of their signature, which are as good as random, and then
  * compared as a whole. What is known of one is one object, for looking it up is mostly waiting for memory.
  */
-import type { Hashed } from './hashed.ts';
+import type { HashedName } from './hashed-name.ts';
 
 /**
  * In each of two generations: when the young one is full it becomes the old one, and what was old is forgotten. So
@@ -17,19 +17,19 @@ const ENDING = 8;
 const OVERHEAD_BYTES = 150;
 
 /** Whose it is. */
-export interface Remembered extends Hashed {
+export interface CachedToken extends HashedName {
   /** The header as it was sent. */
   authorization: string;
   /** The token's `exp`, seconds; without one it does not expire. */
   expiresAt: number;
 }
 
-export class RememberedTokens {
-  #young = new Map<number, Remembered>();
-  #old = new Map<number, Remembered>();
+export class TokenCache {
+  #young = new Map<number, CachedToken>();
+  #old = new Map<number, CachedToken>();
   #youngBytes = 0;
 
-  get(authorization: string): Remembered | undefined {
+  get(authorization: string): CachedToken | undefined {
     const ending = endingOf(authorization);
     let known = this.#young.get(ending);
     if (known === undefined) {
@@ -39,11 +39,11 @@ export class RememberedTokens {
     return known?.authorization === authorization ? known : undefined;
   }
 
-  add(token: Remembered): void {
+  add(token: CachedToken): void {
     this.#keep(endingOf(token.authorization), token);
   }
 
-  #keep(ending: number, token: Remembered): void {
+  #keep(ending: number, token: CachedToken): void {
     if (this.#young.size >= TOKENS_MAX || this.#youngBytes >= BYTES_MAX) {
       this.#old = this.#young;
       this.#young = new Map();
@@ -56,7 +56,7 @@ export class RememberedTokens {
   }
 }
 
-function bytesOf({ authorization }: Remembered): number {
+function bytesOf({ authorization }: CachedToken): number {
   return authorization.length + OVERHEAD_BYTES;
 }
 

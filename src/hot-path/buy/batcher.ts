@@ -14,9 +14,9 @@ const EXPECTED_WAIT_MS_MAX = 2_000;
 /** The quickest of so many calls says what one takes: who came first is not sent away because Redis hung for a moment. */
 const CALLS_REMEMBERED = 4;
 
-export interface Waiting extends ReserveRequest {
+export interface QueuedPurchase extends ReserveRequest {
   /** When the buyer got in line, on this process' monotonic clock; a slow upload is not waiting. */
-  inLineSince: number;
+  queuedAt: number;
   /** The client went away: it is dropped before the call, never sold to. */
   readonly isAborted: boolean;
   /** One of the two is called once, unless the client went away. */
@@ -47,7 +47,7 @@ export class Batcher {
   readonly #shards: Shards;
   readonly #limits: BatcherLimits;
   readonly #observer: BatcherObserver;
-  #waiting: Waiting[] = [];
+  #waiting: QueuedPurchase[] = [];
   /** Index of the first who waits; the ones before have left. */
   #head = 0;
   #inFlight = 0;
@@ -76,7 +76,7 @@ export class Batcher {
   }
 
   /** False: the line is as long as it may be, and this buyer was not taken. */
-  submit(buyer: Waiting): boolean {
+  submit(buyer: QueuedPurchase): boolean {
     if (this.waiting >= this.#limits.waitingMax) return false;
     if (this.#expectedWaitMs() > EXPECTED_WAIT_MS_MAX) return false;
     this.#waiting.push(buyer);
@@ -118,13 +118,13 @@ export class Batcher {
     }
   }
 
-  #take(): Waiting[] {
-    const batch: Waiting[] = [];
+  #take(): QueuedPurchase[] {
+    const batch: QueuedPurchase[] = [];
     const latestStart = performance.now() - WAIT_MS_MAX;
     while (batch.length < this.#limits.batchSizeMax && this.#head < this.#waiting.length) {
       const buyer = this.#waiting[this.#head++]!;
       if (buyer.isAborted) continue;
-      if (buyer.inLineSince < latestStart) buyer.settle({ outcome: 'overloaded' });
+      if (buyer.queuedAt < latestStart) buyer.settle({ outcome: 'overloaded' });
       else batch.push(buyer);
     }
     if (this.#head === this.#waiting.length) {
@@ -137,7 +137,7 @@ export class Batcher {
     return batch;
   }
 
-  async #send(batch: Waiting[]): Promise<void> {
+  async #send(batch: QueuedPurchase[]): Promise<void> {
     this.#inFlight++;
     const sentAt = performance.now();
     const tag = newTag();

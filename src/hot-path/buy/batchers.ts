@@ -3,17 +3,17 @@ import type { Logger } from 'pino';
 import type { ReserveOutcome, ReserveRequest } from '../../lua/buy/reserve.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { HotPathMetrics } from '../metrics/metrics.ts';
-import type { MemoryWatch } from '../sales/memory-pressure.ts';
+import type { MemoryPressure } from '../sales/memory-pressure.ts';
 import { Batcher, type BatcherLimits } from './batcher.ts';
 
 const SWEEP_INTERVAL_MS = 10_000;
 
-export type LineLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
+export type QueueLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
 
 export class Batchers {
   readonly #shards: Shards;
-  readonly #memory: MemoryWatch;
-  readonly #limits: LineLimits;
+  readonly #memory: MemoryPressure;
+  readonly #limits: QueueLimits;
   readonly #metrics: HotPathMetrics;
   readonly #log: Logger;
   readonly #onSoldOut: (saleId: string) => void;
@@ -22,8 +22,8 @@ export class Batchers {
 
   constructor(
     shards: Shards,
-    memory: MemoryWatch,
-    limits: LineLimits,
+    memory: MemoryPressure,
+    limits: QueueLimits,
     metrics: HotPathMetrics,
     log: Logger,
     onSoldOut: (saleId: string) => void,

@@ -5,20 +5,30 @@ import { unreachable } from '../../domain/fault.ts';
 import { parseReservationId, reservationIdOf } from '../../domain/identifiers.ts';
 import { parseRecord, publicReservation } from '../../domain/reservation.ts';
 import type { Reserved, ReserveOutcome } from '../../lua/buy/reserve.ts';
-import { type Answer, jsonText, REFUSALS, refusal, replayed } from '../http/responses.ts';
+import {
+  jsonText,
+  PROBLEM_RESPONSES,
+  type PreparedResponse,
+  problemResponse,
+  replayed,
+} from '../http/responses.ts';
 import type { SaleView } from '../sales/sale-views.ts';
 
-export const UNKNOWN_SKU = refusal('invalid_request', {
+export const UNKNOWN_SKU = problemResponse('invalid_request', {
   errors: [{ field: 'sku', message: 'this sale does not have that SKU' }],
 });
 
-export function notStarted(startsAt: number | null): Answer {
-  return refusal('sale_not_started', {
+export function notStarted(startsAt: number | null): PreparedResponse {
+  return problemResponse('sale_not_started', {
     startsAt: startsAt === null ? null : new Date(startsAt).toISOString(),
   });
 }
 
-export function outcomeAnswer(result: ReserveOutcome, buyerId: string, view: SaleView): Answer {
+export function outcomeResponse(
+  result: ReserveOutcome,
+  buyerId: string,
+  view: SaleView,
+): PreparedResponse {
   const { definition } = view.state;
   switch (result.outcome) {
     case 'reserved':
@@ -30,10 +40,12 @@ export function outcomeAnswer(result: ReserveOutcome, buyerId: string, view: Sal
     case 'unknown_sku':
       return UNKNOWN_SKU;
     case 'key_reused':
-      return REFUSALS.idempotency_key_reused;
+      return PROBLEM_RESPONSES.idempotency_key_reused;
     case 'unknown_sale':
       // It was known a moment ago: either a draft was deleted, or Redis forgot a sale.
-      return definition.status === 'draft' ? REFUSALS.sale_not_found : REFUSALS.recovering;
+      return definition.status === 'draft'
+        ? PROBLEM_RESPONSES.sale_not_found
+        : PROBLEM_RESPONSES.recovering;
     case 'sold_out':
     case 'insufficient_stock':
     case 'limit_reached':
@@ -41,7 +53,7 @@ export function outcomeAnswer(result: ReserveOutcome, buyerId: string, view: Sal
     case 'sale_ended':
     case 'overloaded':
     case 'recovering':
-      return REFUSALS[result.outcome satisfies ProblemCode];
+      return PROBLEM_RESPONSES[result.outcome satisfies ProblemCode];
     default:
       return unreachable(result);
   }

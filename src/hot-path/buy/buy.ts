@@ -5,21 +5,21 @@ import { performance } from 'node:perf_hooks';
 import type { Fault } from '../../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
 import type { ReserveOutcome } from '../../lua/buy/reserve.ts';
-import type { Hashed } from '../admission/hashed.ts';
-import type { HotPathParts } from '../context.ts';
-import type { Exchange } from '../http/http-exchange.ts';
-import { type Answer, REFUSALS, refusal } from '../http/responses.ts';
+import type { HashedName } from '../admission/hashed-name.ts';
+import type { HotPathContext } from '../context.ts';
+import type { HttpExchange } from '../http/http-exchange.ts';
+import { PROBLEM_RESPONSES, type PreparedResponse, problemResponse } from '../http/responses.ts';
 import {
-  type Lookup,
   onlySkuOf,
   redisNowMs,
+  type SaleLookup,
   type SaleView,
   VIEW_AGE_MS_MAX,
 } from '../sales/sale-views.ts';
-import { absentSale, faultAnswer, withLookup } from '../sales/with-sale.ts';
-import type { Waiting } from './batcher.ts';
+import { absentSaleResponse, faultResponse, withSale } from '../sales/with-sale.ts';
+import type { QueuedPurchase } from './batcher.ts';
 import type { BuyBodies, ParsedBody } from './buy-body.ts';
-import { notStarted, outcomeAnswer, UNKNOWN_SKU } from './buy-responses.ts';
+import { notStarted, outcomeResponse, UNKNOWN_SKU } from './buy-responses.ts';
 
 /**
  * A buyer is refused for being early only by a fresh view and by more than the clocks may differ; nearer to the
@@ -27,22 +27,22 @@ import { notStarted, outcomeAnswer, UNKNOWN_SKU } from './buy-responses.ts';
  */
 const EARLY_MS_MIN = 1_000;
 
-const MALFORMED_KEY = refusal('invalid_request', {
+const MALFORMED_KEY = problemResponse('invalid_request', {
   errors: [{ field: 'Idempotency-Key', message: 'wants 1 to 64 visible ASCII characters' }],
 });
-const WHICH_SKU = refusal('invalid_request', {
+const WHICH_SKU = problemResponse('invalid_request', {
   errors: [{ field: 'sku', message: 'this sale has several SKUs; say which' }],
 });
 
 export function buy(
-  exchange: Exchange,
+  exchange: HttpExchange,
   saleId: string,
-  parts: HotPathParts,
+  parts: HotPathContext,
   bodies: BuyBodies,
 ): void {
   const buyer = parts.admission.buyerOf(exchange, exchange.startedAt);
   if (typeof buyer === 'string') {
-    exchange.answer(REFUSALS[buyer]);
+    exchange.respond(PROBLEM_RESPONSES[buyer]);
     parts.metrics.bought(buyer, secondsOf(exchange, performance.now()));
   } else {
     new Purchase(exchange, saleId, buyer, parts).start(bodies);
@@ -50,16 +50,16 @@ export function buy(
 }
 
 /** One press of the button by a buyer who is known. It is answered once. */
-class Purchase implements Waiting {
+class Purchase implements QueuedPurchase {
   items = '';
-  inLineSince = 0;
-  readonly #exchange: Exchange;
+  queuedAt = 0;
+  readonly #exchange: HttpExchange;
   readonly #saleId: string;
-  readonly #buyer: Hashed;
-  readonly #parts: HotPathParts;
+  readonly #buyer: HashedName;
+  readonly #parts: HotPathContext;
   #view: SaleView | undefined;
 
-  constructor(exchange: Exchange, saleId: string, buyer: Hashed, parts: HotPathParts) {
+  constructor(exchange: HttpExchange, saleId: string, buyer: HashedName, parts: HotPathContext) {
     this.#exchange = exchange;
     this.#saleId = saleId;
     this.#buyer = buyer;
@@ -69,45 +69,45 @@ class Purchase implements Waiting {
   start(bodies: BuyBodies): void {
     this.#exchange.readBody((body) => {
       if (typeof body === 'string') {
-        this.#answer(REFUSALS[body], body);
+        this.#respond(PROBLEM_RESPONSES[body], body);
         return;
       }
       const parsed = bodies.parse(body);
       // Any age will do for a view here: only the gates need a fresh one, and the script checks everything again.
-      withLookup(this.#exchange, this.#parts, this.#saleId, Number.POSITIVE_INFINITY, (lookup) =>
+      withSale(this.#exchange, this.#parts, this.#saleId, Number.POSITIVE_INFINITY, (lookup) =>
         this.#enter(lookup, parsed),
       );
     });
   }
 
   /** Through the gates, and into the line. */
-  #enter(lookup: Lookup, body: ParsedBody): void {
+  #enter(lookup: SaleLookup, body: ParsedBody): void {
     if (lookup.outcome !== 'known') {
-      this.#answer(absentSale(lookup.outcome), lookup.outcome);
+      this.#respond(absentSaleResponse(lookup.outcome), lookup.outcome);
       return;
     }
     const { view } = lookup;
     const nowMs = performance.now();
     const asked = itemsOf(body, this.#exchange.idempotencyKey, view, nowMs);
     if (typeof asked !== 'string') {
-      this.#answer(asked, 'invalid_request');
+      this.#respond(asked, 'invalid_request');
       return;
     }
     const early = gate(view, nowMs);
     if (early) {
-      this.#answer(early, 'sale_not_started');
+      this.#respond(early, 'sale_not_started');
       return;
     }
     const { batchers, soldOut } = this.#parts;
     if (soldOut.refuses(view, this.#buyer, asked, nowMs)) {
-      this.#answer(REFUSALS.sold_out, 'sold_out', nowMs);
+      this.#respond(PROBLEM_RESPONSES.sold_out, 'sold_out', nowMs);
       return;
     }
     this.#view = view;
     this.items = asked;
-    this.inLineSince = nowMs;
+    this.queuedAt = nowMs;
     if (!batchers.of(this.#saleId).submit(this)) {
-      this.#answer(REFUSALS.overloaded, 'overloaded');
+      this.#respond(PROBLEM_RESPONSES.overloaded, 'overloaded');
     }
   }
 
@@ -132,20 +132,20 @@ class Purchase implements Waiting {
   }
 
   settle(outcome: ReserveOutcome): void {
-    this.#answer(outcomeAnswer(outcome, this.buyerId, this.#view!), outcome.outcome);
+    this.#respond(outcomeResponse(outcome, this.buyerId, this.#view!), outcome.outcome);
   }
 
   fail(fault: Fault): void {
-    this.#answer(faultAnswer(fault), fault.code);
+    this.#respond(faultResponse(fault), fault.code);
   }
 
-  #answer(answer: Answer, outcome: string, nowMs = performance.now()): void {
-    this.#exchange.answer(answer);
+  #respond(answer: PreparedResponse, outcome: string, nowMs = performance.now()): void {
+    this.#exchange.respond(answer);
     this.#parts.metrics.bought(outcome, secondsOf(this.#exchange, nowMs));
   }
 }
 
-function secondsOf({ startedAt }: Exchange, nowMs: number): number {
+function secondsOf({ startedAt }: HttpExchange, nowMs: number): number {
   return (nowMs - startedAt) / 1_000;
 }
 
@@ -155,9 +155,9 @@ function itemsOf(
   idempotencyKey: string,
   view: SaleView,
   nowMs: number,
-): string | Answer {
+): string | PreparedResponse {
   if (idempotencyKey !== '' && !VISIBLE_ASCII_64.test(idempotencyKey)) return MALFORMED_KEY;
-  if ('errors' in parsed) return refusal('invalid_request', { errors: parsed.errors });
+  if ('errors' in parsed) return problemResponse('invalid_request', { errors: parsed.errors });
   if (parsed.items !== '') {
     return isFresh(view, nowMs) && namesUnknownSku(parsed.items, view) ? UNKNOWN_SKU : parsed.items;
   }
@@ -166,7 +166,7 @@ function itemsOf(
 }
 
 /** A refusal that needs no call to Redis, because no earlier answer to this buyer could contradict it. */
-function gate(view: SaleView, nowMs: number): Answer | undefined {
+function gate(view: SaleView, nowMs: number): PreparedResponse | undefined {
   const { status, startsAt } = view.state.definition;
   if (
     status !== 'draft' &&

@@ -4,10 +4,10 @@ import { publicReservation } from '../../domain/reservation.ts';
 import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readBuyer } from '../../lua/read/read-buyer.ts';
 import type { Shards } from '../../redis/shards.ts';
-import { type Answer, json, REFUSALS } from '../http/responses.ts';
+import { json, PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
 import { redisNowMs, type SaleView, type SaleViews } from '../sales/sale-views.ts';
 
-export function saleAnswer(view: SaleView): Answer {
+export function saleResponse(view: SaleView): PreparedResponse {
   const { definition, stock } = view.state;
   const nowMs = redisNowMs(view);
   const availableBySku = new Map(stock.map((counts) => [counts.sku, availableOf(counts)]));
@@ -33,12 +33,12 @@ export function saleAnswer(view: SaleView): Answer {
 }
 
 /** Throws what Shards.call throws. */
-export async function meAnswer(
+export async function buyerResponse(
   shards: Shards,
   views: SaleViews,
   saleId: string,
   buyerId: string,
-): Promise<Answer> {
+): Promise<PreparedResponse> {
   const reply = await shards.call(readBuyer, saleId, saleId, buyerId);
   if (reply.outcome !== 'known') return absent(reply.outcome, views, saleId);
   const living = reply.reservations.filter(
@@ -57,28 +57,32 @@ export async function meAnswer(
 }
 
 /** Somebody else's reservation is as absent as one that never was. Throws what Shards.call throws. */
-export async function reservationAnswer(
+export async function reservationResponse(
   shards: Shards,
   views: SaleViews,
   reservationId: string,
   buyerId: string,
-): Promise<Answer> {
+): Promise<PreparedResponse> {
   const address = parseReservationId(reservationId);
-  if (!address) return REFUSALS.reservation_not_found;
+  if (!address) return PROBLEM_RESPONSES.reservation_not_found;
   const reply = await shards.call(readBuyer, address.saleId, address.saleId, buyerId);
   if (reply.outcome !== 'known') {
     return reply.outcome === 'recovering' || views.wasLaunched(address.saleId)
-      ? REFUSALS.recovering
-      : REFUSALS.reservation_not_found;
+      ? PROBLEM_RESPONSES.recovering
+      : PROBLEM_RESPONSES.reservation_not_found;
   }
   const own = reply.reservations.find((each) => each.reservationId === reservationId);
-  return own ? json(200, publicReservation(own)) : REFUSALS.reservation_not_found;
+  return own ? json(200, publicReservation(own)) : PROBLEM_RESPONSES.reservation_not_found;
 }
 
-function absent(outcome: 'recovering' | 'unknown_sale', views: SaleViews, saleId: string): Answer {
+function absent(
+  outcome: 'recovering' | 'unknown_sale',
+  views: SaleViews,
+  saleId: string,
+): PreparedResponse {
   return outcome === 'recovering' || views.wasLaunched(saleId)
-    ? REFUSALS.recovering
-    : REFUSALS.sale_not_found;
+    ? PROBLEM_RESPONSES.recovering
+    : PROBLEM_RESPONSES.sale_not_found;
 }
 
 function isoOrNull(time: number | null): string | null {

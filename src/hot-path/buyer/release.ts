@@ -2,10 +2,16 @@
 import { newTag, parseReservationId } from '../../domain/identifiers.ts';
 import { publicReservation, targetOf } from '../../domain/reservation.ts';
 import { transition } from '../../lua/buy/transition.ts';
-import type { HotPathParts } from '../context.ts';
-import { type Answer, json, REFUSALS, refusal, replayed } from '../http/responses.ts';
+import type { HotPathContext } from '../context.ts';
+import {
+  json,
+  PROBLEM_RESPONSES,
+  type PreparedResponse,
+  problemResponse,
+  replayed,
+} from '../http/responses.ts';
 
-export interface GiveBackRequest {
+export interface ReleaseRequest {
   reservationId: string;
   buyerId: string;
   requestId: string;
@@ -13,12 +19,12 @@ export interface GiveBackRequest {
 }
 
 /** Throws what Shards.call throws. */
-export async function giveBackAnswer(
-  { shards, views, soldOut }: Pick<HotPathParts, 'shards' | 'views' | 'soldOut'>,
-  request: GiveBackRequest,
-): Promise<Answer> {
+export async function releaseResponse(
+  { shards, views, soldOut }: Pick<HotPathContext, 'shards' | 'views' | 'soldOut'>,
+  request: ReleaseRequest,
+): Promise<PreparedResponse> {
   const address = parseReservationId(request.reservationId);
-  if (!address) return REFUSALS.reservation_not_found;
+  if (!address) return PROBLEM_RESPONSES.reservation_not_found;
   const { saleId } = address;
   const reply = await shards.call(transition, saleId, {
     address,
@@ -38,15 +44,15 @@ export async function giveBackAnswer(
     case 'repeated':
       return replayed(publicReservation(reply.reservation));
     case 'forbidden':
-      return refusal('invalid_transition', {
+      return problemResponse('invalid_transition', {
         from: reply.reservation.status,
         to: targetOf('give-back'),
       });
     case 'recovering':
-      return REFUSALS.recovering;
+      return PROBLEM_RESPONSES.recovering;
     default:
       return views.wasLaunched(saleId) && reply.outcome === 'unknown_sale'
-        ? REFUSALS.recovering
-        : REFUSALS.reservation_not_found;
+        ? PROBLEM_RESPONSES.recovering
+        : PROBLEM_RESPONSES.reservation_not_found;
   }
 }

@@ -6,22 +6,28 @@ import { leaveLine } from '../../lua/buy/leave-waitlist.ts';
 import type { Shards } from '../../redis/shards.ts';
 import { notStarted } from '../buy/buy-responses.ts';
 import { fieldErrorsOf, jsonOf, NOT_JSON } from '../http/json-body.ts';
-import { type Answer, json, REFUSALS, refusal, replayed } from '../http/responses.ts';
+import {
+  json,
+  PROBLEM_RESPONSES,
+  type PreparedResponse,
+  problemResponse,
+  replayed,
+} from '../http/responses.ts';
 import { onlySkuOf, type SaleView } from '../sales/sale-views.ts';
 
 /** Throws what Shards.call throws. */
-export async function joinAnswer(
+export async function joinResponse(
   shards: Shards,
   view: SaleView,
   buyerId: string,
   body: Buffer,
-): Promise<Answer> {
+): Promise<PreparedResponse> {
   const { saleId, startsAt } = view.state.definition;
   const value = body.length === 0 ? {} : jsonOf(body);
-  if (value === undefined) return refusal('invalid_request', { errors: [NOT_JSON] });
+  if (value === undefined) return problemResponse('invalid_request', { errors: [NOT_JSON] });
   const parsed = waitlistBody.safeParse(value);
   if (!parsed.success) {
-    return refusal('invalid_request', { errors: fieldErrorsOf(parsed.error) });
+    return problemResponse('invalid_request', { errors: fieldErrorsOf(parsed.error) });
   }
   const sku = parsed.data.sku ?? onlySkuOf(view.state.definition);
   if (sku === undefined) {
@@ -36,7 +42,7 @@ export async function joinAnswer(
       return reply.outcome === 'joined' ? json(201, place) : replayed(place);
     }
     case 'available':
-      return refusal('invalid_transition', {
+      return problemResponse('invalid_transition', {
         detail: 'This is not sold out: buy it.',
         from: 'available',
         to: 'waiting',
@@ -46,24 +52,24 @@ export async function joinAnswer(
     case 'sale_not_started':
       return notStarted(startsAt);
     case 'unknown_sale':
-      return REFUSALS.recovering;
+      return PROBLEM_RESPONSES.recovering;
     default:
-      return REFUSALS[reply.outcome];
+      return PROBLEM_RESPONSES[reply.outcome];
   }
 }
 
 /** Leaving a line that one is not in is no mistake. Throws what Shards.call throws. */
-export async function leaveAnswer(
+export async function leaveResponse(
   shards: Shards,
   saleId: string,
   buyerId: string,
-): Promise<Answer> {
+): Promise<PreparedResponse> {
   const reply = await shards.call(leaveLine, saleId, { buyerId, tag: newTag() });
-  if (reply.outcome !== 'left') return REFUSALS.recovering;
+  if (reply.outcome !== 'left') return PROBLEM_RESPONSES.recovering;
   if (reply.lines > 0) shards.publishChanged(saleId).catch(() => undefined);
   return json(200, { saleId, left: reply.lines });
 }
 
-function invalidSku(message: string): Answer {
-  return refusal('invalid_request', { errors: [{ field: 'sku', message }] });
+function invalidSku(message: string): PreparedResponse {
+  return problemResponse('invalid_request', { errors: [{ field: 'sku', message }] });
 }

@@ -9,8 +9,8 @@ import { performance } from 'node:perf_hooks';
 import { customAlphabet } from 'nanoid';
 import type { ProblemCode } from '../../api/problems.ts';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../../domain/identifiers.ts';
-import type { Answer } from './responses.ts';
-import type { Traffic, Upload } from './server-load.ts';
+import type { PreparedResponse } from './responses.ts';
+import type { ServerLoad, Upload } from './server-load.ts';
 
 /** What a WebSocket's opening takes from its request. */
 export interface Handshake {
@@ -92,7 +92,7 @@ class RequestHeaders {
 const headers = new RequestHeaders();
 const NO_BODY = Buffer.alloc(0);
 
-export class Exchange implements Upload {
+export class HttpExchange implements Upload {
   readonly requestId: string;
   readonly traceparent: string;
   readonly authorization: string;
@@ -106,9 +106,9 @@ export class Exchange implements Upload {
   readonly #contentLength: string;
   readonly #hasBody: boolean;
   readonly #response: HttpResponse;
-  readonly #traffic: Traffic;
+  readonly #traffic: ServerLoad;
   #isAborted = false;
-  #isAnswered = false;
+  #hasResponded = false;
   /** While uWebSockets.js calls us: it sends what is written then in one piece. */
   #isCorked = true;
   #closesAfter = false;
@@ -121,20 +121,20 @@ export class Exchange implements Upload {
   static begin(
     response: HttpResponse,
     request: HttpRequest,
-    traffic: Traffic,
-  ): Exchange | undefined {
-    if (headers.read(request)) return new Exchange(response, traffic);
+    traffic: ServerLoad,
+  ): HttpExchange | undefined {
+    if (headers.read(request)) return new HttpExchange(response, traffic);
     response.close();
     return undefined;
   }
 
-  private constructor(response: HttpResponse, traffic: Traffic) {
+  private constructor(response: HttpResponse, traffic: ServerLoad) {
     this.#response = response;
     this.#traffic = traffic;
     traffic.pending++;
     response.onAborted(() => {
       this.#isAborted = true;
-      if (!this.#isAnswered) traffic.pending--;
+      if (!this.#hasResponded) traffic.pending--;
       if (this.#onBody) traffic.endUpload(this);
     });
     const { requestId, traceparent, contentLength } = headers;
@@ -160,9 +160,9 @@ export class Exchange implements Upload {
     this.#isCorked = false;
   }
 
-  answer(answer: Answer): void {
-    if (this.#isAborted || this.#isAnswered) return;
-    this.#isAnswered = true;
+  respond(answer: PreparedResponse): void {
+    if (this.#isAborted || this.#hasResponded) return;
+    this.#hasResponded = true;
     this.#traffic.pending--;
     if (this.#isCorked) this.#write(answer);
     else this.#response.cork(() => this.#write(answer));
@@ -173,8 +173,8 @@ export class Exchange implements Upload {
    * comes to lie at the request's own address, the end of that cork takes it for the request, and may close it.
    */
   upgrade(carried: object, handshake: Handshake): void {
-    if (this.#isAborted || this.#isAnswered) return;
-    this.#isAnswered = true;
+    if (this.#isAborted || this.#hasResponded) return;
+    this.#hasResponded = true;
     this.#traffic.pending--;
     // It leaves the connections that the server counts, and will not be missed there when it closes.
     this.#traffic.connections--;
@@ -239,7 +239,7 @@ export class Exchange implements Upload {
     onBody?.(result);
   }
 
-  #write(answer: Answer): void {
+  #write(answer: PreparedResponse): void {
     const response = this.#response;
     response.writeStatus(answer.status);
     response.writeHeader('Content-Type', answer.contentType);

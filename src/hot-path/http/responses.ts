@@ -3,7 +3,7 @@
  */
 import { PROBLEMS, type ProblemCode, problem, retryAfterSecondsOf } from '../../api/problems.ts';
 
-export interface Answer {
+export interface PreparedResponse {
   /** As uWebSockets.js writes it. */
   status: string;
   contentType: string;
@@ -27,13 +27,13 @@ const REASONS: Record<number, string> = {
 };
 
 const PROBLEM_TYPE = 'application/problem+json';
-const NONE: Answer['headers'] = [];
+const NONE: PreparedResponse['headers'] = [];
 
 export function json(
   status: 200 | 201 | 503,
   value: unknown,
-  headers: Answer['headers'] = NONE,
-): Answer {
+  headers: PreparedResponse['headers'] = NONE,
+): PreparedResponse {
   return jsonText(status, JSON.stringify(value), headers);
 }
 
@@ -41,22 +41,22 @@ export function json(
 export function jsonText(
   status: 200 | 201 | 503,
   body: string,
-  headers: Answer['headers'] = NONE,
-): Answer {
+  headers: PreparedResponse['headers'] = NONE,
+): PreparedResponse {
   return { status: REASONS[status]!, contentType: 'application/json', headers, body };
 }
 
 /** What an earlier request has already brought about. */
-export function replayed(value: unknown): Answer {
+export function replayed(value: unknown): PreparedResponse {
   return json(200, value, [['Idempotent-Replayed', 'true']]);
 }
 
-/** A refusal with something to say beyond its code. */
-export function refusal(
+/** A problem with members beyond its code. */
+export function problemResponse(
   code: ProblemCode,
   extensions: Record<string, unknown> = {},
-  headers: Answer['headers'] = NONE,
-): Answer {
+  headers: PreparedResponse['headers'] = NONE,
+): PreparedResponse {
   const retryAfterSeconds = retryAfterSecondsOf(code);
   return {
     status: REASONS[PROBLEMS[code].status]!,
@@ -69,10 +69,12 @@ export function refusal(
   };
 }
 
-/** Every refusal without particulars, ready to be sent. */
-export const REFUSALS = Object.fromEntries(
+/** The responses of all problems without extension members, made once. */
+export const PROBLEM_RESPONSES = Object.fromEntries(
   (Object.keys(PROBLEMS) as ProblemCode[]).map((code) => [
     code,
-    code === 'unauthorized' ? refusal(code, {}, [['WWW-Authenticate', 'Bearer']]) : refusal(code),
+    code === 'unauthorized'
+      ? problemResponse(code, {}, [['WWW-Authenticate', 'Bearer']])
+      : problemResponse(code),
   ]),
-) as Record<ProblemCode, Answer>;
+) as Record<ProblemCode, PreparedResponse>;

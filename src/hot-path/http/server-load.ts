@@ -20,7 +20,7 @@ export interface Upload {
   giveUp(): void;
 }
 
-export class Traffic {
+export class ServerLoad {
   /** Open ones, without WebSockets. */
   connections = 0;
   /** Requests that have not been answered. */

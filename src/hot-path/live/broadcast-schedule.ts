@@ -12,7 +12,7 @@ const SENDS_PER_SECOND_BUSY = 2_500;
 const BUSY_MIN = 0.5;
 const ROWS = 16;
 
-export class LiveRounds {
+export class BroadcastSchedule {
   readonly #takeTurn: (row: number) => void;
   readonly #countClients: () => number;
   #row = 0;

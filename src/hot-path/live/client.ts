@@ -5,7 +5,7 @@
  */
 import { publicReservation, type Reservation } from '../../domain/reservation.ts';
 import type { Place, ReadBuyerReply } from '../../lua/read/read-buyer.ts';
-import type { Hashed } from '../admission/hashed.ts';
+import type { HashedName } from '../admission/hashed-name.ts';
 
 /** The part of uWebSockets.js' WebSocket that is used; it is void once closed. */
 export interface LiveSocket {
@@ -41,7 +41,10 @@ export class LiveClient {
   #heard = 0;
   #heardSince = 0;
 
-  constructor(asked: { saleId: string; buyer: Hashed | undefined; address: string }, row: number) {
+  constructor(
+    asked: { saleId: string; buyer: HashedName | undefined; address: string },
+    row: number,
+  ) {
     this.saleId = asked.saleId;
     this.buyerId = asked.buyer?.name;
     this.address = asked.address;

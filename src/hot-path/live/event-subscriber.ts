@@ -9,23 +9,23 @@ import { liveChannel } from '../../lua/keys.ts';
 /** A connection that is dead without having been closed shows only when it is asked something. */
 const PING_INTERVAL_MS = 5_000;
 
-export interface LiveListener {
+export interface SaleEventListener {
   /** From here on nothing of this sale is missed; what came before has to be read. */
   heard(saleId: string): void;
   /** Event lines, see domain/reservation.ts. */
   happened(saleId: string, lines: string): void;
 }
 
-export class LiveChannel {
+export class EventSubscriber {
   readonly #connect: () => Redis;
-  readonly #listener: LiveListener;
+  readonly #listener: SaleEventListener;
   /** Channel -> sale. */
   readonly #wanted = new Map<string, string>();
   readonly #heard = new Set<string>();
   #redis: Redis | undefined;
   #pings: NodeJS.Timeout | undefined;
 
-  constructor(connect: () => Redis, listener: LiveListener) {
+  constructor(connect: () => Redis, listener: SaleEventListener) {
     this.#connect = connect;
     this.#listener = listener;
   }

@@ -15,16 +15,16 @@ import type { Logger } from 'pino';
 import type { HotPathConfig } from '../../config.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { Authenticate } from '../admission/authenticate.ts';
-import type { Hashed } from '../admission/hashed.ts';
-import type { Exchange, Handshake } from '../http/http-exchange.ts';
-import { type Answer, REFUSALS } from '../http/responses.ts';
-import type { Traffic } from '../http/server-load.ts';
+import type { HashedName } from '../admission/hashed-name.ts';
+import type { Handshake, HttpExchange } from '../http/http-exchange.ts';
+import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
+import type { ServerLoad } from '../http/server-load.ts';
 import type { SaleView, SaleViews } from '../sales/sale-views.ts';
-import { LiveRounds } from './broadcast-schedule.ts';
+import { BroadcastSchedule } from './broadcast-schedule.ts';
 import { LiveClient } from './client.ts';
-import { LiveChannel } from './event-subscriber.ts';
-import { LiveSyncs } from './resync-queue.ts';
-import { LiveSale, topicOf } from './room.ts';
+import { EventSubscriber } from './event-subscriber.ts';
+import { ResyncQueue } from './resync-queue.ts';
+import { Room, topicOf } from './room.ts';
 
 /** Offered by browsers, which can set no header, together with `bearer.<token>`; the only one that is answered. */
 const PROTOCOL = 'flash-sale';
@@ -41,11 +41,11 @@ const SERVICE_RESTART = 1012;
 const POLICY_VIOLATION = 1008;
 const SALE_GONE = 4404;
 
-export interface LiveParts {
+export interface LiveContext {
   shards: Shards;
   views: SaleViews;
   authenticate: Authenticate;
-  traffic: Traffic;
+  traffic: ServerLoad;
   log: Logger;
   config: Pick<HotPathConfig, 'BUYER_AUTH' | 'LIVE_SUBSCRIBERS_MAX' | 'LIVE_PER_ADDRESS_MAX'>;
   /** A client was dropped for not reading. */
@@ -63,29 +63,29 @@ export interface LiveRequest {
   /** Where it comes from; see client-address.ts. */
   address: string;
   /** Undefined: no token was shown. */
-  buyer: Hashed | undefined;
+  buyer: HashedName | undefined;
   handshake: Handshake;
 }
 
 export class Live {
-  readonly #parts: LiveParts;
-  readonly #sales = new Map<string, LiveSale>();
-  readonly #syncs: LiveSyncs;
-  readonly #channel: LiveChannel;
-  readonly #rounds: LiveRounds;
+  readonly #parts: LiveContext;
+  readonly #sales = new Map<string, Room>();
+  readonly #syncs: ResyncQueue;
+  readonly #channel: EventSubscriber;
+  readonly #rounds: BroadcastSchedule;
   #app: TemplatedApp | undefined;
   #subscribers = 0;
   /** Only of addresses that have any. */
   readonly #subscribersByAddress = new Map<string, number>();
 
-  constructor(parts: LiveParts) {
+  constructor(parts: LiveContext) {
     this.#parts = parts;
-    this.#syncs = new LiveSyncs(parts.shards, parts.log);
-    this.#rounds = new LiveRounds(
+    this.#syncs = new ResyncQueue(parts.shards, parts.log);
+    this.#rounds = new BroadcastSchedule(
       (row) => this.#takeTurn(row),
       () => this.#subscribers,
     );
-    this.#channel = new LiveChannel(() => parts.shards.listener('live'), {
+    this.#channel = new EventSubscriber(() => parts.shards.listener('live'), {
       heard: (saleId) => this.#sales.get(saleId)?.syncBuyers(),
       happened: (saleId, lines) => this.#sales.get(saleId)?.hear(lines),
     });
@@ -145,17 +145,17 @@ export class Live {
   }
 
   /** Makes the request a WebSocket, or refuses it, once the sale is known. */
-  admit(exchange: Exchange, asked: LiveRequest, view: SaleView): void {
-    const refusal = this.#refusalOf(view, asked.address);
-    if (refusal) {
-      exchange.answer(refusal);
+  admit(exchange: HttpExchange, asked: LiveRequest, view: SaleView): void {
+    const problemResponse = this.#refusalOf(view, asked.address);
+    if (problemResponse) {
+      exchange.respond(problemResponse);
       return;
     }
     const client = new LiveClient(asked, this.#rounds.nextRow());
     exchange.upgrade({ client, view } satisfies Carried, asked.handshake);
   }
 
-  /** Sends everybody away, to come back to whatever process then listens. No new ones may come: see Traffic. */
+  /** Sends everybody away, to come back to whatever process then listens. No new ones may come: see ServerLoad. */
   close(): void {
     for (const sale of this.#sales.values()) {
       this.#sendAway(sale, SERVICE_RESTART, 'service restart');
@@ -165,14 +165,14 @@ export class Live {
     this.#channel.close();
   }
 
-  #refusalOf(view: SaleView, address: string): Answer | undefined {
+  #refusalOf(view: SaleView, address: string): PreparedResponse | undefined {
     const { traffic, config } = this.#parts;
     const { LIVE_PER_ADDRESS_MAX: perAddressMax } = config;
-    if (view.isRecovering) return REFUSALS.recovering;
+    if (view.isRecovering) return PROBLEM_RESPONSES.recovering;
     const fromThere = this.#subscribersByAddress.get(address) ?? 0;
-    if (perAddressMax > 0 && fromThere >= perAddressMax) return REFUSALS.rate_limited;
+    if (perAddressMax > 0 && fromThere >= perAddressMax) return PROBLEM_RESPONSES.rate_limited;
     const isFull = this.#subscribers >= config.LIVE_SUBSCRIBERS_MAX;
-    return traffic.draining || isFull ? REFUSALS.overloaded : undefined;
+    return traffic.draining || isFull ? PROBLEM_RESPONSES.overloaded : undefined;
   }
 
   #opened(socket: WebSocket<Carried>): void {
@@ -182,7 +182,7 @@ export class Live {
     client.opened(socket);
     let sale = this.#sales.get(saleId);
     if (!sale) {
-      sale = new LiveSale(view, {
+      sale = new Room(view, {
         shards: this.#parts.shards,
         syncs: this.#syncs,
         log: this.#parts.log,
@@ -228,7 +228,7 @@ export class Live {
     client.isSlow = true;
   }
 
-  #sendAway(sale: LiveSale, code: number, reason: string): void {
+  #sendAway(sale: Room, code: number, reason: string): void {
     for (const client of sale.clients) client.end(code, reason);
   }
 
@@ -244,13 +244,13 @@ export class Live {
   }
 
   /** Also says that the sale is in use, so that its view is read again and again. */
-  #see(sale: LiveSale): void {
+  #see(sale: Room): void {
     const lookup = this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY, performance.now());
     if (lookup?.outcome === 'known') sale.see(lookup.view);
   }
 
   /** A sale that is not there is not read by the timer of the views. A draft may have been deleted. */
-  #keepFresh(sale: LiveSale): void {
+  #keepFresh(sale: Room): void {
     if (
       this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY, performance.now())?.outcome ===
       'known'

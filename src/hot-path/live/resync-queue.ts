@@ -11,7 +11,7 @@ const IN_FLIGHT_MAX = 8;
 /** A sale that recovers, a Redis that is away: asked again after so long. */
 const RETRY_MS = 1_000;
 
-export class LiveSyncs {
+export class ResyncQueue {
   readonly #shards: Shards;
   readonly #log: Logger;
   readonly #waiting = new Set<LiveClient>();

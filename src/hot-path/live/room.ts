@@ -8,12 +8,12 @@ import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale
 import type { Shards } from '../../redis/shards.ts';
 import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
-import type { LiveSyncs } from './resync-queue.ts';
-import { LivePlaces } from './waitlist-ranks.ts';
+import type { ResyncQueue } from './resync-queue.ts';
+import { WaitlistRanks } from './waitlist-ranks.ts';
 
-export interface LiveSaleTools {
+export interface RoomContext {
   shards: Shards;
-  syncs: LiveSyncs;
+  syncs: ResyncQueue;
   /** To everybody who subscribed to a topic of `topicOf`. */
   publish: (topic: string, text: string) => void;
   log: Logger;
@@ -33,10 +33,10 @@ export function topicOf(saleId: string, row: number): string {
   return `${saleId}/${row}`;
 }
 
-export class LiveSale {
+export class Room {
   readonly saleId: string;
-  readonly #tools: LiveSaleTools;
-  readonly #places: LivePlaces;
+  readonly #tools: RoomContext;
+  readonly #places: WaitlistRanks;
   readonly #clients = new Set<LiveClient>();
   readonly #byBuyer = new Map<string, Set<LiveClient>>();
   readonly #rows = new Map<number, Row>();
@@ -44,10 +44,10 @@ export class LiveSale {
   #status: SaleStatus;
   #state: string;
 
-  constructor(view: SaleView, tools: LiveSaleTools) {
+  constructor(view: SaleView, tools: RoomContext) {
     this.saleId = view.state.definition.saleId;
     this.#tools = tools;
-    this.#places = new LivePlaces(
+    this.#places = new WaitlistRanks(
       {
         saleId: this.saleId,
         clients: this.#byBuyer,

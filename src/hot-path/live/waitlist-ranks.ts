@@ -16,7 +16,7 @@ const ROUND_ANYWAY_MS = 5_000;
 /** Some hundred microseconds of Redis' time. */
 const ASKED_MAX = 200;
 
-export interface LineWatch {
+export interface WaitlistRoom {
   saleId: string;
   /** Clients by buyer. */
   clients: ReadonlyMap<string, ReadonlySet<LiveClient>>;
@@ -24,8 +24,8 @@ export interface LineWatch {
   vanished(client: LiveClient): void;
 }
 
-export class LivePlaces {
-  readonly #watch: LineWatch;
+export class WaitlistRanks {
+  readonly #watch: WaitlistRoom;
   readonly #shards: Shards;
   readonly #log: Logger;
   #isReading = false;
@@ -34,7 +34,7 @@ export class LivePlaces {
   #mark = '';
   #isDue = false;
 
-  constructor(watch: LineWatch, shards: Shards, log: Logger) {
+  constructor(watch: WaitlistRoom, shards: Shards, log: Logger) {
     this.#watch = watch;
     this.#shards = shards;
     this.#log = log;

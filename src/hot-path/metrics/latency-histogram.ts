@@ -15,7 +15,7 @@ interface Counts {
   sumSeconds: number;
 }
 
-export class BuyTimes {
+export class LatencyHistogram {
   readonly name = 'flash_sale_buy_seconds';
   readonly help = 'Time from reading a buy request to answering it, by outcome';
   readonly type = 'histogram';

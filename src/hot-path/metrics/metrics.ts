@@ -1,8 +1,8 @@
 /** What the hot path counts. Labels are bound once, so that counting costs an addition. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { FaultCode } from '../../domain/fault.ts';
-import type { Traffic } from '../http/server-load.ts';
-import { BuyTimes } from './latency-histogram.ts';
+import type { ServerLoad } from '../http/server-load.ts';
+import { LatencyHistogram } from './latency-histogram.ts';
 
 export interface HotPathMetrics {
   /** One answered buy, by what the buyer was told, and the seconds it took inside this process. */
@@ -11,7 +11,7 @@ export interface HotPathMetrics {
   faulted(code: FaultCode): void;
   invariantBroken(): void;
   /** A request was refused unread, because too many were under way. */
-  turnedAway(): void;
+  requestRejected(): void;
   /** A live client that did not read was closed. */
   liveDropped(): void;
   /** A request was refused because whoever sent it sends too many. */
@@ -20,11 +20,11 @@ export interface HotPathMetrics {
 
 export function createHotPathMetrics(
   registry: Registry,
-  traffic: Traffic,
-  counts: { waiting: () => number; subscribers: () => number; refusedHere: () => number },
+  traffic: ServerLoad,
+  counts: { waiting: () => number; subscribers: () => number; soldOutLocally: () => number },
 ): HotPathMetrics {
   const registers = [registry];
-  const buyTimes = new BuyTimes(registry);
+  const buyTimes = new LatencyHistogram(registry);
   const reserveSeconds = new Histogram({
     name: 'flash_sale_reserve_seconds',
     help: 'Round trip of one reserve call',
@@ -48,13 +48,13 @@ export function createHotPathMetrics(
     help: 'Times that the stock of a SKU did not add up; anything but 0 is an alarm',
     registers,
   });
-  const turnedAway = new Counter({
-    name: 'flash_sale_turned_away_total',
+  const requestRejected = new Counter({
+    name: 'flash_sale_rejected_requests_total',
     help: 'Requests refused unread, because the process had too many under way',
     registers,
   });
   const dropped = new Counter({
-    name: 'flash_sale_live_dropped_total',
+    name: 'flash_sale_live_dropped_clients_total',
     help: 'WebSockets closed because their client did not read',
     registers,
   });
@@ -66,12 +66,12 @@ export function createHotPathMetrics(
   });
   registry.registerMetric(
     new Counter({
-      name: 'flash_sale_refused_here_total',
+      name: 'flash_sale_local_sold_out_total',
       help: 'Buyers told "sold out" without a call to Redis',
       registers: [],
       collect() {
         this.reset();
-        this.inc(counts.refusedHere());
+        this.inc(counts.soldOutLocally());
       },
     }),
   );
@@ -86,7 +86,7 @@ export function createHotPathMetrics(
         },
       }),
     );
-  gauge('flash_sale_waiting_buyers', 'Buyers waiting for a reserve call', counts.waiting);
+  gauge('flash_sale_queued_buyers', 'Buyers waiting for a reserve call', counts.waiting);
   gauge('flash_sale_pending_requests', 'Requests read and not answered yet', () => traffic.pending);
   gauge(
     'flash_sale_connections',
@@ -102,7 +102,7 @@ export function createHotPathMetrics(
     },
     faulted: (code) => faults.inc({ code }),
     invariantBroken: () => broken.inc(),
-    turnedAway: () => turnedAway.inc(),
+    requestRejected: () => requestRejected.inc(),
     liveDropped: () => dropped.inc(),
     rateLimited: (by) => limited.inc({ by }),
   };

@@ -2,22 +2,22 @@
  * A set of names that is told from a hash of 32 bits alone: 4 to 16 bytes a name, whatever its length. It never says no
  * to a name that is in it; it says yes to about one stranger in four thousand when a million are in it.
  */
-import type { Hashed } from '../admission/hashed.ts';
+import type { HashedName } from '../admission/hashed-name.ts';
 
 const PLACES_MIN = 1_024;
 const EMPTY = 0;
 
-export class Fingerprints {
+export class MembershipFilter {
   /** Open addressing, at most half full. */
   #places = new Int32Array(PLACES_MIN);
   #taken = 0;
 
-  add({ first }: Hashed): void {
+  add({ first }: HashedName): void {
     if (this.#taken * 2 >= this.#places.length) this.#grow();
     this.#put(first);
   }
 
-  has({ first }: Hashed): boolean {
+  has({ first }: HashedName): boolean {
     return this.#places[this.#placeOf(first)] === first;
   }
 

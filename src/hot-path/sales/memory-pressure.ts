@@ -10,7 +10,7 @@ const SHARE_MAX = 0.8;
 /** Selling fills some tens of megabytes a second at most, far less than what is left. */
 const INTERVAL_MS = 500;
 
-export class MemoryWatch {
+export class MemoryPressure {
   readonly #shards: Shards;
   readonly #isTight = new Map<Shard, boolean>();
   readonly #timer: NodeJS.Timeout;

@@ -31,11 +31,11 @@ export interface SaleView {
   readAt: number;
 }
 
-export type Lookup = { outcome: 'known'; view: SaleView } | Absence;
+export type SaleLookup = { outcome: 'known'; view: SaleView } | Absence;
 type Absence = { outcome: 'unknown_sale' | 'recovering' };
 
 interface Entry {
-  lookup: Lookup & { outcome: 'known' };
+  lookup: SaleLookup & { outcome: 'known' };
   /** When Redis was asked last, on this process' monotonic clock. */
   askedAt: number;
   /** Asked for since the timer looked last. */
@@ -49,7 +49,7 @@ export class SaleViews {
   readonly #sales = new LRUCache<string, Entry>({ max: SALES_MAX });
   readonly #absences = new LRUCache<string, Absence>({ max: ABSENCES_MAX, ttl: VIEW_AGE_MS_MAX });
   /** Those that whoever wants to know of a sale may share; others may be under way besides. */
-  readonly #reads = new Map<string, Promise<Lookup>>();
+  readonly #reads = new Map<string, Promise<SaleLookup>>();
   #underWay = 0;
   /** Sales that were once more than a draft: if Redis forgets one of those, it is Redis that is wrong. */
   readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
@@ -68,7 +68,7 @@ export class SaleViews {
   }
 
   /** What is known, at most `ageMsMax` old at `nowMs`; undefined when it has to be read first. */
-  peek(saleId: string, ageMsMax: number, nowMs: number): Lookup | undefined {
+  peek(saleId: string, ageMsMax: number, nowMs: number): SaleLookup | undefined {
     const entry = this.#sales.get(saleId);
     if (!entry) return this.#absences.get(saleId);
     const { lookup } = entry;
@@ -86,7 +86,7 @@ export class SaleViews {
    * Reads the sale, together with everyone else who is waiting for it. Throws what Shards.call throws, and `busy`
    * when too many sales are being read.
    */
-  read(saleId: string): Promise<Lookup> {
+  read(saleId: string): Promise<SaleLookup> {
     const reading = this.#reads.get(saleId);
     if (reading) return reading;
     if (this.#underWay >= READS_MAX) return Promise.reject(new Fault('busy'));
@@ -123,14 +123,14 @@ export class SaleViews {
     await this.read(saleId).catch(() => undefined);
   }
 
-  #read(saleId: string): Promise<Lookup> {
+  #read(saleId: string): Promise<SaleLookup> {
     const sentAt = performance.now();
     const entry = this.#sales.peek(saleId);
     if (entry) entry.askedAt = sentAt;
     this.#underWay++;
     const reading = this.#shards
       .call(readSale, saleId, saleId)
-      .then((reply): Lookup => {
+      .then((reply): SaleLookup => {
         if (reply.outcome === 'unknown_sale') {
           return this.#rememberAbsence(saleId, reply.isForgotten);
         }
@@ -144,7 +144,7 @@ export class SaleViews {
     return reading;
   }
 
-  #rememberAbsence(saleId: string, isForgotten: boolean): Lookup {
+  #rememberAbsence(saleId: string, isForgotten: boolean): SaleLookup {
     const isThere = isForgotten || this.wasLaunched(saleId);
     const absence: Absence = { outcome: isThere ? 'recovering' : 'unknown_sale' };
     this.#sales.delete(saleId);
@@ -152,7 +152,12 @@ export class SaleViews {
     return absence;
   }
 
-  #rememberSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): Lookup {
+  #rememberSale(
+    saleId: string,
+    state: SaleState,
+    isRecovering: boolean,
+    sentAt: number,
+  ): SaleLookup {
     if (state.definition.status !== 'draft') this.#launched.set(saleId, true);
     this.#checkInvariant(saleId, state);
     const known = this.#sales.peek(saleId);

@@ -14,9 +14,9 @@ import { placeOf } from '../../domain/positions.ts';
 import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readOrder } from '../../lua/read/read-order.ts';
 import type { Shards } from '../../redis/shards.ts';
-import { type Hashed, hashed } from '../admission/hashed.ts';
-import { LiveChannel } from '../live/event-subscriber.ts';
-import { Fingerprints } from './membership-filter.ts';
+import { type HashedName, hashName } from '../admission/hashed-name.ts';
+import { EventSubscriber } from '../live/event-subscriber.ts';
+import { MembershipFilter } from './membership-filter.ts';
 import { type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
 
 /** Redis is busiest when a sale sells out: it is asked for a little at a time, 200,000 buyers a second. */
@@ -36,7 +36,7 @@ const RETURNED_OR_GIVEN = /(?:^|\n)\d+\t[RXE]/;
 interface Holders {
   timeline: number;
   count: number;
-  buyers: Fingerprints;
+  buyers: MembershipFilter;
 }
 
 interface Snapshot {
@@ -55,13 +55,13 @@ export class SoldOut {
   readonly #shards: Shards;
   readonly #log: Logger;
   readonly #bySale = new Map<string, Snapshot>();
-  readonly #channel: LiveChannel;
+  readonly #channel: EventSubscriber;
   readonly #timer: NodeJS.Timeout;
 
   constructor(shards: Shards, log: Logger) {
     this.#shards = shards;
     this.#log = log;
-    this.#channel = new LiveChannel(() => shards.listener('sold-out'), {
+    this.#channel = new EventSubscriber(() => shards.listener('sold-out'), {
       heard: (saleId) => this.changed(saleId),
       happened: (saleId, lines) => {
         const isAnythingLeft = this.#bySale.get(saleId)?.judged.view?.state.stock.some(isLeft);
@@ -92,7 +92,7 @@ export class SoldOut {
   }
 
   /** Whether this buyer can be told so here and now. */
-  refuses(view: SaleView, buyer: Hashed, items: string, nowMs: number): boolean {
+  refuses(view: SaleView, buyer: HashedName, items: string, nowMs: number): boolean {
     const { saleId } = view.state.definition;
     const snapshot = this.#bySale.get(saleId);
     if (snapshot === undefined) return false;
@@ -141,7 +141,7 @@ export class SoldOut {
           continue;
         }
         if (reply.buyerIds.length === 0) return;
-        for (const buyerId of reply.buyerIds) snapshot.holders.buyers.add(hashed(buyerId));
+        for (const buyerId of reply.buyerIds) snapshot.holders.buyers.add(hashName(buyerId));
         snapshot.holders.count += reply.buyerIds.length;
         await sleep(PAUSE_MS);
       }
@@ -170,7 +170,7 @@ export class SoldOut {
 }
 
 function nobody(timeline: number): Holders {
-  return { timeline, count: 0, buyers: new Fingerprints() };
+  return { timeline, count: 0, buyers: new MembershipFilter() };
 }
 
 function knowsAll(holders: Holders, { state }: SaleView): boolean {

@@ -5,46 +5,52 @@
 import { Fault } from '../../domain/fault.ts';
 import { SALE_ID } from '../../domain/identifiers.ts';
 import { isOutOfMemory } from '../../redis/out-of-memory.ts';
-import type { HotPathParts } from '../context.ts';
-import type { Exchange } from '../http/http-exchange.ts';
-import { type Answer, REFUSALS } from '../http/responses.ts';
-import type { Lookup } from './sale-views.ts';
+import type { HotPathContext } from '../context.ts';
+import type { HttpExchange } from '../http/http-exchange.ts';
+import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
+import type { SaleLookup } from './sale-views.ts';
 
-/** A Redis that can't be asked is answered here; `onLookup` is called otherwise. */
-export function withLookup(
-  exchange: Exchange,
-  parts: HotPathParts,
+/** A Redis that can't be asked is answered here; `onSale` is called otherwise. */
+export function withSale(
+  exchange: HttpExchange,
+  parts: HotPathContext,
   saleId: string,
   ageMsMax: number,
-  onLookup: (lookup: Lookup) => void,
+  onSale: (lookup: SaleLookup) => void,
 ): void {
   const known = parts.views.peek(saleId, ageMsMax, exchange.startedAt);
   if (known) {
-    onLookup(known);
+    onSale(known);
   } else if (SALE_ID.test(saleId)) {
     parts.views
       .read(saleId)
-      .then(onLookup, (error: unknown) => exchange.answer(unexpected(error, parts, exchange)));
+      .then(onSale, (error: unknown) => exchange.respond(errorResponse(error, parts, exchange)));
   } else {
-    onLookup({ outcome: 'unknown_sale' });
+    onSale({ outcome: 'unknown_sale' });
   }
 }
 
-export function absentSale(outcome: 'unknown_sale' | 'recovering'): Answer {
-  return outcome === 'recovering' ? REFUSALS.recovering : REFUSALS.sale_not_found;
+export function absentSaleResponse(outcome: 'unknown_sale' | 'recovering'): PreparedResponse {
+  return outcome === 'recovering' ? PROBLEM_RESPONSES.recovering : PROBLEM_RESPONSES.sale_not_found;
 }
 
 /** A Redis that can't be asked: what is known of the outcome decides the words, never "sold out". */
-export function faultAnswer(fault: Fault): Answer {
-  return isOutOfMemory(fault) || fault.code === 'busy' ? REFUSALS.overloaded : REFUSALS.unavailable;
+export function faultResponse(fault: Fault): PreparedResponse {
+  return isOutOfMemory(fault) || fault.code === 'busy'
+    ? PROBLEM_RESPONSES.overloaded
+    : PROBLEM_RESPONSES.unavailable;
 }
 
 /** A fault is an ordinary bad day; anything else is a bug, told to the log and not to the buyer. */
-export function unexpected(error: unknown, parts: HotPathParts, exchange: Exchange): Answer {
+export function errorResponse(
+  error: unknown,
+  parts: HotPathContext,
+  exchange: HttpExchange,
+): PreparedResponse {
   if (error instanceof Fault) {
     parts.metrics.faulted(error.code);
-    return faultAnswer(error);
+    return faultResponse(error);
   }
   parts.log.error({ err: error, requestId: exchange.requestId }, 'a handler failed');
-  return REFUSALS.unavailable;
+  return PROBLEM_RESPONSES.unavailable;
 }

@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 
-export interface Hashed {
+export interface HashedName {
   readonly name: string;
   /** Two independent hashes of 32 bits, as signed integers; never 0. */
   readonly first: number;
@@ -16,7 +16,7 @@ const FIRST_SEED = randomInt(2 ** 32);
 const SECOND_SEED = randomInt(2 ** 32);
 
 /** FNV-1a, and its like with another prime. */
-export function hashed(name: string): Hashed {
+export function hashName(name: string): HashedName {
   let first = FIRST_SEED;
   let second = SECOND_SEED;
   const { length } = name;
