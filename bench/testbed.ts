@@ -13,7 +13,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Connections, connect, makeSale, type SaleChoices } from '../harness/engine/sales.ts';
-import { locateHome, occupyHome } from '../src/dev/stack/home.ts';
+import { acquireHome, locateHome } from '../src/dev/stack/home.ts';
 import { preparePrivatePostgres, privatePostgresUrl } from '../src/dev/stack/private-postgres.ts';
 import { preparePrivateRedis, privateRedisUrl } from '../src/dev/stack/private-redis.ts';
 import { SALE_KEYS, saleKey } from '../src/lua/keys.ts';
@@ -87,10 +87,10 @@ export async function openStage(choices: StageChoices): Promise<Stage> {
   // PostgreSQL's own user has to get in.
   chmodSync(directory, 0o711);
   const home = locateHome({ FLASH_SALE_HOME: directory });
-  const release = occupyHome(home);
+  const release = acquireHome(home);
   const processes: SupervisedProcess[] = [];
   const endAtOnce = () => {
-    for (const each of processes) each.signalOnce();
+    for (const each of processes) each.signalStop();
     rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
   };
   process.once('exit', endAtOnce);
@@ -103,7 +103,7 @@ export async function openStage(choices: StageChoices): Promise<Stage> {
     if (plan.user) chownSync(log, plan.user.uid, plan.user.gid);
     const supervised = new SupervisedProcess(placed(plan, core, log), {
       // What starts again by itself would be measured as if nothing had been.
-      onDeath: (sentence) => {
+      onUnexpectedExit: (sentence) => {
         died = new Error(`${sentence}\n${readFileSync(log, 'utf8').slice(-LAST_WORDS_MAX)}`);
       },
     });

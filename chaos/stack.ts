@@ -101,7 +101,7 @@ export class ChaosStack {
         [...stack.#processes].map(([name, supervised]) => ({
           process: supervised,
           isReady: async () =>
-            supervised.saidStarted &&
+            supervised.hasStarted &&
             (await fetch(`http://${HOST}:${ports.get(name)}/readyz`)).status === 200,
         })),
         choices.stopping ?? new AbortController().signal,
@@ -187,7 +187,7 @@ export class ChaosStack {
 
   /** Children end by themselves when we do; but not one that is frozen just then. */
   readonly #killAll = (): void => {
-    for (const supervised of this.#processes.values()) supervised.signalOnce();
+    for (const supervised of this.#processes.values()) supervised.signalStop();
   };
 
   #signal(name: EngineProcess, signal: NodeJS.Signals): boolean {
@@ -235,7 +235,7 @@ export class ChaosStack {
       },
       {
         log: new ProcessLog(choices.directory, name),
-        onDeath: (sentence) => {
+        onUnexpectedExit: (sentence) => {
           if (!this.#killed.has(supervised.pid)) this.diedByThemselves.push(sentence);
         },
       },

@@ -6,7 +6,7 @@ import { createVerifier } from 'fast-jwt';
 import Fastify from 'fastify';
 import { type ProblemCode, problem } from '../../src/api/problems.ts';
 import type { PublicReservation } from '../../src/domain/reservation.ts';
-import { type Running, runUntilStopped } from '../../src/process/lifecycle.ts';
+import { type RunningProcess, runUntilStopped } from '../../src/process/lifecycle.ts';
 
 export interface Order {
   saleId: string;
@@ -55,7 +55,9 @@ const RESERVATION_SCHEMA = {
 };
 
 /** Runs until it is stopped. `open` connects to what decides. */
-export async function runShop(open: () => Promise<{ decide: Decide } & Running>): Promise<void> {
+export async function runShop(
+  open: () => Promise<{ decide: Decide } & RunningProcess>,
+): Promise<void> {
   await runUntilStopped(async () => {
     const shop = await open();
     const verify = createVerifier({

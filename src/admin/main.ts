@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readAdminConfig } from '../config.ts';
 import { connectPostgres } from '../postgres/connection.ts';
 import { portTaken } from '../process/health-server.ts';
-import type { Running } from '../process/lifecycle.ts';
+import type { RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
@@ -16,7 +16,7 @@ const POSTGRES_GRACE_MS = 3_000;
 const POSTGRES_END_SECONDS = 1;
 
 /** Throws `config_invalid` and `port_taken`. Neither server needs to be there: it keeps trying, and says so. */
-export async function runAdmin(): Promise<Running> {
+export async function runAdmin(): Promise<RunningProcess> {
   const config = readAdminConfig(process.env);
   const log = createLogger('admin', config.LOG_LEVEL);
   const metrics = createMetrics('admin');

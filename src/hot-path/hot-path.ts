@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../config.ts';
 import type { Fault } from '../domain/fault.ts';
-import type { Running } from '../process/lifecycle.ts';
+import type { RunningProcess } from '../process/lifecycle.ts';
 import { createMetrics } from '../process/metrics.ts';
-import { groupMetrics } from '../process/worker-metrics.ts';
+import { metricsOfAllWorkers } from '../process/worker-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { Admission } from './admission/admission.ts';
 import { createAuthenticate } from './admission/authenticate.ts';
@@ -26,7 +26,7 @@ const DRAIN_MS_MAX = 8_000;
 const LINGER_MS = 1_000;
 const POLL_MS = 10;
 
-export interface HotPath extends Running {
+export interface HotPath extends RunningProcess {
   port: number;
   shards: Shards;
   batchers: Batchers;
@@ -107,7 +107,7 @@ export async function startHotPath(
       traffic,
       metrics,
       registry,
-      measurements: sharePort ? groupMetrics(registry) : () => registry.metrics(),
+      measurements: sharePort ? metricsOfAllWorkers(registry) : () => registry.metrics(),
       log,
     },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },

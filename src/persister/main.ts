@@ -11,7 +11,7 @@ import type { Fault } from '../domain/fault.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
 import { pause } from '../process/backoff.ts';
 import { serveHealth } from '../process/health-server.ts';
-import type { Running } from '../process/lifecycle.ts';
+import type { RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
@@ -40,11 +40,11 @@ const POSITIONS_BEYOND_BACKLOG = 1_000_000;
 /** How long running transactions may take to finish when the process is asked to stop. */
 const CLOSE_GRACE_MS = 3_000;
 
-export async function runPersister(): Promise<Running> {
+export async function runPersister(): Promise<RunningProcess> {
   return startPersister(readPersisterConfig(process.env), TIMINGS);
 }
 
-export interface RunningPersister extends Running {
+export interface RunningPersister extends RunningProcess {
   /** Where `/healthz`, `/readyz` and `/metrics` are. */
   port: number;
 }

@@ -23,7 +23,7 @@ export async function findFreePorts(count: number): Promise<number[]> {
 }
 
 /** A port that somebody asked for by a variable; 0 stands for any. */
-export interface WantedPort {
+export interface RequestedPort {
   variable: string;
   port: number;
   host: string;
@@ -35,8 +35,8 @@ export interface WantedPort {
  *
  * @throws Fault port_taken that names all that cannot be had.
  */
-export async function demandFreePorts(
-  wanted: readonly WantedPort[],
+export async function requireFreePorts(
+  wanted: readonly RequestedPort[],
   command: string,
 ): Promise<void> {
   const complaints: string[] = [];

@@ -5,7 +5,7 @@
 import { Fault, type FaultCode } from '../domain/fault.ts';
 
 /** Something that was started and can be closed. Closing twice is the same as closing once. */
-export interface Running {
+export interface RunningProcess {
   close(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ export const STARTED_MESSAGE = 'started';
  * `start` may watch the signal it is given, to give up early; one that does not is closed as soon as it has started.
  */
 export async function runUntilStopped(
-  start: (stopping: AbortSignal) => Promise<Running>,
+  start: (stopping: AbortSignal) => Promise<RunningProcess>,
   options: {
     closeDeadlineMs?: number;
     /** False: what there was to do was done in `start`; close at once. */

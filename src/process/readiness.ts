@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../domain/fault.ts';
 import type { SupervisedProcess } from './supervised-process.ts';
 
-export interface Awaited {
+export interface AwaitedProcess {
   process: SupervisedProcess;
   /** Asks once; false or an error means not yet. */
   isReady: () => Promise<boolean>;
@@ -18,7 +18,7 @@ const DEATHS_MAX = 3;
 
 /** @throws Fault server_unfit naming who is not ready; the signal's reason when asked to stop meanwhile. */
 export async function waitUntilReady(
-  awaited: readonly Awaited[],
+  awaited: readonly AwaitedProcess[],
   stopping: AbortSignal,
 ): Promise<void> {
   const deadline = Date.now() + READY_DEADLINE_MS;
@@ -28,7 +28,7 @@ export async function waitUntilReady(
     pending = pending.filter((_, index) => !answers[index]);
     stopping.throwIfAborted();
     if (pending.length === 0) return;
-    const dying = pending.filter(({ process }) => process.deathsInARow >= DEATHS_MAX);
+    const dying = pending.filter(({ process }) => process.consecutiveExits >= DEATHS_MAX);
     if (dying.length > 0) throw notReady(dying, 'does not stay up');
     if (Date.now() > deadline)
       throw notReady(pending, `is not ready after ${READY_DEADLINE_MS / 1000} s`);
@@ -36,7 +36,7 @@ export async function waitUntilReady(
   }
 }
 
-function notReady(awaited: readonly Awaited[], what: string): Fault {
+function notReady(awaited: readonly AwaitedProcess[], what: string): Fault {
   const accounts = awaited.map(({ process: { plan, log } }) => {
     const lines = log?.lastLines.map((line) => `  ${line}`).join('\n') ?? '';
     return `${plan.name} ${what}. Its log, ${log?.path}, ends:\n${lines}`;

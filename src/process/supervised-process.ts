@@ -37,7 +37,7 @@ export interface Supervision {
   /** Each time that the child gets a new pid. */
   onSpawn?: () => void;
   /** Each time that the child dies without having been asked to; in words for people. */
-  onDeath?: (sentence: string) => void;
+  onUnexpectedExit?: (sentence: string) => void;
   /** What the child says over its channel, but for that it has started. */
   onMessage?: (child: SupervisedProcess, message: unknown) => void;
 }
@@ -54,8 +54,8 @@ export class SupervisedProcess {
   #state: 'idle' | 'running' | 'waiting' | 'stopped' = 'idle';
   #child: ChildProcess | undefined;
   #spawnedAt = 0;
-  #deathsInARow = 0;
-  #saidStarted = false;
+  #consecutiveExits = 0;
+  #hasStarted = false;
   #restartTimer: NodeJS.Timeout | undefined;
 
   constructor(plan: ProcessPlan, supervision: Supervision = {}) {
@@ -68,13 +68,13 @@ export class SupervisedProcess {
     return this.#child?.pid ?? 0;
   }
 
-  get deathsInARow(): number {
-    return this.#deathsInARow;
+  get consecutiveExits(): number {
+    return this.#consecutiveExits;
   }
 
   /** Whether the present child has said over its channel that it is up. Servers, which are not ours, never do. */
-  get saidStarted(): boolean {
-    return this.#saidStarted;
+  get hasStarted(): boolean {
+    return this.#hasStarted;
   }
 
   get log(): ProcessLog | undefined {
@@ -87,7 +87,7 @@ export class SupervisedProcess {
     const { name, kind, command, args, env, user, stopSignal } = this.plan;
     const output = log ? 'pipe' : 'inherit';
     this.#state = 'running';
-    this.#saidStarted = false;
+    this.#hasStarted = false;
     this.#spawnedAt = Date.now();
     const child = spawn(command, args, {
       // The home may be closed to the child's user; servers want a directory that they can be in.
@@ -106,7 +106,7 @@ export class SupervisedProcess {
     });
     child.on('message', (message) => {
       if (child !== this.#child) return;
-      if (message === STARTED_MESSAGE) this.#saidStarted = true;
+      if (message === STARTED_MESSAGE) this.#hasStarted = true;
       else this.#supervision.onMessage?.(this, message);
     });
     if (child.pid === undefined) return;
@@ -143,7 +143,7 @@ export class SupervisedProcess {
   }
 
   /** Asks it to stop, without waiting and without SIGKILL: all that a process that is itself ending can do. */
-  signalOnce(): void {
+  signalStop(): void {
     this.#state = 'stopped';
     if (this.#child?.pid !== undefined && !hasEnded(this.#child)) {
       this.#child.kill(this.plan.stopSignal);
@@ -153,13 +153,15 @@ export class SupervisedProcess {
   #died(child: ChildProcess, how: string): void {
     if (this.#state !== 'running' || child !== this.#child) return;
     this.#state = 'waiting';
-    this.#saidStarted = false;
-    this.#deathsInARow =
-      Date.now() - this.#spawnedAt > STEADY_AFTER_MS ? 1 : this.#deathsInARow + 1;
-    const delayMs = Math.round(backoffMs(this.#deathsInARow - 1, BACKOFF_FIRST_MS, BACKOFF_MAX_MS));
+    this.#hasStarted = false;
+    this.#consecutiveExits =
+      Date.now() - this.#spawnedAt > STEADY_AFTER_MS ? 1 : this.#consecutiveExits + 1;
+    const delayMs = Math.round(
+      backoffMs(this.#consecutiveExits - 1, BACKOFF_FIRST_MS, BACKOFF_MAX_MS),
+    );
     const sentence = `${this.plan.name} (process ${child.pid ?? 'none'}) ${how}; starting it again in ${delayMs} ms`;
     this.#supervision.log?.write(sentence);
-    this.#supervision.onDeath?.(sentence);
+    this.#supervision.onUnexpectedExit?.(sentence);
     this.#restartTimer = setTimeout(() => this.start(), delayMs);
   }
 }

@@ -21,7 +21,7 @@ type Message =
 export interface Worker {
   readonly pid: number;
   /** Whether it listens on its channel by now. */
-  readonly saidStarted: boolean;
+  readonly hasStarted: boolean;
   send(message: object): void;
 }
 
@@ -38,7 +38,7 @@ const AGGREGATORS: Readonly<Record<string, Metrics[number]['aggregator']>> = {
 };
 
 /** The supervisor's side. */
-export class GroupMetrics {
+export class WorkerMetrics {
   readonly #workers: () => readonly Worker[];
   /** By pid, what each worker had counted when it last told. */
   readonly #counted = new Map<number, Metrics>();
@@ -107,7 +107,7 @@ export class GroupMetrics {
   }
 
   #ask(worker: Worker): Promise<Metrics | undefined> {
-    if (!worker.saidStarted) return Promise.resolve(undefined);
+    if (!worker.hasStarted) return Promise.resolve(undefined);
     const { pid } = worker;
     const isAsked = this.#awaited.has(pid);
     return new Promise((resolve) => {
@@ -134,7 +134,7 @@ export class GroupMetrics {
  * The worker's side: what `/metrics` answers. Without a supervisor, its own. Rejects when the supervisor says
  * nothing: the numbers of one worker would look like the loss of all others.
  */
-export function groupMetrics(registry: Registry): () => Promise<string> {
+export function metricsOfAllWorkers(registry: Registry): () => Promise<string> {
   if (!process.send) return () => registry.metrics();
   let round = 0;
   let asking: Promise<string> | undefined;

@@ -3,10 +3,10 @@
  * The kernel spreads connections over them, since all listen with SO_REUSEPORT.
  */
 
-import { demandFreePorts, findFreePorts } from './free-port.ts';
-import type { Running } from './lifecycle.ts';
+import { findFreePorts, requireFreePorts } from './free-port.ts';
+import type { RunningProcess } from './lifecycle.ts';
 import { MAIN_MODULE, SupervisedProcess } from './supervised-process.ts';
-import { GroupMetrics } from './worker-metrics.ts';
+import { WorkerMetrics } from './worker-metrics.ts';
 
 /** Less than what `runUntilStopped` gives the supervisor that waits for it. */
 const STOP_DEADLINE_MS = 9_500;
@@ -15,10 +15,10 @@ const STOP_DEADLINE_MS = 9_500;
 export async function startHotPathWorkers(
   { workers, host, port }: { workers: number; host: string; port: number },
   env: NodeJS.ProcessEnv,
-): Promise<Running> {
-  await demandFreePorts([{ variable: 'HOT_PATH_PORT', port, host }], 'flash-sale hot-path');
+): Promise<RunningProcess> {
+  await requireFreePorts([{ variable: 'HOT_PATH_PORT', port, host }], 'flash-sale hot-path');
   const sharedPort = port || (await findFreePorts(1))[0]!;
-  const metrics = new GroupMetrics(() => processes);
+  const metrics = new WorkerMetrics(() => processes);
   const processes: SupervisedProcess[] = Array.from({ length: workers }, (_, index) => {
     return new SupervisedProcess(
       {
@@ -31,7 +31,7 @@ export async function startHotPathWorkers(
         stopDeadlineMs: STOP_DEADLINE_MS,
       },
       {
-        onDeath: (sentence) => console.error(sentence),
+        onUnexpectedExit: (sentence) => console.error(sentence),
         onMessage: (worker, message) => metrics.hear(worker, message),
       },
     );

@@ -5,8 +5,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createVerifier } from 'fast-jwt';
-import { pressBuy } from '../../src/dev/demo/crowd.ts';
-import { SOLD_OUT, YES, YES_REPLAYED } from '../../src/dev/demo/tally.ts';
+import { runCrowd } from '../../src/dev/demo/crowd.ts';
+import { REPLAYED, RESERVED, SOLD_OUT } from '../../src/dev/demo/tally.ts';
 
 const JWT_SECRET = '0123456789abcdef0123456789abcdef';
 const never = new AbortController().signal;
@@ -43,8 +43,8 @@ void test('503, then a broken connection, then yes: one yes, two retries, one ke
     else response.writeHead(201).end('{}');
   });
   let answered = 0;
-  const tally = await pressBuy(sale, 20, () => (answered += 1), never);
-  assert.equal(tally.count(YES), 20);
+  const tally = await runCrowd(sale, 20, () => (answered += 1), never);
+  assert.equal(tally.count(RESERVED), 20);
   assert.equal(tally.accepted, 20);
   assert.equal(tally.retries, 40);
   assert.equal(answered, 20);
@@ -62,9 +62,9 @@ void test('a refusal is final, and a replayed yes counts as a yes', async (t) =>
     else if (turn === 2) response.writeHead(200, { 'idempotent-replayed': 'true' }).end('{}');
     else response.writeHead(409).end(JSON.stringify({ code: 'sold_out' }));
   });
-  const tally = await pressBuy(sale, 10, () => {}, never);
+  const tally = await runCrowd(sale, 10, () => {}, never);
   assert.deepEqual(
-    [tally.count(YES), tally.count(YES_REPLAYED), tally.count(SOLD_OUT), tally.retries],
+    [tally.count(RESERVED), tally.count(REPLAYED), tally.count(SOLD_OUT), tally.retries],
     [1, 1, 8, 0],
   );
   assert.equal(tally.accepted, 2);
@@ -77,6 +77,6 @@ void test('Retry-After is waited for', async (t) => {
     if (attempt === 1) response.writeHead(503, { 'retry-after': '1' }).end('{}');
     else response.writeHead(201).end('{}');
   });
-  await pressBuy(sale, 1, () => {}, never);
+  await runCrowd(sale, 1, () => {}, never);
   assert.ok(askedAt[1]! - askedAt[0]! >= 990, `asked again after ${askedAt[1]! - askedAt[0]!} ms`);
 });

@@ -52,9 +52,9 @@ void test('a child that fails three times and then lives is up in the end', asyn
     `const fs = require('node:fs'); fs.appendFileSync(${tries}, '.');
      if (fs.readFileSync(${tries}, 'utf8').length <= 3) process.exit(7);
      process.send('started'); setInterval(() => {}, 1000);`,
-    { onDeath: (sentence) => deaths.push(sentence) },
+    { onUnexpectedExit: (sentence) => deaths.push(sentence) },
   );
-  await until('it says that it has started', () => child.saidStarted);
+  await until('it says that it has started', () => child.hasStarted);
   assert.equal(deaths.length, 3);
   assert.match(
     deaths[0]!,
@@ -68,7 +68,7 @@ void test('a child that fails three times and then lives is up in the end', asyn
 
 void test('a command that does not exist is tried again and can be stopped', async (t) => {
   const child = supervise(t, '', {}, { command: '/does/not/exist' });
-  await until('it has failed twice', () => child.deathsInARow >= 2);
+  await until('it has failed twice', () => child.consecutiveExits >= 2);
   await child.stop();
 });
 
@@ -79,7 +79,7 @@ void test('a child that ignores the signal is killed at the deadline', async (t)
     {},
     { stopDeadlineMs: 200 },
   );
-  await until('it says that it has started', () => child.saidStarted);
+  await until('it says that it has started', () => child.hasStarted);
   const { pid } = child;
   await Promise.all([child.stop(), child.stop()]);
   assert.equal(isAlive(pid), false);
@@ -93,7 +93,7 @@ void test('its output is in its log, prefixed with its pid', async (t) => {
     `console.log('out'); console.error('err'); process.send('started'); setInterval(() => {}, 1000);`,
     { log },
   );
-  await until('it says that it has started', () => child.saidStarted);
+  await until('it says that it has started', () => child.hasStarted);
   await child.stop();
   const lines = readFileSync(join(directory, 'child.log'), 'utf8').trim().split('\n');
   assert.deepEqual(lines.sort(), [`${child.pid} | err`, `${child.pid} | out`]);

@@ -8,7 +8,7 @@ import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
 import { backoffMs } from '../../process/backoff.ts';
 import { Semaphore } from '../../process/semaphore.ts';
-import { NO_ANSWER, Tally, YES, YES_REPLAYED } from './tally.ts';
+import { NO_RESPONSE, REPLAYED, RESERVED, Tally } from './tally.ts';
 
 const CONNECTIONS = 500;
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -31,7 +31,7 @@ interface Buyer {
 }
 
 /** Resolves when every buyer has an answer or has run out of patience. */
-export async function pressBuy(
+export async function runCrowd(
   sale: Sale,
   count: number,
   onAnswer: () => void,
@@ -102,7 +102,7 @@ async function insist(market: Market, buyer: Buyer, stopping: AbortSignal): Prom
       answer.retryAfterMs,
     );
     if (performance.now() + waitMs > patienceEndsAt) {
-      tally.add(NO_ANSWER, latencyMs);
+      tally.add(NO_RESPONSE, latencyMs);
       return;
     }
     tally.retries += 1;
@@ -136,8 +136,8 @@ async function press({ pool, saleId }: Market, buyer: Buyer): Promise<Answer> {
 }
 
 function kindOf(status: number, body: string): string {
-  if (status === 201) return YES;
-  if (status === 200) return YES_REPLAYED;
+  if (status === 201) return RESERVED;
+  if (status === 200) return REPLAYED;
   return `${status} ${codeOf(body)}`;
 }
 

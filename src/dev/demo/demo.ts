@@ -4,13 +4,13 @@
 import { runUntilStopped } from '../../process/lifecycle.ts';
 import { STACK_CLOSE_DEADLINE_MS, startStack } from '../stack/stack.ts';
 import type { StackDescription } from '../stack/stack-description.ts';
-import { pressBuy } from './crowd.ts';
+import { runCrowd } from './crowd.ts';
 import { RowWatch } from './durable-rows.ts';
 import { Operator } from './operator.ts';
 import { showProgress } from './progress.ts';
 import { type DemoResult, describeResult, everyPromiseHeld } from './result.ts';
 import { waitUntilSettled } from './settlement.ts';
-import { openShop } from './shop.ts';
+import { startShop } from './shop.ts';
 
 export interface DemoOptions {
   /** Stop after the result, instead of staying up for a look around. */
@@ -71,14 +71,14 @@ async function holdSale(
   const operator = new Operator(stack);
   const holdSeconds = checkout?.holdSeconds ?? HOLD_SECONDS;
   await operator.openSale(saleId, { units, holdSeconds }, stopping);
-  const shop = checkout && (await openShop({ stack, operator, saleId, holdSeconds }, stopping));
+  const shop = checkout && (await startShop({ stack, operator, saleId, holdSeconds }, stopping));
   console.error(`Sale ${saleId}: ${units} units, ${buyers} buyers, one each`);
   let showRows: (rows: number) => void = () => {};
   const watch = new RowWatch(stack.postgresUrl, saleId, (rows) => showRows(rows));
   try {
     const tally = await withProgress('buyers', buyers, (reach) => {
       let answered = 0;
-      return pressBuy({ ...stack, saleId }, buyers, () => reach(++answered), stopping);
+      return runCrowd({ ...stack, saleId }, buyers, () => reach(++answered), stopping);
     });
     const durable = await withProgress('rows', Math.max(1, tally.accepted), (reach) => {
       showRows = reach;

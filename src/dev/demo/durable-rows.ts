@@ -48,7 +48,7 @@ export class RowWatch {
     const seenAt = sighting()?.at;
     if (seenAt !== undefined) this.#onRows(rows);
     const waitedMs = seenAt === undefined ? undefined : Math.max(0, seenAt - lastYesAt);
-    return { ...(await inTime(this.#summary())), waitedMs };
+    return { ...(await withDeadline(this.#summary())), waitedMs };
   }
 
   async close(): Promise<void> {
@@ -59,7 +59,7 @@ export class RowWatch {
 
   async #look(): Promise<void> {
     while (!this.#closing.signal.aborted) {
-      const rows = await inTime(this.#count()).catch(() => 0);
+      const rows = await withDeadline(this.#count()).catch(() => 0);
       if (rows > (this.#sightings.at(-1)?.rows ?? 0)) {
         this.#sightings.push({ rows, at: Date.now() });
         this.#onRows(rows);
@@ -86,7 +86,7 @@ export class RowWatch {
 }
 
 /** A query's answer, or a Fault when it does not come soon. */
-export async function inTime<T>(query: Promise<T>): Promise<T> {
+export async function withDeadline<T>(query: Promise<T>): Promise<T> {
   const late = new AbortController();
   try {
     return await Promise.race([

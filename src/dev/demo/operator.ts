@@ -12,7 +12,7 @@ export interface Check {
   actual: unknown;
 }
 
-export interface Verdict {
+export interface VerifyReport {
   ok: boolean;
   checks: Check[];
 }
@@ -77,10 +77,10 @@ export class Operator {
    * The engine's own check. A recovery that is still going on may keep it from being true for a moment, so a no is
    * asked about again for a while before it counts.
    */
-  async verify(saleId: string, stopping: AbortSignal): Promise<Verdict> {
+  async verify(saleId: string, stopping: AbortSignal): Promise<VerifyReport> {
     const deadline = Date.now() + VERDICT_DEADLINE_MS;
     for (;;) {
-      const verdict = (await this.#call('GET', `/sales/${saleId}/verify`)) as Verdict;
+      const verdict = (await this.#call('GET', `/sales/${saleId}/verify`)) as VerifyReport;
       stopping.throwIfAborted();
       if (verdict.ok || Date.now() > deadline) return verdict;
       await sleep(POLL_INTERVAL_MS);

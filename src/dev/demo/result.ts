@@ -4,7 +4,7 @@
 import Table from 'cli-table3';
 import type { Histogram } from 'hdr-histogram-js';
 import type { DurableRows } from './durable-rows.ts';
-import type { Check, Verdict } from './operator.ts';
+import type { Check, VerifyReport } from './operator.ts';
 import { type Settlement, settledOf } from './settlement.ts';
 import { SOLD_OUT, type Tally } from './tally.ts';
 
@@ -16,7 +16,7 @@ export interface DemoResult {
   durable: DurableRows;
   /** With `--checkout` only. */
   settlement: Settlement | undefined;
-  verdict: Verdict;
+  verdict: VerifyReport;
 }
 
 /** What the demo itself counted, over HTTP and in PostgreSQL; the engine's own verdict comes beside it. */

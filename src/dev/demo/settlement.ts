@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
-import { inTime } from './durable-rows.ts';
+import { withDeadline } from './durable-rows.ts';
 import type { StockCounts } from './operator.ts';
 import type { PaymentCounts, Shop, ShopSale } from './shop.ts';
 
@@ -39,7 +39,7 @@ export async function waitUntilSettled(
     do {
       await sleep(POLL_INTERVAL_MS, undefined, { signal: stopping });
       // What cannot be counted now is counted next time: PostgreSQL may be away, which the engine sits out, too.
-      rows = await inTime(countRows(sql, saleId)).catch(() => rows);
+      rows = await withDeadline(countRows(sql, saleId)).catch(() => rows);
       reach(settledOf(rows));
     } while (isOpen(rows) && Date.now() < deadline);
     return {

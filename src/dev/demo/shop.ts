@@ -40,7 +40,7 @@ export interface ShopSale {
 }
 
 /** Resolves when it takes webhooks, and the engine has been told where. */
-export async function openShop(
+export async function startShop(
   { stack, operator, saleId, holdSeconds }: ShopSale,
   stopping: AbortSignal,
 ): Promise<Shop> {
@@ -68,7 +68,7 @@ export async function openShop(
       stopSignal: 'SIGTERM',
       stopDeadlineMs: STOP_DEADLINE_MS,
     },
-    { log, onDeath: (sentence) => console.error(sentence) },
+    { log, onUnexpectedExit: (sentence) => console.error(sentence) },
   );
   shop.start();
   const payments = () => readPayments(url);

@@ -3,11 +3,11 @@
  */
 import { build, type Histogram } from 'hdr-histogram-js';
 
-export const YES = '201 reserved';
+export const RESERVED = '201 reserved';
 /** A yes whose first copy was lost on the way: the buyer asked again and was shown the same reservation. */
-export const YES_REPLAYED = '200 reserved, replayed';
+export const REPLAYED = '200 reserved, replayed';
 export const SOLD_OUT = '409 sold_out';
-export const NO_ANSWER = 'no answer';
+export const NO_RESPONSE = 'no answer';
 
 export class Tally {
   /** Latencies in microseconds, by answer. */
@@ -27,7 +27,7 @@ export class Tally {
     }
     histogram.recordValue(Math.max(1, Math.round(latencyMs * 1_000)));
     this.durationMs = performance.now() - this.#startedAt;
-    if (answer === YES || answer === YES_REPLAYED) this.lastYesAt = Date.now();
+    if (answer === RESERVED || answer === REPLAYED) this.lastYesAt = Date.now();
   }
 
   count(answer: string): number {
@@ -35,6 +35,6 @@ export class Tally {
   }
 
   get accepted(): number {
-    return this.count(YES) + this.count(YES_REPLAYED);
+    return this.count(RESERVED) + this.count(REPLAYED);
   }
 }

@@ -41,7 +41,7 @@ export function locateHome(env: NodeJS.ProcessEnv): Home {
  *
  * @throws Fault config_invalid when a living stack is in it, or when it cannot be written.
  */
-export function occupyHome(home: Home): () => void {
+export function acquireHome(home: Home): () => void {
   const attempt = lockHome(home);
   if (attempt.holderPid !== undefined) {
     throw new Fault(

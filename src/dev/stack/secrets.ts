@@ -13,7 +13,7 @@ export interface Secrets {
   merchantToken: string;
 }
 
-export function keepSecrets(home: Home): Secrets {
+export function loadSecrets(home: Home): Secrets {
   if (existsSync(home.secretsFile)) return JSON.parse(readFileSync(home.secretsFile, 'utf8'));
   const secrets: Secrets = {
     redisPassword: draw(),

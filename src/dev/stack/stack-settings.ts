@@ -9,7 +9,7 @@ import {
   readPersisterConfig,
 } from '../../config.ts';
 import { Fault } from '../../domain/fault.ts';
-import { demandFreePorts, findFreePorts } from '../../process/free-port.ts';
+import { findFreePorts, requireFreePorts } from '../../process/free-port.ts';
 import { privatePostgresUrl } from './private-postgres.ts';
 import { privateRedisUrl } from './private-redis.ts';
 import type { Secrets } from './secrets.ts';
@@ -31,7 +31,7 @@ export interface StackSettings {
  *
  * @throws Fault config_invalid with every mistake there is, or port_taken with every port.
  */
-export async function settleStack(
+export async function resolveStackSettings(
   userEnv: NodeJS.ProcessEnv,
   secrets: Secrets,
   command: string,
@@ -62,7 +62,7 @@ export async function settleStack(
     );
   }
   const host = hotPath.HOST;
-  await demandFreePorts(
+  await requireFreePorts(
     [
       { variable: 'HOT_PATH_PORT', port: hotPath.HOT_PATH_PORT, host },
       { variable: 'ADMIN_PORT', port: admin.ADMIN_PORT, host },

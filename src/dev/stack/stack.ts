@@ -9,25 +9,25 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Fault } from '../../domain/fault.ts';
 import { ChildRecords } from '../../process/child-records.ts';
-import type { Running } from '../../process/lifecycle.ts';
+import type { RunningProcess } from '../../process/lifecycle.ts';
 import { ProcessLog } from '../../process/process-log.ts';
-import { type Awaited, waitUntilReady } from '../../process/readiness.ts';
+import { type AwaitedProcess, waitUntilReady } from '../../process/readiness.ts';
 import {
   MAIN_MODULE,
   type ProcessPlan,
   SupervisedProcess,
 } from '../../process/supervised-process.ts';
-import { GroupMetrics } from '../../process/worker-metrics.ts';
-import { emptyHome, type Home, locateHome, occupyHome } from './home.ts';
+import { WorkerMetrics } from '../../process/worker-metrics.ts';
+import { acquireHome, emptyHome, type Home, locateHome } from './home.ts';
 import { preparePrivatePostgres } from './private-postgres.ts';
 import { preparePrivateRedis } from './private-redis.ts';
-import { keepSecrets } from './secrets.ts';
+import { loadSecrets } from './secrets.ts';
 import {
   removeStackDescription,
   type StackDescription,
   writeStackDescription,
 } from './stack-description.ts';
-import { type StackSettings, settleStack } from './stack-settings.ts';
+import { resolveStackSettings, type StackSettings } from './stack-settings.ts';
 
 /** More than the children's own deadlines together, should each of them use all of its own. */
 export const STACK_CLOSE_DEADLINE_MS = 90_000;
@@ -35,7 +35,7 @@ export const STACK_CLOSE_DEADLINE_MS = 90_000;
 const NODE_STOP_DEADLINE_MS = 12_000;
 const PROBE_TIMEOUT_MS = 1_000;
 
-export interface Stack extends Running {
+export interface Stack extends RunningProcess {
   readonly description: StackDescription;
 }
 
@@ -55,7 +55,7 @@ export interface StackOptions {
  */
 export async function startStack(options: StackOptions, stopping: AbortSignal): Promise<Stack> {
   const home = locateHome(options.env);
-  const release = occupyHome(home);
+  const release = acquireHome(home);
   const stack = new SupervisedStack(home, options.tell);
   process.on('exit', stack.signalAll);
   const close = async () => {
@@ -71,7 +71,7 @@ export async function startStack(options: StackOptions, stopping: AbortSignal): 
     for (const variable of ['REDIS_URL', 'DATABASE_URL']) {
       if (options.env[variable]) options.tell(`${variable} is not used: the stack runs its own`);
     }
-    const settings = await settleStack(options.env, keepSecrets(home), options.command);
+    const settings = await resolveStackSettings(options.env, loadSecrets(home), options.command);
     await stack.startServers(settings, stopping);
     await migrate(home, settings, stopping);
     await stack.startEngine(settings, stopping);
@@ -100,7 +100,7 @@ class SupervisedStack {
   #redis: SupervisedProcess | undefined;
   #postgres: SupervisedProcess | undefined;
   #hotPath: SupervisedProcess[] = [];
-  readonly #hotPathMetrics = new GroupMetrics(() => this.#hotPath);
+  readonly #hotPathMetrics = new WorkerMetrics(() => this.#hotPath);
   #persister: SupervisedProcess | undefined;
   #admin: SupervisedProcess | undefined;
   /** Set once people have been told; from then on stack.json follows every new pid. */
@@ -117,7 +117,7 @@ class SupervisedStack {
    * wait for it. Node processes would notice by themselves, the servers would not.
    */
   readonly signalAll = (): void => {
-    for (const process of this.#all()) process.signalOnce();
+    for (const process of this.#all()) process.signalStop();
   };
 
   async stopLeftovers(): Promise<void> {
@@ -204,7 +204,7 @@ class SupervisedStack {
       onSpawn: () => {
         if (this.#announced) writeStackDescription(this.#home, this.#describe(this.#announced));
       },
-      onDeath: this.#tell,
+      onUnexpectedExit: this.#tell,
       onMessage: (child, message) => this.#hotPathMetrics.hear(child, message),
     });
     process.start();
@@ -258,11 +258,11 @@ async function migrate(home: Home, { env }: StackSettings, stopping: AbortSignal
  * Workers that share a port cannot be asked one by one over it, so each says over its channel that it has started;
  * the question over HTTP then adds that the servers behind it answer.
  */
-function answersReady(process: SupervisedProcess, url: string): Awaited {
+function answersReady(process: SupervisedProcess, url: string): AwaitedProcess {
   return {
     process,
     isReady: async () => {
-      if (!process.saidStarted) return false;
+      if (!process.hasStarted) return false;
       const response = await fetch(`${url}/readyz`, {
         signal: AbortSignal.timeout(PROBE_TIMEOUT_MS),
       });
