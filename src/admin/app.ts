@@ -6,29 +6,29 @@ import { nanoid } from 'nanoid';
 import { Histogram, type Registry } from 'prom-client';
 import type { ApiOperation } from '../api/operation.ts';
 import { REQUEST_ID } from '../domain/identifiers.ts';
-import type { AdminDependencies } from './context.ts';
+import type { AdminContext } from './context.ts';
 import { describeRoutes } from './docs/openapi.ts';
-import { secureAnswers, servePages } from './docs/pages.ts';
-import { serveProcess } from './health-routes.ts';
+import { servePages, setSecurityHeaders } from './docs/pages.ts';
+import { serveHealth } from './health-routes.ts';
+import { serveAudit } from './http/audit.ts';
 import { createAuthenticator } from './http/authenticate.ts';
 import {
-  answerError,
-  answerErrors,
-  answerUnreadable,
   BODY_BYTES_MAX,
+  handleError,
+  handleErrors,
   readJsonBodies,
-  refuseOtherMethods,
+  rejectMalformedRequest,
+  rejectOtherMethods,
 } from './http/error-handling.ts';
-import { createGuessLimit } from './http/failed-auth-limit.ts';
-import { demandRoles, nameRequests } from './http/serve-operation.ts';
+import { createFailedAuthLimit } from './http/failed-auth-limit.ts';
+import { requireRoles, setTracingHeaders } from './http/serve-operation.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';
-import { serveVerification } from './recovery/verify-routes.ts';
 import { serveMerchants } from './reservations/merchant-routes.ts';
 import { serveReservations } from './reservations/reservation-routes.ts';
-import { serveAudit } from './sales/audit-routes.ts';
 import { serveSales } from './sales/sale-routes.ts';
 import { serveStock } from './sales/stock-routes.ts';
+import { serveVerification } from './sales/verify-routes.ts';
 import { serveWebhooks } from './webhooks/webhook-routes.ts';
 
 /** From its first byte to its last. */
@@ -38,8 +38,8 @@ const SILENCE_MS_MAX = 120_000;
 const CLOSE_SWEEP_MS = 50;
 const CLOSE_GRACE_MS = 5_000;
 
-export async function createAdminApp(dependencies: AdminDependencies): Promise<FastifyInstance> {
-  const log: FastifyBaseLogger = dependencies.log;
+export async function createAdminApp(context: AdminContext): Promise<FastifyInstance> {
+  const log: FastifyBaseLogger = context.log;
   const app = Fastify({
     loggerInstance: log,
     logController: new LogController({
@@ -47,12 +47,12 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
       requestIdLogLabel: 'requestId',
     }),
     bodyLimit: BODY_BYTES_MAX,
-    trustProxy: [...dependencies.trustedProxies],
+    trustProxy: [...context.trustedProxies],
     // Whoever sends slowly, or reads nothing, does not stay.
     requestTimeout: REQUEST_MS_MAX,
     connectionTimeout: SILENCE_MS_MAX,
     http: { headersTimeout: REQUEST_MS_MAX, connectionsCheckingInterval: 1_000 },
-    clientErrorHandler: answerUnreadable,
+    clientErrorHandler: rejectMalformedRequest,
     forceCloseConnections: 'idle',
     // What still comes over open connections is answered as ever: turned away, it would have to be sent again.
     return503OnClosing: false,
@@ -65,35 +65,35 @@ export async function createAdminApp(dependencies: AdminDependencies): Promise<F
     frameworkErrors: (error, request, reply) => {
       // An address that can't be taken apart reaches no hook.
       reply.header('X-Request-Id', request.id);
-      void answerError(error, request, reply);
+      void handleError(error, request, reply);
     },
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
 
-  letGoOfConnections(app);
-  nameRequests(app);
-  secureAnswers(app);
-  measureRequests(app, dependencies.metrics);
-  answerErrors(app);
+  closeConnections(app);
+  setTracingHeaders(app);
+  setSecurityHeaders(app);
+  measureRequests(app, context.metrics);
+  handleErrors(app);
   readJsonBodies(app);
-  demandRoles(app, createAuthenticator(dependencies.tokens), await createGuessLimit(app));
+  requireRoles(app, createAuthenticator(context.tokens), await createFailedAuthLimit(app));
   await describeRoutes(app);
   const operations = collectOperations(app);
-  const registerRefusals = refuseOtherMethods(app);
+  const registerRejections = rejectOtherMethods(app);
 
-  serveProcess(app, dependencies);
-  serveSales(app, dependencies);
-  serveStock(app, dependencies);
-  serveReservations(app, dependencies);
-  serveMerchants(app, dependencies);
-  serveVerification(app, dependencies);
-  serveAudit(app, dependencies);
-  serveDeadLetters(app, dependencies);
-  serveRecoveries(app, dependencies);
-  serveWebhooks(app, dependencies);
+  serveHealth(app, context);
+  serveSales(app, context);
+  serveStock(app, context);
+  serveReservations(app, context);
+  serveMerchants(app, context);
+  serveVerification(app, context);
+  serveAudit(app, context);
+  serveDeadLetters(app, context);
+  serveRecoveries(app, context);
+  serveWebhooks(app, context);
   await servePages(app, () => operations);
-  registerRefusals(app);
+  registerRejections(app);
   return app;
 }
 
@@ -111,7 +111,7 @@ function collectOperations(app: FastifyInstance): readonly ApiOperation[] {
  * the process' own deadline. Left to Node, a connection that was busy at that moment would stay for its keep-alive,
  * and one that a client opened in advance, without a request, for a whole minute.
  */
-function letGoOfConnections(app: FastifyInstance): void {
+function closeConnections(app: FastifyInstance): void {
   let answering = 0;
   app.addHook('onRequest', async (_request, reply) => {
     answering += 1;

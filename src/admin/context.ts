@@ -11,7 +11,7 @@ export interface Servers {
   log: Logger;
 }
 
-export interface AdminDependencies extends Servers {
+export interface AdminContext extends Servers {
   tokens: readonly AdminToken[];
   metrics: Registry;
   /** Whose X-Forwarded-For is believed: addresses and CIDR ranges. */

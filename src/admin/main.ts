@@ -8,7 +8,7 @@ import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { createAdminApp } from './app.ts';
-import { startRepairer } from './sales/pending-repairer.ts';
+import { startPendingRepairer } from './sales/pending-repairer.ts';
 
 const POSTGRES_CONNECTIONS_MAX = 10;
 /** What is under way in PostgreSQL has so long to end when the process is to stop, and then so long again. */
@@ -49,7 +49,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     throw portTaken(config.HOST, config.ADMIN_PORT, 'ADMIN_PORT', error);
   }
-  const repairer = startRepairer({ sql, shards, log }, metrics);
+  const repairer = startPendingRepairer({ sql, shards, log }, metrics);
   return {
     async close() {
       const closing = app.close();

@@ -29,7 +29,7 @@ interface Row {
 /** Buyers for whom the two differed at first sight, each with one difference. */
 type Suspects = Map<string, string>;
 
-export async function verifyContents(
+export async function compareReservations(
   verification: Verification,
   patience: Patience,
 ): Promise<Check[]> {

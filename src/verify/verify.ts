@@ -10,10 +10,10 @@ import { Fault, unreachable } from '../domain/fault.ts';
 import { readSale, type SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
 import type { Check, CheckDefinition, Patience, Servers, Verification } from './check.ts';
-import { verifyContents } from './compare-reservations.ts';
+import { compareReservations } from './compare-reservations.ts';
 import { COUNT_CHECKS } from './count-checks.ts';
 import { ROW_CHECKS } from './row-checks.ts';
-import { LINE_CHECKS } from './waitlist-checks.ts';
+import { WAITLIST_CHECKS } from './waitlist-checks.ts';
 
 export interface Report {
   ok: boolean;
@@ -45,10 +45,10 @@ export async function verifySale(
     checks.push(caughtUp);
     // What PostgreSQL has not got yet is missing in every check; waiting again in each would find nothing else.
     const repeats = caughtUp.ok ? patience.repeats : 0;
-    for (const definition of [...COUNT_CHECKS, ...ROW_CHECKS, ...LINE_CHECKS]) {
+    for (const definition of [...COUNT_CHECKS, ...ROW_CHECKS, ...WAITLIST_CHECKS]) {
       checks.push(await runPatiently(definition, verification, { ...patience, repeats }));
     }
-    checks.push(...(await verifyContents(verification, { ...patience, repeats })));
+    checks.push(...(await compareReservations(verification, { ...patience, repeats })));
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     known = { ...known, ok: false, actual: error.message };

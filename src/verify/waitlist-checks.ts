@@ -9,7 +9,7 @@ import { type CheckDefinition, some, type Verification } from './check.ts';
 
 const CHUNK = 1_000;
 
-export const LINE_CHECKS: readonly CheckDefinition[] = [
+export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'the-line-is-counted-right',
     expected:

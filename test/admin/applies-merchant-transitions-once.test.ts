@@ -9,8 +9,8 @@ import { buy, makeSale } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { FILE } from '../../harness/use.ts';
 import {
-  MERCHANT_MOVES,
-  type MerchantMove,
+  MERCHANT_TRANSITIONS,
+  type MerchantTransition,
 } from '../../src/admin/reservations/transition-reservation.ts';
 import { MOVES, parseRecord, type ReservationStatus } from '../../src/domain/reservation.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
@@ -54,7 +54,7 @@ const saleOf = (reservationId: string) => reservationId.slice(0, reservationId.i
 
 function move(
   reservationId: string,
-  name: MerchantMove,
+  name: MerchantTransition,
   options: { body?: unknown; app?: FastifyInstance } = {},
 ): Promise<Answered> {
   const { app = admin.app, body } = options;
@@ -63,7 +63,11 @@ function move(
 }
 
 async function bring(reservationId: string, state: State): Promise<void> {
-  const way: Partial<Record<State, MerchantMove>> = { P: 'extend', C: 'confirm', X: 'cancel' };
+  const way: Partial<Record<State, MerchantTransition>> = {
+    P: 'extend',
+    C: 'confirm',
+    X: 'cancel',
+  };
   const name = way[state];
   if (name) assert.equal((await move(reservationId, name)).status, 200);
   if (state !== 'E') return;
@@ -87,7 +91,7 @@ function countsIn(state: State) {
   return counts;
 }
 
-for (const name of MERCHANT_MOVES) {
+for (const name of MERCHANT_TRANSITIONS) {
   for (const state of STATES) {
     const { from, to } = MOVES[name];
     const expected = state === to ? 'repeated' : from.includes(state) ? 'moved' : 'refused';
@@ -120,7 +124,7 @@ for (const name of MERCHANT_MOVES) {
   }
 }
 
-for (const name of MERCHANT_MOVES) {
+for (const name of MERCHANT_TRANSITIONS) {
   test(`${name} asked fifty times at once, of two admins, is one event and one answer`, async () => {
     const reservationId = await reserveOne();
     const answers = await Promise.all(
@@ -144,7 +148,7 @@ test('a confirmation racing a cancellation: one order or the other, and the unit
   let confirmedFirst = 0;
   for (let round = 1; round <= 30; round += 1) {
     const reservationId = await reserveIn(sale, `buyer-${round}`);
-    const asked: MerchantMove[] = round % 2 ? ['confirm', 'cancel'] : ['cancel', 'confirm'];
+    const asked: MerchantTransition[] = round % 2 ? ['confirm', 'cancel'] : ['cancel', 'confirm'];
     const answers = await Promise.all(
       asked.map((name, index) =>
         move(reservationId, name, { app: index ? replica : admin.app }).then(
@@ -152,7 +156,7 @@ test('a confirmation racing a cancellation: one order or the other, and the unit
         ),
       ),
     );
-    const { confirm, cancel } = Object.fromEntries(answers) as Record<MerchantMove, Answered>;
+    const { confirm, cancel } = Object.fromEntries(answers) as Record<MerchantTransition, Answered>;
     assert.deepEqual([cancel.status, cancel.body.status], [200, 'cancelled']);
     if (confirm.status === 200) confirmedFirst += 1;
     else assert.deepEqual([confirm.status, confirm.body.from], [409, 'cancelled']);

@@ -11,7 +11,7 @@ import {
 import { buy } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { FILE } from '../../harness/use.ts';
-import { repairRound, startRepairer } from '../../src/admin/sales/pending-repairer.ts';
+import { repairRound, startPendingRepairer } from '../../src/admin/sales/pending-repairer.ts';
 import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { lockOperations } from '../../src/postgres/sale-locks.ts';
@@ -106,7 +106,7 @@ test('the next call for the sale finishes what is pending, in order', async () =
 test('the repairer works by itself and leaves when asked', async () => {
   const saleId = await makeSale();
   await recordOnly(saleId, 1);
-  const repairer = startRepairer(admin, createMetrics('admin'), 20);
+  const repairer = startPendingRepairer(admin, createMetrics('admin'), 20);
   await eventually(async () => assert.equal(await loaded(saleId), 11));
   await repairer.close();
 });

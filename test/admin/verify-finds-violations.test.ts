@@ -13,7 +13,7 @@ import { leaveLine } from '../../src/lua/buy/leave-waitlist.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { Shards } from '../../src/redis/shards.ts';
 import { type Report, verifySale } from '../../src/verify/verify.ts';
-import { LINE_CHECKS } from '../../src/verify/waitlist-checks.ts';
+import { WAITLIST_CHECKS } from '../../src/verify/waitlist-checks.ts';
 
 const PATIENCE = { catchUpMs: 5_000, repeats: 1, pauseMs: 50 };
 const BUYERS = 40;
@@ -379,7 +379,7 @@ test('a line in which people come and go is not accused', async () => {
   const state = await readState();
   const verification = { servers: admin, saleId, state, readState, readCheckpoint };
   for (let round = 0; round < 200; round += 1) {
-    for (const { name, find } of LINE_CHECKS) {
+    for (const { name, find } of WAITLIST_CHECKS) {
       const { ok, actual } = await find(verification);
       assert.ok(ok, `${name}: ${actual}`);
     }

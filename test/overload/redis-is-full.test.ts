@@ -11,7 +11,7 @@ import { makeSale } from '../../harness/engine/sales.ts';
 import { saleState } from '../../harness/engine/stream-state.ts';
 import { eventually } from '../../harness/servers/servers.ts';
 import { FILE, useServers } from '../../harness/use.ts';
-import { moveReservation } from '../../src/admin/reservations/transition-reservation.ts';
+import { transitionReservation } from '../../src/admin/reservations/transition-reservation.ts';
 import type { Reservation } from '../../src/domain/reservation.ts';
 import { createLogger } from '../../src/process/logger.ts';
 
@@ -26,7 +26,7 @@ describe('redis runs out of memory', () => {
     await client.config('SET', 'maxmemory', String(Math.round(used / share)));
   };
   const confirm = ({ reservationId }: Reservation) =>
-    moveReservation(
+    transitionReservation(
       { ...servers, log: createLogger('test', 'silent') },
       {
         reservationId,

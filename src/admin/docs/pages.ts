@@ -32,7 +32,7 @@ the promises hold. Its API wants a bearer token.</p>
 `;
 
 /** Everything is sniff-proof; pages also say what a browser may load and who may frame them. */
-export function secureAnswers(app: FastifyInstance): void {
+export function setSecurityHeaders(app: FastifyInstance): void {
   app.addHook('onSend', async (_request, reply, payload) => {
     const isPage = String(reply.getHeader('content-type') ?? '').startsWith('text/html');
     if (isPage) reply.headers(SECURITY_HEADERS);

@@ -2,16 +2,16 @@
  * Calls under way: so many of each operation and no more, and each answered in time. A PostgreSQL that says nothing
  * would otherwise be waited for by ever more callers, and by none of those who need it not.
  */
-import { type Answer, type Refusal, refuse } from './outcome.ts';
+import { type Outcome, type Refusal, refuse } from './outcome.ts';
 
 /** Of one operation. Each may have a place in the line for PostgreSQL, also when its caller has long gone. */
-const UNDER_WAY_MAX = 200;
+const CONCURRENT_MAX = 200;
 /** Those who call give up after half a minute. */
-const ANSWER_MS_MAX = 20_000;
+const TIMEOUT_MS = 20_000;
 
-export interface CallBounds {
-  underWayMax?: number;
-  answerMsMax?: number;
+export interface BulkheadLimits {
+  concurrentMax?: number;
+  timeoutMs?: number;
 }
 
 const NO_ANSWER_YET = refuse('unavailable', {
@@ -19,21 +19,18 @@ const NO_ANSWER_YET = refuse('unavailable', {
     'It takes too long, and whether it was done is not known. Look before you ask again, or ask with the same Idempotency-Key.',
 });
 
-export class UnderWay {
+export class Bulkhead {
   readonly #most: number;
-  readonly #answerMsMax: number;
+  readonly #timeoutMs: number;
   #count = 0;
 
-  constructor({ underWayMax = UNDER_WAY_MAX, answerMsMax = ANSWER_MS_MAX }: CallBounds) {
-    this.#most = underWayMax;
-    this.#answerMsMax = answerMsMax;
+  constructor({ concurrentMax = CONCURRENT_MAX, timeoutMs = TIMEOUT_MS }: BulkheadLimits) {
+    this.#most = concurrentMax;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** Counts as under way until the work has ended and its caller has heard all of it. Throws what the work throws. */
-  async run(
-    work: () => Promise<Answer | Refusal>,
-    heard: Promise<void>,
-  ): Promise<Answer | Refusal> {
+  async run(work: () => Promise<Outcome>, heard: Promise<void>): Promise<Outcome> {
     if (this.#count >= this.#most) return refuse('overloaded');
     this.#count += 1;
     const working = work();
@@ -42,7 +39,7 @@ export class UnderWay {
     });
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<Refusal>((resolve) => {
-      timer = setTimeout(() => resolve(NO_ANSWER_YET), this.#answerMsMax);
+      timer = setTimeout(() => resolve(NO_ANSWER_YET), this.#timeoutMs);
     });
     try {
       return await Promise.race([working, late]);

@@ -30,18 +30,19 @@ const UNREADABLE_STATUS: Record<string, number> = {
   HPE_HEADER_OVERFLOW: 431,
 };
 
-export function answerErrors(app: FastifyInstance): void {
-  app.setErrorHandler(answerError);
+export function handleErrors(app: FastifyInstance): void {
+  app.setErrorHandler(handleError);
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, 'not_found'));
   // Before any body is read, for which Fastify would look even where there is no route.
   app.addHook('onRequest', async (request, reply) => {
     if (request.is404) return sendProblem(reply, 'not_found');
-    if (!isWellFormed(request.url)) return refuseRequest(reply, 'the address is not well-formed');
+    if (!isWellFormed(request.url))
+      return sendInvalidRequest(reply, 'the address is not well-formed');
     return undefined;
   });
 }
 
-export function answerError(error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+export function handleError(error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
   if (error.validation) {
     return sendProblem(reply, 'invalid_request', { errors: fieldErrorsOf(error) });
   }
@@ -51,14 +52,14 @@ export function answerError(error: FastifyError, request: FastifyRequest, reply:
         detail: `The body may have ${BODY_BYTES_MAX} bytes at most.`,
       });
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return refuseRequest(reply, 'wants Content-Type: application/json');
+      return sendInvalidRequest(reply, 'wants Content-Type: application/json');
     case 'FST_ERR_BAD_URL':
-      return refuseRequest(reply, 'the address is not well-formed');
+      return sendInvalidRequest(reply, 'the address is not well-formed');
     default:
   }
   // What Fastify itself finds wrong with a body or a request.
   if (error.statusCode !== undefined && error.statusCode < 500) {
-    return refuseRequest(reply, error.message);
+    return sendInvalidRequest(reply, error.message);
   }
   if (POSTGRES_AWAY.test(error.code)) {
     request.log.warn({ reason: error.message }, 'postgres is away');
@@ -72,7 +73,7 @@ export function answerError(error: FastifyError, request: FastifyRequest, reply:
  * What is no HTTP reaches no route: it gets what Node found wrong with it, and its connection is closed. Problems that
  * say no more than their status are of the type `about:blank`.
  */
-export function answerUnreadable(error: ConnectionError, socket: Socket): void {
+export function rejectMalformedRequest(error: ConnectionError, socket: Socket): void {
   const status = UNREADABLE_STATUS[error.code] ?? 400;
   const title = STATUS_CODES[status];
   const body = JSON.stringify({ type: 'about:blank', title, status });
@@ -91,7 +92,7 @@ function isWellFormed(url: string): boolean {
   }
 }
 
-function refuseRequest(reply: FastifyReply, message: string) {
+function sendInvalidRequest(reply: FastifyReply, message: string) {
   return sendProblem(reply, 'invalid_request', { errors: [{ field: '', message }] });
 }
 
@@ -111,7 +112,7 @@ function fieldErrorsOf(error: FastifyError): FieldError[] {
 }
 
 /** Answers 405 for every known path that is asked with another method. Call it when all routes are there. */
-export function refuseOtherMethods(app: FastifyInstance): (register: FastifyInstance) => void {
+export function rejectOtherMethods(app: FastifyInstance): (register: FastifyInstance) => void {
   for (const method of METHODS) {
     if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
   }

@@ -11,18 +11,18 @@ const WRONG_TOKENS_PER_MINUTE_MAX = 100;
 /** Pairs of token and address that are remembered, those used last; the plugin itself counts 5,000 addresses. */
 const PAIRS_MAX = 10_000;
 
-export type Admitted =
+export type AuthOutcome =
   | { principal: Principal }
   | { refused: 'unauthorized' }
   | { refused: 'rate_limited'; retryAfterSeconds: number };
 
 /** Takes a request, and whose token it shows as far as that is right, to who is let in. */
-export type GuessLimit = (
+export type FailedAuthLimit = (
   request: FastifyRequest,
   principal: Principal | undefined,
-) => Promise<Admitted>;
+) => Promise<AuthOutcome>;
 
-export async function createGuessLimit(app: FastifyInstance): Promise<GuessLimit> {
+export async function createFailedAuthLimit(app: FastifyInstance): Promise<FailedAuthLimit> {
   await app.register(rateLimit, { global: false });
   const wrongTokens = app.createRateLimit({
     max: WRONG_TOKENS_PER_MINUTE_MAX,

@@ -1,7 +1,7 @@
 /** What a handler returns: an answer, or a refusal out of the catalogue of problems. The adapter knows HTTP. */
 import type { FieldError, ProblemCode } from '../../api/problems.ts';
 
-export interface Answer {
+export interface RouteResponse {
   status: number;
   body?: unknown;
   headers?: Record<string, string>;
@@ -12,11 +12,14 @@ export interface Refusal {
   extensions: Record<string, unknown>;
 }
 
-export function answer(
+/** The handler's result; the adapter in serve-operation.ts writes it to HTTP. */
+export type Outcome = RouteResponse | Refusal;
+
+export function respond(
   status: number,
   body?: unknown,
   headers: Record<string, string> = {},
-): Answer {
+): RouteResponse {
   return { status, body, headers };
 }
 
@@ -31,3 +34,16 @@ export function refuseFields(...errors: FieldError[]): Refusal {
 export function isRefusal(value: object): value is Refusal {
   return 'refused' in value;
 }
+
+/** The problems that every operation of the admin can give, beside its own. */
+export const READ_PROBLEMS = [
+  'unauthorized',
+  'rate_limited',
+  'forbidden',
+  'method_not_allowed',
+  'invalid_request',
+  'overloaded',
+  'unavailable',
+] as const;
+
+export const CHANGE_PROBLEMS = [...READ_PROBLEMS, 'payload_too_large', 'recovering'] as const;

@@ -11,9 +11,9 @@ import { unreachable } from '../../domain/fault.ts';
 import { TRACEPARENT } from '../../domain/identifiers.ts';
 import type { Caller } from '../context.ts';
 import { includesRole, type Principal } from './authenticate.ts';
-import { type CallBounds, UnderWay } from './bulkhead.ts';
-import type { GuessLimit } from './failed-auth-limit.ts';
-import { type Answer, isRefusal, type Refusal } from './outcome.ts';
+import { Bulkhead, type BulkheadLimits } from './bulkhead.ts';
+import type { FailedAuthLimit } from './failed-auth-limit.ts';
+import { isRefusal, type Outcome } from './outcome.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -41,11 +41,11 @@ type Authenticate = (authorization: string | undefined) => Principal | undefined
 export function serveOperation<const Operation extends ApiOperation>(
   app: FastifyInstance,
   operation: Operation,
-  handle: (input: OperationInput<Operation>) => Promise<Answer | Refusal>,
-  bounds: CallBounds = {},
+  handle: (input: OperationInput<Operation>) => Promise<Outcome>,
+  bounds: BulkheadLimits = {},
 ): void {
   const { params, query, headers, body } = operation;
-  const underWay = new UnderWay(bounds);
+  const bulkhead = new Bulkhead(bounds);
   app.route({
     method: operation.method,
     url: operation.path.replaceAll(/\{(\w+)\}/g, ':$1'),
@@ -70,7 +70,7 @@ export function serveOperation<const Operation extends ApiOperation>(
         body: request.body,
         caller: { actor: request.principal?.actor ?? 'anonymous', requestId: request.id },
       } as OperationInput<Operation>;
-      const result = await underWay.run(() => handle(input), heardOrGone(reply));
+      const result = await bulkhead.run(() => handle(input), heardOrGone(reply));
       if (isRefusal(result)) return sendProblem(reply, result.refused, result.extensions);
       reply.status(result.status).headers(result.headers ?? {});
       return result.body === undefined ? reply.send() : reply.send(result.body);
@@ -79,15 +79,15 @@ export function serveOperation<const Operation extends ApiOperation>(
 }
 
 /** Lets in who has the role that the operation wants; must run before a body is read. */
-export function demandRoles(
+export function requireRoles(
   app: FastifyInstance,
   authenticate: Authenticate,
-  limitGuesses: GuessLimit,
+  limitFailedAuth: FailedAuthLimit,
 ): void {
   app.addHook('onRequest', async (request, reply) => {
     const access = request.routeOptions.config.operation?.access;
     if (access === undefined || access === 'public') return undefined;
-    const admitted = await limitGuesses(request, authenticate(request.headers.authorization));
+    const admitted = await limitFailedAuth(request, authenticate(request.headers.authorization));
     if ('refused' in admitted) {
       if (admitted.refused === 'rate_limited') {
         reply.header('Retry-After', String(admitted.retryAfterSeconds));
@@ -104,7 +104,7 @@ export function demandRoles(
 }
 
 /** Every answer names its request, and passes the caller's trace on. */
-export function nameRequests(app: FastifyInstance): void {
+export function setTracingHeaders(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('X-Request-Id', request.id);
     const { traceparent } = request.headers;

@@ -4,12 +4,18 @@ import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
-import { READ_PROBLEMS } from '../http/common-problems.ts';
-import { answer, isRefusal, type Refusal, refuse, refuseFields } from '../http/outcome.ts';
+import { writeAudit } from '../http/audit.ts';
+import {
+  isRefusal,
+  READ_PROBLEMS,
+  type Refusal,
+  refuse,
+  refuseFields,
+  respond,
+} from '../http/outcome.ts';
 import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { writeAudit } from '../sales/record-change.ts';
-import { pathIdSchema, textSchema } from '../sales/sale-schemas.ts';
 
 const deadLetterSchema = z
   .object({
@@ -117,7 +123,7 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
         ${after ? sql`AND dead_letter_id < ${after[0]}` : sql``}
       ORDER BY dead_letter_id DESC LIMIT ${limit + 1}`;
     const page = pageOf(rows, limit, (row) => [row.deadLetterId]);
-    return answer(200, { ...page, data: page.data.map(showDeadLetter) });
+    return respond(200, { ...page, data: page.data.map(showDeadLetter) });
   });
 
   serveOperation(app, RETRY, async ({ params: { deadLetterId }, caller }) => {
@@ -132,7 +138,7 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
         return refuse('invalid_transition', { from, to: 'retried' });
       }
       await writeAudit(tx, row.saleId, 'retry-dead-letter', caller, { deadLetterId: id });
-      return answer(202, showDeadLetter(row));
+      return respond(202, showDeadLetter(row));
     });
   });
 
@@ -158,7 +164,7 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
     if (isRefusal(result)) return result;
     // A recovery that it held up need not wait for its next try.
     await shards.publishChanged(result.saleId).catch(() => undefined);
-    return answer(200, showDeadLetter(result));
+    return respond(200, showDeadLetter(result));
   });
 }
 

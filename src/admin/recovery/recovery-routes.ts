@@ -4,12 +4,11 @@ import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
-import { READ_PROBLEMS } from '../http/common-problems.ts';
-import { answer, refuse, refuseFields } from '../http/outcome.ts';
+import { writeAudit } from '../http/audit.ts';
+import { READ_PROBLEMS, refuse, refuseFields, respond } from '../http/outcome.ts';
 import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { writeAudit } from '../sales/record-change.ts';
-import { pathIdSchema } from '../sales/sale-schemas.ts';
 
 const recoverySchema = z
   .object({
@@ -90,7 +89,7 @@ export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers):
     });
     if (!row) return refuse('sale_not_found');
     await shards.publishChanged(saleId).catch(() => undefined);
-    return answer(202, showRecovery(row));
+    return respond(202, showRecovery(row));
   });
 
   serveOperation(app, LIST, async ({ params: { saleId }, query: { limit, cursor } }) => {
@@ -106,7 +105,7 @@ export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers):
       WHERE sale_id = ${saleId} ${after ? sql`AND recovery_id < ${after[0]}` : sql``}
       ORDER BY recovery_id DESC LIMIT ${limit + 1}`;
     const page = pageOf(rows, limit, (row) => [row.recoveryId]);
-    return answer(200, { ...page, data: page.data.map(showRecovery) });
+    return respond(200, { ...page, data: page.data.map(showRecovery) });
   });
 }
 

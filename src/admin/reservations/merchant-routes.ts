@@ -4,10 +4,10 @@ import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { reservationSchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
-import { CHANGE_PROBLEMS } from '../http/common-problems.ts';
+import { CHANGE_PROBLEMS } from '../http/outcome.ts';
+import { pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { pathIdSchema, textSchema } from '../sales/sale-schemas.ts';
-import { type MerchantMove, moveReservation } from './transition-reservation.ts';
+import { type MerchantTransition, transitionReservation } from './transition-reservation.ts';
 
 const TEXT_LENGTH_MAX = 200;
 
@@ -39,7 +39,7 @@ export function serveMerchants(app: FastifyInstance, servers: Servers): void {
     ['extend', EXTEND],
   ] as const) {
     serveOperation(app, operation, ({ params, headers, body, caller }) =>
-      moveReservation(servers, {
+      transitionReservation(servers, {
         ...params,
         ...body,
         move,
@@ -50,7 +50,7 @@ export function serveMerchants(app: FastifyInstance, servers: Servers): void {
   }
 }
 
-function operationOf(move: MerchantMove, summary: string) {
+function operationOf(move: MerchantTransition, summary: string) {
   return {
     operationId: `${move}Reservation`,
     method: 'POST',

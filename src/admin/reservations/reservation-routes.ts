@@ -12,11 +12,10 @@ import {
 import { RESERVATION_STATUSES } from '../../domain/reservation.ts';
 import { readDetail } from '../../domain/transition-detail.ts';
 import type { Servers } from '../context.ts';
-import { READ_PROBLEMS } from '../http/common-problems.ts';
-import { answer, refuse, refuseFields } from '../http/outcome.ts';
+import { READ_PROBLEMS, refuse, refuseFields, respond } from '../http/outcome.ts';
 import { pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { momentSchema, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { momentSchema, pathIdSchema } from '../sales/sale-schemas.ts';
 import {
   findReservation,
   historyOf,
@@ -117,18 +116,18 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
     }
     const rows = await listReservations(sql, filter, { limit: limit + 1, after });
     const page = pageOf(rows, limit, (row) => reservationPosition(row, filter));
-    return answer(200, { ...page, data: page.data.map(showReservation) });
+    return respond(200, { ...page, data: page.data.map(showReservation) });
   });
 
   serveOperation(
     app,
     EXPORT,
     async ({ query }) =>
-      answer(200, await streamCsv(sql, query), {
+      respond(200, await streamCsv(sql, query), {
         'Content-Type': 'text/csv; charset=utf-8',
         'Content-Disposition': 'attachment; filename="reservations.csv"',
       }),
-    { underWayMax: EXPORTS_MAX },
+    { concurrentMax: EXPORTS_MAX },
   );
 
   serveOperation(app, GET, async ({ params: { reservationId } }) => {
@@ -136,7 +135,7 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
     if (!row)
       return refuse('reservation_not_found', { detail: 'There is no reservation of that id.' });
     const history = await historyOf(sql, reservationId);
-    return answer(200, {
+    return respond(200, {
       ...showReservation(row),
       history: history.map((event) => ({
         ...event,

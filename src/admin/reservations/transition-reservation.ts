@@ -10,14 +10,14 @@ import { writeDetail } from '../../domain/transition-detail.ts';
 import { type TransitionReply, transition } from '../../lua/buy/transition.ts';
 import { isOutOfMemory } from '../../redis/out-of-memory.ts';
 import type { Caller, Servers } from '../context.ts';
-import { type Answer, answer, type Refusal, refuse } from '../http/outcome.ts';
+import { type Outcome, type Refusal, refuse, respond } from '../http/outcome.ts';
 
-export const MERCHANT_MOVES = ['confirm', 'cancel', 'extend'] as const;
-export type MerchantMove = (typeof MERCHANT_MOVES)[number];
+export const MERCHANT_TRANSITIONS = ['confirm', 'cancel', 'extend'] as const;
+export type MerchantTransition = (typeof MERCHANT_TRANSITIONS)[number];
 
 export interface MerchantRequest {
   reservationId: string;
-  move: MerchantMove;
+  move: MerchantTransition;
   paymentRef?: string | undefined;
   reason?: string | undefined;
   caller: Caller;
@@ -40,10 +40,10 @@ const NOBODY_KNOWS = refuse('unavailable', {
   detail: 'Nothing was done: nobody can say now whether there is such a sale. Send it again.',
 });
 
-export async function moveReservation(
+export async function transitionReservation(
   servers: Servers,
   request: MerchantRequest,
-): Promise<Answer | Refusal> {
+): Promise<Outcome> {
   const address = parseReservationId(request.reservationId);
   if (!address) return UNKNOWN_RESERVATION;
   const { saleId } = address;
@@ -65,9 +65,9 @@ export async function moveReservation(
     case 'moved':
       // The hint only makes it prompt that front ends show the units.
       if (move === 'cancel') servers.shards.publishChanged(saleId).catch(() => undefined);
-      return answer(200, publicReservation(reply.reservation));
+      return respond(200, publicReservation(reply.reservation));
     case 'repeated':
-      return answer(200, publicReservation(reply.reservation), { 'Idempotent-Replayed': 'true' });
+      return respond(200, publicReservation(reply.reservation), { 'Idempotent-Replayed': 'true' });
     case 'forbidden':
       return refuse('invalid_transition', { from: reply.reservation.status, to: targetOf(move) });
     case 'unknown_reservation':

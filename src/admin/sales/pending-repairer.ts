@@ -4,21 +4,21 @@
  */
 import { Gauge, type Registry } from 'prom-client';
 import type { Servers } from '../context.ts';
-import { applyPending } from './apply-pending.ts';
+import { applyPendingOperations } from './apply-operations.ts';
 
 const INTERVAL_MS = 2_000;
 /** One round takes so many sales at most; the others come next. */
 const SALES_PER_ROUND = 100;
 
-export interface Repairer {
+export interface PendingRepairer {
   close(): Promise<void>;
 }
 
-export function startRepairer(
+export function startPendingRepairer(
   servers: Servers,
   metrics: Registry,
   intervalMs = INTERVAL_MS,
-): Repairer {
+): PendingRepairer {
   const pendingSales = new Gauge({
     name: 'admin_sales_with_pending_operations',
     help: 'Sales with operations that are recorded and not yet applied to Redis, at most 100',
@@ -58,7 +58,7 @@ export async function repairRound(servers: Servers, stopping?: AbortSignal): Pro
   for (const { saleId } of sales) {
     if (stopping?.aborted) break;
     try {
-      const state = await applyPending(servers, saleId);
+      const state = await applyPendingOperations(servers, saleId);
       servers.log.info({ saleId, state }, 'repaired pending operations');
     } catch (error) {
       servers.log.warn({ saleId, err: error }, 'could not repair a sale');

@@ -5,20 +5,21 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { idempotencyKeySchema, saleIdSchema, tracingHeaders } from '../../api/schemas.ts';
 import { SALE_TRANSITIONS, type SaleTransition } from '../../domain/sale.ts';
 import type { Servers } from '../context.ts';
-import { CHANGE_PROBLEMS, READ_PROBLEMS } from '../http/common-problems.ts';
 import {
-  type Answer,
-  answer,
+  CHANGE_PROBLEMS,
   isRefusal,
-  type Refusal,
+  type Outcome,
+  READ_PROBLEMS,
   refuse,
   refuseFields,
+  respond,
 } from '../http/outcome.ts';
 import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { decidePatch, decideTransition } from './decide-change.ts';
-import { changeSale, createSale, deleteSale } from './record-change.ts';
-import { newSaleSchema, pathIdSchema, salePatchSchema, saleSchema } from './sale-schemas.ts';
+import { decidePatch, decideTransition } from './decide-operation.ts';
+import { changeSale, createSale, deleteSale } from './record-operation.ts';
+import { newSaleSchema, salePatchSchema, saleSchema } from './sale-schemas.ts';
 import { findSale, listSales } from './sale-store.ts';
 import { viewSales } from './sale-view.ts';
 
@@ -80,7 +81,7 @@ const PATCH = {
   method: 'PATCH',
   path: '/admin/v1/sales/{saleId}',
   tag: 'Operators',
-  summary: 'Change a sale',
+  summary: 'OperationRequest a sale',
   description:
     'Everything but the currency while it is a draft. Once open: name, endsAt and perBuyerLimit, and startsAt until it has begun. A change of startsAt that reaches Redis only after that leaves it as it is.',
   access: 'operator',
@@ -122,15 +123,11 @@ const cursorShape = z.tuple([
 
 export function serveSales(app: FastifyInstance, servers: Servers): void {
   /** Answers with the sale as it is after what was done to it. */
-  const showSale = async (
-    saleId: string,
-    status = 200,
-    headers = {},
-  ): Promise<Answer | Refusal> => {
+  const showSale = async (saleId: string, status = 200, headers = {}): Promise<Outcome> => {
     const sale = await findSale(servers.sql, saleId);
     if (!sale) return refuse('sale_not_found');
     const [view] = await viewSales(servers, [sale]);
-    return answer(status, view, headers);
+    return respond(status, view, headers);
   };
 
   serveOperation(app, CREATE, async ({ body, headers, caller }) => {
@@ -150,7 +147,7 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
     }
     const sales = await listSales(servers.sql, { limit: limit + 1, after });
     const page = pageOf(sales, limit, (sale) => [sale.createdAtExact, sale.saleId]);
-    return answer(200, { ...page, data: await viewSales(servers, page.data) });
+    return respond(200, { ...page, data: await viewSales(servers, page.data) });
   });
 
   serveOperation(app, GET, ({ params }) => showSale(params.saleId));
@@ -164,7 +161,7 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
 
   serveOperation(app, DELETE, async ({ params, caller }) => {
     const deleted = await deleteSale(servers, params.saleId, caller);
-    return deleted === 'deleted' ? answer(204) : deleted;
+    return deleted === 'deleted' ? respond(204) : deleted;
   });
 
   for (const transition of Object.keys(SALE_TRANSITIONS) as SaleTransition[]) {

@@ -4,12 +4,12 @@ import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { idempotencyKeySchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
-import { CHANGE_PROBLEMS } from '../http/common-problems.ts';
-import { type Answer, answer, isRefusal, type Refusal, refuse } from '../http/outcome.ts';
+import { CHANGE_PROBLEMS, isRefusal, type Outcome, refuse, respond } from '../http/outcome.ts';
+import { pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { decideStock } from './decide-change.ts';
-import { type Changed, changeSale } from './record-change.ts';
-import { pathIdSchema, stockChangeSchema, stockReceiptSchema } from './sale-schemas.ts';
+import { decideStock } from './decide-operation.ts';
+import { changeSale, type RecordedOperation } from './record-operation.ts';
+import { stockChangeSchema, stockReceiptSchema } from './sale-schemas.ts';
 import { loadedUnits } from './sale-store.ts';
 
 const CHANGE_STOCK = {
@@ -61,7 +61,7 @@ export function serveStock(app: FastifyInstance, servers: Servers): void {
   });
 }
 
-async function receiptOf(servers: Servers, changed: Changed): Promise<Answer | Refusal> {
+async function receiptOf(servers: Servers, changed: RecordedOperation): Promise<Outcome> {
   const [row] = await servers.sql<LedgerRow[]>`
     SELECT sale_id, operation, sku, delta, reason, outcome, loaded_after, remaining_after, created_at
     FROM stock_ledger WHERE sale_id = ${changed.saleId} AND operation = ${changed.operation}`;
@@ -74,7 +74,7 @@ async function receiptOf(servers: Servers, changed: Changed): Promise<Answer | R
       remaining,
     });
   }
-  return answer(
+  return respond(
     200,
     { ...receipt, loaded, remaining, createdAt: row.createdAt.toISOString() },
     changed.replayed ? { 'Idempotent-Replayed': 'true' } : {},

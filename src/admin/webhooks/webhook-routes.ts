@@ -4,14 +4,13 @@ import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { saleIdSchema, timeSchema, tracingHeaders } from '../../api/schemas.ts';
 import { DELIVERY_STATES, WEBHOOK_EVENTS } from '../../domain/webhook.ts';
-import type { AdminDependencies } from '../context.ts';
-import { READ_PROBLEMS } from '../http/common-problems.ts';
-import { answer, type Refusal, refuse, refuseFields } from '../http/outcome.ts';
+import type { AdminContext } from '../context.ts';
+import { READ_PROBLEMS, type Refusal, refuse, refuseFields, respond } from '../http/outcome.ts';
 import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { pathIdSchema, textSchema } from '../sales/sale-schemas.ts';
 import {
-  complaintAboutTarget,
+  checkTarget,
   createWebhook,
   type DeliveryRow,
   deleteWebhook,
@@ -179,18 +178,18 @@ const deliveryCursorShape = z.tuple([z.int().min(1)]);
 
 const NOT_A_CURSOR = { field: 'cursor', message: 'is not a cursor of this listing' };
 
-export function serveWebhooks(app: FastifyInstance, dependencies: AdminDependencies): void {
-  const { sql, isDevelopment } = dependencies;
+export function serveWebhooks(app: FastifyInstance, context: AdminContext): void {
+  const { sql, isDevelopment } = context;
 
   serveOperation(app, CREATE, async ({ body, caller }) => {
     const { url, events = [], saleId, description } = body;
-    const complaint = await complaintAboutTarget(url, { isDevelopment });
+    const complaint = await checkTarget(url, { isDevelopment });
     if (complaint !== undefined) return refuseFields({ field: 'url', message: complaint });
     if (saleId !== null && !(await saleExists(sql, saleId))) return refuse('sale_not_found');
     const wish = { url, events: [...new Set(events)], saleId, description };
     const { row, secret } = await createWebhook(sql, wish, caller);
     // Nobody in between may keep a secret.
-    return answer(201, { ...showWebhook(row), secret }, { 'Cache-Control': 'no-store' });
+    return respond(201, { ...showWebhook(row), secret }, { 'Cache-Control': 'no-store' });
   });
 
   serveOperation(app, LIST, async ({ query: { limit, cursor } }) => {
@@ -198,11 +197,11 @@ export function serveWebhooks(app: FastifyInstance, dependencies: AdminDependenc
     if (cursor !== undefined && !after) return refuseFields(NOT_A_CURSOR);
     const rows = await listWebhooks(sql, { limit: limit + 1, after });
     const page = pageOf(rows, limit, (row) => [row.createdAtExact, row.webhookId]);
-    return answer(200, { ...page, data: page.data.map(showWebhook) });
+    return respond(200, { ...page, data: page.data.map(showWebhook) });
   });
 
   serveOperation(app, DELETE, async ({ params: { webhookId }, caller }) =>
-    (await deleteWebhook(sql, webhookId, caller)) ? answer(204) : noWebhook(),
+    (await deleteWebhook(sql, webhookId, caller)) ? respond(204) : noWebhook(),
   );
 
   serveOperation(app, DELIVERIES, async ({ params: { webhookId }, query }) => {
@@ -216,7 +215,7 @@ export function serveWebhooks(app: FastifyInstance, dependencies: AdminDependenc
       state,
     });
     const page = pageOf(rows, limit, (row) => [row.deliveryId]);
-    return answer(200, { ...page, data: page.data.map(showDelivery) });
+    return respond(200, { ...page, data: page.data.map(showDelivery) });
   });
 
   serveOperation(app, RETRY, async ({ params: { webhookId, deliveryId }, caller }) => {
@@ -229,12 +228,12 @@ export function serveWebhooks(app: FastifyInstance, dependencies: AdminDependenc
     const row = await retryDelivery(sql, webhookId, id, caller);
     if (!row) return refuse('not_found', { detail: 'There is no delivery of that id.' });
     if (row === 'delivered') return refuse('invalid_transition', { from: row, to: 'pending' });
-    return answer(202, showDelivery(row));
+    return respond(202, showDelivery(row));
   });
 
   serveOperation(app, RESUME, async ({ params: { webhookId }, caller }) => {
     const row = await resumeWebhook(sql, webhookId, caller);
-    return row ? answer(200, showWebhook(row)) : noWebhook();
+    return row ? respond(200, showWebhook(row)) : noWebhook();
   });
 }
 

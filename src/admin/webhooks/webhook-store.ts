@@ -14,7 +14,7 @@ import {
 } from '../../domain/webhook-target.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { Caller } from '../context.ts';
-import { writeAudit } from '../sales/record-change.ts';
+import { writeAudit } from '../http/audit.ts';
 
 /** Standard Webhooks asks for 24 to 64. */
 const SECRET_BYTES = 32;
@@ -67,10 +67,7 @@ export interface DeliveryRow {
  * What is wrong with a target; undefined: nothing that can be seen from here. A name that nobody can look up now may
  * exist later, and each connection is judged again.
  */
-export async function complaintAboutTarget(
-  url: string,
-  rules: TargetRules,
-): Promise<string | undefined> {
+export async function checkTarget(url: string, rules: TargetRules): Promise<string | undefined> {
   const complaint = complaintAboutUrl(url, rules);
   if (complaint !== undefined || rules.isDevelopment || literalAddress(url)) return complaint;
   const addresses = await addressesOf(new URL(url).hostname);

@@ -6,16 +6,22 @@ import { createHash } from 'node:crypto';
 import { customAlphabet } from 'nanoid';
 import { SALE_KEYS, saleKey } from '../../lua/keys.ts';
 import type { StockChange } from '../../lua/operate/apply-operation.ts';
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import type { Transaction } from '../../postgres/connection.ts';
 import { lockOperations } from '../../postgres/sale-locks.ts';
 import type { Caller, Servers } from '../context.ts';
+import { writeAudit } from '../http/audit.ts';
 import { isRefusal, type Refusal, refuse, refuseFields } from '../http/outcome.ts';
-import { applyPending } from './apply-pending.ts';
-import { type Decision, decideDeletion, type Plan, planCreation } from './decide-change.ts';
+import { applyPendingOperations } from './apply-operations.ts';
+import {
+  type Decision,
+  decideDeletion,
+  type PlannedOperation,
+  planCreation,
+} from './decide-operation.ts';
 import type { NewSale } from './sale-schemas.ts';
 import { insertSale, lockSale, type StoredSale, writeSale } from './sale-store.ts';
 
-export interface Change {
+export interface OperationRequest {
   saleId: string;
   caller: Caller;
   /** Absent: repeating the request repeats the change. */
@@ -25,13 +31,13 @@ export interface Change {
 }
 
 /** Which operation did it. Replayed: an earlier request with this key had done, or recorded, it already. */
-export interface Changed {
+export interface RecordedOperation {
   saleId: string;
   operation: number;
   replayed: boolean;
 }
 
-type Recorded = Changed | 'unchanged' | Refusal;
+type Recorded = RecordedOperation | 'unchanged' | Refusal;
 
 const PENDING_DETAIL =
   'Recorded, and will be applied as soon as Redis can. To see how it ended, send the same request again with the same Idempotency-Key; without a key, read the sale.';
@@ -42,11 +48,11 @@ const newIdSuffix = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 8);
 export async function createSale(
   servers: Servers,
   wish: NewSale,
-  change: Omit<Change, 'saleId' | 'request'>,
-): Promise<Changed | Refusal> {
+  change: Omit<OperationRequest, 'saleId' | 'request'>,
+): Promise<RecordedOperation | Refusal> {
   const saleId = wish.saleId ?? `${slugOf(wish.name)}-${newIdSuffix()}`;
   const digest = digestOf('create', wish);
-  const recorded = await servers.sql.begin(async (tx): Promise<Changed | Refusal> => {
+  const recorded = await servers.sql.begin(async (tx): Promise<RecordedOperation | Refusal> => {
     if (change.idempotencyKey !== undefined) {
       // Two creations with one key would both see none and then collide on the index.
       await tx`SELECT pg_advisory_xact_lock(hashtextextended(${`creation ${change.idempotencyKey}`}, 0))`;
@@ -69,7 +75,7 @@ export async function createSale(
  */
 export async function changeSale(
   servers: Servers,
-  change: Change,
+  change: OperationRequest,
   decide: (sale: StoredSale, tx: Transaction) => Decision | Promise<Decision>,
 ): Promise<Recorded> {
   const digest = digestOf(change.saleId, change.request);
@@ -116,25 +122,13 @@ export async function deleteSale(
   return result;
 }
 
-export async function writeAudit(
-  tx: Sql | Transaction,
-  saleId: string | null,
-  action: string,
-  caller: Caller,
-  details: object,
-): Promise<void> {
-  await tx`
-    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
-    VALUES (${caller.actor}, ${action}, ${saleId}, ${caller.requestId}, ${tx.json(details as never)})`;
-}
-
 /** Applies what is recorded. What can't be applied now stays recorded, and the caller is told to come back. */
-async function settle<T extends Changed | 'unchanged'>(
+async function settle<T extends RecordedOperation | 'unchanged'>(
   servers: Servers,
   saleId: string,
   recorded: T,
 ): Promise<T | Refusal> {
-  const state = await applyPending(servers, saleId);
+  const state = await applyPendingOperations(servers, saleId);
   if (state === 'settled') return recorded;
   // A persister that hears of it looks at the sale at once.
   if (state === 'recovering') await servers.shards.publishChanged(saleId).catch(() => undefined);
@@ -150,8 +144,8 @@ async function settle<T extends Changed | 'unchanged'>(
 async function writeOperation(
   tx: Transaction,
   operation: number,
-  plan: Plan,
-  change: Omit<Change, 'request'>,
+  plan: PlannedOperation,
+  change: Omit<OperationRequest, 'request'>,
   digest: string,
 ): Promise<void> {
   const { saleId, caller, idempotencyKey } = change;
@@ -197,7 +191,7 @@ async function findCreation(tx: Transaction, key: string): Promise<EarlierOperat
   return row;
 }
 
-function replayOf(earlier: EarlierOperation, digest: string): Changed | Refusal {
+function replayOf(earlier: EarlierOperation, digest: string): RecordedOperation | Refusal {
   if (earlier.requestDigest !== digest) {
     return refuse('idempotency_key_reused', {
       detail: 'This key already stands for another request. Send a new Idempotency-Key.',

@@ -15,22 +15,22 @@ import {
 import { type Refusal, refuse, refuseFields } from '../http/outcome.ts';
 import type { NewSale, SalePatch, SkuPatch } from './sale-schemas.ts';
 
-export interface PlannedStock {
+export interface PlannedStockChange {
   sku: string;
   delta: number;
   reason: string;
 }
 
 /** One operation to be: the whole definition after it, and the changes of stock. */
-export interface Plan {
+export interface PlannedOperation {
   action: string;
   definition: SaleDefinition;
-  stock: PlannedStock[];
+  stock: PlannedStockChange[];
 }
 
-export type Decision = Plan | 'unchanged' | Refusal;
+export type Decision = PlannedOperation | 'unchanged' | Refusal;
 
-export function planCreation(saleId: string, wish: NewSale): Plan {
+export function planCreation(saleId: string, wish: NewSale): PlannedOperation {
   const { name, currency, startsAt, endsAt, perBuyerLimit, holdSeconds } = wish;
   return {
     action: 'create',
@@ -95,7 +95,7 @@ export function decidePatch(sale: SaleDefinition, patch: SalePatch, nowMs: numbe
 /** Redis alone knows what remains, so a withdrawal is planned here and decided there. */
 export function decideStock(
   sale: SaleDefinition,
-  change: PlannedStock,
+  change: PlannedStockChange,
   loadedUnits: number,
 ): Decision {
   if (!sale.skus.some(({ sku }) => sku === change.sku)) {
@@ -142,7 +142,7 @@ function frozenFields(sale: SaleDefinition, patch: SalePatch, nowMs: number): st
 function patchSkus(
   sale: SaleDefinition,
   patches: readonly SkuPatch[],
-): { skus: SkuDefinition[]; stock: PlannedStock[] } | Refusal {
+): { skus: SkuDefinition[]; stock: PlannedStockChange[] } | Refusal {
   const skus = sale.skus.map((sku) => ({ ...sku }));
   const added: { sku: string; stock: number }[] = [];
   const errors: FieldError[] = [];
@@ -170,7 +170,7 @@ function patchSkus(
   return errors.length > 0 ? refuseFields(...errors) : { skus, stock: firstStock(added) };
 }
 
-function firstStock(skus: readonly { sku: string; stock: number }[]): PlannedStock[] {
+function firstStock(skus: readonly { sku: string; stock: number }[]): PlannedStockChange[] {
   return skus
     .filter(({ stock }) => stock > 0)
     .map(({ sku, stock }) => ({ sku, delta: stock, reason: 'first stock' }));

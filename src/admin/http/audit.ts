@@ -3,12 +3,12 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
-import type { Servers } from '../context.ts';
-import { READ_PROBLEMS } from '../http/common-problems.ts';
-import { answer, refuse, refuseFields } from '../http/outcome.ts';
-import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
-import { serveOperation } from '../http/serve-operation.ts';
-import { pathIdSchema } from './sale-schemas.ts';
+import type { Sql, Transaction } from '../../postgres/connection.ts';
+import type { Caller, Servers } from '../context.ts';
+import { READ_PROBLEMS, refuse, refuseFields, respond } from './outcome.ts';
+import { decodeCursor, pageOf, pageQuery, pageSchema } from './page.ts';
+import { pathIdSchema } from './request-schemas.ts';
+import { serveOperation } from './serve-operation.ts';
 
 const auditEntrySchema = z
   .object({
@@ -49,6 +49,18 @@ interface AuditRow {
 
 const cursorShape = z.tuple([z.int().min(1)]);
 
+export async function writeAudit(
+  tx: Sql | Transaction,
+  saleId: string | null,
+  action: string,
+  caller: Caller,
+  details: object,
+): Promise<void> {
+  await tx`
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+    VALUES (${caller.actor}, ${action}, ${saleId}, ${caller.requestId}, ${tx.json(details as never)})`;
+}
+
 export function serveAudit(app: FastifyInstance, { sql }: Servers): void {
   serveOperation(app, AUDIT, async ({ params: { saleId }, query: { limit, cursor } }) => {
     const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
@@ -62,7 +74,7 @@ export function serveAudit(app: FastifyInstance, { sql }: Servers): void {
     // Every sale has the entry of its creation, so nothing at all means that there never was one.
     if (rows.length === 0 && !after) return refuse('sale_not_found');
     const page = pageOf(rows, limit, (row) => [row.auditId]);
-    return answer(200, {
+    return respond(200, {
       ...page,
       data: page.data.map((row) => ({ ...row, occurredAt: row.occurredAt.toISOString() })),
     });

@@ -21,7 +21,10 @@ import type { Servers } from '../context.ts';
 /** `settled`: nothing is pending. The others: something is, and why. */
 export type ApplicationState = 'settled' | 'recovering' | 'unavailable';
 
-export async function applyPending(servers: Servers, saleId: string): Promise<ApplicationState> {
+export async function applyPendingOperations(
+  servers: Servers,
+  saleId: string,
+): Promise<ApplicationState> {
   for (;;) {
     const step = await servers.sql.begin((tx) => applyNext(servers, tx, saleId));
     if (step !== 'applied') return step;

@@ -5,11 +5,10 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { tracingHeaders } from '../../api/schemas.ts';
 import { type Report, verifySale } from '../../verify/verify.ts';
 import type { Servers } from '../context.ts';
-import { READ_PROBLEMS } from '../http/common-problems.ts';
-import { answer, refuse } from '../http/outcome.ts';
+import { READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
+import { pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { pathIdSchema } from '../sales/sale-schemas.ts';
-import { findSale } from '../sales/sale-store.ts';
+import { findSale } from './sale-store.ts';
 
 const VERIFY = {
   operationId: 'verifySale',
@@ -57,9 +56,9 @@ export function serveVerification(app: FastifyInstance, servers: Servers): void 
       report = verifySale(servers, saleId).finally(() => running.delete(saleId));
       running.set(saleId, report);
     }
-    return answer(200, await report);
+    return respond(200, await report);
   };
   serveOperation(app, VERIFY, ({ params }) => verify(params.saleId), {
-    answerMsMax: VERIFY_MS_MAX,
+    timeoutMs: VERIFY_MS_MAX,
   });
 }
