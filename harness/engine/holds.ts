@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newTag, parseReservationId } from '../../src/domain/identifiers.ts';
-import { type Move, parseRecord, type Reservation } from '../../src/domain/reservation.ts';
+import {
+  parseRecord,
+  type Reservation,
+  type ReservationTransition,
+} from '../../src/domain/reservation.ts';
 import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
 import { type TransitionReply, transition } from '../../src/lua/buy/transition.ts';
 import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
@@ -45,11 +49,11 @@ export async function holdMany(
 export function move(
   shards: Shards,
   reservation: Reservation,
-  wanted: Exclude<Move, 'expire'>,
+  wanted: Exclude<ReservationTransition, 'expire'>,
 ): Promise<TransitionReply> {
   return shards.call(transition, reservation.saleId, {
     address: parseReservationId(reservation.reservationId)!,
-    move: wanted,
+    transition: wanted,
     detail: '',
     requestId: `request-of-${wanted}`,
     traceparent: '',

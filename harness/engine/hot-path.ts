@@ -20,7 +20,7 @@ export async function connectShards(url: string): Promise<Shards> {
     url,
     name: 'test',
     commandTimeoutMs: 1_000,
-    demands: { DURABILITY: 'fast', NODE_ENV: 'production' },
+    requirements: { DURABILITY: 'fast', NODE_ENV: 'production' },
     log: createLogger('test', 'silent'),
     onUnfit,
   });

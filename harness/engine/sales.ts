@@ -24,7 +24,7 @@ export async function connect(redisUrl: string, postgresUrl: string): Promise<Co
     url: redisUrl,
     name: 'test',
     commandTimeoutMs: 5_000,
-    demands: { DURABILITY: 'fast', NODE_ENV: 'production' },
+    requirements: { DURABILITY: 'fast', NODE_ENV: 'production' },
     log: createLogger('test', 'silent'),
     onUnfit: (fault) => {
       throw fault;

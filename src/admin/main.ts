@@ -28,7 +28,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     url: config.REDIS_URL,
     name: 'admin',
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
-    demands: config,
+    requirements: config,
     log,
     onUnfit: (fault) => log.error(fault.message),
   });

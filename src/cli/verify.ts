@@ -19,7 +19,7 @@ export async function runVerify(options: { sale?: string; json: boolean }): Prom
     url: config.REDIS_URL,
     name: 'verify',
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
-    demands: config,
+    requirements: config,
     log,
     onUnfit: () => undefined,
   });

@@ -49,7 +49,7 @@ function letterOf(status: ReservationStatus, version: number): string {
  * Every move that there is: from which states, to which, and who may ask for it. Scripts, APIs and documentation
  * take it from here. Leaving `reserved` or `confirmed` for good gives the units back, in the same step.
  */
-export const MOVES = {
+export const RESERVATION_TRANSITIONS = {
   confirm: { from: 'RP', to: 'C' },
   /** By the merchant: gives back what was held, or refunds what was confirmed. */
   cancel: { from: 'RPC', to: 'X' },
@@ -60,11 +60,11 @@ export const MOVES = {
   /** By the sweep, when the hold's time is over. */
   expire: { from: 'RP', to: 'E' },
 } as const satisfies Record<string, { from: string; to: string }>;
-export type Move = keyof typeof MOVES;
+export type ReservationTransition = keyof typeof RESERVATION_TRANSITIONS;
 
 /** The state a move leads to, in words. */
-export function targetOf(move: Move): ReservationStatus {
-  return STATUS_OF_LETTER[MOVES[move].to]!;
+export function statusAfter(move: ReservationTransition): ReservationStatus {
+  return STATUS_OF_LETTER[RESERVATION_TRANSITIONS[move].to]!;
 }
 
 export interface Item {

@@ -50,7 +50,7 @@ export async function startHotPath(
     url: config.REDIS_URL,
     name: 'hot-path',
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
-    demands: config,
+    requirements: config,
     log,
     onUnfit,
   });

@@ -20,7 +20,7 @@ export interface Script<Args extends unknown[], Result> {
   sha1: string;
   keys: readonly SaleKey[];
   /** Whether somebody is told what it answers, as decided: then replicas have to have it, where that is promised. */
-  isTold: boolean;
+  needsReplicas: boolean;
   /** The arguments that follow the fence, which every script takes first. */
   encode: (...args: Args) => ScriptArgument[];
   /** Rejects with a Fault `reply_malformed` what it does not understand. */
@@ -34,7 +34,7 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   /** As the header has them, without the fence. */
   args: string;
   /** Unless said otherwise, whatever is not declared `no-writes`. */
-  isTold?: boolean;
+  needsReplicas?: boolean;
   encode: (...args: Args) => ScriptArgument[];
   decode: (reply: Reply, ...args: Args) => Result;
 }): Script<Args, Result> {
@@ -47,7 +47,7 @@ export function defineScript<Args extends unknown[], Result>(definition: {
     source,
     sha1: createHash('sha1').update(source).digest('hex'),
     keys: definition.keys,
-    isTold: definition.isTold ?? !/^#!lua .*\bno-writes\b/.test(source),
+    needsReplicas: definition.needsReplicas ?? !/^#!lua .*\bno-writes\b/.test(source),
     encode: definition.encode,
     decode: definition.decode,
   };

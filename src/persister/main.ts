@@ -64,7 +64,7 @@ export async function startPersister(
     url: config.REDIS_URL,
     name: 'flash-sale-persister',
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
-    demands: config,
+    requirements: config,
     log,
     onUnfit: (fault) => {
       if (!wasReady) endUnfit(log, fault);

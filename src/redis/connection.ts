@@ -7,13 +7,13 @@ import type { Logger } from 'pino';
 import { Fault } from '../domain/fault.ts';
 import { backoffMs } from '../process/backoff.ts';
 import type { ServerAddress } from './redis-url.ts';
-import { type FitServer, requireFit, type ServerDemands } from './server-requirements.ts';
+import { type FitServer, requireFit, type ServerRequirements } from './server-requirements.ts';
 
 export interface ConnectionOptions {
   /** Shown by `CLIENT LIST`. */
   name: string;
   commandTimeoutMs: number;
-  demands: ServerDemands;
+  requirements: ServerRequirements;
   log: Logger;
   /** Called when the first server to answer must not be sold on, with what to set; later ones are waited out. */
   onUnfit: (fault: Fault) => void;
@@ -46,7 +46,7 @@ const SENTINEL_MS_MAX = 500;
 /** A connection that is given up is closed in order for so long, then cut: a frozen server never takes part. */
 const DISCONNECT_MS_MAX = 250;
 
-export class ServerConnection {
+export class RedisConnection {
   readonly client: Redis;
   readonly #options: ConnectionOptions;
   #session: Session | undefined;
@@ -120,14 +120,14 @@ export class ServerConnection {
   async #meet(): Promise<void> {
     const losses = this.#losses;
     try {
-      const server = await requireFit(this.client, this.#options.demands);
+      const server = await requireFit(this.client, this.#options.requirements);
       if (losses !== this.#losses) return;
       if (!server) {
         this.#later(PROMOTION_LOOK_MS, () => void this.#meet());
         return;
       }
       const last = this.#lastSession;
-      const isTheSame = last?.runId === server.runId && last.reign === server.reign;
+      const isTheSame = last?.runId === server.runId && last.replicationId === server.replicationId;
       this.#session = { ...server, seenAt: isTheSame ? last.seenAt : performance.now() };
       this.#lastSession = this.#session;
       this.#lastComplaint = '';

@@ -7,22 +7,22 @@
  * made it, also one that a script only read or repeated. All who ask during a round share the next one.
  */
 import { markKey } from '../lua/keys.ts';
-import { type ConnectionOptions, ServerConnection, type Session } from './connection.ts';
+import { type ConnectionOptions, RedisConnection, type Session } from './connection.ts';
 import type { ServerAddress } from './redis-url.ts';
 
 /** A mark means nothing later on. */
 const MARK_SECONDS = 60;
 
-export class Witness {
-  readonly #connection: ServerConnection;
+export class ReplicationBarrier {
+  readonly #connection: RedisConnection;
   readonly #roundMsMax: number;
   #round: Promise<Session | undefined> = Promise.resolve(undefined);
   #next: Promise<Session | undefined> | undefined;
 
   constructor(address: ServerAddress, options: ConnectionOptions) {
-    this.#connection = new ServerConnection(address, {
+    this.#connection = new RedisConnection(address, {
       ...options,
-      name: `${options.name}-witness`,
+      name: `${options.name}-replication`,
       // The connection for calls meets the same server, and says what is wrong with it.
       log: options.log.child({}, { level: 'silent' }),
       onUnfit: () => undefined,
@@ -40,7 +40,7 @@ export class Witness {
    * Resolves with the session whose replicas have all that was decided before this call, undefined when too few of
    * them say so. Takes two rounds at most, `commandTimeoutMs` together. The sale says which shard of a cluster.
    */
-  vouch(saleId: string): Promise<Session | undefined> {
+  wait(saleId: string): Promise<Session | undefined> {
     this.#next ??= this.#round.then(() => {
       this.#next = undefined;
       this.#round = this.#ask(saleId);

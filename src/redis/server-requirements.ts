@@ -7,14 +7,14 @@ import type { CommonConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
 import { refusedCommands } from './acl.ts';
 
-export type ServerDemands = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
+export type ServerRequirements = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
 
 /** A server that may be sold on. */
 export interface FitServer {
   /** Another one after each start of its process. */
   runId: string;
   /** Another one after each time that it was made a master. */
-  reign: string;
+  replicationId: string;
   /** Whether it was a replica since it started. */
   wasPromoted: boolean;
   /** How many replicas have to vouch for a decision; 0 unless `DURABILITY=replicated`. */
@@ -31,7 +31,7 @@ export interface FitServer {
  */
 export async function requireFit(
   redis: Redis,
-  demands: ServerDemands,
+  requirements: ServerRequirements,
 ): Promise<FitServer | undefined> {
   const info = await redis.info();
   const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
@@ -57,19 +57,19 @@ export async function requireFit(
     );
   }
   if (field('aof_enabled') !== '1') {
-    if (demands.NODE_ENV !== 'development') {
+    if (requirements.NODE_ENV !== 'development') {
       shortcomings.push('nothing is persisted; set appendonly yes (or NODE_ENV=development)');
     }
-  } else if (demands.DURABILITY !== 'fast') {
+  } else if (requirements.DURABILITY !== 'fast') {
     const appendfsync = await configOf(redis, 'appendfsync');
     if (appendfsync !== undefined && appendfsync !== 'always') {
       shortcomings.push(
-        `appendfsync is ${appendfsync}, but DURABILITY=${demands.DURABILITY} promises more; set appendfsync always (or DURABILITY=fast)`,
+        `appendfsync is ${appendfsync}, but DURABILITY=${requirements.DURABILITY} promises more; set appendfsync always (or DURABILITY=fast)`,
       );
     }
   }
-  const replicas = demands.DURABILITY === 'replicated' ? await replicasOf(redis) : 0;
-  if (demands.DURABILITY === 'replicated' && replicas < 1) {
+  const replicas = requirements.DURABILITY === 'replicated' ? await replicasOf(redis) : 0;
+  if (requirements.DURABILITY === 'replicated' && replicas < 1) {
     shortcomings.push(
       'min-replicas-to-write is 0: an isolated master would go on selling; set min-replicas-to-write 1 or more, best all replicas that there are',
     );
@@ -79,7 +79,7 @@ export async function requireFit(
   }
   return {
     runId: field('run_id'),
-    reign: field('master_replid'),
+    replicationId: field('master_replid'),
     wasPromoted: /[1-9a-f]/.test(field('master_replid2')),
     replicas,
     replicasConnected: Number(field('connected_slaves')),
@@ -87,7 +87,7 @@ export async function requireFit(
   };
 }
 
-/** As many as it demands itself: where that is all there are, any of them may be promoted and nothing is lost. */
+/** As many as it requirements itself: where that is all there are, any of them may be promoted and nothing is lost. */
 async function replicasOf(redis: Redis): Promise<number> {
   return Number((await configOf(redis, 'min-replicas-to-write')) ?? 1);
 }

@@ -5,9 +5,9 @@
 import type { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import { keysOf, type Reply, type Script, type ScriptArgument } from '../lua/script.ts';
-import { type ConnectionOptions, hasPrefix, ServerConnection, type Session } from './connection.ts';
+import { type ConnectionOptions, hasPrefix, RedisConnection, type Session } from './connection.ts';
 import type { ServerAddress } from './redis-url.ts';
-import { Witness } from './replication-barrier.ts';
+import { ReplicationBarrier } from './replication-barrier.ts';
 
 /** So long after its last replica went away an old master may still decide, beyond `min-replicas-max-lag`: Redis counts
  * the lag in whole seconds, once a second. */
@@ -26,7 +26,7 @@ export interface PinnedServer {
    * How long the master before this one may still be deciding, isolated together with some of its clients: until it
    * misses its replicas and refuses to write. 0: there was none, or it would never stop (`min-replicas-to-write 0`).
    */
-  readonly rivalMs: number;
+  readonly oldMasterGraceMs: number;
   /** For one command: ask for it again for the next. */
   readonly client: Redis;
   /** As of Shard. */
@@ -39,13 +39,14 @@ export interface PinnedServer {
 }
 
 export class Shard {
-  readonly #connection: ServerConnection;
+  readonly #connection: RedisConnection;
   /** Under `DURABILITY=replicated`. */
-  readonly #witness: Witness | undefined;
+  readonly #barrier: ReplicationBarrier | undefined;
 
   constructor(address: ServerAddress, options: ConnectionOptions) {
-    this.#connection = new ServerConnection(address, options);
-    if (options.demands.DURABILITY === 'replicated') this.#witness = new Witness(address, options);
+    this.#connection = new RedisConnection(address, options);
+    if (options.requirements.DURABILITY === 'replicated')
+      this.#barrier = new ReplicationBarrier(address, options);
   }
 
   get client(): Redis {
@@ -67,7 +68,7 @@ export class Shard {
       get isThere() {
         return connection.session === session;
       },
-      get rivalMs() {
+      get oldMasterGraceMs() {
         if (!session.wasPromoted || session.replicas === 0) return 0;
         const silentAt = session.seenAt + session.replicasLagMsMax + LAG_ROUNDING_MS;
         return Math.max(0, silentAt - performance.now());
@@ -95,7 +96,7 @@ export class Shard {
 
   close(): void {
     this.#connection.close();
-    this.#witness?.close();
+    this.#barrier?.close();
   }
 
   /** On the server of a session, or on whichever there is. */
@@ -105,24 +106,24 @@ export class Shard {
     saleId: string,
     args: Args,
   ): Promise<Result> {
-    if (!this.#witness || !script.isTold) {
+    if (!this.#barrier || !script.needsReplicas) {
       const { reply } = await this.#run(session, script, saleId, args);
       return script.decode(reply, ...args);
     }
-    const before = this.#witness.session;
+    const before = this.#barrier.session;
     if (!before) throw new Fault('not_sent', 'nobody can speak for the replicas now');
     const { reply, runId } = await this.#run(session, script, saleId, args);
-    const vouched = await this.#witness.vouch(saleId);
-    if (vouched !== before || runId !== before.runId) {
+    const reached = await this.#barrier.wait(saleId);
+    if (reached !== before || runId !== before.runId) {
       throw new Fault('outcome_unknown', 'too few replicas have the decision');
     }
     return script.decode(reply, ...args);
   }
 
   async #replicated(saleId: string, runId: string): Promise<void> {
-    if (!this.#witness) return;
-    const vouched = await this.#witness.vouch(saleId);
-    if (vouched?.runId !== runId) {
+    if (!this.#barrier) return;
+    const reached = await this.#barrier.wait(saleId);
+    if (reached?.runId !== runId) {
       throw new Fault('outcome_unknown', 'too few replicas have the decisions');
     }
   }
@@ -163,7 +164,7 @@ export class Shard {
   }
 }
 
-function requireSame(connection: ServerConnection, session: Session): void {
+function requireSame(connection: RedisConnection, session: Session): void {
   if (connection.session === session) return;
   throw new Fault('not_sent', 'the connection on which this began is gone');
 }

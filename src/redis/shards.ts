@@ -78,7 +78,7 @@ export class Shards {
 
   /** `DURABILITY=replicated`: what Redis publishes of a decision may be heard before replicas have the decision. */
   get waitsForReplicas(): boolean {
-    return this.#options.demands.DURABILITY === 'replicated';
+    return this.#options.requirements.DURABILITY === 'replicated';
   }
 
   get isReady(): boolean {

@@ -12,9 +12,13 @@ import {
   MERCHANT_TRANSITIONS,
   type MerchantTransition,
 } from '../../src/admin/reservations/transition-reservation.ts';
-import { MOVES, parseRecord, type ReservationStatus } from '../../src/domain/reservation.ts';
+import {
+  parseRecord,
+  RESERVATION_TRANSITIONS,
+  type ReservationStatus,
+} from '../../src/domain/reservation.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 
 const STATES = ['R', 'P', 'C', 'X', 'E'] as const;
@@ -93,7 +97,7 @@ function countsIn(state: State) {
 
 for (const name of MERCHANT_TRANSITIONS) {
   for (const state of STATES) {
-    const { from, to } = MOVES[name];
+    const { from, to } = RESERVATION_TRANSITIONS[name];
     const expected = state === to ? 'repeated' : from.includes(state) ? 'moved' : 'refused';
 
     test(`${name} from ${state} is ${expected}`, async () => {
@@ -139,7 +143,10 @@ for (const name of MERCHANT_TRANSITIONS) {
     const replays = answers.filter(({ headers }) => headers['idempotent-replayed'] === 'true');
     assert.equal(replays.length, 49);
     assert.equal((await stateInRedis(admin, saleOf(reservationId))).events, 2);
-    assert.deepEqual(await countsOf(saleOf(reservationId)), countsIn(MOVES[name].to));
+    assert.deepEqual(
+      await countsOf(saleOf(reservationId)),
+      countsIn(RESERVATION_TRANSITIONS[name].to),
+    );
   });
 }
 
@@ -206,7 +213,7 @@ test('an extended hold outlives its first deadline, and ends at its second', asy
 test('whoever waits gets what a merchant cancels, in the same step', async () => {
   const sale = await makeSale(admin, { stock: 1 });
   const reservationId = await reserveIn(sale, 'ada');
-  const joined = await admin.shards.call(joinLine, sale.saleId, {
+  const joined = await admin.shards.call(joinWaitlist, sale.saleId, {
     buyerId: 'grace',
     sku: 'unit',
     quantity: 1,

@@ -8,8 +8,8 @@ import { eventually } from '../../harness/eventually.ts';
 import { FILE } from '../../harness/use.ts';
 import { runVerify } from '../../src/cli/verify.ts';
 import { parseRecord } from '../../src/domain/reservation.ts';
-import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
-import { leaveLine } from '../../src/lua/buy/leave-waitlist.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { Shards } from '../../src/redis/shards.ts';
 import { type Report, verifySale } from '../../src/verify/verify.ts';
@@ -309,7 +309,7 @@ test('the promises hold through a whole life: extended, confirmed, refunded, exp
   const waiting = Array.from({ length: 90 }, (_, index) => `waiter-${index + 1}`);
   const places = await Promise.all(
     waiting.map((buyerId) =>
-      admin.shards.call(joinLine, saleId, { buyerId, sku: 'unit', quantity: 1 }),
+      admin.shards.call(joinWaitlist, saleId, { buyerId, sku: 'unit', quantity: 1 }),
     ),
   );
   assert.ok(places.every(({ outcome }) => outcome === 'joined'));
@@ -370,8 +370,8 @@ test('a line in which people come and go is not accused', async () => {
   const comingAndGoing = Array.from({ length: 20 }, async (_, index) => {
     const buyerId = `waiter-${index}`;
     while (!over.signal.aborted) {
-      await admin.shards.call(joinLine, saleId, { buyerId, sku: 'unit', quantity: 1 });
-      await admin.shards.call(leaveLine, saleId, { buyerId, tag: 'aaaaaaaa' });
+      await admin.shards.call(joinWaitlist, saleId, { buyerId, sku: 'unit', quantity: 1 });
+      await admin.shards.call(leaveWaitlist, saleId, { buyerId, tag: 'aaaaaaaa' });
     }
   });
   const readState = () => stateInRedis(admin, saleId);
@@ -412,7 +412,7 @@ test('without Redis nothing is proven, and the answer says so', async () => {
     url: 'redis://127.0.0.1:1',
     name: 'test',
     commandTimeoutMs: 100,
-    demands: { DURABILITY: 'fast', NODE_ENV: 'production' },
+    requirements: { DURABILITY: 'fast', NODE_ENV: 'production' },
     log: admin.log,
     onUnfit: () => undefined,
   });

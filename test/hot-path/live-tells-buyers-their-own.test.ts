@@ -156,11 +156,11 @@ async function confirm(reservationId: string): Promise<void> {
   const address = parseReservationId(reservationId)!;
   const reply = await shards.call(transition, address.saleId, {
     address,
-    move: 'confirm',
+    transition: 'confirm',
     detail: '',
     requestId: 'request',
     traceparent: '',
     tag: 'abcdefgh',
   });
-  assert.equal(reply.outcome, 'moved');
+  assert.equal(reply.outcome, 'changed');
 }

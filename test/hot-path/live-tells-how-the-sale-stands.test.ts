@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { watch } from '../../harness/crowds/live-watcher.ts';
 import { openSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
 import { FILE, useRedis } from '../../harness/use.ts';
-import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
@@ -46,7 +46,7 @@ test('while somebody is in line nothing remains for the others', async () => {
   assert.equal((await there.buy(sale.saleId, 'ada')).status, 201);
   const watcher = await watch(here, sale.saleId);
   const asked = { buyerId: 'grace', sku: 'phone', quantity: 1 };
-  assert.equal((await shards.call(joinLine, sale.saleId, asked)).outcome, 'joined');
+  assert.equal((await shards.call(joinWaitlist, sale.saleId, asked)).outcome, 'joined');
   // Paused, the line is not served: what is loaded remains, for who waits.
   await sale.change({ status: 'paused' }, [{ sku: 'phone', delta: 5 }]);
   const told = await watcher.hears('sale', ({ status }) => status === 'paused');

@@ -38,9 +38,9 @@ async function knowsThatAllIsGone(frontEnd: TestHotPath, { saleId }: TestSale, b
 async function giveBack(reservationId: string, client?: Redis): Promise<void> {
   const address = parseReservationId(reservationId)!;
   const { saleId } = address;
-  const move = { address, move: 'cancel', buyerId: '', detail: 'a test', ...TRACE } as const;
+  const move = { address, transition: 'cancel', buyerId: '', detail: 'a test', ...TRACE } as const;
   if (!client) {
-    assert.equal((await shards.call(transition, saleId, move)).outcome, 'moved');
+    assert.equal((await shards.call(transition, saleId, move)).outcome, 'changed');
     return;
   }
   const keys = keysOf(transition, saleId);
@@ -51,7 +51,7 @@ async function giveBack(reservationId: string, client?: Redis): Promise<void> {
     ...keys,
     ...args,
   )) as string[];
-  assert.equal(outcome, 'moved');
+  assert.equal(outcome, 'changed');
 }
 const TRACE = { requestId: 'test', traceparent: '', tag: 'abcdefgh' };
 

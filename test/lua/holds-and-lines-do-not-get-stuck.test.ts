@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openSale, type TestSale, useShards } from '../../harness/engine/hot-path.ts';
 import { FILE, useRedis } from '../../harness/use.ts';
-import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
-import { leaveLine } from '../../src/lua/buy/leave-waitlist.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
@@ -31,7 +31,7 @@ test('an extended hold that is all that is left of a batch keeps its later deadl
   await buy(sale, ['a', 'b', 'c'], 'phone*1');
   await shards.call(transition, sale.saleId, {
     address: { saleId: sale.saleId, position: 3, tag: TAG },
-    move: 'extend',
+    transition: 'extend',
     detail: '',
     requestId: '',
     traceparent: '',
@@ -51,7 +51,7 @@ test('a long line behind somebody who has to wait keeps no other SKU waiting, an
   await buy(sale, ['x'], 'a*2');
   await buy(sale, ['z'], 'b*1');
   const join = (buyerId: string, sku: string, quantity = 1) =>
-    shards.call(joinLine, sale.saleId, { buyerId, sku, quantity });
+    shards.call(joinWaitlist, sale.saleId, { buyerId, sku, quantity });
   assert.equal((await join('q0', 'a', 2)).outcome, 'joined');
   for (let i = 1; i < 120; i++) await join(`q${i}`, 'a');
   await join('y', 'b');
@@ -71,7 +71,7 @@ test('a long line behind somebody who has to wait keeps no other SKU waiting, an
 test('nobody may wait for more than there is while something is there', async () => {
   const sale = await openSale(shards, { phone: 9 }, { perBuyerLimit: 20 });
   const join = (quantity: number) =>
-    shards.call(joinLine, sale.saleId, { buyerId: 'evil', sku: 'phone', quantity });
+    shards.call(joinWaitlist, sale.saleId, { buyerId: 'evil', sku: 'phone', quantity });
   assert.equal((await join(10)).outcome, 'available');
   await buy(sale, ['early'], 'phone*9');
   assert.equal((await join(10)).outcome, 'insufficient_stock');
@@ -82,13 +82,13 @@ test('nobody may wait for more than there is while something is there', async ()
 async function giveBack(sale: TestSale, position: number) {
   const reply = await shards.call(transition, sale.saleId, {
     address: { saleId: sale.saleId, position, tag: TAG },
-    move: 'give-back',
+    transition: 'give-back',
     detail: '',
     requestId: '',
     traceparent: '',
     tag: TAG,
   });
-  assert.equal(reply.outcome, 'moved');
+  assert.equal(reply.outcome, 'changed');
 }
 
 async function ownOf(sale: TestSale, buyerId: string) {
@@ -101,7 +101,7 @@ for (const way of ['is given back', 'was first and leaves'] as const) {
   test(`a hold that is over costs nobody the place when another ${way}`, async () => {
     const sale = await openSale(shards, { a: 1, b: 5 }, { perBuyerLimit: 2, holdSeconds: 2 });
     const join = (buyerId: string, quantity: number) =>
-      shards.call(joinLine, sale.saleId, { buyerId, sku: 'a', quantity });
+      shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'a', quantity });
     // Position 1 will be over when position 2, which is all of `a`, returns.
     await buy(sale, ['q'], 'b*1', 'first');
     await sleep(1_200);
@@ -115,7 +115,7 @@ for (const way of ['is given back', 'was first and leaves'] as const) {
     await sleep(1_000);
     await giveBack(sale, 2);
     if (way === 'was first and leaves') {
-      await shards.call(leaveLine, sale.saleId, { buyerId: 'two', tag: TAG });
+      await shards.call(leaveWaitlist, sale.saleId, { buyerId: 'two', tag: TAG });
     }
     assert.equal((await ownOf(sale, 'q')).waiting.length, 1);
     await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
@@ -136,7 +136,7 @@ test('whoever waits for more than an operator has left keeps nobody waiting', as
   const sale = await openSale(shards, { phone: 10 }, { perBuyerLimit: 10, holdSeconds: 1 });
   await buy(sale, ['early'], 'phone*10');
   for (const [buyerId, quantity] of [['all', 10] as const, ['one', 1] as const]) {
-    await shards.call(joinLine, sale.saleId, { buyerId, sku: 'phone', quantity });
+    await shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'phone', quantity });
   }
   await sale.change({ status: 'paused' });
   await sleep(1_100);
@@ -153,7 +153,7 @@ test('whoever waits for more than an operator has left keeps nobody waiting', as
 test('whoever was served from the line and presses buy sees what the line gave', async () => {
   const sale = await openSale(shards, { phone: 1 });
   await buy(sale, ['first'], 'phone*1');
-  await shards.call(joinLine, sale.saleId, { buyerId: 'waits', sku: 'phone', quantity: 1 });
+  await shards.call(joinWaitlist, sale.saleId, { buyerId: 'waits', sku: 'phone', quantity: 1 });
   await giveBack(sale, 1);
   const [again] = await buy(sale, ['waits'], 'phone*1');
   assert.equal(again!.outcome, 'replayed');

@@ -4,9 +4,9 @@
 import {
   canonicalItems,
   type Item,
-  MOVES,
-  type Move,
+  RESERVATION_TRANSITIONS,
   type ReservationStatus,
+  type ReservationTransition,
 } from '../../src/domain/reservation.ts';
 import type { SaleDefinition, SkuStock } from '../../src/domain/sale.ts';
 import type { StockChange } from '../../src/lua/operate/apply-operation.ts';
@@ -117,11 +117,11 @@ export class SaleModel {
 
   move(
     reservation: ModelReservation,
-    move: Exclude<Move, 'expire'>,
+    move: Exclude<ReservationTransition, 'expire'>,
     nowMs: number,
     tag: string,
   ): string {
-    const { from, to } = MOVES[move];
+    const { from, to } = RESERVATION_TRANSITIONS[move];
     if (reservation.letter === to) return 'repeated';
     if (!from.includes(reservation.letter)) return 'forbidden';
     if (to === 'P') reservation.isDue = reservation.isDue && this.definition.holdSeconds === 0;
@@ -132,7 +132,7 @@ export class SaleModel {
         nowMs,
         tag,
       );
-    return 'moved';
+    return 'changed';
   }
 
   sweep(nowMs: number, tag: string): void {

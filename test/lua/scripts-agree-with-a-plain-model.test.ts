@@ -7,13 +7,13 @@ import { unreachable } from '../../src/domain/fault.ts';
 import {
   canonicalItems,
   type Item,
-  type Move,
   parseEvent,
   parseRecord,
+  type ReservationTransition,
 } from '../../src/domain/reservation.ts';
 import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
-import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
-import { leaveLine } from '../../src/lua/buy/leave-waitlist.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
@@ -44,7 +44,7 @@ type Step =
       limit: number;
       holdSeconds: number;
     }
-  | { do: 'move'; which: number; move: Exclude<Move, 'expire'>; times: number }
+  | { do: 'move'; which: number; move: Exclude<ReservationTransition, 'expire'>; times: number }
   | { do: 'sweep'; most: number }
   | { do: 'join'; buyerId: string; sku: string; quantity: number }
   | { do: 'leave'; buyerId: string };
@@ -210,7 +210,7 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
               }
               break;
             case 'join': {
-              const reply = await shards.call(joinLine, saleId, each);
+              const reply = await shards.call(joinWaitlist, saleId, each);
               const [outcome, place] = model.join(
                 each.buyerId,
                 each.sku,
@@ -222,10 +222,13 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
               break;
             }
             case 'leave': {
-              const reply = await shards.call(leaveLine, saleId, { buyerId: each.buyerId, tag });
+              const reply = await shards.call(leaveWaitlist, saleId, {
+                buyerId: each.buyerId,
+                tag,
+              });
               assert.deepEqual(reply, {
                 outcome: 'left',
-                lines: model.leave(each.buyerId, Date.now(), tag),
+                count: model.leave(each.buyerId, Date.now(), tag),
               });
               break;
             }
@@ -264,7 +267,7 @@ async function moveAndCompare(
   tag: string,
 ) {
   const reservation = model.reservations[step.which % model.reservations.length];
-  const asked = { move: step.move, detail: 'a reason', requestId: 'r', traceparent: '', tag };
+  const asked = { transition: step.move, detail: 'a reason', requestId: 'r', traceparent: '', tag };
   const { position, tag: ownTag } = reservation ?? { position: 1, tag: 'nobodys1' };
   const address = { saleId, position, tag: ownTag };
   if (!reservation) {

@@ -80,8 +80,8 @@ for (const [how, leave, comeBack] of [
 
     /** Money that has come is money that has come, whatever the stream holds. */
     async function settleAll([ada, bob, eve]: Reservation[]): Promise<void> {
-      assert.equal((await move(shards, ada!, 'confirm')).outcome, 'moved');
-      assert.equal((await move(shards, bob!, 'cancel')).outcome, 'moved');
+      assert.equal((await move(shards, ada!, 'confirm')).outcome, 'changed');
+      assert.equal((await move(shards, bob!, 'cancel')).outcome, 'changed');
       await untilOver(shards, eve!);
     }
   });

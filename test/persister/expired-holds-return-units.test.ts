@@ -37,7 +37,7 @@ describe('a hold that is over', () => {
     });
     const [second] = await hold(servers.shards, saleId, ['ada']);
     assert.notEqual(second!.reservationId, first!.reservationId);
-    assert.equal((await move(servers.shards, second!, 'confirm')).outcome, 'moved');
+    assert.equal((await move(servers.shards, second!, 'confirm')).outcome, 'changed');
     await eventually(async () => {
       assert.deepEqual(await historyOf(servers, saleId, 'ada'), [
         { status: 'expired', versions: [1, 2] },
@@ -69,7 +69,7 @@ describe('a hold that is over', () => {
     await persister(test, redis.url, database.url);
     const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd']);
     const reply = await move(servers.shards, held[1]!, 'extend');
-    assert.equal(reply.outcome, 'moved');
+    assert.equal(reply.outcome, 'changed');
     const extended = 'reservation' in reply ? reply.reservation : assert.fail();
     assert.equal(extended.expiresAt, held[1]!.expiresAt + 2_000);
 

@@ -17,7 +17,7 @@ import { saleState } from '../../harness/engine/stream-state.ts';
 import { eventually } from '../../harness/servers/servers.ts';
 import { FILE, useServers } from '../../harness/use.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
-import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 
@@ -27,7 +27,7 @@ describe('the line', () => {
   async function join(saleId: string, ...buyerIds: string[]): Promise<void> {
     for (const buyerId of buyerIds) {
       const asked = { buyerId, sku: 'unit', quantity: 1 };
-      assert.equal((await servers.shards.call(joinLine, saleId, asked)).outcome, 'joined');
+      assert.equal((await servers.shards.call(joinWaitlist, saleId, asked)).outcome, 'joined');
     }
   }
 
@@ -90,7 +90,7 @@ describe('the line', () => {
     const { saleId } = sale;
     const [ada, bob] = await hold(servers.shards, saleId, ['ada', 'bob']);
     // Ada paid for one and waits for another, which a lower limit then takes away.
-    assert.equal((await move(servers.shards, ada!, 'confirm')).outcome, 'moved');
+    assert.equal((await move(servers.shards, ada!, 'confirm')).outcome, 'changed');
     await join(saleId, 'ada', 'second');
     await changeLimit(sale, 1);
     await persister(test, redis.url, database.url);

@@ -42,7 +42,7 @@ describe('a hold ends once', () => {
     );
     let confirmed = 0;
     for (const reply of outcomes) {
-      if (reply.outcome === 'moved') confirmed++;
+      if (reply.outcome === 'changed') confirmed++;
       else if (reply.outcome === 'forbidden') assert.equal(reply.reservation.status, 'expired');
       else assert.fail(reply.outcome);
     }

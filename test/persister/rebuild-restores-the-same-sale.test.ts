@@ -10,7 +10,7 @@ import { makeSale } from '../../harness/engine/sales.ts';
 import { saleState } from '../../harness/engine/stream-state.ts';
 import { eventually } from '../../harness/servers/servers.ts';
 import { FILE, useServers } from '../../harness/use.ts';
-import { canonicalItems, type Move } from '../../src/domain/reservation.ts';
+import { canonicalItems, type ReservationTransition } from '../../src/domain/reservation.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
@@ -48,7 +48,12 @@ const step = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('move' as const),
       which: fc.nat(),
-      move: fc.constantFrom<Exclude<Move, 'expire'>[]>('confirm', 'cancel', 'give-back', 'extend'),
+      move: fc.constantFrom<Exclude<ReservationTransition, 'expire'>[]>(
+        'confirm',
+        'cancel',
+        'give-back',
+        'extend',
+      ),
     }),
   },
 );
@@ -77,7 +82,7 @@ async function take(saleId: string, each: Step): Promise<void> {
   const [, , position, tag] = records[each.which % records.length]!.split('\t');
   await shards.call(transition, saleId, {
     address: { saleId, position: Number(position), tag: tag! },
-    move: each.move,
+    transition: each.move,
     detail: '',
     requestId: 'r',
     traceparent: '',

@@ -12,8 +12,8 @@ import { buy, buyMany, type Connections, makeSale } from '../../harness/engine/s
 import { readAndDie, saleState } from '../../harness/engine/stream-state.ts';
 import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
 import { useServers } from '../../harness/use.ts';
-import { MOVES } from '../../src/domain/reservation.ts';
-import { joinLine } from '../../src/lua/buy/join-waitlist.ts';
+import { RESERVATION_TRANSITIONS } from '../../src/domain/reservation.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
 import { REBUILD_KEYS, saleKey } from '../../src/lua/keys.ts';
 import { applyOperation, type Operation } from '../../src/lua/operate/apply-operation.ts';
@@ -114,10 +114,10 @@ describe('rebuilt from postgres', () => {
 
   const move = (reservationId: string, to: 'confirm' | 'cancel' | 'extend') => {
     const [saleId, position, tag] = reservationId.split('_');
-    assert.ok(MOVES[to]);
+    assert.ok(RESERVATION_TRANSITIONS[to]);
     return servers.shards.call(transition, saleId!, {
       address: { saleId: saleId!, position: Number(position), tag: tag! },
-      move: to,
+      transition: to,
       detail: '',
       requestId: 'request-of-test',
       traceparent: '',
@@ -168,12 +168,12 @@ describe('rebuilt from postgres', () => {
     // Repeats are recognized, moves go on from where they were, and the extension is still the only one.
     assert.equal((await buy(servers.shards, saleId, ['buyer-5']))[0]?.outcome, 'replayed');
     assert.equal((await move(ids[2]!, 'extend')).outcome, 'repeated');
-    assert.equal((await move(ids[2]!, 'confirm')).outcome, 'moved');
+    assert.equal((await move(ids[2]!, 'confirm')).outcome, 'changed');
     const [fresh] = await buy(servers.shards, saleId, ['newcomer']);
     assert.equal(fresh?.outcome, 'reserved');
     const [newest] = await reservationsOf(saleId, 'newcomer');
     assert.equal(newest?.position, before.position + SKIPPED + 1);
-    assert.equal((await move(newest.reservationId, 'confirm')).outcome, 'moved');
+    assert.equal((await move(newest.reservationId, 'confirm')).outcome, 'changed');
     await assertVerified(saleId);
     assert.deepEqual(await recoveries(saleId), [
       { actor: 'persister', outcome: 'rebuilt', cause: 'redis_forgot_the_sale' },
@@ -186,7 +186,7 @@ describe('rebuilt from postgres', () => {
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 5, prefix: 'later' });
     const [later] = await reservationsOf(saleId, 'later-1');
     assert.equal(later?.position, newest.position + SKIPPED + 1);
-    assert.equal((await move(later.reservationId, 'cancel')).outcome, 'moved');
+    assert.equal((await move(later.reservationId, 'cancel')).outcome, 'changed');
     await assertVerified(saleId);
   });
 
@@ -208,7 +208,7 @@ describe('rebuilt from postgres', () => {
     await persister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'first' });
     for (const buyerId of ['ada', 'bob', 'cyd']) {
-      await servers.shards.call(joinLine, saleId, { buyerId, sku: 'unit', quantity: 1 });
+      await servers.shards.call(joinWaitlist, saleId, { buyerId, sku: 'unit', quantity: 1 });
     }
     await eventually(async () => assert.equal(await rows(saleId), 100));
     await keepWhatRedisWrote();

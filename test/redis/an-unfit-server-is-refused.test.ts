@@ -5,14 +5,14 @@ import { Redis } from 'ioredis';
 import { startRedis } from '../../harness/servers/servers.ts';
 import { Fault } from '../../src/domain/fault.ts';
 import { NEEDED } from '../../src/redis/acl.ts';
-import { requireFit, type ServerDemands } from '../../src/redis/server-requirements.ts';
+import { requireFit, type ServerRequirements } from '../../src/redis/server-requirements.ts';
 
-const SAFE: ServerDemands = { DURABILITY: 'safe', NODE_ENV: 'production' };
+const SAFE: ServerRequirements = { DURABILITY: 'safe', NODE_ENV: 'production' };
 
 const UNFIT: [
   name: string,
   config: Record<string, string>,
-  demands: ServerDemands,
+  demands: ServerRequirements,
   says: RegExp,
 ][] = [
   ['one that evicts', { 'maxmemory-policy': 'allkeys-lru' }, SAFE, /maxmemory-policy noeviction/],

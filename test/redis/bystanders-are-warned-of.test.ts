@@ -31,7 +31,7 @@ for (const [demanded, warnings] of [
           url: master.url,
           name: 'test',
           commandTimeoutMs: 1_000,
-          demands: { DURABILITY: 'replicated', NODE_ENV: 'production' },
+          requirements: { DURABILITY: 'replicated', NODE_ENV: 'production' },
           log,
           onUnfit: (fault) => {
             throw fault;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { MOVES } from '../../src/domain/reservation.ts';
+import { RESERVATION_TRANSITIONS } from '../../src/domain/reservation.ts';
 
 const STATES: Record<string, string> = {
   R: 'reserved',
@@ -32,7 +32,7 @@ test('docs/ARCHITECTURE.md has every move and no other', () => {
         .slice(1, -1)
         .map((cell) => cell.trim()),
     );
-  const decided = Object.entries(MOVES).map(([move, { from, to }]) => [
+  const decided = Object.entries(RESERVATION_TRANSITIONS).map(([move, { from, to }]) => [
     `\`${move}\``,
     from
       .split('')

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { newTag, parseReservationId, TRACEPARENT } from '../../domain/identifiers.ts';
-import { publicReservation, targetOf } from '../../domain/reservation.ts';
+import { publicReservation, statusAfter } from '../../domain/reservation.ts';
 import { writeDetail } from '../../domain/transition-detail.ts';
 import { type TransitionReply, transition } from '../../lua/buy/transition.ts';
 import { isOutOfMemory } from '../../redis/out-of-memory.ts';
@@ -52,7 +52,7 @@ export async function transitionReservation(
   try {
     reply = await servers.shards.call(transition, saleId, {
       address,
-      move,
+      transition: move,
       detail: writeDetail({ actor: caller.actor, paymentRef, reason }),
       requestId: caller.requestId,
       traceparent: traceparent !== undefined && TRACEPARENT.test(traceparent) ? traceparent : '',
@@ -62,14 +62,17 @@ export async function transitionReservation(
     return refuseFault(servers, error);
   }
   switch (reply.outcome) {
-    case 'moved':
+    case 'changed':
       // The hint only makes it prompt that front ends show the units.
       if (move === 'cancel') servers.shards.publishChanged(saleId).catch(() => undefined);
       return respond(200, publicReservation(reply.reservation));
     case 'repeated':
       return respond(200, publicReservation(reply.reservation), { 'Idempotent-Replayed': 'true' });
     case 'forbidden':
-      return refuse('invalid_transition', { from: reply.reservation.status, to: targetOf(move) });
+      return refuse('invalid_transition', {
+        from: reply.reservation.status,
+        to: statusAfter(move),
+      });
     case 'unknown_reservation':
       return UNKNOWN_RESERVATION;
     case 'recovering':

@@ -1,6 +1,6 @@
 /** A buyer gives a reservation back: its units go to whoever waits, or on sale again, in the same step. */
 import { newTag, parseReservationId } from '../../domain/identifiers.ts';
-import { publicReservation, targetOf } from '../../domain/reservation.ts';
+import { publicReservation, statusAfter } from '../../domain/reservation.ts';
 import { transition } from '../../lua/buy/transition.ts';
 import type { HotPathContext } from '../context.ts';
 import {
@@ -28,7 +28,7 @@ export async function releaseResponse(
   const { saleId } = address;
   const reply = await shards.call(transition, saleId, {
     address,
-    move: 'give-back',
+    transition: 'give-back',
     buyerId: request.buyerId,
     detail: 'by the buyer',
     requestId: request.requestId,
@@ -36,7 +36,7 @@ export async function releaseResponse(
     tag: newTag(),
   });
   switch (reply.outcome) {
-    case 'moved':
+    case 'changed':
       soldOut.changed(saleId);
       // The hint only makes it prompt that other front ends show the units.
       shards.publishChanged(saleId).catch(() => undefined);
@@ -46,7 +46,7 @@ export async function releaseResponse(
     case 'forbidden':
       return problemResponse('invalid_transition', {
         from: reply.reservation.status,
-        to: targetOf('give-back'),
+        to: statusAfter('give-back'),
       });
     case 'recovering':
       return PROBLEM_RESPONSES.recovering;

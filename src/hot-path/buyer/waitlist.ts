@@ -1,8 +1,8 @@
 /** The line of a SKU that is sold out: joining it, leaving it. */
 import { waitlistBody } from '../../api/buyer-operations.ts';
 import { newTag } from '../../domain/identifiers.ts';
-import { joinLine } from '../../lua/buy/join-waitlist.ts';
-import { leaveLine } from '../../lua/buy/leave-waitlist.ts';
+import { joinWaitlist } from '../../lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../../lua/buy/leave-waitlist.ts';
 import type { Shards } from '../../redis/shards.ts';
 import { notStarted } from '../buy/buy-responses.ts';
 import { fieldErrorsOf, jsonOf, NOT_JSON } from '../http/json-body.ts';
@@ -34,7 +34,7 @@ export async function joinResponse(
     return invalidSku('this sale has several SKUs; say which');
   }
   const asked = { buyerId, sku, quantity: parsed.data.quantity };
-  const reply = await shards.call(joinLine, saleId, asked);
+  const reply = await shards.call(joinWaitlist, saleId, asked);
   switch (reply.outcome) {
     case 'joined':
     case 'already': {
@@ -64,10 +64,10 @@ export async function leaveResponse(
   saleId: string,
   buyerId: string,
 ): Promise<PreparedResponse> {
-  const reply = await shards.call(leaveLine, saleId, { buyerId, tag: newTag() });
+  const reply = await shards.call(leaveWaitlist, saleId, { buyerId, tag: newTag() });
   if (reply.outcome !== 'left') return PROBLEM_RESPONSES.recovering;
-  if (reply.lines > 0) shards.publishChanged(saleId).catch(() => undefined);
-  return json(200, { saleId, left: reply.lines });
+  if (reply.count > 0) shards.publishChanged(saleId).catch(() => undefined);
+  return json(200, { saleId, left: reply.count });
 }
 
 function invalidSku(message: string): PreparedResponse {

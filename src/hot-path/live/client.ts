@@ -4,7 +4,7 @@
  * told when it changes.
  */
 import { publicReservation, type Reservation } from '../../domain/reservation.ts';
-import type { Place, ReadBuyerReply } from '../../lua/read/read-buyer.ts';
+import type { ReadBuyerReply, WaitlistRank } from '../../lua/read/read-buyer.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 
 /** The part of uWebSockets.js' WebSocket that is used; it is void once closed. */
@@ -34,7 +34,7 @@ export class LiveClient {
   #socket: LiveSocket | undefined;
   readonly #versions = new Map<string, number>();
   /** By SKU. */
-  readonly #places = new Map<string, Place>();
+  readonly #places = new Map<string, WaitlistRank>();
   /** By SKU: when word came that the line had served it. What was asked before that tells of a place that is gone. */
   readonly #servedAt = new Map<string, number>();
   #hasSnapshot = false;
@@ -106,7 +106,7 @@ export class LiveClient {
   }
 
   /** Where it stands for a SKU; `askedAt` is when that was asked, on this process' monotonic clock. */
-  tellPlace(place: Place, askedAt: number): void {
+  tellPlace(place: WaitlistRank, askedAt: number): void {
     if (askedAt <= (this.#servedAt.get(place.sku) ?? Number.NEGATIVE_INFINITY)) return;
     const told = this.#places.get(place.sku);
     if (told?.place === place.place && told.quantity === place.quantity) return;
@@ -139,7 +139,7 @@ export class LiveClient {
     }
   }
 
-  #sayPlace(place: Place, state: 'waiting' | 'served' | 'left'): void {
+  #sayPlace(place: WaitlistRank, state: 'waiting' | 'served' | 'left'): void {
     this.#say({ type: 'waitlist', saleId: this.saleId, ...place, state });
   }
 

@@ -5,7 +5,7 @@
  * line and however fast it moves, Redis spends less than one call's time on this process at any moment.
  */
 import type { Logger } from 'pino';
-import { type AskedPlace, readPlaces } from '../../lua/read/read-waitlist-ranks.ts';
+import { readWaitlistRanks, type WaitlistQuery } from '../../lua/read/read-waitlist-ranks.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { SaleView } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
@@ -63,9 +63,9 @@ export class WaitlistRanks {
   }
 
   /** Every buyer here for every SKU that has a line, and for what they were told that they wait for. */
-  #asked(view: SaleView): AskedPlace[] {
+  #asked(view: SaleView): WaitlistQuery[] {
     const lines = view.state.stock.filter(({ waiting }) => waiting > 0).map(({ sku }) => sku);
-    const asked: AskedPlace[] = [];
+    const asked: WaitlistQuery[] = [];
     for (const [buyerId, clients] of this.#watch.clients) {
       const skus = new Set(lines);
       for (const { waitsFor } of clients) for (const sku of waitsFor) skus.add(sku);
@@ -74,18 +74,18 @@ export class WaitlistRanks {
     return asked;
   }
 
-  async #readAll(asked: AskedPlace[]): Promise<void> {
+  async #readAll(asked: WaitlistQuery[]): Promise<void> {
     const { saleId } = this.#watch;
     for (let from = 0; from < asked.length; from += ASKED_MAX) {
       const some = asked.slice(from, from + ASKED_MAX);
       const askedAt = performance.now();
-      const reply = await this.#shards.call(readPlaces, saleId, some);
+      const reply = await this.#shards.call(readWaitlistRanks, saleId, some);
       if (reply.outcome !== 'known') {
         this.#isDue = true;
         return;
       }
       for (const [i, { buyerId, sku }] of some.entries()) {
-        const { quantity, place } = reply.places[i]!;
+        const { quantity, place } = reply.ranks[i]!;
         for (const client of this.#watch.clients.get(buyerId) ?? []) {
           if (place > 0) client.tellPlace({ sku, quantity, place }, askedAt);
           else if ([...client.waitsFor].includes(sku)) this.#watch.vanished(client);

@@ -14,18 +14,18 @@ const REFUSALS = [
   'recovering',
 ] as const;
 
-export type JoinLineReply =
+export type JoinWaitlistReply =
   | { outcome: 'joined' | 'already'; place: number; quantity: number }
   | { outcome: (typeof REFUSALS)[number] };
 
-export const joinLine = defineScript({
+export const joinWaitlist = defineScript({
   source: new URL('join-waitlist.lua', import.meta.url),
   keys: CHANGE_KEYS,
   args: 'buyer sku quantity',
   encode(asked: { buyerId: string; sku: string; quantity: number }) {
     return [asked.buyerId, asked.sku, asked.quantity];
   },
-  decode(reply: Reply): JoinLineReply {
+  decode(reply: Reply): JoinWaitlistReply {
     const [outcome, place, quantity] = Array.isArray(reply) ? reply : [];
     if (outcome === 'joined' || outcome === 'already') {
       return { outcome, place: Number(place), quantity: Number(quantity) };

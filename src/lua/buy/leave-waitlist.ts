@@ -2,21 +2,21 @@
 import { CHANGE_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
-export type LeaveLineReply =
-  | { outcome: 'left'; lines: number }
+export type LeaveWaitlistReply =
+  | { outcome: 'left'; count: number }
   | { outcome: 'unknown_sale' | 'recovering' };
 
-export const leaveLine = defineScript({
+export const leaveWaitlist = defineScript({
   source: new URL('leave-waitlist.lua', import.meta.url),
   keys: CHANGE_KEYS,
   args: 'buyer newTag',
   encode(asked: { buyerId: string; tag: string }) {
     return [asked.buyerId, asked.tag];
   },
-  decode(reply: Reply): LeaveLineReply {
-    const [outcome, lines] = Array.isArray(reply) ? reply : [];
+  decode(reply: Reply): LeaveWaitlistReply {
+    const [outcome, count] = Array.isArray(reply) ? reply : [];
     if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
     if (outcome !== 'left') throw malformed('leave-waitlist', reply);
-    return { outcome, lines: Number(lines) };
+    return { outcome, count: Number(count) };
   },
 });

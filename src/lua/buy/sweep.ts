@@ -18,7 +18,7 @@ export const sweep = defineScript({
   source: new URL('sweep.lua', import.meta.url),
   keys: CHANGE_KEYS,
   args: 'most newTag',
-  isTold: false,
+  needsReplicas: false,
   encode(bounds: { most: number; tag: string }) {
     return [bounds.most, bounds.tag];
   },

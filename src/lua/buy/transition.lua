@@ -5,7 +5,7 @@
 -- ARGV   fence position tag buyer from to detail trace newTag
 --        buyer  whose it must be, or empty: anybody's; from  the letters it may come from; to  the letter it goes to;
 --        trace  requestId TAB traceparent; newTag  for whoever is served next
--- REPLY  {word, record, buyer, currency}: moved, repeated (it was there already), forbidden (it is elsewhere)
+-- REPLY  {word, record, buyer, currency}: changed, repeated (it was there already), forbidden (it is elsewhere)
 --        or {unknown_reservation} {unknown_sale} {recovering}
 --
 -- What a reservation gives back goes to those who wait, in this same step. The table of moves: domain/reservation.ts.
@@ -55,4 +55,4 @@ end
 records_of[buyer] = concat(records, '\n')
 if reached == 'remaining' then serve_line(skus, ARGV[9]) end
 write_changes()
-return { 'moved', record, buyer, sale.currency }
+return { 'changed', record, buyer, sale.currency }

@@ -1,12 +1,17 @@
 /** Moves one reservation to another state, once. The contract is the header of transition.lua. */
 import type { ReservationAddress } from '../../domain/identifiers.ts';
-import { MOVES, type Move, parseRecord, type Reservation } from '../../domain/reservation.ts';
+import {
+  parseRecord,
+  RESERVATION_TRANSITIONS,
+  type Reservation,
+  type ReservationTransition,
+} from '../../domain/reservation.ts';
 import { CHANGE_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
-export interface Transition {
+export interface TransitionRequest {
   address: ReservationAddress;
-  move: Exclude<Move, 'expire'>;
+  transition: Exclude<ReservationTransition, 'expire'>;
   /** Whose it must be; undefined: anybody's. */
   buyerId?: string;
   /** For the history: a payment's reference, a reason. */
@@ -18,15 +23,15 @@ export interface Transition {
 }
 
 export type TransitionReply =
-  | { outcome: 'moved' | 'repeated' | 'forbidden'; reservation: Reservation }
+  | { outcome: 'changed' | 'repeated' | 'forbidden'; reservation: Reservation }
   | { outcome: 'unknown_reservation' | 'unknown_sale' | 'recovering' };
 
 export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
   keys: CHANGE_KEYS,
   args: 'position tag buyer from to detail trace newTag',
-  encode(asked: Transition) {
-    const { from, to } = MOVES[asked.move];
+  encode(asked: TransitionRequest) {
+    const { from, to } = RESERVATION_TRANSITIONS[asked.transition];
     return [
       asked.address.position,
       asked.address.tag,
@@ -41,7 +46,7 @@ export const transition = defineScript({
   decode(reply: Reply, asked): TransitionReply {
     const [outcome, record, buyerId, currency] = Array.isArray(reply) ? reply : [];
     switch (outcome) {
-      case 'moved':
+      case 'changed':
       case 'repeated':
       case 'forbidden': {
         const sale = { saleId: asked.address.saleId, currency: String(currency) };

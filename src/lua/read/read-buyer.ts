@@ -3,7 +3,7 @@ import { parseRecord, type Reservation } from '../../domain/reservation.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
 /** A place in the line for a SKU, counted from 1. */
-export interface Place {
+export interface WaitlistRank {
   sku: string;
   quantity: number;
   place: number;
@@ -11,14 +11,19 @@ export interface Place {
 
 export type ReadBuyerReply =
   | { outcome: 'unknown_sale' | 'recovering' }
-  | { outcome: 'known'; perBuyerLimit: number; reservations: Reservation[]; waiting: Place[] };
+  | {
+      outcome: 'known';
+      perBuyerLimit: number;
+      reservations: Reservation[];
+      waiting: WaitlistRank[];
+    };
 
 export const readBuyer = defineScript({
   source: new URL('read-buyer.lua', import.meta.url),
   keys: ['sale', 'buyers', 'line', 'waiting'],
   args: 'buyer',
   // What buyers see as theirs is a yes like any other.
-  isTold: true,
+  needsReplicas: true,
   encode(_saleId: string, buyerId: string) {
     return [buyerId];
   },
@@ -42,8 +47,8 @@ export const readBuyer = defineScript({
   },
 });
 
-function placesOf(flat: Reply[]): Place[] {
-  const places: Place[] = [];
+function placesOf(flat: Reply[]): WaitlistRank[] {
+  const places: WaitlistRank[] = [];
   for (let i = 0; i + 2 < flat.length; i += 3) {
     places.push({
       sku: String(flat[i]),

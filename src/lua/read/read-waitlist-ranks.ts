@@ -1,24 +1,24 @@
 /** Reads where many buyers stand in line. The contract is the header of read-places.lua. */
 import { defineScript, malformed, type Reply } from '../script.ts';
 
-export interface AskedPlace {
+export interface WaitlistQuery {
   buyerId: string;
   sku: string;
 }
 
 /** In the order asked; a place of 0: does not wait. */
-export type ReadPlacesReply =
+export type ReadWaitlistRanksReply =
   | { outcome: 'unknown_sale' | 'recovering' }
-  | { outcome: 'known'; places: { quantity: number; place: number }[] };
+  | { outcome: 'known'; ranks: { quantity: number; place: number }[] };
 
-export const readPlaces = defineScript({
+export const readWaitlistRanks = defineScript({
   source: new URL('read-waitlist-ranks.lua', import.meta.url),
   keys: ['sale', 'line', 'waiting'],
   args: 'asked, each: buyer TAB sku',
-  encode(asked: readonly AskedPlace[]) {
+  encode(asked: readonly WaitlistQuery[]) {
     return asked.map(({ buyerId, sku }) => `${buyerId}\t${sku}`);
   },
-  decode(reply: Reply, asked): ReadPlacesReply {
+  decode(reply: Reply, asked): ReadWaitlistRanksReply {
     const [outcome, flat] = Array.isArray(reply) ? reply : [];
     if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
     if (outcome !== 'known' || !Array.isArray(flat) || flat.length !== 2 * asked.length) {
@@ -26,7 +26,7 @@ export const readPlaces = defineScript({
     }
     return {
       outcome,
-      places: asked.map((_asked, i) => ({
+      ranks: asked.map((_asked, i) => ({
         quantity: Number(flat[2 * i]),
         place: Number(flat[2 * i + 1]),
       })),

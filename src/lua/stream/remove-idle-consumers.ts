@@ -6,7 +6,7 @@ export const removeIdleConsumers = defineScript({
   source: new URL('remove-idle-consumers.lua', import.meta.url),
   keys: ['events'],
   args: 'group minIdleMs kept',
-  isTold: false,
+  needsReplicas: false,
   encode({ minIdleMs, kept }: { minIdleMs: number; kept: string }) {
     return [PERSISTER_GROUP, minIdleMs, kept];
   },

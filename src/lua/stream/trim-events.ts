@@ -10,7 +10,7 @@ export const trimEvents = defineScript({
   source: new URL('trim-events.lua', import.meta.url),
   keys: ['sale', 'events'],
   args: 'group',
-  isTold: false,
+  needsReplicas: false,
   encode() {
     return [PERSISTER_GROUP];
   },

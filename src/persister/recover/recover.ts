@@ -63,7 +63,7 @@ export async function openSale(
     return { condition: 'open', timeline: memory.timeline };
   }
   // An old master that was cut off may still be deciding, if in vain.
-  if (server.rivalMs > 0) return { condition: 'busy' };
+  if (server.oldMasterGraceMs > 0) return { condition: 'busy' };
   return { condition: await recover(context, stream) };
 }
 
