@@ -351,10 +351,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'an unknown outcome is told as sold out',
     mistake: {
       file: 'hot-path/sales/with-sale.ts',
-      right:
-        "fault.code === 'busy'\n    ? PROBLEM_RESPONSES.overloaded\n    : PROBLEM_RESPONSES.unavailable;",
-      wrong:
-        "fault.code === 'busy'\n    ? PROBLEM_RESPONSES.overloaded\n    : PROBLEM_RESPONSES.sold_out;",
+      right: 'PROBLEM_RESPONSES[problemOf(fault)];',
+      wrong: "PROBLEM_RESPONSES[problemOf(fault) === 'overloaded' ? 'overloaded' : 'sold_out'];",
     },
     expected: 'refused-but-decided',
     stock: 100,

@@ -1,6 +1,7 @@
 /**
  * Every refusal that leaves either API: its code, its HTTP status, its words. RFC 9457, problem details.
  */
+import { FAULTS, type Fault } from '../domain/fault.ts';
 
 interface ProblemKind {
   status: number;
@@ -105,6 +106,11 @@ export const PROBLEMS = {
 } as const satisfies Record<string, ProblemKind>;
 
 export type ProblemCode = keyof typeof PROBLEMS;
+
+/** The problem that a request ends with when it meets a fault: the only mapping of faults to HTTP. */
+export function problemOf({ code }: Fault) {
+  return FAULTS[code].problem satisfies ProblemCode;
+}
 
 /** One mistake in a request: where (a path such as `items.0.quantity`), and what is wrong there. */
 export interface FieldError {

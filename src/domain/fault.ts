@@ -1,18 +1,40 @@
 /**
- * What goes wrong that is nobody's ordinary outcome. One class, one catalogue; the cause is kept.
+ * Faults: failures that are no ordinary outcome of a request. One class and one catalogue; a fault keeps its cause.
  */
 
+/**
+ * Each fault has its default message and the problem that a request ends with when it meets this fault.
+ * `isFixable`: a user of the command line can fix it, so a command prints the message without the stack.
+ */
 export const FAULTS = {
-  not_sent: 'Redis is not reachable; nothing was sent',
-  not_executed: 'Redis refused to run the command',
-  outcome_unknown: 'Redis did not answer; the command may have run',
-  busy: 'too much of this is under way; nothing was sent',
-  config_invalid: 'the environment is not usable',
-  server_unfit: 'a server is not set up as this engine needs it',
-  port_taken: 'a port is taken',
-  script_mismatch: 'a Lua script and its TypeScript definition disagree',
-  reply_malformed: 'Redis answered something that this version does not understand',
-  invariant_broken: 'an invariant does not hold',
+  not_sent: { message: 'Redis is not reachable; nothing was sent', problem: 'unavailable' },
+  not_executed: { message: 'Redis refused to run the command', problem: 'unavailable' },
+  out_of_memory: { message: 'Redis is out of memory; nothing was written', problem: 'overloaded' },
+  outcome_unknown: {
+    message: 'Redis did not reply; the command may have run',
+    problem: 'unavailable',
+  },
+  busy: { message: 'too many calls are in flight; nothing was sent', problem: 'overloaded' },
+  config_invalid: {
+    message: 'the environment is invalid',
+    problem: 'unavailable',
+    isFixable: true,
+  },
+  server_unfit: {
+    message: 'a server does not meet the requirements',
+    problem: 'unavailable',
+    isFixable: true,
+  },
+  port_taken: { message: 'a port is taken', problem: 'unavailable', isFixable: true },
+  script_mismatch: {
+    message: 'a Lua script and its TypeScript definition disagree',
+    problem: 'unavailable',
+  },
+  reply_malformed: {
+    message: 'Redis sent a reply that this version does not understand',
+    problem: 'unavailable',
+  },
+  invariant_broken: { message: 'an invariant does not hold', problem: 'unavailable' },
 } as const;
 
 export type FaultCode = keyof typeof FAULTS;
@@ -21,13 +43,13 @@ export class Fault extends Error {
   readonly code: FaultCode;
 
   constructor(code: FaultCode, detail?: string, options?: { cause?: unknown }) {
-    super(detail ?? FAULTS[code], options);
+    super(detail ?? FAULTS[code].message, options);
     this.name = 'Fault';
     this.code = code;
   }
 }
 
-/** For the branches that the types rule out: says so loudly should one be taken after all. */
+/** For branches that the types rule out: throws if one is taken after all. */
 export function unreachable(value: never): never {
   throw new Fault('invariant_broken', `unreachable value ${String(value)}`);
 }

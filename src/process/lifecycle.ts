@@ -2,7 +2,7 @@
  * The life of a process: start, stay up until somebody asks to stop, close within a deadline. Every subcommand
  * that stays up runs through here, so that signals, a dead supervisor and broken invariants mean the same in all.
  */
-import { Fault, type FaultCode } from '../domain/fault.ts';
+import { FAULTS, Fault } from '../domain/fault.ts';
 
 /** Something that was started and can be closed. Closing twice is the same as closing once. */
 export interface RunningProcess {
@@ -10,9 +10,6 @@ export interface RunningProcess {
 }
 
 const CLOSE_DEADLINE_MS = 10_000;
-
-/** What a person can put right; they need the sentence and not the stack. */
-const FAULTS_FOR_PEOPLE: readonly FaultCode[] = ['config_invalid', 'port_taken', 'server_unfit'];
 
 /** What a child tells its supervisor once `start` has resolved. */
 export const STARTED_MESSAGE = 'started';
@@ -51,8 +48,8 @@ export async function runUntilStopped(
 
 /** Reports what ended a command: one message where a person can help, everything where only a developer can. */
 export function reportFailure(error: unknown): void {
-  const forPeople = error instanceof Fault && FAULTS_FOR_PEOPLE.includes(error.code);
-  console.error(forPeople ? error.message : error);
+  const isFixable = error instanceof Fault && 'isFixable' in FAULTS[error.code];
+  console.error(isFixable ? error.message : error);
 }
 
 /** Asked to stop any number of times, a process stops once; the deadline counts from the first time. */

@@ -29,7 +29,7 @@ export interface Session extends FitServer {
 
 /** Refusals by which Redis says that it ran nothing. */
 const NOT_EXECUTED =
-  /^(NOSCRIPT|MOVED|ASK|CLUSTERDOWN|TRYAGAIN|READONLY|LOADING|MASTERDOWN|MISCONF|BUSY|OOM|NOAUTH|NOREPLICAS)\b/;
+  /^(NOSCRIPT|MOVED|ASK|CLUSTERDOWN|TRYAGAIN|READONLY|LOADING|MASTERDOWN|MISCONF|BUSY|NOAUTH|NOREPLICAS)\b/;
 /** The server was made a replica: the address may lead to another one by now. */
 const DEMOTED = /^(READONLY|MASTERDOWN)\b/;
 /** An unfit server is asked again after so long. */
@@ -89,6 +89,7 @@ export class RedisConnection {
 
   /** What is known of a call's outcome from the error that it ended with. */
   faultOf(error: unknown): Fault {
+    if (hasPrefix(error, /^OOM\b/)) return new Fault('out_of_memory', undefined, { cause: error });
     if (hasPrefix(error, NOT_EXECUTED))
       return new Fault('not_executed', undefined, { cause: error });
     if (hasPrefix(error, /^Command timed out/)) {

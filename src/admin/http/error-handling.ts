@@ -11,7 +11,8 @@ import type {
   FastifyReply,
   FastifyRequest,
 } from 'fastify';
-import type { FieldError } from '../../api/problems.ts';
+import { type FieldError, problemOf } from '../../api/problems.ts';
+import { Fault } from '../../domain/fault.ts';
 import { sendProblem } from './serve-operation.ts';
 
 export const BODY_BYTES_MAX = 64 * 1024;
@@ -66,7 +67,7 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
   } else {
     request.log.error({ err: error }, 'a request failed');
   }
-  return sendProblem(reply, 'unavailable');
+  return sendProblem(reply, error instanceof Fault ? problemOf(error) : 'unavailable');
 }
 
 /**

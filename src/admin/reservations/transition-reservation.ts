@@ -3,12 +3,12 @@
  * PostgreSQL: payments are confirmed while it is away, and who confirmed them travels in the event.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { problemOf } from '../../api/problems.ts';
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { newTag, parseReservationId, TRACEPARENT } from '../../domain/identifiers.ts';
 import { publicReservation, statusAfter } from '../../domain/reservation.ts';
 import { writeDetail } from '../../domain/transition-detail.ts';
 import { type TransitionReply, transition } from '../../lua/buy/transition.ts';
-import { isOutOfMemory } from '../../redis/out-of-memory.ts';
 import type { Caller, Servers } from '../context.ts';
 import { type Outcome, type Refusal, refuse, respond } from '../http/outcome.ts';
 
@@ -89,10 +89,11 @@ function refuseFault({ log }: Servers, error: unknown): Refusal {
   switch (error.code) {
     case 'not_sent':
     case 'not_executed':
-      log.warn({ reason: error.message }, 'a move was not made');
-      return isOutOfMemory(error) ? refuse('overloaded') : NOTHING_DONE;
+    case 'out_of_memory':
+      log.warn({ reason: error.message }, 'transition not made');
+      return error.code === 'out_of_memory' ? refuse(problemOf(error)) : NOTHING_DONE;
     case 'outcome_unknown':
-      log.warn({ reason: error.message }, 'the outcome of a move is unknown');
+      log.warn({ reason: error.message }, 'transition outcome unknown');
       return UNKNOWN_OUTCOME;
     default:
       throw error;

@@ -2,9 +2,9 @@
  * What every handler needs of the sale it is about, and what it says where there is none to be had: calls back at once
  * when the sale is known well enough, else after it was read.
  */
+import { problemOf } from '../../api/problems.ts';
 import { Fault } from '../../domain/fault.ts';
 import { SALE_ID } from '../../domain/identifiers.ts';
-import { isOutOfMemory } from '../../redis/out-of-memory.ts';
 import type { HotPathContext } from '../context.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
@@ -36,9 +36,7 @@ export function absentSaleResponse(outcome: 'unknown_sale' | 'recovering'): Prep
 
 /** A Redis that can't be asked: what is known of the outcome decides the words, never "sold out". */
 export function faultResponse(fault: Fault): PreparedResponse {
-  return isOutOfMemory(fault) || fault.code === 'busy'
-    ? PROBLEM_RESPONSES.overloaded
-    : PROBLEM_RESPONSES.unavailable;
+  return PROBLEM_RESPONSES[problemOf(fault)];
 }
 
 /** A fault is an ordinary bad day; anything else is a bug, told to the log and not to the buyer. */

@@ -11,7 +11,6 @@ import { saleKey } from '../../lua/keys.ts';
 import type { RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import type { SettledOperation } from '../../postgres/settle-operation.ts';
-import { isOutOfMemory } from '../../redis/out-of-memory.ts';
 import type { PinnedServer } from '../../redis/shard.ts';
 import { readRows } from './rebuild-rows.ts';
 import { Sold } from './rebuild-sold.ts';
@@ -62,7 +61,7 @@ export async function rebuild(
   try {
     return await rebuildOn(stage, server, transaction, plan);
   } catch (error) {
-    if (!(error instanceof Fault && isOutOfMemory(error))) throw error;
+    if (!(error instanceof Fault && error.code === 'out_of_memory')) throw error;
     await stage.discard();
     return blocked(
       'Redis is full, and the sale is rebuilt beside what is there of it: raise maxmemory, or remove what else is in it',
