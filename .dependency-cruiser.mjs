@@ -1,0 +1,100 @@
+/**
+ * Which folder may import which. `npm run check` fails on an import against this order and on any cycle.
+ */
+
+const SHARED = [
+  'src/config.ts',
+  'src/domain',
+  'src/lua',
+  'src/redis',
+  'src/postgres',
+  'src/process',
+];
+
+/** A folder may import itself and the folders listed for it, and nothing else of this repository. */
+const MAY_IMPORT = {
+  'src/domain': [],
+  'src/config.ts': ['src/domain'],
+  'src/api': ['src/domain'],
+  'src/lua': ['src/domain'],
+  'src/postgres': ['src/domain'],
+  'src/process': ['src/domain'],
+  'src/redis': ['src/config.ts', 'src/domain', 'src/lua', 'src/process'],
+  'src/verify': ['src/domain', 'src/lua', 'src/redis', 'src/postgres'],
+  // The three processes never import each other: they meet in Redis and PostgreSQL.
+  'src/hot-path': ['src/config.ts', 'src/domain', 'src/api', 'src/lua', 'src/redis', 'src/process'],
+  'src/persister': SHARED,
+  'src/admin': [...SHARED, 'src/api', 'src/verify'],
+  // The private stack starts processes of the engine; it does not import them.
+  'src/dev': ['src/config.ts', 'src/domain', 'src/process'],
+  'src/cli': [...SHARED, 'src/verify'],
+  'src/main.ts': ['src'],
+  harness: ['src'],
+  bench: ['src', 'harness'],
+  chaos: ['src', 'harness'],
+  scripts: ['src', 'harness'],
+  test: ['src', 'harness', 'bench', 'chaos', 'scripts', 'examples'],
+  // An example is an outsider: it knows the engine by HTTP only.
+  examples: [],
+};
+
+const OURS = '^(src|harness|bench|chaos|scripts|test|examples)/';
+
+function pattern(folder) {
+  return folder.endsWith('.ts') ? `^${folder.replace('.', '\\.')}$` : `^${folder}/`;
+}
+
+export default {
+  forbidden: [
+    ...Object.entries(MAY_IMPORT).map(([folder, others]) => ({
+      name: `${folder} imports only ${others.join(', ') || 'itself'}`,
+      severity: 'error',
+      from: { path: pattern(folder) },
+      to: { path: OURS, pathNot: [folder, ...others].map(pattern) },
+    })),
+    {
+      name: 'every folder has a place in the order',
+      severity: 'error',
+      from: { path: OURS, pathNot: Object.keys(MAY_IMPORT).map(pattern) },
+      to: {},
+    },
+    {
+      name: 'only the hot path loads uWebSockets.js',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/hot-path/' },
+      to: { path: 'uWebSockets\\.js' },
+    },
+    {
+      name: 'production code uses no development package',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/dev/' },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
+    },
+    { name: 'no cycle of files', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'no cycle of folders',
+      severity: 'warn',
+      scope: 'folder',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'every import resolves',
+      severity: 'error',
+      from: {},
+      // k6 has its modules built in.
+      to: { couldNotResolve: true, pathNot: '^k6(/|$)' },
+    },
+  ],
+  options: {
+    // TypeScript 7 has no API for tools yet; swc parses it, imports of types included.
+    parser: 'swc',
+    moduleSystems: ['es6'],
+    doNotFollow: { path: 'node_modules' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default'],
+    },
+    exclude: { path: '\\.d\\.mts$' },
+  },
+};
