@@ -9,10 +9,10 @@ import { openWorkplace } from '../harness/command/command-session.ts';
 import { WRITE_OPTION } from '../harness/command/result-files.ts';
 import { startPostgres, type TestPostgres } from '../harness/servers/servers.ts';
 import { MAIN_MODULE } from '../src/process/supervised-process.ts';
+import { describeFault, type MemoryFaultKind } from './faults/schedule.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { type RunReport, run } from './run.ts';
 import { openRunLogs } from './run-logs.ts';
-import { describeFault, type MemoryFaultKind } from './schedule.ts';
 import { seededScenario } from './seeded-scenario.ts';
 import type { Durability } from './stack.ts';
 
@@ -109,11 +109,11 @@ function memoryFaultsOf(seed: number): readonly MemoryFaultKind[] {
 }
 
 function printRun(report: RunReport, faults: number): void {
-  const { seed, seconds, restSeconds, violations, reservations, lost, doneFaults } = report;
-  const answers = Object.values(report.answers).reduce((sum, count) => sum + count, 0);
+  const { seed, seconds, restSeconds, violations, reservations, lost, effectiveFaults } = report;
+  const requests = Object.values(report.responses).reduce((sum, count) => sum + count, 0);
   const verdict = violations.length === 0 ? 'ok' : `${violations.length} VIOLATIONS`;
   console.log(
-    `seed ${seed}  ${verdict}  ${doneFaults.length} of ${faults} faults  ${answers} requests  ${reservations} reservations${lost > 0 ? ` (${lost} more lost with Redis)` : ''}  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
+    `seed ${seed}  ${verdict}  ${effectiveFaults.length} of ${faults} faults  ${requests} requests  ${reservations} reservations${lost > 0 ? ` (${lost} more lost with Redis)` : ''}  at rest after ${restSeconds.toFixed(1)} s  ${seconds.toFixed(1)} s`,
   );
 }
 

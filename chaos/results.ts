@@ -4,8 +4,8 @@ import Table from 'cli-table3';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepResult, resultDirectory } from '../harness/command/result-files.ts';
 import { startRedis } from '../harness/servers/servers.ts';
+import type { PlannedFault } from './faults/schedule.ts';
 import type { RunReport } from './run.ts';
-import type { PlannedFault } from './schedule.ts';
 import type { Durability } from './stack.ts';
 
 export interface CompletedRun {
@@ -35,9 +35,9 @@ export function printSummary(completed: readonly CompletedRun[]): void {
   for (const [name, { planned, done }] of Object.entries(countFaults(completed, nameOf))) {
     faults.push([name, planned, done]);
   }
-  const answers = new Table({ head: ['answers', 'times'], style });
-  answers.push(...Object.entries(countAnswers(completed)));
-  console.log(`${faults.toString()}\n${answers.toString()}`);
+  const responses = new Table({ head: ['responses', 'times'], style });
+  responses.push(...Object.entries(countResponses(completed)));
+  console.log(`${faults.toString()}\n${responses.toString()}`);
   const failed = completed.filter(({ report }) => report.violations.length > 0);
   console.log(
     `${completed.length - failed.length} of ${completed.length} runs kept every promise.${failed.length > 0 ? ` Not these seeds: ${failed.map(({ report }) => report.seed).join(', ')}` : ''}`,
@@ -75,7 +75,7 @@ export async function writeResult(
     restSeconds: { p50: rests[rests.length >> 1], max: rests.at(-1) },
     faultsByKind: countFaults(completed, ({ kind }) => kind),
     faults: countFaults(completed, nameOf),
-    answers: countAnswers(completed),
+    responses: countResponses(completed),
   };
   const directory = resultDirectory(join(import.meta.dirname, 'results'), choices);
   await keepResult(directory, choices.profile, result);
@@ -101,7 +101,7 @@ function countFaults(
   const countOf = (fault: PlannedFault) => (counts[nameFault(fault)] ??= { planned: 0, done: 0 });
   for (const { schedule, report } of completed) {
     for (const fault of schedule) countOf(fault).planned += 1;
-    for (const fault of report.doneFaults) countOf(fault).done += 1;
+    for (const fault of report.effectiveFaults) countOf(fault).done += 1;
   }
   return sorted(counts);
 }
@@ -112,10 +112,10 @@ function nameOf({ kind, target, request }: PlannedFault): string {
   return `${what} ${target.replaceAll(/-\d/g, '')}`;
 }
 
-function countAnswers(completed: readonly CompletedRun[]): Record<string, number> {
+function countResponses(completed: readonly CompletedRun[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { report } of completed) {
-    for (const [name, count] of Object.entries(report.answers)) {
+    for (const [name, count] of Object.entries(report.responses)) {
       counts[name] = (counts[name] ?? 0) + count;
     }
   }

@@ -6,19 +6,19 @@ import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
 import { Random } from '../harness/random.ts';
-import { answerOf } from './check/answers.ts';
 import type { Terms } from './check/case.ts';
 import { check } from './check/check.ts';
+import { describeResponse } from './check/responses.ts';
 import type { Violation } from './check/violation.ts';
-import { Client } from './client.ts';
-import { History } from './history.ts';
-import type { BegunFault } from './inject.ts';
-import type { Loss } from './losses.ts';
-import type { PlannedFault } from './schedule.ts';
+import { Client } from './clients/client.ts';
+import { History } from './clients/history.ts';
+import type { StartedFault } from './faults/inject.ts';
+import type { Loss } from './faults/losses.ts';
+import type { PlannedFault } from './faults/schedule.ts';
 import { Inspector } from './server-snapshot.ts';
 import { ChaosStack, type StackChoices } from './stack.ts';
 
-export interface Scene {
+export interface RunContext {
   stack: ChaosStack;
   client: Client;
   inspector: Inspector;
@@ -30,13 +30,13 @@ export interface Scene {
 export interface Scenario {
   terms: Omit<Terms, 'saleId'>;
   /** Resolves when everybody has what they came for, or has given up. */
-  act: (scene: Scene) => Promise<Acted>;
+  act: (scene: RunContext) => Promise<Acted>;
 }
 
 export interface Acted {
   /** What Redis was made to forget. */
   losses: Loss[];
-  begun?: BegunFault[];
+  begun?: StartedFault[];
   /** When the last fault was over, on the monotonic clock. */
   calmAtMs: number;
 }
@@ -54,13 +54,13 @@ export interface RunReport {
   seed: number;
   violations: Violation[];
   /** How often each answer was given, by what was asked. */
-  answers: Record<string, number>;
+  responses: Record<string, number>;
   reservations: number;
   events: number;
   /** Acknowledged and taken by a loss of memory, as it may. */
   lost: number;
   /** Of the planned faults those that met what they were meant for. */
-  doneFaults: PlannedFault[];
+  effectiveFaults: PlannedFault[];
   seconds: number;
   /** From the end of the last fault until all clients had their answers and the sale was at rest. */
   restSeconds: number;
@@ -83,13 +83,13 @@ async function startStack(choices: StackChoices): Promise<ChaosStack> {
 
 /** Rejects, with everything stopped, when it is told to stop by `choices.stopping`. */
 export async function run(choices: RunChoices, scenario: Scenario): Promise<RunReport> {
-  const beganMs = performance.now();
+  const startedMs = performance.now();
   mkdirSync(choices.directory, { recursive: true });
   const saleId = `chaos-${choices.seed}`;
   const database = await createDatabase(choices.postgres.url, `chaos_${choices.seed}`);
   const stack = await startStack({ ...choices, saleId, databaseUrl: database.url });
   const history = new History();
-  const client = new Client(stack.market, history);
+  const client = new Client(stack.endpoints, history);
   const inspector = new Inspector({ redisUrl: stack.redis.url, postgresUrl: database.url });
   const sellAndJudge = async (): Promise<RunReport> => {
     const random = new Random(choices.seed);
@@ -100,28 +100,28 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     stack.heal();
     const restless = await waitForRest(inspector, saleId, choices.restMsMax);
     const restMs = performance.now() - calmAtMs;
-    const contents = await inspector.read(saleId);
+    const snapshot = await inspector.read(saleId);
     const { violations, lost } = check({
       terms,
       durability: choices.durability,
       history,
-      contents,
+      snapshot,
       losses,
     });
     if (restless !== undefined) violations.push({ kind: 'did-not-recover', evidence: restless });
     if (choices.verifies) violations.push(...(await verify(client, saleId)));
-    for (const evidence of stack.diedByThemselves) {
-      violations.push({ kind: 'died-by-itself', evidence });
+    for (const evidence of stack.unexpectedExits) {
+      violations.push({ kind: 'process-died', evidence });
     }
     return {
       seed: choices.seed,
       violations,
-      answers: countAnswers(history),
-      reservations: contents.postgres.rows.length,
-      events: contents.postgres.events.length,
+      responses: countResponses(history),
+      reservations: snapshot.postgres.rows.length,
+      events: snapshot.postgres.events.length,
       lost,
-      doneFaults: begun.filter(({ wasDone }) => wasDone()).map(({ fault }) => fault),
-      seconds: (performance.now() - beganMs) / 1_000,
+      effectiveFaults: begun.filter(({ tookEffect }) => tookEffect()).map(({ fault }) => fault),
+      seconds: (performance.now() - startedMs) / 1_000,
       restSeconds: restMs / 1_000,
     };
   };
@@ -151,7 +151,7 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefine
 
 async function openSale(client: Client, terms: Terms, random: Random): Promise<void> {
   const { saleId, perBuyerLimit, holdSeconds, skus } = terms;
-  await client.askAdmin('POST', '/sales', {
+  await client.requestAdmin('POST', '/sales', {
     saleId,
     name: 'Chaos',
     currency: 'EUR',
@@ -159,7 +159,7 @@ async function openSale(client: Client, terms: Terms, random: Random): Promise<v
     holdSeconds,
     skus,
   });
-  await client.insist({ kind: 'open' }, random);
+  await client.sendUntilDecided({ kind: 'open' }, random);
 }
 
 /** Undefined: it came to rest. Else what kept it from it at last. */
@@ -171,7 +171,7 @@ async function waitForRest(
   const deadlineMs = performance.now() + restMsMax;
   for (;;) {
     const why = await inspector
-      .restlessness(saleId)
+      .pendingWork(saleId)
       .catch((error: unknown) => `it can not be looked at: ${String(error)}`);
     if (why === undefined || performance.now() > deadlineMs) return why;
     await sleep(POLL_MS);
@@ -180,7 +180,7 @@ async function waitForRest(
 
 async function verify(client: Client, saleId: string): Promise<Violation[]> {
   try {
-    const verdict = (await client.askAdmin('GET', `/sales/${saleId}/verify`)) as {
+    const verdict = (await client.requestAdmin('GET', `/sales/${saleId}/verify`)) as {
       checks: { name: string; ok: boolean; expected: string; actual: string }[];
     };
     return verdict.checks
@@ -194,10 +194,10 @@ async function verify(client: Client, saleId: string): Promise<Violation[]> {
   }
 }
 
-function countAnswers(history: History): Record<string, number> {
+function countResponses(history: History): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const exchange of history.exchanges) {
-    const name = `${exchange.asked.kind}: ${answerOf(exchange)}`;
+    const name = `${exchange.request.kind}: ${describeResponse(exchange)}`;
     counts[name] = (counts[name] ?? 0) + 1;
   }
   return counts;

@@ -1,12 +1,12 @@
 /** The scenario of the suite: a crowd, an operator and a schedule of faults, all drawn from one seed. */
 
 import { Random } from '../harness/random.ts';
-import { Buyer } from './buyer.ts';
-import { nowMs } from './history.ts';
-import { carryOut } from './inject.ts';
-import { operate } from './operator.ts';
-import type { Acted, Scenario, Scene } from './run.ts';
-import { drawSchedule, type MemoryFaultKind, type PlannedFault } from './schedule.ts';
+import { Buyer } from './clients/buyer.ts';
+import { nowMs } from './clients/history.ts';
+import { operate } from './clients/operator.ts';
+import { runSchedule } from './faults/inject.ts';
+import { drawSchedule, type MemoryFaultKind, type PlannedFault } from './faults/schedule.ts';
+import type { Acted, RunContext, Scenario } from './run.ts';
 
 export interface SeededChoices {
   seed: number;
@@ -45,7 +45,7 @@ export function seededScenario(choices: SeededChoices): {
 }
 
 async function act(
-  { stack, client, random, terms }: Scene,
+  { stack, client, random, terms }: RunContext,
   { buyers, windowMs }: SeededChoices,
   schedule: readonly PlannedFault[],
 ): Promise<Acted> {
@@ -58,7 +58,7 @@ async function act(
     await buyer.shop(arrivals.between(0, windowMs));
   });
   const [acted] = await Promise.all([
-    carryOut(schedule, stack).then((done) => ({ ...done, calmAtMs: performance.now() })),
+    runSchedule(schedule, stack).then((done) => ({ ...done, calmAtMs: performance.now() })),
     operate(client, random.of('operator'), { forMs: windowMs, skus }),
     ...crowd,
   ]);

@@ -39,7 +39,7 @@ export interface LedgerRow {
   idempotencyKey: string | null;
 }
 
-export interface RedisContents {
+export interface RedisSnapshot {
   /** Fields of the sale's hash. */
   sale: Record<string, string>;
   /** `<sku>:<count>`. */
@@ -51,7 +51,7 @@ export interface RedisContents {
   holds: number;
 }
 
-export interface PostgresContents {
+export interface PostgresSnapshot {
   rows: Row[];
   /** In the order of their numbers. */
   events: EventRow[];
@@ -61,9 +61,9 @@ export interface PostgresContents {
   deadLetters: string[];
 }
 
-export interface Contents {
-  redis: RedisContents;
-  postgres: PostgresContents;
+export interface ServerSnapshot {
+  redis: RedisSnapshot;
+  postgres: PostgresSnapshot;
 }
 
 /** Direct connections of the harness itself. */
@@ -78,7 +78,7 @@ export class Inspector {
   }
 
   /** What keeps a sale from being at rest: nothing held, nobody waiting, everything in PostgreSQL. Undefined: it is. */
-  async restlessness(saleId: string): Promise<string | undefined> {
+  async pendingWork(saleId: string): Promise<string | undefined> {
     const info = await this.#redis.info('server');
     const runId = /^run_id:(\w+)/m.exec(info)?.[1];
     // At one moment: a hold that ends between two readings would be neither held nor on its way to PostgreSQL.
@@ -107,7 +107,7 @@ export class Inspector {
     return sale.drained === sale.events;
   }
 
-  async read(saleId: string): Promise<Contents> {
+  async read(saleId: string): Promise<ServerSnapshot> {
     return { redis: await this.#readRedis(saleId), postgres: await this.#readPostgres(saleId) };
   }
 
@@ -116,7 +116,7 @@ export class Inspector {
     await this.#sql.end({ timeout: 1 });
   }
 
-  async #readRedis(saleId: string): Promise<RedisContents> {
+  async #readRedis(saleId: string): Promise<RedisSnapshot> {
     const replies = await this.#redis
       .multi()
       .hgetall(saleKey(saleId, 'sale'))
@@ -149,7 +149,7 @@ export class Inspector {
     };
   }
 
-  async #readPostgres(saleId: string): Promise<PostgresContents> {
+  async #readPostgres(saleId: string): Promise<PostgresSnapshot> {
     const sql = this.#sql;
     const [rows, events, ledger, checkpoints, letters] = await Promise.all([
       sql<Row[]>`

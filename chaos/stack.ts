@@ -12,14 +12,14 @@ import { processIdentity } from '../src/process/process-identity.mjs';
 import { ProcessLog } from '../src/process/process-log.ts';
 import { waitUntilReady } from '../src/process/readiness.ts';
 import { SupervisedProcess } from '../src/process/supervised-process.ts';
-import type { Market } from './client.ts';
+import type { SaleEndpoints } from './clients/client.ts';
 import {
   ENGINE_PROCESSES,
   type EngineProcess,
   LINKS,
   type LinkName,
   type ProcessName,
-} from './schedule.ts';
+} from './faults/schedule.ts';
 
 export type Durability = 'fast' | 'safe';
 
@@ -47,11 +47,11 @@ export class ChaosStack {
   readonly redis: TestRedis;
   readonly postgres: TestPostgres;
   readonly databaseUrl: string;
-  readonly market: Market;
+  readonly endpoints: SaleEndpoints;
   readonly #links: Map<LinkName, CuttableProxy>;
   readonly #processes: Map<EngineProcess, SupervisedProcess>;
   /** Deaths of processes that nobody here has killed. */
-  readonly diedByThemselves: string[] = [];
+  readonly unexpectedExits: string[] = [];
   readonly #killed = new Set<number>();
 
   private constructor(
@@ -64,7 +64,7 @@ export class ChaosStack {
     this.postgres = choices.postgres;
     this.databaseUrl = choices.databaseUrl;
     this.#links = links;
-    this.market = {
+    this.endpoints = {
       saleId: choices.saleId,
       hotPathUrls: [this.#url('buyers>hot-path-1'), this.#url('buyers>hot-path-2')],
       adminUrl: this.#url('operators>admin'),
@@ -236,7 +236,7 @@ export class ChaosStack {
       {
         log: new ProcessLog(choices.directory, name),
         onUnexpectedExit: (sentence) => {
-          if (!this.#killed.has(supervised.pid)) this.diedByThemselves.push(sentence);
+          if (!this.#killed.has(supervised.pid)) this.unexpectedExits.push(sentence);
         },
       },
     );

@@ -6,8 +6,8 @@ import { command } from '../harness/command/command-line.ts';
 import { openWorkplace } from '../harness/command/command-session.ts';
 import { startPostgres } from '../harness/servers/servers.ts';
 import { openRunLogs } from './run-logs.ts';
-import { runBroken, runWhole } from './run-variant.ts';
-import { VARIANTS } from './variants.ts';
+import { runBroken, runIntact } from './variants/run-variant.ts';
+import { VARIANTS } from './variants/variants.ts';
 
 const [part = ''] = command('chaos:variants', 'Engines with one mistake each, which must be found.')
   .argument('[part]', 'of a name, to run fewer')
@@ -41,7 +41,7 @@ async function runOneAfterTheOther(): Promise<void> {
     try {
       const broken = await runBroken(variant, choices);
       const found = [...new Set(broken.violations.map(({ kind }) => kind))];
-      const whole = await runWhole(variant, choices);
+      const whole = await runIntact(variant, choices);
       isOk = found.includes(variant.expected) && whole.violations.length === 0;
       console.log(
         `${isOk ? 'ok    ' : 'FAILED'}  ${variant.name}: ${found.join(', ') || 'nothing found'}`,

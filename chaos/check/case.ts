@@ -3,9 +3,9 @@
  * and what Redis was made to forget. And what follows from these, found once for all checks.
  */
 import type { PublicReservation, ReservationStatus } from '../../src/domain/reservation.ts';
-import { type Exchange, type History, isSettled, reservationsIn } from '../history.ts';
-import type { Loss } from '../losses.ts';
-import type { Contents, Row } from '../server-snapshot.ts';
+import { type Exchange, type History, isSettled, reservationsIn } from '../clients/history.ts';
+import type { Loss } from '../faults/losses.ts';
+import type { Row, ServerSnapshot } from '../server-snapshot.ts';
 import type { Durability } from '../stack.ts';
 
 export interface Terms {
@@ -15,11 +15,11 @@ export interface Terms {
   skus: readonly { sku: string; price: number; stock: number }[];
 }
 
-export interface Matter {
+export interface Case {
   terms: Terms;
   durability: Durability;
   history: History;
-  contents: Contents;
+  snapshot: ServerSnapshot;
   losses: readonly Loss[];
 }
 
@@ -43,7 +43,7 @@ export interface Life {
 }
 
 /** A reservation as one answer showed it. */
-export interface Telling {
+export interface Sighting {
   exchange: Exchange;
   reservation: PublicReservation;
 }
@@ -53,17 +53,17 @@ export interface StockWindow {
   key: string;
   sku: string;
   delta: number;
-  beganMs: number;
+  startedMs: number;
   settledMs: number;
   isApplied: boolean;
 }
 
-export interface Findings extends Matter {
+export interface Findings extends Case {
   /** In the order of positions. */
   lives: readonly Life[];
   lifeOf: ReadonlyMap<string, Life>;
   /** What each reservation was shown as, in the order of the answers. */
-  tellingsOf: ReadonlyMap<string, Telling[]>;
+  sightingsOf: ReadonlyMap<string, Sighting[]>;
   exchangeOf: ReadonlyMap<string, Exchange>;
   stockWindows: readonly StockWindow[];
   /** Reservations that clients were told of and that a loss of memory took, as it may. */
@@ -76,38 +76,38 @@ export const TOLERANCE_MS = 5;
 /** A front end may refuse from what it knew so long ago. */
 export const STALE_MS_MAX = 1_000;
 
-export function findingsOf(matter: Matter): Findings {
-  const lives = livesOf(matter);
+export function findingsOf(aCase: Case): Findings {
+  const lives = livesOf(aCase);
   const lifeOf = new Map(lives.map((life) => [life.row.reservationId, life]));
-  const tellingsOf = new Map<string, Telling[]>();
-  for (const exchange of matter.history.exchanges) {
+  const sightingsOf = new Map<string, Sighting[]>();
+  for (const exchange of aCase.history.exchanges) {
     for (const reservation of reservationsIn(exchange)) {
-      const tellings = tellingsOf.get(reservation.reservationId);
-      if (tellings) tellings.push({ exchange, reservation });
-      else tellingsOf.set(reservation.reservationId, [{ exchange, reservation }]);
+      const sightings = sightingsOf.get(reservation.reservationId);
+      if (sightings) sightings.push({ exchange, reservation });
+      else sightingsOf.set(reservation.reservationId, [{ exchange, reservation }]);
     }
   }
   const lost = new Set<string>();
-  for (const [reservationId, tellings] of tellingsOf) {
-    if (!lifeOf.has(reservationId) && isExcused(matter.losses, tellings[0]!))
+  for (const [reservationId, sightings] of sightingsOf) {
+    if (!lifeOf.has(reservationId) && mayBeLost(aCase.losses, sightings[0]!))
       lost.add(reservationId);
   }
   return {
-    ...matter,
+    ...aCase,
     lives,
     lifeOf,
-    tellingsOf,
-    exchangeOf: new Map(matter.history.exchanges.map((each) => [each.requestId, each])),
-    stockWindows: stockWindowsOf(matter),
+    sightingsOf,
+    exchangeOf: new Map(aCase.history.exchanges.map((each) => [each.requestId, each])),
+    stockWindows: stockWindowsOf(aCase),
     lost,
   };
 }
 
 /** Whether a loss of memory may have taken what an answer told: it was in the tail, or decided at that very moment. */
-export function isExcused(losses: readonly Loss[], { exchange, reservation }: Telling): boolean {
+export function mayBeLost(losses: readonly Loss[], { exchange, reservation }: Sighting): boolean {
   const { reservationId, position, status } = reservation;
   return losses.some((loss) => {
-    if (exchange.beganMs > loss.overMs) return false;
+    if (exchange.startedMs > loss.overMs) return false;
     if (position > loss.position || exchange.endedMs >= loss.atMs) return true;
     const isFirst = status === 'reserved';
     return [...loss.tail].some(
@@ -136,7 +136,7 @@ export function totalUnits(items: readonly { quantity: number }[]): number {
   return items.reduce((sum, { quantity }) => sum + quantity, 0);
 }
 
-function livesOf({ contents: { postgres } }: Matter): Life[] {
+function livesOf({ snapshot: { postgres } }: Case): Life[] {
   const stagesOf = new Map<string, Stage[]>();
   for (const event of postgres.events) {
     const stages = stagesOf.get(event.reservationId) ?? [];
@@ -161,21 +161,21 @@ function livesOf({ contents: { postgres } }: Matter): Life[] {
   });
 }
 
-function stockWindowsOf({ history, contents }: Matter): StockWindow[] {
+function stockWindowsOf({ history, snapshot }: Case): StockWindow[] {
   const windows = new Map<string, StockWindow>();
   const applied = new Set(
-    contents.postgres.ledger
+    snapshot.postgres.ledger
       .filter(({ outcome }) => outcome === 'applied')
       .map(({ idempotencyKey }) => idempotencyKey),
   );
   for (const exchange of history.ofKind('stock')) {
-    const { key, sku, delta } = exchange.asked;
-    const { beganMs, endedMs } = exchange;
+    const { key, sku, delta } = exchange.request;
+    const { startedMs, endedMs } = exchange;
     const window = windows.get(key) ?? {
       key,
       sku,
       delta,
-      beganMs,
+      startedMs,
       settledMs: Number.POSITIVE_INFINITY,
       isApplied: applied.has(key),
     };
@@ -190,7 +190,7 @@ export function loadedMost({ terms, stockWindows }: Findings, sku: string, atMs:
   let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
   for (const window of stockWindows) {
     if (window.sku !== sku || !window.isApplied) continue;
-    const counts = window.delta > 0 ? window.beganMs <= atMs : window.settledMs <= atMs;
+    const counts = window.delta > 0 ? window.startedMs <= atMs : window.settledMs <= atMs;
     if (counts) units += window.delta;
   }
   return units;
@@ -201,7 +201,7 @@ export function loadedLeast({ terms, stockWindows }: Findings, sku: string, atMs
   let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
   for (const window of stockWindows) {
     if (window.sku !== sku || !window.isApplied) continue;
-    const counts = window.delta > 0 ? window.settledMs <= atMs : window.beganMs <= atMs;
+    const counts = window.delta > 0 ? window.settledMs <= atMs : window.startedMs <= atMs;
     if (counts) units += window.delta;
   }
   return units;

@@ -2,11 +2,12 @@
  * The checker: from what clients were told and what both servers hold in the end to the list of what is wrong. A pure
  * function, and none of the engine's own checks is in it.
  */
-import { checkAnswers } from './answers.ts';
-import { type Findings, findingsOf, type Matter } from './case.ts';
+
+import { type Case, type Findings, findingsOf } from './case.ts';
 import { checkOperations } from './operations.ts';
 import { checkOrder } from './order.ts';
 import { checkRefusals } from './refusals.ts';
+import { checkResponses } from './responses.ts';
 import { checkRows } from './rows.ts';
 import { checkStock } from './stock.ts';
 import type { Violation } from './violation.ts';
@@ -14,7 +15,7 @@ import type { Violation } from './violation.ts';
 const CHECKS: readonly ((findings: Findings) => Violation[])[] = [
   checkStock,
   checkRows,
-  checkAnswers,
+  checkResponses,
   checkOrder,
   checkRefusals,
   checkOperations,
@@ -26,7 +27,7 @@ export interface Verdict {
   lost: number;
 }
 
-export function check(matter: Matter): Verdict {
-  const findings = findingsOf(matter);
+export function check(aCase: Case): Verdict {
+  const findings = findingsOf(aCase);
   return { violations: CHECKS.flatMap((each) => each(findings)), lost: findings.lost.size };
 }

@@ -7,7 +7,7 @@ export function checkOrder(findings: Findings): Violation[] {
 }
 
 /** Also one that only a client was told of keeps its position for good. */
-function reusedPositions({ tellingsOf, lives }: Findings): Violation[] {
+function reusedPositions({ sightingsOf, lives }: Findings): Violation[] {
   const idOf = new Map<number, string>();
   const violations: Violation[] = [];
   const claim = (position: number, reservationId: string) => {
@@ -21,7 +21,7 @@ function reusedPositions({ tellingsOf, lives }: Findings): Violation[] {
     }
   };
   for (const { row } of lives) claim(row.position, row.reservationId);
-  for (const [{ reservation }] of tellingsOf.values() as Iterable<
+  for (const [{ reservation }] of sightingsOf.values() as Iterable<
     [{ reservation: { position: number; reservationId: string } }]
   >) {
     claim(reservation.position, reservation.reservationId);
@@ -29,7 +29,7 @@ function reusedPositions({ tellingsOf, lives }: Findings): Violation[] {
   return violations;
 }
 
-function positionGaps({ lives, contents: { redis }, losses, durability }: Findings): Violation[] {
+function positionGaps({ lives, snapshot: { redis }, losses, durability }: Findings): Violation[] {
   const violations: Violation[] = [];
   const gap = (evidence: string) => violations.push({ kind: 'position-gap', evidence });
   // Where decisions may have been lost, positions that may have been told are left out.
@@ -62,13 +62,13 @@ function outOfOrder({ lives, exchangeOf }: Findings): Violation[] {
     }
     event = number;
     const exchange = exchangeOf.get(row.requestId);
-    if (exchange?.asked.kind !== 'buy') continue;
-    if (endedMs < exchange.beganMs) {
+    if (exchange?.request.kind !== 'buy') continue;
+    if (endedMs < exchange.startedMs) {
       const evidence = `${row.reservationId} was asked for when ${later} had been answered`;
       violations.push({ kind: 'out-of-order', evidence });
     }
     // Any other answer, even 503, may have come before the decision.
-    if (exchange.answer?.status === 201 && exchange.endedMs < endedMs) {
+    if (exchange.response?.status === 201 && exchange.endedMs < endedMs) {
       endedMs = exchange.endedMs;
       later = row.reservationId;
     }

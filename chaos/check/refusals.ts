@@ -2,7 +2,7 @@
  * A no was true: whoever was told "sold out" could not have had it, and did not have it already. Only what can not have
  * been otherwise is accused; where the order of things is open, the engine is right.
  */
-import { type AskedOf, type Exchange, isSettled, reservationsIn } from '../history.ts';
+import { type Exchange, isSettled, type RequestOf, reservationsIn } from '../clients/history.ts';
 import {
   type Findings,
   isLiving,
@@ -28,40 +28,40 @@ export function checkRefusals(findings: Findings): Violation[] {
   const waiting = waitingSpans(findings);
   const told = Map.groupBy(
     findings.history.ofKind('buy').filter((exchange) => reservationsIn(exchange).length > 0),
-    ({ asked }) => asked.buyerId,
+    ({ request }) => request.buyerId,
   );
   return findings.history.ofKind('buy').flatMap((exchange): Violation[] => {
-    if (!isSettled(exchange) || exchange.answer!.status < 400) return [];
+    if (!isSettled(exchange) || exchange.response!.status < 400) return [];
     const row = rowOfRequest.get(exchange.requestId);
     if (row) {
-      const evidence = `${row.reservationId} by a request that was answered ${exchange.answer!.code}`;
+      const evidence = `${row.reservationId} by a request that was answered ${exchange.response!.code}`;
       return [{ kind: 'refused-but-decided', evidence }];
     }
     if (!isKnowable) return [];
-    const toldBefore = told.get(exchange.asked.buyerId) ?? [];
+    const toldBefore = told.get(exchange.request.buyerId) ?? [];
     const mayBeNews = !toldBefore.some((each) => hasReservationOf(findings, each, exchange));
     if (mayBeNews && couldBeTrue(findings, exchange, stock, waiting)) return [];
-    const evidence = `${JSON.stringify(exchange.asked)} was answered ${exchange.answer!.code} at ${new Date(exchange.endedMs).toISOString()}`;
-    return [{ kind: 'refusal-untrue', evidence }];
+    const evidence = `${JSON.stringify(exchange.request)} was answered ${exchange.response!.code} at ${new Date(exchange.endedMs).toISOString()}`;
+    return [{ kind: 'false-refusal', evidence }];
   });
 }
 
 function couldBeTrue(
   findings: Findings,
-  exchange: Exchange<AskedOf<'buy'>>,
+  exchange: Exchange<RequestOf<'buy'>>,
   stock: ReadonlyMap<string, Remaining>,
   waiting: ReadonlyMap<string, Span[]>,
 ): boolean {
-  const { asked, answer } = exchange;
+  const { request, response } = exchange;
   const span = {
-    fromMs: exchange.beganMs - STALE_MS_MAX,
+    fromMs: exchange.startedMs - STALE_MS_MAX,
     untilMs: exchange.endedMs + TOLERANCE_MS,
   };
   const isShort = (enough: (quantity: number) => number) =>
-    asked.items.some(({ sku, quantity }) => stock.get(sku)!.leastWithin(span) < enough(quantity));
-  switch (answer?.code) {
+    request.items.some(({ sku, quantity }) => stock.get(sku)!.leastWithin(span) < enough(quantity));
+  switch (response?.code) {
     case 'sold_out': {
-      const mayWait = asked.items.some(({ sku }) =>
+      const mayWait = request.items.some(({ sku }) =>
         (waiting.get(sku) ?? []).some((each) => overlap(each, span)),
       );
       return mayWait || isShort(() => 1);
@@ -70,11 +70,11 @@ function couldBeTrue(
       return isShort((quantity) => quantity);
     case 'limit_reached':
       return (
-        mostUnitsOf(findings, asked.buyerId, span) + totalUnits(asked.items) >
+        mostUnitsOf(findings, request.buyerId, span) + totalUnits(request.items) >
         findings.terms.perBuyerLimit
       );
     case 'idempotency_key_reused':
-      return stoodForAnother(findings, exchange);
+      return keyUsedForOtherBasket(findings, exchange);
     case 'sale_paused':
       return pausedSpans(findings).some((each) => overlap(each, span));
     default:
@@ -88,18 +88,21 @@ function couldBeTrue(
  */
 function hasReservationOf(
   { lifeOf }: Findings,
-  told: Exchange<AskedOf<'buy'>>,
-  { asked, beganMs, endedMs }: Exchange<AskedOf<'buy'>>,
+  told: Exchange<RequestOf<'buy'>>,
+  { request, startedMs, endedMs }: Exchange<RequestOf<'buy'>>,
 ): boolean {
-  if (told.endedMs > beganMs - STALE_MS_MAX) return false;
-  if (told.asked.key !== asked.key || basketOf(told.asked.items) !== basketOf(asked.items)) {
+  if (told.endedMs > startedMs - STALE_MS_MAX) return false;
+  if (
+    told.request.key !== request.key ||
+    basketOf(told.request.items) !== basketOf(request.items)
+  ) {
     return false;
   }
   return reservationsIn(told).some(({ reservationId }) => {
     const stages = lifeOf.get(reservationId)?.stages ?? [];
     const ended = stages.find(({ state }) => !isLiving(state));
     return (
-      asked.key !== undefined ||
+      request.key !== undefined ||
       (ended?.fromMs ?? Number.POSITIVE_INFINITY) > endedMs + TOLERANCE_MS
     );
   });
@@ -139,7 +142,7 @@ class Remaining {
       most = Math.max(most, units);
     }
     const { stockWindows } = this.#findings;
-    const loadedAt = [fromMs, untilMs, ...stockWindows.map(({ beganMs }) => beganMs)]
+    const loadedAt = [fromMs, untilMs, ...stockWindows.map(({ startedMs }) => startedMs)]
       .filter((atMs) => fromMs <= atMs && atMs <= untilMs)
       .map((atMs) => loadedLeast(this.#findings, this.#sku, atMs));
     return Math.min(...loadedAt) - most;
@@ -153,17 +156,17 @@ function remainingLeast(findings: Findings, sku: string): Remaining {
 /** When somebody may have stood in the line for a SKU, which is then sold out for everybody else. */
 function waitingSpans({ history }: Findings): Map<string, Span[]> {
   const spans = new Map<string, Span[]>();
-  const leaves = Map.groupBy(history.ofKind('leave'), ({ asked }) => asked.buyerId);
+  const leaves = Map.groupBy(history.ofKind('leave'), ({ request }) => request.buyerId);
   for (const [, joins] of Map.groupBy(
     history.ofKind('join'),
-    ({ asked }) => `${asked.buyerId} ${asked.sku}`,
+    ({ request }) => `${request.buyerId} ${request.sku}`,
   )) {
-    const { buyerId, sku } = joins[0]!.asked;
+    const { buyerId, sku } = joins[0]!.request;
     const left = (leaves.get(buyerId) ?? []).filter(
-      (leave) => leave.answer?.status === 200 && leave.beganMs >= joins.at(-1)!.beganMs,
+      (leave) => leave.response?.status === 200 && leave.startedMs >= joins.at(-1)!.startedMs,
     );
     const span = {
-      fromMs: joins[0]!.beganMs,
+      fromMs: joins[0]!.startedMs,
       // Served ones leave earlier; that they may still have waited is what counts here.
       untilMs: left.length > 0 ? left[0]!.endedMs : Number.POSITIVE_INFINITY,
     };
@@ -185,10 +188,13 @@ function mostUnitsOf({ lives }: Findings, buyerId: string, span: Span): number {
 }
 
 /** Whether the key, or without one the buyer, stood for another basket; what the line gives has no key either. */
-function stoodForAnother({ history }: Findings, exchange: Exchange<AskedOf<'buy'>>): boolean {
-  const { buyerId, key, items } = exchange.asked;
-  const isEarlier = (other: Exchange<AskedOf<'buy' | 'join'>>) =>
-    other.asked.buyerId === buyerId && other.beganMs <= exchange.endedMs;
+function keyUsedForOtherBasket(
+  { history }: Findings,
+  exchange: Exchange<RequestOf<'buy'>>,
+): boolean {
+  const { buyerId, key, items } = exchange.request;
+  const isEarlier = (other: Exchange<RequestOf<'buy' | 'join'>>) =>
+    other.request.buyerId === buyerId && other.startedMs <= exchange.endedMs;
   return (
     (key === undefined && history.ofKind('join').some(isEarlier)) ||
     history
@@ -196,8 +202,8 @@ function stoodForAnother({ history }: Findings, exchange: Exchange<AskedOf<'buy'
       .some(
         (other) =>
           isEarlier(other) &&
-          other.asked.key === key &&
-          basketOf(other.asked.items) !== basketOf(items),
+          other.request.key === key &&
+          basketOf(other.request.items) !== basketOf(items),
       )
   );
 }
@@ -205,11 +211,11 @@ function stoodForAnother({ history }: Findings, exchange: Exchange<AskedOf<'buy'
 /** From when a pause may have come to be until a resume certainly was. */
 function pausedSpans({ history }: Findings): Span[] {
   const pauses = history.ofKind('pause');
-  const resumes = history.ofKind('resume').filter(({ answer }) => answer?.status === 200);
-  return pauses.map(({ beganMs }) => ({
-    fromMs: beganMs,
+  const resumes = history.ofKind('resume').filter(({ response }) => response?.status === 200);
+  return pauses.map(({ startedMs }) => ({
+    fromMs: startedMs,
     untilMs:
-      resumes.find((resume) => resume.beganMs >= beganMs)?.endedMs ?? Number.POSITIVE_INFINITY,
+      resumes.find((resume) => resume.startedMs >= startedMs)?.endedMs ?? Number.POSITIVE_INFINITY,
   }));
 }
 

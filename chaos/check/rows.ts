@@ -2,7 +2,7 @@
  * Every decision exists exactly once, in its right state: Redis and PostgreSQL agree, the history is complete and legal,
  * and behind everything stands somebody's request.
  */
-import type { Asked, AskedKind, Exchange } from '../history.ts';
+import type { ClientRequest, Exchange, RequestKind } from '../clients/history.ts';
 import { type Findings, isLiving, type Life, type LifeState, TOLERANCE_MS } from './case.ts';
 import type { Violation } from './violation.ts';
 
@@ -10,19 +10,19 @@ export function checkRows(findings: Findings): Violation[] {
   return [
     ...disagreements(findings),
     ...historyGaps(findings),
-    ...findings.lives.flatMap(illegalMoves),
-    ...findings.lives.flatMap((life) => unasked(findings, life)),
+    ...findings.lives.flatMap(illegalTransitions),
+    ...findings.lives.flatMap((life) => unrequested(findings, life)),
     ...decidedTwiceByRequest(findings),
-    ...findings.contents.postgres.deadLetters.map(
+    ...findings.snapshot.postgres.deadLetters.map(
       (reason): Violation => ({ kind: 'dead-letter', evidence: reason }),
     ),
   ];
 }
 
-function disagreements({ contents, lifeOf }: Findings): Violation[] {
+function disagreements({ snapshot, lifeOf }: Findings): Violation[] {
   const violations: Violation[] = [];
   const inRedis = new Set<string>();
-  for (const { reservationId, ...decided } of contents.redis.reservations) {
+  for (const { reservationId, ...decided } of snapshot.redis.reservations) {
     inRedis.add(reservationId);
     const row = lifeOf.get(reservationId)?.row;
     if (!row) {
@@ -57,7 +57,7 @@ function disagreements({ contents, lifeOf }: Findings): Violation[] {
   return violations;
 }
 
-function historyGaps({ lives, contents: { redis, postgres } }: Findings): Violation[] {
+function historyGaps({ lives, snapshot: { redis, postgres } }: Findings): Violation[] {
   const violations: Violation[] = [];
   const gap = (evidence: string) => violations.push({ kind: 'history-gap', evidence });
   for (const { row, stages } of lives) {
@@ -90,7 +90,7 @@ function shownAs(state: LifeState): string {
 }
 
 /** Written out here, and not taken from the engine's own table, so that a mistake there is a mistake. */
-const MOVES_FROM: Record<LifeState, readonly LifeState[]> = {
+const TRANSITIONS_FROM: Record<LifeState, readonly LifeState[]> = {
   reserved: ['extended', 'confirmed', 'cancelled', 'expired'],
   extended: ['confirmed', 'cancelled', 'expired'],
   confirmed: ['cancelled'],
@@ -98,16 +98,16 @@ const MOVES_FROM: Record<LifeState, readonly LifeState[]> = {
   expired: [],
 };
 
-function illegalMoves({ row, stages }: Life): Violation[] {
+function illegalTransitions({ row, stages }: Life): Violation[] {
   const violations: Violation[] = [];
   for (const [index, stage] of stages.entries()) {
     const previous = stages[index - 1];
     const isLegal = previous
-      ? MOVES_FROM[previous.state].includes(stage.state)
+      ? TRANSITIONS_FROM[previous.state].includes(stage.state)
       : stage.state === 'reserved';
     if (!isLegal) {
       const evidence = `${row.reservationId} went from ${previous?.state ?? 'nothing'} to ${stage.state}`;
-      violations.push({ kind: 'illegal-move', evidence });
+      violations.push({ kind: 'illegal-transition', evidence });
     }
     if (stage.state === 'expired' && stage.fromMs + TOLERANCE_MS < row.expiresAt.getTime()) {
       const earlyMs = row.expiresAt.getTime() - stage.fromMs;
@@ -118,15 +118,15 @@ function illegalMoves({ row, stages }: Life): Violation[] {
 }
 
 /** What a stage may have been asked for by. */
-const ASKED_AS: Record<LifeState, readonly AskedKind[]> = {
+const REQUESTED_BY: Record<LifeState, readonly RequestKind[]> = {
   reserved: ['buy'],
   extended: ['extend'],
   confirmed: ['confirm'],
-  cancelled: ['cancel', 'give-back'],
+  cancelled: ['cancel', 'release'],
   expired: [],
 };
 
-function unasked(findings: Findings, { row, stages }: Life): Violation[] {
+function unrequested(findings: Findings, { row, stages }: Life): Violation[] {
   return stages.flatMap((stage): Violation[] => {
     if (stage.state === 'expired') return [];
     const exchange = findings.exchangeOf.get(stage.requestId);
@@ -134,12 +134,12 @@ function unasked(findings: Findings, { row, stages }: Life): Violation[] {
     const isAsked = isFromLine
       ? hasJoined(findings, row)
       : exchange !== undefined &&
-        ASKED_AS[stage.state].includes(exchange.asked.kind) &&
+        REQUESTED_BY[stage.state].includes(exchange.request.kind) &&
         fits(exchange, row) &&
-        exchange.beganMs <= stage.fromMs + TOLERANCE_MS;
+        exchange.startedMs <= stage.fromMs + TOLERANCE_MS;
     if (isAsked) return [];
     const evidence = `${row.reservationId} of ${row.buyerId} became ${stage.state} by request "${stage.requestId}"`;
-    return [{ kind: 'never-asked', evidence }];
+    return [{ kind: 'unrequested', evidence }];
   });
 }
 
@@ -147,21 +147,22 @@ function hasJoined({ history }: Findings, row: Life['row']): boolean {
   return history
     .ofKind('join')
     .some(
-      ({ asked }) => asked.buyerId === row.buyerId && basketOf([asked]) === basketOf(row.items),
+      ({ request }) =>
+        request.buyerId === row.buyerId && basketOf([request]) === basketOf(row.items),
     );
 }
 
-function fits({ asked }: Exchange, row: Life['row']): boolean {
-  if (asked.kind !== 'buy')
-    return (asked as { reservationId: string }).reservationId === row.reservationId;
+function fits({ request }: Exchange, row: Life['row']): boolean {
+  if (request.kind !== 'buy')
+    return (request as { reservationId: string }).reservationId === row.reservationId;
   return (
-    asked.buyerId === row.buyerId &&
-    (asked.key ?? '') === row.idempotencyKey &&
-    basketOf(asked.items) === basketOf(row.items)
+    request.buyerId === row.buyerId &&
+    (request.key ?? '') === row.idempotencyKey &&
+    basketOf(request.items) === basketOf(row.items)
   );
 }
 
-export function basketOf(items: Extract<Asked, { kind: 'buy' }>['items']): string {
+export function basketOf(items: Extract<ClientRequest, { kind: 'buy' }>['items']): string {
   return items
     .map(({ sku, quantity }) => `${sku}*${quantity}`)
     .sort()

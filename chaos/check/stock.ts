@@ -3,8 +3,8 @@ import {
   type Findings,
   isLiving,
   loadedMost,
+  type Sighting,
   stateOf,
-  type Telling,
   TOLERANCE_MS,
   unitsOf,
 } from './case.ts';
@@ -15,11 +15,11 @@ export function checkStock(findings: Findings): Violation[] {
     ...countsOf(findings, sku),
     ...oversoldByRows(findings, sku),
     ...oversoldInHistory(findings, sku),
-    ...oversoldByAnswers(findings, sku),
+    ...oversoldByResponses(findings, sku),
   ]);
 }
 
-function countsOf({ terms, contents: { redis, postgres } }: Findings, sku: string): Violation[] {
+function countsOf({ terms, snapshot: { redis, postgres } }: Findings, sku: string): Violation[] {
   const count = (field: string) => redis.stock[`${sku}:${field}`] ?? Number.NaN;
   const unitsIn = (status: string) =>
     redis.reservations
@@ -45,11 +45,11 @@ function countsOf({ terms, contents: { redis, postgres } }: Findings, sku: strin
 }
 
 function oversoldByRows(findings: Findings, sku: string): Violation[] {
-  const { contents } = findings;
+  const { snapshot } = findings;
   const loaded = loadedMost(findings, sku, Number.POSITIVE_INFINITY);
   return [
-    { where: 'Redis', reservations: contents.redis.reservations },
-    { where: 'PostgreSQL', reservations: contents.postgres.rows },
+    { where: 'Redis', reservations: snapshot.redis.reservations },
+    { where: 'PostgreSQL', reservations: snapshot.postgres.rows },
   ].flatMap(({ where, reservations }): Violation[] => {
     const held = reservations
       .filter(({ status }) => isLiving(status))
@@ -78,11 +78,11 @@ function oversoldInHistory(findings: Findings, sku: string): Violation[] {
   return oversoldAt(findings, sku, steps, 'by the history in PostgreSQL');
 }
 
-function oversoldByAnswers(findings: Findings, sku: string): Violation[] {
+function oversoldByResponses(findings: Findings, sku: string): Violation[] {
   const steps: Step[] = [];
-  for (const tellings of findings.tellingsOf.values()) {
-    const units = unitsOf(tellings[0]!.reservation.items, sku);
-    const span = units > 0 ? provenLife(findings, tellings) : undefined;
+  for (const sightings of findings.sightingsOf.values()) {
+    const units = unitsOf(sightings[0]!.reservation.items, sku);
+    const span = units > 0 ? provenLife(findings, sightings) : undefined;
     if (!span || span.untilMs <= span.fromMs) continue;
     steps.push({ atMs: span.fromMs, units }, { atMs: span.untilMs, units: -units });
   }
@@ -109,9 +109,9 @@ function oversoldAt(findings: Findings, sku: string, steps: Step[], how: string)
 /** From the first answer that shows it alive, until something may have ended it. */
 function provenLife(
   { terms, losses, lost, history }: Findings,
-  tellings: readonly Telling[],
+  sightings: readonly Sighting[],
 ): { fromMs: number; untilMs: number } | undefined {
-  const living = tellings.filter(({ reservation }) => isLiving(reservation.status));
+  const living = sightings.filter(({ reservation }) => isLiving(reservation.status));
   if (living.length === 0) return undefined;
   const { reservationId } = living[0]!.reservation;
   const fromMs = Math.min(...living.map(({ exchange }) => exchange.endedMs));
@@ -120,9 +120,10 @@ function provenLife(
     ? Number.POSITIVE_INFINITY
     : Math.max(...living.map(({ reservation }) => Date.parse(reservation.expiresAt))) -
       TOLERANCE_MS;
-  for (const { beganMs } of history.endingsOf(reservationId)) untilMs = Math.min(untilMs, beganMs);
+  for (const { startedMs } of history.endingsOf(reservationId))
+    untilMs = Math.min(untilMs, startedMs);
   // What was told while Redis was being made to forget may be gone; and of what a loss did take, word may come later.
-  const toldMs = lost.has(reservationId) ? tellings[0]!.exchange.beganMs : fromMs;
+  const toldMs = lost.has(reservationId) ? sightings[0]!.exchange.startedMs : fromMs;
   for (const { atMs, overMs } of losses) if (overMs >= toldMs) untilMs = Math.min(untilMs, atMs);
   return { fromMs, untilMs };
 }

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { carryOut } from '../../chaos/inject.ts';
-import type { PlannedFault } from '../../chaos/schedule.ts';
+import { runSchedule } from '../../chaos/faults/inject.ts';
+import type { PlannedFault } from '../../chaos/faults/schedule.ts';
 import { ChaosStack } from '../../chaos/stack.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
@@ -103,7 +103,7 @@ test('a process that is dead already can not be killed', async (t) => {
   const kill = (target: PlannedFault['target'], atMs: number) =>
     ({ kind: 'kill', target, atMs, forMs: 0 }) as const;
   const done = async (schedule: PlannedFault[]) =>
-    (await carryOut(schedule, stack)).begun.map(({ wasDone }) => wasDone());
+    (await runSchedule(schedule, stack)).begun.map(({ tookEffect }) => tookEffect());
   // The supervisor waits for 100 ms at least before it starts it again.
   assert.deepEqual(await done([kill('admin', 0), kill('admin', 50)]), [true, false]);
   assert.deepEqual(await done([kill('redis', 0), kill('redis', 50)]), [true, true], 'was back');

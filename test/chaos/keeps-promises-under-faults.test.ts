@@ -7,11 +7,11 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { PlannedFault } from '../../chaos/faults/schedule.ts';
 import { run } from '../../chaos/run.ts';
-import { runBroken } from '../../chaos/run-variant.ts';
-import type { PlannedFault } from '../../chaos/schedule.ts';
 import { seededScenario } from '../../chaos/seeded-scenario.ts';
-import { VARIANTS } from '../../chaos/variants.ts';
+import { runBroken } from '../../chaos/variants/run-variant.ts';
+import { VARIANTS } from '../../chaos/variants/variants.ts';
 import { FILE, usePostgres } from '../../harness/use.ts';
 import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
 
@@ -50,7 +50,7 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
     scenario,
   );
   assert.deepEqual(report.violations, []);
-  const done = namesOf(report.doneFaults);
+  const done = namesOf(report.effectiveFaults);
   for (const fault of FAULTS) assert.ok(done.includes(fault), `${fault} came to nothing`);
   assert.ok(report.reservations > 50, `only ${report.reservations} reservations were made`);
 });

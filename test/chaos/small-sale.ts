@@ -7,8 +7,8 @@
  *   carl   is told "sold out" between the two
  *   dora   buys the third and gives it back
  */
-import type { Matter } from '../../chaos/check/case.ts';
-import { type Answer, type Asked, History } from '../../chaos/history.ts';
+import type { Case } from '../../chaos/check/case.ts';
+import { type ClientRequest, type ClientResponse, History } from '../../chaos/clients/history.ts';
 import type { EventRow, Row } from '../../chaos/server-snapshot.ts';
 import {
   type PublicReservation,
@@ -61,15 +61,20 @@ const STORIES: readonly Story[] = [
 ];
 
 /** What each test damages in its own way. Always made anew. */
-export function smallSale(): Matter {
+export function smallSale(): Case {
   const history = new History();
-  const say = (requestId: string, beganMs: number, asked: Asked, answer: Partial<Answer>) =>
+  const say = (
+    requestId: string,
+    startedMs: number,
+    request: ClientRequest,
+    response: Partial<ClientResponse>,
+  ) =>
     history.add({
-      asked,
+      request,
       requestId,
-      beganMs: BEGAN_MS + beganMs,
-      endedMs: BEGAN_MS + beganMs + 10,
-      answer: { status: 200, code: undefined, isReplayed: false, body: {}, ...answer },
+      startedMs: BEGAN_MS + startedMs,
+      endedMs: BEGAN_MS + startedMs + 10,
+      response: { status: 200, code: undefined, isReplayed: false, body: {}, ...response },
     });
   const buy = (buyerId: string, key?: string) =>
     ({ kind: 'buy', buyerId, key, items: [{ sku: 'unit', quantity: 1 }] }) as const;
@@ -93,7 +98,7 @@ export function smallSale(): Matter {
   say(
     'dora-gives-back',
     5_700,
-    { kind: 'give-back', buyerId: 'dora', reservationId: id(3) },
+    { kind: 'release', buyerId: 'dora', reservationId: id(3) },
     {
       body: shown(3, 'cancelled'),
     },
@@ -107,7 +112,7 @@ export function smallSale(): Matter {
     },
     durability: 'safe',
     history,
-    contents: {
+    snapshot: {
       redis: {
         sale: { events: '6', position: '3' },
         stock: { 'unit:loaded': 3, 'unit:remaining': 2, 'unit:held': 0, 'unit:confirmed': 1 },

@@ -3,16 +3,16 @@
  * to find it. The same scenario without the mistake breaks nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually } from '../harness/eventually.ts';
-import { reserve } from '../src/lua/buy/reserve.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { reserve } from '../../src/lua/buy/reserve.ts';
+import { STALE_MS_MAX } from '../check/case.ts';
+import type { ViolationKind } from '../check/violation.ts';
+import { nowMs, reservationsIn } from '../clients/history.ts';
+import { type Loss, loseMemory } from '../faults/losses.ts';
+import type { MemoryFaultKind } from '../faults/schedule.ts';
+import type { RunContext } from '../run.ts';
+import type { Durability } from '../stack.ts';
 import type { Mistake } from './broken-copy.ts';
-import { STALE_MS_MAX } from './check/case.ts';
-import type { ViolationKind } from './check/violation.ts';
-import { nowMs, reservationsIn } from './history.ts';
-import { type Loss, loseMemory } from './losses.ts';
-import type { Scene } from './run.ts';
-import type { MemoryFaultKind } from './schedule.ts';
-import type { Durability } from './stack.ts';
 
 export interface Variant {
   name: string;
@@ -27,21 +27,24 @@ export interface Variant {
 
 /** A variant's scene, with the few moves that all scenarios are made of. */
 export class Stage {
-  readonly #scene: Scene;
+  readonly #scene: RunContext;
   readonly losses: Loss[] = [];
 
-  constructor(scene: Scene) {
+  constructor(scene: RunContext) {
     this.#scene = scene;
     scene.client.patienceEndsMs = nowMs() + PATIENCE_MS;
   }
 
-  get stack(): Scene['stack'] {
+  get stack(): RunContext['stack'] {
     return this.#scene.stack;
   }
 
   /** Until there is an answer. */
   async buy(buyerId: string, choices: BuyChoices = {}): Promise<string | undefined> {
-    const exchange = await this.#scene.client.insist(buyOf(buyerId, choices), this.#scene.random);
+    const exchange = await this.#scene.client.sendUntilDecided(
+      buyOf(buyerId, choices),
+      this.#scene.random,
+    );
     return exchange && reservationsIn(exchange)[0]?.reservationId;
   }
 
@@ -55,7 +58,7 @@ export class Stage {
   async move(kind: 'confirm' | 'cancel', reservationIds: readonly string[]): Promise<void> {
     const { client, random } = this.#scene;
     for (const reservationId of reservationIds)
-      await client.insist({ kind, reservationId }, random);
+      await client.sendUntilDecided({ kind, reservationId }, random);
   }
 
   async untilDrained(): Promise<void> {
@@ -73,7 +76,7 @@ export class Stage {
     const { inspector, terms } = this.#scene;
     await eventually(
       async () => {
-        const restless = await inspector.restlessness(terms.saleId);
+        const restless = await inspector.pendingWork(terms.saleId);
         if (restless !== undefined) throw new Error(restless);
       },
       { timeoutMs: AT_REST_MS_MAX },
@@ -89,7 +92,7 @@ export class Stage {
   async loseReplyTo(buyerId: string, awayMs: number): Promise<void> {
     const links = FRONT_END_LINKS.map((name) => this.stack.link(name));
     const traps = links.map((link) => link.loseReplyTo(reserve.sha1));
-    const pressed = this.#scene.client.ask(buyOf(buyerId, {}), this.#scene.random);
+    const pressed = this.#scene.client.send(buyOf(buyerId, {}), this.#scene.random);
     // Sooner than the front end connects again.
     while (!traps.some(({ hasCaught }) => hasCaught)) await sleep(1);
     for (const link of links) link.refuse();
@@ -124,8 +127,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'scripts do not look at the fence',
     mistake: {
       file: 'lua/parts/changes.lua',
-      right: "elseif fields[1] ~= ARGV[1] then\n  refused = 'recovering'",
-      wrong: "elseif false then\n  refused = 'recovering'",
+      original: "elseif fields[1] ~= ARGV[1] then\n  refused = 'recovering'",
+      broken: "elseif false then\n  refused = 'recovering'",
     },
     expected: 'position-reused',
     stock: 1_000,
@@ -149,8 +152,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a rebuilt sale leaves out no positions',
     mistake: {
       file: 'persister/recover/recover.ts',
-      right: 'const skip = wasLost ? tools.positionsSkipped : 0;',
-      wrong: 'const skip = 0;',
+      original: 'const skip = wasLost ? tools.positionsSkipped : 0;',
+      broken: 'const skip = 0;',
     },
     expected: 'position-reused',
     stock: 100,
@@ -169,8 +172,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a frozen persister writes what was forgotten',
     mistake: {
       file: 'persister/write/write-batch.ts',
-      right: 'progress?.timeline !== guard.timeline ||',
-      wrong: 'progress === undefined ||',
+      original: 'progress?.timeline !== guard.timeline ||',
+      broken: 'progress === undefined ||',
     },
     expected: 'never-decided',
     stock: 100,
@@ -195,8 +198,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'rows take whatever version comes',
     mistake: {
       file: 'persister/write/write-batch.ts',
-      right: 'WHERE stored.version < excluded.version`;',
-      wrong: '`;',
+      original: 'WHERE stored.version < excluded.version`;',
+      broken: '`;',
     },
     expected: 'stale-row',
     stock: 100,
@@ -221,8 +224,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'acknowledges before the commit',
     mistake: {
       file: 'persister/write/persist.ts',
-      right: "  let outcome: WriteOutcome = 'written';",
-      wrong:
+      original: "  let outcome: WriteOutcome = 'written';",
+      broken:
         "  await stream.acknowledge(sorted.entryIds);\n  let outcome: WriteOutcome = 'written';",
     },
     expected: 'history-gap',
@@ -243,8 +246,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'trims what is still pending',
     mistake: {
       file: 'lua/stream/trim-events.lua',
-      right: "local oldest = redis.call('XPENDING', KEYS[2], ARGV[2])[2]",
-      wrong: 'local oldest = nil',
+      original: "local oldest = redis.call('XPENDING', KEYS[2], ARGV[2])[2]",
+      broken: 'local oldest = nil',
     },
     expected: 'history-gap',
     stock: 100,
@@ -267,10 +270,10 @@ export const VARIANTS: readonly Variant[] = [
     name: 'the client library sends again by itself',
     mistake: {
       file: 'redis/connection.ts',
-      right: `      enableOfflineQueue: false,
+      original: `      enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,`,
-      wrong: `      enableOfflineQueue: true,
+      broken: `      enableOfflineQueue: true,
       autoResendUnfulfilledCommands: true,
       maxRetriesPerRequest: null,`,
     },
@@ -289,10 +292,10 @@ export const VARIANTS: readonly Variant[] = [
     name: 'idempotency keys are not recorded',
     mistake: {
       file: 'lua/parts/changes.lua',
-      right: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms .. key",
-      wrong: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms",
+      original: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms .. key",
+      broken: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms",
     },
-    expected: 'answers-differ',
+    expected: 'responses-differ',
     stock: 100,
     holdSeconds: 1,
     act: async (stage) => {
@@ -304,8 +307,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'what expires returns twice',
     mistake: {
       file: 'lua/buy/sweep.lua',
-      right: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1',
-      wrong: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 2',
+      original: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1',
+      broken: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 2',
     },
     expected: 'oversold',
     stock: 4,
@@ -320,10 +323,10 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a payment revives what has expired',
     mistake: {
       file: 'domain/reservation.ts',
-      right: "confirm: { from: 'RP', to: 'C' }",
-      wrong: "confirm: { from: 'RPE', to: 'C' }",
+      original: "confirm: { from: 'RP', to: 'C' }",
+      broken: "confirm: { from: 'RPE', to: 'C' }",
     },
-    expected: 'illegal-move',
+    expected: 'illegal-transition',
     stock: 4,
     holdSeconds: 1,
     act: async (stage) => {
@@ -336,8 +339,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a batch uses up one position only',
     mistake: {
       file: 'lua/parts/changes.lua',
-      right: "'position', number(sale.position), 'events'",
-      wrong: "'position', number(math.min(sale.position, first_position)), 'events'",
+      original: "'position', number(sale.position), 'events'",
+      broken: "'position', number(math.min(sale.position, first_position)), 'events'",
     },
     expected: 'position-reused',
     stock: 200,
@@ -351,8 +354,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'an unknown outcome is told as sold out',
     mistake: {
       file: 'hot-path/sales/with-sale.ts',
-      right: 'PROBLEM_RESPONSES[problemOf(fault)];',
-      wrong: "PROBLEM_RESPONSES[problemOf(fault) === 'overloaded' ? 'overloaded' : 'sold_out'];",
+      original: 'PROBLEM_RESPONSES[problemOf(fault)];',
+      broken: "PROBLEM_RESPONSES[problemOf(fault) === 'overloaded' ? 'overloaded' : 'sold_out'];",
     },
     expected: 'refused-but-decided',
     stock: 100,
@@ -366,10 +369,10 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a winner who asks again is told sold out',
     mistake: {
       file: 'hot-path/sales/sold-out.ts',
-      right: 'holders.count >= placeOf(state.position, state.gaps)',
-      wrong: 'holders.count >= 0',
+      original: 'holders.count >= placeOf(state.position, state.gaps)',
+      broken: 'holders.count >= 0',
     },
-    expected: 'refusal-untrue',
+    expected: 'false-refusal',
     stock: 4,
     holdSeconds: 60,
     act: async (stage) => {
@@ -384,8 +387,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'the limit is off by one',
     mistake: {
       file: 'lua/buy/reserve.lua',
-      right: '+ basket.units > sale.limit then',
-      wrong: '+ basket.units > sale.limit + 1 then',
+      original: '+ basket.units > sale.limit then',
+      broken: '+ basket.units > sale.limit + 1 then',
     },
     expected: 'over-limit',
     stock: 100,

@@ -3,8 +3,8 @@
  * wants is drawn from the buyer's own sequence, so it is the same in every run of a seed, whatever goes wrong.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Random } from '../harness/random.ts';
-import type { Item, PublicReservation } from '../src/domain/reservation.ts';
+import type { Random } from '../../harness/random.ts';
+import type { Item, PublicReservation } from '../../src/domain/reservation.ts';
 import type { Client } from './client.ts';
 import { type Exchange, reservationsIn } from './history.ts';
 
@@ -36,9 +36,10 @@ export class Buyer {
       if (!exchange) return;
       const [reservation] = reservationsIn(exchange);
       if (reservation) await this.#settle(reservation);
-      else if (exchange.answer?.code === 'sold_out' && random.chance(0.35)) await this.#wait(items);
+      else if (exchange.response?.code === 'sold_out' && random.chance(0.35))
+        await this.#wait(items);
     }
-    if (random.chance(0.3)) await this.#insist({ kind: 'me', buyerId: this.#buyerId });
+    if (random.chance(0.3)) await this.#sendUntilDecided({ kind: 'me', buyerId: this.#buyerId });
   }
 
   /** Mostly the scarce SKU, which is the first; sometimes several of one, or a basket. */
@@ -57,14 +58,14 @@ export class Buyer {
 
   async #press(key: string | undefined, items: Item[]): Promise<Exchange | undefined> {
     const random = this.#random;
-    const asked = { kind: 'buy', buyerId: this.#buyerId, key, items } as const;
-    let exchange = await this.#insist(asked);
-    for (let i = 0; i < TRIES_WHILE_PAUSED && exchange?.answer?.code === 'sale_paused'; i++) {
+    const request = { kind: 'buy', buyerId: this.#buyerId, key, items } as const;
+    let exchange = await this.#sendUntilDecided(request);
+    for (let i = 0; i < TRIES_WHILE_PAUSED && exchange?.response?.code === 'sale_paused'; i++) {
       await sleep(random.between(100, 400));
-      exchange = await this.#insist(asked);
+      exchange = await this.#sendUntilDecided(request);
     }
     // Pressing again after an answer must change nothing.
-    return random.chance(0.25) ? ((await this.#insist(asked)) ?? exchange) : exchange;
+    return random.chance(0.25) ? ((await this.#sendUntilDecided(request)) ?? exchange) : exchange;
   }
 
   /** Pays, gives back, or forgets about it. */
@@ -74,20 +75,20 @@ export class Buyer {
     await sleep(random.between(0, 600));
     const fate = random.next();
     if (fate < 0.4) {
-      await this.#insist({ kind: 'confirm', reservationId });
-      if (random.chance(0.2)) await this.#insist({ kind: 'cancel', reservationId });
+      await this.#sendUntilDecided({ kind: 'confirm', reservationId });
+      if (random.chance(0.2)) await this.#sendUntilDecided({ kind: 'cancel', reservationId });
     } else if (fate < 0.5) {
-      await this.#insist({ kind: 'extend', reservationId });
+      await this.#sendUntilDecided({ kind: 'extend', reservationId });
       await sleep(random.between(0, 1_500));
-      await this.#insist({ kind: 'confirm', reservationId });
+      await this.#sendUntilDecided({ kind: 'confirm', reservationId });
     } else if (fate < 0.65) {
-      await this.#insist({ kind: 'give-back', buyerId, reservationId });
+      await this.#sendUntilDecided({ kind: 'release', buyerId, reservationId });
     } else if (fate < 0.75) {
-      await this.#insist({ kind: 'look', buyerId, reservationId });
+      await this.#sendUntilDecided({ kind: 'read', buyerId, reservationId });
     } else if (fate < 0.8) {
       // A payment that comes when the hold is over, or nearly.
       await sleep(random.between(1_000, 2_500));
-      await this.#insist({ kind: 'confirm', reservationId });
+      await this.#sendUntilDecided({ kind: 'confirm', reservationId });
     }
   }
 
@@ -95,21 +96,23 @@ export class Buyer {
   async #wait([item]: Item[]): Promise<void> {
     const random = this.#random;
     const buyerId = this.#buyerId;
-    const joined = await this.#insist({ kind: 'join', buyerId, ...item! });
-    if (!joined || joined.answer!.status >= 300) return;
+    const joined = await this.#sendUntilDecided({ kind: 'join', buyerId, ...item! });
+    if (!joined || joined.response!.status >= 300) return;
     for (let look = 0; look < LOOKS_WHILE_WAITING; look++) {
       await sleep(random.between(150, 500));
-      const me = await this.#insist({ kind: 'me', buyerId });
+      const me = await this.#sendUntilDecided({ kind: 'me', buyerId });
       const served = me && reservationsIn(me).find(({ status }) => status === 'reserved');
       if (served) {
         await this.#settle(served);
         break;
       }
     }
-    await this.#insist({ kind: 'leave', buyerId });
+    await this.#sendUntilDecided({ kind: 'leave', buyerId });
   }
 
-  #insist(asked: Parameters<Client['insist']>[0]): Promise<Exchange | undefined> {
-    return this.#client.insist(asked, this.#random);
+  #sendUntilDecided(
+    request: Parameters<Client['sendUntilDecided']>[0],
+  ): Promise<Exchange | undefined> {
+    return this.#client.sendUntilDecided(request, this.#random);
   }
 }

@@ -1,9 +1,9 @@
 /** Runs a variant's scenario, on the broken engine or on the one that there is. */
 
-import type { TestPostgres } from '../harness/servers/servers.ts';
-import { MAIN_MODULE } from '../src/process/supervised-process.ts';
-import { breakCopy } from './broken-copy.ts';
-import { type RunReport, run } from './run.ts';
+import type { TestPostgres } from '../../harness/servers/servers.ts';
+import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
+import { type RunReport, run } from '../run.ts';
+import { makeBrokenCopy } from './broken-copy.ts';
 import { Stage, VARIANTS, type Variant } from './variants.ts';
 
 export interface VariantChoices {
@@ -18,7 +18,7 @@ const BROKEN_REST_MS_MAX = 2_500;
 const WHOLE_REST_MS_MAX = 20_000;
 
 export async function runBroken(variant: Variant, choices: VariantChoices): Promise<RunReport> {
-  const copy = breakCopy(variant.mistake);
+  const copy = makeBrokenCopy(variant.mistake);
   try {
     return await runOn(copy.mainModule, variant, choices, BROKEN_REST_MS_MAX);
   } finally {
@@ -27,7 +27,7 @@ export async function runBroken(variant: Variant, choices: VariantChoices): Prom
 }
 
 /** The scenario alone, which must break nothing. */
-export function runWhole(variant: Variant, choices: VariantChoices): Promise<RunReport> {
+export function runIntact(variant: Variant, choices: VariantChoices): Promise<RunReport> {
   return runOn(MAIN_MODULE, variant, choices, WHOLE_REST_MS_MAX);
 }
 

@@ -7,8 +7,8 @@ export interface Mistake {
   /** Below `src/`. */
   file: string;
   /** Stands in the file exactly once. */
-  right: string;
-  wrong: string;
+  original: string;
+  broken: string;
 }
 
 export interface BrokenCopy {
@@ -16,13 +16,13 @@ export interface BrokenCopy {
   remove(): void;
 }
 
-const REPOSITORY = join(import.meta.dirname, '..');
+const REPOSITORY = join(import.meta.dirname, '../..');
 
 /** Throws when the text that is to be broken is not there exactly once: then the mistake has to be thought up anew. */
-export function breakCopy({ file, right, wrong }: Mistake): BrokenCopy {
-  const original = readFileSync(join(REPOSITORY, 'src', file), 'utf8');
-  const count = original.split(right).length - 1;
-  if (count !== 1) throw new Error(`src/${file} has this ${count} times, not once:\n${right}`);
+export function makeBrokenCopy({ file, original, broken }: Mistake): BrokenCopy {
+  const text = readFileSync(join(REPOSITORY, 'src', file), 'utf8');
+  const count = text.split(original).length - 1;
+  if (count !== 1) throw new Error(`src/${file} has this ${count} times, not once:\n${original}`);
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-broken-'));
   cpSync(join(REPOSITORY, 'src'), join(directory, 'src'), { recursive: true });
   for (const name of ['package.json', 'node_modules', 'migrations']) {
@@ -30,7 +30,7 @@ export function breakCopy({ file, right, wrong }: Mistake): BrokenCopy {
   }
   writeFileSync(
     join(directory, 'src', file),
-    original.replace(right, () => wrong),
+    text.replace(original, () => broken),
   );
   return {
     mainModule: join(directory, 'src', 'main.ts'),

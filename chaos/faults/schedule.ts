@@ -3,8 +3,8 @@
  * always brings the same schedule.
  */
 
-import type { Random } from '../harness/random.ts';
-import { unreachable } from '../src/domain/fault.ts';
+import type { Random } from '../../harness/random.ts';
+import { unreachable } from '../../src/domain/fault.ts';
 
 export const ENGINE_PROCESSES = [
   'hot-path-1',

@@ -4,11 +4,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { saleKey } from '../src/lua/keys.ts';
-import { eventsOf } from '../src/persister/stream/entries.ts';
-import { nowMs } from './history.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import { eventsOf } from '../../src/persister/stream/entries.ts';
+import { nowMs } from '../clients/history.ts';
+import type { ChaosStack } from '../stack.ts';
 import type { MemoryFaultKind } from './schedule.ts';
-import type { ChaosStack } from './stack.ts';
 
 export interface Loss {
   kind: MemoryFaultKind;
@@ -36,8 +36,8 @@ export async function loseMemory(
   try {
     const reading = redis
       .multi()
-      .xrange(saleKey(stack.market.saleId, 'events'), '-', '+')
-      .hmget(saleKey(stack.market.saleId, 'sale'), 'position', 'events');
+      .xrange(saleKey(stack.endpoints.saleId, 'events'), '-', '+')
+      .hmget(saleKey(stack.endpoints.saleId, 'sale'), 'position', 'events');
     if (kind === 'flush') reading.flushall();
     const atMs = nowMs();
     const replies = (await reading.exec())!;
@@ -53,7 +53,7 @@ export async function loseMemory(
       [string | null, string | null],
     ];
     const tail = entries.flatMap(([entryId, fields]) =>
-      eventsOf(stack.market.saleId, entryId, fields).map(
+      eventsOf(stack.endpoints.saleId, entryId, fields).map(
         ({ reservation }) => `${reservation.reservationId}#${reservation.version}`,
       ),
     );

@@ -4,11 +4,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
-import type { Random } from '../harness/random.ts';
-import { unreachable } from '../src/domain/fault.ts';
-import { type Asked, type Exchange, type History, isSettled, nowMs } from './history.ts';
+import type { Random } from '../../harness/random.ts';
+import { unreachable } from '../../src/domain/fault.ts';
+import { type ClientRequest, type Exchange, type History, isSettled, nowMs } from './history.ts';
 
-export interface Market {
+export interface SaleEndpoints {
   saleId: string;
   /** Front ends, as buyers reach them. */
   hotPathUrls: readonly string[];
@@ -18,7 +18,7 @@ export interface Market {
 }
 
 /** Longer than the engine's own limits, so that silence means that something is broken. */
-const ANSWER_MS_MAX = 3_000;
+const RESPONSE_TIMEOUT_MS = 3_000;
 const CONNECTIONS = 128;
 const TOKEN_MS = 3_600_000;
 /** About what `Retry-After` asks for. */
@@ -34,7 +34,7 @@ interface HttpRequest {
 
 export class Client {
   readonly saleId: string;
-  readonly #market: Market;
+  readonly #endpoints: SaleEndpoints;
   readonly #history: History;
   readonly #hotPaths: Pool[];
   readonly #admin: Pool;
@@ -44,31 +44,35 @@ export class Client {
   /** When whoever has no answer yet gives up. */
   patienceEndsMs = Number.POSITIVE_INFINITY;
 
-  constructor(market: Market, history: History) {
-    this.saleId = market.saleId;
-    this.#market = market;
+  constructor(endpoints: SaleEndpoints, history: History) {
+    this.saleId = endpoints.saleId;
+    this.#endpoints = endpoints;
     this.#history = history;
     const poolOf = (url: string) =>
       new Pool(url, {
         connections: CONNECTIONS,
-        headersTimeout: ANSWER_MS_MAX,
-        bodyTimeout: ANSWER_MS_MAX,
-        connect: { timeout: ANSWER_MS_MAX },
+        headersTimeout: RESPONSE_TIMEOUT_MS,
+        bodyTimeout: RESPONSE_TIMEOUT_MS,
+        connect: { timeout: RESPONSE_TIMEOUT_MS },
       });
-    this.#hotPaths = market.hotPathUrls.map(poolOf);
-    this.#admin = poolOf(market.adminUrl);
-    const sign = createSigner({ key: market.jwtSecret, algorithm: 'HS256', expiresIn: TOKEN_MS });
+    this.#hotPaths = endpoints.hotPathUrls.map(poolOf);
+    this.#admin = poolOf(endpoints.adminUrl);
+    const sign = createSigner({
+      key: endpoints.jwtSecret,
+      algorithm: 'HS256',
+      expiresIn: TOKEN_MS,
+    });
     this.#sign = (claims) => sign(claims);
   }
 
   /** Once, whatever comes of it. `random` chooses the front end. */
-  async ask(asked: Asked, random: Random): Promise<Exchange> {
+  async send(request: ClientRequest, random: Random): Promise<Exchange> {
     const requestId = `${this.saleId}-${(++this.#count).toString(36)}`;
-    const { pool, method, path, headers, body } = this.#requestOf(asked, random);
-    const beganMs = nowMs();
-    let answer: Exchange['answer'];
+    const { pool, method, path, headers, body } = this.#requestOf(request, random);
+    const startedMs = nowMs();
+    let response: Exchange['response'];
     try {
-      const response = await pool.request({
+      const received = await pool.request({
         method,
         path,
         headers: {
@@ -78,29 +82,29 @@ export class Client {
         },
         body: body ? JSON.stringify(body) : null,
       });
-      const text = await response.body.text();
+      const text = await received.body.text();
       const value = JSON.parse(text) as { code?: string };
-      answer = {
-        status: response.statusCode,
-        code: response.statusCode >= 400 ? value.code : undefined,
-        isReplayed: response.headers['idempotent-replayed'] === 'true',
+      response = {
+        status: received.statusCode,
+        code: received.statusCode >= 400 ? value.code : undefined,
+        isReplayed: received.headers['idempotent-replayed'] === 'true',
         body: value,
       };
     } catch {
-      answer = undefined;
+      response = undefined;
     }
-    const exchange = { asked, requestId, beganMs, endedMs: nowMs(), answer };
+    const exchange = { request, requestId, startedMs, endedMs: nowMs(), response };
     this.#history.add(exchange);
     return exchange;
   }
 
   /** The same request again and again until it has a real answer. Undefined: patience ended before. */
-  async insist(asked: Asked, random: Random): Promise<Exchange | undefined> {
+  async sendUntilDecided(request: ClientRequest, random: Random): Promise<Exchange | undefined> {
     for (;;) {
-      const exchange = await this.ask(asked, random);
+      const exchange = await this.send(request, random);
       if (isSettled(exchange)) return exchange;
       if (nowMs() > this.patienceEndsMs) {
-        this.#history.unanswered.push(asked);
+        this.#history.unanswered.push(request);
         return undefined;
       }
       await sleep(random.between(RETRY_MS.least, RETRY_MS.most));
@@ -108,12 +112,12 @@ export class Client {
   }
 
   /** Asks admin what is not part of the model, such as `verify`. */
-  async askAdmin(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> {
+  async requestAdmin(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> {
     const response = await this.#admin.request({
       method,
       path: `/admin/v1${path}`,
       headers: {
-        authorization: `Bearer ${this.#market.operatorToken}`,
+        authorization: `Bearer ${this.#endpoints.operatorToken}`,
         ...(body ? { 'content-type': 'application/json' } : {}),
       },
       body: body ? JSON.stringify(body) : null,
@@ -130,44 +134,46 @@ export class Client {
     await Promise.all([...this.#hotPaths, this.#admin].map((pool) => pool.destroy()));
   }
 
-  #requestOf(asked: Asked, random: Random): HttpRequest {
+  #requestOf(request: ClientRequest, random: Random): HttpRequest {
     const sale = `/v1/sales/${this.saleId}`;
-    switch (asked.kind) {
+    switch (request.kind) {
       case 'buy': {
-        const request = this.#asBuyer(asked, random, 'POST', `${sale}/buy`, { items: asked.items });
-        if (asked.key !== undefined) request.headers['idempotency-key'] = asked.key;
-        return request;
+        const http = this.#asBuyer(request, random, 'POST', `${sale}/buy`, {
+          items: request.items,
+        });
+        if (request.key !== undefined) http.headers['idempotency-key'] = request.key;
+        return http;
       }
       case 'me':
-        return this.#asBuyer(asked, random, 'GET', `${sale}/me`);
-      case 'look':
-        return this.#asBuyer(asked, random, 'GET', `/v1/reservations/${asked.reservationId}`);
-      case 'give-back': {
-        const path = `/v1/reservations/${asked.reservationId}/cancel`;
-        return this.#asBuyer(asked, random, 'POST', path);
+        return this.#asBuyer(request, random, 'GET', `${sale}/me`);
+      case 'read':
+        return this.#asBuyer(request, random, 'GET', `/v1/reservations/${request.reservationId}`);
+      case 'release': {
+        const path = `/v1/reservations/${request.reservationId}/cancel`;
+        return this.#asBuyer(request, random, 'POST', path);
       }
       case 'join': {
-        const { sku, quantity } = asked;
-        return this.#asBuyer(asked, random, 'POST', `${sale}/waitlist`, { sku, quantity });
+        const { sku, quantity } = request;
+        return this.#asBuyer(request, random, 'POST', `${sale}/waitlist`, { sku, quantity });
       }
       case 'leave':
-        return this.#asBuyer(asked, random, 'DELETE', `${sale}/waitlist`);
+        return this.#asBuyer(request, random, 'DELETE', `${sale}/waitlist`);
       case 'confirm':
       case 'cancel':
       case 'extend':
-        return this.#asOperator(`/reservations/${asked.reservationId}/${asked.kind}`, {});
+        return this.#asOperator(`/reservations/${request.reservationId}/${request.kind}`, {});
       case 'stock': {
-        const { sku, delta } = asked;
-        const request = this.#asOperator(`/sales/${this.saleId}/stock`, { sku, delta });
-        request.headers['idempotency-key'] = asked.key;
-        return request;
+        const { sku, delta } = request;
+        const http = this.#asOperator(`/sales/${this.saleId}/stock`, { sku, delta });
+        http.headers['idempotency-key'] = request.key;
+        return http;
       }
       case 'open':
       case 'pause':
       case 'resume':
-        return this.#asOperator(`/sales/${this.saleId}/${asked.kind}`);
+        return this.#asOperator(`/sales/${this.saleId}/${request.kind}`);
       default:
-        return unreachable(asked);
+        return unreachable(request);
     }
   }
 
@@ -188,7 +194,7 @@ export class Client {
   }
 
   #asOperator(path: string, body?: object): HttpRequest {
-    const headers = { authorization: `Bearer ${this.#market.operatorToken}` };
+    const headers = { authorization: `Bearer ${this.#endpoints.operatorToken}` };
     const request = {
       pool: this.#admin,
       method: 'POST',

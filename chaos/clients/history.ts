@@ -2,13 +2,13 @@
  * The model: every request that any client sent, and what it was answered, with the times around it. The checker takes
  * nothing else for what clients were told.
  */
-import type { Item, PublicReservation } from '../src/domain/reservation.ts';
+import type { Item, PublicReservation } from '../../src/domain/reservation.ts';
 
-export type Asked =
+export type ClientRequest =
   | { kind: 'buy'; buyerId: string; key: string | undefined; items: readonly Item[] }
   | { kind: 'me'; buyerId: string }
-  | { kind: 'look'; buyerId: string; reservationId: string }
-  | { kind: 'give-back'; buyerId: string; reservationId: string }
+  | { kind: 'read'; buyerId: string; reservationId: string }
+  | { kind: 'release'; buyerId: string; reservationId: string }
   | { kind: 'join'; buyerId: string; sku: string; quantity: number }
   | { kind: 'leave'; buyerId: string }
   | { kind: 'confirm'; reservationId: string }
@@ -18,10 +18,10 @@ export type Asked =
   | { kind: 'open' }
   | { kind: 'pause' }
   | { kind: 'resume' };
-export type AskedKind = Asked['kind'];
-export type AskedOf<Kind extends AskedKind> = Extract<Asked, { kind: Kind }>;
+export type RequestKind = ClientRequest['kind'];
+export type RequestOf<Kind extends RequestKind> = Extract<ClientRequest, { kind: Kind }>;
 
-export interface Answer {
+export interface ClientResponse {
   status: number;
   /** Of a refusal. */
   code: string | undefined;
@@ -30,28 +30,28 @@ export interface Answer {
 }
 
 /** Times are milliseconds since the epoch on the harness' clock, which is the servers' too: it is one machine. */
-export interface Exchange<A extends Asked = Asked> {
-  asked: A;
+export interface Exchange<A extends ClientRequest = ClientRequest> {
+  request: A;
   requestId: string;
-  beganMs: number;
+  startedMs: number;
   endedMs: number;
   /** Undefined: the connection broke or nothing came in time, so the outcome is unknown. */
-  answer: Answer | undefined;
+  response: ClientResponse | undefined;
 }
 
 export class History {
   readonly exchanges: Exchange[] = [];
   /** Requests whose sender lost patience without ever having got a real answer. */
-  readonly unanswered: Asked[] = [];
+  readonly unanswered: ClientRequest[] = [];
 
   readonly #endings = new Map<string, Exchange[]>();
 
   add(exchange: Exchange): void {
     this.exchanges.push(exchange);
-    const { asked } = exchange;
-    if (asked.kind !== 'give-back' && asked.kind !== 'cancel') return;
-    const endings = this.#endings.get(asked.reservationId) ?? [];
-    this.#endings.set(asked.reservationId, [...endings, exchange]);
+    const { request } = exchange;
+    if (request.kind !== 'release' && request.kind !== 'cancel') return;
+    const endings = this.#endings.get(request.reservationId) ?? [];
+    this.#endings.set(request.reservationId, [...endings, exchange]);
   }
 
   /** The requests that may have ended a reservation. */
@@ -59,31 +59,31 @@ export class History {
     return this.#endings.get(reservationId) ?? [];
   }
 
-  ofKind<Kind extends AskedKind>(kind: Kind): Exchange<AskedOf<Kind>>[] {
+  ofKind<Kind extends RequestKind>(kind: Kind): Exchange<RequestOf<Kind>>[] {
     return this.exchanges.filter(
-      (exchange): exchange is Exchange<AskedOf<Kind>> => exchange.asked.kind === kind,
+      (exchange): exchange is Exchange<RequestOf<Kind>> => exchange.request.kind === kind,
     );
   }
 }
 
 /** Whether an answer decides anything: 503 and silence both mean "ask again". */
 export function isSettled(exchange: Exchange): boolean {
-  return exchange.answer !== undefined && exchange.answer.status !== 503;
+  return exchange.response !== undefined && exchange.response.status !== 503;
 }
 
 /** The reservations that an answer shows. */
-export function reservationsIn({ asked, answer }: Exchange): PublicReservation[] {
-  if (!answer || answer.status >= 300) return [];
-  switch (asked.kind) {
+export function reservationsIn({ request, response }: Exchange): PublicReservation[] {
+  if (!response || response.status >= 300) return [];
+  switch (request.kind) {
     case 'buy':
-    case 'look':
-    case 'give-back':
+    case 'read':
+    case 'release':
     case 'confirm':
     case 'cancel':
     case 'extend':
-      return [answer.body as PublicReservation];
+      return [response.body as PublicReservation];
     case 'me':
-      return (answer.body as { reservations: PublicReservation[] }).reservations;
+      return (response.body as { reservations: PublicReservation[] }).reservations;
     default:
       return [];
   }

@@ -1,41 +1,43 @@
 /** What clients were told was decided, was true when they were told, and stays: asking twice is safe. */
 import { canonicalItems } from '../../src/domain/reservation.ts';
-import { type AskedKind, type Exchange, isSettled, reservationsIn } from '../history.ts';
+import { type Exchange, isSettled, type RequestKind, reservationsIn } from '../clients/history.ts';
 import {
   type Findings,
-  isExcused,
   isLiving,
+  mayBeLost,
+  type Sighting,
   STALE_MS_MAX,
   stateOf,
-  type Telling,
   TOLERANCE_MS,
   totalUnits,
 } from './case.ts';
 import type { Violation } from './violation.ts';
 
-export function checkAnswers(findings: Findings): Violation[] {
+export function checkResponses(findings: Findings): Violation[] {
   return [
-    ...[...findings.tellingsOf.values()].flatMap((tellings) => toldWrongly(findings, tellings)),
-    ...missingFromMe(findings),
-    ...differentAnswers(findings),
+    ...[...findings.sightingsOf.values()].flatMap((sightings) =>
+      wrongResponses(findings, sightings),
+    ),
+    ...missingFromList(findings),
+    ...differentResponses(findings),
     ...overLimit(findings),
-    ...unexpectedAnswers(findings),
+    ...unexpectedResponses(findings),
     ...findings.history.unanswered.map(
-      (asked): Violation => ({ kind: 'never-answered', evidence: JSON.stringify(asked) }),
+      (request): Violation => ({ kind: 'no-response', evidence: JSON.stringify(request) }),
     ),
   ];
 }
 
-function toldWrongly(findings: Findings, tellings: readonly Telling[]): Violation[] {
-  const { reservationId } = tellings[0]!.reservation;
+function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Violation[] {
+  const { reservationId } = sightings[0]!.reservation;
   if (findings.lost.has(reservationId)) return [];
   const life = findings.lifeOf.get(reservationId);
   if (!life) {
-    const { exchange } = tellings[0]!;
+    const { exchange } = sightings[0]!;
     return [{ kind: 'lost-reservation', evidence: `${reservationId}, told ${timeOf(exchange)}` }];
   }
   const { row, stages } = life;
-  return tellings.flatMap(({ exchange, reservation }): Violation[] => {
+  return sightings.flatMap(({ exchange, reservation }): Violation[] => {
     const isSame =
       reservation.buyerId === row.buyerId &&
       reservation.position === row.position &&
@@ -44,7 +46,7 @@ function toldWrongly(findings: Findings, tellings: readonly Telling[]): Violatio
     if (!isSame) {
       return [
         {
-          kind: 'told-otherwise',
+          kind: 'response-contradicts-row',
           evidence: `${JSON.stringify(reservation)}, the row: ${JSON.stringify(row)}`,
         },
       ];
@@ -54,12 +56,12 @@ function toldWrongly(findings: Findings, tellings: readonly Telling[]): Violatio
     const wasTrue =
       stage !== undefined &&
       stage.fromMs <= exchange.endedMs + TOLERANCE_MS &&
-      stage.untilMs >= exchange.beganMs - TOLERANCE_MS;
-    if (wasTrue || isExcused(findings.losses, { exchange, reservation })) return [];
+      stage.untilMs >= exchange.startedMs - TOLERANCE_MS;
+    if (wasTrue || mayBeLost(findings.losses, { exchange, reservation })) return [];
     const history = stages.map((each) => `${each.state} ${iso(each.fromMs)}`).join(', ');
     return [
       {
-        kind: stage ? 'told-untrue' : 'lost-transition',
+        kind: stage ? 'response-untrue' : 'lost-transition',
         evidence: `${reservationId} was told ${state} ${timeOf(exchange)}; its history: ${history}`,
       },
     ];
@@ -67,29 +69,29 @@ function toldWrongly(findings: Findings, tellings: readonly Telling[]): Violatio
 }
 
 /** Whoever asks for all of one's reservations is shown each that had been decided. */
-function missingFromMe({ history, lives, losses }: Findings): Violation[] {
+function missingFromList({ history, lives, losses }: Findings): Violation[] {
   const livesOfBuyer = Map.groupBy(lives, ({ row }) => row.buyerId);
   return history.ofKind('me').flatMap((exchange): Violation[] => {
-    if (exchange.answer?.status !== 200) return [];
+    if (exchange.response?.status !== 200) return [];
     const shown = new Set(reservationsIn(exchange).map(({ reservationId }) => reservationId));
-    const missing = (livesOfBuyer.get(exchange.asked.buyerId) ?? []).filter(
+    const missing = (livesOfBuyer.get(exchange.request.buyerId) ?? []).filter(
       ({ row, stages }) =>
-        !shown.has(row.reservationId) && stages[0]!.fromMs < exchange.beganMs - TOLERANCE_MS,
+        !shown.has(row.reservationId) && stages[0]!.fromMs < exchange.startedMs - TOLERANCE_MS,
     );
     // Until it was rebuilt, a Redis that had forgotten answers nobody; `losses` excuse nothing here.
     return missing.map(({ row }) => ({
-      kind: 'told-untrue',
+      kind: 'response-untrue',
       evidence: `${row.reservationId} is missing from what ${row.buyerId} was shown ${timeOf(exchange)} (${losses.length} losses)`,
     }));
   });
 }
 
 /** One key, one reservation; and only one answer says that it is new. */
-function differentAnswers(findings: Findings): Violation[] {
+function differentResponses(findings: Findings): Violation[] {
   const violations: Violation[] = [];
   const byRequest = Map.groupBy(
     findings.history.ofKind('buy'),
-    ({ asked }) => `${asked.buyerId} with key "${asked.key ?? ''}"`,
+    ({ request }) => `${request.buyerId} with key "${request.key ?? ''}"`,
   );
   for (const [request, exchanges] of byRequest) {
     const shown = exchanges.flatMap((exchange) =>
@@ -98,12 +100,12 @@ function differentAnswers(findings: Findings): Violation[] {
         .map(({ reservationId }) => ({ reservationId, exchange })),
     );
     const ids = new Set(shown.map(({ reservationId }) => reservationId));
-    if (exchanges[0]!.asked.key !== undefined && ids.size > 1) {
-      violations.push({ kind: 'answers-differ', evidence: `${request}: ${[...ids].join(', ')}` });
+    if (exchanges[0]!.request.key !== undefined && ids.size > 1) {
+      violations.push({ kind: 'responses-differ', evidence: `${request}: ${[...ids].join(', ')}` });
     }
     for (const id of ids) {
       const news = shown.filter(
-        ({ reservationId, exchange }) => reservationId === id && exchange.answer!.status === 201,
+        ({ reservationId, exchange }) => reservationId === id && exchange.response!.status === 201,
       );
       if (news.length > 1) {
         violations.push({
@@ -141,7 +143,7 @@ function overLimit({ terms, lives }: Findings): Violation[] {
 }
 
 /** Every answer that each request can get, but for 503, which all can. */
-const ANSWERS: Record<AskedKind, readonly string[]> = {
+const RESPONSES: Record<RequestKind, readonly string[]> = {
   buy: [
     '201',
     '200',
@@ -152,8 +154,8 @@ const ANSWERS: Record<AskedKind, readonly string[]> = {
     '422 idempotency_key_reused',
   ],
   me: ['200'],
-  look: ['200'],
-  'give-back': ['200', '409 invalid_transition'],
+  read: ['200'],
+  release: ['200', '409 invalid_transition'],
   join: [
     '201',
     '200',
@@ -172,22 +174,23 @@ const ANSWERS: Record<AskedKind, readonly string[]> = {
   resume: ['200'],
 };
 
-function unexpectedAnswers(findings: Findings): Violation[] {
+function unexpectedResponses(findings: Findings): Violation[] {
   const { history, lost } = findings;
-  const ignorance = spansOfIgnorance(findings);
+  const ignorance = spansOfUnknownSale(findings);
   return history.exchanges.flatMap((exchange): Violation[] => {
-    const { asked, beganMs, endedMs } = exchange;
+    const { request, startedMs, endedMs } = exchange;
     if (!isSettled(exchange)) return [];
-    const answer = answerOf(exchange);
-    if (ANSWERS[asked.kind].includes(answer)) return [];
-    const isNotFound = answer === '404 sale_not_found' || answer === '404 reservation_not_found';
-    const isOfLost = 'reservationId' in asked && lost.has(asked.reservationId);
+    const response = describeResponse(exchange);
+    if (RESPONSES[request.kind].includes(response)) return [];
+    const isNotFound =
+      response === '404 sale_not_found' || response === '404 reservation_not_found';
+    const isOfLost = 'reservationId' in request && lost.has(request.reservationId);
     const isIgnorant = ignorance.some(
-      ({ fromMs, untilMs }) => fromMs <= endedMs && beganMs <= untilMs,
+      ({ fromMs, untilMs }) => fromMs <= endedMs && startedMs <= untilMs,
     );
     if (isNotFound && (isOfLost || isIgnorant)) return [];
-    const evidence = `${JSON.stringify(asked)}: ${answer} ${timeOf(exchange)}`;
-    return [{ kind: 'unexpected-answer', evidence }];
+    const evidence = `${JSON.stringify(request)}: ${response} ${timeOf(exchange)}`;
+    return [{ kind: 'unexpected-response', evidence }];
   });
 }
 
@@ -195,14 +198,15 @@ function unexpectedAnswers(findings: Findings): Violation[] {
  * From when Redis forgot the sale until somebody was told of it again. A front end that was started anew meanwhile has
  * never heard of the sale, and can not know that it is Redis that is wrong.
  */
-function spansOfIgnorance({ losses, history }: Findings): { fromMs: number; untilMs: number }[] {
+function spansOfUnknownSale({ losses, history }: Findings): { fromMs: number; untilMs: number }[] {
   return losses.map(({ atMs, overMs }) => {
     // Buyers are answered from Redis alone; operators may hear from PostgreSQL what was done before.
     const known = history.exchanges
       .filter(
-        ({ asked, answer }) => 'buyerId' in asked && answer !== undefined && answer.status < 300,
+        ({ request, response }) =>
+          'buyerId' in request && response !== undefined && response.status < 300,
       )
-      .filter(({ beganMs }) => beganMs > overMs)
+      .filter(({ startedMs }) => startedMs > overMs)
       .map(({ endedMs }) => endedMs);
     const first = known.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
     return { fromMs: atMs, untilMs: first + STALE_MS_MAX };
@@ -210,13 +214,15 @@ function spansOfIgnorance({ losses, history }: Findings): { fromMs: number; unti
 }
 
 /** An answer in short: its status, and of a refusal its code. */
-export function answerOf({ answer }: Exchange): string {
-  if (!answer) return 'none';
-  return answer.code === undefined ? String(answer.status) : `${answer.status} ${answer.code}`;
+export function describeResponse({ response }: Exchange): string {
+  if (!response) return 'none';
+  return response.code === undefined
+    ? String(response.status)
+    : `${response.status} ${response.code}`;
 }
 
-function timeOf({ beganMs, endedMs }: Exchange): string {
-  return `between ${iso(beganMs)} and ${iso(endedMs)}`;
+function timeOf({ startedMs, endedMs }: Exchange): string {
+  return `between ${iso(startedMs)} and ${iso(endedMs)}`;
 }
 
 function iso(ms: number): string {

@@ -1,15 +1,15 @@
 /** Carries out a schedule on a stack, fault by fault at its time, and undoes what lasts. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { unreachable } from '../src/domain/fault.ts';
-import { reserve } from '../src/lua/buy/reserve.ts';
-import { sweep } from '../src/lua/buy/sweep.ts';
-import { transition } from '../src/lua/buy/transition.ts';
-import { applyOperation } from '../src/lua/operate/apply-operation.ts';
-import { renewFence } from '../src/lua/recover/renew-fence.ts';
-import { trimEvents } from '../src/lua/stream/trim-events.ts';
+import { unreachable } from '../../src/domain/fault.ts';
+import { reserve } from '../../src/lua/buy/reserve.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
+import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
+import { renewFence } from '../../src/lua/recover/renew-fence.ts';
+import { trimEvents } from '../../src/lua/stream/trim-events.ts';
+import type { ChaosStack } from '../stack.ts';
 import { type Loss, loseMemory } from './losses.ts';
 import type { LinkName, PlannedFault, ProcessName, RequestName } from './schedule.ts';
-import type { ChaosStack } from './stack.ts';
 
 /** By what a request is known on the wire. */
 const TEXT_OF: Record<RequestName, string> = {
@@ -25,30 +25,33 @@ const TEXT_OF: Record<RequestName, string> = {
 };
 
 /** A fault that was begun. */
-export interface BegunFault {
+export interface StartedFault {
   fault: PlannedFault;
   /** Whether it has met anything: a process that was alive, a connection, the request that it waited for. */
-  wasDone: () => boolean;
+  tookEffect: () => boolean;
 }
 
 /**
  * Resolves when the last fault is over. Faults of one target wait for each other, for a server that is still starting
  * can not be killed properly. Returns what Redis was made to forget, in order, and what else was done.
  */
-export async function carryOut(
+export async function runSchedule(
   schedule: readonly PlannedFault[],
   stack: ChaosStack,
-): Promise<{ losses: Loss[]; begun: BegunFault[] }> {
+): Promise<{ losses: Loss[]; begun: StartedFault[] }> {
   const losses: Loss[] = [];
-  const begun: BegunFault[] = [];
-  const beganMs = performance.now();
+  const begun: StartedFault[] = [];
+  const startedMs = performance.now();
   const byTarget = Object.groupBy(schedule, ({ target }) => target);
   await Promise.all(
     Object.values(byTarget).map(async (faults) => {
       for (const fault of faults) {
-        await sleep(Math.max(0, beganMs + fault.atMs - performance.now()));
-        const { wasDone, loss } = await inject(fault, stack);
-        begun.push({ fault, wasDone: typeof wasDone === 'function' ? wasDone : () => wasDone });
+        await sleep(Math.max(0, startedMs + fault.atMs - performance.now()));
+        const { tookEffect, loss } = await inject(fault, stack);
+        begun.push({
+          fault,
+          tookEffect: typeof tookEffect === 'function' ? tookEffect : () => tookEffect,
+        });
         if (loss) losses.push(loss);
       }
     }),
@@ -58,7 +61,7 @@ export async function carryOut(
 
 interface Injected {
   /** A function where it will only be known later. */
-  wasDone: boolean | (() => boolean);
+  tookEffect: boolean | (() => boolean);
   loss?: Loss;
 }
 
@@ -69,18 +72,18 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
   const link = stack.link(fault.target as LinkName);
   switch (kind) {
     case 'kill': {
-      const wasDone = await stack.kill(target);
+      const tookEffect = await stack.kill(target);
       await sleep(forMs);
       await stack.startAgain(target);
-      return { wasDone };
+      return { tookEffect };
     }
     case 'restart':
-      return { wasDone: await stack.restart(target) };
+      return { tookEffect: await stack.restart(target) };
     case 'pause': {
-      const wasDone = stack.pause(target);
+      const tookEffect = stack.pause(target);
       await sleep(forMs);
       stack.resume(target);
-      return { wasDone };
+      return { tookEffect };
     }
     case 'cut':
     case 'refuse':
@@ -91,20 +94,20 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
       else link.stall();
       await sleep(forMs);
       if (kind !== 'cut') link.heal();
-      return { wasDone: link.harmed > harmedBefore };
+      return { tookEffect: link.harmed > harmedBefore };
     }
     case 'lose-request': {
       const trap = link.loseRequestWith(TEXT_OF[fault.request!]);
-      return { wasDone: () => trap.hasCaught };
+      return { tookEffect: () => trap.hasCaught };
     }
     case 'lose-reply': {
       const trap = link.loseReplyTo(TEXT_OF[fault.request!]);
-      return { wasDone: () => trap.hasCaught };
+      return { tookEffect: () => trap.hasCaught };
     }
     case 'flush':
     case 'lose-disk':
     case 'lose-tail':
-      return { wasDone: true, loss: await loseMemory(kind, stack, forMs) };
+      return { tookEffect: true, loss: await loseMemory(kind, stack, forMs) };
     default:
       return unreachable(kind);
   }

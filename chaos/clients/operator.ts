@@ -1,6 +1,6 @@
 /** The operator of a run: loads and withdraws stock, pauses and resumes, each until there is an answer. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Random } from '../harness/random.ts';
+import type { Random } from '../../harness/random.ts';
 import type { Client } from './client.ts';
 
 const UNITS_MOST = 20;
@@ -20,20 +20,20 @@ export async function operate(
     wentMs = atMs;
     const kind = random.pick(['load', 'load', 'withdraw', 'pause'] as const);
     if (kind === 'pause') {
-      await client.insist({ kind: 'pause' }, random);
+      await client.sendUntilDecided({ kind: 'pause' }, random);
       await sleep(random.between(PAUSED_MS.least, PAUSED_MS.most));
-      await client.insist({ kind: 'resume' }, random);
+      await client.sendUntilDecided({ kind: 'resume' }, random);
       continue;
     }
     const units = random.between(1, UNITS_MOST);
     const delta = kind === 'load' ? units : -units;
-    const asked = {
+    const request = {
       kind: 'stock',
       key: `stock-${index}`,
       sku: random.pick(choices.skus),
       delta,
     } as const;
-    await client.insist(asked, random);
-    if (random.chance(0.3)) await client.insist(asked, random);
+    await client.sendUntilDecided(request, random);
+    if (random.chance(0.3)) await client.sendUntilDecided(request, random);
   }
 }
