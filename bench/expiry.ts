@@ -18,7 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
 import { command } from '../harness/command/command-line.ts';
-import { openWorkplace } from '../harness/command/command-session.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import { type Connections, connect, makeSale } from '../harness/engine/sales.ts';
@@ -37,18 +37,18 @@ const HOLD_SECONDS = 4;
 /** Reserve calls under way at once, so that deciding one by one takes about a second as well. */
 const CALLS_AT_ONCE = 100;
 const POLL_MS = 5;
-const GIVE_BACKS = 300;
+const RELEASES = 300;
 const PRESS_AGAIN_MS = 2;
 const JWT_SECRET = 'a-secret-for-benches-of-more-than-32-bytes';
 
-const BARS = { delayP99Ms: 1_000, sweepCallMaxMs: 5, giveBackP99Ms: 200 };
+const BARS = { delayP99Ms: 1_000, sweepCallMaxMs: 5, releaseP99Ms: 200 };
 
 const typed = command('bench:expiry', 'How soon what is not paid for can be had again.')
   .option(...WRITE_OPTION)
   .parse()
   .opts<{ write?: boolean }>();
 
-const { after, step, close } = openWorkplace();
+const { after, step, close } = openCommandSession();
 /** Others at work on the machine keep Redis waiting in the middle of a call, which counts as the call's time. */
 const loadBefore = rounded(loadavg()[0]!);
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
@@ -59,13 +59,13 @@ const children: ChildProcess[] = [];
 after(() => Promise.all(children.map(end)));
 try {
   const expiries = [await measureExpiry(100), await measureExpiry(1)];
-  const giveBack = await measureGiveBack();
+  const release = await measureRelease();
   const bars = [
     ...expiries.flatMap(({ batchSize, delayMs, sweepCallMs }) => [
       bar(`batches of ${batchSize}: p99 delay over the deadline`, delayMs.p99, BARS.delayP99Ms),
       bar(`batches of ${batchSize}: longest sweep call`, sweepCallMs.max, BARS.sweepCallMaxMs),
     ]),
-    bar('give-back to success: p99', giveBack.sentMs.p99, BARS.giveBackP99Ms),
+    bar('release to the next purchase: p99', release.sentMs.p99, BARS.releaseP99Ms),
   ];
   const result = {
     machine: machine('the engine, Redis, PostgreSQL and this program share these cores'),
@@ -76,10 +76,10 @@ try {
       durability: 'safe',
     },
     expiries,
-    giveBack,
+    release,
     bars,
   };
-  console.log(JSON.stringify({ expiries, giveBack }, null, 2));
+  console.log(JSON.stringify({ expiries, release }, null, 2));
   for (const { name, value, below, ok } of bars) {
     console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}: ${value} ms, must be below ${below}`);
   }
@@ -198,8 +198,8 @@ async function callsMs({ shards }: Connections, saleId: string) {
 
 // ---- what is given back ----------------------------------------------------------------------------------------------
 
-async function measureGiveBack() {
-  step(`${GIVE_BACKS} give-backs, each to a buyer at another front end …`);
+async function measureRelease() {
+  step(`${RELEASES} give-backs, each to a buyer at another front end …`);
   const ports = await findFreePorts(2);
   for (const port of ports) start('hot-path', { JWT_SECRET, HOT_PATH_PORT: `${port}` });
   await Promise.all(ports.map(untilReady));
@@ -208,10 +208,10 @@ async function measureGiveBack() {
   const press = (front: Pool, token: string) => request(front, `/v1/sales/${saleId}/buy`, token);
 
   const sentMs: number[] = [];
-  const answeredMs: number[] = [];
+  const responseMs: number[] = [];
   let owner = tokenOf('owner-0');
   let reservationId = (await press(fronts[0]!, owner)).body.reservationId;
-  for (let round = 1; round <= GIVE_BACKS; round++) {
+  for (let round = 1; round <= RELEASES; round++) {
     const [mine, others] = round % 2 ? [fronts[0]!, fronts[1]!] : [fronts[1]!, fronts[0]!];
     const waiting = tokenOf(`owner-${round}`);
     const success = pressUntilSold(() => press(others, waiting));
@@ -223,18 +223,18 @@ async function measureGiveBack() {
     if (answer.status !== 200) throw new Error(`a give-back was answered ${answer.status}`);
     const { at, body } = await success;
     sentMs.push(at - sentAt);
-    answeredMs.push(Math.max(0, at - answeredAt));
+    responseMs.push(Math.max(0, at - answeredAt));
     owner = waiting;
     reservationId = body.reservationId;
   }
   await Promise.all(fronts.map((front) => front.close()));
   return {
-    tries: GIVE_BACKS,
-    frontEnds: 2,
-    pressesAgainAfterMs: PRESS_AGAIN_MS,
+    tries: RELEASES,
+    hotPaths: 2,
+    retryAfterMs: PRESS_AGAIN_MS,
     /** From sending the give-back, and from its answer, to the other buyer's 201. */
     sentMs: percentiles(sentMs),
-    answeredMs: percentiles(answeredMs),
+    responseMs: percentiles(responseMs),
   };
 }
 

@@ -10,7 +10,7 @@
  */
 
 import { command, wholeNumber } from '../harness/command/command-line.ts';
-import { openWorkplace } from '../harness/command/command-session.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import { HostileEngine } from '../harness/hostile/hostile-engine.ts';
@@ -26,11 +26,11 @@ const typed = command('hostile', 'Hostile requests to a hot path and an admin.')
 const { requests: REQUESTS, seed: SEED } = typed;
 const EACH = { count: Math.ceil(REQUESTS / 2), warmUp: Math.min(10_000, REQUESTS), seed: SEED };
 
-const place = openWorkplace();
+const session = openCommandSession();
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-place.after(() => Promise.all([redis.stop(), postgres.stop()]));
+session.after(() => Promise.all([redis.stop(), postgres.stop()]));
 try {
-  const engine = await HostileEngine.start(place, {
+  const engine = await HostileEngine.start(session, {
     redisUrl: redis.url,
     postgresUrl: postgres.url,
   });
@@ -42,10 +42,10 @@ try {
       name: 'no 5xx but 503, and the 505 of uWebSockets.js for what is not HTTP/1.1',
       ok: Object.values(results).every(({ faults }) => faults.length === 0),
     },
-    { name: 'nothing that a process had to complain of', ok: engine.complaints.length === 0 },
-    { name: 'both processes sell and keep right books', ok: promisesHold },
-    { name: 'hot path: heap in use as before', ok: !results.hotPath.hasGrown },
-    { name: 'admin: heap in use as before', ok: !results.admin.hasGrown },
+    { name: 'neither process logged an error', ok: engine.complaints.length === 0 },
+    { name: 'both processes sell and their counts add up', ok: promisesHold },
+    { name: 'hot path: no heap growth', ok: !results.hotPath.hasGrown },
+    { name: 'admin: no heap growth', ok: !results.admin.hasGrown },
   ];
   const result = {
     bench: 'hostile',
@@ -76,5 +76,5 @@ try {
     }
   }
 } finally {
-  await place.close();
+  await session.close();
 }

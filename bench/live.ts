@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
-import { openWorkplace } from '../harness/command/command-session.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import {
@@ -40,16 +40,16 @@ interface Round {
   buysPerSecond: number;
   messagesPerSecond: number;
   /** From the last answer to a buyer until the last subscriber knew that all is sold, looked at each 50 ms. */
-  allToldMs: number;
+  allNotifiedMs: number;
 }
 
-const { after, step, close } = openWorkplace();
+const { after, step, close } = openCommandSession();
 const redis = await startRedis();
 after(() => redis.stop());
 const shards = await connectShards(redis.url);
 after(() => shards.close());
-const frontEnd = await startHotPath(redis.url);
-after(() => frontEnd.close());
+const hotPath = await startHotPath(redis.url);
+after(() => hotPath.close());
 const tokens = Array.from({ length: BUYS }, (_, i) => `Bearer ${tokenOf(`buyer-${i}`)}`);
 let untold = 0;
 try {
@@ -72,8 +72,8 @@ try {
     pairs,
     medianRatio: Number(median(ratios).toFixed(3)),
     ratios: ratios.map((ratio) => Number(ratio.toFixed(3))),
-    subscribersNotToldTheFinalState: untold,
-    machine: machine('front end, buyers, subscribers and Redis share these cores'),
+    subscribersWithoutFinalState: untold,
+    machine: machine('hot path, buyers, subscribers and Redis share these cores'),
     versions: { ...codeVersions(), redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown' },
   };
   console.log(`buying with ${SUBSCRIBERS} subscribers: ${result.medianRatio} of buying without`);
@@ -89,7 +89,7 @@ async function round(subscribers: number): Promise<Round> {
   if (watchers) await ask(watchers, 'report');
   const seconds = await buyAll(sale);
   let messagesPerSecond = 0;
-  let allToldMs = 0;
+  let allNotifiedMs = 0;
   if (watchers) {
     messagesPerSecond = Math.round((await ask(watchers, 'report')).messages / seconds);
     const soldOutAt = performance.now();
@@ -100,16 +100,16 @@ async function round(subscribers: number): Promise<Round> {
       missing = subscribers - (last.find(([remaining]) => remaining === '0')?.[1] ?? 0);
     }
     untold += missing;
-    allToldMs = Math.round(performance.now() - soldOutAt);
+    allNotifiedMs = Math.round(performance.now() - soldOutAt);
     const ended = once(watchers, 'exit');
     watchers.send('close');
     await ended;
   }
-  return { buysPerSecond: Math.round(BUYS / seconds), messagesPerSecond, allToldMs };
+  return { buysPerSecond: Math.round(BUYS / seconds), messagesPerSecond, allNotifiedMs };
 }
 
 async function buyAll(sale: TestSale): Promise<number> {
-  const pool = new Pool(frontEnd.url, { connections: BUYERS_AT_ONCE });
+  const pool = new Pool(hotPath.url, { connections: BUYERS_AT_ONCE });
   const path = `/v1/sales/${sale.saleId}/buy`;
   let next = 0;
   const startedAt = performance.now();
@@ -133,9 +133,9 @@ async function buyAll(sale: TestSale): Promise<number> {
 }
 
 async function startWatchers(sale: TestSale, count: number): Promise<ChildProcess> {
-  const child = fork(join(import.meta.dirname, 'live-watchers.ts'));
+  const child = fork(join(import.meta.dirname, 'load/live-watchers.ts'));
   const opened = once(child, 'message');
-  child.send({ port: Number(new URL(frontEnd.url).port), saleId: sale.saleId, count });
+  child.send({ port: Number(new URL(hotPath.url).port), saleId: sale.saleId, count });
   await opened;
   return child;
 }

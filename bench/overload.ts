@@ -13,7 +13,7 @@
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { command } from '../harness/command/command-line.ts';
-import { openWorkplace } from '../harness/command/command-session.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import { nameOf } from '../harness/crowds/crowd.ts';
@@ -44,15 +44,15 @@ const typed = command('bench:overload', 'Ten times as many buyers as one front e
   .parse()
   .opts<{ write?: boolean }>();
 
-const own = openWorkplace();
+const session = openCommandSession();
 let buyers = 0;
 const loadBefore = Math.round(loadavg()[0]! * 100) / 100;
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-own.after(() => Promise.all([redis.stop(), postgres.stop()]));
+session.after(() => Promise.all([redis.stop(), postgres.stop()]));
 const servers = await connect(redis.url, postgres.url);
-own.after(() => servers.close());
+session.after(() => servers.close());
 try {
-  const persister = await EngineProcess.spawn(own, 'persister', {
+  const persister = await EngineProcess.spawn(session, 'persister', {
     REDIS_URL: redis.url,
     DATABASE_URL: postgres.url,
   });
@@ -60,12 +60,8 @@ try {
   const overload = await measureOverload();
   const standstill = await measureStandstill();
   const bars = [
-    bar('ten times too many: memory grown, MiB', overload.overload.grownMiB, BARS.grownMiB),
-    bar(
-      'ten times too many: half of the refusals within, ms',
-      overload.overload.refusedMs.p50,
-      BARS.refusedP50Ms,
-    ),
+    bar('overload: memory growth, MiB', overload.overload.grownMiB, BARS.grownMiB),
+    bar('overload: median refusal, ms', overload.overload.refusedMs.p50, BARS.refusedP50Ms),
   ];
   const result = {
     bench: 'overload',
@@ -73,7 +69,7 @@ try {
     standstill,
     bars,
     loadBefore,
-    machine: machine('front end, persister, both servers and the buyers share these cores'),
+    machine: machine('hot path, persister, both servers and the buyers share these cores'),
     versions: {
       ...codeVersions(),
       ...(await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url })),
@@ -86,12 +82,12 @@ try {
   await keepBenchResult('overload', result, typed);
   if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
 } finally {
-  await own.close();
+  await session.close();
 }
 
 async function measureOverload() {
   const proxy = await startCuttableProxy({ host: '127.0.0.1', port: redis.port });
-  own.after(() => proxy.close());
+  session.after(() => proxy.close());
   proxy.delayReplies(CALL_MS);
   const front = await startFrontEnd({
     REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
@@ -127,14 +123,14 @@ async function measureStandstill() {
   const summary = summaryOf(during);
   return {
     ...summary,
-    bytesPerWaitingBuyer: Math.round((summary.grownMiB * 2 ** 20) / summary.mostPending),
+    bytesPerWaitingBuyer: Math.round((summary.grownMiB * 2 ** 20) / summary.pendingMax),
   };
 }
 
 interface Pressed {
   pressed: Timed[];
   perSecond: number;
-  mostPending: number;
+  pendingMax: number;
   grownBytes: number;
 }
 
@@ -143,7 +139,7 @@ async function press(
   saleId: string,
   load: { perSecond: number; durationMs: number },
 ): Promise<Pressed> {
-  own.step(`${load.perSecond} buyers a second …`);
+  session.step(`${load.perSecond} buyers a second …`);
   const path = `/v1/sales/${saleId}/buy`;
   const quietBytes = await metric(front, MEMORY);
   const peaks = new Peaks(front, [MEMORY, PENDING]);
@@ -155,7 +151,7 @@ async function press(
   return {
     pressed,
     perSecond: load.perSecond,
-    mostPending: most(PENDING),
+    pendingMax: most(PENDING),
     grownBytes: most(MEMORY) - quietBytes,
   };
 }
@@ -171,22 +167,22 @@ async function assertRight(saleId: string, phases: readonly Pressed[]): Promise<
   await eventually(() => assertPromisesHold(servers, saleId), { timeoutMs: 60_000 });
 }
 
-function summaryOf({ pressed, perSecond, mostPending, grownBytes }: Pressed) {
+function summaryOf({ pressed, perSecond, pendingMax, grownBytes }: Pressed) {
   const told = (status: number) =>
     pressed.filter(({ answer }) => answer.status === status).map(({ latencyMs }) => latencyMs);
   return {
-    pressedPerSecond: perSecond,
+    requestsPerSecond: perSecond,
     accepted: told(201).length,
     acceptedMs: percentiles(told(201)),
     refused: told(503).length,
     refusedMs: percentiles(told(503)),
-    mostPending,
+    pendingMax,
     grownMiB: Math.round(grownBytes / 2 ** 20),
   };
 }
 
 async function startFrontEnd(environment: Record<string, string>): Promise<EngineProcess> {
-  const front = await EngineProcess.spawn(own, 'hot-path', {
+  const front = await EngineProcess.spawn(session, 'hot-path', {
     BUYER_AUTH: 'header',
     LOG_LEVEL: 'warn',
     ...environment,

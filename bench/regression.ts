@@ -5,10 +5,10 @@
  * Noise is what the kept rounds show: half the distance of their quartiles, twice, since a short run has few rounds, and
  * never less than a twentieth. What is worse by more than that is told, and the exit code is 1.
  */
-import { command, onlyOption, wholeNumber } from '../harness/command/command-line.ts';
-import { readResults } from './results.ts';
-import type { Compared } from './rounds.ts';
-import { runScenarios } from './run-scenarios.ts';
+
+import type { Compared } from './measure/rounds.ts';
+import { type BenchArguments, benchCommand, runScenarios } from './measure/run-scenarios.ts';
+import { readResults } from './report/results.ts';
 import { durable } from './scenarios/durable.ts';
 import { persister } from './scenarios/persister.ts';
 import { refusal } from './scenarios/refusal.ts';
@@ -19,15 +19,13 @@ const SCENARIOS = [refusal, refusalTime, win, durable, persister];
 const NOISE_MIN = 0.05;
 const NOISE_FACTOR = 2;
 
-const program = command(
+const options = benchCommand(
   'bench:guard',
-  'Tells what became worse than what is kept, by a short bench.',
+  'Runs a short bench and reports ratios that are worse than the recorded ones. Exits 1 when there are any.',
+  { scenarios: SCENARIOS, rounds: 3, seconds: 1 },
 )
-  .option('--rounds <count>', 'how often each contestant is measured', wholeNumber, 3)
-  .option('--seconds <count>', 'of load, each time', wholeNumber, 1)
-  .addOption(onlyOption(SCENARIOS))
-  .parse();
-const options = program.opts<{ rounds: number; seconds: number; only?: string[] }>();
+  .parse()
+  .opts<BenchArguments>();
 
 const kept = new Map(
   readResults('throughput.json').flatMap(({ name, comparisons }) =>

@@ -5,7 +5,7 @@
  */
 import { Option } from 'commander';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
-import { openWorkplace } from '../harness/command/command-session.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { WRITE_OPTION } from '../harness/command/result-files.ts';
 import { startPostgres, type TestPostgres } from '../harness/servers/servers.ts';
 import { MAIN_MODULE } from '../src/process/supervised-process.ts';
@@ -48,7 +48,7 @@ const options = command('chaos', 'Sells while everything dies, and checks what w
 
 const { logsOf, forgetLogsOf } = openRunLogs();
 const completed: CompletedRun[] = [];
-const { stopping, after, close } = openWorkplace({ tellSoFar });
+const { stopping, after, close } = openCommandSession({ tellSoFar });
 let nextSeed = options.seed;
 
 const servers = await Promise.all(Array.from({ length: options.atOnce }, () => startPostgres()));

@@ -10,7 +10,7 @@ export interface RunLogs {
   forgetLogsOf: (run: string) => void;
 }
 
-/** Before the workplace is opened, whose temporary directory does not stay. */
+/** Before the command session is opened, whose temporary directory does not stay. */
 export function openRunLogs(): RunLogs {
   const logs = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-logs-'));
   process.once('exit', () => {

@@ -3,7 +3,7 @@
  * where its mistake must be found, and on the whole one, where nothing may be. Takes a part of a name to run fewer.
  */
 import { command } from '../harness/command/command-line.ts';
-import { openWorkplace } from '../harness/command/command-session.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { startPostgres } from '../harness/servers/servers.ts';
 import { openRunLogs } from './run-logs.ts';
 import { runBroken, runIntact } from './variants/run-variant.ts';
@@ -19,7 +19,7 @@ if (chosen.length === 0) {
   process.exit(2);
 }
 const { logsOf, forgetLogsOf } = openRunLogs();
-const { stopping, after, close } = openWorkplace();
+const { stopping, after, close } = openCommandSession();
 const postgres = await startPostgres();
 after(() => postgres.stop());
 let failures = 0;

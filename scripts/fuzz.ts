@@ -13,7 +13,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
-import { openWorkplace } from '../harness/command/command-session.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { HostileEngine } from '../harness/hostile/hostile-engine.ts';
 import { startPostgres, startRedis } from '../harness/servers/servers.ts';
 
@@ -34,12 +34,12 @@ const { seed, examples } = command(
   .opts<{ seed: number; examples: number }>();
 
 const schemathesis = installSchemathesis();
-const place = openWorkplace();
+const session = openCommandSession();
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-place.after(() => Promise.all([redis.stop(), postgres.stop()]));
+session.after(() => Promise.all([redis.stop(), postgres.stop()]));
 try {
   const engine = await HostileEngine.start(
-    place,
+    session,
     { redisUrl: redis.url, postgresUrl: postgres.url },
     { BUYER_REQUESTS_PER_SECOND: '0' },
   );
@@ -56,14 +56,14 @@ try {
   ];
   for (const api of apis) {
     if (!(await fuzz(api))) process.exitCode = 1;
-    place.stopping.throwIfAborted();
+    session.stopping.throwIfAborted();
   }
   for (const complaint of engine.complaints) {
     console.error(complaint);
     process.exitCode = 1;
   }
 } finally {
-  await place.close();
+  await session.close();
 }
 
 /** False: it found something, and has said what. */
@@ -87,7 +87,7 @@ async function fuzz(api: { url: string; paths: string; token: string }): Promise
     { cwd: DIRECTORY, stdio: 'inherit' },
   );
   const ended = once(child, 'exit');
-  place.after(async () => {
+  session.after(async () => {
     child.kill();
     await ended;
   });

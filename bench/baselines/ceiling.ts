@@ -1,11 +1,11 @@
 /**
  * What uWebSockets.js itself can do with the same request: it reads every header that the engine reads, and the body
- * where there is one, guards against aborts, and answers the same bytes each time, which are those of the engine's answer, from ANSWER.
+ * where there is one, guards against aborts, and answers the same bytes each time, which are those of the engine's answer, from RESPONSE.
  */
 import { App, us_listen_socket_close } from 'uWebSockets.js';
 import { runUntilStopped } from '../../src/process/lifecycle.ts';
 
-export interface ConstantAnswer {
+export interface ConstantResponse {
   status: string;
   headers: [name: string, value: string][];
   body: string;
@@ -14,7 +14,7 @@ export interface ConstantAnswer {
 const HEADERS_READ = ['idempotency-key', 'authorization', 'x-request-id', 'traceparent'];
 
 await runUntilStopped(async () => {
-  const { status, headers, body } = JSON.parse(process.env.ANSWER!) as ConstantAnswer;
+  const { status, headers, body } = JSON.parse(process.env.RESPONSE!) as ConstantResponse;
   let bytesRead = 0;
   const app = App();
   app.get('/readyz', (response) => {
@@ -27,14 +27,14 @@ await runUntilStopped(async () => {
     });
     bytesRead += request.getParameter(0)!.length;
     for (const name of HEADERS_READ) bytesRead += request.getHeader(name).length;
-    const answer = () => {
+    const respond = () => {
       response.writeStatus(status);
       for (const [name, value] of headers) response.writeHeader(name, value);
       response.end(body);
     };
     const contentLength = request.getHeader('content-length');
     if (contentLength === '' || contentLength === '0') {
-      answer();
+      respond();
       return;
     }
     let read: Buffer | undefined;
@@ -43,7 +43,7 @@ await runUntilStopped(async () => {
       read = read === undefined ? copy : Buffer.concat([read, copy]);
       if (!isLast || isAborted) return;
       bytesRead += read.length;
-      answer();
+      respond();
     });
   });
   const socket = await new Promise<Parameters<typeof us_listen_socket_close>[0]>(

@@ -24,7 +24,7 @@ type DecidingRedis = Redis & {
   decide(...keysAndArguments: (string | number)[]): Promise<string>;
 };
 
-const TABLE = 'usual_orders';
+const TABLE = 'conventional_orders';
 
 await runShop(async () => {
   const redis = new Redis(process.env.REDIS_URL!, { enableAutoPipelining: true });
@@ -35,7 +35,9 @@ await runShop(async () => {
   return {
     async decide(order) {
       const { saleId, buyerId, key, quantity } = order;
-      const keys = ['stock', 'orders', 'position'].map((name) => `usual:{${saleId}}:${name}`);
+      const keys = ['stock', 'orders', 'position'].map(
+        (name) => `conventional:{${saleId}}:${name}`,
+      );
       const reply = await (redis as DecidingRedis).decide(...keys, `${buyerId} ${key}`, quantity);
       if (reply === 'sold_out') return 'sold_out';
       const [position, reservedAt] = reply.split(' ').map(Number) as [number, number];

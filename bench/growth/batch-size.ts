@@ -1,7 +1,7 @@
 /** Buyers that one call may decide: what is saved by deciding many, and from when on nothing more is. */
-import { startEngine } from '../contestants.ts';
+import { startEngine } from '../measure/contestants.ts';
 import { growth } from './points.ts';
-import { type FrontEnd, openFrontEnd, winTurn } from './wins.ts';
+import { type HotPath, openHotPath, winTurn } from './wins.ts';
 
 const SIZES = [1, 4, 16, 64, 128, 256];
 
@@ -9,30 +9,30 @@ const CONNECTIONS_MIN = 64;
 
 export const batchSize = growth({
   name: 'batch-size',
-  title: 'Wins, by `BATCH_SIZE_MAX`',
-  by: 'to a batch',
+  title: 'Wins by `BATCH_SIZE_MAX`',
+  by: 'buyers per call',
   points: () => SIZES,
-  stage: { apart: true },
+  testbed: { apart: true },
   settings: {
     connections: `${CONNECTIONS_MIN} to ${connectionsOf(SIZES.at(-1)!)}`,
     buyers: 'warm',
   },
   ratios: [
-    { what: 'wins a second', metric: 'perSecond' },
-    { what: 'CPU of the front end a win', metric: 'serverMicros' },
-    { what: 'CPU of Redis a win', metric: 'redisMicros' },
+    { what: 'wins per second', metric: 'perSecond' },
+    { what: 'hot path CPU per win', metric: 'serverMicros' },
+    { what: 'Redis CPU per win', metric: 'redisMicros' },
   ],
-  async begin(stage, { seconds, tell }) {
-    const bySize = new Map<number, FrontEnd>();
+  async begin(testbed, { seconds, tell }) {
+    const bySize = new Map<number, HotPath>();
     for (const size of SIZES) {
       tell(`everybody looks at the sale: batches of ${size}`);
       const name = `batch-${size}`;
-      const process = await startEngine(stage, { BATCH_SIZE_MAX: String(size) }, name);
-      bySize.set(size, await openFrontEnd(stage, process, { name, seconds }));
+      const process = await startEngine(testbed, { BATCH_SIZE_MAX: String(size) }, name);
+      bySize.set(size, await openHotPath(testbed, process, { name, seconds }));
     }
     return (size) =>
-      winTurn(stage, {
-        frontEnds: [bySize.get(size)!],
+      winTurn(testbed, {
+        hotPaths: [bySize.get(size)!],
         seconds,
         connections: connectionsOf(size),
       });

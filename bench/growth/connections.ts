@@ -10,13 +10,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { metric } from '../../harness/engine/metric.ts';
-import { ENGINE, outcomesOf, startEngine } from '../contestants.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate } from '../load/wrk.ts';
-import { demand } from '../sanity.ts';
+import { countOutcomes, ENGINE, startEngine } from '../measure/contestants.ts';
+import { expect } from '../measure/scenario.ts';
 import {
   BUYERS,
-  demandOnlySoldOut,
+  expectOnlySoldOut,
   MANY_CONNECTIONS,
   MANY_SECONDS_MIN,
   OTHER_FILES,
@@ -33,34 +33,34 @@ const OTHER_PORTS = 1_000;
 
 export const connections = growth({
   name: 'connections',
-  title: 'Refusals, by open connections',
+  title: 'Refusals by open connections',
   by: 'connections',
   points: () => reachable(WANTED, connectionsMax()),
-  stage: { apart: true },
+  testbed: { apart: true },
   settings: { buyers: BUYERS },
   ratios: [
-    { what: 'refusals a second', metric: 'perSecond' },
-    { what: 'CPU of the front end a refusal', metric: 'serverMicros' },
+    { what: 'refusals per second', metric: 'perSecond' },
+    { what: 'hot path CPU per refusal', metric: 'serverMicros' },
   ],
-  async begin(stage, options) {
-    const { file } = await writeBuyers(join(stage.directory, 'buyers'), {
+  async begin(testbed, options) {
+    const { file } = await writeBuyers(join(testbed.directory, 'buyers'), {
       name: 'late',
       count: BUYERS,
       purchasesEach: 1,
     });
-    const template = buyTemplate(await soldOutSale(stage));
-    const frontEnd = await startEngine(stage);
+    const template = buyTemplate(await soldOutSale(testbed));
+    const hotPath = await startEngine(testbed);
     return async (count) => {
       const seconds =
         count < MANY_CONNECTIONS ? options.seconds : Math.max(options.seconds, MANY_SECONDS_MIN);
-      const toldBefore = await outcomesOf(frontEnd);
-      const crowd = { frontEnd, template, file, seconds, connections: count, repeats: true };
-      const hereBefore = await metric(frontEnd, REFUSED_HERE);
-      const { requests, refused, figures } = await costOf(stage, [crowd]);
-      demand(requests > 0 && refused === requests, `${refused} of ${requests} were refused`);
-      demandOnlySoldOut(ENGINE, toldBefore, await outcomesOf(frontEnd), { requests });
-      const here = (await metric(frontEnd, REFUSED_HERE)) - hereBefore;
-      return { ...figures, hereShare: Math.min(1, here / requests) };
+      const toldBefore = await countOutcomes(hotPath);
+      const crowd = { hotPath, template, file, seconds, connections: count, repeats: true };
+      const hereBefore = await metric(hotPath, REFUSED_HERE);
+      const { requests, refused, figures } = await costOf(testbed, [crowd]);
+      expect(requests > 0 && refused === requests, `${refused} of ${requests} were refused`);
+      expectOnlySoldOut(ENGINE, toldBefore, await countOutcomes(hotPath), { requests });
+      const here = (await metric(hotPath, REFUSED_HERE)) - hereBefore;
+      return { ...figures, localShare: Math.min(1, here / requests) };
     };
   },
 });

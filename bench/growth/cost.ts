@@ -3,13 +3,13 @@
  * what sizing.ts makes its sums of; a throughput belongs to the machine.
  */
 import { type Press, type Pressed, percentile, press } from '../load/wrk.ts';
-import { watchRedis } from '../redis-cpu.ts';
-import type { Stage, Started } from '../testbed.ts';
+import { measureRedis } from '../measure/redis-cpu.ts';
+import type { Started, Testbed } from '../measure/testbed.ts';
 
 /** What presses one front end. */
 export interface Crowd
   extends Pick<Press, 'template' | 'file' | 'seconds' | 'connections' | 'repeats'> {
-  frontEnd: Started;
+  hotPath: Started;
 }
 
 export interface Cost {
@@ -24,18 +24,18 @@ export interface Cost {
     wrkCpuShare: number;
     redisMicros: number;
     bytesPerRequest: number;
-    bytesPerAnswer: number;
+    bytesPerResponse: number;
   };
 }
 
 /** All crowds press at once, each its own front end. */
-export async function costOf(stage: Stage, crowds: readonly Crowd[]): Promise<Cost> {
-  const effort = await watchRedis(stage.servers.shards.of('any').client);
+export async function costOf(testbed: Testbed, crowds: readonly Crowd[]): Promise<Cost> {
+  const effort = await measureRedis(testbed.servers.shards.of('any').client);
   const cpuBefore = cpuOf(crowds);
   // None is left pressing when another one failed.
   const settled = await Promise.allSettled(
-    crowds.map(({ frontEnd: { port }, ...load }) =>
-      press({ ...load, port, cores: stage.loadCores, stopping: stage.stopping }),
+    crowds.map(({ hotPath: { port }, ...load }) =>
+      press({ ...load, port, cores: testbed.loadCores, stopping: testbed.stopping }),
     ),
   );
   const cpuSeconds = cpuOf(crowds) - cpuBefore;
@@ -60,11 +60,11 @@ export async function costOf(stage: Stage, crowds: readonly Crowd[]): Promise<Co
       wrkCpuShare: sum((each) => each.wrkCpuSeconds) / seconds,
       redisMicros: (redisSeconds / requests) * 1e6,
       bytesPerRequest: sum((each) => each.bytesPerRequest) / presses.length,
-      bytesPerAnswer: sum((each) => each.bytesPerAnswer * each.requests) / requests,
+      bytesPerResponse: sum((each) => each.bytesPerResponse * each.requests) / requests,
     },
   };
 }
 
 function cpuOf(crowds: readonly Crowd[]): number {
-  return crowds.reduce((seconds, { frontEnd }) => seconds + frontEnd.cpuSeconds(), 0);
+  return crowds.reduce((seconds, { hotPath }) => seconds + hotPath.cpuSeconds(), 0);
 }

@@ -4,14 +4,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { saleKey } from '../../src/lua/keys.ts';
-import { outcomesOf } from '../contestants.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { takeTurns } from '../rounds.ts';
-import { simulateRush } from '../rush.ts';
-import { demand } from '../sanity.ts';
-import type { Scenario } from '../scenario.ts';
+import { countOutcomes } from '../measure/contestants.ts';
+import { runRounds } from '../measure/rounds.ts';
+import { expect, type Scenario } from '../measure/scenario.ts';
+import { openTestbed, type Testbed } from '../measure/testbed.ts';
 import { CONNECTIONS, WARM_BUYERS } from '../scenarios/win.ts';
-import { openStage, type Stage } from '../testbed.ts';
+import { simulateRush } from '../sizing/rush.ts';
 import { getReady, type Ready, soldTurn } from './stock.ts';
 
 const UNITS = 20_000;
@@ -25,18 +24,18 @@ const SIMULATED = 'simulated';
 
 export const rush: Scenario = {
   name: 'rush',
-  title: 'A rush on one front end',
+  title: 'A rush on one hot path',
   async run(options) {
-    const stage = await openStage({ apart: true, stopping: options.stopping });
+    const testbed = await openTestbed({ apart: true, stopping: options.stopping });
     try {
-      const ready = await getReady(stage, options);
-      const both = await takeTurns(options, [MEASURED], async () => {
-        const { serverMicros, redisMicros, ...others } = await soldTurn(stage, ready, UNITS);
-        const { answeredMs, frontEndSeconds } = simulateRush({
+      const ready = await getReady(testbed, options);
+      const both = await runRounds(options, [MEASURED], async () => {
+        const { serverMicros, redisMicros, ...others } = await soldTurn(testbed, ready, UNITS);
+        const { answeredMs, hotPathSeconds } = simulateRush({
           buyers: BUYERS,
           withinMs: 1,
           units: UNITS,
-          frontEnds: 1,
+          hotPaths: 1,
           seed: 1,
           // Everybody has looked at the sale before.
           costs: {
@@ -46,12 +45,12 @@ export const rush: Scenario = {
             signatureMicros: 0,
           },
         });
-        const { seconds, cpuSeconds } = await rushOn(stage, ready);
+        const { seconds, cpuSeconds } = await rushOn(testbed, ready);
         return {
           seconds,
           cpuSeconds,
           simulatedSeconds: answeredMs / 1e3,
-          simulatedCpuSeconds: frontEndSeconds,
+          simulatedCpuSeconds: hotPathSeconds,
         };
       });
       const rounds = both.map(({ [MEASURED]: found }) => {
@@ -62,17 +61,17 @@ export const rush: Scenario = {
         };
       });
       return {
-        settings: { buyers: BUYERS, units: UNITS, durability: stage.durability },
+        settings: { buyers: BUYERS, units: UNITS, durability: testbed.durability },
         rounds,
         comparisons: [
           {
-            what: 'until everybody has an answer, simulated ÷ measured',
+            what: 'time until every buyer has a response, simulated ÷ measured',
             metric: 'seconds',
             of: SIMULATED,
             over: MEASURED,
           },
           {
-            what: 'CPU of the front end, simulated ÷ measured',
+            what: 'hot path CPU, simulated ÷ measured',
             metric: 'cpuSeconds',
             of: SIMULATED,
             over: MEASURED,
@@ -80,24 +79,24 @@ export const rush: Scenario = {
         ],
       };
     } finally {
-      await stage.close();
+      await testbed.close();
     }
   },
 };
 
-async function rushOn(stage: Stage, ready: Ready) {
-  const saleId = await stage.openSale({ stock: UNITS });
-  const found = await pressAtOnce(stage, ready, saleId);
-  const sold = await stage.servers.shards.of(saleId).client.llen(saleKey(saleId, 'order'));
-  demand(sold === UNITS, `${sold} of ${UNITS} units were sold`);
-  await stage.removeSale(saleId);
+async function rushOn(testbed: Testbed, ready: Ready) {
+  const saleId = await testbed.openSale({ stock: UNITS });
+  const found = await pressAtOnce(testbed, ready, saleId);
+  const sold = await testbed.servers.shards.of(saleId).client.llen(saleKey(saleId, 'order'));
+  expect(sold === UNITS, `${sold} of ${UNITS} units were sold`);
+  await testbed.removeSale(saleId);
   return found;
 }
 
 /** From the first answer to the last, by the front end's own count. */
-async function pressAtOnce(stage: Stage, { process, buyers }: Ready, saleId: string) {
+async function pressAtOnce(testbed: Testbed, { process, buyers }: Ready, saleId: string) {
   const answered = async () => {
-    const told = [...(await outcomesOf(process)).values()];
+    const told = [...(await countOutcomes(process)).values()];
     const count = told.reduce((sum, each) => sum + each, 0);
     return { count, at: performance.now(), cpuSeconds: process.cpuSeconds() };
   };
@@ -113,8 +112,8 @@ async function pressAtOnce(stage: Stage, { process, buyers }: Ready, saleId: str
     seconds: SECONDS_MAX,
     connections: CONNECTIONS,
     repeats: false,
-    cores: stage.loadCores,
-    stopping: AbortSignal.any([stage.stopping, isOver.signal]),
+    cores: testbed.loadCores,
+    stopping: AbortSignal.any([testbed.stopping, isOver.signal]),
   }).then(
     () => new Error(`not everybody had an answer after ${SECONDS_MAX} s`),
     (error: Error) => error,

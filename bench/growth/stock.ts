@@ -13,18 +13,17 @@ import { buyMany, makeSale } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { readOrder } from '../../src/lua/read/read-order.ts';
-import { outcomesOf, startEngine } from '../contestants.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { watchRedis } from '../redis-cpu.ts';
-import { demand } from '../sanity.ts';
-import type { BenchOptions } from '../scenario.ts';
+import { countOutcomes, startEngine } from '../measure/contestants.ts';
+import { measureRedis } from '../measure/redis-cpu.ts';
+import { type BenchOptions, expect } from '../measure/scenario.ts';
+import { HOLD_SECONDS, type Started, type Testbed } from '../measure/testbed.ts';
 import { BUYERS } from '../scenarios/refusal.ts';
 import { CONNECTIONS, LIMIT, STOCK } from '../scenarios/win.ts';
-import { HOLD_SECONDS, type Stage, type Started } from '../testbed.ts';
 import { costOf } from './cost.ts';
 import { growth } from './points.ts';
-import { demandSold, type FrontEnd, load, openFrontEnd } from './wins.ts';
+import { expectSold, type HotPath, load, openHotPath } from './wins.ts';
 
 /** Refusals without Redis, at `/metrics`. */
 export const REFUSED_HERE = 'flash_sale_local_sold_out_total';
@@ -43,69 +42,73 @@ const REFUSED_HERE_SHARE_MIN = 0.95;
 
 export const stock = growth({
   name: 'stock',
-  title: 'Wins and refusals, by units sold before',
+  title: 'Wins and refusals by units already sold',
   by: 'units',
   points: () => UNITS,
-  stage: { apart: true },
+  testbed: { apart: true },
   settings: { connections: CONNECTIONS, buyers: 'warm', batchSizeBefore: BATCH_SIZE },
   ratios: [
-    { what: 'wins a second', metric: 'perSecond' },
-    { what: 'CPU of Redis a win', metric: 'redisMicros' },
-    { what: 'refusals a second', metric: 'refusalsPerSecond' },
-    { what: 'CPU of the front end a refusal', metric: 'refusalMicros' },
+    { what: 'wins per second', metric: 'perSecond' },
+    { what: 'Redis CPU per win', metric: 'redisMicros' },
+    { what: 'refusals per second', metric: 'refusalsPerSecond' },
+    { what: 'hot path CPU per refusal', metric: 'refusalMicros' },
   ],
-  async begin(stage, options) {
-    const ready = await getReady(stage, options);
+  async begin(testbed, options) {
+    const ready = await getReady(testbed, options);
     return async (units) => {
-      const { redisRefusalMicros, holderMicros, ...figures } = await soldTurn(stage, ready, units);
+      const { redisRefusalMicros, holderMicros, ...figures } = await soldTurn(
+        testbed,
+        ready,
+        units,
+      );
       return units < LONG ? figures : { ...figures, redisRefusalMicros, holderMicros };
     };
   },
 });
 
 /** A front end, buyers whom it knows, and strangers who have nothing. */
-export interface Ready extends FrontEnd {
+export interface Ready extends HotPath {
   strangers: Buyers;
   seconds: number;
 }
 
 export async function getReady(
-  stage: Stage,
+  testbed: Testbed,
   { seconds, tell }: Pick<BenchOptions, 'seconds' | 'tell'>,
 ): Promise<Ready> {
-  const strangers = await writeBuyers(join(stage.directory, 'strangers'), {
+  const strangers = await writeBuyers(join(testbed.directory, 'strangers'), {
     name: 'late',
     count: BUYERS,
     purchasesEach: 1,
   });
   tell('everybody looks at a sale');
-  const frontEnd = await openFrontEnd(stage, await startEngine(stage), { name: 'warm', seconds });
-  return { ...frontEnd, strangers, seconds };
+  const hotPath = await openHotPath(testbed, await startEngine(testbed), { name: 'warm', seconds });
+  return { ...hotPath, strangers, seconds };
 }
 
 /** See the head of this file. */
-export async function soldTurn(stage: Stage, ready: Ready, units: number) {
-  const definition = await makeSale(stage.servers, {
+export async function soldTurn(testbed: Testbed, ready: Ready, units: number) {
+  const definition = await makeSale(testbed.servers, {
     stock: units,
     perBuyerLimit: LIMIT,
     holdSeconds: HOLD_SECONDS,
   });
   const { saleId } = definition;
-  await buyMany(stage.servers.shards, saleId, { count: units, batchSize: BATCH_SIZE });
-  const { knownMs, byRedis, redisMicros } = await learn(stage, ready, saleId);
-  const refusing = await refuse(stage, ready, saleId);
-  const holderMicros = await readEverybody(stage, saleId, units);
-  const winning = await win(stage, ready, { definition, units });
-  await stage.removeSale(saleId);
+  await buyMany(testbed.servers.shards, saleId, { count: units, batchSize: BATCH_SIZE });
+  const { knownMs, byRedis, redisMicros } = await learn(testbed, ready, saleId);
+  const refusing = await refuse(testbed, ready, saleId);
+  const holderMicros = await readEverybody(testbed, saleId, units);
+  const winning = await win(testbed, ready, { definition, units });
+  await testbed.removeSale(saleId);
   // Redis told the front end of everybody meanwhile.
   const redisRefusalMicros = (redisMicros - units * holderMicros) / byRedis;
   return { ...winning, ...refusing, knownMs, redisRefusalMicros, holderMicros };
 }
 
 /** From the first "sold out" that Redis says to the first one that the front end does, both seen at `/metrics`. */
-async function learn(stage: Stage, { process, strangers }: Ready, saleId: string) {
+async function learn(testbed: Testbed, { process, strangers }: Ready, saleId: string) {
   const before = await refusalsOf(process);
-  const effort = await watchRedis(stage.servers.shards.of(saleId).client);
+  const effort = await measureRedis(testbed.servers.shards.of(saleId).client);
   const isKnown = new AbortController();
   const pressing = press({
     port: process.port,
@@ -114,8 +117,8 @@ async function learn(stage: Stage, { process, strangers }: Ready, saleId: string
     seconds: LEARNING_SECONDS_MAX,
     connections: CONNECTIONS,
     repeats: true,
-    cores: stage.loadCores,
-    stopping: AbortSignal.any([stage.stopping, isKnown.signal]),
+    cores: testbed.loadCores,
+    stopping: AbortSignal.any([testbed.stopping, isKnown.signal]),
   }).then(
     () => new Error(`who has something was not known after ${LEARNING_SECONDS_MAX} s`),
     (error: Error) => error,
@@ -139,16 +142,16 @@ async function learn(stage: Stage, { process, strangers }: Ready, saleId: string
   }
 }
 
-async function refusalsOf(frontEnd: Started): Promise<{ all: number; here: number }> {
-  const here = await metric(frontEnd, REFUSED_HERE);
-  return { all: (await outcomesOf(frontEnd)).get('sold_out') ?? 0, here };
+async function refusalsOf(hotPath: Started): Promise<{ all: number; here: number }> {
+  const here = await metric(hotPath, REFUSED_HERE);
+  return { all: (await countOutcomes(hotPath)).get('sold_out') ?? 0, here };
 }
 
-async function refuse(stage: Stage, { process, strangers, seconds }: Ready, saleId: string) {
+async function refuse(testbed: Testbed, { process, strangers, seconds }: Ready, saleId: string) {
   const before = await refusalsOf(process);
-  const { requests, refused, figures } = await costOf(stage, [
+  const { requests, refused, figures } = await costOf(testbed, [
     {
-      frontEnd: process,
+      hotPath: process,
       template: buyTemplate(saleId),
       file: strangers.file,
       seconds,
@@ -157,8 +160,8 @@ async function refuse(stage: Stage, { process, strangers, seconds }: Ready, sale
     },
   ]);
   const here = (await refusalsOf(process)).here - before.here;
-  demand(refused === requests, 'somebody was told yes');
-  demand(
+  expect(refused === requests, 'somebody was told yes');
+  expect(
     here >= requests * REFUSED_HERE_SHARE_MIN,
     `of ${requests} buyers Redis had to refuse ${requests - here}`,
   );
@@ -166,12 +169,12 @@ async function refuse(stage: Stage, { process, strangers, seconds }: Ready, sale
 }
 
 async function win(
-  stage: Stage,
+  testbed: Testbed,
   { process, buyers, seconds }: Ready,
   { definition, units }: { definition: SaleDefinition; units: number },
 ) {
   const { saleId } = definition;
-  await load(stage.servers, definition, [{ sku: 'unit', delta: STOCK }]);
+  await load(testbed.servers, definition, [{ sku: 'unit', delta: STOCK }]);
   // Until then the front end takes the sale for sold out.
   await eventually(async () => {
     const shown = (await (await fetch(`${process.url}/v1/sales/${saleId}`)).json()) as {
@@ -179,9 +182,9 @@ async function win(
     };
     if (shown.skus[0]!.soldOut) throw new Error('the new stock is not seen');
   });
-  const { requests, refused, figures } = await costOf(stage, [
+  const { requests, refused, figures } = await costOf(testbed, [
     {
-      frontEnd: process,
+      hotPath: process,
       template: buyTemplate(saleId),
       file: buyers.file,
       seconds,
@@ -189,21 +192,21 @@ async function win(
       repeats: false,
     },
   ]);
-  demand(refused === 0, `${refused} buyers were refused`);
-  await demandSold(stage, [saleId], { requests, underWay: CONNECTIONS, before: units });
+  expect(refused === 0, `${refused} buyers were refused`);
+  await expectSold(testbed, [saleId], { requests, underWay: CONNECTIONS, before: units });
   return figures;
 }
 
 /** CPU of Redis for each buyer in the list of those who have something, µs. */
 async function readEverybody(
-  { servers: { shards } }: Stage,
+  { servers: { shards } }: Testbed,
   saleId: string,
   units: number,
 ): Promise<number> {
-  const effort = await watchRedis(shards.of(saleId).client);
+  const effort = await measureRedis(shards.of(saleId).client);
   for (let skip = 0; skip < units; skip += PART) {
     const reply = await shards.call(readOrder, saleId, skip, PART);
-    demand(
+    expect(
       reply.outcome === 'known' && reply.buyerIds.length === PART,
       `after ${skip} buyers: ${reply.outcome}`,
     );

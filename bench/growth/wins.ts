@@ -6,45 +6,39 @@ import { SALE_KEYS, saleKey } from '../../src/lua/keys.ts';
 import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate } from '../load/wrk.ts';
-import type { Figures } from '../rounds.ts';
-import { demand } from '../sanity.ts';
-import {
-  everybodyLooks,
-  LIMIT,
-  STOCK,
-  WARM_BUYERS,
-  WINS_PER_SECOND_MAX,
-} from '../scenarios/win.ts';
-import { HOLD_SECONDS, type Stage, type Started } from '../testbed.ts';
+import type { Figures } from '../measure/rounds.ts';
+import { expect } from '../measure/scenario.ts';
+import { HOLD_SECONDS, type Started, type Testbed } from '../measure/testbed.ts';
+import { LIMIT, STOCK, WARM_BUYERS, WINS_PER_SECOND_MAX, warmTokens } from '../scenarios/win.ts';
 import { costOf } from './cost.ts';
 
 /** So many that each of a hundred sales has some of them. */
 export const CONNECTIONS = 1_024;
 
 /** A front end and the buyers whom it knows. */
-export interface FrontEnd {
+export interface HotPath {
   process: Started;
   buyers: Buyers;
 }
 
 /** Each of these buyers has looked at a sale before, so none costs the check of a signature. */
-export async function openFrontEnd(
-  stage: Stage,
+export async function openHotPath(
+  testbed: Testbed,
   process: Started,
   choices: { name: string; seconds: number },
-): Promise<FrontEnd> {
+): Promise<HotPath> {
   const { name, seconds } = choices;
-  const buyers = await writeBuyers(join(stage.directory, `buyers-${name}`), {
+  const buyers = await writeBuyers(join(testbed.directory, `buyers-${name}`), {
     name,
     count: WARM_BUYERS,
     purchasesEach: Math.ceil((WINS_PER_SECOND_MAX * seconds) / WARM_BUYERS),
   });
-  await everybodyLooks(stage, process, buyers);
+  await warmTokens(testbed, process, buyers);
   return { process, buyers };
 }
 
 export interface WinTurn {
-  frontEnds: readonly FrontEnd[];
+  hotPaths: readonly HotPath[];
   seconds: number;
   /** Buyers take them in turn. */
   sales?: number;
@@ -55,17 +49,17 @@ export interface WinTurn {
 }
 
 /** Opens the sales, has everybody buy, checks that everybody has bought, and removes the sales. */
-export async function winTurn(stage: Stage, turn: WinTurn): Promise<Figures> {
-  const { frontEnds, seconds, sales = 1, skus = 1, connections = CONNECTIONS } = turn;
+export async function winTurn(testbed: Testbed, turn: WinTurn): Promise<Figures> {
+  const { hotPaths, seconds, sales = 1, skus = 1, connections = CONNECTIONS } = turn;
   const open: SaleDefinition[] = [];
-  for (let count = 0; count < sales; count++) open.push(await openSale(stage, skus));
+  for (let count = 0; count < sales; count++) open.push(await openSale(testbed, skus));
   const templates = open.flatMap(({ saleId, skus: all }) =>
     all.map(({ sku }) => buyTemplate(saleId, sku)),
   );
   const { requests, refused, scriptCalls, figures } = await costOf(
-    stage,
-    frontEnds.map(({ process, buyers }) => ({
-      frontEnd: process,
+    testbed,
+    hotPaths.map(({ process, buyers }) => ({
+      hotPath: process,
       template: templates,
       file: buyers.file,
       seconds,
@@ -74,13 +68,13 @@ export async function winTurn(stage: Stage, turn: WinTurn): Promise<Figures> {
     })),
   );
   const saleIds = open.map(({ saleId }) => saleId);
-  demand(refused === 0, `${refused} buyers were refused`);
-  await demandSold(stage, saleIds, { requests, underWay: connections * frontEnds.length });
-  await removeSales(stage, saleIds);
+  expect(refused === 0, `${refused} buyers were refused`);
+  await expectSold(testbed, saleIds, { requests, underWay: connections * hotPaths.length });
+  await removeSales(testbed, saleIds);
   return { ...figures, buyersPerCall: requests / scriptCalls };
 }
 
-async function openSale({ servers }: Stage, skuCount: number): Promise<SaleDefinition> {
+async function openSale({ servers }: Testbed, skuCount: number): Promise<SaleDefinition> {
   const skus = Array.from({ length: skuCount }, (_, index): SkuDefinition => {
     return { sku: index === 0 ? 'unit' : `unit-${index + 1}`, name: 'A unit', price: 1_000 };
   });
@@ -97,20 +91,20 @@ async function openSale({ servers }: Stage, skuCount: number): Promise<SaleDefin
 
 /** More stock in a sale that is open and has had no other operation than the first. */
 export async function load(
-  { shards }: Stage['servers'],
+  { shards }: Testbed['servers'],
   definition: SaleDefinition,
   changes: StockChange[],
 ): Promise<void> {
   const { saleId } = definition;
   const operation = { operation: 2, timeline: 0, definition, changes };
   const { outcome } = await shards.call(applyOperation, saleId, operation);
-  demand(outcome === 'applied', `the stock of ${saleId} was not loaded: ${outcome}`);
+  expect(outcome === 'applied', `the stock of ${saleId} was not loaded: ${outcome}`);
   await shards.publishChanged(saleId);
 }
 
 /** Whoever was told yes has a reservation of his own; who was not told in time may have one as well. */
-export async function demandSold(
-  { servers: { shards } }: Stage,
+export async function expectSold(
+  { servers: { shards } }: Testbed,
   saleIds: readonly string[],
   told: { requests: number; underWay: number; before?: number },
 ): Promise<void> {
@@ -119,15 +113,15 @@ export async function demandSold(
   for (const saleId of saleIds) {
     sold += await shards.of(saleId).client.llen(saleKey(saleId, 'order'));
   }
-  demand(
+  expect(
     sold >= requests && sold <= requests + underWay,
     `${requests} buyers were told yes and ${sold} reservations exist`,
   );
 }
 
 /** All with one rewrite of Redis' file. */
-async function removeSales(stage: Stage, saleIds: readonly string[]): Promise<void> {
+async function removeSales(testbed: Testbed, saleIds: readonly string[]): Promise<void> {
   const [first, ...others] = saleIds;
   const keys = others.flatMap((saleId) => SALE_KEYS.map((key) => saleKey(saleId, key)));
-  await stage.removeSale(first!, keys);
+  await testbed.removeSale(first!, keys);
 }

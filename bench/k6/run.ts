@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { command } from '../../harness/command/command-line.ts';
-import { openWorkplace } from '../../harness/command/command-session.ts';
+import { openCommandSession } from '../../harness/command/command-session.ts';
 import { codeVersions, machine, output, serverVersions } from '../../harness/command/machine.ts';
 import { keepResult, resultDirectory, WRITE_OPTION } from '../../harness/command/result-files.ts';
 
@@ -56,7 +56,7 @@ const k6 = findK6();
 warnOfFewOpenFiles();
 
 const results: Result[] = [];
-const place = openWorkplace({ tellSoFar: tellVerdicts });
+const session = openCommandSession({ tellSoFar: tellVerdicts });
 try {
   const stack = await startStack(await makeHome());
   for (const scenario of scenarios) results.push(await runOne(scenario, stack));
@@ -68,10 +68,10 @@ try {
   tellVerdicts();
   if (results.some(({ ok }) => !ok)) process.exitCode = 1;
 } catch (error) {
-  if (!place.stopping.aborted) console.error(error instanceof Error ? error.message : error);
+  if (!session.stopping.aborted) console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
 } finally {
-  await place.close();
+  await session.close();
 }
 
 function tellVerdicts(): void {
@@ -86,7 +86,7 @@ async function makeHome(): Promise<string> {
 }
 
 async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
-  place.step(`Running ${scenario} …`);
+  session.step(`Running ${scenario} …`);
   const resultJson = `${stack.stackJson}.${scenario}`;
   const log = `${resultJson}.log`;
   // Errors only: k6 warns of every request without an answer, which after a crash is ten thousand lines.
@@ -97,10 +97,10 @@ async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const passOn = () => child.kill('SIGTERM');
-  place.stopping.addEventListener('abort', passOn);
+  session.stopping.addEventListener('abort', passOn);
   await once(child, 'close');
-  place.stopping.removeEventListener('abort', passOn);
-  place.stopping.throwIfAborted();
+  session.stopping.removeEventListener('abort', passOn);
+  session.stopping.throwIfAborted();
   const { exitCode } = child;
   if (exitCode !== 0) console.error(await endOf(log));
   if (!existsSync(resultJson)) {
@@ -139,12 +139,12 @@ async function startStack(home: string): Promise<Stack> {
     },
     stdio: ['ignore', log, log],
   });
-  place.after(() => stopStack(child));
+  session.after(() => stopStack(child));
   const stackJson = join(home, 'stack.json');
-  place.step('Starting a private stack …');
+  session.step('Starting a private stack …');
   const deadline = Date.now() + STACK_READY_WITHIN_MS;
   while (!existsSync(stackJson)) {
-    place.stopping.throwIfAborted();
+    session.stopping.throwIfAborted();
     if (hasEnded(child) || Date.now() > deadline) {
       throw new Error(`The stack did not start:\n${await endOf(logPath)}`);
     }
@@ -255,7 +255,7 @@ async function tableOfAll(directory: string): Promise<string> {
     if (!existsSync(path)) continue;
     const kept = keptShape.parse(JSON.parse(await readFile(path, 'utf8')));
     const { counts, machine: on, versions: of } = kept;
-    const wait = kept.timesMs['press to answer'] ?? {};
+    const wait = kept.timesMs['click to response'] ?? {};
     const cells = [
       scenario,
       kept.ok ? 'yes' : '**no**',

@@ -44,7 +44,7 @@ export interface Pressed {
   /** On average, headers too. */
   bytesPerRequest: number;
   /** Of a whole answer, headers too. */
-  bytesPerAnswer: number;
+  bytesPerResponse: number;
   /** Of this program, while it pressed. */
   wrkCpuSeconds: number;
   /** `[percent, milliseconds]`, as wrk corrects them for requests that it could not send in time. */
@@ -117,7 +117,7 @@ export async function press(choices: Press): Promise<Pressed> {
     refused: printed.refused,
     sent: printed.sent,
     bytesPerRequest: printed.requestBytes,
-    bytesPerAnswer: printed.bytes / printed.requests,
+    bytesPerResponse: printed.bytes / printed.requests,
     wrkCpuSeconds: printed.cpuTicks / TICKS_PER_SECOND,
     latencyMs: printed.latencyUs.map(([percent, us]) => [percent, us / 1e3]),
   };
@@ -146,7 +146,7 @@ export function buyTemplate(saleId: string, sku = 'unit'): string {
 }
 
 /** What the page of a sale asks for a buyer before the sale: it costs the token's verification. */
-export function lookTemplate(saleId: string): string {
+export function viewTemplate(saleId: string): string {
   return [
     `GET /v1/sales/${saleId}/me HTTP/1.1`,
     'Host: 127.0.0.1',

@@ -4,10 +4,10 @@
  * milliseconds. Wins come by the clock, and not when the one before was answered.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ENGINE, startEngine, startPersister } from '../contestants.ts';
-import { spreadOf, takeTurns } from '../rounds.ts';
-import type { Scenario } from '../scenario.ts';
-import { openStage, type Stage } from '../testbed.ts';
+import { ENGINE, startEngine, startPersister } from '../measure/contestants.ts';
+import { runRounds, spreadOf } from '../measure/rounds.ts';
+import type { Scenario } from '../measure/scenario.ts';
+import { openTestbed, type Testbed } from '../measure/testbed.ts';
 import {
   durableRows,
   ENGINE_TABLES,
@@ -27,31 +27,31 @@ interface Seen {
 
 export const lag: Scenario = {
   name: 'lag',
-  title: 'From a reservation to its durable row, at half of full speed',
+  title: 'From a reservation to its durable row, at half of full load',
   async run(options) {
-    const stage = await openStage({ stopping: options.stopping });
+    const testbed = await openTestbed({ stopping: options.stopping });
     try {
-      const buyers = await writeDurableBuyers(stage, options.seconds);
-      await startPersister(stage);
-      const engine = await startEngine(stage);
+      const buyers = await writeDurableBuyers(testbed, options.seconds);
+      await startPersister(testbed);
+      const engine = await startEngine(testbed);
       const load = { port: engine.port, seconds: options.seconds };
       const speeds: number[] = [];
       for (let round = 0; round <= FULL_ROUNDS; round++) {
         options.tell(`full speed, ${round} of ${FULL_ROUNDS}`);
-        const { pressed, rows, drainSeconds } = await sellDurably(stage, buyers, load);
+        const { pressed, rows, drainSeconds } = await sellDurably(testbed, buyers, load);
         if (round > 0) speeds.push(rows / (pressed.seconds + drainSeconds));
-        await emptyTables(stage, ENGINE_TABLES);
+        await emptyTables(testbed, ENGINE_TABLES);
       }
       const perSecond = Math.round(spreadOf(speeds).median / 2);
       const curves: Record<string, [number, number][]> = {};
-      const rounds = await takeTurns(options, [ENGINE], async (name) => {
+      const rounds = await runRounds(options, [ENGINE], async (name) => {
         const seen: Seen[] = [];
         const paced = { ...load, perSecond };
-        const { saleId, rows, pressed } = await sellDurably(stage, buyers, paced, (sale) =>
-          lookAt(stage, sale, seen),
+        const { saleId, rows, pressed } = await sellDurably(testbed, buyers, paced, (sale) =>
+          lookAt(testbed, sale, seen),
         );
-        const lagsMs = await lagsOf(stage, saleId, seen);
-        await emptyTables(stage, ENGINE_TABLES);
+        const lagsMs = await lagsOf(testbed, saleId, seen);
+        await emptyTables(testbed, ENGINE_TABLES);
         const at = (percent: number) =>
           lagsMs[Math.max(0, Math.ceil((percent / 100) * lagsMs.length) - 1)]!;
         curves[name] = [1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100].map((each) => [each, at(each)]);
@@ -62,7 +62,7 @@ export const lag: Scenario = {
         };
       });
       return {
-        settings: { wantedPerSecond: perSecond, durability: stage.durability, cores: 'shared' },
+        settings: { wantedPerSecond: perSecond, durability: testbed.durability, cores: 'shared' },
         rounds,
         comparisons: [
           {
@@ -82,18 +82,18 @@ export const lag: Scenario = {
         curves,
       };
     } finally {
-      await stage.close();
+      await testbed.close();
     }
   },
 };
 
 /** Until it is told to end, which it does only when it has looked once more. */
-function lookAt(stage: Stage, saleId: string, seen: Seen[]): () => Promise<void> {
+function lookAt(testbed: Testbed, saleId: string, seen: Seen[]): () => Promise<void> {
   let isOver = false;
   const looking = (async () => {
     for (let isLast = false; !isLast; ) {
       isLast = isOver;
-      const rows = await durableRows(stage, saleId);
+      const rows = await durableRows(testbed, saleId);
       if (rows > (seen.at(-1)?.rows ?? 0)) seen.push({ atMs: Date.now(), rows });
       if (!isLast) await sleep(LOOK_MS);
     }
@@ -105,7 +105,7 @@ function lookAt(stage: Stage, saleId: string, seen: Seen[]): () => Promise<void>
 }
 
 /** Sorted, ms. Nothing but reservations happens in these sales, so an event's number is its reservation's position. */
-async function lagsOf({ servers: { sql } }: Stage, saleId: string, seen: readonly Seen[]) {
+async function lagsOf({ servers: { sql } }: Testbed, saleId: string, seen: readonly Seen[]) {
   const rows = await sql<{ position: string; reservedAt: Date }[]>`
     SELECT position, reserved_at FROM reservations WHERE sale_id = ${saleId} ORDER BY position`;
   let look = 0;

@@ -7,11 +7,10 @@ import { type ReserveRequest, reserve } from '../../src/lua/buy/reserve.ts';
 import { PERSISTER_GROUP, saleKey } from '../../src/lua/keys.ts';
 import { ensureGroup } from '../../src/lua/stream/ensure-group.ts';
 import { trimEvents } from '../../src/lua/stream/trim-events.ts';
-import { ENGINE } from '../contestants.ts';
-import type { Round } from '../rounds.ts';
-import { demand } from '../sanity.ts';
-import type { Scenario } from '../scenario.ts';
-import { openStage, type Stage } from '../testbed.ts';
+import { ENGINE } from '../measure/contestants.ts';
+import type { Round } from '../measure/rounds.ts';
+import { expect, type Scenario } from '../measure/scenario.ts';
+import { openTestbed, type Testbed } from '../measure/testbed.ts';
 
 const RESERVATIONS = 1_000_000;
 const BATCH_SIZE = 128;
@@ -19,39 +18,39 @@ const BATCH_SIZE = 128;
 const BATCHES_PER_TRIM = 100;
 /** As `nanoid` and most shops make them. */
 const KEY_CHARACTERS = 21;
-const WITH_KEY = 'engine, an Idempotency-Key of 21 characters';
+const WITH_KEY = 'engine, with a key of 21 characters';
 
 export const memory: Scenario = {
   name: 'memory',
-  title: 'Memory of Redis at a million reservations',
+  title: 'Redis memory at a million reservations',
   async run(options) {
-    const stage = await openStage({ durability: 'fast', stopping: options.stopping });
+    const testbed = await openTestbed({ durability: 'fast', stopping: options.stopping });
     try {
       const round: Round = {};
       for (const name of [ENGINE, WITH_KEY]) {
         options.tell(name);
-        round[name] = { bytesEach: await bytesEach(stage, name === WITH_KEY) };
+        round[name] = { bytesEach: await bytesEach(testbed, name === WITH_KEY) };
       }
       const bytes = { metric: 'bytesEach', unit: 'bytes' };
       return {
         settings: { reservations: RESERVATIONS, buyerIdCharacters: 14 },
         rounds: [round],
         comparisons: [
-          { what: 'a reservation, without an Idempotency-Key', ...bytes, of: ENGINE, atMost: 200 },
-          { what: 'a reservation, with a key of 21 characters', ...bytes, of: WITH_KEY },
+          { what: 'a reservation without an Idempotency-Key', ...bytes, of: ENGINE, atMost: 200 },
+          { what: 'a reservation with a key of 21 characters', ...bytes, of: WITH_KEY },
         ],
       };
     } finally {
-      await stage.close();
+      await testbed.close();
     }
   },
 };
 
-async function bytesEach(stage: Stage, withKey: boolean): Promise<number> {
-  const { shards } = stage.servers;
-  const saleId = await stage.openSale({ stock: RESERVATIONS });
+async function bytesEach(testbed: Testbed, withKey: boolean): Promise<number> {
+  const { shards } = testbed.servers;
+  const saleId = await testbed.openSale({ stock: RESERVATIONS });
   await shards.call(ensureGroup, saleId);
-  const before = await usedMemory(stage);
+  const before = await usedMemory(testbed);
   for (let sold = 0, batches = 1; sold < RESERVATIONS; batches++) {
     const requests = Array.from(
       { length: Math.min(BATCH_SIZE, RESERVATIONS - sold) },
@@ -65,24 +64,24 @@ async function bytesEach(stage: Stage, withKey: boolean): Promise<number> {
     );
     const batch = { tag: nanoid(8).replaceAll(/\W|_/g, 'x'), backlogMax: RESERVATIONS, requests };
     const outcomes = await shards.call(reserve, saleId, batch);
-    demand(
+    expect(
       outcomes.every(({ outcome }) => outcome === 'reserved'),
       'not everybody was served',
     );
     sold += requests.length;
-    if (batches % BATCHES_PER_TRIM === 0 || sold === RESERVATIONS) await drain(stage, saleId);
-    stage.stopping.throwIfAborted();
+    if (batches % BATCHES_PER_TRIM === 0 || sold === RESERVATIONS) await drain(testbed, saleId);
+    testbed.stopping.throwIfAborted();
   }
   const { client } = shards.of(saleId);
   const left = await client.xlen(saleKey(saleId, 'events'));
-  demand(left === 0, `${left} entries are left in the stream`);
-  const used = (await usedMemory(stage)) - before;
-  await stage.removeSale(saleId);
+  expect(left === 0, `${left} entries are left in the stream`);
+  const used = (await usedMemory(testbed)) - before;
+  await testbed.removeSale(saleId);
   return used / RESERVATIONS;
 }
 
 /** As if PostgreSQL had committed all that there is. */
-async function drain({ servers: { shards } }: Stage, saleId: string): Promise<void> {
+async function drain({ servers: { shards } }: Testbed, saleId: string): Promise<void> {
   const { client } = shards.of(saleId);
   const key = saleKey(saleId, 'events');
   const read = (await client.xreadgroup(
@@ -100,7 +99,7 @@ async function drain({ servers: { shards } }: Stage, saleId: string): Promise<vo
   await shards.call(trimEvents, saleId);
 }
 
-async function usedMemory({ servers: { shards } }: Stage): Promise<number> {
+async function usedMemory({ servers: { shards } }: Testbed): Promise<number> {
   const info = await shards.of('any').client.info('memory');
   return Number(/^used_memory:(\d+)/m.exec(info)?.[1]);
 }

@@ -7,11 +7,10 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buyMany } from '../../harness/engine/sales.ts';
-import { startPersister } from '../contestants.ts';
-import { takeTurns } from '../rounds.ts';
-import { demand } from '../sanity.ts';
-import type { Scenario } from '../scenario.ts';
-import { openStage, type Stage } from '../testbed.ts';
+import { startPersister } from '../measure/contestants.ts';
+import { runRounds } from '../measure/rounds.ts';
+import { expect, type Scenario } from '../measure/scenario.ts';
+import { openTestbed, type Testbed } from '../measure/testbed.ts';
 import { durableRows, ENGINE_TABLES, emptyTables } from './durable.ts';
 
 const RESERVATIONS = 200_000;
@@ -25,25 +24,25 @@ const COPY = 'COPY';
 
 export const persister: Scenario = {
   name: 'persister',
-  title: 'From the stream to rows',
+  title: 'Persister: from the stream to rows',
   async run(options) {
-    const stage = await openStage({ stopping: options.stopping });
+    const testbed = await openTestbed({ stopping: options.stopping });
     try {
       let copied: Buffer | undefined;
-      const rounds = await takeTurns(options, [PERSISTER, COPY], async (name) => {
+      const rounds = await runRounds(options, [PERSISTER, COPY], async (name) => {
         if (name === PERSISTER || !copied) {
-          const { rowsPerSecond, saleId } = await drain(stage);
-          copied = await rowsOf(stage, saleId);
-          await emptyTables(stage, ENGINE_TABLES);
+          const { rowsPerSecond, saleId } = await drain(testbed);
+          copied = await rowsOf(testbed, saleId);
+          await emptyTables(testbed, ENGINE_TABLES);
           if (name === PERSISTER) return { rowsPerSecond };
         }
         const startedAt = performance.now();
-        await copyIn(stage, copied);
+        await copyIn(testbed, copied);
         const seconds = (performance.now() - startedAt) / 1e3;
-        const [found] = await stage.servers.sql<{ rows: number }[]>`
+        const [found] = await testbed.servers.sql<{ rows: number }[]>`
           SELECT count(*)::int AS rows FROM reservations`;
-        demand(found!.rows === RESERVATIONS, `${found!.rows} rows were copied`);
-        await emptyTables(stage, ENGINE_TABLES);
+        expect(found!.rows === RESERVATIONS, `${found!.rows} rows were copied`);
+        await emptyTables(testbed, ENGINE_TABLES);
         return { rowsPerSecond: RESERVATIONS / seconds };
       });
       return {
@@ -51,49 +50,49 @@ export const persister: Scenario = {
         rounds,
         comparisons: [
           {
-            what: 'rows a second, persister ÷ one COPY',
+            what: 'rows per second, persister ÷ one COPY',
             metric: 'rowsPerSecond',
             of: PERSISTER,
             over: COPY,
             atLeast: 0.6,
           },
           {
-            what: 'rows a second of one persister',
+            what: 'rows per second, one persister',
             metric: 'rowsPerSecond',
             of: PERSISTER,
-            unit: 'rows a second',
+            unit: 'rows/s',
           },
         ],
       };
     } finally {
-      await stage.close();
+      await testbed.close();
     }
   },
 };
 
 /** Sells without a persister, then starts one; timed from the first rows that are seen, which leaves its start out. */
-async function drain(stage: Stage) {
-  const saleId = await stage.openSale({ stock: RESERVATIONS });
-  await buyMany(stage.servers.shards, saleId, { count: RESERVATIONS, batchSize: BATCH_SIZE });
-  const process = await startPersister(stage);
+async function drain(testbed: Testbed) {
+  const saleId = await testbed.openSale({ stock: RESERVATIONS });
+  await buyMany(testbed.servers.shards, saleId, { count: RESERVATIONS, batchSize: BATCH_SIZE });
+  const process = await startPersister(testbed);
   let first: { rows: number; at: number } | undefined;
   const deadline = performance.now() + DRAIN_MS_MAX;
   for (;;) {
-    const rows = await durableRows(stage, saleId);
+    const rows = await durableRows(testbed, saleId);
     const at = performance.now();
     if (rows > 0) first ??= { rows, at };
     if (first && rows === RESERVATIONS) {
       await process.stop();
-      demand(first.rows < RESERVATIONS / 2, 'the persister was done before anybody looked');
+      expect(first.rows < RESERVATIONS / 2, 'the persister was done before anybody looked');
       const rowsPerSecond = (rows - first.rows) / ((at - first.at) / 1e3);
       return { saleId, rowsPerSecond };
     }
     if (at > deadline) throw new Error(`only ${rows} rows were written`);
-    await sleep(POLL_MS, undefined, { signal: stage.stopping });
+    await sleep(POLL_MS, undefined, { signal: testbed.stopping });
   }
 }
 
-async function rowsOf({ servers: { sql } }: Stage, saleId: string): Promise<Buffer> {
+async function rowsOf({ servers: { sql } }: Testbed, saleId: string): Promise<Buffer> {
   const readable = await sql`
     COPY (SELECT * FROM reservations WHERE sale_id = ${sql.unsafe(`'${saleId}'`)}) TO STDOUT`.readable();
   const chunks: Buffer[] = [];
@@ -101,7 +100,7 @@ async function rowsOf({ servers: { sql } }: Stage, saleId: string): Promise<Buff
   return Buffer.concat(chunks);
 }
 
-async function copyIn({ servers: { sql } }: Stage, rows: Buffer): Promise<void> {
+async function copyIn({ servers: { sql } }: Testbed, rows: Buffer): Promise<void> {
   const writable = await sql`COPY reservations FROM STDIN`.writable();
   await pipeline(Readable.from(chunksOf(rows)), writable);
 }

@@ -5,13 +5,12 @@
  */
 import { join } from 'node:path';
 import { problem } from '../../src/api/problems.ts';
-import { startCeiling } from '../contestants.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, percentile, press } from '../load/wrk.ts';
-import { takeTurns } from '../rounds.ts';
-import { demand } from '../sanity.ts';
-import type { Scenario } from '../scenario.ts';
-import { openStage } from '../testbed.ts';
+import { startCeiling } from '../measure/contestants.ts';
+import { runRounds } from '../measure/rounds.ts';
+import { expect, type Scenario } from '../measure/scenario.ts';
+import { openTestbed } from '../measure/testbed.ts';
 
 /** Few, so that threads read them in no time. */
 const REQUESTS = 1_000;
@@ -25,21 +24,21 @@ const LOADS: Record<string, { connections: number; threads: number }> = {
 
 export const reach: Scenario = {
   name: 'reach',
-  title: 'What wrk can reach, against the ceiling',
+  title: 'Limit of the load generator, against the ceiling',
   async run(options) {
-    const stage = await openStage({ apart: true, stopping: options.stopping });
+    const testbed = await openTestbed({ apart: true, stopping: options.stopping });
     try {
-      const { file } = await writeBuyers(join(stage.directory, 'buyers'), {
+      const { file } = await writeBuyers(join(testbed.directory, 'buyers'), {
         name: 'any',
         count: REQUESTS,
         purchasesEach: 1,
       });
-      const ceiling = await startCeiling(stage, {
+      const ceiling = await startCeiling(testbed, {
         status: '409 Conflict',
         headers: [['Content-Type', 'application/problem+json']],
         body: JSON.stringify(problem('sold_out')),
       });
-      const rounds = await takeTurns(options, Object.keys(LOADS), async (name) => {
+      const rounds = await runRounds(options, Object.keys(LOADS), async (name) => {
         const cpuBefore = ceiling.cpuSeconds();
         const pressed = await press({
           ...LOADS[name]!,
@@ -48,11 +47,11 @@ export const reach: Scenario = {
           file,
           seconds: options.seconds,
           repeats: true,
-          cores: stage.loadCores,
-          stopping: stage.stopping,
+          cores: testbed.loadCores,
+          stopping: testbed.stopping,
         });
         const cpuSeconds = ceiling.cpuSeconds() - cpuBefore;
-        demand(pressed.refused === pressed.requests, 'the ceiling answers otherwise');
+        expect(pressed.refused === pressed.requests, 'the ceiling answers otherwise');
         return {
           perSecond: pressed.perSecond,
           p99Ms: percentile(pressed, 99),
@@ -67,14 +66,14 @@ export const reach: Scenario = {
         comparisons: Object.keys(LOADS)
           .filter((name) => name !== AS_ELSEWHERE)
           .map((name) => ({
-            what: `answers a second, ${name} ÷ ${AS_ELSEWHERE}`,
+            what: `responses per second, ${name} ÷ ${AS_ELSEWHERE}`,
             metric: 'perSecond',
             of: name,
             over: AS_ELSEWHERE,
           })),
       };
     } finally {
-      await stage.close();
+      await testbed.close();
     }
   },
 };

@@ -7,15 +7,14 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { eventually } from '../../harness/eventually.ts';
 import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
-import { ENGINE, engineProgram, outcomesOf } from '../contestants.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import type { Times } from '../load/timed-server.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { takeTurns } from '../rounds.ts';
-import { demand } from '../sanity.ts';
-import type { Scenario } from '../scenario.ts';
-import { openStage } from '../testbed.ts';
-import { demandOnlySoldOut, soldOutSale } from './refusal.ts';
+import { countOutcomes, ENGINE, engineProgram } from '../measure/contestants.ts';
+import { runRounds } from '../measure/rounds.ts';
+import { expect, type Scenario } from '../measure/scenario.ts';
+import { openTestbed } from '../measure/testbed.ts';
+import { expectOnlySoldOut, soldOutSale } from './refusal.ts';
 
 const CONNECTIONS = 64;
 const BUYERS = 50_000;
@@ -23,19 +22,19 @@ const WATCH = join(import.meta.dirname, '../load/time-answers.ts');
 
 export const refusalTime: Scenario = {
   name: 'refusal-time',
-  title: 'Time in the process of a refusal',
+  title: 'Time to refuse, inside the process',
   async run(options) {
-    const stage = await openStage({ apart: true, stopping: options.stopping });
+    const testbed = await openTestbed({ apart: true, stopping: options.stopping });
     try {
-      const { file } = await writeBuyers(join(stage.directory, 'buyers'), {
+      const { file } = await writeBuyers(join(testbed.directory, 'buyers'), {
         name: 'late',
         count: BUYERS,
         purchasesEach: 1,
       });
-      const timesFile = join(stage.directory, 'times.json');
-      const saleId = await soldOutSale(stage);
-      const program = engineProgram(stage, { TIMES_FILE: timesFile });
-      const engine = await stage.start(ENGINE, {
+      const timesFile = join(testbed.directory, 'times.json');
+      const saleId = await soldOutSale(testbed);
+      const program = engineProgram(testbed, { TIMES_FILE: timesFile });
+      const engine = await testbed.start(ENGINE, {
         ...program,
         args: ['--import', WATCH, MAIN_MODULE, 'hot-path'],
       });
@@ -44,9 +43,9 @@ export const refusalTime: Scenario = {
         engine.signal('SIGUSR2');
         return eventually(async () => JSON.parse(await readFile(timesFile, 'utf8')) as Times);
       };
-      const rounds = await takeTurns(options, [ENGINE], async () => {
+      const rounds = await runRounds(options, [ENGINE], async () => {
         await timesOf();
-        const toldBefore = await outcomesOf(engine);
+        const toldBefore = await countOutcomes(engine);
         const cpuBefore = engine.cpuSeconds();
         const pressed = await press({
           port: engine.port,
@@ -55,13 +54,13 @@ export const refusalTime: Scenario = {
           seconds: options.seconds,
           connections: CONNECTIONS,
           repeats: true,
-          cores: stage.loadCores,
-          stopping: stage.stopping,
+          cores: testbed.loadCores,
+          stopping: testbed.stopping,
         });
         const cpuSeconds = engine.cpuSeconds() - cpuBefore;
-        demandOnlySoldOut(ENGINE, toldBefore, await outcomesOf(engine), pressed);
+        expectOnlySoldOut(ENGINE, toldBefore, await countOutcomes(engine), pressed);
         const { count, percentiles } = await timesOf();
-        demand(count >= pressed.requests, `${count} of ${pressed.requests} answers were timed`);
+        expect(count >= pressed.requests, `${count} of ${pressed.requests} answers were timed`);
         const at = (percent: number) => percentiles.find(([each]) => each === percent)![1];
         return {
           perSecond: pressed.perSecond,
@@ -72,16 +71,16 @@ export const refusalTime: Scenario = {
       });
       const inProcess = { of: ENGINE, unit: 'µs' };
       return {
-        settings: { connections: CONNECTIONS, durability: stage.durability },
+        settings: { connections: CONNECTIONS, durability: testbed.durability },
         rounds,
         comparisons: [
-          { what: 'called to answered, p50', metric: 'p50Micros', ...inProcess, atMost: 20 },
-          { what: 'called to answered, p99', metric: 'p99Micros', ...inProcess },
-          { what: 'CPU, kernel and all', metric: 'serverMicros', ...inProcess },
+          { what: 'handler call to response, p50', metric: 'p50Micros', ...inProcess, atMost: 20 },
+          { what: 'handler call to response, p99', metric: 'p99Micros', ...inProcess },
+          { what: 'CPU including the kernel', metric: 'serverMicros', ...inProcess },
         ],
       };
     } finally {
-      await stage.close();
+      await testbed.close();
     }
   },
 };

@@ -5,24 +5,29 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { buy } from '../../harness/engine/sales.ts';
-import {
-  answerTo,
-  CEILING,
-  ENGINE,
-  ONE_CALL,
-  outcomesOf,
-  startCeiling,
-  startEngine,
-  startOneCall,
-  startUsual,
-  USUAL,
-} from '../contestants.ts';
 import { tokenOf, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, type Pressed, percentile, press } from '../load/wrk.ts';
-import { type Comparison, takeTurns } from '../rounds.ts';
-import { demand, demandSameSize } from '../sanity.ts';
-import type { BenchOptions, Measured, Scenario } from '../scenario.ts';
-import { openStage, type Stage, type Started } from '../testbed.ts';
+import {
+  CEILING,
+  CONVENTIONAL,
+  countOutcomes,
+  ENGINE,
+  ONE_CALL,
+  responseOf,
+  startCeiling,
+  startConventional,
+  startEngine,
+  startOneCall,
+} from '../measure/contestants.ts';
+import { type Comparison, runRounds } from '../measure/rounds.ts';
+import {
+  type BenchOptions,
+  expect,
+  expectSameSize,
+  type Measured,
+  type Scenario,
+} from '../measure/scenario.ts';
+import { openTestbed, type Started, type Testbed } from '../measure/testbed.ts';
 
 export const BUYERS = 50_000;
 const CONNECTIONS = 256;
@@ -34,35 +39,35 @@ export const MANY_SECONDS_MIN = 5;
 
 export const refusal: Scenario = {
   name: 'refusal',
-  title: 'Refusals after the sell-out',
+  title: 'Refusals after the sale is sold out',
   run: (options) =>
     measure(
       options,
       CONNECTIONS,
-      [ONE_CALL, USUAL],
+      [ONE_CALL, CONVENTIONAL],
       [
         {
-          what: 'refusals a second, engine ÷ ceiling',
+          what: 'refusals per second, engine ÷ ceiling',
           metric: 'perSecond',
           of: ENGINE,
           over: CEILING,
           atLeast: 0.9,
         },
         {
-          what: 'refusals a second, engine ÷ usual',
+          what: 'refusals per second, engine ÷ conventional',
           metric: 'perSecond',
           of: ENGINE,
-          over: USUAL,
+          over: CONVENTIONAL,
           atLeast: 5,
         },
         {
-          what: 'refusals a second, engine ÷ one call per buyer',
+          what: 'refusals per second, engine ÷ one call per buyer',
           metric: 'perSecond',
           of: ENGINE,
           over: ONE_CALL,
         },
         {
-          what: 'CPU of the front end a refusal, ceiling ÷ engine',
+          what: 'hot path CPU per refusal, ceiling ÷ engine',
           metric: 'serverMicros',
           of: CEILING,
           over: ENGINE,
@@ -73,9 +78,9 @@ export const refusal: Scenario = {
 
 export const crowd: Scenario = {
   name: 'crowd',
-  title: 'Refusals with 10,000 connections open',
+  title: 'Refusals over 10,000 connections',
   async run(options) {
-    demandOpenFiles(MANY_CONNECTIONS + OTHER_FILES);
+    expectOpenFiles(MANY_CONNECTIONS + OTHER_FILES);
     const seconds = Math.max(options.seconds, MANY_SECONDS_MIN);
     return measure(
       { ...options, seconds },
@@ -83,7 +88,7 @@ export const crowd: Scenario = {
       [],
       [
         {
-          what: 'p99 of a refusal, engine ÷ ceiling',
+          what: 'p99 latency of a refusal, engine ÷ ceiling',
           metric: 'p99Ms',
           of: ENGINE,
           over: CEILING,
@@ -97,39 +102,41 @@ export const crowd: Scenario = {
 async function measure(
   options: BenchOptions,
   connections: number,
-  others: readonly (typeof ONE_CALL | typeof USUAL)[],
+  others: readonly (typeof ONE_CALL | typeof CONVENTIONAL)[],
   comparisons: Comparison[],
 ): Promise<Measured> {
-  const stage = await openStage({ apart: true, stopping: options.stopping });
+  const testbed = await openTestbed({ apart: true, stopping: options.stopping });
   try {
-    const { file } = await writeBuyers(join(stage.directory, 'buyers'), {
+    const { file } = await writeBuyers(join(testbed.directory, 'buyers'), {
       name: 'late',
       count: BUYERS,
       purchasesEach: 1,
     });
-    const saleId = await soldOutSale(stage);
-    const engine = await startEngine(stage);
+    const saleId = await soldOutSale(testbed);
+    const engine = await startEngine(testbed);
     const stranger = { token: tokenOf('stranger'), key: 'key-of-the-stranger' };
-    const answer = await answerTo(engine, saleId, stranger);
-    demand(answer.code === 409 && answer.body.includes('"sold_out"'), answer.body);
+    const answer = await responseOf(engine, saleId, stranger);
+    expect(answer.code === 409 && answer.body.includes('"sold_out"'), answer.body);
     const contestants: Record<string, Started> = {
       [ENGINE]: engine,
-      [CEILING]: await startCeiling(stage, answer),
+      [CEILING]: await startCeiling(testbed, answer),
     };
     for (const name of others) {
       contestants[name] =
-        name === USUAL ? await startUsual(stage, 'redis') : await startOneCall(stage);
+        name === CONVENTIONAL
+          ? await startConventional(testbed, 'redis')
+          : await startOneCall(testbed);
     }
     const template = buyTemplate(saleId);
     const curves: Record<string, [number, number][]> = {};
     const bytes: Record<string, number> = {};
 
-    const rounds = await takeTurns(options, Object.keys(contestants), async (name) => {
+    const rounds = await runRounds(options, Object.keys(contestants), async (name) => {
       const server = contestants[name]!;
-      const { body } = await answerTo(server, saleId, stranger);
-      demand(body === answer.body, `${name} refuses by ${body}`);
+      const { body } = await responseOf(server, saleId, stranger);
+      expect(body === answer.body, `${name} refuses by ${body}`);
       const isEngine = name === ENGINE || name === ONE_CALL;
-      const toldBefore = isEngine ? await outcomesOf(server) : undefined;
+      const toldBefore = isEngine ? await countOutcomes(server) : undefined;
       const cpuBefore = server.cpuSeconds();
       const pressed = await press({
         port: server.port,
@@ -138,14 +145,14 @@ async function measure(
         seconds: options.seconds,
         connections,
         repeats: true,
-        cores: stage.loadCores,
-        stopping: stage.stopping,
+        cores: testbed.loadCores,
+        stopping: testbed.stopping,
       });
       const cpuSeconds = server.cpuSeconds() - cpuBefore;
-      demand(pressed.refused === pressed.requests, `${name} said yes to somebody`);
-      if (toldBefore) demandOnlySoldOut(name, toldBefore, await outcomesOf(server), pressed);
+      expect(pressed.refused === pressed.requests, `${name} said yes to somebody`);
+      if (toldBefore) expectOnlySoldOut(name, toldBefore, await countOutcomes(server), pressed);
       curves[name] = pressed.latencyMs;
-      bytes[name] = pressed.bytesPerAnswer;
+      bytes[name] = pressed.bytesPerResponse;
       return {
         perSecond: pressed.perSecond,
         p50Ms: percentile(pressed, 50),
@@ -155,23 +162,23 @@ async function measure(
         serverMicros: (cpuSeconds / pressed.requests) * 1e6,
       };
     });
-    demandSameSize(bytes[ENGINE]!, bytes[CEILING]!);
-    const settings = { connections, buyers: BUYERS, durability: stage.durability };
+    expectSameSize(bytes[ENGINE]!, bytes[CEILING]!);
+    const settings = { connections, buyers: BUYERS, durability: testbed.durability };
     return { settings, rounds, comparisons, curves };
   } finally {
-    await stage.close();
+    await testbed.close();
   }
 }
 
 /** Its only unit is somebody's. */
-export async function soldOutSale(stage: Stage): Promise<string> {
-  const saleId = await stage.openSale({ stock: 1 });
-  await buy(stage.servers.shards, saleId, ['the-first']);
+export async function soldOutSale(testbed: Testbed): Promise<string> {
+  const saleId = await testbed.openSale({ stock: 1 });
+  await buy(testbed.servers.shards, saleId, ['the-first']);
   return saleId;
 }
 
 /** By the engine's own count: wrk can't tell one refusal from another. */
-export function demandOnlySoldOut(
+export function expectOnlySoldOut(
   name: string,
   before: Map<string, number>,
   after: Map<string, number>,
@@ -184,10 +191,10 @@ export function demandOnlySoldOut(
   }
   const { sold_out: soldOut = 0, ...others } = told;
   const isSo = soldOut >= pressed.requests && Object.keys(others).length === 0;
-  demand(isSo, `${name} told ${JSON.stringify(told)} of ${pressed.requests}`);
+  expect(isSo, `${name} told ${JSON.stringify(told)} of ${pressed.requests}`);
 }
 
-function demandOpenFiles(least: number): void {
+function expectOpenFiles(least: number): void {
   const limit = openFilesMax();
   if (limit < least) {
     throw new Error(`Only ${limit} files may be open at once. Type:\n  ulimit -Hn ${least}`);

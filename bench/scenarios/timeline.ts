@@ -6,9 +6,8 @@ import { eventually } from '../../harness/eventually.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, press } from '../load/wrk.ts';
-import { demand } from '../sanity.ts';
-import type { Measured, Scenario } from '../scenario.ts';
-import { openWholeStack, type WholeStack } from '../whole-stack.ts';
+import { expect, type Measured, type Scenario } from '../measure/scenario.ts';
+import { openWholeStack, type WholeStack } from '../measure/whole-stack.ts';
 
 const UNITS = 1_000;
 const BUYERS = 10_000;
@@ -62,8 +61,8 @@ export const timeline: Scenario = {
       over.abort();
       await watching;
       const last = moments.at(-1)!;
-      demand(last.remaining === 0 && last.durable === UNITS, JSON.stringify(last));
-      demand(pressed.refused <= pressed.requests - UNITS + 500, `${pressed.refused} were refused`);
+      expect(last.remaining === 0 && last.durable === UNITS, JSON.stringify(last));
+      expect(pressed.refused <= pressed.requests - UNITS + 500, `${pressed.refused} were refused`);
       return {
         settings: { units: UNITS, buyers: pressed.requests },
         rounds: [],

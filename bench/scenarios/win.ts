@@ -7,22 +7,27 @@
  */
 import { join } from 'node:path';
 import { saleKey } from '../../src/lua/keys.ts';
+import { type Buyers, tokenOf, writeBuyers } from '../load/buyers.ts';
+import { buyTemplate, type Pressed, percentile, press, viewTemplate } from '../load/wrk.ts';
 import {
-  answerTo,
   CEILING,
   ENGINE,
   ONE_CALL,
+  responseOf,
   startCeiling,
   startEngine,
   startOneCall,
-} from '../contestants.ts';
-import { type Buyers, tokenOf, writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, lookTemplate, type Pressed, percentile, press } from '../load/wrk.ts';
-import { watchRedis } from '../redis-cpu.ts';
-import { type Comparison, takeTurns } from '../rounds.ts';
-import { demand, demandSameSize } from '../sanity.ts';
-import type { BenchOptions, Measured, Scenario } from '../scenario.ts';
-import { type Durability, openStage, type Stage, type Started } from '../testbed.ts';
+} from '../measure/contestants.ts';
+import { measureRedis } from '../measure/redis-cpu.ts';
+import { type Comparison, runRounds } from '../measure/rounds.ts';
+import {
+  type BenchOptions,
+  expect,
+  expectSameSize,
+  type Measured,
+  type Scenario,
+} from '../measure/scenario.ts';
+import { type Durability, openTestbed, type Started, type Testbed } from '../measure/testbed.ts';
 
 export const CONNECTIONS = 256;
 /** The engine remembers 100,000 tokens. */
@@ -52,26 +57,26 @@ export const winFast: Scenario = {
 
 export const winCold: Scenario = {
   name: 'win-cold',
-  title: 'Every request wins, nobody seen before',
+  title: 'Every request wins, every token new',
   run: (options) => measure(options, { durability: 'safe', buyers: 'cold' }),
 };
 
 async function measure(options: BenchOptions, choices: Choices): Promise<Measured> {
   const isWarm = choices.buyers === 'warm';
-  const stage = await openStage({
+  const testbed = await openTestbed({
     durability: choices.durability,
     apart: true,
     stopping: options.stopping,
   });
   try {
-    const engine = await startEngine(stage);
+    const engine = await startEngine(testbed);
     const contestants: Record<string, Started> = { [ENGINE]: engine };
-    contestants[CEILING] = await startCeiling(stage, await aWin(stage, engine));
+    contestants[CEILING] = await startCeiling(testbed, await winningResponse(testbed, engine));
     if (isWarm) {
-      contestants[ONE_CALL] = await startOneCall(stage);
+      contestants[ONE_CALL] = await startOneCall(testbed);
     }
     const warm = isWarm
-      ? await writeBuyers(join(stage.directory, 'warm'), {
+      ? await writeBuyers(join(testbed.directory, 'warm'), {
           name: 'warm',
           count: WARM_BUYERS,
           purchasesEach: Math.ceil((WINS_PER_SECOND_MAX * options.seconds) / WARM_BUYERS),
@@ -80,24 +85,24 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
     if (warm) {
       for (const name of [ENGINE, ONE_CALL]) {
         options.tell(`everybody looks at the sale: ${name}`);
-        await everybodyLooks(stage, contestants[name]!, warm);
+        await warmTokens(testbed, contestants[name]!, warm);
       }
     }
     const curves: Record<string, [number, number][]> = {};
     const bytes: Record<string, number> = {};
 
-    const rounds = await takeTurns(options, Object.keys(contestants), async (name, round) => {
+    const rounds = await runRounds(options, Object.keys(contestants), async (name, round) => {
       const server = contestants[name]!;
       const buyers =
         warm ??
-        (await writeBuyers(join(stage.directory, 'cold'), {
+        (await writeBuyers(join(testbed.directory, 'cold'), {
           name: `cold-${round}`,
           count: COLD_PER_SECOND_MAX * options.seconds,
           purchasesEach: 1,
         }));
-      const saleId = await stage.openSale({ stock: STOCK, perBuyerLimit: LIMIT });
-      const { client } = stage.servers.shards.of(saleId);
-      const effort = await watchRedis(client);
+      const saleId = await testbed.openSale({ stock: STOCK, perBuyerLimit: LIMIT });
+      const { client } = testbed.servers.shards.of(saleId);
+      const effort = await measureRedis(client);
       const cpuBefore = server.cpuSeconds();
       const pressed = await press({
         port: server.port,
@@ -106,17 +111,17 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
         seconds: options.seconds,
         connections: CONNECTIONS,
         repeats: name === CEILING,
-        cores: stage.loadCores,
-        stopping: stage.stopping,
+        cores: testbed.loadCores,
+        stopping: testbed.stopping,
       });
       const cpuSeconds = server.cpuSeconds() - cpuBefore;
       const { cpuSeconds: redisSeconds, scriptSeconds, scriptCalls } = await effort();
-      demand(pressed.refused === 0, `${name} refused ${pressed.refused} buyers`);
+      expect(pressed.refused === 0, `${name} refused ${pressed.refused} buyers`);
       if (name !== CEILING)
-        demandThatManySold(name, pressed, await client.llen(saleKey(saleId, 'order')));
-      await stage.removeSale(saleId);
+        expectReservations(name, pressed, await client.llen(saleKey(saleId, 'order')));
+      await testbed.removeSale(saleId);
       curves[name] = pressed.latencyMs;
-      bytes[name] = pressed.bytesPerAnswer;
+      bytes[name] = pressed.bytesPerResponse;
       const microsEach = (seconds: number) => (seconds / pressed.requests) * 1e6;
       return {
         perSecond: pressed.perSecond,
@@ -129,19 +134,19 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
         winsPerCall: pressed.requests / Math.max(1, scriptCalls),
       };
     });
-    demandSameSize(bytes[ENGINE]!, bytes[CEILING]!);
+    expectSameSize(bytes[ENGINE]!, bytes[CEILING]!);
     return {
       settings: {
         connections: CONNECTIONS,
         buyers: choices.buyers,
-        durability: stage.durability,
+        durability: testbed.durability,
       },
       rounds,
       comparisons: isWarm ? warmComparisons(choices.durability) : coldComparisons(),
       curves,
     };
   } finally {
-    await stage.close();
+    await testbed.close();
   }
 }
 
@@ -150,44 +155,44 @@ function warmComparisons(durability: Durability): Comparison[] {
   return [
     // The bars are those of the default profile.
     {
-      what: 'wins a second, engine ÷ ceiling',
+      what: 'wins per second, engine ÷ ceiling',
       ...wins,
       over: CEILING,
       ...(durability === 'safe' ? { atLeast: 0.65 } : {}),
     },
     {
-      what: 'wins a second, engine ÷ one call per buyer',
+      what: 'wins per second, engine ÷ one call per buyer',
       ...wins,
       over: ONE_CALL,
       ...(durability === 'safe' ? { atLeast: 1.7 } : {}),
     },
     {
-      what: 'CPU of Redis a win, one call per buyer ÷ engine',
+      what: 'Redis CPU per win, one call per buyer ÷ engine',
       metric: 'redisMicros',
       of: ONE_CALL,
       over: ENGINE,
       ...(durability === 'safe' ? { atLeast: 5 } : {}),
     },
     {
-      what: 'CPU of Redis a win',
+      what: 'Redis CPU per win',
       metric: 'redisMicros',
       of: ENGINE,
       unit: 'µs',
     },
-    cpuOfFrontEnd(),
+    hotPathCpu(),
   ];
 }
 
 function coldComparisons(): Comparison[] {
   return [
-    { what: 'wins a second, engine ÷ ceiling', metric: 'perSecond', of: ENGINE, over: CEILING },
-    cpuOfFrontEnd(),
+    { what: 'wins per second, engine ÷ ceiling', metric: 'perSecond', of: ENGINE, over: CEILING },
+    hotPathCpu(),
   ];
 }
 
-function cpuOfFrontEnd(): Comparison {
+function hotPathCpu(): Comparison {
   return {
-    what: 'CPU of the front end a win, ceiling ÷ engine',
+    what: 'hot path CPU per win, ceiling ÷ engine',
     metric: 'serverMicros',
     of: CEILING,
     over: ENGINE,
@@ -195,45 +200,45 @@ function cpuOfFrontEnd(): Comparison {
 }
 
 /** What a winner is told, for the ceiling to repeat. */
-async function aWin(stage: Stage, engine: Started) {
-  const saleId = await stage.openSale({ stock: STOCK });
+async function winningResponse(testbed: Testbed, engine: Started) {
+  const saleId = await testbed.openSale({ stock: STOCK });
   // With a position as long as most will be.
-  const { client } = stage.servers.shards.of(saleId);
+  const { client } = testbed.servers.shards.of(saleId);
   await client.hset(saleKey(saleId, 'sale'), 'position', 100_000);
-  const answer = await answerTo(engine, saleId, {
+  const answer = await responseOf(engine, saleId, {
     token: tokenOf('warm-0000000'),
     key: 'a'.repeat(18),
   });
-  demand(answer.code === 201, answer.body);
-  await stage.removeSale(saleId);
+  expect(answer.code === 201, answer.body);
+  await testbed.removeSale(saleId);
   return answer;
 }
 
 /** Nobody's token is new to the front end afterwards. */
-export async function everybodyLooks(stage: Stage, server: Started, buyers: Buyers): Promise<void> {
-  const saleId = await stage.openSale({ stock: STOCK });
+export async function warmTokens(testbed: Testbed, server: Started, buyers: Buyers): Promise<void> {
+  const saleId = await testbed.openSale({ stock: STOCK });
   for (let seen = 0; seen < buyers.count; ) {
     const pressed = await press({
       port: server.port,
-      template: lookTemplate(saleId),
+      template: viewTemplate(saleId),
       file: buyers.file,
       firstLine: seen + 1,
       seconds: 2,
       connections: CONNECTIONS,
       repeats: true,
-      cores: stage.loadCores,
-      stopping: stage.stopping,
+      cores: testbed.loadCores,
+      stopping: testbed.stopping,
     });
-    demand(pressed.refused === 0, `${pressed.refused} buyers were refused a look`);
+    expect(pressed.refused === 0, `${pressed.refused} buyers were refused a look`);
     // What was on its way when the time was over may not have arrived.
     seen += pressed.requests;
   }
-  await stage.removeSale(saleId);
+  await testbed.removeSale(saleId);
 }
 
 /** Whoever was told yes has a reservation of his own; who was not told in time may have one as well. */
-function demandThatManySold(name: string, { requests }: Pressed, sold: number): void {
-  demand(
+function expectReservations(name: string, { requests }: Pressed, sold: number): void {
+  expect(
     sold >= requests && sold <= requests + CONNECTIONS,
     `${name} told ${requests} buyers yes and ${sold} reservations exist`,
   );

@@ -8,7 +8,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { shieldServersFromTerminal } from '../servers/server-process.ts';
 
-export interface Workplace {
+export interface CommandSession {
   /** Aborted by the first signal. */
   stopping: AbortSignal;
   /** What to do at the end, whichever that is; the last is done first. */
@@ -25,7 +25,7 @@ const SAME_SIGNAL_MS = 1_000;
 const CLOSE_MS_MAX = 15_000;
 
 /** `tellSoFar` is called when a signal ends the work. */
-export function openWorkplace(choices: { tellSoFar?: () => void } = {}): Workplace {
+export function openCommandSession(choices: { tellSoFar?: () => void } = {}): CommandSession {
   const temporary = mkdtempSync(join(tmpdir(), 'flash-sale-'));
   // PostgreSQL's own user has to get in.
   chmodSync(temporary, 0o755);

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Looked up before a workplace makes it a directory that goes with the process. */
+/** Looked up before a command session makes it a directory that goes with the process. */
 const TEMPORARY = tmpdir();
 
 export const WRITE_OPTION = ['--write', 'keep the result in the repository'] as const;

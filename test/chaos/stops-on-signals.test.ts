@@ -98,12 +98,12 @@ test('a bench, by SIGTERM', async (t) => {
 });
 
 /** Else servers would be gone before whoever uses them, who would stumble over that before being told to stop. */
-test('servers of a workplace do not hear its Ctrl-C, and it is one Ctrl-C if it comes twice', async (t) => {
+test('servers of a command session do not hear its Ctrl-C, and it is one Ctrl-C if it comes twice', async (t) => {
   const program = `
     import { setTimeout as sleep } from 'node:timers/promises';
-    import { openWorkplace } from ${JSON.stringify(join(REPOSITORY, 'harness/command/command-session.ts'))};
+    import { openCommandSession } from ${JSON.stringify(join(REPOSITORY, 'harness/command/command-session.ts'))};
     import { answersPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'harness/servers/servers.ts'))};
-    const { after } = openWorkplace();
+    const { after } = openCommandSession();
     const redis = await startRedis();
     after(() => redis.stop());
     after(async () => {

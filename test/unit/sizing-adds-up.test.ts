@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { ENGINE } from '../../bench/contestants.ts';
 import { reachable } from '../../bench/growth/connections.ts';
-import { readResults, type ScenarioResult } from '../../bench/results.ts';
-import { type RushChoices, simulateRush } from '../../bench/rush.ts';
-import { type Costs, costsOf, rushText, sizeOf, sizingText } from '../../bench/sizing.ts';
+import { ENGINE } from '../../bench/measure/contestants.ts';
+import { readResults, type ScenarioResult } from '../../bench/report/results.ts';
+import { type RushChoices, simulateRush } from '../../bench/sizing/rush.ts';
+import { type Costs, costsOf, rushText, sizeOf, sizingText } from '../../bench/sizing/sizing.ts';
 
 const COSTS: Costs = {
   refusalMicros: 6.875,
@@ -17,7 +17,7 @@ const COSTS: Costs = {
   holderMicros: 0.07,
   rowsPerSecond: 50_000,
   bytesPerRequest: 434,
-  bytesPerAnswer: 309,
+  bytesPerResponse: 309,
   bytesPerReservation: 2 ** 10,
 };
 
@@ -25,8 +25,8 @@ describe('the size of a rush', () => {
   const size = sizeOf(COSTS, { buyersPerSecond: 1_000_000, units: 100_000 });
 
   it('counts cores for refusals, of which no more than seven tenths are used', () => {
-    assert.equal(size.frontEndsKnown, 10);
-    assert.equal(size.frontEndsCold, 20);
+    assert.equal(size.hotPathsWarm, 10);
+    assert.equal(size.hotPathsCold, 20);
   });
 
   it('counts bytes both ways, with a packet around each', () => {
@@ -44,7 +44,7 @@ describe('the size of a rush', () => {
     // 20 front ends have 2,000,000 buyers read; Redis can tell 10,000,000 a second, one front end asks for 200,000.
     assert.equal(size.knownSeconds, 0.5);
     const many = sizeOf(COSTS, { buyersPerSecond: 10_000_000, units: 100_000 });
-    assert.equal(many.frontEndsCold, 199);
+    assert.equal(many.hotPathsCold, 199);
     assert.equal(many.knownSeconds.toFixed(6), '1.990000');
   });
 
@@ -55,7 +55,7 @@ describe('the size of a rush', () => {
 
   it('wants shards only where everybody wins', () => {
     assert.equal(size.shards, 5);
-    assert.equal(size.frontEndsWinning, 30);
+    assert.equal(size.hotPathsWinning, 30);
     assert.equal(size.drainAllSeconds, 20);
   });
 });
@@ -71,8 +71,8 @@ describe('what one request costs', () => {
       ],
       growth: [
         line('connections', {
-          few: { serverMicros: 1, bytesPerRequest: 1, bytesPerAnswer: 1 },
-          many: { serverMicros: 6.875, bytesPerRequest: 434, bytesPerAnswer: 309 },
+          few: { serverMicros: 1, bytesPerRequest: 1, bytesPerResponse: 1 },
+          many: { serverMicros: 6.875, bytesPerRequest: 434, bytesPerResponse: 309 },
         }),
         line('stock', { few: {}, many: { redisRefusalMicros: 1.75, holderMicros: 0.07 } }),
       ],
@@ -111,7 +111,7 @@ describe('a simulated rush', () => {
     buyers: 100_000,
     withinMs: 1_000,
     units: 10_000,
-    frontEnds: 4,
+    hotPaths: 4,
     seed: 20_261_120,
     costs: COSTS,
   };
@@ -133,15 +133,15 @@ describe('a simulated rush', () => {
   });
 
   it('lasts as long as front ends work where there are not', () => {
-    const many = { ...choices, buyers: 2_000_000, frontEnds: 2, units: 1 };
-    const { answeredMs, frontEndSeconds } = simulateRush(many);
+    const many = { ...choices, buyers: 2_000_000, hotPaths: 2, units: 1 };
+    const { answeredMs, hotPathSeconds } = simulateRush(many);
     // About a million refusals each, of 13.875 µs with the token.
     assert.ok(answeredMs >= 13_850 && answeredMs < 14_200, `${answeredMs} ms`);
-    assert.ok(frontEndSeconds >= 27.75 && frontEndSeconds < 28.2, `${frontEndSeconds} s`);
+    assert.ok(hotPathSeconds >= 27.75 && hotPathSeconds < 28.2, `${hotPathSeconds} s`);
   });
 
   it('lasts as long as Redis decides where everybody wins', () => {
-    const all = { ...choices, withinMs: 1, units: 100_000, frontEnds: 16 };
+    const all = { ...choices, withinMs: 1, units: 100_000, hotPaths: 16 };
     const { answeredMs, won, soldOutMs } = simulateRush(all);
     assert.equal(won, 100_000);
     assert.equal(soldOutMs, answeredMs);
@@ -150,7 +150,7 @@ describe('a simulated rush', () => {
 
   it('sends away whoever would wait too long, and serves them later', () => {
     const slow = { ...COSTS, redisWinMicros: 100, redisRefusalMicros: 100 };
-    const { sentAway, won, refused } = simulateRush({ ...choices, costs: slow, frontEnds: 1 });
+    const { sentAway, won, refused } = simulateRush({ ...choices, costs: slow, hotPaths: 1 });
     assert.ok(sentAway > 0);
     assert.equal(won + refused, 100_000);
   });

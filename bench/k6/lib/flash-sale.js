@@ -331,7 +331,7 @@ const COUNTS = [
   ['created (201)', 'created'],
   ['replayed (200)', 'replayed'],
   ['refused, sold out (409)', 'refused{code:sold_out}', 'refused'],
-  ['sent again', 'retried'],
+  ['retried', 'retried'],
   ['unanswered', 'unanswered'],
   ['unexpected', 'unexpected'],
   ['reservations in PostgreSQL', 'reservation_rows'],
@@ -347,7 +347,7 @@ const PRESSES = [
   'unexpected',
 ];
 const TIMES = [
-  ['press to answer', 'buyer_wait'],
+  ['click to response', 'buyer_wait'],
   ['last attempt, server', 'answer_time'],
 ];
 

@@ -34,7 +34,7 @@ export interface Compared extends Comparison, Spread {
  * A warm-up round that does not count, then `rounds` of them. Every other one goes in the opposite order, so that nobody
  * always comes after the same neighbour.
  */
-export async function takeTurns(
+export async function runRounds(
   choices: { rounds: number; stopping: AbortSignal; tell: (line: string) => void },
   contestants: readonly string[],
   turn: (contestant: string, round: number) => Promise<Figures>,

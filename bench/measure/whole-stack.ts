@@ -7,11 +7,14 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Connections, connect } from '../harness/engine/sales.ts';
-import { locateHome } from '../src/dev/stack/home.ts';
-import { startStack } from '../src/dev/stack/stack.ts';
-import { readStackDescription, type StackDescription } from '../src/dev/stack/stack-description.ts';
-import { JWT_SECRET } from './load/buyers.ts';
+import { type Connections, connect } from '../../harness/engine/sales.ts';
+import { locateHome } from '../../src/dev/stack/home.ts';
+import { startStack } from '../../src/dev/stack/stack.ts';
+import {
+  readStackDescription,
+  type StackDescription,
+} from '../../src/dev/stack/stack-description.ts';
+import { JWT_SECRET } from '../load/buyers.ts';
 
 export interface WholeStack {
   readonly directory: string;

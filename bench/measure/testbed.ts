@@ -12,19 +12,27 @@ import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Connections, connect, makeSale, type SaleChoices } from '../harness/engine/sales.ts';
-import { acquireHome, locateHome } from '../src/dev/stack/home.ts';
-import { preparePrivatePostgres, privatePostgresUrl } from '../src/dev/stack/private-postgres.ts';
-import { preparePrivateRedis, privateRedisUrl } from '../src/dev/stack/private-redis.ts';
-import { SALE_KEYS, saleKey } from '../src/lua/keys.ts';
-import { migrate } from '../src/postgres/migrate.ts';
-import { findFreePorts } from '../src/process/free-port.ts';
-import { waitUntilReady } from '../src/process/readiness.ts';
-import { type ProcessPlan, SupervisedProcess } from '../src/process/supervised-process.ts';
+import {
+  type Connections,
+  connect,
+  makeSale,
+  type SaleChoices,
+} from '../../harness/engine/sales.ts';
+import { acquireHome, locateHome } from '../../src/dev/stack/home.ts';
+import {
+  preparePrivatePostgres,
+  privatePostgresUrl,
+} from '../../src/dev/stack/private-postgres.ts';
+import { preparePrivateRedis, privateRedisUrl } from '../../src/dev/stack/private-redis.ts';
+import { SALE_KEYS, saleKey } from '../../src/lua/keys.ts';
+import { migrate } from '../../src/postgres/migrate.ts';
+import { findFreePorts } from '../../src/process/free-port.ts';
+import { waitUntilReady } from '../../src/process/readiness.ts';
+import { type ProcessPlan, SupervisedProcess } from '../../src/process/supervised-process.ts';
 
 export type Durability = 'fast' | 'safe';
 
-export interface StageChoices {
+export interface TestbedChoices {
   durability?: Durability;
   /** See the head of this file. */
   apart?: boolean;
@@ -45,7 +53,7 @@ export interface Started {
   stop(): Promise<void>;
 }
 
-export interface Stage {
+export interface Testbed {
   /** Goes with the stage. */
   readonly directory: string;
   readonly durability: Durability;
@@ -80,7 +88,7 @@ const LAST_WORDS_MAX = 4_000;
 /** Of the servers; they listen on the loopback and live for a bench. */
 const PASSWORD = 'bench';
 
-export async function openStage(choices: StageChoices): Promise<Stage> {
+export async function openTestbed(choices: TestbedChoices): Promise<Testbed> {
   const { durability = 'safe', stopping } = choices;
   const cores = coresOf(choices.apart ?? false);
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-bench-'));

@@ -8,7 +8,7 @@
  * back, and does a second later. Redis decides batch after batch, from each line in turn; once nothing is
  * left, front ends read who has something, with at most half of Redis' time.
  */
-import { Random } from '../harness/random.ts';
+import { Random } from '../../harness/random.ts';
 
 /** As src/hot-path/sales/sold-out.ts asks: 1,000 every 5 ms. */
 export const HOLDERS_PER_SECOND_MAX = 200_000;
@@ -30,7 +30,7 @@ export interface RushChoices {
   /** All of them press within so long. */
   withinMs: number;
   units: number;
-  frontEnds: number;
+  hotPaths: number;
   seed: number;
   costs: RequestCosts;
 }
@@ -44,7 +44,7 @@ export interface RushOutcome {
   soldOutMs: number | undefined;
   answeredMs: number;
   /** Of CPU time, all front ends together. */
-  frontEndSeconds: number;
+  hotPathSeconds: number;
 }
 
 const MS_MICROS = 1_000;
@@ -60,7 +60,7 @@ const READING_SHARE_MAX = 0.5;
 /** A model that does not come to an end by then is wrong. */
 const MS_MAX = 3_600_000;
 
-class FrontEnd {
+class HotPath {
   /** Came for the first time, and again; neither read yet. */
   fresh = 0;
   returned = 0;
@@ -79,19 +79,19 @@ class FrontEnd {
 export function simulateRush(choices: RushChoices): RushOutcome {
   const { buyers, units, costs } = choices;
   const arrivals = draw(choices);
-  const frontEnds = Array.from({ length: choices.frontEnds }, () => new FrontEnd());
+  const hotPaths = Array.from({ length: choices.hotPaths }, () => new HotPath());
   const outcome: RushOutcome = {
     won: 0,
     refused: 0,
     sentAway: 0,
     soldOutMs: undefined,
     answeredMs: 0,
-    frontEndSeconds: 0,
+    hotPathSeconds: 0,
   };
   let redisMicros = 0;
   for (let ms = 0; outcome.won + outcome.refused < buyers; ms++) {
     if (ms > MS_MAX) throw new Error(`the rush is not over after ${ms} ms`);
-    for (const [index, each] of frontEnds.entries()) {
+    for (const [index, each] of hotPaths.entries()) {
       each.fresh += arrivals[ms]?.[index] ?? 0;
       each.returned += each.back.get(ms) ?? 0;
       each.back.delete(ms);
@@ -102,85 +102,84 @@ export function simulateRush(choices: RushChoices): RushOutcome {
       else outcome.sentAway += lineUp(each, costs, ms);
     }
     redisMicros = Math.min(redisMicros, 0) + MS_MICROS;
-    if (outcome.soldOutMs !== undefined) redisMicros -= readHolders(frontEnds, units, costs);
-    redisMicros -= decide(frontEnds, ms, { outcome, units, costs, micros: redisMicros });
+    if (outcome.soldOutMs !== undefined) redisMicros -= readHolders(hotPaths, units, costs);
+    redisMicros -= decide(hotPaths, ms, { outcome, units, costs, micros: redisMicros });
     if (outcome.won === units) outcome.soldOutMs ??= ms + 1;
     outcome.answeredMs = ms + 1;
   }
-  outcome.frontEndSeconds =
-    frontEnds.reduce((sum, { workedMicros }) => sum + workedMicros, 0) / 1e6;
+  outcome.hotPathSeconds = hotPaths.reduce((sum, { workedMicros }) => sum + workedMicros, 0) / 1e6;
   return outcome;
 }
 
 /** By millisecond, how many come to each front end. */
-function draw({ buyers, withinMs, frontEnds, seed }: RushChoices): Uint32Array[] {
+function draw({ buyers, withinMs, hotPaths, seed }: RushChoices): Uint32Array[] {
   const random = new Random(seed);
-  const arrivals = Array.from({ length: withinMs }, () => new Uint32Array(frontEnds));
+  const arrivals = Array.from({ length: withinMs }, () => new Uint32Array(hotPaths));
   for (let buyer = 0; buyer < buyers; buyer++) {
     const ms = Math.floor(random.next() * withinMs);
-    arrivals[ms]![Math.floor(random.next() * frontEnds)]!++;
+    arrivals[ms]![Math.floor(random.next() * hotPaths)]!++;
   }
   return arrivals;
 }
 
 /** Without Redis. */
-function refuse(frontEnd: FrontEnd, { refusalMicros, signatureMicros }: RequestCosts) {
-  const first = read(frontEnd, 'fresh', refusalMicros + signatureMicros);
-  return first + read(frontEnd, 'returned', refusalMicros);
+function refuse(hotPath: HotPath, { refusalMicros, signatureMicros }: RequestCosts) {
+  const first = read(hotPath, 'fresh', refusalMicros + signatureMicros);
+  return first + read(hotPath, 'returned', refusalMicros);
 }
 
 /** Into the line, or back a second later; tells how many were sent away. */
-function lineUp(frontEnd: FrontEnd, costs: RequestCosts, ms: number): number {
+function lineUp(hotPath: HotPath, costs: RequestCosts, ms: number): number {
   const { winMicros, refusalMicros, signatureMicros } = costs;
   const room = () =>
-    Math.min(LINE_MAX, Math.ceil(frontEnd.decidedPerMs * WAIT_MS_MAX)) - frontEnd.inLine;
+    Math.min(LINE_MAX, Math.ceil(hotPath.decidedPerMs * WAIT_MS_MAX)) - hotPath.inLine;
   // Who has come back has waited.
   for (const [who, token] of [
     ['returned', 0],
     ['fresh', signatureMicros],
   ] as const) {
-    frontEnd.inLine += read(frontEnd, who, winMicros + token, Math.max(0, room()));
+    hotPath.inLine += read(hotPath, who, winMicros + token, Math.max(0, room()));
   }
   if (room() > 0) return 0;
   const away =
-    read(frontEnd, 'returned', refusalMicros) +
-    read(frontEnd, 'fresh', refusalMicros + signatureMicros);
-  if (away > 0) frontEnd.back.set(ms + BACK_AFTER_MS, away);
+    read(hotPath, 'returned', refusalMicros) +
+    read(hotPath, 'fresh', refusalMicros + signatureMicros);
+  if (away > 0) hotPath.back.set(ms + BACK_AFTER_MS, away);
   return away;
 }
 
 /** As many as there is time for. The last one begun is finished, with time of the next millisecond. */
 function read(
-  frontEnd: FrontEnd,
+  hotPath: HotPath,
   who: 'fresh' | 'returned',
   micros: number,
   most = Number.POSITIVE_INFINITY,
 ): number {
-  const inTime = Math.max(0, Math.ceil(frontEnd.micros / micros));
-  const count = Math.min(frontEnd[who], inTime, most);
-  frontEnd[who] -= count;
-  frontEnd.micros -= count * micros;
-  frontEnd.workedMicros += count * micros;
+  const inTime = Math.max(0, Math.ceil(hotPath.micros / micros));
+  const count = Math.min(hotPath[who], inTime, most);
+  hotPath[who] -= count;
+  hotPath.micros -= count * micros;
+  hotPath.workedMicros += count * micros;
   return count;
 }
 
 /** Tells what it took of Redis' time. */
 function readHolders(
-  frontEnds: readonly FrontEnd[],
+  hotPaths: readonly HotPath[],
   units: number,
   { holderMicros }: RequestCosts,
 ): number {
-  const reading = frontEnds.filter(({ holders }) => holders < units);
+  const reading = hotPaths.filter(({ holders }) => holders < units);
   if (reading.length === 0) return 0;
   const inTime = (MS_MICROS * READING_SHARE_MAX) / holderMicros / reading.length;
   const each = Math.min(HOLDERS_PER_SECOND_MAX / 1_000, inTime);
-  for (const frontEnd of reading) frontEnd.holders += each;
+  for (const hotPath of reading) hotPath.holders += each;
   return reading.length * each * holderMicros;
 }
 
 /** Batch after batch, from each line in turn; tells what it took of Redis' time. */
 function decide(
-  frontEnds: readonly FrontEnd[],
+  hotPaths: readonly HotPath[],
   ms: number,
   shared: {
     outcome: RushOutcome;
@@ -190,20 +189,20 @@ function decide(
   },
 ): number {
   const { outcome, units, costs, micros } = shared;
-  const waiting = frontEnds.filter(({ inLine }) => inLine > 0);
+  const waiting = hotPaths.filter(({ inLine }) => inLine > 0);
   const each = outcome.won < units ? costs.redisWinMicros : costs.redisRefusalMicros;
   let spent = 0;
   for (let call = 0; call < waiting.length * CALLS_PER_MS_MAX && spent < micros; call++) {
     // Another one is the first each time.
-    const frontEnd = waiting[(call + ms) % waiting.length]!;
-    const count = Math.min(frontEnd.inLine, BATCH_SIZE);
+    const hotPath = waiting[(call + ms) % waiting.length]!;
+    const count = Math.min(hotPath.inLine, BATCH_SIZE);
     const wins = Math.min(count, units - outcome.won);
     outcome.won += wins;
     outcome.refused += count - wins;
-    frontEnd.inLine -= count;
+    hotPath.inLine -= count;
     spent += wins * costs.redisWinMicros + (count - wins) * costs.redisRefusalMicros;
   }
   const perMs = Math.min(BATCH_SIZE * CALLS_PER_MS_MAX, MS_MICROS / each / waiting.length);
-  for (const frontEnd of waiting) frontEnd.decidedPerMs = perMs;
+  for (const hotPath of waiting) hotPath.decidedPerMs = perMs;
   return spent;
 }

@@ -11,10 +11,9 @@ import { freeze, thaw } from '../../harness/servers/freeze.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, percentile, press } from '../load/wrk.ts';
-import { takeTurns } from '../rounds.ts';
-import { demand } from '../sanity.ts';
-import type { Scenario } from '../scenario.ts';
-import { openWholeStack, type WholeStack } from '../whole-stack.ts';
+import { runRounds } from '../measure/rounds.ts';
+import { expect, type Scenario } from '../measure/scenario.ts';
+import { openWholeStack, type WholeStack } from '../measure/whole-stack.ts';
 
 const PER_SECOND = 1_000;
 const CONNECTIONS = 128;
@@ -24,16 +23,16 @@ const FLOOD_CONNECTIONS = 64;
 const KINDLING_MS = 300;
 const CATCH_UP = { timeoutMs: 60_000 };
 
-const QUIET = 'quiet';
+const QUIET = 'normal';
 /** Sets something on fire for the time of a press; the function that it returns puts it out. */
 const FIRES: Record<string, (stack: WholeStack, seconds: number) => () => void> = {
   [QUIET]: () => () => undefined,
-  'PostgreSQL is silent': (stack) => {
+  'PostgreSQL unresponsive': (stack) => {
     const { postgres } = stack.description().pids;
     freeze(postgres);
     return () => thaw(postgres);
   },
-  'admin is flooded': (stack, seconds) => {
+  'admin flooded': (stack, seconds) => {
     const { adminUrl, adminToken } = stack.description();
     const duration = Math.ceil(seconds + KINDLING_MS / 1e3);
     // It presses admin, and must not keep the buyers' own wrk from looking at its answers.
@@ -53,15 +52,15 @@ const FIRES: Record<string, (stack: WholeStack, seconds: number) => () => void> 
     );
     return () => flood.kill('SIGTERM');
   },
-  'the persister is killed': (stack) => {
+  'persister killed': (stack) => {
     for (const pid of stack.description().pids.persister) process.kill(pid, 'SIGKILL');
     return () => undefined;
   },
 };
 
-export const fires: Scenario = {
-  name: 'fires',
-  title: 'Buying while something else is on fire',
+export const failures: Scenario = {
+  name: 'failures',
+  title: 'Buying while another part fails',
   async run(options) {
     const seconds = Math.max(options.seconds, SECONDS_MIN);
     const stack = await openWholeStack(options.stopping);
@@ -72,7 +71,7 @@ export const fires: Scenario = {
         purchasesEach: 1,
       });
       const curves: Record<string, [number, number][]> = {};
-      const rounds = await takeTurns(options, Object.keys(FIRES), async (name) => {
+      const rounds = await runRounds(options, Object.keys(FIRES), async (name) => {
         const { saleId } = await makeSale(stack.servers, { stock: 1_000_000 });
         const putOut = FIRES[name]!(stack, seconds);
         try {
@@ -89,8 +88,8 @@ export const fires: Scenario = {
             isUrgent: true,
             stopping: options.stopping,
           });
-          demand(pressed.refused === 0, `${pressed.refused} buyers were refused: ${name}`);
-          demand(
+          expect(pressed.refused === 0, `${pressed.refused} buyers were refused: ${name}`);
+          expect(
             pressed.perSecond > PER_SECOND * 0.9,
             `only ${Math.round(pressed.perSecond)} a second were served: ${name}`,
           );
@@ -111,7 +110,7 @@ export const fires: Scenario = {
         comparisons: Object.keys(FIRES)
           .filter((name) => name !== QUIET)
           .map((name) => ({
-            what: `p99 of a purchase: ${name} ÷ quiet`,
+            what: `p99 latency of a purchase, ${name} ÷ normal`,
             metric: 'p99Ms',
             of: name,
             over: QUIET,

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EChartsOption, init } from 'echarts';
-import { ENGINE } from './contestants.ts';
+import { ENGINE } from '../measure/contestants.ts';
 import type { ScenarioResult } from './results.ts';
 
 const SIZE = { width: 860, height: 360 };
@@ -15,10 +15,10 @@ const LINEAR_RATIO_MAX = 30;
 /** What grows by more than this goes along a logarithmic axis. */
 const LINEAR_SPAN_MAX = 10;
 const GROWTH_LINES = [
-  { metric: 'perSecond', label: 'a second', color: ACCENT, axis: 0 },
-  { metric: 'refusalsPerSecond', label: 'refusals a second', color: '#c9a227', axis: 0 },
-  { metric: 'serverMicros', label: 'CPU of the front ends each, µs', color: '#5b8def', axis: 1 },
-  { metric: 'redisMicros', label: 'CPU of Redis each, µs', color: '#7fb069', axis: 1 },
+  { metric: 'perSecond', label: 'per second', color: ACCENT, axis: 0 },
+  { metric: 'refusalsPerSecond', label: 'refusals per second', color: '#c9a227', axis: 0 },
+  { metric: 'serverMicros', label: 'hot path CPU per request, µs', color: '#5b8def', axis: 1 },
+  { metric: 'redisMicros', label: 'Redis CPU per request, µs', color: '#7fb069', axis: 1 },
 ] as const;
 
 /** Every plot that these results allow; tells where they are. */
@@ -57,7 +57,7 @@ function barsOf({ name, title, figures }: ScenarioResult): Plot[] {
     {
       name: `${name}-throughput`,
       option: {
-        title: { text: `${title}: a second`, top: 0, textStyle },
+        title: { text: `${title}: per second`, top: 0, textStyle },
         grid: { left: 190, right: 90, top: 50, bottom: 40 },
         xAxis: { type: isLog ? 'log' : 'value', axisLabel: { color: INK }, splitLine },
         yAxis: {
@@ -127,7 +127,7 @@ function growthOf({ name, title, figures, growth }: ScenarioResult): Plot[] {
           splitLine,
         },
         yAxis: [
-          { type: 'value', name: 'a second', min: 0, axisLabel: { color: INK }, splitLine },
+          { type: 'value', name: 'per second', min: 0, axisLabel: { color: INK }, splitLine },
           {
             type: 'value',
             name: 'µs',
@@ -219,13 +219,13 @@ function timelineOf({ name, title, timeline }: ScenarioResult): Plot[] {
           { type: 'value', name: 'units', axisLabel: { color: INK }, splitLine },
           {
             type: 'value',
-            name: 'a second',
+            name: 'per second',
             axisLabel: { color: INK },
             splitLine: { show: false },
           },
         ],
         series: [
-          line('decisions a second', '#8a8a8a', 1, perSecond),
+          line('decisions per second', '#8a8a8a', 1, perSecond),
           line(
             'remaining',
             ACCENT,

@@ -1,13 +1,13 @@
 /** What a run found, as it is kept: one entry a scenario, with where and when it was measured. */
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { codeVersions, machine } from '../harness/command/machine.ts';
-import { type Compared, compare, type Round, type Spread, spreadOf } from './rounds.ts';
-import type { Measured, Scenario } from './scenario.ts';
+import type { codeVersions, machine } from '../../harness/command/machine.ts';
+import { resultDirectory } from '../../harness/command/result-files.ts';
+import { type Compared, compare, type Round, type Spread, spreadOf } from '../measure/rounds.ts';
+import type { Measured, Scenario } from '../measure/scenario.ts';
 
-export const RESULTS = join(import.meta.dirname, 'results');
+export const RESULTS = join(import.meta.dirname, '../results');
 
 export interface ScenarioResult {
   name: string;
@@ -45,17 +45,16 @@ export function resultOf(
   };
 }
 
-/** Those of this run take the place of their like; others stay as they were. */
-export async function keep(file: string, found: readonly ScenarioResult[]): Promise<void> {
+/** Records results, which replace those of the same scenarios; without `write` in a new directory. Returns where. */
+export async function record(
+  file: string,
+  found: readonly ScenarioResult[],
+  choices: { write?: boolean },
+): Promise<string> {
+  const directory = resultDirectory(RESULTS, choices);
   const names = found.map(({ name }) => name);
-  const others = readResults(file).filter(({ name }) => !names.includes(name));
-  await write(join(RESULTS, file), [...others, ...found]);
-}
-
-/** For those who only want to look: a directory that nobody removes. */
-export async function keepAside(file: string, found: readonly ScenarioResult[]): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'flash-sale-results-'));
-  await write(join(directory, file), found);
+  const kept = choices.write ? readResults(file).filter(({ name }) => !names.includes(name)) : [];
+  await write(join(directory, file), [...kept, ...found]);
   return directory;
 }
 

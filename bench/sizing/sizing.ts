@@ -2,10 +2,10 @@
  * What a rush of so many buyers a second takes, from what one request was measured to cost. Sums and nothing else: no
  * figure in here was measured, and none that was measured is typed.
  */
-import { ENGINE } from './contestants.ts';
-import type { ScenarioResult } from './results.ts';
+import { ENGINE } from '../measure/contestants.ts';
+import type { ScenarioResult } from '../report/results.ts';
+import { grouped, short, table } from '../report/tables.ts';
 import { HOLDERS_PER_SECOND_MAX, type RequestCosts, simulateRush } from './rush.ts';
-import { grouped, short, table } from './tables.ts';
 
 /** Measured. */
 export interface Costs extends RequestCosts {
@@ -13,7 +13,7 @@ export interface Costs extends RequestCosts {
   rowsPerSecond: number;
   /** Headers too. */
   bytesPerRequest: number;
-  bytesPerAnswer: number;
+  bytesPerResponse: number;
   /** In Redis. */
   bytesPerReservation: number;
 }
@@ -37,7 +37,7 @@ const RUSHES: readonly Rush[] = [1_000_000, 10_000_000].map((buyersPerSecond) =>
 
 const SIMULATED = {
   buyers: [100_000, 1_000_000, 10_000_000],
-  frontEnds: [8, 32, 128],
+  hotPaths: [8, 32, 128],
   withinMs: 1_000,
   units: UNITS,
   seed: 1,
@@ -76,7 +76,7 @@ const SOURCES: Record<keyof Costs, { what: string; unit: string; from: string }>
     unit: 'bytes',
     from: '`bench:growth`, `connections`',
   },
-  bytesPerAnswer: {
+  bytesPerResponse: {
     what: 'a refusal, with its headers',
     unit: 'bytes',
     from: '`bench:growth`, `connections`',
@@ -111,7 +111,7 @@ export function costsOf(results: {
     holderMicros: figure('growth', 'stock', 'holderMicros'),
     rowsPerSecond: figure('throughput', 'persister', 'rowsPerSecond', 'persister'),
     bytesPerRequest: figure('growth', 'connections', 'bytesPerRequest'),
-    bytesPerAnswer: figure('growth', 'connections', 'bytesPerAnswer'),
+    bytesPerResponse: figure('growth', 'connections', 'bytesPerResponse'),
     bytesPerReservation: figure('throughput', 'memory', 'bytesEach', ENGINE),
   };
   return missing.size > 0 ? { missing: [...missing] } : { costs };
@@ -119,8 +119,8 @@ export function costsOf(results: {
 
 export interface Size {
   /** Cores; a front end has one. */
-  frontEndsKnown: number;
-  frontEndsCold: number;
+  hotPathsWarm: number;
+  hotPathsCold: number;
   gbitInPerSecond: number;
   gbitOutPerSecond: number;
   winsPerSecond: number;
@@ -131,7 +131,7 @@ export interface Size {
   redisMiB: number;
   /** Where everybody wins, of so many sales at least. */
   shards: number;
-  frontEndsWinning: number;
+  hotPathsWinning: number;
   drainAllSeconds: number;
   redisAllGiB: number;
 }
@@ -140,24 +140,24 @@ export function sizeOf(costs: Costs, { buyersPerSecond, units }: Rush): Size {
   const cores = (micros: number) => Math.ceil((buyersPerSecond * micros) / 1e6 / USE_MAX);
   const gbit = (bytes: number) => (buyersPerSecond * (bytes + PACKET_BYTES) * 8) / 1e9;
   const perSecond = (micros: number) => (USE_MAX * 1e6) / micros;
-  const frontEndsCold = cores(costs.refusalMicros + costs.signatureMicros);
+  const hotPathsCold = cores(costs.refusalMicros + costs.signatureMicros);
   const winsPerSecond = perSecond(costs.redisWinMicros);
   return {
-    frontEndsKnown: cores(costs.refusalMicros),
-    frontEndsCold,
+    hotPathsWarm: cores(costs.refusalMicros),
+    hotPathsCold,
     gbitInPerSecond: gbit(costs.bytesPerRequest),
-    gbitOutPerSecond: gbit(costs.bytesPerAnswer),
+    gbitOutPerSecond: gbit(costs.bytesPerResponse),
     winsPerSecond,
     sellOutSeconds: units / winsPerSecond,
     refusalsByRedisPerSecond: perSecond(costs.redisRefusalMicros),
     knownSeconds: Math.max(
       units / HOLDERS_PER_SECOND_MAX,
-      (frontEndsCold * units) / perSecond(costs.holderMicros),
+      (hotPathsCold * units) / perSecond(costs.holderMicros),
     ),
     drainSeconds: units / costs.rowsPerSecond,
     redisMiB: (units * costs.bytesPerReservation) / 2 ** 20,
     shards: cores(costs.redisWinMicros),
-    frontEndsWinning: cores(costs.winMicros + costs.signatureMicros),
+    hotPathsWinning: cores(costs.winMicros + costs.signatureMicros),
     drainAllSeconds: buyersPerSecond / costs.rowsPerSecond,
     redisAllGiB: (buyersPerSecond * costs.bytesPerReservation) / 2 ** 30,
   };
@@ -174,14 +174,14 @@ const ROWS: readonly {
     phase: 'the second of the rush',
     what: 'front ends, every token new to them',
     formula: `buyers × (refusal + token) ÷ ${USE_MAX}`,
-    of: 'frontEndsCold',
+    of: 'hotPathsCold',
     unit: 'cores',
   },
   {
     phase: '',
     what: 'front ends, every token known',
     formula: `buyers × refusal ÷ ${USE_MAX}`,
-    of: 'frontEndsKnown',
+    of: 'hotPathsWarm',
     unit: 'cores',
   },
   {
@@ -200,15 +200,15 @@ const ROWS: readonly {
   },
   {
     phase: 'the sell-out',
-    what: 'wins a second of one sale',
-    formula: `${USE_MAX} ÷ CPU of Redis a win`,
+    what: 'wins per second of one sale',
+    formula: `${USE_MAX} ÷ Redis CPU per win`,
     of: 'winsPerSecond',
     unit: '',
   },
   {
     phase: '',
     what: `until ${grouped(UNITS)} units are sold`,
-    formula: 'units ÷ wins a second',
+    formula: 'units ÷ wins per second',
     of: 'sellOutSeconds',
     unit: 's',
   },
@@ -243,7 +243,7 @@ const ROWS: readonly {
   {
     phase: 'if everybody won within the second',
     what: 'Redis shards, and sales at least',
-    formula: `buyers × CPU of Redis a win ÷ ${USE_MAX}`,
+    formula: `buyers × Redis CPU per win ÷ ${USE_MAX}`,
     of: 'shards',
     unit: '',
   },
@@ -251,7 +251,7 @@ const ROWS: readonly {
     phase: '',
     what: 'front ends, every token new to them',
     formula: `buyers × (win + token) ÷ ${USE_MAX}`,
-    of: 'frontEndsWinning',
+    of: 'hotPathsWinning',
     unit: 'cores',
   },
   {
@@ -296,15 +296,15 @@ export function sizingText(costs: Costs): string {
 export function rushText(costs: Costs): string {
   const rows = SIMULATED.buyers.map((buyers) => [
     `${grouped(buyers)} buyers`,
-    ...SIMULATED.frontEnds.map((frontEnds) => {
+    ...SIMULATED.hotPaths.map((hotPaths) => {
       const { withinMs, units, seed } = SIMULATED;
-      const rush = { buyers, withinMs, units, frontEnds, seed, costs };
+      const rush = { buyers, withinMs, units, hotPaths, seed, costs };
       const { answeredMs, sentAway } = simulateRush(rush);
       const away = sentAway === 0 ? '' : `; ${grouped(sentAway)} times “come back”`;
       return `${short(answeredMs / 1e3)} s${away}`;
     }),
   ]);
-  return table(['', ...SIMULATED.frontEnds.map((count) => `${count} front ends`)], rows);
+  return table(['', ...SIMULATED.hotPaths.map((count) => `${count} front ends`)], rows);
 }
 
 function withUnit(value: number, unit: string): string {

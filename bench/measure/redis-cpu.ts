@@ -1,7 +1,7 @@
 /** What a Redis server did between two moments, by its own account. */
 import type { Redis } from 'ioredis';
 
-export interface RedisEffort {
+export interface RedisUsage {
   /** Of the thread that runs commands. */
   cpuSeconds: number;
   /** In scripts, of the same time. */
@@ -10,7 +10,7 @@ export interface RedisEffort {
 }
 
 /** Begins to count; the function that it returns tells what it was since. */
-export async function watchRedis(client: Redis): Promise<() => Promise<RedisEffort>> {
+export async function measureRedis(client: Redis): Promise<() => Promise<RedisUsage>> {
   await client.config('RESETSTAT');
   const before = await cpuOf(client);
   return async () => {

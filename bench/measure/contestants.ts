@@ -1,17 +1,17 @@
 /** Who is compared: the engine as it runs in earnest, and what else there is. Each is a process of its own. */
 import { join } from 'node:path';
-import { KeepAliveClient } from '../harness/network/keep-alive-client.ts';
-import { MAIN_MODULE } from '../src/process/supervised-process.ts';
-import type { ConstantAnswer } from './baselines/ceiling.ts';
-import { JWT_SECRET } from './load/buyers.ts';
-import { buyTemplate } from './load/wrk.ts';
-import type { Program, Stage, Started } from './testbed.ts';
+import { KeepAliveClient } from '../../harness/network/keep-alive-client.ts';
+import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
+import type { ConstantResponse } from '../baselines/ceiling.ts';
+import { JWT_SECRET } from '../load/buyers.ts';
+import { buyTemplate } from '../load/wrk.ts';
+import type { Program, Started, Testbed } from './testbed.ts';
 
 /** One of each kind on a stage goes by its kind's name. */
 export const ENGINE = 'engine';
 export const ONE_CALL = 'one call per buyer';
 export const CEILING = 'ceiling';
-export const USUAL = 'usual';
+export const CONVENTIONAL = 'conventional';
 export const SQL = 'SQL';
 
 /** So long that a disk that hangs shows as time and not as errors. */
@@ -21,20 +21,20 @@ const REASONS: Record<number, string> = { 201: '201 Created', 409: '409 Conflict
 const WRITTEN_BY_SERVER = new Set(['uwebsockets', 'date', 'content-length']);
 
 export function startEngine(
-  stage: Stage,
+  testbed: Testbed,
   env: Record<string, string> = {},
   name = ENGINE,
 ): Promise<Started> {
-  return stage.start(name, engineProgram(stage, env));
+  return testbed.start(name, engineProgram(testbed, env));
 }
 
-export function engineProgram(stage: Stage, env: Record<string, string>): Program {
+export function engineProgram(testbed: Testbed, env: Record<string, string>): Program {
   return {
     args: [MAIN_MODULE, 'hot-path'],
     portVariable: 'HOT_PATH_PORT',
     env: {
-      REDIS_URL: stage.redisUrl,
-      DURABILITY: stage.durability,
+      REDIS_URL: testbed.redisUrl,
+      DURABILITY: testbed.durability,
       JWT_SECRET,
       REDIS_COMMAND_TIMEOUT_MS,
       ...env,
@@ -43,55 +43,55 @@ export function engineProgram(stage: Stage, env: Record<string, string>): Progra
 }
 
 /** The same engine without what this project is about: each buyer costs a call to Redis. */
-export function startOneCall(stage: Stage): Promise<Started> {
+export function startOneCall(testbed: Testbed): Promise<Started> {
   // As many may be under way as connections press: otherwise it would wait for Redis where the engine need not.
-  return startEngine(stage, { BATCH_SIZE_MAX: '1', BATCHES_IN_FLIGHT_MAX: '16' }, ONE_CALL);
+  return startEngine(testbed, { BATCH_SIZE_MAX: '1', BATCHES_IN_FLIGHT_MAX: '16' }, ONE_CALL);
 }
 
-export function startPersister(stage: Stage): Promise<Started> {
-  return stage.start('persister', {
+export function startPersister(testbed: Testbed): Promise<Started> {
+  return testbed.start('persister', {
     args: [MAIN_MODULE, 'persister'],
     portVariable: 'PERSISTER_PORT',
     env: {
-      REDIS_URL: stage.redisUrl,
-      DATABASE_URL: stage.postgresUrl,
-      DURABILITY: stage.durability,
+      REDIS_URL: testbed.redisUrl,
+      DATABASE_URL: testbed.postgresUrl,
+      DURABILITY: testbed.durability,
     },
   });
 }
 
-export function startCeiling(stage: Stage, answer: ConstantAnswer): Promise<Started> {
-  return startBaseline(stage, CEILING, 'ceiling.ts', { ANSWER: JSON.stringify(answer) });
+export function startCeiling(testbed: Testbed, answer: ConstantResponse): Promise<Started> {
+  return startBaseline(testbed, CEILING, 'ceiling.ts', { RESPONSE: JSON.stringify(answer) });
 }
 
 /** `durable`: answers once the order is in PostgreSQL. */
-export function startUsual(stage: Stage, orders: 'redis' | 'durable'): Promise<Started> {
-  return startBaseline(stage, USUAL, 'usual.ts', { ORDERS: orders });
+export function startConventional(testbed: Testbed, orders: 'redis' | 'durable'): Promise<Started> {
+  return startBaseline(testbed, CONVENTIONAL, 'conventional.ts', { ORDERS: orders });
 }
 
-export function startSql(stage: Stage): Promise<Started> {
-  return startBaseline(stage, SQL, 'sql.ts', {});
+export function startSql(testbed: Testbed): Promise<Started> {
+  return startBaseline(testbed, SQL, 'sql.ts', {});
 }
 
 function startBaseline(
-  stage: Stage,
+  testbed: Testbed,
   name: string,
   file: string,
   env: Record<string, string>,
 ): Promise<Started> {
-  return stage.start(name, {
-    args: [join(import.meta.dirname, 'baselines', file)],
+  return testbed.start(name, {
+    args: [join(import.meta.dirname, '../baselines', file)],
     portVariable: 'PORT',
-    env: { REDIS_URL: stage.redisUrl, DATABASE_URL: stage.postgresUrl, JWT_SECRET, ...env },
+    env: { REDIS_URL: testbed.redisUrl, DATABASE_URL: testbed.postgresUrl, JWT_SECRET, ...env },
   });
 }
 
 /** What one buyer is told, in a form that the ceiling can repeat. */
-export async function answerTo(
+export async function responseOf(
   { port }: Started,
   saleId: string,
   buyer: { token: string; key: string },
-): Promise<ConstantAnswer & { code: number }> {
+): Promise<ConstantResponse & { code: number }> {
   const client = new KeepAliveClient(port);
   const request = buyTemplate(saleId).replace('{token}', buyer.token).replace('{key}', buyer.key);
   try {
@@ -108,7 +108,7 @@ export async function answerTo(
 }
 
 /** How many buyers the engine has told what, since it started. */
-export async function outcomesOf({ url }: Started): Promise<Map<string, number>> {
+export async function countOutcomes({ url }: Started): Promise<Map<string, number>> {
   const text = await (await fetch(`${url}/metrics`)).text();
   const counts = new Map<string, number>();
   for (const [, outcome, count] of text.matchAll(
