@@ -23,11 +23,14 @@ import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
-import { type FrontEnd, PatientCrowd } from '../harness/crowds/patient-crowd.ts';
-import { buyMany, type Connections, connect, makeSale } from '../harness/engine/sales.ts';
+import { type FrontEnd, RetryingCrowd } from '../harness/crowds/retrying-crowd.ts';
 import { eventually } from '../harness/eventually.ts';
+import { buyMany } from '../harness/sales/purchases.ts';
+import { makeSale } from '../harness/sales/sales.ts';
+import { type Connections, connect } from '../harness/servers/connections.ts';
+import { startPostgres } from '../harness/servers/postgres.ts';
+import { startRedis } from '../harness/servers/redis.ts';
 import { startReplicated } from '../harness/servers/replication.ts';
-import { startPostgres, startRedis } from '../harness/servers/servers.ts';
 import { findFreePorts } from '../src/process/free-port.ts';
 
 const REPOSITORY = join(import.meta.dirname, '..');
@@ -111,12 +114,12 @@ async function measureCosts() {
       step(`buying under each profile, round ${round} of ${ROUNDS} …`);
       for (const each of setUps) {
         const { frontEnd } = each.engine;
-        const crowd = new PatientCrowd([frontEnd], each.saleId, {
+        const crowd = new RetryingCrowd([frontEnd], each.saleId, {
           lanes: CONNECTIONS,
           prefix: `round-${round}`,
         });
         await sleep(ROUND_MS);
-        await crowd.leave();
+        await crowd.stop();
         if (round > 0) each.waitsMs.push(...crowd.waitsMs);
       }
     }
@@ -168,12 +171,12 @@ async function measureRecoveries(reservations: number) {
     await fetch(`${engine.url}/v1/sales/${saleId}`);
     // Before the kills, while the sale is as large as it is said to be.
     const flushed = await measureFlushes();
-    const crowd = new PatientCrowd([engine.frontEnd], saleId, { lanes: 20 });
+    const crowd = new RetryingCrowd([engine.frontEnd], saleId, { lanes: 20 });
     const [closed, loading]: number[][] = [[], []];
     for (let kill = 0; kill < KILLS; kill++) {
-      const toldBefore = crowd.told.size;
+      const toldBefore = crowd.sold.size;
       await eventually(() => {
-        if (crowd.told.size < toldBefore + 50) throw new Error('nobody buys');
+        if (crowd.sold.size < toldBefore + 50) throw new Error('nobody buys');
       }, RECOVERY);
       await sleep(Math.random() * 50);
       await redis.kill();
@@ -181,23 +184,23 @@ async function measureRecoveries(reservations: number) {
       await redis.start();
       const backAt = performance.now();
       const closedMs = await eventually(() => {
-        const found = crowd.firstYesAfter(backAt);
+        const found = crowd.firstSaleAfter(backAt);
         if (found === undefined) throw new Error('nobody can buy again');
         return found;
       }, RECOVERY);
       closed!.push(closedMs);
       loading!.push(backAt - startedAt);
     }
-    await crowd.leave();
-    const otherAnswers = await crowd.otherAnswers(engine.frontEnd);
+    await crowd.stop();
+    const differentResponses = await crowd.differentResponses(engine.frontEnd);
     const lostToKills = await missingOf(servers, saleId, crowd);
     return {
       reservations,
       kills: KILLS,
-      acknowledged: crowd.told.size,
-      retriesRequested: crowd.comeBacks,
+      acknowledged: crowd.sold.size,
+      retriesRequested: crowd.retries,
       lost: lostToKills + flushed.lost,
-      changedResponses: otherAnswers.length,
+      changedResponses: differentResponses.length,
       /** From starting Redis to its first answer, and from there to the first yes. */
       startMs: percentiles(loading!),
       closedMs: percentiles(closed!),
@@ -218,16 +221,16 @@ async function measureRecoveries(reservations: number) {
       await servers.shards.of(saleId).client.flushall();
       const forgotAt = performance.now();
       const prefix = `flush-${flush}`;
-      const crowd = new PatientCrowd([engine.frontEnd], saleId, { lanes: 20, prefix });
+      const crowd = new RetryingCrowd([engine.frontEnd], saleId, { lanes: 20, prefix });
       const closedMs = await eventually(() => {
-        const found = crowd.firstYesAfter(forgotAt);
+        const found = crowd.firstSaleAfter(forgotAt);
         if (found === undefined) throw new Error('nobody can buy again');
         return found;
       }, RECOVERY);
-      await crowd.leave();
+      await crowd.stop();
       closed.push(closedMs);
-      acknowledged += crowd.told.size;
-      retriesRequested += crowd.comeBacks;
+      acknowledged += crowd.sold.size;
+      retriesRequested += crowd.retries;
       lost += await missingOf(servers, saleId, crowd);
     }
     const rebuilt = await servers.sql<{ ms: number }[]>`
@@ -260,14 +263,14 @@ async function rowCount({ sql }: Connections, saleId: string): Promise<number> {
 async function missingOf(
   { sql }: Connections,
   saleId: string,
-  crowd: PatientCrowd,
+  crowd: RetryingCrowd,
 ): Promise<number> {
   const deadlineMs = performance.now() + RECOVERY.timeoutMs;
   for (;;) {
     const rows = await sql<{ reservationId: string }[]>`
       SELECT reservation_id FROM reservations WHERE sale_id = ${saleId}`;
     const known = new Set(rows.map(({ reservationId }) => reservationId));
-    const missing = [...crowd.told.values()].filter((id) => !known.has(id)).length;
+    const missing = [...crowd.sold.values()].filter((id) => !known.has(id)).length;
     if (missing === 0 || performance.now() > deadlineMs) return missing;
     await sleep(100);
   }

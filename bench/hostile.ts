@@ -13,8 +13,9 @@ import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
-import { HostileEngine } from '../harness/hostile/hostile-engine.ts';
-import { startPostgres, startRedis } from '../harness/servers/servers.ts';
+import { useHostileEngine } from '../harness/hostile/hostile-engine.ts';
+import { startPostgres } from '../harness/servers/postgres.ts';
+import { startRedis } from '../harness/servers/redis.ts';
 import { showProgress } from '../src/dev/demo/progress.ts';
 
 const typed = command('hostile', 'Hostile requests to a hot path and an admin.')
@@ -30,7 +31,7 @@ const session = openCommandSession();
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
 session.after(() => Promise.all([redis.stop(), postgres.stop()]));
 try {
-  const engine = await HostileEngine.start(session, {
+  const engine = await useHostileEngine(session, {
     redisUrl: redis.url,
     postgresUrl: postgres.url,
   });

@@ -16,14 +16,10 @@ import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
-import {
-  connectShards,
-  openSale,
-  startHotPath,
-  type TestSale,
-  tokenOf,
-} from '../harness/engine/hot-path.ts';
-import { startRedis } from '../harness/servers/servers.ts';
+import { startHotPath, tokenOf } from '../harness/engine/hot-path.ts';
+import { openSale, type TestSale } from '../harness/sales/sales.ts';
+import { connectShards } from '../harness/servers/connections.ts';
+import { startRedis } from '../harness/servers/redis.ts';
 
 const typed = command('bench:live', 'What watching costs buying.')
   .option('--subscribers <count>', 'of /live', wholeNumber, 5_000)

@@ -16,16 +16,18 @@ import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
-import { nameOf } from '../harness/crowds/crowd.ts';
-import { pressByTheClock, quantile, type Timed } from '../harness/crowds/open-loop.ts';
-import { EngineProcess } from '../harness/engine/engine-process.ts';
-import { assertPromisesHold } from '../harness/engine/holds.ts';
-import { metric, Peaks } from '../harness/engine/metric.ts';
-import { connect, makeSale } from '../harness/engine/sales.ts';
-import { saleState } from '../harness/engine/stream-state.ts';
+import { quantile, sendAtRate, type Timed } from '../harness/crowds/open-loop-load.ts';
+import { responseName } from '../harness/crowds/single-request-crowd.ts';
+import { type EngineProcess, useEngineProcess } from '../harness/engine/engine-process.ts';
+import { metric, Peaks } from '../harness/engine/metrics.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startCuttableProxy } from '../harness/network/cuttable-proxy.ts';
-import { startPostgres, startRedis } from '../harness/servers/servers.ts';
+import { assertPromisesHold } from '../harness/sales/reservations.ts';
+import { makeSale } from '../harness/sales/sales.ts';
+import { saleState } from '../harness/sales/stream.ts';
+import { connect } from '../harness/servers/connections.ts';
+import { startPostgres } from '../harness/servers/postgres.ts';
+import { startRedis } from '../harness/servers/redis.ts';
 
 const MEMORY = 'process_resident_memory_bytes';
 const PENDING = 'flash_sale_pending_requests';
@@ -52,7 +54,7 @@ session.after(() => Promise.all([redis.stop(), postgres.stop()]));
 const servers = await connect(redis.url, postgres.url);
 session.after(() => servers.close());
 try {
-  const persister = await EngineProcess.spawn(session, 'persister', {
+  const persister = await useEngineProcess(session, 'persister', {
     REDIS_URL: redis.url,
     DATABASE_URL: postgres.url,
   });
@@ -143,9 +145,9 @@ async function press(
   const path = `/v1/sales/${saleId}/buy`;
   const quietBytes = await metric(front, MEMORY);
   const peaks = new Peaks(front, [MEMORY, PENDING]);
-  const pressed = await pressByTheClock(front.port, {
+  const pressed = await sendAtRate(front.port, {
     ...load,
-    ask: () => ({ method: 'POST', path, headers: { 'X-Buyer-Id': `buyer-${++buyers}` } }),
+    request: () => ({ method: 'POST', path, headers: { 'X-Buyer-Id': `buyer-${++buyers}` } }),
   });
   const most = await peaks.end();
   return {
@@ -158,9 +160,9 @@ async function press(
 
 /** Everybody was served or told to come back, whoever was told yes has it, and nobody else has anything. */
 async function assertRight(saleId: string, phases: readonly Pressed[]): Promise<void> {
-  const answers = phases.flatMap(({ pressed }) => pressed.map(({ answer }) => answer));
-  const strange = answers.find((each) => !['201', '503 overloaded'].includes(nameOf(each)));
-  if (strange) throw new Error(`a buyer was told ${nameOf(strange)}`);
+  const answers = phases.flatMap(({ pressed }) => pressed.map(({ response }) => response));
+  const strange = answers.find((each) => !['201', '503 overloaded'].includes(responseName(each)));
+  if (strange) throw new Error(`a buyer was told ${responseName(strange)}`);
   const sold = answers.filter(({ status }) => status === 201).length;
   const { stock } = await saleState(servers.shards, saleId);
   if (stock[0]!.held !== sold) throw new Error(`${stock[0]!.held} are held, ${sold} were told yes`);
@@ -169,7 +171,7 @@ async function assertRight(saleId: string, phases: readonly Pressed[]): Promise<
 
 function summaryOf({ pressed, perSecond, pendingMax, grownBytes }: Pressed) {
   const told = (status: number) =>
-    pressed.filter(({ answer }) => answer.status === status).map(({ latencyMs }) => latencyMs);
+    pressed.filter(({ response }) => response.status === status).map(({ latencyMs }) => latencyMs);
   return {
     requestsPerSecond: perSecond,
     accepted: told(201).length,
@@ -182,7 +184,7 @@ function summaryOf({ pressed, perSecond, pendingMax, grownBytes }: Pressed) {
 }
 
 async function startFrontEnd(environment: Record<string, string>): Promise<EngineProcess> {
-  const front = await EngineProcess.spawn(session, 'hot-path', {
+  const front = await useEngineProcess(session, 'hot-path', {
     BUYER_AUTH: 'header',
     LOG_LEVEL: 'warn',
     ...environment,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import Table from 'cli-table3';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepResult, resultDirectory } from '../harness/command/result-files.ts';
-import { startRedis } from '../harness/servers/servers.ts';
+import { startRedis } from '../harness/servers/redis.ts';
 import type { PlannedFault } from './faults/schedule.ts';
 import type { RunReport } from './run.ts';
 import type { Durability } from './stack.ts';

@@ -4,7 +4,7 @@
  */
 import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
-import { startPostgres } from '../harness/servers/servers.ts';
+import { startPostgres } from '../harness/servers/postgres.ts';
 import { openRunLogs } from './run-logs.ts';
 import { runBroken, runIntact } from './variants/run-variant.ts';
 import { VARIANTS } from './variants/variants.ts';

@@ -1,9 +1,10 @@
-/** Waiting for what comes true by itself, with an end to the waiting. */
+/** Bounded polling: waits for a condition that becomes true by itself. */
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const TIMEOUT_MS = 10_000;
 const POLL_MS = 20;
 
-/** Repeats the assertion until it no longer throws; at the end of its time it throws what the assertion threw last. */
+/** Repeats the assertion until it passes. When the time is over, it throws the assertion's last error. */
 export async function eventually<T>(
   assertion: () => T | Promise<T>,
   options: { timeoutMs?: number } = {},
@@ -15,6 +16,6 @@ export async function eventually<T>(
     } catch (error) {
       if (performance.now() > deadlineMs) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await sleep(POLL_MS);
   }
 }

@@ -1,4 +1,4 @@
-/** Chance that comes out the same again from the same seed, in independent sequences for those who act at once. */
+/** Seeded pseudo-random numbers: the same seed gives the same sequence. Independent sequences are derived by name. */
 
 export class Random {
   readonly #seed: number;
@@ -9,7 +9,7 @@ export class Random {
     this.#state = this.#seed;
   }
 
-  /** A sequence of its own for whoever is named: what one draws changes nothing for the others. */
+  /** An independent sequence for a name: what one sequence draws does not change another. */
   of(name: string): Random {
     let hash = this.#seed ^ 0x811c9dc5;
     for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
@@ -24,7 +24,7 @@ export class Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** A whole number from `least` to `most`, both included. */
+  /** An integer from `least` to `most`, both included. */
   between(least: number, most: number): number {
     return least + Math.floor(this.next() * (most - least + 1));
   }

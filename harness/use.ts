@@ -1,21 +1,11 @@
 /**
- * What a test starts, and how it goes again: each start says what undoes it, and when the test or the file is over all
- * is undone, the last first. A file starts what all its tests share at its top, by `await`; where that fails, what had
- * started is undone and the reason ends the file.
+ * How a test starts a resource and gets rid of it. Each start registers how to stop the resource; when the test or the
+ * file ends, all are stopped in reverse order. A test file starts what its tests share at its top, with `await`. If such
+ * a start fails, everything started before it is stopped and the file fails with the reason.
  */
 import { after } from 'node:test';
-import { type Connections, connect } from './engine/sales.ts';
-import {
-  createDatabase,
-  type RedisChoices,
-  startPostgres,
-  startRedis,
-  type TestDatabase,
-  type TestPostgres,
-  type TestRedis,
-} from './servers/servers.ts';
 
-/** How long something is needed: for a test, which is its context, or for the `FILE`. */
+/** How long a resource lives: a test's context, or `FILE`. A command session fits too. */
 export interface Scope {
   after(undo: () => unknown): void;
 }
@@ -23,11 +13,13 @@ export const FILE: Scope = { after };
 
 const UNDOS = new WeakMap<Scope, (() => unknown)[]>();
 
-/** What most things have that can be started. */
-type Ending = { stop(): unknown } | { close(): unknown };
+type Stoppable = { stop(): unknown } | { close(): unknown } | { end(): unknown };
 
-/** Hooks of node's own run in the order of their registration, and none after a file that failed at its top. */
-export function use<T extends Ending>(scope: Scope, start: () => T | Promise<T>): Promise<T>;
+/**
+ * Starts a resource and stops it with the scope: by `undo`, or else by its `stop`, `close` or `end`. The scope gets one
+ * hook only, because Node runs hooks in the order of registration, and none in a file that failed at its top.
+ */
+export function use<T extends Stoppable>(scope: Scope, start: () => T | Promise<T>): Promise<T>;
 export function use<T>(
   scope: Scope,
   start: () => T | Promise<T>,
@@ -36,7 +28,7 @@ export function use<T>(
 export async function use<T>(
   scope: Scope,
   start: () => T | Promise<T>,
-  undo: (started: T) => unknown = (started) => end(started as Ending),
+  undo: (started: T) => unknown = (started) => stop(started as Stoppable),
 ): Promise<T> {
   let undos = UNDOS.get(scope);
   if (!undos) {
@@ -50,14 +42,15 @@ export async function use<T>(
     undos.push(() => undo(started));
     return started;
   } catch (error) {
-    // What cannot be undone after that is a consequence; the reason is what failed first.
+    // Failures to stop are consequences of the first failure, which is the one to report.
     await undoAll(undos).catch(() => undefined);
     throw error;
   }
 }
 
-function end(started: Ending): unknown {
-  return 'stop' in started ? started.stop() : started.close();
+function stop(started: Stoppable): unknown {
+  if ('stop' in started) return started.stop();
+  return 'close' in started ? started.close() : started.end();
 }
 
 async function undoAll(undos: (() => unknown)[]): Promise<void> {
@@ -69,44 +62,5 @@ async function undoAll(undos: (() => unknown)[]): Promise<void> {
       failures.push(error);
     }
   }
-  if (failures.length > 0) throw new AggregateError(failures, 'not all could be undone');
-}
-
-export function useRedis(scope: Scope, choices: RedisChoices = {}): Promise<TestRedis> {
-  return use(scope, () => startRedis(choices));
-}
-
-export function useDatabase(scope: Scope): Promise<TestDatabase> {
-  return use(scope, createDatabase, (database) => database.drop());
-}
-
-export function usePostgres(scope: Scope): Promise<TestPostgres> {
-  return use(scope, startPostgres);
-}
-
-export function useConnections(
-  scope: Scope,
-  redisUrl: string,
-  postgresUrl: string,
-): Promise<Connections> {
-  return use(scope, () => connect(redisUrl, postgresUrl));
-}
-
-/** A Redis and a database, and connections to them. */
-export async function useServers(
-  scope: Scope,
-  choices: RedisChoices = {},
-): Promise<{ redis: TestRedis; database: TestDatabase; servers: Connections }> {
-  const redis = await useRedis(scope, choices);
-  const database = await useDatabase(scope);
-  return { redis, database, servers: await useConnections(scope, redis.url, database.url) };
-}
-
-/** The same with a PostgreSQL of its own, to be stopped, killed or frozen. */
-export async function useStoppableServers(
-  scope: Scope,
-): Promise<{ redis: TestRedis; postgres: TestPostgres; servers: Connections }> {
-  const redis = await useRedis(scope);
-  const postgres = await usePostgres(scope);
-  return { redis, postgres, servers: await useConnections(scope, redis.url, postgres.url) };
+  if (failures.length > 0) throw new AggregateError(failures, 'not everything could be stopped');
 }

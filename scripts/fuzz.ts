@@ -14,8 +14,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
-import { HostileEngine } from '../harness/hostile/hostile-engine.ts';
-import { startPostgres, startRedis } from '../harness/servers/servers.ts';
+import { useHostileEngine } from '../harness/hostile/hostile-engine.ts';
+import { startPostgres } from '../harness/servers/postgres.ts';
+import { startRedis } from '../harness/servers/redis.ts';
 
 const SCHEMATHESIS_VERSION = '4.32.5';
 const DIRECTORY = join(import.meta.dirname, '../.fuzz');
@@ -38,7 +39,7 @@ const session = openCommandSession();
 const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
 session.after(() => Promise.all([redis.stop(), postgres.stop()]));
 try {
-  const engine = await HostileEngine.start(
+  const engine = await useHostileEngine(
     session,
     { redisUrl: redis.url, postgresUrl: postgres.url },
     { BUYER_REQUESTS_PER_SECOND: '0' },

@@ -16,8 +16,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { POSTGRES_VARIABLE, startSharedPostgres } from '../harness/servers/postgres.ts';
 import { RECORDS_VARIABLE } from '../harness/servers/server-process.ts';
-import { POSTGRES_VARIABLE, startSharedPostgres } from '../harness/servers/servers.ts';
 import { processIdentity } from '../src/process/process-identity.mjs';
 
 const SEED_VARIABLE = 'TEST_SEED';

@@ -9,7 +9,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { metric } from '../../harness/engine/metric.ts';
+import { metric } from '../../harness/engine/metrics.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate } from '../load/wrk.ts';
 import { countOutcomes, ENGINE, startEngine } from '../measure/contestants.ts';

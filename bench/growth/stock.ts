@@ -8,9 +8,10 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { metric } from '../../harness/engine/metric.ts';
-import { buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { metric } from '../../harness/engine/metrics.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { readOrder } from '../../src/lua/read/read-order.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';

@@ -1,6 +1,6 @@
 /** Sales in which every request wins, and what a win costs in them. */
 import { join } from 'node:path';
-import { makeSale } from '../../harness/engine/sales.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import type { SaleDefinition, SkuDefinition } from '../../src/domain/sale.ts';
 import { SALE_KEYS, saleKey } from '../../src/lua/keys.ts';
 import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';

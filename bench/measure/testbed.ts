@@ -12,12 +12,8 @@ import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type Connections,
-  connect,
-  makeSale,
-  type SaleChoices,
-} from '../../harness/engine/sales.ts';
+import { makeSale, type SaleChoices } from '../../harness/sales/sales.ts';
+import { type Connections, connect } from '../../harness/servers/connections.ts';
 import { acquireHome, locateHome } from '../../src/dev/stack/home.ts';
 import {
   preparePrivatePostgres,

@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Connections, connect } from '../../harness/engine/sales.ts';
+import { type Connections, connect } from '../../harness/servers/connections.ts';
 import { locateHome } from '../../src/dev/stack/home.ts';
 import { startStack } from '../../src/dev/stack/stack.ts';
 import {

@@ -3,8 +3,8 @@
  * the last row is there. Nothing is placed on cores: the whole stack shares the machine, as do the others.
  */
 import { join } from 'node:path';
-import { buy } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buy } from '../../harness/sales/purchases.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, type Press, type Pressed, percentile, press } from '../load/wrk.ts';

@@ -5,9 +5,9 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeSale } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { freeze, thaw } from '../../harness/servers/freeze.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { freeze, thaw } from '../../harness/servers/server-process.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, percentile, press } from '../load/wrk.ts';

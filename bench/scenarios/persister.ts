@@ -6,7 +6,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { buyMany } from '../../harness/engine/sales.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
 import { startPersister } from '../measure/contestants.ts';
 import { runRounds } from '../measure/rounds.ts';
 import { expect, type Scenario } from '../measure/scenario.ts';

@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { buy } from '../../harness/engine/sales.ts';
+import { buy } from '../../harness/sales/purchases.ts';
 import { tokenOf, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, type Pressed, percentile, press } from '../load/wrk.ts';
 import {

@@ -1,8 +1,8 @@
 /** No race: one sale as `npm run demo` has it, 1,000 units and 10,000 buyers, watched from opening to the last row. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeSale } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, press } from '../load/wrk.ts';

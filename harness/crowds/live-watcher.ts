@@ -1,4 +1,4 @@
-/** A client of `/live`: keeps all that it is told, with the time at which it heard it. */
+/** A client of `/live`: keeps all that it is messages, with the time at which it heard it. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
@@ -7,9 +7,9 @@ import { WebSocket } from 'undici';
 import { tokenOf } from '../engine/hot-path.ts';
 import { eventually } from '../eventually.ts';
 
-export interface Told {
+export interface LiveMessage {
   atMs: number;
-  // What is told is whatever it is: a test says what it expects of it.
+  // What is messages is whatever it is: a test says what it expects of it.
   // oxlint-disable-next-line typescript/no-explicit-any
   message: any;
 }
@@ -21,7 +21,7 @@ export interface WatchChoices {
 }
 
 export class LiveWatcher {
-  readonly told: Told[] = [];
+  readonly messages: LiveMessage[] = [];
   readonly socket: WebSocket;
   closeCode: number | undefined;
   failure: unknown;
@@ -29,7 +29,7 @@ export class LiveWatcher {
   constructor(socket: WebSocket) {
     this.socket = socket;
     socket.addEventListener('message', ({ data }) => {
-      this.told.push({ atMs: performance.now(), message: JSON.parse(String(data)) });
+      this.messages.push({ atMs: performance.now(), message: JSON.parse(String(data)) });
     });
     socket.addEventListener('close', ({ code }) => {
       this.closeCode = code;
@@ -42,12 +42,12 @@ export class LiveWatcher {
   /** All messages of one type, in order. */
   // oxlint-disable-next-line typescript/no-explicit-any
   of(type: 'sale' | 'reservation' | 'waitlist'): any[] {
-    return this.told.map(({ message }) => message).filter((message) => message.type === type);
+    return this.messages.map(({ message }) => message).filter((message) => message.type === type);
   }
 
   /** Waits until a message of the type satisfies, and returns it. */
   // oxlint-disable-next-line typescript/no-explicit-any
-  hears(type: 'sale' | 'reservation' | 'waitlist', wanted: (message: any) => boolean) {
+  receives(type: 'sale' | 'reservation' | 'waitlist', wanted: (message: any) => boolean) {
     return eventually(() => {
       const found = this.of(type).find(wanted);
       assert.ok(found, `not heard yet; of ${type} only ${JSON.stringify(this.of(type).slice(-5))}`);

@@ -1,4 +1,4 @@
-/** An admin for tests: the real application in this process, on a Redis and a database of the test's own. */
+/** Admins inside the test's own process: the real application on its own Redis and database, without a socket. */
 import assert from 'node:assert/strict';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { createAdminApp } from '../../src/admin/app.ts';
@@ -6,9 +6,9 @@ import type { Servers } from '../../src/admin/context.ts';
 import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
 import { createLogger } from '../../src/process/logger.ts';
 import { createMetrics } from '../../src/process/metrics.ts';
-import type { TestRedis } from '../servers/servers.ts';
-import { type Scope, use, useServers } from '../use.ts';
-import type { Connections } from './sales.ts';
+import { type Connections, useServers } from '../servers/connections.ts';
+import type { TestRedis } from '../servers/redis.ts';
+import { type Scope, use } from '../use.ts';
 
 export const TOKENS = {
   viewer: 'viewer-token-for-tests-only',
@@ -16,15 +16,15 @@ export const TOKENS = {
   operator: 'operator-token-for-tests-only',
 } as const;
 
-export interface Answered {
+export interface AdminReply {
   status: number;
   headers: Record<string, unknown>;
-  // A test says what it expects of a body by asserting on it.
+  // Any JSON: the test asserts on it.
   // oxlint-disable-next-line typescript/no-explicit-any
   body: any;
 }
 
-export interface Ask {
+export interface AdminCallOptions {
   as?: keyof typeof TOKENS | null;
   body?: unknown;
   headers?: Record<string, string>;
@@ -34,8 +34,8 @@ export interface TestAdmin extends Servers {
   app: FastifyInstance;
   redis: TestRedis;
   databaseUrl: string;
-  /** As operator unless said; `ask('POST /sales', { body })`, paths without a leading /admin/v1 get it. */
-  ask(request: string, options?: Ask): Promise<Answered>;
+  /** As the operator by default: `call('POST /sales', { body })`. Paths get `/admin/v1` unless they begin with `//`. */
+  call(request: string, options?: AdminCallOptions): Promise<AdminReply>;
 }
 
 export async function useAdmin(scope: Scope): Promise<TestAdmin> {
@@ -46,11 +46,11 @@ export async function useAdmin(scope: Scope): Promise<TestAdmin> {
     redis,
     databaseUrl: database.url,
     ...serversOf(servers),
-    ask: (request, options) => ask(app, request, options),
+    call: (request, options) => callAdmin(app, request, options),
   };
 }
 
-/** Another admin over the same connections: what two replicas are to each other. */
+/** Another admin over the same connections, like a second replica. */
 export function useApp(
   scope: Scope,
   connections: Pick<Connections, 'sql' | 'shards'>,
@@ -72,11 +72,11 @@ export function useApp(
   });
 }
 
-export async function ask(
+export async function callAdmin(
   app: FastifyInstance,
   request: string,
-  options: Ask = {},
-): Promise<Answered> {
+  options: AdminCallOptions = {},
+): Promise<AdminReply> {
   const [method, path] = request.split(' ');
   const token = options.as === null ? undefined : TOKENS[options.as ?? 'operator'];
   const injected: InjectOptions = {
@@ -105,7 +105,7 @@ export async function ask(
   };
 }
 
-/** The least that makes a sale; every call another one. */
+/** The body of a request that creates a sale. */
 export function newSale(overrides: Record<string, unknown> = {}) {
   return {
     name: 'Phones',
@@ -119,7 +119,7 @@ export async function makeDraft(
   admin: TestAdmin,
   overrides: Record<string, unknown> = {},
 ): Promise<string> {
-  const created = await admin.ask('POST /sales', { body: newSale(overrides) });
+  const created = await admin.call('POST /sales', { body: newSale(overrides) });
   assert.equal(created.status, 201, JSON.stringify(created.body));
   return created.body.saleId;
 }

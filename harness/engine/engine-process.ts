@@ -1,4 +1,4 @@
-/** One process of the engine as it runs in earnest, `node src/main.ts …`; killed with its scope, should it still run. */
+/** A process of the engine as in production, `node src/main.ts …`. It is killed with its scope if it still runs. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,38 +17,34 @@ const PORT_OF = {
 } as const;
 
 export interface Stopped {
-  /** Null: a signal ended it. */
+  /** Null: a signal ended the process. */
   code: number | null;
   tookMs: number;
+}
+
+/** `environment` is its whole environment except for the path. Without a port in it, a free one is used. */
+export async function useEngineProcess(
+  scope: Scope,
+  name: keyof typeof PORT_OF,
+  environment: Record<string, string>,
+): Promise<EngineProcess> {
+  const port = Number(environment[PORT_OF[name]] ?? (await findFreePorts(1))[0]);
+  return use(
+    scope,
+    () => new EngineProcess(name, port, environment),
+    (engine) => engine.kill(),
+  );
 }
 
 export class EngineProcess {
   readonly port: number;
   readonly url: string;
   readonly child: ChildProcess;
-  /** All that it has written, on either stream; it is passed on as well. */
-  said = '';
+  /** Its standard output and standard error; both are passed on as well. */
+  output = '';
   readonly #exited: Promise<number | null>;
 
-  /** `environment` is all that it reads, but for the path; the port is a free one unless it says which. */
-  static async spawn(
-    scope: Scope,
-    name: keyof typeof PORT_OF,
-    environment: Record<string, string>,
-  ): Promise<EngineProcess> {
-    const port = Number(environment[PORT_OF[name]] ?? (await findFreePorts(1))[0]);
-    return use(
-      scope,
-      () => new EngineProcess(name, port, environment),
-      (engine) => engine.kill(),
-    );
-  }
-
-  private constructor(
-    name: keyof typeof PORT_OF,
-    port: number,
-    environment: Record<string, string>,
-  ) {
+  constructor(name: keyof typeof PORT_OF, port: number, environment: Record<string, string>) {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
     this.child = spawn(process.execPath, [MAIN, name], {
@@ -58,12 +54,12 @@ export class EngineProcess {
         [PORT_OF[name]]: String(port),
         ...environment,
       },
-      // Over the channel it learns that the test's process is gone, should that end without killing it.
+      // The channel closes if the test's process dies without killing this one, which then stops by itself.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
-        this.said += text;
+        this.output += text;
         process.stderr.write(text);
       });
     }
@@ -74,7 +70,7 @@ export class EngineProcess {
     return this.child.pid!;
   }
 
-  /** What `/readyz` says is missing; fails while nobody answers. */
+  /** What `/readyz` reports as missing. Fails while the process does not respond. */
   async missing(): Promise<string[]> {
     const response = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(2_000) });
     return ((await response.json()) as { missing: string[] }).missing;
@@ -87,7 +83,7 @@ export class EngineProcess {
     return this;
   }
 
-  /** By SIGTERM, however long it takes. */
+  /** By SIGTERM, without a time limit. */
   async stop(): Promise<Stopped> {
     const startedAt = performance.now();
     this.child.kill('SIGTERM');

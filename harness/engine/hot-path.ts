@@ -1,36 +1,15 @@
-/** Hot paths inside the test's own process: real server, real Redis, every part at hand. */
+/** Hot paths inside the test's own process: a real HTTP server on a real Redis, with access to its internals. */
 import assert from 'node:assert/strict';
 import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
 import { readHotPathConfig } from '../../src/config.ts';
-import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { type HotPath, startHotPath as start } from '../../src/hot-path/hot-path.ts';
-import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
-import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
 import { createLogger } from '../../src/process/logger.ts';
-import { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../eventually.ts';
 import { type Scope, use } from '../use.ts';
-import { metric } from './metric.ts';
+import { metric } from './metrics.ts';
 
 export const JWT_SECRET = 'a-secret-for-tests-of-more-than-32-bytes';
-
-export async function connectShards(url: string): Promise<Shards> {
-  const shards = new Shards({
-    url,
-    name: 'test',
-    commandTimeoutMs: 1_000,
-    requirements: { DURABILITY: 'fast', NODE_ENV: 'production' },
-    log: createLogger('test', 'silent'),
-    onUnfit,
-  });
-  await eventually(() => assert.ok(shards.isReady));
-  return shards;
-}
-
-export function useShards(scope: Scope, redisUrl: string): Promise<Shards> {
-  return use(scope, () => connectShards(redisUrl));
-}
 
 function onUnfit(fault: Error): never {
   throw fault;
@@ -39,7 +18,7 @@ function onUnfit(fault: Error): never {
 export interface Reply {
   status: number;
   headers: Record<string, string>;
-  // The answer of an HTTP call is whatever it is: a test says what it expects of it.
+  // Any JSON: the test asserts on it.
   // oxlint-disable-next-line typescript/no-explicit-any
   body: any;
 }
@@ -96,7 +75,7 @@ export class TestHotPath {
     return this.call(`/v1/sales/${saleId}/buy`, { method: 'POST', buyer, ...options });
   }
 
-  /** A metric of any name, summed over its samples. */
+  /** A metric by its full name, summed over its samples. */
   async metric(name: string): Promise<number> {
     return metric(this.parts, name);
   }
@@ -107,10 +86,7 @@ export class TestHotPath {
   }
 }
 
-/**
- * `environment` is what the process would read; the port is always a free one. Waits for Redis, unless the test is
- * about one that is away.
- */
+/** `environment` overrides the configuration; the port is always a free one. Waits for Redis unless told not to. */
 export async function startHotPath(
   redisUrl: string,
   environment: Record<string, string> = {},
@@ -129,72 +105,11 @@ export async function startHotPath(
   return new TestHotPath(hotPath);
 }
 
-/** As `startHotPath`. */
 export function useHotPath(
   scope: Scope,
   ...choices: Parameters<typeof startHotPath>
 ): Promise<TestHotPath> {
   return use(scope, () => startHotPath(...choices));
-}
-
-/** What an operator would do, without the admin: operations of one sale, numbered from 1. */
-export class TestSale {
-  readonly saleId: string;
-  readonly #shards: Shards;
-  #definition: SaleDefinition;
-  #operation = 0;
-
-  constructor(shards: Shards, definition: SaleDefinition) {
-    this.#shards = shards;
-    this.#definition = definition;
-    this.saleId = definition.saleId;
-  }
-
-  async change(change: Partial<SaleDefinition>, stock: StockChange[] = []): Promise<void> {
-    this.#definition = { ...this.#definition, ...change };
-    const operation = {
-      operation: ++this.#operation,
-      timeline: 0,
-      definition: this.#definition,
-      changes: stock,
-    };
-    const reply = await this.#shards.call(applyOperation, this.saleId, operation);
-    if (reply.outcome !== 'applied') throw new Error(`operation was not applied: ${reply.outcome}`);
-    await this.#shards.publishChanged(this.saleId);
-  }
-
-  async state(): Promise<SaleState> {
-    const reply = await this.#shards.call(readSale, this.saleId, this.saleId);
-    if (reply.outcome === 'unknown_sale') throw new Error('the sale is unknown');
-    return reply.state;
-  }
-}
-
-let saleCount = 0;
-
-/** An open sale of `stock` units a SKU, unless said otherwise. */
-export async function openSale(
-  shards: Shards,
-  stock: Record<string, number>,
-  definition: Partial<SaleDefinition> = {},
-): Promise<TestSale> {
-  const sale = new TestSale(shards, {
-    saleId: `sale-${++saleCount}-${Date.now().toString(36)}`,
-    name: 'a sale',
-    currency: 'EUR',
-    status: 'open',
-    startsAt: null,
-    endsAt: null,
-    perBuyerLimit: 1,
-    holdSeconds: 300,
-    skus: Object.keys(stock).map((sku) => ({ sku, name: sku, price: 1_999 })),
-    ...definition,
-  });
-  await sale.change(
-    {},
-    Object.entries(stock).map(([sku, delta]) => ({ sku, delta })),
-  );
-  return sale;
 }
 
 export function tokenOf(buyer: string, claims: Record<string, unknown> = {}): string {

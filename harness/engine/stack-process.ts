@@ -1,39 +1,42 @@
-/**
- * A private stack as people run it, `flash-sale stack` in a process of its own, in a home that goes with the test.
- */
+/** A private stack as a user runs it: `flash-sale stack` as a child process, in a home directory of the test's own. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
 import { processIdentity } from '../../src/process/process-identity.mjs';
 import { eventually } from '../eventually.ts';
+import { type Scope, use } from '../use.ts';
 
 export const MAIN_MODULE = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const READY_DEADLINE_MS = 60_000;
 const END_DEADLINE_MS = 60_000;
 const DEADLINE_MS = 20_000;
 
-/** A home and the stacks in it: with the test, they are stopped and then it is removed. */
+export function useStackHome(scope: Scope): Promise<StackHome> {
+  return use(scope, () => new StackHome());
+}
+
+/** A home directory whose stacks are stopped before it is removed. */
 export class StackHome {
   readonly directory: string;
   readonly #stacks: StackProcess[] = [];
 
-  constructor(t: TestContext) {
+  constructor() {
     this.directory = mkdtempSync(join(tmpdir(), 'flash-sale-stack-'));
-    // PostgreSQL's own user has to get in where tests run as root; else its data would go elsewhere, and stay.
+    // Where tests run as root, PostgreSQL's user must be able to enter; else its data would be stored elsewhere.
     chmodSync(this.directory, 0o755);
-    t.after(async () => {
-      await Promise.all(this.#stacks.map((stack) => stack.stop()));
-      rmSync(this.directory, { recursive: true, force: true });
-    });
   }
 
-  /** `command` is what to run instead of `flash-sale stack`. */
+  async close(): Promise<void> {
+    await Promise.all(this.#stacks.map((stack) => stack.stop()));
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** `command` replaces `flash-sale stack`. */
   start(options: { env?: Record<string, string>; command?: string[] } = {}): StackProcess {
     const stack = new StackProcess(this.directory, options);
     this.#stacks.push(stack);
@@ -41,7 +44,7 @@ export class StackHome {
   }
 }
 
-/** The test's environment, without what the test runner or a developer's shell would tell the stack. */
+/** An environment without the variables of the test runner and the developer's shell. */
 export function stackEnvironment(
   home: string,
   overrides: Record<string, string> = {},
@@ -68,7 +71,7 @@ export class StackProcess {
     this.child = spawn(process.execPath, args, {
       env: stackEnvironment(home, options.env),
       stdio: ['ignore', 'pipe', 'pipe'],
-      // A process group of its own, as a shell gives to what it runs in the foreground.
+      // Its own process group, as a shell starts a foreground job.
       detached: true,
     });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
@@ -84,7 +87,7 @@ export class StackProcess {
     return this.child.pid!;
   }
 
-  /** What it printed when all was ready. */
+  /** The description that it prints when every process is ready. */
   async ready(): Promise<StackDescription> {
     await until('the stack is ready', () => this.stdout.includes('\n') || this.#isOver(), {
       deadlineMs: READY_DEADLINE_MS,
@@ -99,7 +102,7 @@ export class StackProcess {
     await this.ended();
   }
 
-  /** Its exit code; null when a signal ended it. Killed, and an error, when it does not end. */
+  /** Its exit code, null after a signal. It is killed if it does not end in time. */
   async ended(): Promise<number | null> {
     const late = setTimeout(() => this.child.kill('SIGKILL'), END_DEADLINE_MS);
     const code = await this.#ended;
@@ -125,7 +128,7 @@ export function isAlive(pid: number): boolean {
   return processIdentity(pid) !== undefined;
 }
 
-/** Waits, boundedly, and fails with what it waited for. */
+/** Polls until the condition holds; fails with its description. */
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
@@ -133,7 +136,7 @@ export async function until(
 ): Promise<void> {
   await eventually(
     async () => {
-      assert.ok(await holds(), `waited in vain until ${what}\n${options.account?.() ?? ''}`);
+      assert.ok(await holds(), `timed out waiting until ${what}\n${options.account?.() ?? ''}`);
     },
     { timeoutMs: options.deadlineMs ?? DEADLINE_MS },
   );

@@ -1,15 +1,15 @@
 /** A hot path and an admin as they run in earnest, on servers of their own, to be attacked and looked at. */
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import { EngineProcess } from '../engine/engine-process.ts';
+import { type EngineProcess, useEngineProcess } from '../engine/engine-process.ts';
 import { JWT_SECRET, tokenOf } from '../engine/hot-path.ts';
-import { metric } from '../engine/metric.ts';
+import { metric } from '../engine/metrics.ts';
+import type { Scope } from '../use.ts';
 import { attack, faultsIn, type HostileTally } from './hostile-crowd.ts';
 import type { HostileTarget } from './hostile-requests.ts';
 
-const PRELOAD = pathToFileURL(join(import.meta.dirname, '../engine/collect-on-signal.mjs')).href;
+const PRELOAD = pathToFileURL(join(import.meta.dirname, 'collect-garbage-on-signal.mjs')).href;
 const OPERATOR_TOKEN = 'operator-token-for-hostile-requests';
 /** Two sales: what operators do to one must not end the selling of the other. */
 const SOLD = 'attacked';
@@ -36,6 +36,12 @@ export interface Memory {
   residentMiB: number;
 }
 
+export function useHostileEngine(
+  ...choices: Parameters<typeof HostileEngine.start>
+): Promise<HostileEngine> {
+  return useHostileEngine(...choices);
+}
+
 export class HostileEngine {
   readonly hotPath: EngineProcess;
   readonly admin: EngineProcess;
@@ -45,7 +51,7 @@ export class HostileEngine {
   #reservationId = '';
 
   static async start(
-    test: Pick<TestContext, 'after'>,
+    scope: Scope,
     servers: { redisUrl: string; postgresUrl: string },
     settings: Record<string, string> = {},
   ): Promise<HostileEngine> {
@@ -61,7 +67,7 @@ export class HostileEngine {
     };
     const processes = await Promise.all(
       (['hot-path', 'admin', 'persister'] as const).map((name) =>
-        EngineProcess.spawn(test, name, environment),
+        useEngineProcess(scope, name, environment),
       ),
     );
     const [hotPath, admin] = await Promise.all(processes.map((engine) => engine.untilReady()));
@@ -149,7 +155,7 @@ export class HostileEngine {
   /** What either process has complained of. uWebSockets.js warns of late upgrades, which are no fault. */
   get complaints(): string[] {
     return [this.hotPath, this.admin]
-      .flatMap(({ said }) => said.split('\n'))
+      .flatMap(({ output }) => output.split('\n'))
       .filter((line) => line !== '' && !line.startsWith('Warning: uWS.HttpResponse writes'));
   }
 

@@ -1,5 +1,6 @@
 /** A TCP proxy in front of a server, whose connections can be cut at the worst moment, or go dead without a word, or slow. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { type Scope, use } from '../use.ts';
 
 export interface CuttableProxy {
   port: number;
@@ -32,6 +33,13 @@ export interface Trap {
 interface Pair {
   client: Socket;
   upstream: Socket;
+}
+
+export function useCuttableProxy(
+  scope: Scope,
+  target: { host: string; port: number },
+): Promise<CuttableProxy> {
+  return use(scope, () => startCuttableProxy(target));
 }
 
 export async function startCuttableProxy(target: {

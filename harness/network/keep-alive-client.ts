@@ -4,7 +4,7 @@
  */
 import { connect, type Socket } from 'node:net';
 
-export interface Heard {
+export interface RawResponse {
   status: number;
   /** By name, in lower case. */
   headers: Record<string, string>;
@@ -12,16 +12,16 @@ export interface Heard {
 }
 
 /** The connection was closed, or could not be made, before the answer was whole. */
-export class Broken extends Error {
-  readonly bytesHeard: number;
+export class ConnectionClosed extends Error {
+  readonly bytesReceived: number;
 
-  constructor(bytesHeard: number, cause: Error | undefined) {
-    super(`broken after ${bytesHeard} bytes: ${cause?.message ?? 'closed'}`, { cause });
-    this.bytesHeard = bytesHeard;
+  constructor(bytesReceived: number, cause: Error | undefined) {
+    super(`broken after ${bytesReceived} bytes: ${cause?.message ?? 'closed'}`, { cause });
+    this.bytesReceived = bytesReceived;
   }
 }
 
-export interface Asked {
+export interface RawRequest {
   method?: string;
   path: string;
   headers?: Record<string, string>;
@@ -37,8 +37,8 @@ export class KeepAliveClient {
     this.#port = port;
   }
 
-  /** Rejects with `Broken`. */
-  request({ method = 'GET', path, headers = {}, body = '' }: Asked): Promise<Heard> {
+  /** Rejects with `ConnectionClosed`. */
+  request({ method = 'GET', path, headers = {}, body = '' }: RawRequest): Promise<RawResponse> {
     const head = [
       `${method} ${path} HTTP/1.1`,
       'Host: localhost',
@@ -48,37 +48,37 @@ export class KeepAliveClient {
     return this.send(`${head.join('\r\n')}\r\n\r\n${body}`);
   }
 
-  /** Bytes as they are; resolves with the first answer that comes. Rejects with `Broken`. */
-  send(bytes: string): Promise<Heard> {
+  /** Bytes as they are; resolves with the first answer that comes. Rejects with `ConnectionClosed`. */
+  send(bytes: string): Promise<RawResponse> {
     const socket = this.#connected();
     return new Promise((resolve, reject) => {
       let text = '';
       let cause: Error | undefined;
       const finish = () => {
         socket.off('data', read);
-        socket.off('close', broken);
+        socket.off('close', closed);
         socket.off('error', failed);
       };
       const read = (chunk: Buffer) => {
         text += chunk.toString('latin1');
-        const heard = parse(text);
-        if (!heard) return;
+        const response = parse(text);
+        if (!response) return;
         finish();
-        if (heard.headers.connection === 'close' || /^Connection: close\r$/im.test(bytes)) {
+        if (response.headers.connection === 'close' || /^Connection: close\r$/im.test(bytes)) {
           this.close();
         }
-        resolve(heard);
+        resolve(response);
       };
       const failed = (error: Error) => {
         cause = error;
       };
-      const broken = () => {
+      const closed = () => {
         finish();
-        reject(new Broken(text.length, cause));
+        reject(new ConnectionClosed(text.length, cause));
       };
       socket.on('data', read);
       socket.on('error', failed);
-      socket.on('close', broken);
+      socket.on('close', closed);
       socket.write(bytes);
     });
   }
@@ -101,7 +101,7 @@ export class KeepAliveClient {
 }
 
 /** Undefined: there is more to come. */
-function parse(text: string): Heard | undefined {
+function parse(text: string): RawResponse | undefined {
   const end = text.indexOf('\r\n\r\n');
   if (end < 0) return undefined;
   const [statusLine, ...lines] = text.slice(0, end).split('\r\n');

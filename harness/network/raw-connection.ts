@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const POLL_MS = 5;
 
 export class RawConnection {
-  heard = '';
+  received = '';
   isClosed = false;
   readonly #socket: Socket;
 
@@ -19,7 +19,7 @@ export class RawConnection {
   private constructor(socket: Socket) {
     this.#socket = socket.setNoDelay(true);
     socket.on('data', (chunk) => {
-      this.heard += chunk.toString('latin1');
+      this.received += chunk.toString('latin1');
     });
     socket.on('error', () => undefined); // Being cut off is what this is for.
     socket.on('close', () => {
@@ -33,9 +33,9 @@ export class RawConnection {
     }
   }
 
-  /** Of every answer heard so far, in order. */
+  /** Of every answer received so far, in order. */
   get statuses(): number[] {
-    return [...this.heard.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
+    return [...this.received.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
   }
 
   /** Until the other side closes; false: it did not in time. */
@@ -45,7 +45,7 @@ export class RawConnection {
     return this.isClosed;
   }
 
-  /** Until it is closed, or so many answers have been heard and no more come for a moment. */
+  /** Until it is closed, or so many answers have been received and no more come for a moment. */
   async settle(answers = 1, timeoutMs = 5_000): Promise<this> {
     const deadline = performance.now() + timeoutMs;
     while (
@@ -70,8 +70,8 @@ export class RawConnection {
   }
 }
 
-/** Says it on a connection of its own, and gives back what was heard until it settled. */
-export async function say(
+/** Says it on a connection of its own, and gives back what was received until it settled. */
+export async function sendRaw(
   port: number,
   bytes: string | Uint8Array,
   answers = 1,

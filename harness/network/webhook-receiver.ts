@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import type { ReservationData, SaleData, WebhookEvent } from '../../src/domain/webhook.ts';
+import { type Scope, use } from '../use.ts';
 
 export const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
@@ -21,7 +22,7 @@ export interface Message {
   data: Partial<ReservationData & SaleData>;
 }
 
-export type Answerer = (response: ServerResponse, received: Received) => void;
+export type Responder = (response: ServerResponse, received: Received) => void;
 
 export interface Receiver {
   url: string;
@@ -29,19 +30,23 @@ export interface Receiver {
   /** The requests' ids, each once, sorted. */
   ids(): string[];
   /** How it answers from now on. */
-  answer: Answerer;
+  respond: Responder;
   /** Connections that were ever made. */
   connections: number;
   close(): Promise<void>;
 }
 
-export const OK: Answerer = (response) => void response.writeHead(204).end();
+export const OK: Responder = (response) => void response.writeHead(204).end();
 export const status =
-  (code: number, headers: Record<string, string> = {}): Answerer =>
+  (code: number, headers: Record<string, string> = {}): Responder =>
   (response) =>
     void response.writeHead(code, headers).end();
 
-export async function startReceiver(answer: Answerer = OK): Promise<Receiver> {
+export function useReceiver(scope: Scope, respond: Responder = OK): Promise<Receiver> {
+  return use(scope, () => startReceiver(respond));
+}
+
+export async function startReceiver(respond: Responder = OK): Promise<Receiver> {
   const received: Received[] = [];
   const server = createServer((request, response) => void receive(request, response));
   server.on('connection', (socket) => {
@@ -53,7 +58,7 @@ export async function startReceiver(answer: Answerer = OK): Promise<Receiver> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
     received,
     ids: () => [...new Set(received.map(({ id }) => id))].sort(),
-    answer,
+    respond,
     connections: 0,
     close: () =>
       new Promise((resolve) => {
@@ -73,7 +78,7 @@ export async function startReceiver(answer: Answerer = OK): Promise<Receiver> {
       atMs: performance.now(),
     };
     received.push(one);
-    receiver.answer(response, one);
+    receiver.respond(response, one);
   }
 }
 

@@ -1,28 +1,35 @@
-/** A real Redis Cluster: masters that share the slots evenly, the first of them with replicas where wanted. */
+/** A real Redis Cluster: masters that share the slots evenly, the first of them optionally with replicas. */
 import assert from 'node:assert/strict';
 import type { Redis } from 'ioredis';
 import { findFreePorts } from '../../src/process/free-port.ts';
 import { eventually } from '../eventually.ts';
-import { using } from './replication.ts';
-import { startRedis, type TestRedis } from './servers.ts';
+import { type Scope, use } from '../use.ts';
+import { startRedis, type TestRedis, withRedis } from './redis.ts';
 
 const SLOTS = 16_384;
 const MASTERS = 3;
 
 export interface TestCluster {
-  /** For `REDIS_URL`: all nodes. */
+  /** All nodes, for `REDIS_URL`. */
   url: string;
   masters: TestRedis[];
-  /** Of the first master. */
+  /** Replicas of the first master. */
   replicas: TestRedis[];
-  /** Which of the masters owns a slot at the start. */
+  /** The index of the master that owns a slot at the start. */
   ownerOf(slot: number): number;
   stop(): Promise<void>;
 }
 
-export async function startCluster(
-  choices: { replicas?: number; args?: string[] } = {},
-): Promise<TestCluster> {
+export interface ClusterChoices {
+  replicas?: number;
+  args?: string[];
+}
+
+export function useCluster(scope: Scope, choices: ClusterChoices = {}): Promise<TestCluster> {
+  return use(scope, () => startCluster(choices));
+}
+
+async function startCluster(choices: ClusterChoices): Promise<TestCluster> {
   const busPorts = await findFreePorts(MASTERS + (choices.replicas ?? 0));
   const servers = await Promise.all(
     busPorts.map((port) =>
@@ -39,31 +46,33 @@ export async function startCluster(
       }),
     ),
   );
-  const ask = <T>(index: number, question: (node: Redis) => Promise<T>) =>
-    using(servers[index]!.url, question);
+  const withNode = <T>(index: number, run: (node: Redis) => Promise<T>) =>
+    withRedis(servers[index]!.url, run);
   const share = Math.ceil(SLOTS / MASTERS);
   const stop = async () => void (await Promise.all(servers.map((server) => server.stop())));
   try {
     for (const i of servers.keys()) {
       if (i < MASTERS) {
         const last = Math.min(SLOTS, (i + 1) * share) - 1;
-        await ask(i, (node) => node.cluster('ADDSLOTSRANGE', i * share, last));
+        await withNode(i, (node) => node.cluster('ADDSLOTSRANGE', i * share, last));
       }
       if (i > 0) {
-        await ask(i, (node) => node.cluster('MEET', '127.0.0.1', servers[0]!.port, busPorts[0]!));
+        await withNode(i, (node) =>
+          node.cluster('MEET', '127.0.0.1', servers[0]!.port, busPorts[0]!),
+        );
       }
     }
-    const firstId = await ask(0, (node) => node.cluster('MYID'));
+    const firstId = await withNode(0, (node) => node.cluster('MYID'));
     for (const i of servers.keys()) {
-      await ask(i, (node) =>
+      await withNode(i, (node) =>
         eventually(async () => {
           assert.match(await node.cluster('INFO'), /cluster_state:ok/);
-          // Known to it by now.
+          // The cluster is complete, so this node knows the first one.
           if (i >= MASTERS) await node.cluster('REPLICATE', firstId);
         }),
       );
     }
-    await ask(0, (node) =>
+    await withNode(0, (node) =>
       eventually(async () => {
         const info = await node.info('replication');
         assert.equal(info.match(/^slave\d+:.*state=online/gm)?.length ?? 0, choices.replicas ?? 0);

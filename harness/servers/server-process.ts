@@ -1,24 +1,24 @@
 /**
- * A server of a test's own, as a child process that can be stopped, killed, frozen and started again in place.
- * Each leaves a record of itself where the runner finds it, so that no way of ending a test leaves one running.
+ * A server as a child process that a test can stop, kill, freeze and start again with the same data. Each process
+ * leaves a record for the test runner, so that no server survives its test, however the test ends.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { processIdentity } from '../../src/process/process-identity.mjs';
-import { freeze, thaw } from './freeze.ts';
 
 export interface ServerPlan {
   command: string;
   args: string[];
-  /** Whom to run as, where not as ourselves. */
+  /** The user to run the server as; our own by default. */
   user?: { uid: number; gid: number } | undefined;
   stopSignal: NodeJS.Signals;
-  /** Rejects or answers false while the server is not there yet. */
+  /** Rejects or resolves to false while the server does not respond yet. */
   isReady: () => Promise<boolean>;
 }
 
-/** Where the runner looks for servers that a test left behind. */
+/** Where the test runner looks for servers that a test left behind. */
 export const RECORDS_VARIABLE = 'TEST_SERVER_RECORDS';
 
 const READY_MS_MAX = 20_000;
@@ -49,7 +49,7 @@ export class ServerProcess {
     return this.#child !== undefined && RUNNING.has(this.#child);
   }
 
-  /** Resolves when it answers; after `stop` or `kill`, the same server with the same data again. */
+  /** Resolves when the server is ready. After `stop` or `kill` it starts again with the same data. */
   async start(): Promise<void> {
     const { command, args, user } = this.#plan;
     this.#output = '';
@@ -73,13 +73,13 @@ export class ServerProcess {
     await this.#untilReady(child);
   }
 
-  /** Lets it shut down in order. */
+  /** A graceful shutdown. */
   async stop(): Promise<void> {
     this.resume();
     await this.#end(this.#plan.stopSignal);
   }
 
-  /** As a power cut does, but for what the operating system has in its caches. */
+  /** SIGKILL: like a power cut, except that the operating system's caches survive. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL');
   }
@@ -89,18 +89,13 @@ export class ServerProcess {
     await this.start();
   }
 
-  /** Freezes it with all its processes: connections stay open, nothing answers. */
+  /** Freezes the server and its child processes: connections stay open, nothing responds. */
   pause(): void {
-    this.#signalFamily(freeze);
+    if (this.isRunning) freeze(this.pid);
   }
 
   resume(): void {
-    this.#signalFamily(thaw);
-  }
-
-  #signalFamily(signal: typeof freeze): void {
-    const child = this.#child;
-    if (child?.pid && RUNNING.has(child)) signal(child.pid);
+    if (this.isRunning) thaw(this.pid);
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
@@ -118,7 +113,7 @@ export class ServerProcess {
     while (performance.now() < deadlineMs) {
       if (!RUNNING.has(child)) break;
       if (await this.#plan.isReady().catch(() => false)) return;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      await sleep(POLL_MS);
     }
     child.kill('SIGKILL');
     throw new Error(`${this.#plan.command} did not become ready:\n${this.#output}`);
@@ -129,9 +124,81 @@ export class ServerProcess {
   }
 }
 
+export interface TestServer {
+  readonly url: string;
+  readonly port: number;
+  readonly pid: number;
+  readonly isRunning: boolean;
+  /** Shuts it down and removes its data. */
+  stop(): Promise<void>;
+  /** SIGKILL; `start` brings it back with the data that it had written. */
+  kill(): Promise<void>;
+  /** A graceful restart with all data. */
+  restart(): Promise<void>;
+  start(): Promise<void>;
+  /** Freezes it: connections stay open, nothing responds. */
+  pause(): void;
+  resume(): void;
+}
+
+export function asTestServer(
+  server: ServerProcess,
+  url: string,
+  port: number,
+  directory: string,
+): TestServer {
+  return {
+    url,
+    port,
+    get pid() {
+      return server.pid;
+    },
+    get isRunning() {
+      return server.isRunning;
+    },
+    stop: async () => {
+      await server.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+    kill: () => server.kill(),
+    restart: () => server.restart(),
+    start: () => server.start(),
+    pause: () => server.pause(),
+    resume: () => server.resume(),
+  };
+}
+
+/** Stops a process and its children by SIGSTOP. */
+export function freeze(pid: number): void {
+  signalFamily(pid, 'SIGSTOP');
+}
+
+export function thaw(pid: number): void {
+  signalFamily(pid, 'SIGCONT');
+}
+
+/** PostgreSQL's backends leave their parent's process group, so they are found by their parent's id. */
+function signalFamily(pid: number, signal: NodeJS.Signals): void {
+  process.kill(pid, signal);
+  const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
+  for (const line of table.trim().split('\n')) {
+    const [child, parent] = line.trim().split(/\s+/).map(Number);
+    if (parent === pid && child !== undefined) signalIfRunning(child, signal);
+  }
+}
+
+/** A backend may have ended since `ps` listed it. */
+function signalIfRunning(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 let isShielded = false;
 
-/** Servers started from now on do not get the Ctrl-C of a terminal: for a program that catches it and stops them. */
+/** Servers started from now on do not receive the terminal's Ctrl-C: for a program that catches it and stops them. */
 export function shieldServersFromTerminal(): void {
   isShielded = true;
 }

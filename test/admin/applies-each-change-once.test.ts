@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  ask,
+  callAdmin,
   makeDraft,
   newSale,
   stateInRedis,
   useAdmin,
   useApp,
 } from '../../harness/engine/admin.ts';
-import { buy } from '../../harness/engine/sales.ts';
+import { buy } from '../../harness/sales/purchases.ts';
 import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
@@ -16,7 +16,7 @@ const replica = await useApp(FILE, admin);
 
 test('a sale is made whole: in PostgreSQL, in the ledger and in Redis, as a draft', async () => {
   const saleId = `phones-${Date.now()}`;
-  const created = await admin.ask('POST /sales', {
+  const created = await admin.call('POST /sales', {
     body: newSale({
       saleId,
       startsAt: '2030-01-01T10:00:00+02:00',
@@ -51,7 +51,7 @@ test('a sale is made whole: in PostgreSQL, in the ledger and in Redis, as a draf
     persister: { lag: 0, events: 0, checkpoint: null },
     pendingOperations: 0,
   });
-  assert.deepEqual((await admin.ask(`GET /sales/${saleId}`)).body, created.body);
+  assert.deepEqual((await admin.call(`GET /sales/${saleId}`)).body, created.body);
   assert.equal((await stateInRedis(admin, saleId)).definition.status, 'draft');
   const [refused] = await buy(admin.shards, saleId, ['early']);
   assert.equal(refused?.outcome, 'sale_not_started');
@@ -68,7 +68,7 @@ test('an id is made from the name where none is given', async () => {
 
 test('a sale id is given once', async () => {
   const saleId = await makeDraft(admin);
-  const again = await admin.ask('POST /sales', { body: newSale({ saleId }) });
+  const again = await admin.call('POST /sales', { body: newSale({ saleId }) });
   assert.equal(again.status, 422);
   assert.equal(again.body.errors[0].field, 'saleId');
 });
@@ -78,7 +78,7 @@ test('a creation repeated by its key makes one sale, also at the same time and b
   const body = newSale({ name: 'Once' });
   const answers = await Promise.all(
     Array.from({ length: 20 }, (_, index) =>
-      ask(index % 2 ? replica : admin.app, 'POST /sales', { body, headers }),
+      callAdmin(index % 2 ? replica : admin.app, 'POST /sales', { body, headers }),
     ),
   );
   assert.equal(new Set(answers.map((answered) => answered.body.saleId)).size, 1);
@@ -87,7 +87,7 @@ test('a creation repeated by its key makes one sale, also at the same time and b
     assert.equal(replay.status, 200);
     assert.equal(replay.headers['idempotent-replayed'], 'true');
   }
-  const other = await admin.ask('POST /sales', { body: newSale({ name: 'Other' }), headers });
+  const other = await admin.call('POST /sales', { body: newSale({ name: 'Other' }), headers });
   assert.equal(other.status, 422);
   assert.equal(other.body.code, 'idempotency_key_reused');
 });
@@ -97,7 +97,7 @@ test('fifty times the same load is one load, and every answer is the same', asyn
   const request = { body: { sku: 'black', delta: 7 }, headers: { 'idempotency-key': 'load-7' } };
   const answers = await Promise.all(
     Array.from({ length: 50 }, (_, index) =>
-      ask(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, request),
+      callAdmin(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, request),
     ),
   );
   for (const answered of answers) {
@@ -112,7 +112,7 @@ test('fifty times the same load is one load, and every answer is the same', asyn
     SELECT count(*) AS rows, sum(delta)::bigint AS units FROM stock_ledger
     WHERE sale_id = ${saleId} AND outcome = 'applied'`;
   assert.deepEqual({ ...ledger }, { rows: 2, units: 107 });
-  const other = await admin.ask(`POST /sales/${saleId}/stock`, {
+  const other = await admin.call(`POST /sales/${saleId}/stock`, {
     ...request,
     body: { sku: 'black', delta: 8 },
   });
@@ -121,20 +121,20 @@ test('fifty times the same load is one load, and every answer is the same', asyn
 
 test('a withdrawal never goes below what remains, changes nothing then, and is refused alike again', async () => {
   const saleId = await makeDraft(admin, { skus: [{ sku: 'unit', price: 1_000, stock: 10 }] });
-  await admin.ask(`POST /sales/${saleId}/open`);
+  await admin.call(`POST /sales/${saleId}/open`);
   await buy(admin.shards, saleId, ['a', 'b', 'c']);
   const request = { body: { sku: 'unit', delta: -8 }, headers: { 'idempotency-key': 'back-8' } };
-  const refused = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  const refused = await admin.call(`POST /sales/${saleId}/stock`, request);
   assert.equal(refused.status, 409);
   assert.equal(refused.body.code, 'insufficient_stock');
   assert.equal(refused.body.remaining, 7);
   await buy(admin.shards, saleId, ['d']);
-  assert.deepEqual((await admin.ask(`POST /sales/${saleId}/stock`, request)).body, refused.body);
+  assert.deepEqual((await admin.call(`POST /sales/${saleId}/stock`, request)).body, refused.body);
   const state = await stateInRedis(admin, saleId);
   assert.deepEqual(state.stock, [
     { sku: 'unit', loaded: 10, remaining: 6, held: 4, confirmed: 0, waiting: 0 },
   ]);
-  const withdrawn = await admin.ask(`POST /sales/${saleId}/stock`, {
+  const withdrawn = await admin.call(`POST /sales/${saleId}/stock`, {
     body: { sku: 'unit', delta: -6, reason: 'back to the shop' },
   });
   assert.equal(withdrawn.status, 200);
@@ -146,11 +146,11 @@ test('a withdrawal never goes below what remains, changes nothing then, and is r
 
 test('stock has an upper end, and belongs to a SKU of the sale', async () => {
   const saleId = await makeDraft(admin);
-  const over = await admin.ask(`POST /sales/${saleId}/stock`, {
+  const over = await admin.call(`POST /sales/${saleId}/stock`, {
     body: { sku: 'black', delta: 1_000_000_000 },
   });
   assert.deepEqual([over.status, over.body.errors[0].field], [422, 'delta']);
-  const unknown = await admin.ask(`POST /sales/${saleId}/stock`, {
+  const unknown = await admin.call(`POST /sales/${saleId}/stock`, {
     body: { sku: 'red', delta: 1 },
   });
   assert.deepEqual([unknown.status, unknown.body.errors[0].field], [422, 'sku']);
@@ -160,7 +160,7 @@ test('two admins at once lose no change and keep the numbers without gaps', asyn
   const saleId = await makeDraft(admin);
   const answers = await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
-      ask(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, {
+      callAdmin(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, {
         body: { sku: 'black', delta: index % 4 === 0 ? -1 : 2 },
       }),
     ),
@@ -177,28 +177,30 @@ test('two admins at once lose no change and keep the numbers without gaps', asyn
 
 test('a draft can be deleted, with its keys, and its id used again from the beginning', async () => {
   const saleId = await makeDraft(admin);
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: 5 } });
-  assert.equal((await admin.ask(`DELETE /sales/${saleId}`)).status, 204);
-  assert.equal((await admin.ask(`GET /sales/${saleId}`)).status, 404);
-  assert.equal((await admin.ask(`DELETE /sales/${saleId}`)).status, 404);
+  await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: 5 } });
+  assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 204);
+  assert.equal((await admin.call(`GET /sales/${saleId}`)).status, 404);
+  assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 404);
   assert.deepEqual(await admin.shards.of(saleId).client.keys(`*${saleId}*`), []);
-  assert.equal((await admin.ask(`GET /sales/${saleId}/audit`)).body.data[0].action, 'delete');
+  assert.equal((await admin.call(`GET /sales/${saleId}/audit`)).body.data[0].action, 'delete');
   await makeDraft(admin, { saleId });
   assert.equal((await stateInRedis(admin, saleId)).stock[0]?.loaded, 100);
-  await admin.ask(`POST /sales/${saleId}/open`);
-  const refused = await admin.ask(`DELETE /sales/${saleId}`);
+  await admin.call(`POST /sales/${saleId}/open`);
+  const refused = await admin.call(`DELETE /sales/${saleId}`);
   assert.equal(refused.status, 409);
   assert.deepEqual([refused.body.from, refused.body.to], ['open', 'deleted']);
 });
 
 test('every change is audited with who asked and which request', async () => {
   const saleId = await makeDraft(admin);
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: 1, reason: 'x' } });
-  await admin.ask(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: -500 } });
-  await admin.ask(`PATCH /sales/${saleId}`, { body: { name: 'New' } });
-  await admin.ask(`POST /sales/${saleId}/open`);
-  const first = await admin.ask(`GET /sales/${saleId}/audit?limit=4`);
-  const rest = await admin.ask(`GET /sales/${saleId}/audit?cursor=${first.body.nextCursor}`);
+  await admin.call(`POST /sales/${saleId}/stock`, {
+    body: { sku: 'black', delta: 1, reason: 'x' },
+  });
+  await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: -500 } });
+  await admin.call(`PATCH /sales/${saleId}`, { body: { name: 'New' } });
+  await admin.call(`POST /sales/${saleId}/open`);
+  const first = await admin.call(`GET /sales/${saleId}/audit?limit=4`);
+  const rest = await admin.call(`GET /sales/${saleId}/audit?cursor=${first.body.nextCursor}`);
   const entries = [...first.body.data, ...rest.body.data];
   assert.deepEqual(
     entries.map(({ action }) => action),
@@ -217,7 +219,7 @@ test('sales are listed newest first, page by page', async () => {
   const listed: string[] = [];
   let cursor = '';
   do {
-    const page = await admin.ask(`GET /sales?limit=2${cursor && `&cursor=${cursor}`}`);
+    const page = await admin.call(`GET /sales?limit=2${cursor && `&cursor=${cursor}`}`);
     assert.equal(page.status, 200);
     listed.push(...page.body.data.map((sale: { saleId: string }) => sale.saleId));
     cursor = page.body.nextCursor ?? '';

@@ -3,10 +3,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
-import { type Answered, ask, stateInRedis, useAdmin, useApp } from '../../harness/engine/admin.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, makeSale } from '../../harness/engine/sales.ts';
+import {
+  type AdminReply,
+  callAdmin,
+  stateInRedis,
+  useAdmin,
+  useApp,
+} from '../../harness/engine/admin.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buy } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
 import {
   MERCHANT_TRANSITIONS,
@@ -60,10 +67,10 @@ function move(
   reservationId: string,
   name: MerchantTransition,
   options: { body?: unknown; app?: FastifyInstance } = {},
-): Promise<Answered> {
+): Promise<AdminReply> {
   const { app = admin.app, body } = options;
   const path = `POST /reservations/${reservationId}/${name}`;
-  return ask(app, path, { as: 'merchant', ...(body === undefined ? {} : { body }) });
+  return callAdmin(app, path, { as: 'merchant', ...(body === undefined ? {} : { body }) });
 }
 
 async function bring(reservationId: string, state: State): Promise<void> {
@@ -163,7 +170,10 @@ test('a confirmation racing a cancellation: one order or the other, and the unit
         ),
       ),
     );
-    const { confirm, cancel } = Object.fromEntries(answers) as Record<MerchantTransition, Answered>;
+    const { confirm, cancel } = Object.fromEntries(answers) as Record<
+      MerchantTransition,
+      AdminReply
+    >;
     assert.deepEqual([cancel.status, cancel.body.status], [200, 'cancelled']);
     if (confirm.status === 200) confirmedFirst += 1;
     else assert.deepEqual([confirm.status, confirm.body.from], [409, 'cancelled']);
@@ -219,19 +229,19 @@ test('whoever waits gets what a merchant cancels, in the same step', async () =>
     quantity: 1,
   });
   assert.equal(joined.outcome, 'joined');
-  const [waiting] = (await admin.ask(`GET /sales/${sale.saleId}`)).body.skus;
+  const [waiting] = (await admin.call(`GET /sales/${sale.saleId}`)).body.skus;
   assert.deepEqual([waiting.held, waiting.waiting], [1, 1]);
   await move(reservationId, 'cancel');
-  const [served] = (await admin.ask(`GET /sales/${sale.saleId}`)).body.skus;
+  const [served] = (await admin.call(`GET /sales/${sale.saleId}`)).body.skus;
   assert.deepEqual([served.remaining, served.held, served.waiting], [0, 1, 0]);
 });
 
 test('the history tells who did it, for which payment and why', async (t) => {
-  await persister(t, admin.redis.url, admin.databaseUrl);
+  await usePersister(t, admin.redis.url, admin.databaseUrl);
   const reservationId = await reserveOne();
   const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
-  await admin.ask(`POST /reservations/${reservationId}/extend`);
-  const confirmed = await ask(admin.app, `POST /reservations/${reservationId}/confirm`, {
+  await admin.call(`POST /reservations/${reservationId}/extend`);
+  const confirmed = await callAdmin(admin.app, `POST /reservations/${reservationId}/confirm`, {
     as: 'merchant',
     body: { paymentRef: 'pay%7 "é" 😀' },
     headers: { 'x-request-id': 'the-confirmation', traceparent },
@@ -240,7 +250,7 @@ test('the history tells who did it, for which payment and why', async (t) => {
   await move(reservationId, 'confirm', { body: { paymentRef: 'another' } });
   await move(reservationId, 'cancel', { body: { reason: 'arrived broken' } });
   const { history } = await eventually(async () => {
-    const shown = await admin.ask(`GET /reservations/${reservationId}`);
+    const shown = await admin.call(`GET /reservations/${reservationId}`);
     assert.equal(shown.body.status, 'cancelled');
     return shown.body;
   });

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { makeDraft, newSale, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
-import { hold } from '../../harness/engine/holds.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { makeSale } from '../../harness/engine/sales.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { hold } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
@@ -68,17 +68,17 @@ async function makeLetter(event: number): Promise<number> {
 }
 
 async function makeWebhook(): Promise<string> {
-  return (await admin.ask('POST /webhooks', { body: { url: WEBHOOK_URL } })).body.webhookId;
+  return (await admin.call('POST /webhooks', { body: { url: WEBHOOK_URL } })).body.webhookId;
 }
 
 async function saleAfter(...actions: string[]): Promise<string> {
   const saleId = await makeDraft(admin);
-  for (const action of actions) await admin.ask(`POST /sales/${saleId}/${action}`);
+  for (const action of actions) await admin.call(`POST /sales/${saleId}/${action}`);
   return saleId;
 }
 
 test('every changing operation that the document describes is among those tested here', async () => {
-  const { body: document } = await admin.ask('GET //openapi.json', { as: null });
+  const { body: document } = await admin.call('GET //openapi.json', { as: null });
   const changing = Object.entries<Record<string, { operationId: string }>>(document.paths)
     .filter(([path]) => path.startsWith('/admin/'))
     .flatMap(([, methods]) => Object.entries(methods))
@@ -92,7 +92,7 @@ for (const [operation, prepare] of Object.entries(CHANGES)) {
     const { request, body } = await prepare();
     const requestId = `audit-of-${operation}`;
     const headers = { 'x-request-id': requestId };
-    const answered = await admin.ask(request, { body, headers });
+    const answered = await admin.call(request, { body, headers });
     assert.ok(answered.status < 300, `${answered.status} ${JSON.stringify(answered.body)}`);
     const rows = await admin.sql<{ actor: string; action: string; details: object }[]>`
       SELECT actor, action, details FROM audit_log WHERE request_id = ${requestId}`;
@@ -103,17 +103,17 @@ for (const [operation, prepare] of Object.entries(CHANGES)) {
 }
 
 test('what a merchant did stands in the history of the reservation, with who', async (t) => {
-  await persister(t, admin.redis.url, admin.databaseUrl);
+  await usePersister(t, admin.redis.url, admin.databaseUrl);
   const { saleId } = await makeSale(admin);
   for (const [index, operation] of MOVES.entries()) {
     const [reservation] = await hold(admin.shards, saleId, [`buyer-${index}`]);
     const { reservationId } = reservation!;
     const headers = { 'x-request-id': `audit-of-${operation}` };
     const request = `POST /reservations/${reservationId}/${operation.replace('Reservation', '')}`;
-    const moved = await admin.ask(request, { as: 'merchant', headers });
+    const moved = await admin.call(request, { as: 'merchant', headers });
     assert.equal(moved.status, 200, operation);
     await eventually(async () => {
-      const { body } = await admin.ask(`GET /reservations/${reservationId}`);
+      const { body } = await admin.call(`GET /reservations/${reservationId}`);
       const last = body.history?.at(-1);
       assert.equal(last?.requestId, `audit-of-${operation}`);
       assert.equal(last.actor, ACTORS.merchant);
@@ -129,7 +129,7 @@ test('what was refused or changed nothing is no change, and not audited as one',
     [`DELETE /sales/${saleId}`],
     [`POST /sales/${saleId}/stock`, { sku: 'black', delta: -1_000 }],
   ] as const) {
-    await admin.ask(request, { body, headers: { 'x-request-id': 'changes-nothing' } });
+    await admin.call(request, { body, headers: { 'x-request-id': 'changes-nothing' } });
   }
   const rows = await admin.sql<{ action: string }[]>`
     SELECT action FROM audit_log WHERE request_id = 'changes-nothing' ORDER BY audit_id`;

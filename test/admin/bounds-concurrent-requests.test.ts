@@ -1,9 +1,10 @@
 /** PostgreSQL says nothing and operators go on asking: so many wait, the others are told at once, merchants notice nothing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, useApp } from '../../harness/engine/admin.ts';
-import { buy, makeSale } from '../../harness/engine/sales.ts';
-import { useStoppableServers } from '../../harness/use.ts';
+import { callAdmin, useApp } from '../../harness/engine/admin.ts';
+import { buy } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useStoppableServers } from '../../harness/servers/connections.ts';
 import { parseRecord } from '../../src/domain/reservation.ts';
 
 const MOST = 200;
@@ -18,17 +19,17 @@ test('calls that wait for PostgreSQL', async (t) => {
 
   postgres.pause();
   t.after(() => postgres.resume());
-  const waiting = Array.from({ length: MOST }, () => ask(app, 'GET /sales'));
-  const refused = await ask(app, 'GET /sales');
+  const waiting = Array.from({ length: MOST }, () => callAdmin(app, 'GET /sales'));
+  const refused = await callAdmin(app, 'GET /sales');
   assert.deepEqual([refused.status, refused.body.code], [503, 'overloaded']);
   assert.equal(refused.headers['retry-after'], '1');
-  const confirmed = await ask(app, `POST /reservations/${reservationId}/confirm`, {
+  const confirmed = await callAdmin(app, `POST /reservations/${reservationId}/confirm`, {
     as: 'merchant',
   });
   assert.equal(confirmed.status, 200);
-  assert.equal((await ask(app, 'GET //healthz')).status, 200);
+  assert.equal((await callAdmin(app, 'GET //healthz')).status, 200);
 
   postgres.resume();
   for (const answered of await Promise.all(waiting)) assert.equal(answered.status, 200);
-  assert.equal((await ask(app, 'GET /sales')).status, 200, 'and there is room again');
+  assert.equal((await callAdmin(app, 'GET /sales')).status, 200, 'and there is room again');
 });

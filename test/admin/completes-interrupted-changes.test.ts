@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-  type Answered,
+  type AdminReply,
   makeDraft,
   newSale,
   stateInRedis,
   useAdmin,
 } from '../../harness/engine/admin.ts';
-import { buy } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buy } from '../../harness/sales/purchases.ts';
 import { FILE } from '../../harness/use.ts';
 import { repairRound, startPendingRepairer } from '../../src/admin/sales/pending-repairer.ts';
 import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
@@ -21,7 +21,7 @@ const admin = await useAdmin(FILE);
 
 async function makeSale(): Promise<string> {
   const body = newSale({ skus: [{ sku: 'unit', price: 1_000, stock: 10 }] });
-  return (await admin.ask('POST /sales', { body })).body.saleId;
+  return (await admin.call('POST /sales', { body })).body.saleId;
 }
 
 async function loaded(saleId: string): Promise<number | undefined> {
@@ -61,7 +61,7 @@ async function eventuallyReady(): Promise<void> {
 test('an operation recorded by a process that died is applied by the repairer, once', async () => {
   const saleId = await makeSale();
   await recordOnly(saleId, 5);
-  assert.equal((await admin.ask(`GET /sales/${saleId}`)).body.pendingOperations, 1);
+  assert.equal((await admin.call(`GET /sales/${saleId}`)).body.pendingOperations, 1);
   await Promise.all([repairRound(admin), repairRound(admin), repairRound(admin)]);
   await repairRound(admin);
   assert.equal(await loaded(saleId), 15);
@@ -92,7 +92,7 @@ test('the next call for the sale finishes what is pending, in order', async () =
   await recordOnly(saleId, -4);
   await recordOnly(saleId, -7);
   await recordOnly(saleId, 3);
-  assert.equal((await admin.ask(`POST /sales/${saleId}/open`)).status, 200);
+  assert.equal((await admin.call(`POST /sales/${saleId}/open`)).status, 200);
   assert.equal(await loaded(saleId), 9);
   assert.deepEqual(await outcomes(saleId), [
     'applied/applied',
@@ -117,34 +117,34 @@ test('while Redis is away a load is recorded and answered 503, and applied once 
   await eventually(() => assert.ok(!admin.shards.isReady));
   const request = { body: { sku: 'unit', delta: 5 }, headers: { 'idempotency-key': 'l-1' } };
   for (let attempt = 0; attempt < 3; attempt += 1) {
-    const answered = await admin.ask(`POST /sales/${saleId}/stock`, request);
+    const answered = await admin.call(`POST /sales/${saleId}/stock`, request);
     assert.equal(answered.status, 503);
     assert.equal(answered.body.code, 'unavailable');
     assert.equal(answered.headers['retry-after'], '1');
     assert.equal(answered.body.operation, 2);
   }
-  const shown = await admin.ask(`GET /sales/${saleId}`);
+  const shown = await admin.call(`GET /sales/${saleId}`);
   assert.equal(shown.status, 200);
   assert.deepEqual(
     [shown.body.redis, shown.body.skus[0].loaded, shown.body.persister.lag],
     ['away', null, null],
   );
   assert.equal(shown.body.pendingOperations, 1);
-  const ready = await admin.ask('GET //readyz', { as: null });
+  const ready = await admin.call('GET //readyz', { as: null });
   assert.deepEqual([ready.status, ready.body.missing], [503, ['redis']]);
-  assert.equal((await admin.ask('GET //healthz', { as: null })).status, 200);
-  assert.equal((await admin.ask(`DELETE /sales/${saleId}`)).status, 503);
+  assert.equal((await admin.call('GET //healthz', { as: null })).status, 200);
+  assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 503);
 
   await admin.redis.start();
   await eventuallyReady();
-  const recovering = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  const recovering = await admin.call(`POST /sales/${saleId}/stock`, request);
   assert.deepEqual([recovering.status, recovering.body.code], [503, 'recovering']);
   const fence = admin.shards.of(saleId).runId!;
   await admin.shards.of(saleId).client.hset(`fs:{${saleId}}:sale`, 'fence', fence);
 
   await repairRound(admin);
   assert.equal(await loaded(saleId), 15);
-  const replayed = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  const replayed = await admin.call(`POST /sales/${saleId}/stock`, request);
   assert.equal(replayed.status, 200);
   assert.equal(replayed.headers['idempotent-replayed'], 'true');
   assert.deepEqual([replayed.body.loaded, replayed.body.remaining], [15, 15]);
@@ -155,12 +155,12 @@ test('a Redis that hangs leaves the outcome unknown; the same key finds out', as
   const saleId = await makeSale();
   admin.redis.pause();
   const request = { body: { sku: 'unit', delta: 5 }, headers: { 'idempotency-key': 'h-1' } };
-  const answered = await admin.ask(`POST /sales/${saleId}/stock`, request);
+  const answered = await admin.call(`POST /sales/${saleId}/stock`, request);
   assert.deepEqual([answered.status, answered.body.code], [503, 'unavailable']);
   admin.redis.resume();
   await eventuallyReady();
   await eventually(async () => {
-    assert.equal((await admin.ask(`POST /sales/${saleId}/stock`, request)).status, 200);
+    assert.equal((await admin.call(`POST /sales/${saleId}/stock`, request)).status, 200);
   });
   assert.equal(await loaded(saleId), 15);
 });
@@ -168,15 +168,15 @@ test('a Redis that hangs leaves the outcome unknown; the same key finds out', as
 test('a start that is put off too late is kept, and remembered as kept', async () => {
   const startsAt = Date.now() + 4_000;
   const saleId = await makeDraft(admin, { startsAt: new Date(startsAt).toISOString() });
-  await admin.ask(`POST /sales/${saleId}/open`);
+  await admin.call(`POST /sales/${saleId}/open`);
   const later = new Date(startsAt + 3_600_000).toISOString();
   // Whoever applies operations is slow, so the change reaches Redis when buyers have had their answers.
-  const answers: Promise<Answered>[] = [];
+  const answers: Promise<AdminReply>[] = [];
   await admin.sql.begin(async (tx) => {
     await lockOperations(tx, saleId);
-    answers.push(admin.ask(`PATCH /sales/${saleId}`, { body: { startsAt: later } }));
+    answers.push(admin.call(`PATCH /sales/${saleId}`, { body: { startsAt: later } }));
     await eventually(async () => assert.equal((await outcomes(saleId)).at(-1), 'pending/-'));
-    answers.push(admin.ask(`PATCH /sales/${saleId}`, { body: { name: 'Recorded after it' } }));
+    answers.push(admin.call(`PATCH /sales/${saleId}`, { body: { name: 'Recorded after it' } }));
     await eventually(async () => assert.equal((await outcomes(saleId)).length, 4));
     await sleep(startsAt - Date.now() + 1_100);
   });
@@ -191,7 +191,7 @@ test('a start that is put off too late is kept, and remembered as kept', async (
     [startsAt, startsAt, startsAt, startsAt],
   );
   assert.equal((await stateInRedis(admin, saleId)).definition.startsAt, startsAt);
-  const { body } = await admin.ask(`GET /sales/${saleId}/audit`);
+  const { body } = await admin.call(`GET /sales/${saleId}/audit`);
   const kept = body.data.filter(({ action }: { action: string }) => action === 'start_kept');
   assert.deepEqual(
     kept.map(({ details }: { details: object }) => details),
@@ -204,10 +204,10 @@ test('a start that is put off too late is kept, and remembered as kept', async (
 
 test('an open sale that Redis has forgotten is left to recovery', async () => {
   const saleId = await makeSale();
-  await admin.ask(`POST /sales/${saleId}/open`);
+  await admin.call(`POST /sales/${saleId}/open`);
   await buy(admin.shards, saleId, ['a']);
   await admin.shards.of(saleId).client.flushall();
-  const answered = await admin.ask(`POST /sales/${saleId}/pause`);
+  const answered = await admin.call(`POST /sales/${saleId}/pause`);
   assert.deepEqual([answered.status, answered.body.code], [503, 'recovering']);
   assert.equal(await loaded(saleId), undefined);
 });
@@ -216,12 +216,12 @@ test('a sale that is made while Redis is away is told by its id, and made once w
   await admin.redis.kill();
   await eventually(() => assert.ok(!admin.shards.isReady));
   const request = { body: newSale({ name: 'Later' }), headers: { 'idempotency-key': 'later' } };
-  const first = await admin.ask('POST /sales', request);
+  const first = await admin.call('POST /sales', request);
   assert.deepEqual([first.status, first.body.code], [503, 'unavailable']);
   assert.match(first.body.saleId, /^later-/);
   await admin.redis.start();
   await eventuallyReady();
-  const again = await admin.ask('POST /sales', request);
+  const again = await admin.call('POST /sales', request);
   assert.deepEqual([again.status, again.body.saleId], [200, first.body.saleId]);
   assert.equal(again.body.skus[0].loaded, 100);
 });

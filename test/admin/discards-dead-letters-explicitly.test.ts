@@ -5,9 +5,11 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { stateInRedis, useAdmin } from '../../harness/engine/admin.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { appendEntry, buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { appendEntry } from '../../harness/sales/stream.ts';
 import { FILE } from '../../harness/use.ts';
 import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
@@ -53,7 +55,7 @@ describe('a dead letter that is discarded', () => {
   }
 
   async function discard(id: number, reason = 'it can never be written'): Promise<void> {
-    const { status } = await admin.ask(`POST /dead-letters/${id}/discard`, { body: { reason } });
+    const { status } = await admin.call(`POST /dead-letters/${id}/discard`, { body: { reason } });
     assert.equal(status, 200);
   }
 
@@ -72,7 +74,7 @@ describe('a dead letter that is discarded', () => {
 
   async function untilBlocked(saleId: string, why: RegExp): Promise<void> {
     await eventually(async () => {
-      const { body } = await admin.ask(`GET /sales/${saleId}/recoveries`);
+      const { body } = await admin.call(`GET /sales/${saleId}/recoveries`);
       assert.match(String(body.data[0]?.report.why), why);
     });
   }
@@ -93,37 +95,37 @@ describe('a dead letter that is discarded', () => {
     const [id, written] = [await makeLetter(1), await makeLetter(2)];
     await admin.sql`UPDATE dead_letters SET resolved_at = now() WHERE dead_letter_id = ${written}`;
     for (const body of [{}, { reason: ' ' }, { reason: 7 }, { reason: 'x'.repeat(501) }]) {
-      const { status } = await admin.ask(`POST /dead-letters/${id}/discard`, { body });
+      const { status } = await admin.call(`POST /dead-letters/${id}/discard`, { body });
       assert.equal(status, 422, JSON.stringify(body));
     }
     const body = { reason: 'the buyer id has a NUL' };
-    const first = await admin.ask(`POST /dead-letters/${id}/discard`, { body });
+    const first = await admin.call(`POST /dead-letters/${id}/discard`, { body });
     assert.equal(first.status, 200);
     assert.equal(first.body.discardReason, body.reason);
     assert.match(first.body.discardedBy, /^operator:/);
     assert.ok(first.body.resolvedAt);
-    const again = await admin.ask(`POST /dead-letters/${id}/discard`, {
+    const again = await admin.call(`POST /dead-letters/${id}/discard`, {
       body: { reason: 'other' },
     });
     assert.deepEqual([again.status, again.body], [200, first.body]);
-    const retried = await admin.ask(`POST /dead-letters/${id}/retry`);
+    const retried = await admin.call(`POST /dead-letters/${id}/retry`);
     assert.deepEqual([retried.status, retried.body.from], [409, 'discarded']);
-    const late = await admin.ask(`POST /dead-letters/${written}/discard`, { body });
+    const late = await admin.call(`POST /dead-letters/${written}/discard`, { body });
     assert.deepEqual(
       [late.status, late.body.code, late.body.from],
       [409, 'invalid_transition', 'resolved'],
     );
     for (const unknown of ['999999', '0', 'x']) {
-      const missing = await admin.ask(`POST /dead-letters/${unknown}/discard`, { body });
+      const missing = await admin.call(`POST /dead-letters/${unknown}/discard`, { body });
       assert.deepEqual([missing.status, missing.body.code], [404, 'not_found']);
     }
-    const audit = await admin.ask('GET /sales/some/audit');
+    const audit = await admin.call('GET /sales/some/audit');
     assert.deepEqual(
       audit.body.data.map((entry: Record<string, unknown>) => [entry.action, entry.details]),
       [['discard-dead-letter', { deadLetterId: id, event: 1, reason: body.reason }]],
     );
     const listed = async (query: string) =>
-      (await admin.ask(`GET /dead-letters${query}`)).body.data.map(
+      (await admin.call(`GET /dead-letters${query}`)).body.data.map(
         ({ deadLetterId }: { deadLetterId: number }) => deadLetterId,
       );
     assert.deepEqual(await listed(''), []);
@@ -133,7 +135,7 @@ describe('a dead letter that is discarded', () => {
   it('holds up no recovery: its reservation is gone, its unit on sale, its position nobody’s', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
     await refuseUnless(test, POISON);
-    await persister(test, admin.redis.url, admin.databaseUrl);
+    await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'bob', 'poison', 'cyd']);
     const id = await theLetterOf(saleId);
     await admin.shards.of(saleId).client.flushall();
@@ -162,7 +164,7 @@ describe('a dead letter that is discarded', () => {
     const told = (name: string) => report.checks.find((check) => check.name === name)!;
     assert.match(told('no-dead-letters').actual, /^0 unresolved, 1 discarded/);
     assert.match(told('every-event-is-kept').expected, /^10 events, 1 having been discarded$/);
-    const { body } = await admin.ask(`GET /sales/${saleId}/recoveries`);
+    const { body } = await admin.call(`GET /sales/${saleId}/recoveries`);
     assert.equal(body.data[0].report.discarded, 1);
     const [row] = await admin.sql`
       SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId} AND position = 3`;
@@ -172,7 +174,7 @@ describe('a dead letter that is discarded', () => {
   it('is still what Redis goes by until the sale is recovered, and verify says so', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
     await refuseUnless(test, POISON);
-    await persister(test, admin.redis.url, admin.databaseUrl);
+    await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'poison', 'bob']);
     const id = await theLetterOf(saleId);
     await untilDrained(saleId);
@@ -182,7 +184,7 @@ describe('a dead letter that is discarded', () => {
       'held-and-confirmed-are-rows',
       'every-reservation-in-redis-is-a-row',
     ]);
-    assert.equal((await admin.ask(`POST /sales/${saleId}/recover`)).status, 202);
+    assert.equal((await admin.call(`POST /sales/${saleId}/recover`)).status, 202);
     await eventually(async () => {
       assert.equal((await stateInRedis(admin, saleId)).stock[0]!.remaining, 8);
     });
@@ -192,13 +194,13 @@ describe('a dead letter that is discarded', () => {
   it('takes nothing from a reservation of which a later event is kept', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
     const allow = await refuseUnless(test, POISON);
-    await persister(test, admin.redis.url, admin.databaseUrl);
+    await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'poison', 'bob']);
     const id = await theLetterOf(saleId);
     await allow();
     await discard(id);
     const { reservationId } = (await reservationOf(saleId, 'poison'))!;
-    const confirmed = await admin.ask(`POST /reservations/${reservationId}/confirm`);
+    const confirmed = await admin.call(`POST /reservations/${reservationId}/confirm`);
     assert.equal(confirmed.status, 200);
     await untilDrained(saleId);
     assert.deepEqual(await broken(saleId), []);
@@ -218,10 +220,10 @@ describe('a dead letter that is discarded', () => {
   it('as the return of a unit that was sold again is no reason to sell it twice', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 2 });
     const allow = await refuseUnless(test, "status <> 'cancelled'");
-    await persister(test, admin.redis.url, admin.databaseUrl);
+    await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'bob']);
     const { reservationId } = (await reservationOf(saleId, 'ada'))!;
-    assert.equal((await admin.ask(`POST /reservations/${reservationId}/cancel`)).status, 200);
+    assert.equal((await admin.call(`POST /reservations/${reservationId}/cancel`)).status, 200);
     await buy(admin.shards, saleId, ['cyd']);
     const id = await theLetterOf(saleId);
     await untilDrained(saleId);
@@ -231,20 +233,20 @@ describe('a dead letter that is discarded', () => {
     await allow();
     const load = { body: { sku: 'unit', delta: 1 }, headers: { 'idempotency-key': 'one-more' } };
     await eventually(async () => {
-      assert.equal((await admin.ask(`POST /sales/${saleId}/stock`, load)).status, 200);
+      assert.equal((await admin.call(`POST /sales/${saleId}/stock`, load)).status, 200);
     });
     assert.equal((await reservationOf(saleId, 'ada'))?.status, 'reserved');
     const { stock } = await stateInRedis(admin, saleId);
     assert.deepEqual([stock[0]!.loaded, stock[0]!.remaining, stock[0]!.held], [3, 0, 3]);
     // What was given up can be done anew.
-    assert.equal((await admin.ask(`POST /reservations/${reservationId}/cancel`)).status, 200);
+    assert.equal((await admin.call(`POST /reservations/${reservationId}/cancel`)).status, 200);
     await untilDrained(saleId);
     assert.deepEqual(await broken(saleId), []);
   });
 
   it('excuses, as an entry that could not be read, one hole in the history and no other', async (test) => {
     const { saleId } = await makeSale(admin);
-    await persister(test, admin.redis.url, admin.databaseUrl);
+    await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buyMany(admin.shards, saleId, { count: 10, batchSize: 5, prefix: 'before' });
     await appendEntry(admin.shards, saleId, { v: '1', c: 'EUR', d: 'garbage' });
     await buyMany(admin.shards, saleId, { count: 10, batchSize: 5, prefix: 'behind' });

@@ -45,7 +45,7 @@ const MOVES = [
 
 test('without a token nothing is shown and nothing is changed', async () => {
   for (const request of [...LOOKS, ...CHANGES, ...MOVES]) {
-    const answered = await admin.ask(request, { as: null });
+    const answered = await admin.call(request, { as: null });
     assert.equal(answered.status, 401, request);
     assert.equal(answered.body.code, 'unauthorized');
     assert.match(String(answered.headers['www-authenticate']), /^Bearer/);
@@ -62,7 +62,7 @@ test('a token that nobody has is no token', async () => {
     `Bearer ${TOKENS.operator} more`,
     TOKENS.operator,
   ]) {
-    const answered = await admin.ask('GET /sales', { as: null, headers: { authorization } });
+    const answered = await admin.call('GET /sales', { as: null, headers: { authorization } });
     assert.equal(answered.status, 401, authorization);
   }
 });
@@ -70,10 +70,10 @@ test('a token that nobody has is no token', async () => {
 test('viewers and merchants look and do not change', async () => {
   for (const as of ['viewer', 'merchant'] as const) {
     for (const request of LOOKS) {
-      assert.notEqual((await admin.ask(request, { as })).status, 403, `${as} ${request}`);
+      assert.notEqual((await admin.call(request, { as })).status, 403, `${as} ${request}`);
     }
     for (const request of CHANGES) {
-      const answered = await admin.ask(request, { as });
+      const answered = await admin.call(request, { as });
       assert.equal(answered.status, 403, `${as} ${request}`);
       assert.equal(answered.body.code, 'forbidden');
     }
@@ -82,17 +82,17 @@ test('viewers and merchants look and do not change', async () => {
 
 test('merchants and operators move reservations, viewers do not', async () => {
   for (const request of MOVES) {
-    const refused = await admin.ask(request, { as: 'viewer' });
+    const refused = await admin.call(request, { as: 'viewer' });
     assert.deepEqual([refused.status, refused.body.code], [403, 'forbidden'], request);
     for (const as of ['merchant', 'operator'] as const) {
-      assert.equal((await admin.ask(request, { as })).status, 404, `${as} ${request}`);
+      assert.equal((await admin.call(request, { as })).status, 404, `${as} ${request}`);
     }
   }
 });
 
 test('the document, the pages and the probes are open to all', async () => {
   for (const path of ['/', '/docs', '/openapi.json', '/healthz', '/readyz', '/metrics']) {
-    assert.equal((await admin.ask(`GET /${path}`, { as: null })).status, 200, path);
+    assert.equal((await admin.call(`GET /${path}`, { as: null })).status, 200, path);
   }
 });
 
@@ -108,8 +108,8 @@ test('a token is compared by its digest, whatever its length, and the last of ma
 });
 
 test('an actor names its token without giving it away', async () => {
-  const created = await admin.ask('POST /sales', { body: newSale() });
-  const audit = await admin.ask(`GET /sales/${created.body.saleId}/audit`);
+  const created = await admin.call('POST /sales', { body: newSale() });
+  const audit = await admin.call(`GET /sales/${created.body.saleId}/audit`);
   assert.match(audit.body.data[0].actor, /^operator:[0-9a-f]{8}$/);
   assert.doesNotMatch(JSON.stringify(audit.body), /operator-token/);
 });

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, makeDraft, stateInRedis, useAdmin, useApp } from '../../harness/engine/admin.ts';
+import {
+  callAdmin,
+  makeDraft,
+  stateInRedis,
+  useAdmin,
+  useApp,
+} from '../../harness/engine/admin.ts';
 import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
@@ -17,9 +23,9 @@ for (const [done, action, from, to] of IMPOSSIBLE) {
   test(`${action} of a sale that is ${from} (after ${done.join(', ') || 'nothing'}) is refused`, async () => {
     const saleId = await makeDraft(admin);
     for (const one of done) {
-      assert.equal((await admin.ask(`POST /sales/${saleId}/${one}`)).status, 200);
+      assert.equal((await admin.call(`POST /sales/${saleId}/${one}`)).status, 200);
     }
-    const refused = await admin.ask(`POST /sales/${saleId}/${action}`);
+    const refused = await admin.call(`POST /sales/${saleId}/${action}`);
     assert.equal(refused.status, 409);
     assert.equal(refused.body.code, 'invalid_transition');
     assert.deepEqual([refused.body.from, refused.body.to], [from, to]);
@@ -38,7 +44,7 @@ test('a transition that already holds is answered 200 and is no operation', asyn
     ['end', 'ended'],
     ['end', 'ended'],
   ] as const) {
-    const answered = await admin.ask(`POST /sales/${saleId}/${action}`);
+    const answered = await admin.call(`POST /sales/${saleId}/${action}`);
     assert.deepEqual([answered.status, answered.body.status], [200, status]);
     assert.equal((await stateInRedis(admin, saleId)).definition.status, status);
   }
@@ -49,7 +55,7 @@ test('ten admins opening at once open once', async () => {
   const saleId = await makeDraft(admin);
   const answers = await Promise.all(
     Array.from({ length: 10 }, (_, index) =>
-      ask(index % 2 ? replica : admin.app, `POST /sales/${saleId}/open`),
+      callAdmin(index % 2 ? replica : admin.app, `POST /sales/${saleId}/open`),
     ),
   );
   assert.ok(answers.every(({ status, body }) => status === 200 && body.status === 'open'));
@@ -58,7 +64,7 @@ test('ten admins opening at once open once', async () => {
 
 test('a draft changes in everything but its currency', async () => {
   const saleId = await makeDraft(admin);
-  const patched = await admin.ask(`PATCH /sales/${saleId}`, {
+  const patched = await admin.call(`PATCH /sales/${saleId}`, {
     body: {
       name: 'Better phones',
       startsAt: '2031-01-01T00:00:00Z',
@@ -87,18 +93,18 @@ test('a draft changes in everything but its currency', async () => {
     [{ skus: [{ sku: 'green' }] }, 'skus.0.price'],
     [{ endsAt: '2030-01-01T00:00:00Z' }, 'endsAt'],
   ] as const) {
-    const refused = await admin.ask(`PATCH /sales/${saleId}`, { body });
+    const refused = await admin.call(`PATCH /sales/${saleId}`, { body });
     assert.deepEqual([refused.status, refused.body.errors[0].field], [422, field]);
   }
-  const same = await admin.ask(`PATCH /sales/${saleId}`, { body: { name: 'Better phones' } });
+  const same = await admin.call(`PATCH /sales/${saleId}`, { body: { name: 'Better phones' } });
   assert.equal(same.status, 200);
   assert.equal((await stateInRedis(admin, saleId)).operation, 2);
 });
 
 test('an open sale changes only in what betrays no answer', async () => {
   const saleId = await makeDraft(admin, { startsAt: '2031-01-01T00:00:00Z' });
-  await admin.ask(`POST /sales/${saleId}/open`);
-  const patch = (body: object) => admin.ask(`PATCH /sales/${saleId}`, { body });
+  await admin.call(`POST /sales/${saleId}/open`);
+  const patch = (body: object) => admin.call(`PATCH /sales/${saleId}`, { body });
   assert.equal((await patch({ holdSeconds: 10 })).body.code, 'invalid_transition');
   const skus = [{ sku: 'black', price: 1 }];
   assert.deepEqual((await patch({ skus })).body.errors[0].field, 'skus');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { ask, type TestAdmin, TOKENS, useAdmin, useApp } from '../../harness/engine/admin.ts';
-import { usedMiB } from '../../harness/garbage.ts';
+import { callAdmin, type TestAdmin, TOKENS, useAdmin, useApp } from '../../harness/engine/admin.ts';
+import { usedMiB } from '../../harness/heap.ts';
 import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
@@ -15,7 +15,7 @@ function freshApp(t: TestContext): Promise<App> {
 
 function show(app: App, token: string, from: string) {
   const headers = { authorization: `Bearer ${token}`, 'x-forwarded-for': from };
-  return ask(app, 'GET /sales', { as: null, headers });
+  return callAdmin(app, 'GET /sales', { as: null, headers });
 }
 
 async function guess(app: App, count: number, from: string): Promise<number[]> {
@@ -57,7 +57,7 @@ test('right tokens and requests without one are not counted', async (t) => {
   for (let i = 0; i < 150; i++) {
     assert.equal((await show(app, TOKENS.viewer, '203.0.113.5')).status, 200);
     const nobody = { as: null, headers: { 'x-forwarded-for': '203.0.113.5' } };
-    assert.equal((await ask(app, 'GET /sales', nobody)).status, 401);
+    assert.equal((await callAdmin(app, 'GET /sales', nobody)).status, 401);
   }
   assert.equal((await show(app, 'guess', '203.0.113.5')).status, 401);
 });

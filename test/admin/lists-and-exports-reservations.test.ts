@@ -42,7 +42,7 @@ async function everyPage(query: string, limit: number): Promise<Shown[]> {
   const all: Shown[] = [];
   let cursor: string | null = null;
   do {
-    const page = await admin.ask(
+    const page = await admin.call(
       `GET /reservations?limit=${limit}${query}${cursor ? `&cursor=${cursor}` : ''}`,
     );
     assert.equal(page.status, 200, JSON.stringify(page.body));
@@ -74,12 +74,12 @@ test('pages within a sale come in the reverse order of decision', async () => {
 });
 
 test('rows that arrive while one pages neither repeat nor hide others', async () => {
-  const first = await admin.ask('GET /reservations?saleId=second&limit=10');
+  const first = await admin.call('GET /reservations?saleId=second&limit=10');
   await admin.sql`
     INSERT INTO reservations
     SELECT 'second_99999_aaaaaaaa', sale_id, 'late', status, items, total, currency, 99999, version, '',
       now(), now(), now(), '', '' FROM reservations WHERE reservation_id = 'second_1_aaaaaaaa'`;
-  const next = await admin.ask(
+  const next = await admin.call(
     `GET /reservations?saleId=second&limit=10&cursor=${first.body.nextCursor}`,
   );
   assert.equal(next.body.data[0].position, ROWS / 2 - 10);
@@ -103,14 +103,14 @@ const FILTERS: Record<string, number> = {
 for (const [filter, count] of Object.entries(FILTERS)) {
   test(`${filter} finds ${count}, in pages and as CSV`, async () => {
     assert.equal((await everyPage(`&${filter}`, 500)).length, count);
-    const csv = await admin.ask(`GET /reservations.csv?${filter}`);
+    const csv = await admin.call(`GET /reservations.csv?${filter}`);
     assert.equal(csv.status, 200);
     assert.equal(String(csv.body).trimEnd().split('\r\n').length, count + 1);
   });
 }
 
 test('a reservation is shown with its history', async () => {
-  const shown = await admin.ask('GET /reservations/first_5_aaaaaaaa');
+  const shown = await admin.call('GET /reservations/first_5_aaaaaaaa');
   assert.equal(shown.status, 200);
   assert.equal(shown.body.buyerId, 'buyer-5');
   assert.deepEqual(shown.body.items, [{ sku: 'odd', quantity: 1, unitPrice: 1_000 }]);
@@ -129,7 +129,7 @@ test('a reservation is shown with its history', async () => {
 });
 
 test('the CSV has a header, every row once, and a name to save it under', async () => {
-  const csv = await admin.ask('GET /reservations.csv');
+  const csv = await admin.call('GET /reservations.csv');
   assert.match(String(csv.headers['content-type']), /^text\/csv/);
   assert.match(
     String(csv.headers['content-disposition']),
@@ -153,7 +153,7 @@ test('a reader who goes away in the middle of a CSV leaves nothing behind', asyn
     assert.match(new TextDecoder().decode((await reader.read()).value), /^reservationId/);
     leaving.abort();
   }
-  const listed = await admin.ask('GET /reservations?limit=1');
+  const listed = await admin.call('GET /reservations?limit=1');
   assert.equal(listed.status, 200);
   await eventually(async () => {
     const [row] = await admin.sql<{ busy: number }[]>`
@@ -194,7 +194,7 @@ test('a cell can not start a formula, nor end its cell early', () => {
 test('a buyer whose name is a formula comes out as text', async () => {
   await admin.sql`
     UPDATE reservations SET buyer_id = '=cmd|calc' WHERE reservation_id = 'first_1_aaaaaaaa'`;
-  const csv = await admin.ask('GET /reservations.csv?saleId=first&to=2030-01-01T00:00:00.001Z');
+  const csv = await admin.call('GET /reservations.csv?saleId=first&to=2030-01-01T00:00:00.001Z');
   assert.match(String(csv.body), /,"'=cmd\|calc",/);
 });
 
@@ -223,24 +223,26 @@ test('dead letters are listed until they are resolved, and tried again on reques
     INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
     SELECT 'first', n || '-0', n, 'EUR', 'payload', 'reason' FROM generate_series(1, 5) n`;
   await admin.sql`UPDATE dead_letters SET resolved_at = now() WHERE event = 1`;
-  const first = await admin.ask('GET /dead-letters?limit=3');
-  const rest = await admin.ask(`GET /dead-letters?limit=3&cursor=${first.body.nextCursor}`);
+  const first = await admin.call('GET /dead-letters?limit=3');
+  const rest = await admin.call(`GET /dead-letters?limit=3&cursor=${first.body.nextCursor}`);
   const events = [...first.body.data, ...rest.body.data].map(({ event }) => event);
   assert.deepEqual(events, [5, 4, 3, 2]);
-  const resolved = await admin.ask('GET /dead-letters?resolved=true');
+  const resolved = await admin.call('GET /dead-letters?resolved=true');
   assert.deepEqual(
     resolved.body.data.map(({ event }: { event: number }) => event),
     [1],
   );
   const id = first.body.data[0].deadLetterId;
   assert.equal(first.body.data[0].retryRequestedAt, null);
-  const asked = await admin.ask(`POST /dead-letters/${id}/retry`);
+  const asked = await admin.call(`POST /dead-letters/${id}/retry`);
   assert.equal(asked.status, 202);
   assert.ok(asked.body.retryRequestedAt);
-  const refused = await admin.ask(`POST /dead-letters/${resolved.body.data[0].deadLetterId}/retry`);
+  const refused = await admin.call(
+    `POST /dead-letters/${resolved.body.data[0].deadLetterId}/retry`,
+  );
   assert.deepEqual([refused.status, refused.body.code], [409, 'invalid_transition']);
   assert.equal(
-    (await admin.ask('GET /sales/first/audit')).body.data[0].action,
+    (await admin.call('GET /sales/first/audit')).body.data[0].action,
     'retry-dead-letter',
   );
 });

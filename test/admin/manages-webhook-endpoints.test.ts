@@ -1,7 +1,7 @@
 /** Operators make, see and end webhook endpoints; a secret is seen once and then nowhere. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, makeDraft, useAdmin, useApp } from '../../harness/engine/admin.ts';
+import { callAdmin, makeDraft, useAdmin, useApp } from '../../harness/engine/admin.ts';
 import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
@@ -9,7 +9,7 @@ const admin = await useAdmin(FILE);
 const URL_PUBLIC = 'https://93.184.216.34/hook?token=abc';
 
 async function makeWebhook(body: Record<string, unknown> = {}) {
-  const created = await admin.ask('POST /webhooks', { body: { url: URL_PUBLIC, ...body } });
+  const created = await admin.call('POST /webhooks', { body: { url: URL_PUBLIC, ...body } });
   assert.equal(created.status, 201, JSON.stringify(created.body));
   return created.body;
 }
@@ -36,9 +36,9 @@ test('the secret is shown by the creation and by nothing else', async () => {
   assert.equal(created.state, 'active');
   assert.equal(created.events, null);
 
-  const listed = await admin.ask('GET /webhooks');
-  const resumed = await admin.ask(`POST /webhooks/${created.webhookId}/resume`);
-  const audit = await admin.ask(`GET /sales/${saleId}/audit`);
+  const listed = await admin.call('GET /webhooks');
+  const resumed = await admin.call(`POST /webhooks/${created.webhookId}/resume`);
+  const audit = await admin.call(`GET /sales/${saleId}/audit`);
   for (const { status, body } of [listed, resumed, audit]) {
     assert.equal(status, 200);
     assert.ok(!JSON.stringify(body).includes('whsec_'));
@@ -60,17 +60,17 @@ test('endpoints are listed newest first, page by page, and gone once deleted', a
   const seen: string[] = [];
   let cursor: string | null = '';
   while (cursor !== null && seen.length < 5) {
-    const page = await admin.ask(`GET /webhooks?limit=2${cursor && `&cursor=${cursor}`}`);
+    const page = await admin.call(`GET /webhooks?limit=2${cursor && `&cursor=${cursor}`}`);
     seen.push(...page.body.data.map((row: { webhookId: string }) => row.webhookId));
     cursor = page.body.nextCursor;
   }
   assert.deepEqual(seen.slice(0, 5), made);
 
-  assert.equal((await admin.ask(`DELETE /webhooks/${made[0]}`)).status, 204);
-  assert.equal((await admin.ask(`DELETE /webhooks/${made[0]}`)).status, 404);
-  assert.equal((await admin.ask(`POST /webhooks/${made[0]}/resume`)).status, 404);
-  assert.equal((await admin.ask(`GET /webhooks/${made[0]}/deliveries`)).status, 404);
-  const rest = await admin.ask('GET /webhooks');
+  assert.equal((await admin.call(`DELETE /webhooks/${made[0]}`)).status, 204);
+  assert.equal((await admin.call(`DELETE /webhooks/${made[0]}`)).status, 404);
+  assert.equal((await admin.call(`POST /webhooks/${made[0]}/resume`)).status, 404);
+  assert.equal((await admin.call(`GET /webhooks/${made[0]}/deliveries`)).status, 404);
+  const rest = await admin.call('GET /webhooks');
   assert.equal(rest.body.data[0].webhookId, made[1]);
   const [row] = await admin.sql`
     SELECT secret, url FROM webhook_endpoints WHERE webhook_id = ${made[0]!}`;
@@ -81,7 +81,7 @@ test('deliveries are listed by state, page by page', async () => {
   const { webhookId } = await makeWebhook();
   const ids = await addDeliveries(webhookId, ['dead', 'delivered', 'pending', 'dead', 'dead']);
   const list = async (query: string) => {
-    const answered = await admin.ask(`GET /webhooks/${webhookId}/deliveries${query}`);
+    const answered = await admin.call(`GET /webhooks/${webhookId}/deliveries${query}`);
     assert.equal(answered.status, 200, JSON.stringify(answered.body));
     return answered.body;
   };
@@ -93,7 +93,7 @@ test('deliveries are listed by state, page by page', async () => {
   const second = await list(`?state=dead&limit=2&cursor=${first.nextCursor}`);
   assert.deepEqual(idsOf(second), [ids[0]]);
   assert.equal(second.nextCursor, null);
-  const [webhook] = (await admin.ask('GET /webhooks')).body.data;
+  const [webhook] = (await admin.call('GET /webhooks')).body.data;
   assert.deepEqual([webhook.pending, webhook.dead], [1, 3]);
 });
 
@@ -105,7 +105,7 @@ test('a dead or failed delivery is tried again, a delivered one is not', async (
     'delivered',
   ]);
   const retry = (id: number | string | undefined) =>
-    admin.ask(`POST /webhooks/${webhookId}/deliveries/${id}/retry`);
+    admin.call(`POST /webhooks/${webhookId}/deliveries/${id}/retry`);
   for (const id of [dead, pending]) {
     const { status, body } = await retry(id);
     assert.equal(status, 202);
@@ -120,7 +120,7 @@ test('a dead or failed delivery is tried again, a delivered one is not', async (
   for (const id of ['999999999', 'no-number', '0']) assert.equal((await retry(id)).status, 404);
 
   const other = await makeWebhook();
-  const elsewhere = await admin.ask(
+  const elsewhere = await admin.call(
     `POST /webhooks/${other.webhookId}/deliveries/${delivered}/retry`,
   );
   assert.equal(elsewhere.status, 404, 'another endpoint’s delivery');
@@ -135,17 +135,17 @@ test('a paused endpoint is shown with why and until when, and resumed', async ()
   await admin.sql`
     UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour', failures_in_row = 9,
       last_error = 'answered 500', last_failure_at = now() WHERE webhook_id = ${webhookId}`;
-  const [paused] = (await admin.ask('GET /webhooks?limit=1')).body.data;
+  const [paused] = (await admin.call('GET /webhooks?limit=1')).body.data;
   assert.equal(paused.state, 'paused');
   assert.equal(paused.failuresInRow, 9);
   assert.equal(paused.lastError, 'answered 500');
   assert.ok(Date.parse(paused.pausedUntil) > Date.now());
 
-  const resumed = await admin.ask(`POST /webhooks/${webhookId}/resume`);
+  const resumed = await admin.call(`POST /webhooks/${webhookId}/resume`);
   assert.equal(resumed.body.state, 'active');
   assert.equal(resumed.body.pausedUntil, null);
   assert.equal(resumed.body.failuresInRow, 0);
-  const [delivery] = (await admin.ask(`GET /webhooks/${webhookId}/deliveries`)).body.data;
+  const [delivery] = (await admin.call(`GET /webhooks/${webhookId}/deliveries`)).body.data;
   assert.ok(Date.parse(delivery.nextAttemptAt) <= Date.now() + 1_000, 'what waited is due');
 });
 
@@ -163,21 +163,21 @@ test('bad requests are refused with the field at fault', async () => {
     [{ url: 'https://localhost/' }, 'url'],
   ];
   for (const [body, field] of refusals) {
-    const { status, body: problem } = await admin.ask('POST /webhooks', { body });
+    const { status, body: problem } = await admin.call('POST /webhooks', { body });
     assert.equal(status, 422, JSON.stringify(body));
     assert.equal(problem.errors[0].field, field);
   }
-  const unknown = await admin.ask('POST /webhooks', { body: { url: URL_PUBLIC, saleId: 'none' } });
+  const unknown = await admin.call('POST /webhooks', { body: { url: URL_PUBLIC, saleId: 'none' } });
   assert.equal(unknown.body.code, 'sale_not_found');
-  assert.equal((await admin.ask('GET /webhooks?cursor=x')).status, 422);
+  assert.equal((await admin.call('GET /webhooks?cursor=x')).status, 422);
   const { webhookId } = await makeWebhook();
-  assert.equal((await admin.ask(`GET /webhooks/${webhookId}/deliveries?cursor=x`)).status, 422);
+  assert.equal((await admin.call(`GET /webhooks/${webhookId}/deliveries?cursor=x`)).status, 422);
 });
 
 test('in development receivers on this machine are welcome', async (t) => {
   const app = await useApp(t, admin, { isDevelopment: true });
   const body = { url: 'http://127.0.0.1:4000/hook' };
-  assert.equal((await ask(app, 'POST /webhooks', { body })).status, 201);
-  const refused = await ask(app, 'POST /webhooks', { body: { url: 'file:///etc/passwd' } });
+  assert.equal((await callAdmin(app, 'POST /webhooks', { body })).status, 201);
+  const refused = await callAdmin(app, 'POST /webhooks', { body: { url: 'file:///etc/passwd' } });
   assert.equal(refused.status, 422);
 });

@@ -7,7 +7,7 @@ import { BUYER_OPERATIONS } from '../../src/api/buyer-operations.ts';
 import { PROBLEMS } from '../../src/api/problems.ts';
 
 const admin = await useAdmin(FILE);
-const { body: document } = await admin.ask('GET //openapi.json', { as: null });
+const { body: document } = await admin.call('GET //openapi.json', { as: null });
 
 test('the document is valid OpenAPI', async () => {
   const result = await validate(structuredClone(document));
@@ -108,7 +108,7 @@ test('an answer that may be sent again says so in its headers', () => {
 });
 
 test('the documentation page loads nothing from outside', async () => {
-  const page = await admin.ask('GET //docs', { as: null });
+  const page = await admin.call('GET //docs', { as: null });
   assert.equal(page.status, 200);
   assert.match(String(page.headers['content-security-policy']), /default-src 'self'/);
   assert.doesNotMatch(String(page.headers['content-security-policy']), /https?:/);
@@ -116,9 +116,9 @@ test('the documentation page loads nothing from outside', async () => {
   assert.ok(assets.length >= 4);
   for (const asset of assets) {
     assert.match(asset, /^\/docs\//);
-    assert.equal((await admin.ask(`GET /${asset}`, { as: null })).status, 200, asset);
+    assert.equal((await admin.call(`GET /${asset}`, { as: null })).status, 200, asset);
   }
-  const initializer = await admin.ask('GET //docs/static/swagger-initializer.js', { as: null });
+  const initializer = await admin.call('GET //docs/static/swagger-initializer.js', { as: null });
   assert.match(String(initializer.body), /validatorUrl: null/);
-  assert.deepEqual((await admin.ask('GET //docs/json', { as: null })).body, document);
+  assert.deepEqual((await admin.call('GET //docs/json', { as: null })).body, document);
 });

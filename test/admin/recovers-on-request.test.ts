@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeDraft, newSale, useAdmin } from '../../harness/engine/admin.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { buyMany } from '../../harness/engine/sales.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
 import { FILE } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
@@ -14,22 +14,22 @@ const SKUS = [{ sku: 'unit', price: 1_000, stock: 10 }];
 
 async function makeSale(): Promise<string> {
   const saleId = await makeDraft(admin, { skus: SKUS });
-  assert.equal((await admin.ask(`POST /sales/${saleId}/open`)).status, 200);
+  assert.equal((await admin.call(`POST /sales/${saleId}/open`)).status, 200);
   return saleId;
 }
 
 test('a sale that a hand has damaged is rebuilt, once for all who asked', async (context) => {
   const saleId = await makeSale();
-  await persister(context, admin.redis.url, admin.databaseUrl);
+  await usePersister(context, admin.redis.url, admin.databaseUrl);
   await buyMany(admin.shards, saleId, { count: 5, batchSize: 5 });
   await admin.shards.of(saleId).client.hset(saleKey(saleId, 'stock'), 'unit:remaining', '3');
   const [one, two] = await Promise.all([
-    admin.ask(`POST /sales/${saleId}/recover`),
-    admin.ask(`POST /sales/${saleId}/recover`),
+    admin.call(`POST /sales/${saleId}/recover`),
+    admin.call(`POST /sales/${saleId}/recover`),
   ]);
   assert.deepEqual([one.status, two.status], [202, 202]);
   await eventually(async () => {
-    const { body } = await admin.ask(`GET /sales/${saleId}/recoveries`, { as: 'viewer' });
+    const { body } = await admin.call(`GET /sales/${saleId}/recoveries`, { as: 'viewer' });
     const [newest] = body.data;
     assert.equal(newest.recoveryId, Math.max(one.body.recoveryId, two.body.recoveryId));
     assert.equal(newest.outcome, 'rebuilt');
@@ -37,26 +37,26 @@ test('a sale that a hand has damaged is rebuilt, once for all who asked', async 
     assert.equal(newest.report.reservations, 5);
     assert.ok(newest.report.seconds >= 0);
   });
-  const verified = await admin.ask(`GET /sales/${saleId}/verify`);
+  const verified = await admin.call(`GET /sales/${saleId}/verify`);
   assert.deepEqual(
     verified.body.checks.filter(({ ok }: { ok: boolean }) => !ok),
     [],
   );
-  const { body } = await admin.ask(`GET /sales/${saleId}/audit`);
+  const { body } = await admin.call(`GET /sales/${saleId}/audit`);
   const actions = body.data.map(({ action }: { action: string }) => action);
   assert.ok(actions.includes('recover') && actions.includes('request-recovery'), actions.join());
 });
 
 test('an operator whose sale Redis forgot is told to come back, and then served', async (context) => {
   const saleId = await makeSale();
-  await persister(context, admin.redis.url, admin.databaseUrl);
+  await usePersister(context, admin.redis.url, admin.databaseUrl);
   await admin.shards.of(saleId).client.flushall();
   const request = {
     body: { sku: 'unit', delta: 4 },
     headers: { 'idempotency-key': 'after-a-flush' },
   };
   await eventually(async () => {
-    const answered = await admin.ask(`POST /sales/${saleId}/stock`, request);
+    const answered = await admin.call(`POST /sales/${saleId}/stock`, request);
     assert.equal(answered.status, 200);
     assert.equal(answered.body.loaded, 14);
   });
@@ -67,28 +67,28 @@ test('a draft that was deleted, came back with an old Redis and was made again h
   const { client } = admin.shards.of('again');
   const keys = ['sale', 'stock'] as const;
   const backup = await Promise.all(keys.map((key) => client.dumpBuffer(saleKey('again', key))));
-  assert.equal((await admin.ask('DELETE /sales/again')).status, 204);
+  assert.equal((await admin.call('DELETE /sales/again')).status, 204);
   for (const [index, key] of keys.entries()) {
     await client.restore(saleKey('again', key), 0, backup[index]!);
   }
   await admin.redis.restart();
   await eventually(() => assert.ok(admin.shards.isReady));
-  await persister(context, admin.redis.url, admin.databaseUrl);
+  await usePersister(context, admin.redis.url, admin.databaseUrl);
   const request = {
     body: newSale({ saleId: 'again', skus: [{ ...SKUS[0], stock: 77 }] }),
     headers: { 'idempotency-key': 'made-again' },
   };
   await eventually(async () => {
-    const { status } = await admin.ask('POST /sales', request);
+    const { status } = await admin.call('POST /sales', request);
     assert.ok(status === 200 || status === 201);
   });
-  const { body: sale } = await admin.ask('GET /sales/again');
+  const { body: sale } = await admin.call('GET /sales/again');
   assert.equal(sale.skus[0].loaded, 77);
 });
 
 test('of a sale that is not there nothing is recovered', async () => {
   for (const request of ['POST /sales/nowhere/recover', 'GET /sales/nowhere/recoveries']) {
-    const answered = await admin.ask(request);
+    const answered = await admin.call(request);
     assert.deepEqual([answered.status, answered.body.code], [404, 'sale_not_found']);
   }
 });

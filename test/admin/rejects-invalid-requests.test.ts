@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Answered, type Ask, newSale, useAdmin } from '../../harness/engine/admin.ts';
+import {
+  type AdminCallOptions,
+  type AdminReply,
+  newSale,
+  useAdmin,
+} from '../../harness/engine/admin.ts';
 import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 
-function assertProblem(answered: Answered, status: number, code: string): void {
+function assertProblem(answered: AdminReply, status: number, code: string): void {
   assert.equal(answered.status, status, JSON.stringify(answered.body));
   assert.match(String(answered.headers['content-type']), /^application\/problem\+json/);
   assert.equal(answered.body.code, code);
@@ -66,14 +71,14 @@ const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
 };
 for (const [what, [body, field]] of Object.entries(WRONG_SALES)) {
   test(`a sale with ${what} is refused, naming ${field}`, async () => {
-    const answered = await admin.ask('POST /sales', { body });
+    const answered = await admin.call('POST /sales', { body });
     assertProblem(answered, 422, 'invalid_request');
     const fields = answered.body.errors.map((error: { field: string }) => error.field);
     assert.ok(fields.includes(field), JSON.stringify(answered.body.errors));
   });
 }
 
-const WRONG_BODIES: Record<string, [ask: Ask, status: number, code: string]> = {
+const WRONG_BODIES: Record<string, [ask: AdminCallOptions, status: number, code: string]> = {
   'JSON cut off': [{ body: '{"name":' }, 422, 'invalid_request'],
   'no JSON at all': [{ body: 'name=Phones' }, 422, 'invalid_request'],
   'UTF-8 that is none': [
@@ -93,7 +98,7 @@ const WRONG_BODIES: Record<string, [ask: Ask, status: number, code: string]> = {
 };
 for (const [what, [ask, status, code]] of Object.entries(WRONG_BODIES)) {
   test(`a body of ${what} is refused`, async () => {
-    assertProblem(await admin.ask('POST /sales', ask), status, code);
+    assertProblem(await admin.call('POST /sales', ask), status, code);
   });
 }
 
@@ -104,7 +109,7 @@ test('the largest sale that is allowed fits into a body', async () => {
     price: 1_000_000_000,
     stock: 1_000_000_000,
   }));
-  const answered = await admin.ask('POST /sales', { body: newSale({ skus }) });
+  const answered = await admin.call('POST /sales', { body: newSale({ skus }) });
   assert.equal(answered.status, 201);
   assert.equal(answered.body.skus.length, 100);
   assert.equal(answered.body.skus[99].remaining, 1_000_000_000);
@@ -131,40 +136,40 @@ const WRONG_QUERIES = [
 ];
 for (const request of WRONG_QUERIES) {
   test(`${request} is refused`, async () => {
-    assertProblem(await admin.ask(request), 422, 'invalid_request');
+    assertProblem(await admin.call(request), 422, 'invalid_request');
   });
 }
 
 test('a cursor of another listing is refused rather than misread', async () => {
   const cursor = Buffer.from('["s",3]').toString('base64url');
-  assertProblem(await admin.ask(`GET /reservations?cursor=${cursor}`), 422, 'invalid_request');
+  assertProblem(await admin.call(`GET /reservations?cursor=${cursor}`), 422, 'invalid_request');
 });
 
 test('what is not there is not found', async () => {
   for (const request of ['GET /sales/none', 'GET /sales/NOT-AN-ID', 'DELETE /sales/none']) {
-    assertProblem(await admin.ask(request), 404, 'sale_not_found');
+    assertProblem(await admin.call(request), 404, 'sale_not_found');
   }
   for (const action of ['open', 'pause', 'resume', 'end', 'stock']) {
     const body = action === 'stock' ? { sku: 'a', delta: 1 } : undefined;
-    const answered = await admin.ask(`POST /sales/none/${action}`, { body });
+    const answered = await admin.call(`POST /sales/none/${action}`, { body });
     assertProblem(answered, 404, 'sale_not_found');
   }
-  assertProblem(await admin.ask('GET /sales/none/verify'), 404, 'sale_not_found');
-  assertProblem(await admin.ask('GET /sales/none/audit'), 404, 'sale_not_found');
-  assertProblem(await admin.ask('PATCH /sales/none', { body: {} }), 404, 'sale_not_found');
-  assertProblem(await admin.ask('GET /reservations/none'), 404, 'reservation_not_found');
-  assertProblem(await admin.ask('POST /dead-letters/9/retry'), 404, 'not_found');
-  assertProblem(await admin.ask('POST /dead-letters/x/retry'), 404, 'not_found');
-  assertProblem(await admin.ask('GET /nothing'), 404, 'not_found');
-  assertProblem(await admin.ask('POST //nothing', { body: 'x' }), 404, 'not_found');
+  assertProblem(await admin.call('GET /sales/none/verify'), 404, 'sale_not_found');
+  assertProblem(await admin.call('GET /sales/none/audit'), 404, 'sale_not_found');
+  assertProblem(await admin.call('PATCH /sales/none', { body: {} }), 404, 'sale_not_found');
+  assertProblem(await admin.call('GET /reservations/none'), 404, 'reservation_not_found');
+  assertProblem(await admin.call('POST /dead-letters/9/retry'), 404, 'not_found');
+  assertProblem(await admin.call('POST /dead-letters/x/retry'), 404, 'not_found');
+  assertProblem(await admin.call('GET /nothing'), 404, 'not_found');
+  assertProblem(await admin.call('POST //nothing', { body: 'x' }), 404, 'not_found');
 });
 
 test('a known address with another method says which there are', async () => {
-  const answered = await admin.ask('PUT /sales/some', { body: '{' });
+  const answered = await admin.call('PUT /sales/some', { body: '{' });
   assertProblem(answered, 405, 'method_not_allowed');
   assert.equal(answered.headers.allow, 'DELETE, GET, HEAD, PATCH');
-  assertProblem(await admin.ask('DELETE /reservations'), 405, 'method_not_allowed');
-  assertProblem(await admin.ask('POST //healthz'), 405, 'method_not_allowed');
+  assertProblem(await admin.call('DELETE /reservations'), 405, 'method_not_allowed');
+  assertProblem(await admin.call('POST //healthz'), 405, 'method_not_allowed');
 });
 
 test('a request keeps its name, and gets one where it has none fit to keep', async () => {
@@ -172,12 +177,12 @@ test('a request keeps its name, and gets one where it has none fit to keep', asy
     'x-request-id': 'order-77',
     traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
   };
-  const named = await admin.ask('POST /sales', { body: newSale(), headers });
+  const named = await admin.call('POST /sales', { body: newSale(), headers });
   assert.equal(named.headers['x-request-id'], 'order-77');
   assert.equal(named.headers.traceparent, headers.traceparent);
-  const audit = await admin.ask(`GET /sales/${named.body.saleId}/audit`);
+  const audit = await admin.call(`GET /sales/${named.body.saleId}/audit`);
   assert.equal(audit.body.data[0].requestId, 'order-77');
-  const unfit = await admin.ask('GET /sales', {
+  const unfit = await admin.call('GET /sales', {
     headers: { 'x-request-id': 'a b<script>', traceparent: '00-xyz' },
   });
   assert.match(String(unfit.headers['x-request-id']), /^[\w-]{21}$/);
@@ -186,7 +191,7 @@ test('a request keeps its name, and gets one where it has none fit to keep', asy
 
 test('pages say what a browser may load', async () => {
   for (const path of ['/', '/docs/']) {
-    const page = await admin.ask(`GET /${path}`, { as: null });
+    const page = await admin.call(`GET /${path}`, { as: null });
     assert.match(String(page.headers['content-security-policy']), /frame-ancestors 'none'/);
     assert.equal(page.headers['x-content-type-options'], 'nosniff');
   }

@@ -4,10 +4,18 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
-import { type Answered, ask, stateInRedis, useAdmin, useApp } from '../../harness/engine/admin.ts';
-import { buy, makeSale } from '../../harness/engine/sales.ts';
+import {
+  type AdminReply,
+  callAdmin,
+  stateInRedis,
+  useAdmin,
+  useApp,
+} from '../../harness/engine/admin.ts';
 import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
-import { FILE, useConnections } from '../../harness/use.ts';
+import { buy } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useConnections } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { parseRecord } from '../../src/domain/reservation.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
 import { saleKey } from '../../src/lua/keys.ts';
@@ -24,7 +32,7 @@ async function reserveOne(): Promise<string> {
   return parseRecord(outcome.record, sale, buyerId).reservationId;
 }
 
-function assertProblem(answered: Answered, status: number, code: string): void {
+function assertProblem(answered: AdminReply, status: number, code: string): void {
   assert.deepEqual([answered.status, answered.body.code], [status, code]);
   if (status === 503) assert.ok(Number(answered.headers['retry-after']) > 0);
 }
@@ -46,7 +54,7 @@ for (const [move, what, body, field] of WRONG_BODIES) {
   test(`${move} refuses ${what}, and does nothing`, async () => {
     const reservationId = await reserveOne();
     const { events } = await stateInRedis(admin, sale.saleId);
-    const answered = await admin.ask(`POST /reservations/${reservationId}/${move}`, { body });
+    const answered = await admin.call(`POST /reservations/${reservationId}/${move}`, { body });
     assertProblem(answered, 422, 'invalid_request');
     assert.equal(answered.body.errors[0].field, field);
     assert.equal((await stateInRedis(admin, sale.saleId)).events, events);
@@ -56,7 +64,7 @@ for (const [move, what, body, field] of WRONG_BODIES) {
 test('two hundred characters are taken, of any script, and so is no body at all', async () => {
   for (const body of [{ paymentRef: '閃'.repeat(200) }, { paymentRef: '' }, {}, undefined]) {
     const path = `POST /reservations/${await reserveOne()}/confirm`;
-    const answered = await admin.ask(path, body === undefined ? {} : { body });
+    const answered = await admin.call(path, body === undefined ? {} : { body });
     assert.equal(answered.status, 200, JSON.stringify(answered.body));
   }
 });
@@ -73,7 +81,7 @@ test('what is no reservation is not found', async () => {
   ];
   for (const id of ids) {
     for (const move of ['confirm', 'cancel', 'extend']) {
-      const answered = await admin.ask(`POST /reservations/${id}/${move}`);
+      const answered = await admin.call(`POST /reservations/${id}/${move}`);
       assertProblem(answered, 404, 'reservation_not_found');
     }
   }
@@ -87,10 +95,10 @@ test('a sale whose fence is down answers recovering', async () => {
   const { client } = admin.shards.of(closed.saleId);
   await client.hset(saleKey(closed.saleId, 'sale'), 'fence', 'of-another-server');
   const request = `POST /reservations/${reservationId}/confirm`;
-  assertProblem(await admin.ask(request), 503, 'recovering');
+  assertProblem(await admin.call(request), 503, 'recovering');
   // Forgotten altogether, it is not called unknown either: PostgreSQL has it.
   await client.del(saleKey(closed.saleId, 'sale'));
-  assertProblem(await admin.ask(request), 503, 'recovering');
+  assertProblem(await admin.call(request), 503, 'recovering');
 });
 
 test('a reply that got lost is an unknown outcome, and asking again finds it done', async (t) => {
@@ -99,18 +107,18 @@ test('a reply that got lost is an unknown outcome, and asking again finds it don
   const redisUrl = `redis://127.0.0.1:${proxy.port}`;
   const app = await useApp(t, await useConnections(t, redisUrl, admin.databaseUrl));
   // The script must be known, or the first reply would say only that it is not.
-  await ask(app, `POST /reservations/${await reserveOne()}/confirm`);
+  await callAdmin(app, `POST /reservations/${await reserveOne()}/confirm`);
   const reservationId = await reserveOne();
   const request = `POST /reservations/${reservationId}/confirm`;
   proxy.loseReplyTo(transition.sha1);
-  assertProblem(await ask(app, request), 503, 'unavailable');
+  assertProblem(await callAdmin(app, request), 503, 'unavailable');
   const { events } = await stateInRedis(admin, sale.saleId);
-  const again = await admin.ask(request);
+  const again = await admin.call(request);
   assert.deepEqual([again.status, again.body.status], [200, 'confirmed']);
   assert.equal(again.headers['idempotent-replayed'], 'true');
   assert.equal((await stateInRedis(admin, sale.saleId)).events, events);
   proxy.cutAll();
-  const away = await ask(app, `POST /reservations/${await reserveOne()}/confirm`);
+  const away = await callAdmin(app, `POST /reservations/${await reserveOne()}/confirm`);
   assertProblem(away, 503, 'unavailable');
 });
 
@@ -153,14 +161,14 @@ test('an admin that PostgreSQL has left stays in service, and says what is missi
   const { hostname, port, username, pathname } = new URL(admin.databaseUrl);
   const proxy = await startCuttableProxy({ host: hostname, port: Number(port) });
   const app = await appOn(t, proxy.port, `${username}@`, pathname);
-  const ready = () => ask(app, 'GET //readyz', { as: null });
+  const ready = () => callAdmin(app, 'GET //readyz', { as: null });
   assert.deepEqual((await ready()).body, { status: 'ok', missing: [] });
   await proxy.close();
   const left = await ready();
   assert.deepEqual([left.status, left.body], [200, { status: 'ok', missing: ['postgres'] }]);
-  const confirmed = await ask(app, `POST /reservations/${await reserveOne()}/confirm`);
+  const confirmed = await callAdmin(app, `POST /reservations/${await reserveOne()}/confirm`);
   assert.equal(confirmed.status, 200);
-  const without = await ask(await appOn(t, 1), 'GET //readyz', { as: null });
+  const without = await callAdmin(await appOn(t, 1), 'GET //readyz', { as: null });
   assert.deepEqual([without.status, without.body.missing], [503, ['postgres']]);
 });
 
@@ -175,12 +183,12 @@ for (const [which, start] of Object.entries(POSTGRES_AWAY)) {
       ['confirm', 'confirmed'],
       ['cancel', 'cancelled'],
     ]) {
-      const answered = await ask(app, `POST /reservations/${reservationId}/${move}`);
+      const answered = await callAdmin(app, `POST /reservations/${reservationId}/${move}`);
       assert.deepEqual([answered.status, answered.body.status], [200, status]);
     }
     assert.ok(performance.now() - startedMs < 1_000);
     // Whether there is such a sale is more than anybody can say now, so nobody is told that there is none.
-    const unknown = await ask(app, 'POST /reservations/nowhere_1_aaaaaaaa/confirm');
+    const unknown = await callAdmin(app, 'POST /reservations/nowhere_1_aaaaaaaa/confirm');
     assertProblem(unknown, 503, 'unavailable');
     assert.ok(performance.now() - startedMs < 3_000);
   });

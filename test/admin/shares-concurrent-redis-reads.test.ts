@@ -1,8 +1,10 @@
 /** However many ask for the same sale at once, Redis is asked by one at a time, and nobody hears what was before. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { buy, makeSale } from '../../harness/engine/sales.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+import { buy } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { readShared } from '../../src/admin/sales/single-flight.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 

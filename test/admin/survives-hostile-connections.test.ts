@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newSale, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
-import { RawConnection, say } from '../../harness/network/raw-connection.ts';
+import { RawConnection, sendRaw } from '../../harness/network/raw-connection.ts';
 import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
@@ -86,22 +86,26 @@ const UNREADABLE: Record<string, [bytes: string | Uint8Array, status: number]> =
 test('what is no HTTP is answered as a problem, and its connection is closed', async () => {
   const hidden = head('GET /healthz HTTP/1.1');
   for (const [what, [bytes, status]] of Object.entries(UNREADABLE)) {
-    const connection = await say(port, Buffer.concat([Buffer.from(bytes), Buffer.from(hidden)]), 2);
-    assert.deepEqual(connection.statuses, [status], `${what}: ${connection.heard}`);
+    const connection = await sendRaw(
+      port,
+      Buffer.concat([Buffer.from(bytes), Buffer.from(hidden)]),
+      2,
+    );
+    assert.deepEqual(connection.statuses, [status], `${what}: ${connection.received}`);
     assert.ok(connection.isClosed, what);
-    assert.match(connection.heard, /Content-Type: application\/problem\+json/, what);
-    const body = JSON.parse(connection.heard.split('\r\n\r\n')[1]!);
+    assert.match(connection.received, /Content-Type: application\/problem\+json/, what);
+    const body = JSON.parse(connection.received.split('\r\n\r\n')[1]!);
     assert.equal(body.status, status, what);
   }
   // Node answers this one by itself, without a body.
-  assert.deepEqual((await say(port, 'GET /healthz HTTP/1.1\r\n\r\n')).statuses, [400]);
+  assert.deepEqual((await sendRaw(port, 'GET /healthz HTTP/1.1\r\n\r\n')).statuses, [400]);
   await othersAreServed();
 });
 
 test('a body that is too long is refused before it is there', async () => {
   for (const length of ['65537', '10000000000']) {
     const request = head(START_LINE, ...CREATE_LINES, `Content-Length: ${length}`);
-    const { statuses } = await say(port, `${request}{`);
+    const { statuses } = await sendRaw(port, `${request}{`);
     assert.deepEqual(statuses, [413], length);
   }
   const endless = await RawConnection.open(port);
@@ -115,7 +119,7 @@ test('a body that is too long is refused before it is there', async () => {
 
 test('without a token no body is read at all', async () => {
   const request = head('POST /admin/v1/sales HTTP/1.1', 'Content-Length: 60000');
-  const { statuses } = await say(port, request);
+  const { statuses } = await sendRaw(port, request);
   assert.deepEqual(statuses, [401]);
 });
 
@@ -123,7 +127,7 @@ test('requests in a row are answered each, in order', async () => {
   const body = JSON.stringify(newSale());
   const create = head(START_LINE, ...CREATE_LINES, `Content-Length: ${body.length}`) + body;
   const list = head('GET /admin/v1/sales HTTP/1.1', AUTHORIZATION);
-  const { statuses } = await say(port, (create + list).repeat(10), 20, 10_000);
+  const { statuses } = await sendRaw(port, (create + list).repeat(10), 20, 10_000);
   assert.deepEqual(
     statuses,
     Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 201 : 200)),
@@ -148,10 +152,10 @@ const TRICKY_PATHS = [
 ];
 test('no path leads to a file or around a token', async () => {
   for (const path of TRICKY_PATHS) {
-    const { heard, statuses } = await say(port, head(`GET ${path} HTTP/1.1`));
+    const { received, statuses } = await sendRaw(port, head(`GET ${path} HTTP/1.1`));
     assert.equal(statuses.length, 1, path);
     assert.ok([302, 400, 401, 404, 422].includes(statuses[0]!), `${path}: ${statuses[0]}`);
-    assert.doesNotMatch(heard, /root:|"dependencies"|"data":/, path);
+    assert.doesNotMatch(received, /root:|"dependencies"|"data":/, path);
   }
   await othersAreServed();
 });

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { stateInRedis, useAdmin } from '../../harness/engine/admin.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
 import { runVerify } from '../../src/cli/verify.ts';
 import { parseRecord } from '../../src/domain/reservation.ts';
@@ -19,7 +20,7 @@ const PATIENCE = { catchUpMs: 5_000, repeats: 1, pauseMs: 50 };
 const BUYERS = 40;
 
 const admin = await useAdmin(FILE);
-await persister(FILE, admin.redis.url, admin.databaseUrl);
+await usePersister(FILE, admin.redis.url, admin.databaseUrl);
 /** One for each corruption, made together: the persister looks for new sales only now and then. */
 let prepared: Promise<string[]> | undefined;
 
@@ -282,7 +283,7 @@ test('the promises hold, and are found to hold, while the sale is running', asyn
       await buyMany(admin.shards, saleId, { count: 300, batchSize: 50, prefix: `b${sold}` });
       sold += 300;
       const body = { sku: 'unit', delta: sold % 600 === 0 ? 5 : -5 };
-      assert.equal((await admin.ask(`POST /sales/${saleId}/stock`, { body })).status, 200);
+      assert.equal((await admin.call(`POST /sales/${saleId}/stock`, { body })).status, 200);
       await pause(20);
     }
   })();
@@ -290,7 +291,7 @@ test('the promises hold, and are found to hold, while the sale is running', asyn
   over.abort();
   await buying;
   assert.ok(sold > 1_000, `${sold} were sold meanwhile`);
-  const report = await admin.ask(`GET /sales/${saleId}/verify`);
+  const report = await admin.call(`GET /sales/${saleId}/verify`);
   assert.equal(report.body.ok, true);
 });
 
@@ -325,7 +326,7 @@ test('the promises hold through a whole life: extended, confirmed, refunded, exp
   await Promise.all(
     ids.map(async (id, index) => {
       for (const move of courses[index % 6] ?? []) {
-        const moved = await admin.ask(`POST /reservations/${id}/${move}`);
+        const moved = await admin.call(`POST /reservations/${id}/${move}`);
         assert.equal(moved.status, 200, JSON.stringify(moved.body));
       }
     }),
@@ -390,10 +391,10 @@ test('a line in which people come and go is not accused', async () => {
 
 test('a limit that was lowered later makes nobody a cheat', async () => {
   const { saleId } = await makeSale(admin, { perBuyerLimit: 1 });
-  await admin.ask(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 3 } });
-  await admin.ask(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 1 } });
+  await admin.call(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 3 } });
+  await admin.call(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 1 } });
   await buy(admin.shards, saleId, ['a']);
-  await admin.ask(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 2 } });
+  await admin.call(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 2 } });
   assertHolds(await verifySale(admin, saleId));
 });
 

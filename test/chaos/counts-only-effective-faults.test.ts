@@ -12,7 +12,8 @@ import type { PlannedFault } from '../../chaos/faults/schedule.ts';
 import { ChaosStack } from '../../chaos/stack.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
-import { use, usePostgres } from '../../harness/use.ts';
+import { usePostgres } from '../../harness/servers/postgres.ts';
+import { use } from '../../harness/use.ts';
 import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
 
 /** A server that answers each text with the same, behind a proxy. */

@@ -12,7 +12,8 @@ import { run } from '../../chaos/run.ts';
 import { seededScenario } from '../../chaos/seeded-scenario.ts';
 import { runBroken } from '../../chaos/variants/run-variant.ts';
 import { VARIANTS } from '../../chaos/variants/variants.ts';
-import { FILE, usePostgres } from '../../harness/use.ts';
+import { usePostgres } from '../../harness/servers/postgres.ts';
+import { FILE } from '../../harness/use.ts';
 import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
 
 /** Kills both servers and a front end, loses answers, and makes Redis forget everything. */

@@ -102,7 +102,7 @@ test('servers of a command session do not hear its Ctrl-C, and it is one Ctrl-C 
   const program = `
     import { setTimeout as sleep } from 'node:timers/promises';
     import { openCommandSession } from ${JSON.stringify(join(REPOSITORY, 'harness/command/command-session.ts'))};
-    import { answersPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'harness/servers/servers.ts'))};
+    import { answersPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'harness/servers/redis.ts'))};
     const { after } = openCommandSession();
     const redis = await startRedis();
     after(() => redis.stop());

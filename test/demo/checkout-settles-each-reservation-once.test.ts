@@ -10,9 +10,10 @@ import { type Misfortune, PaymentProvider } from '../../examples/checkout/paymen
 import { startServer } from '../../examples/checkout/server.ts';
 import { Shopper } from '../../examples/checkout/shopper.ts';
 import { stateInRedis, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, makeSale } from '../../harness/engine/sales.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { buy } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
 import {
   type PublicReservation,
@@ -27,7 +28,7 @@ const HAPPY: Misfortune = { refused: 0, lost: 0, slow: 0, slowMs: 0 };
 const admin = await useAdmin(FILE);
 await admin.app.listen({ port: 0, host: '127.0.0.1' });
 const adminUrl = `http://127.0.0.1:${(admin.app.server.address() as AddressInfo).port}`;
-await persister(FILE, admin.redis.url, admin.databaseUrl);
+await usePersister(FILE, admin.redis.url, admin.databaseUrl);
 
 async function sell(
   count: number,
@@ -203,7 +204,7 @@ test('what an operator cancels is paid back, once', async (t) => {
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   assert.equal((await settled(shop, 2)).kept, 2);
   const { reservationId } = reservations[0]!;
-  const cancelled = await admin.ask(`POST /reservations/${reservationId}/cancel`);
+  const cancelled = await admin.call(`POST /reservations/${reservationId}/cancel`);
   assert.equal(cancelled.status, 200);
   for (let times = 0; times < 2; times += 1) {
     assert.equal(await shop.deliver(cancelled.body, 'reservation.cancelled'), 204);
@@ -223,7 +224,7 @@ test('a webhook that comes when the hold is over charges nobody', async (t) => {
 test('a shop that starts anew finds what was left open, webhook or none', async (t) => {
   const { saleId, reservations } = await sell(25);
   await eventually(async () => {
-    const listed = await admin.ask(`GET /reservations?saleId=${saleId}&status=reserved`);
+    const listed = await admin.call(`GET /reservations?saleId=${saleId}&status=reserved`);
     assert.equal(listed.body.data.length, 25);
   });
   const shop = await openShop(t);

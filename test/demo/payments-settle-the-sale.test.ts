@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   MAIN_MODULE,
-  StackHome,
   type StackProcess,
   until,
+  useStackHome,
 } from '../../harness/engine/stack-process.ts';
 
 const BUYERS = 600;
@@ -37,13 +37,13 @@ function assertSettled(demo: StackProcess): void {
 }
 
 void test('everything reserved is confirmed, cancelled or expired, and the rest is in stock', async (t) => {
-  const demo = new StackHome(t).start({ command: DEMO });
+  const demo = (await useStackHome(t)).start({ command: DEMO });
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
   assertSettled(demo);
 });
 
 void test('a shop and a persister killed in the middle of the payments change nothing of that', async (t) => {
-  const demo = new StackHome(t).start({ command: DEMO });
+  const demo = (await useStackHome(t)).start({ command: DEMO });
   await until('some payments are through', () => /payments [2-9]\d %/.test(demo.stderr), {
     account: () => demo.stderr,
     deadlineMs: 60_000,

@@ -6,10 +6,10 @@ import {
   allPids,
   isAlive,
   MAIN_MODULE,
-  StackHome,
   until,
+  useStackHome,
 } from '../../harness/engine/stack-process.ts';
-import { freeze, thaw } from '../../harness/servers/freeze.ts';
+import { freeze, thaw } from '../../harness/servers/server-process.ts';
 
 const BUYERS = 3_000;
 const UNITS = 300;
@@ -24,14 +24,14 @@ function assertPromisesShown(stdout: string): void {
 }
 
 void test('--exit ends with 0 after the tables', async (t) => {
-  const demo = new StackHome(t).start({ command: [...DEMO, '--exit'] });
+  const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
   assertPromisesShown(demo.stdout);
   assert.doesNotMatch(demo.stdout, /http:|token/, 'nobody could use them any more');
 });
 
 void test('a killed persister and a suspended PostgreSQL delay the rows and lose none', async (t) => {
-  const demo = new StackHome(t).start({ command: [...DEMO, '--exit'] });
+  const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
   await until('buyers are about to press', () => demo.stderr.includes('one each'), {
     account: () => demo.stderr,
   });
@@ -50,7 +50,7 @@ void test('a killed persister and a suspended PostgreSQL delay the rows and lose
 });
 
 void test('without --exit it stays up until it is told to stop, and then stops everything', async (t) => {
-  const demo = new StackHome(t).start({ command: DEMO });
+  const demo = (await useStackHome(t)).start({ command: DEMO });
   await until('the demo is over', () => demo.stderr.includes('The stack stays up'), {
     account: () => demo.stderr,
   });
@@ -65,7 +65,7 @@ void test('without --exit it stays up until it is told to stop, and then stops e
 });
 
 void test('stopped before it has shown anything, it does not claim that it has', async (t) => {
-  const demo = new StackHome(t).start({ command: [...DEMO, '--exit'] });
+  const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
   await until('the stack is ready', () => demo.stderr.includes('Ready:'), {
     account: () => demo.stderr,
   });

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openSale, useHotPath, useShards } from '../../harness/engine/hot-path.ts';
-import { FILE, useRedis } from '../../harness/use.ts';
+import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { openSale } from '../../harness/sales/sales.ts';
+import { useShards } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);

@@ -1,9 +1,10 @@
 /** What is known to be new is copied into PostgreSQL, byte by byte; it must be what the statements would have written. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { makeSale } from '../../harness/engine/sales.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { parseEvent } from '../../src/domain/reservation.ts';
 import type { StreamEvent } from '../../src/persister/stream/entries.ts';
 import { writeBatch } from '../../src/persister/write/write-batch.ts';

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { useDatabase } from '../../harness/use.ts';
+import { useDatabase } from '../../harness/servers/postgres.ts';
 import { connectPostgres } from '../../src/postgres/connection.ts';
 import { endSilentHolders, lockHistory, tryLockSale } from '../../src/postgres/sale-locks.ts';
 

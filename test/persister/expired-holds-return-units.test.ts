@@ -1,34 +1,37 @@
 /** A hold that nobody pays for ends at its deadline: units and allowance come back, and history says so. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { metric } from '../../harness/engine/metrics.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { hold, holdMany } from '../../harness/sales/purchases.ts';
 import {
+  applyTransition,
   assertPromisesHold,
   historyOf,
-  hold,
-  holdMany,
-  move,
-  setStatus,
-  unit,
-  untilOver,
-} from '../../harness/engine/holds.ts';
-import { metric } from '../../harness/engine/metric.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { makeSale } from '../../harness/engine/sales.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+  unitCounts,
+  untilExpired,
+} from '../../harness/sales/reservations.ts';
+import { makeSale, setStatus } from '../../harness/sales/sales.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 
 describe('a hold that is over', () => {
   it('gives units and allowance back, and its buyer buys again without a key', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 1, holdSeconds: 1 });
-    const one = await persister(test, redis.url, database.url);
+    const one = await usePersister(test, redis.url, database.url);
     const [first] = await hold(servers.shards, saleId, ['ada']);
     const none = { remaining: 0, held: 1, confirmed: 0, waiting: 0 };
-    assert.deepEqual(await unit(servers.shards, saleId), none);
-    await untilOver(servers.shards, first!);
+    assert.deepEqual(await unitCounts(servers.shards, saleId), none);
+    await untilExpired(servers.shards, first!);
     await eventually(async () => {
-      assert.deepEqual(await unit(servers.shards, saleId), { ...none, remaining: 1, held: 0 });
+      assert.deepEqual(await unitCounts(servers.shards, saleId), {
+        ...none,
+        remaining: 1,
+        held: 0,
+      });
     });
     await eventually(async () => {
       assert.deepEqual(await historyOf(servers, saleId, 'ada'), [
@@ -37,7 +40,7 @@ describe('a hold that is over', () => {
     });
     const [second] = await hold(servers.shards, saleId, ['ada']);
     assert.notEqual(second!.reservationId, first!.reservationId);
-    assert.equal((await move(servers.shards, second!, 'confirm')).outcome, 'changed');
+    assert.equal((await applyTransition(servers.shards, second!, 'confirm')).outcome, 'changed');
     await eventually(async () => {
       assert.deepEqual(await historyOf(servers, saleId, 'ada'), [
         { status: 'expired', versions: [1, 2] },
@@ -51,11 +54,11 @@ describe('a hold that is over', () => {
 
   it('is over within a second of its deadline, and never before', async (test) => {
     const { saleId } = await makeSale(servers, { holdSeconds: 2 });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await holdMany(servers.shards, saleId, { count: 2_000, batchSize: 40 });
     const last = (await hold(servers.shards, saleId, ['last']))[0]!;
-    await untilOver(servers.shards, last, 1_000);
-    assert.equal((await unit(servers.shards, saleId)).held, 0);
+    await untilExpired(servers.shards, last, 1_000);
+    assert.equal((await unitCounts(servers.shards, saleId)).held, 0);
     await assertPromisesHold(servers, saleId);
     const [row] = await servers.sql<{ rows: number; early: number }[]>`
       SELECT count(*)::int AS rows, (count(*) FILTER (WHERE occurred_at < expires_at))::int AS early
@@ -66,19 +69,27 @@ describe('a hold that is over', () => {
 
   it('is not that of its batch when it was extended, but ends at its own', async (test) => {
     const { saleId } = await makeSale(servers, { holdSeconds: 2 });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd']);
-    const reply = await move(servers.shards, held[1]!, 'extend');
+    const reply = await applyTransition(servers.shards, held[1]!, 'extend');
     assert.equal(reply.outcome, 'changed');
     const extended = 'reservation' in reply ? reply.reservation : assert.fail();
     assert.equal(extended.expiresAt, held[1]!.expiresAt + 2_000);
 
-    await untilOver(servers.shards, held[1]!, 1_000);
-    assert.equal((await unit(servers.shards, saleId)).held, 1, 'only those of the others ended');
-    await untilOver(servers.shards, extended, -200);
-    assert.equal((await unit(servers.shards, saleId)).held, 1, 'it outlived its first deadline');
-    await untilOver(servers.shards, extended, 1_000);
-    assert.equal((await unit(servers.shards, saleId)).held, 0);
+    await untilExpired(servers.shards, held[1]!, 1_000);
+    assert.equal(
+      (await unitCounts(servers.shards, saleId)).held,
+      1,
+      'only those of the others ended',
+    );
+    await untilExpired(servers.shards, extended, -200);
+    assert.equal(
+      (await unitCounts(servers.shards, saleId)).held,
+      1,
+      'it outlived its first deadline',
+    );
+    await untilExpired(servers.shards, extended, 1_000);
+    assert.equal((await unitCounts(servers.shards, saleId)).held, 0);
     await eventually(async () => {
       assert.deepEqual(await historyOf(servers, saleId, 'bob'), [
         { status: 'expired', versions: [1, 2, 3] },
@@ -90,11 +101,11 @@ describe('a hold that is over', () => {
   for (const status of ['paused', 'ended'] as const) {
     it(`ends in a sale that is ${status}, too`, async (test) => {
       const sale = await makeSale(servers, { stock: 10, holdSeconds: 1 });
-      await persister(test, redis.url, database.url);
+      await usePersister(test, redis.url, database.url);
       const [first] = await hold(servers.shards, sale.saleId, ['ada']);
       await setStatus(servers, sale, status);
-      await untilOver(servers.shards, first!, 1_000);
-      assert.equal((await unit(servers.shards, sale.saleId)).remaining, 10);
+      await untilExpired(servers.shards, first!, 1_000);
+      assert.equal((await unitCounts(servers.shards, sale.saleId)).remaining, 10);
       await assertPromisesHold(servers, sale.saleId);
     });
   }

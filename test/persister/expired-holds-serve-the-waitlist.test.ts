@@ -2,20 +2,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { metric } from '../../harness/engine/metrics.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, hold } from '../../harness/sales/purchases.ts';
 import {
+  applyTransition,
   assertPromisesHold,
-  hold,
-  move,
-  setStatus,
-  unit,
-  untilOver,
-} from '../../harness/engine/holds.ts';
-import { metric } from '../../harness/engine/metric.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, makeSale } from '../../harness/engine/sales.ts';
-import { saleState } from '../../harness/engine/stream-state.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+  unitCounts,
+  untilExpired,
+} from '../../harness/sales/reservations.ts';
+import { makeSale, setStatus } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
@@ -61,8 +61,8 @@ describe('the line', () => {
     const { saleId } = await makeSale(servers, { stock: 2, holdSeconds: 1 });
     const [ada] = await hold(servers.shards, saleId, ['ada', 'bob']);
     await join(saleId, 'first', 'second', 'third', 'fourth');
-    const one = await persister(test, redis.url, database.url);
-    await untilOver(servers.shards, ada!);
+    const one = await usePersister(test, redis.url, database.url);
+    await untilExpired(servers.shards, ada!);
     const line = ['first', 'second', 'third', 'fourth'];
     await eventually(async () => {
       assert.deepEqual(await holders(saleId, line), ['first', 'second']);
@@ -73,7 +73,7 @@ describe('the line', () => {
       assert.deepEqual(await holders(saleId, line), ['third', 'fourth']);
     });
     await eventually(async () => {
-      assert.deepEqual(await unit(servers.shards, saleId), {
+      assert.deepEqual(await unitCounts(servers.shards, saleId), {
         remaining: 2,
         held: 0,
         confirmed: 0,
@@ -90,15 +90,15 @@ describe('the line', () => {
     const { saleId } = sale;
     const [ada, bob] = await hold(servers.shards, saleId, ['ada', 'bob']);
     // Ada paid for one and waits for another, which a lower limit then takes away.
-    assert.equal((await move(servers.shards, ada!, 'confirm')).outcome, 'changed');
+    assert.equal((await applyTransition(servers.shards, ada!, 'confirm')).outcome, 'changed');
     await join(saleId, 'ada', 'second');
     await changeLimit(sale, 1);
-    await persister(test, redis.url, database.url);
-    await untilOver(servers.shards, bob!);
+    await usePersister(test, redis.url, database.url);
+    await untilExpired(servers.shards, bob!);
     await eventually(async () => {
       assert.deepEqual(await holders(saleId, ['ada', 'second']), ['second']);
     });
-    assert.equal((await unit(servers.shards, saleId)).waiting, 0);
+    assert.equal((await unitCounts(servers.shards, saleId)).waiting, 0);
     await assertPromisesHold(servers, saleId);
   });
 
@@ -108,12 +108,12 @@ describe('the line', () => {
     const [ada] = await hold(servers.shards, saleId, ['ada']);
     await join(saleId, 'first', 'second');
     await setStatus(servers, sale, 'paused');
-    await persister(test, redis.url, database.url);
-    await untilOver(servers.shards, ada!);
+    await usePersister(test, redis.url, database.url);
+    await untilExpired(servers.shards, ada!);
     const idle = { remaining: 1, held: 0, confirmed: 0, waiting: 2 };
-    await eventually(async () => assert.deepEqual(await unit(servers.shards, saleId), idle));
+    await eventually(async () => assert.deepEqual(await unitCounts(servers.shards, saleId), idle));
     await sleep(500);
-    assert.deepEqual(await unit(servers.shards, saleId), idle);
+    assert.deepEqual(await unitCounts(servers.shards, saleId), idle);
 
     await setStatus(servers, sale, 'open');
     await eventually(async () => {
@@ -129,8 +129,8 @@ describe('the line', () => {
     const held = await hold(servers.shards, saleId, buyerIds);
     const line = Array.from({ length: count }, (_, index) => `in-line-${index}`);
     await join(saleId, ...line);
-    await persister(test, redis.url, database.url);
-    await untilOver(servers.shards, held[0]!, 1_000);
+    await usePersister(test, redis.url, database.url);
+    await untilExpired(servers.shards, held[0]!, 1_000);
     assert.deepEqual(await holders(saleId, line), line);
     await assertPromisesHold(servers, saleId);
   });

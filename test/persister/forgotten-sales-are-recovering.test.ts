@@ -5,10 +5,13 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, type Connections, makeSale } from '../../harness/engine/sales.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
-import { useServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { type Connections, useServers } from '../../harness/servers/connections.ts';
+import type { TestDatabase } from '../../harness/servers/postgres.ts';
+import type { TestRedis } from '../../harness/servers/redis.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { applyOperation, type Operation } from '../../src/lua/operate/apply-operation.ts';
@@ -31,7 +34,7 @@ describe('a sale that redis has forgotten', () => {
 
   it('is recovering to a front end that began to run only then, and sold by it afterwards', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 10 });
-    const one = await persister(test, redis.url, database.url);
+    const one = await usePersister(test, redis.url, database.url);
     const [bought] = await buy(servers.shards, saleId, ['ada']);
     assert.ok(bought?.outcome === 'reserved');
     const [, , position, tag] = bought.record.split('\t');

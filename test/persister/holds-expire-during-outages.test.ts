@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { assertPromisesHold, hold, holdMany, unit, untilOver } from '../../harness/engine/holds.ts';
-import { metric } from '../../harness/engine/metric.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { makeSale } from '../../harness/engine/sales.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useStoppableServers } from '../../harness/use.ts';
+import { metric } from '../../harness/engine/metrics.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { hold, holdMany } from '../../harness/sales/purchases.ts';
+import { assertPromisesHold, unitCounts, untilExpired } from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useStoppableServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 
 const STOCK = 1_000;
 
@@ -27,17 +29,17 @@ describe('while a server is away', () => {
   ] as const) {
     it(`postgres ${how}: holds end on time, and the rows follow`, async (test) => {
       const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
-      const one = await persister(test, redis.url, postgres.url);
+      const one = await usePersister(test, redis.url, postgres.url);
       await untilSwept(one);
       await leave();
       try {
         const held = await holdMany(servers.shards, saleId, { count: 500, batchSize: 50 });
-        await untilOver(servers.shards, held.at(-1)!, 1_000);
-        assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+        await untilExpired(servers.shards, held.at(-1)!, 1_000);
+        assert.equal((await unitCounts(servers.shards, saleId)).remaining, STOCK);
         // Sold again and over again, still without postgres.
         const again = await holdMany(servers.shards, saleId, { count: 500, batchSize: 50 });
-        await untilOver(servers.shards, again.at(-1)!, 1_000);
-        assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+        await untilExpired(servers.shards, again.at(-1)!, 1_000);
+        assert.equal((await unitCounts(servers.shards, saleId)).remaining, STOCK);
       } finally {
         await comeBack();
       }
@@ -51,7 +53,7 @@ describe('while a server is away', () => {
 
   it('redis: what was due meanwhile ends once the sale is open again, and not a call earlier', async (test) => {
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
-    const one = await persister(test, redis.url, postgres.url);
+    const one = await usePersister(test, redis.url, postgres.url);
     await untilSwept(one);
     await hold(servers.shards, saleId, ['ada', 'bob', 'cyd']);
     await redis.kill();
@@ -61,7 +63,7 @@ describe('while a server is away', () => {
     assert.equal(await sweeps(), sweepsBefore);
     await redis.start();
     await eventually(async () => {
-      assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+      assert.equal((await unitCounts(servers.shards, saleId)).remaining, STOCK);
     });
     await assertPromisesHold(servers, saleId);
   });

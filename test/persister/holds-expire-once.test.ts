@@ -2,13 +2,19 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EngineProcess } from '../../harness/engine/engine-process.ts';
-import { assertPromisesHold, holdMany, move, unit } from '../../harness/engine/holds.ts';
-import { metric } from '../../harness/engine/metric.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import { makeSale } from '../../harness/engine/sales.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+import { useEngineProcess } from '../../harness/engine/engine-process.ts';
+import { metric } from '../../harness/engine/metrics.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { holdMany } from '../../harness/sales/purchases.ts';
+import {
+  applyTransition,
+  assertPromisesHold,
+  unitCounts,
+} from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { newTag } from '../../src/domain/identifiers.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 
@@ -27,15 +33,15 @@ describe('a hold ends once', () => {
   it('though it is confirmed in the very millisecond of its deadline', async (test) => {
     const { shards } = servers;
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
-    await persister(test, redis.url, database.url);
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     const held = await holdMany(shards, saleId, { count: 600, batchSize: 30 });
     // From a little before to a little after; the sweep is fired among them too, so that it meets some exactly.
     // Redis is on this machine, so its clock is ours.
     const outcomes = await Promise.all(
       held.map(async (reservation, index) => {
         await sleep(reservation.expiresAt - Date.now() + (index % 30) - 15);
-        const settled = move(shards, reservation, 'confirm');
+        const settled = applyTransition(shards, reservation, 'confirm');
         if (index % 30 === 16) await shards.call(sweep, saleId, { most: 10, tag: newTag() });
         return settled;
       }),
@@ -49,7 +55,7 @@ describe('a hold ends once', () => {
     assert.ok(confirmed > 0, 'some confirmations must win');
     assert.ok(confirmed < held.length, 'some deadlines must win');
     await eventually(async () => {
-      assert.deepEqual(await unit(shards, saleId), {
+      assert.deepEqual(await unitCounts(shards, saleId), {
         remaining: STOCK - confirmed,
         held: 0,
         confirmed,
@@ -63,11 +69,11 @@ describe('a hold ends once', () => {
   it('though three persisters sweep the same sale', async (test) => {
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 2 });
     const persisters = await Promise.all(
-      [1, 2, 3].map(() => persister(test, redis.url, database.url)),
+      [1, 2, 3].map(() => usePersister(test, redis.url, database.url)),
     );
     await holdMany(servers.shards, saleId, { count: 5_000, batchSize: 100 });
     await eventually(async () => assert.equal(await expiredRows(saleId), 5_000));
-    assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+    assert.equal((await unitCounts(servers.shards, saleId)).remaining, STOCK);
     await assertPromisesHold(servers, saleId);
     const expired = await Promise.all(
       persisters.map((each) => metric(each, 'flash_sale_expired_total')),
@@ -82,22 +88,22 @@ describe('a hold ends once', () => {
     const count = 20_000;
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 3 });
     await holdMany(servers.shards, saleId, { count, batchSize: 200 });
-    const killed = await EngineProcess.spawn(test, 'persister', {
+    const killed = await useEngineProcess(test, 'persister', {
       REDIS_URL: redis.url,
       DATABASE_URL: database.url,
     });
     let held = count;
     while (held === count) {
       await sleep(1);
-      held = (await unit(servers.shards, saleId)).held;
+      held = (await unitCounts(servers.shards, saleId)).held;
     }
     await killed.kill();
-    const { held: left } = await unit(servers.shards, saleId);
+    const { held: left } = await unitCounts(servers.shards, saleId);
     assert.ok(left > 0, 'it was killed too late to be in the middle');
 
-    await persister(test, redis.url, database.url, { claimIdleMs: 100 });
+    await usePersister(test, redis.url, database.url, { claimIdleMs: 100 });
     await eventually(async () => {
-      assert.equal((await unit(servers.shards, saleId)).remaining, STOCK);
+      assert.equal((await unitCounts(servers.shards, saleId)).remaining, STOCK);
       assert.equal(await expiredRows(saleId), count);
     });
     await assertPromisesHold(servers, saleId);

@@ -1,11 +1,13 @@
 /** What PostgreSQL refuses for its own sake is set aside alone, held against nobody else, and tried again on request. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { persister } from '../../harness/engine/persister.ts';
-import { appendEntry, buyMany, makeSale } from '../../harness/engine/sales.ts';
-import { entryIds, pendingCount } from '../../harness/engine/stream-state.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { appendEntry, entryIds, pendingCount } from '../../harness/sales/stream.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const { redis, database, servers } = await useServers(FILE);
@@ -37,7 +39,7 @@ describe('a poisonous event', () => {
       ALTER TABLE reservations ADD CONSTRAINT no_poison CHECK (buyer_id NOT IN ('buyer-777', 'buyer-778'))`;
     test.after(() => servers.sql`ALTER TABLE reservations DROP CONSTRAINT IF EXISTS no_poison`);
     await buyMany(servers.shards, saleId, { count: 2_000, batchSize: 100 });
-    const one = await persister(test, redis.url, database.url);
+    const one = await usePersister(test, redis.url, database.url);
 
     await eventually(async () => assert.equal(await rowCount(saleId), 1_998));
     await eventually(async () => assert.deepEqual(await entryIds(servers.shards, saleId), []));
@@ -79,11 +81,11 @@ describe('a poisonous event', () => {
     test.after(() => servers.sql`ALTER TABLE reservations DROP CONSTRAINT IF EXISTS no_poison`);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 10, prefix: 'twice' });
     await client.acl('SETUSER', 'default', '-xack');
-    const first = await persister(test, redis.url, database.url);
+    const first = await usePersister(test, redis.url, database.url);
     await eventually(async () => assert.equal((await lettersOf(saleId)).length, 1));
     await first.close();
     await client.acl('SETUSER', 'default', '+xack');
-    await persister(test, redis.url, database.url, { claimIdleMs: 100 });
+    await usePersister(test, redis.url, database.url, { claimIdleMs: 100 });
     await eventually(async () => assert.equal(await pendingCount(servers.shards, saleId), 0));
     assert.equal((await lettersOf(saleId)).length, 1);
     assert.equal(await rowCount(saleId), 9);
@@ -94,7 +96,7 @@ describe('a poisonous event', () => {
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5, prefix: 'before' });
     const entryId = await appendEntry(servers.shards, saleId, { v: '1', c: 'EUR', d: 'garbage' });
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5, prefix: 'behind' });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await eventually(async () => assert.equal(await rowCount(saleId), 20));
     await eventually(async () => assert.equal(await pendingCount(servers.shards, saleId), 0));
     const letters = [
@@ -120,7 +122,7 @@ describe('a poisonous event', () => {
       await appendEntry(servers.shards, saleId, { v: '1', c: 'EUR', d: line });
     }
     await buyMany(servers.shards, saleId, { count: 5, batchSize: 5, prefix: 'behind' });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await eventually(async () => assert.equal(await rowCount(saleId), 5));
     const letters = await lettersOf(saleId);
     assert.equal(letters.length, 3);
@@ -130,7 +132,7 @@ describe('a poisonous event', () => {
 
   it('is nobody’s where the sale was recovered before it could be set aside', async (test) => {
     const { saleId } = await makeSale(servers);
-    const one = await persister(test, redis.url, database.url);
+    const one = await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5, prefix: 'early' });
     await eventually(async () => assert.equal(await rowCount(saleId), 10));
     const blocker = await servers.sql.reserve();

@@ -4,18 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it, type TestContext } from 'node:test';
-import { ask, useApp } from '../../harness/engine/admin.ts';
-import { persister } from '../../harness/engine/persister.ts';
-import {
-  buy,
-  buyMany,
-  type Connections,
-  makeSale,
-  type SaleChoices,
-} from '../../harness/engine/sales.ts';
-import { saleState } from '../../harness/engine/stream-state.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
-import { useServers } from '../../harness/use.ts';
+import { callAdmin, useApp } from '../../harness/engine/admin.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale, type SaleChoices } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
+import { type Connections, useServers } from '../../harness/servers/connections.ts';
+import type { TestDatabase } from '../../harness/servers/postgres.ts';
+import type { TestRedis } from '../../harness/servers/redis.ts';
 import { repairRound } from '../../src/admin/sales/pending-repairer.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
@@ -102,7 +99,7 @@ describe('what is missing is loaded', () => {
   async function blockedSale(test: TestContext, choices: SaleChoices = {}) {
     const sale = await makeSale(servers, { ...choices, stock: 10 });
     const { saleId } = sale;
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await eventually(async () => {
       const rows = await servers.sql`SELECT FROM reservations WHERE sale_id = ${saleId}`;
@@ -117,11 +114,14 @@ describe('what is missing is loaded', () => {
   it('by an operator who has ended it first', async (test) => {
     const { saleId } = await blockedSale(test);
     const app = await useApp(test, servers);
-    const end = await ask(app, `POST /sales/${saleId}/end`);
+    const end = await callAdmin(app, `POST /sales/${saleId}/end`);
     assert.deepEqual([end.status, end.body.code], [503, 'recovering']);
     const load = (delta: number) => {
       const headers = { 'idempotency-key': `load-${delta}` };
-      return ask(app, `POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta }, headers });
+      return callAdmin(app, `POST /sales/${saleId}/stock`, {
+        body: { sku: 'unit', delta },
+        headers,
+      });
     };
     assert.equal((await load(1)).status, 503);
     await untilWhy(saleId, /unit: 10 of 9\)/);

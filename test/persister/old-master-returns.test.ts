@@ -5,11 +5,15 @@
  */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { persister } from '../../harness/engine/persister.ts';
-import { buyMany, type Connections, makeSale } from '../../harness/engine/sales.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { type CuttableProxy, startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
-import { type Scope, use, useConnections, useRedis, useServers } from '../../harness/use.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { type Connections, useConnections, useServers } from '../../harness/servers/connections.ts';
+import type { TestDatabase } from '../../harness/servers/postgres.ts';
+import { type TestRedis, useRedis } from '../../harness/servers/redis.ts';
+import { type Scope, use } from '../../harness/use.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { closeSale } from '../../src/lua/recover/close-sale.ts';
 import { createLogger } from '../../src/process/logger.ts';
@@ -42,12 +46,12 @@ describe('an old master that sold on alone', () => {
   async function recoveredElsewhere(test: Scope) {
     const { saleId } = await makeSale(atOld, { stock: 50 });
     await buyMany(atOld.shards, saleId, { count: 30, batchSize: 10, prefix: 'both' });
-    const first = await persister(test, old.url, database.url);
+    const first = await usePersister(test, old.url, database.url);
     await eventually(async () => assert.equal(await rows(saleId, 'both'), 30));
     await first.close();
     const current = await useRedis(test);
     const atCurrent = await useConnections(test, current.url, database.url);
-    const second = await persister(test, current.url, database.url);
+    const second = await usePersister(test, current.url, database.url);
     await untilOpen(atCurrent, saleId);
     return { saleId, current, atCurrent, second };
   }
@@ -130,7 +134,7 @@ describe('an old master that sold on alone', () => {
     await buyMany(atOld.shards, saleId, { count: 20, batchSize: 10, prefix: 'alone' });
 
     await setAside(saleId);
-    const third = await persister(test, old.url, database.url);
+    const third = await usePersister(test, old.url, database.url);
     await eventually(async () => assert.equal(await third.metric('sales_not_recovered'), 1));
     const [{ timeline: tried } = { timeline: 0 }] = await atOld.sql`
       SELECT timeline FROM sales WHERE sale_id = ${saleId}`;
@@ -154,7 +158,7 @@ describe('an old master that sold on alone', () => {
         RETURN NEW; END $$;
       CREATE TRIGGER die BEFORE UPDATE ON sales FOR EACH ROW
         WHEN (OLD.timeline = 1 AND NEW.timeline = 2) EXECUTE FUNCTION die()`);
-    await persister(test, old.url, database.url);
+    await usePersister(test, old.url, database.url);
     await assertNothingOfItsOwn(saleId, 0);
     const [row] = await atOld.sql`SELECT timeline FROM sales WHERE sale_id = ${saleId}`;
     assert.equal(row!.timeline, 3, 'the first one died');
@@ -164,7 +168,7 @@ describe('an old master that sold on alone', () => {
     const { saleId, current, atCurrent, second } = await recoveredElsewhere(test);
     await second.close();
     const { url, leadToOld, proxy } = await switchable(test, current);
-    await persister(test, url, database.url);
+    await usePersister(test, url, database.url);
     await buyMany(atCurrent.shards, saleId, { count: 5, batchSize: 5, prefix: 'there' });
     await eventually(async () => assert.equal(await rows(saleId, 'there'), 5));
     await buyMany(atOld.shards, saleId, { count: 10, batchSize: 10, prefix: 'alone' });
@@ -192,7 +196,7 @@ describe('an old master that sold on alone', () => {
     const lock = await atOld.sql.reserve();
     await lock`BEGIN`;
     await lock`LOCK TABLE reservations IN SHARE MODE`;
-    await persister(test, url, database.url);
+    await usePersister(test, url, database.url);
     await untilWaiting(
       atOld.sql`wait_event_type = 'Lock' AND query LIKE '%INSERT INTO reservations%'`,
     );
@@ -214,7 +218,7 @@ describe('an old master that sold on alone', () => {
       CREATE TRIGGER slow BEFORE UPDATE ON sales FOR EACH ROW
         WHEN (OLD.timeline = 1 AND NEW.timeline = 2) EXECUTE FUNCTION slow()`);
     const { url, leadToOld } = await switchable(test, current);
-    await persister(test, url, database.url);
+    await usePersister(test, url, database.url);
     await untilWaiting(atOld.sql`wait_event = 'PgSleep'`);
     leadToOld();
     await assertNothingOfItsOwn(saleId, 0);

@@ -5,11 +5,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { persister } from '../../harness/engine/persister.ts';
-import { makeSale } from '../../harness/engine/sales.ts';
-import { saleState } from '../../harness/engine/stream-state.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { canonicalItems, type ReservationTransition } from '../../src/domain/reservation.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
@@ -60,7 +61,7 @@ const step = fc.oneof(
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 const { redis, database, servers } = await useServers(FILE);
-await persister(FILE, redis.url, database.url, { restMs: 100 }, { BACKLOG_MAX: '50' });
+await usePersister(FILE, redis.url, database.url, { restMs: 100 }, { BACKLOG_MAX: '50' });
 
 async function take(saleId: string, each: Step): Promise<void> {
   const { shards } = servers;

@@ -7,11 +7,14 @@ import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, buyMany, type Connections, makeSale } from '../../harness/engine/sales.ts';
-import { readAndDie, saleState } from '../../harness/engine/stream-state.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
-import { useServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { readAndAbandon, saleState } from '../../harness/sales/stream.ts';
+import { type Connections, useServers } from '../../harness/servers/connections.ts';
+import type { TestDatabase } from '../../harness/servers/postgres.ts';
+import type { TestRedis } from '../../harness/servers/redis.ts';
 import { RESERVATION_TRANSITIONS } from '../../src/domain/reservation.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
@@ -133,7 +136,7 @@ describe('rebuilt from postgres', () => {
 
   it('after FLUSHALL in the middle of it, with every state of a reservation', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 200, perBuyerLimit: 3 });
-    const one = await persister(test, redis.url, database.url);
+    const one = await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 150, batchSize: 7, prefix: 'buyer' });
     const ids: string[] = [];
     for (const number of [1, 2, 3, 4]) {
@@ -205,7 +208,7 @@ describe('rebuilt from postgres', () => {
 
   it('without a tail that postgres has, with those in line whom it has not served', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 100 });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'first' });
     for (const buyerId of ['ada', 'bob', 'cyd']) {
       await servers.shards.call(joinWaitlist, saleId, { buyerId, sku: 'unit', quantity: 1 });
@@ -233,7 +236,7 @@ describe('rebuilt from postgres', () => {
 
   it('without an operation that redis had applied: what was withdrawn stays withdrawn', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 100 });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await eventually(async () => assert.equal(await rows(saleId), 10));
     await recordOperation(saleId, { operation: 2, delta: -90, outcome: 'applied' });
@@ -248,7 +251,7 @@ describe('rebuilt from postgres', () => {
   it('a pending operation that sold units is counted in, one that sold none is left to be applied', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 10 });
     await recordOperation(saleId, { operation: 2, delta: 5, outcome: 'pending' });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await eventually(async () => assert.equal(await rows(saleId), 10));
     const { client } = servers.shards.of(saleId);
@@ -269,7 +272,7 @@ describe('rebuilt from postgres', () => {
 
   it('stays closed, and says why, while that would forget a dead letter or sell what is not there', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 10 });
-    const one = await persister(test, redis.url, database.url);
+    const one = await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await eventually(async () => assert.equal(await rows(saleId), 10));
     const whys = async () =>
@@ -299,7 +302,7 @@ describe('rebuilt from postgres', () => {
   it('nothing of an older timeline is written, whoever still has it', async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 40, batchSize: 10, prefix: 'first' });
-    const slow = await persister(test, redis.url, database.url, { claimIdleMs: 60_000 });
+    const slow = await usePersister(test, redis.url, database.url, { claimIdleMs: 60_000 });
     await eventually(async () => assert.equal(await rows(saleId), 40));
     // It reads the next entries and can't write them: somebody else is writing.
     const blocker = await servers.sql.reserve();
@@ -328,14 +331,14 @@ describe('rebuilt from postgres', () => {
   it('what another server decided on a timeline of its own is nobody’s', async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 30, batchSize: 10, prefix: 'both' });
-    await persister(test, redis.url, database.url).then((one) =>
+    await usePersister(test, redis.url, database.url).then((one) =>
       eventually(async () => assert.equal(await rows(saleId), 30)).then(() => one.close()),
     );
     // Recovered elsewhere meanwhile, and this server, cut off, went on selling.
     await servers.sql`UPDATE sales SET timeline = timeline + 1, fence = 'another-server' WHERE sale_id = ${saleId}`;
     await buyMany(servers.shards, saleId, { count: 30, batchSize: 10, prefix: 'alone' });
-    await readAndDie(servers.shards, saleId, 1);
-    await persister(test, redis.url, database.url);
+    await readAndAbandon(servers.shards, saleId, 1);
+    await usePersister(test, redis.url, database.url);
     await eventually(async () => {
       assert.deepEqual((await recoveries(saleId)).at(-1), {
         actor: 'persister',
@@ -351,7 +354,7 @@ describe('rebuilt from postgres', () => {
 
   it('a recovery that PostgreSQL kept waiting begins no timeline over that of another', async (test) => {
     const { saleId } = await makeSale(servers);
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 30, batchSize: 10, prefix: 'before' });
     await eventually(async () => assert.equal(await rows(saleId), 30));
     const { client } = servers.shards.of(saleId);
@@ -447,7 +450,7 @@ describe('rebuilt from postgres', () => {
   it('on a full server: it stays closed and says why, until there is memory', async (test) => {
     const { saleId } = await makeSale(servers);
     // One try, until it is asked for another.
-    const one = await persister(test, redis.url, database.url, { restMs: 60_000 });
+    const one = await usePersister(test, redis.url, database.url, { restMs: 60_000 });
     await buyMany(servers.shards, saleId, { count: 5_000, batchSize: 100 });
     await eventually(async () => assert.equal(await rows(saleId), 5_000));
     const before = await reservationsOf(saleId, 'buyer-4000');
@@ -488,7 +491,7 @@ describe('rebuilt from postgres', () => {
     const other = await servers.sql.reserve();
     await other`BEGIN`;
     await other`LOCK TABLE reservations IN SHARE MODE`;
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     const sessions = (state: string) =>
       servers.sql`
         SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -516,7 +519,7 @@ describe('rebuilt from postgres', () => {
 
   it('at an operator’s word, though nothing was lost', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 50 });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     await eventually(async () => assert.equal(await rows(saleId), 20));
     // Somebody's hand in Redis: verify would be red.
@@ -537,8 +540,8 @@ describe('rebuilt from postgres', () => {
   it('by two persisters at once, and though one dies at it', async (test) => {
     const { saleId } = await makeSale(servers);
     const persisters = [
-      await persister(test, redis.url, database.url),
-      await persister(test, redis.url, database.url),
+      await usePersister(test, redis.url, database.url),
+      await usePersister(test, redis.url, database.url),
     ];
     await buyMany(servers.shards, saleId, { count: 3_000, batchSize: 100 });
     await eventually(async () => assert.equal(await rows(saleId), 3_000));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { useRedis } from '../../harness/use.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
 
 const MAIN = new URL('../../src/persister/main.ts', import.meta.url).href;
 

@@ -1,12 +1,15 @@
 /** A promoted server may lack decisions that buyers were told of. That it was promoted outlives a restart of it. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
-import { saleState } from '../../harness/engine/stream-state.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
+import { useConnections, useServers } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
 import { follow, PROMPT, promote, untilReplicasAre } from '../../harness/servers/replication.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useConnections, useRedis, useServers } from '../../harness/use.ts';
+import { FILE } from '../../harness/use.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const { redis: master, database, servers } = await useServers(FILE, { args: PROMPT });
@@ -27,7 +30,7 @@ for (const isPromoted of [true, false]) {
     const there = await useConnections(test, server.url, database.url);
     assert.equal((await buy(there.shards, saleId, ['early']))[0]?.outcome, 'recovering');
     await server.restart();
-    await persister(test, server.url, database.url, {}, { DURABILITY: 'safe' });
+    await usePersister(test, server.url, database.url, {}, { DURABILITY: 'safe' });
     await eventually(async () => {
       assert.equal((await there.shards.call(readSale, saleId, saleId)).outcome, 'known');
     });

@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { buy, makeSale } from '../../harness/engine/sales.ts';
-import { consumerNames } from '../../harness/engine/stream-state.ts';
-import { FILE, useConnections, useServers } from '../../harness/use.ts';
+import { buy } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { consumerNames } from '../../harness/sales/stream.ts';
+import { useConnections, useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { removeIdleConsumers } from '../../src/lua/stream/remove-idle-consumers.ts';
 import { StreamConsumer } from '../../src/persister/stream/consumer.ts';

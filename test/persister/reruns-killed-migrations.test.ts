@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FILE, use, useDatabase } from '../../harness/use.ts';
+import { useDatabase } from '../../harness/servers/postgres.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { connectPostgres } from '../../src/postgres/connection.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
 

@@ -1,17 +1,14 @@
 /** A recovery that fails costs nobody a position, one that takes long keeps its locks, one asked for late comes later. */
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { persister } from '../../harness/engine/persister.ts';
-import {
-  appendEntry,
-  buy,
-  buyMany,
-  type Connections,
-  makeSale,
-} from '../../harness/engine/sales.ts';
-import { entryIds, saleState } from '../../harness/engine/stream-state.ts';
-import { eventually, type TestDatabase, type TestRedis } from '../../harness/servers/servers.ts';
-import { useServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { appendEntry, entryIds, saleState } from '../../harness/sales/stream.ts';
+import { type Connections, useServers } from '../../harness/servers/connections.ts';
+import type { TestDatabase } from '../../harness/servers/postgres.ts';
+import type { TestRedis } from '../../harness/servers/redis.ts';
 import { parseEvent } from '../../src/domain/reservation.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
@@ -56,7 +53,7 @@ describe('a recovery', () => {
 
   it('that fails leaves out no position, the one that opens the sale does so once', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 10 });
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
     await untilWritten(saleId, 10);
     const { client } = servers.shards.of(saleId);
@@ -87,7 +84,7 @@ describe('a recovery', () => {
 
   it('that an operator asks for while another is under way comes after that one', async (test) => {
     const { saleId } = await makeSale(servers);
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     await untilWritten(saleId, 20);
 
@@ -125,7 +122,7 @@ describe('a recovery', () => {
   it('that lost its locks does not open below what PostgreSQL has by then', async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 30, batchSize: 10 });
-    const first = await persister(test, redis.url, database.url);
+    const first = await usePersister(test, redis.url, database.url);
     await untilWritten(saleId, 30);
     await first.close();
     await servers.sql.unsafe(`
@@ -138,7 +135,7 @@ describe('a recovery', () => {
       CREATE TRIGGER die BEFORE UPDATE ON sales FOR EACH ROW
         WHEN (OLD.timeline = 0 AND NEW.timeline = 1) EXECUTE FUNCTION die()`);
     await redis.restart();
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await eventually(async () => {
       const sleeping = await servers.sql`
         SELECT FROM pg_stat_activity
@@ -164,7 +161,7 @@ describe('a recovery', () => {
 
   it('forgets no entry that only a newer version can read, also with nothing behind it', async (test) => {
     const { saleId } = await makeSale(servers);
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     await untilWritten(saleId, 20);
     const newer = await appendEntry(servers.shards, saleId, { v: '2', x: 'of the future' });
@@ -219,7 +216,7 @@ describe('a recovery', () => {
 
   it('of a server that may have forgotten what nobody else heard of leaves out its positions', async (test) => {
     const { saleId } = await makeSale(servers);
-    await persister(test, redis.url, database.url, {}, { DURABILITY: 'fast' });
+    await usePersister(test, redis.url, database.url, {}, { DURABILITY: 'fast' });
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     await untilWritten(saleId, 20);
     /** How many times over positions were left out: once a try that may have opened the sale. */
@@ -250,7 +247,7 @@ describe('a recovery', () => {
     const { saleId } = await makeSale(servers);
     const told = await buyMany(servers.shards, saleId, { count: 128, batchSize: 128 });
     await servers.shards.of(saleId).client.flushall();
-    await persister(test, redis.url, database.url, {}, { BACKLOG_MAX: '10' });
+    await usePersister(test, redis.url, database.url, {}, { BACKLOG_MAX: '10' });
     await untilOpen(saleId);
     const [answer] = await buy(servers.shards, saleId, ['next']);
     assert.ok(answer?.outcome === 'reserved');
@@ -266,7 +263,7 @@ describe('a recovery', () => {
     await buyMany(servers.shards, saleId, { count: 600, batchSize: 1 });
     await redis.restart();
     // Six writes take longer than a session may say nothing.
-    await persister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=2000`);
+    await usePersister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=2000`);
     const closing = await eventually(async () => {
       const name = await servers.shards.of(saleId).client.hget(saleKey(saleId, 'sale'), 'closing');
       return name ?? assert.fail('not closed yet');

@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FILE, use, useDatabase, usePostgres } from '../../harness/use.ts';
+import { useDatabase, usePostgres } from '../../harness/servers/postgres.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { connectPostgres, type Sql } from '../../src/postgres/connection.ts';
 
 const CONNECTIONS = 4;

@@ -1,11 +1,13 @@
 /** PostgreSQL may stop, freeze or be absent at the start: buying goes on, nothing is lost, and closing stays quick. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { persister } from '../../harness/engine/persister.ts';
-import { buyMany, makeSale } from '../../harness/engine/sales.ts';
-import { pendingCount, saleState } from '../../harness/engine/stream-state.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useStoppableServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { pendingCount, saleState } from '../../harness/sales/stream.ts';
+import { useStoppableServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 
 const { redis, postgres, servers } = await useStoppableServers(FILE);
 
@@ -18,7 +20,7 @@ describe('while postgres is away', () => {
 
   it('for three seconds, nothing is lost, and one outage is counted', async (test) => {
     const { saleId } = await makeSale(servers);
-    const one = await persister(test, redis.url, postgres.url);
+    const one = await usePersister(test, redis.url, postgres.url);
     await buyMany(servers.shards, saleId, { count: 1_000, batchSize: 50, prefix: 'before' });
     await eventually(async () => assert.equal(await rowCount(saleId), 1_000));
     assert.deepEqual(await one.missing(), []);
@@ -43,7 +45,7 @@ describe('while postgres is away', () => {
 
   it('frozen with its connections open, the silence is noticed and nothing is lost', async (test) => {
     const { saleId } = await makeSale(servers);
-    const one = await persister(test, redis.url, postgres.url, { silenceMs: 500 });
+    const one = await usePersister(test, redis.url, postgres.url, { silenceMs: 500 });
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'before' });
     await eventually(async () => assert.equal(await rowCount(saleId), 100));
     postgres.pause();
@@ -64,7 +66,7 @@ describe('while postgres is away', () => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 10 });
     await postgres.shutDown();
-    const one = await persister(test, redis.url, postgres.url);
+    const one = await usePersister(test, redis.url, postgres.url);
     await eventually(async () => assert.deepEqual(await one.missing(), ['postgres']));
     await postgres.start();
     await eventually(async () => assert.equal(await rowCount(saleId), 100));
@@ -77,7 +79,7 @@ describe('while postgres is away', () => {
   ] as const) {
     it(`${how}, closing takes less than five seconds and leaves the entries to others`, async (test) => {
       const { saleId } = await makeSale(servers);
-      const one = await persister(test, redis.url, postgres.url);
+      const one = await usePersister(test, redis.url, postgres.url);
       await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'before' });
       await eventually(async () => assert.equal(await rowCount(saleId), 100));
       await leave();
@@ -94,7 +96,7 @@ describe('while postgres is away', () => {
       } finally {
         await comeBack();
       }
-      await persister(test, redis.url, postgres.url, { claimIdleMs: 100 });
+      await usePersister(test, redis.url, postgres.url, { claimIdleMs: 100 });
       await eventually(async () => assert.equal(await rowCount(saleId), 200));
     });
   }

@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, it } from 'node:test';
-import { persister } from '../../harness/engine/persister.ts';
-import { buy, buyMany, type Connections, makeSale } from '../../harness/engine/sales.ts';
-import { pendingCount, readAndDie, saleState } from '../../harness/engine/stream-state.ts';
-import { eventually, type TestPostgres, type TestRedis } from '../../harness/servers/servers.ts';
-import { useStoppableServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { pendingCount, readAndAbandon, saleState } from '../../harness/sales/stream.ts';
+import { type Connections, useStoppableServers } from '../../harness/servers/connections.ts';
+import type { TestPostgres } from '../../harness/servers/postgres.ts';
+import type { TestRedis } from '../../harness/servers/redis.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { closeSale } from '../../src/lua/recover/close-sale.ts';
 
@@ -54,8 +57,8 @@ describe('after redis restarted', () => {
   it('with all its data, the sale opens by itself and buying goes on', async (test) => {
     const { saleId } = await makeSale(servers);
     const persisters = [
-      await persister(test, redis.url, postgres.url),
-      await persister(test, redis.url, postgres.url),
+      await usePersister(test, redis.url, postgres.url),
+      await usePersister(test, redis.url, postgres.url),
     ];
     await buyMany(servers.shards, saleId, { count: 500, batchSize: 50, prefix: 'before' });
     await eventually(async () => assert.equal(await rowCount(saleId), 500));
@@ -79,11 +82,11 @@ describe('after redis restarted', () => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 300, batchSize: 5 });
     // More than recovery claims at once.
-    assert.equal((await readAndDie(servers.shards, saleId, 45)).length, 45);
+    assert.equal((await readAndAbandon(servers.shards, saleId, 45)).length, 45);
     await redis.kill();
     await redis.start();
     await eventually(async () => assert.equal(await condition(saleId), 'recovering'));
-    await persister(test, redis.url, postgres.url);
+    await usePersister(test, redis.url, postgres.url);
     await eventually(async () => assert.equal(await condition(saleId), 'known'));
     assert.equal(await rowCount(saleId), 300, 'all were written before the sale opened');
     assert.equal(await pendingCount(servers.shards, saleId), 0);
@@ -93,7 +96,7 @@ describe('after redis restarted', () => {
   it('though the persister that was at it died before it could open the sale, and the next one sooner', async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 30, batchSize: 10 });
-    const one = await persister(test, redis.url, postgres.url);
+    const one = await usePersister(test, redis.url, postgres.url);
     await eventually(async () => assert.equal(await rowCount(saleId), 30));
     await one.close();
     // As it leaves things when it has closed and drained the sale and begun its timeline.
@@ -105,7 +108,7 @@ describe('after redis restarted', () => {
     // And the next one, when it has closed the sale.
     const next = { closing: 'of-the-next', timeline: 1, begunAfter: 'its-closing' };
     assert.equal(await servers.shards.call(closeSale, saleId, next), 'closed');
-    await persister(test, redis.url, postgres.url);
+    await usePersister(test, redis.url, postgres.url);
     await eventually(async () => assert.equal(await condition(saleId), 'known'));
     const { position, closing } = await saleState(servers.shards, saleId);
     assert.deepEqual({ position, closing }, { position: 30, closing: '' }, 'no position left out');
@@ -118,7 +121,7 @@ describe('after redis restarted', () => {
 
   it('what a persister had read before is neither lost nor acknowledged unwritten', async (test) => {
     const { saleId } = await makeSale(servers);
-    await persister(test, redis.url, postgres.url);
+    await usePersister(test, redis.url, postgres.url);
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'before' });
     await eventually(async () => assert.equal(await rowCount(saleId), 100));
     await postgres.shutDown();
@@ -137,7 +140,7 @@ describe('after redis restarted', () => {
 
   it('what a persister had read and redis forgot is not written once the sale sells on', async (test) => {
     const { saleId } = await makeSale(servers);
-    await persister(test, redis.url, postgres.url);
+    await usePersister(test, redis.url, postgres.url);
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'kept' });
     await eventually(async () => {
       assert.equal((await saleState(servers.shards, saleId)).drained, 100);

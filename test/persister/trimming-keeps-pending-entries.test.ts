@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { persister } from '../../harness/engine/persister.ts';
-import { appendEntry, buyMany, makeSale } from '../../harness/engine/sales.ts';
-import { entryIds, saleState } from '../../harness/engine/stream-state.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { appendEntry, entryIds, saleState } from '../../harness/sales/stream.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { PERSISTER_GROUP, saleKey } from '../../src/lua/keys.ts';
 
 const { redis, database, servers } = await useServers(FILE);
@@ -23,7 +25,7 @@ describe('trimming', () => {
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10, prefix: 'before' });
     const unknown = await appendEntry(servers.shards, saleId, { v: '2', x: 'of the future' });
     await buyMany(servers.shards, saleId, { count: 50, batchSize: 10, prefix: 'behind' });
-    const one = await persister(test, redis.url, database.url, { claimIdleMs: 200 });
+    const one = await usePersister(test, redis.url, database.url, { claimIdleMs: 200 });
     await eventually(async () => assert.equal(await rowCount(saleId), 20));
     await eventually(async () => {
       assert.equal((await entryIds(servers.shards, saleId))[0], unknown);

@@ -1,17 +1,20 @@
 /** Every event lands in PostgreSQL once, whoever brings it, however often and in whatever order. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { persister } from '../../harness/engine/persister.ts';
-import { appendTransition, buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
 import {
+  appendTransition,
   consumerNames,
   entryIds,
   pendingCount,
-  readAndDie,
+  readAndAbandon,
   saleState,
-} from '../../harness/engine/stream-state.ts';
-import { eventually } from '../../harness/servers/servers.ts';
-import { FILE, useServers } from '../../harness/use.ts';
+} from '../../harness/sales/stream.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
 const { redis, database, servers } = await useServers(FILE);
@@ -43,7 +46,7 @@ describe('every event lands once', () => {
 
   it('by three persisters side by side, a big sale beside a small one', async (test) => {
     const [big, small] = [await makeSale(servers), await makeSale(servers)];
-    await Promise.all([1, 2, 3].map(() => persister(test, redis.url, database.url)));
+    await Promise.all([1, 2, 3].map(() => usePersister(test, redis.url, database.url)));
     await Promise.all([
       buyMany(servers.shards, big.saleId, { count: 20_000, batchSize: 100 }),
       buyMany(servers.shards, small.saleId, { count: 500, batchSize: 1 }),
@@ -69,7 +72,7 @@ describe('every event lands once', () => {
     await appendTransition(servers.shards, saleId, bought, { status: 'C' });
     await appendTransition(servers.shards, saleId, bought, { status: 'X', version: 3 });
     const entries = await client.xrange(key, '-', '+');
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     const untilDrained = () =>
       eventually(async () => assert.deepEqual(await entryIds(servers.shards, saleId), []));
     await untilDrained();
@@ -93,13 +96,13 @@ describe('every event lands once', () => {
     const [answer] = await buy(servers.shards, saleId, ['buyer']);
     assert.equal(answer?.outcome, 'reserved');
     const bought = { buyerId: 'buyer', record: 'record' in answer ? answer.record : '' };
-    await readAndDie(servers.shards, saleId, 1);
+    await readAndAbandon(servers.shards, saleId, 1);
     await appendTransition(servers.shards, saleId, bought, { status: 'C' });
     await buyMany(servers.shards, saleId, { count: 500, batchSize: 10 });
 
     let gaps = 0;
-    await persister(test, redis.url, database.url, { claimIdleMs: 60_000 });
-    await persister(test, redis.url, database.url, { claimIdleMs: 60_000 });
+    await usePersister(test, redis.url, database.url, { claimIdleMs: 60_000 });
+    await usePersister(test, redis.url, database.url, { claimIdleMs: 60_000 });
     await eventually(async () => {
       const { rows, events, last } = await countsOf(saleId);
       if (events !== (last ?? 0)) gaps += 1;
@@ -118,14 +121,14 @@ describe('every event lands once', () => {
     const { client } = servers.shards.of(saleId);
     await buyMany(servers.shards, saleId, { count: 1_000, batchSize: 50 });
     await client.acl('SETUSER', 'default', '-xack');
-    const dying = await persister(test, redis.url, database.url);
+    const dying = await usePersister(test, redis.url, database.url);
     await eventually(async () => assert.equal((await countsOf(saleId)).rows, 1_000));
     await dying.close();
     assert.equal(await pendingCount(servers.shards, saleId), 20);
     const writers = await writersOf(saleId);
 
     await client.acl('SETUSER', 'default', '+xack');
-    await persister(test, redis.url, database.url, { claimIdleMs: 100 });
+    await usePersister(test, redis.url, database.url, { claimIdleMs: 100 });
     await eventually(async () => assert.equal(await pendingCount(servers.shards, saleId), 0));
     assert.deepEqual(await writersOf(saleId), writers, 'no row was written again');
     assert.deepEqual(await countsOf(saleId), { rows: 1_000, events: 1_000, last: 1_000 });
@@ -134,8 +137,8 @@ describe('every event lands once', () => {
   it('though a dead consumer has it, which is then removed', async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 5 });
-    assert.equal((await readAndDie(servers.shards, saleId, 8)).length, 8);
-    const one = await persister(test, redis.url, database.url, {
+    assert.equal((await readAndAbandon(servers.shards, saleId, 8)).length, 8);
+    const one = await usePersister(test, redis.url, database.url, {
       claimIdleMs: 300,
       consumerIdleMs: 300,
     });
@@ -146,7 +149,7 @@ describe('every event lands once', () => {
     assert.ok((await one.metric('entries_claimed_total')) >= 8);
     await eventually(async () => {
       assert.deepEqual(
-        (await consumerNames(servers.shards, saleId)).filter((name) => name === 'the-dead'),
+        (await consumerNames(servers.shards, saleId)).filter((name) => name === 'abandoned'),
         [],
       );
     });
@@ -154,7 +157,7 @@ describe('every event lands once', () => {
 
   it('though the consumer group was destroyed meanwhile', async (test) => {
     const { saleId } = await makeSale(servers);
-    await persister(test, redis.url, database.url);
+    await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 50, batchSize: 5 });
     await eventually(async () => assert.equal((await countsOf(saleId)).rows, 50));
     await servers.shards

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { request } from 'undici';
-import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { freeze, thaw } from '../../harness/servers/freeze.ts';
-import { FILE, useRedis } from '../../harness/use.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { freeze, thaw } from '../../harness/servers/server-process.ts';
+import { FILE } from '../../harness/use.ts';
 
 const WORKERS = 3;
 const BUYS = 60;
@@ -18,7 +19,7 @@ const ANSWER_MS_MAX = 4_000;
 const redis = await useRedis(FILE);
 
 async function startWorkers(t: TestContext, count: number): Promise<EngineProcess> {
-  const group = await EngineProcess.spawn(t, 'hot-path', {
+  const group = await useEngineProcess(t, 'hot-path', {
     REDIS_URL: redis.url,
     BUYER_AUTH: 'header',
     DURABILITY: 'fast',

@@ -9,12 +9,13 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
-import { EngineProcess } from '../../harness/engine/engine-process.ts';
+import { useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { JWT_SECRET, tokenOf } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { makeCertificates } from '../../harness/servers/certificates.ts';
-import type { TestPostgres } from '../../harness/servers/servers.ts';
-import { FILE, use, usePostgres, useRedis } from '../../harness/use.ts';
+import { useCertificates } from '../../harness/servers/certificates.ts';
+import { type TestPostgres, usePostgres } from '../../harness/servers/postgres.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
 import { readAdminConfig, readHotPathConfig, readPersisterConfig } from '../../src/config.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
 
@@ -28,7 +29,7 @@ const SECRETS = [...Object.values(PASSWORDS), OPERATOR_TOKEN, JWT_SECRET].flatMa
   encodeURIComponent(secret),
 ]);
 
-const certificates = await use(FILE, makeCertificates, (made) => made.remove());
+const certificates = await useCertificates(FILE);
 const [redisPort] = (await findFreePorts(1)) as [number];
 const tls = {
   port: String(redisPort),
@@ -102,7 +103,7 @@ test('all processes do their work over TLS, with passwords, and write none of th
   const environment = environmentOf();
   const [hotPath, admin, persister] = await Promise.all(
     (['hot-path', 'admin', 'persister'] as const).map((name) =>
-      EngineProcess.spawn(t, name, environment).then((engine) => engine.untilReady()),
+      useEngineProcess(t, name, environment).then((engine) => engine.untilReady()),
     ),
   );
   const ask = (method: string, path: string, body?: object) =>
@@ -131,9 +132,9 @@ test('all processes do their work over TLS, with passwords, and write none of th
   });
   for (const engine of [hotPath!, admin!, persister!]) {
     await engine.stop();
-    assert.notEqual(engine.said, '', 'there is a log to look at');
-    assertSaysNoSecret(engine.said);
-    assert.ok(!engine.said.includes(token), 'nor a buyer’s token');
+    assert.notEqual(engine.output, '', 'there is a log to look at');
+    assertSaysNoSecret(engine.output);
+    assert.ok(!engine.output.includes(token), 'nor a buyer’s token');
   }
 });
 
@@ -144,12 +145,12 @@ const NOT_REDIS: Record<string, [way: Way, complaint: RegExp]> = {
 };
 for (const [what, [way, complaint]] of Object.entries(NOT_REDIS)) {
   test(`a Redis ${what} is not used, and the log says why`, async (t) => {
-    const hotPath = await EngineProcess.spawn(t, 'hot-path', environmentOf(way));
-    await eventually(() => assert.match(hotPath.said, complaint), { timeoutMs: 20_000 });
+    const hotPath = await useEngineProcess(t, 'hot-path', environmentOf(way));
+    await eventually(() => assert.match(hotPath.output, complaint), { timeoutMs: 20_000 });
     // It listens when it can sell.
     await assert.rejects(hotPath.missing());
-    assertSaysNoSecret(hotPath.said);
-    assert.ok(!hotPath.said.includes('wr0ng'));
+    assertSaysNoSecret(hotPath.output);
+    assert.ok(!hotPath.output.includes('wr0ng'));
   });
 }
 

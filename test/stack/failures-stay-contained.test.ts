@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
-import { ask, buyFor, operate } from '../../harness/crowds/shoppers.ts';
-import { StackHome } from '../../harness/engine/stack-process.ts';
+import { buyFor, getAdmin, operate } from '../../harness/crowds/stack-client.ts';
+import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { freeze, thaw } from '../../harness/servers/freeze.ts';
+import { freeze, thaw } from '../../harness/servers/server-process.ts';
 
 const BUYING_MS = 9_000;
 /** Far below how long PostgreSQL is frozen: a buy that waited for it would stand out. */
 const PATIENCE_MS = 2_000;
 
 test('persister and admin killed, PostgreSQL frozen: buying goes on, nothing is lost or doubled', async (t) => {
-  const stack = new StackHome(t).start();
+  const stack = (await useStackHome(t)).start();
   const description = await stack.ready();
   const saleId = 'fire';
   await operate(description, '/admin/v1/sales', {
@@ -52,6 +52,8 @@ test('persister and admin killed, PostgreSQL frozen: buying goes on, nothing is 
   } finally {
     await sql.end();
   }
-  const verdict = await eventually(() => ask(stack.describe(), `/admin/v1/sales/${saleId}/verify`));
+  const verdict = await eventually(() =>
+    getAdmin(stack.describe(), `/admin/v1/sales/${saleId}/verify`),
+  );
   assert.equal(verdict.ok, true, JSON.stringify(verdict));
 });

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
-import { MAIN_MODULE, StackHome } from '../../harness/engine/stack-process.ts';
+import { MAIN_MODULE, type StackHome, useStackHome } from '../../harness/engine/stack-process.ts';
 import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
 
 void test('between runs everything is kept, and --fresh empties it', async (t) => {
-  const home = new StackHome(t);
+  const home = await useStackHome(t);
   const first = await run(home, [], leaveMark);
   const second = await run(home, [], readMark);
   assert.deepEqual(second.found, { redis: 'here', postgres: true });

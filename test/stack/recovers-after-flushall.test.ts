@@ -7,8 +7,8 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
-import { ask, buyFor, operate } from '../../harness/crowds/shoppers.ts';
-import { StackHome } from '../../harness/engine/stack-process.ts';
+import { buyFor, getAdmin, operate } from '../../harness/crowds/stack-client.ts';
+import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 
 const BUYING_MS = 8_000;
@@ -16,7 +16,7 @@ const BUYING_MS = 8_000;
 const WINDOW_MS = 2_000;
 
 test('after FLUSHALL in mid-sale the sale is rebuilt, goes on, and every promise holds', async (t) => {
-  const stack = new StackHome(t).start();
+  const stack = (await useStackHome(t)).start();
   const description = await stack.ready();
   const saleId = 'forgotten';
   await operate(description, '/admin/v1/sales', {
@@ -61,6 +61,8 @@ test('after FLUSHALL in mid-sale the sale is rebuilt, goes on, and every promise
   } finally {
     await sql.end();
   }
-  const verdict = await eventually(() => ask(stack.describe(), `/admin/v1/sales/${saleId}/verify`));
+  const verdict = await eventually(() =>
+    getAdmin(stack.describe(), `/admin/v1/sales/${saleId}/verify`),
+  );
   assert.equal(verdict.ok, true, JSON.stringify(verdict));
 });

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { StackHome } from '../../harness/engine/stack-process.ts';
+import { type StackHome, useStackHome } from '../../harness/engine/stack-process.ts';
 
 async function refusal(home: StackHome, env: Record<string, string>): Promise<string> {
   const stack = home.start({ env });
@@ -15,7 +15,7 @@ async function refusal(home: StackHome, env: Record<string, string>): Promise<st
 }
 
 void test('every mistake in the environment, of all processes, in one message', async (t) => {
-  const home = new StackHome(t);
+  const home = await useStackHome(t);
   const message = await refusal(home, {
     LOG_LEVEL: 'loud',
     HOT_PATH_PORT: '99999',
@@ -46,14 +46,14 @@ void test('a taken port, with the variable that chooses another', async (t) => {
   t.after(() => occupant.close());
   const { port } = occupant.address() as { port: number };
   for (const variable of ['HOT_PATH_PORT', 'ADMIN_PORT', 'PERSISTER_PORT']) {
-    const message = await refusal(new StackHome(t), { [variable]: String(port) });
+    const message = await refusal(await useStackHome(t), { [variable]: String(port) });
     assert.match(message, new RegExp(`127\\.0\\.0\\.1:${port} is taken`));
     assert.match(message, new RegExp(`${variable}=\\d+ npm start`));
   }
 });
 
 void test('a home with a running stack in it, with the pid of that', async (t) => {
-  const home = new StackHome(t);
+  const home = await useStackHome(t);
   const first = home.start();
   const { pids } = await first.ready();
   const message = await refusal(home, {});
@@ -62,7 +62,7 @@ void test('a home with a running stack in it, with the pid of that', async (t) =
 });
 
 void test('the lock of a dead process is taken over, also when its pid lives again', async (t) => {
-  const home = new StackHome(t);
+  const home = await useStackHome(t);
   writeFileSync(
     join(home.directory, 'lock'),
     JSON.stringify({ pid: process.pid, identity: 'an earlier one' }),
@@ -72,7 +72,7 @@ void test('the lock of a dead process is taken over, also when its pid lives aga
 });
 
 void test('secrets are for their owner alone', async (t) => {
-  const stack = new StackHome(t).start();
+  const stack = (await useStackHome(t)).start();
   await stack.ready();
   for (const file of ['stack.json', 'secrets.json', join('redis', 'redis.conf')]) {
     assert.equal(statSync(join(stack.home, file)).mode & 0o077, 0, file);

@@ -1,7 +1,7 @@
 /** Whoever dies is started again; stack.json says who it is now, and stdout stays at its one line. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { allPids, isAlive, StackHome, until } from '../../harness/engine/stack-process.ts';
+import { allPids, isAlive, until, useStackHome } from '../../harness/engine/stack-process.ts';
 import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
 
 const CHILDREN: Record<string, (pids: StackDescription['pids']) => number> = {
@@ -13,7 +13,7 @@ const CHILDREN: Record<string, (pids: StackDescription['pids']) => number> = {
 };
 
 void test('a killed child comes back under a new pid, and everything is ready again', async (t) => {
-  const stack = new StackHome(t).start({ env: { HOT_PATH_WORKERS: '2' } });
+  const stack = (await useStackHome(t)).start({ env: { HOT_PATH_WORKERS: '2' } });
   const { hotPathUrl, adminUrl } = await stack.ready();
   for (const [name, pidOf] of Object.entries(CHILDREN)) {
     const pid = pidOf(stack.describe().pids);

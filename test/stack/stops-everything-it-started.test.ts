@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import {
   allPids,
   isAlive,
-  StackHome,
   type StackProcess,
   until,
+  useStackHome,
 } from '../../harness/engine/stack-process.ts';
 
 const SET_UP = fileURLToPath(new URL('../../scripts/set-up.mjs', import.meta.url));
@@ -19,7 +19,7 @@ async function assertLeavesNothing(
   tellToStop: (stack: StackProcess) => void,
   options: { command?: string[] } = {},
 ): Promise<StackProcess> {
-  const stack = new StackHome(t).start(options);
+  const stack = (await useStackHome(t)).start(options);
   const pids = allPids(await stack.ready());
   assert.equal(pids.length, 5);
   assert.deepEqual(pids.filter(isAlive), pids, 'all run before');
@@ -64,7 +64,7 @@ void test('SIGTERM while a child is suspended, which still ends in good order', 
 });
 
 void test('SIGTERM in the middle of starting', async (t) => {
-  const stack = new StackHome(t).start();
+  const stack = (await useStackHome(t)).start();
   const records = () => existsSync(join(stack.home, 'children', 'redis.json'));
   await until('Redis has been started', records, { account: () => stack.stderr });
   stack.child.kill('SIGTERM');
@@ -74,7 +74,7 @@ void test('SIGTERM in the middle of starting', async (t) => {
 });
 
 void test('a supervisor killed outright: its processes end by themselves, its servers at the next start', async (t) => {
-  const home = new StackHome(t);
+  const home = await useStackHome(t);
   const killed = home.start();
   const { pids } = await killed.ready();
   killed.child.kill('SIGKILL');

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
-import { isAlive, MAIN_MODULE, StackHome, until } from '../../harness/engine/stack-process.ts';
+import { isAlive, MAIN_MODULE, until, useStackHome } from '../../harness/engine/stack-process.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
 
 const HOT_PATH = { command: [MAIN_MODULE, 'hot-path'] };
@@ -31,7 +31,7 @@ async function answers(url: string): Promise<boolean> {
 }
 
 void test('a killed worker comes back, and when the supervisor is killed all workers end', async (t) => {
-  const home = new StackHome(t);
+  const home = await useStackHome(t);
   const { redisUrl } = await home.start().ready();
   const [port] = await findFreePorts(1);
   const group = home.start({
@@ -62,7 +62,7 @@ void test('a killed worker comes back, and when the supervisor is killed all wor
 });
 
 void test('SIGTERM ends all workers and then the supervisor, with 0', async (t) => {
-  const home = new StackHome(t);
+  const home = await useStackHome(t);
   const { redisUrl } = await home.start().ready();
   const group = home.start({
     ...HOT_PATH,
@@ -80,7 +80,7 @@ void test('a taken port is refused, which SO_REUSEPORT alone would not do', asyn
   await once(occupant, 'listening');
   t.after(() => occupant.close());
   const { port } = occupant.address() as AddressInfo;
-  const group = new StackHome(t).start({
+  const group = (await useStackHome(t)).start({
     ...HOT_PATH,
     env: { JWT_SECRET, HOT_PATH_PORT: String(port), HOT_PATH_WORKERS: '2' },
   });

@@ -4,26 +4,27 @@ import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
-import { buyMany, makeSale } from '../../harness/engine/sales.ts';
-import {
-  deliveriesOf,
-  endpointOf,
-  expectedIds,
-  hurriedPersister,
-  statesOf,
-  subscribe,
-  useEngine,
-} from '../../harness/engine/webhook-engine.ts';
+import { useWebhookPersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { SELF_SIGNED } from '../../harness/network/self-signed.ts';
 import {
-  type Answerer,
   OK,
   type Receiver,
+  type Responder,
   SECRET,
   startReceiver,
   status,
 } from '../../harness/network/webhook-receiver.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import {
+  deliveriesOf,
+  endpointOf,
+  expectedIds,
+  statesOf,
+  subscribe,
+  useEngine,
+} from '../../harness/sales/webhooks.ts';
+import { SELF_SIGNED } from '../../harness/servers/certificates.ts';
 import { FILE } from '../../harness/use.ts';
 import { FAILURES_MAX } from '../../src/persister/webhooks/breaker.ts';
 import { Sender } from '../../src/persister/webhooks/send.ts';
@@ -41,7 +42,7 @@ describe('an endpoint', () => {
     await Promise.all(receivers.splice(0).map((receiver) => receiver.close()));
   });
 
-  async function receiverThat(answer: Answerer): Promise<Receiver> {
+  async function receiverThat(answer: Responder): Promise<Receiver> {
     const receiver = await startReceiver(answer);
     receivers.push(receiver);
     return receiver;
@@ -55,19 +56,19 @@ describe('an endpoint', () => {
 
   /** One event to an endpoint that does this first and answers well after that. */
   async function failsFirst(
-    test: Parameters<typeof hurriedPersister>[0],
-    answer: Answerer,
+    test: Parameters<typeof useWebhookPersister>[0],
+    answer: Responder,
   ): Promise<{ receiver: Receiver; firstError: string | null }> {
     const receiver = await receiverThat(answer);
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     await sell(1);
     const { lastError } = await eventually(async () => {
       const endpoint = await endpointOf(engine.sql, webhookId);
       assert.ok(endpoint.lastError);
       return endpoint;
     });
-    receiver.answer = OK;
+    receiver.respond = OK;
     await eventually(async () =>
       assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 1 }),
     );
@@ -107,7 +108,7 @@ describe('an endpoint', () => {
   it('where nobody listens is asked again', async (test) => {
     const [port] = await findFreePorts(1);
     const webhookId = await subscribe(engine.sql, `http://127.0.0.1:${port}/`, RESERVED);
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     await sell(1);
     await eventually(async () => {
       const { lastError, failuresInRow } = await endpointOf(engine.sql, webhookId);
@@ -123,7 +124,7 @@ describe('an endpoint', () => {
         subscribe(engine.sql, (await receiverThat(answer)).url, RESERVED),
       ),
     );
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     await sell(5);
     for (const webhookId of webhookIds) {
       await eventually(async () =>
@@ -146,7 +147,7 @@ describe('an endpoint', () => {
       ),
     );
     const healthyId = await subscribe(engine.sql, healthy.url, RESERVED);
-    const running = await hurriedPersister(test, engine, { webhooks: { timeoutMs } });
+    const running = await useWebhookPersister(test, engine, { webhooks: { timeoutMs } });
     const startMs = performance.now();
     const saleId = await sell(200);
     await eventually(async () =>
@@ -176,7 +177,7 @@ describe('an endpoint', () => {
   it('that fails for long is paused ever longer, tried by one message at a time, and gets all once it works', async (test) => {
     const receiver = await receiverThat(status(500));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     const saleId = await sell(50);
     await eventually(async () => {
       assert.ok((await endpointOf(engine.sql, webhookId)).pausesInRow >= 3);
@@ -184,7 +185,7 @@ describe('an endpoint', () => {
     const tries = receiver.received.length;
     // The first 25 were under way together; after that one at a time: the fifth failure pauses.
     assert.ok(tries <= 35, `${tries} tries for 50 messages`);
-    receiver.answer = OK;
+    receiver.respond = OK;
     await eventually(async () =>
       assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 50 }),
     );
@@ -196,7 +197,7 @@ describe('an endpoint', () => {
   it('that is gone is disabled, and what waited for it is dead', async (test) => {
     const receiver = await receiverThat(status(410));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     await sell(30);
     await eventually(async () =>
       assert.deepEqual(await statesOf(engine.sql, webhookId), { dead: 30 }),
@@ -212,7 +213,7 @@ describe('an endpoint', () => {
   it('that fails past the end gets it no more, until an operator asks', async (test) => {
     const receiver = await receiverThat(status(503));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     await sell(2);
     await eventually(async () => {
       const tried = (await deliveriesOf(engine.sql, webhookId)).filter(
@@ -224,7 +225,7 @@ describe('an endpoint', () => {
     await eventually(async () =>
       assert.deepEqual(await statesOf(engine.sql, webhookId), { dead: 2 }),
     );
-    receiver.answer = OK;
+    receiver.respond = OK;
     const [first] = await deliveriesOf(engine.sql, webhookId);
     // As the admin's retry and resume do.
     await engine.sql`
@@ -257,7 +258,7 @@ describe('an endpoint', () => {
     await engine.sql`
       UPDATE webhook_endpoints SET status = 'deleted', updated_at = now() - interval '2 hours'
       WHERE webhook_id = ${deleted}`;
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     await eventually(async () => {
       const left = (await deliveriesOf(engine.sql, kept)).map(({ messageId }) => messageId);
       assert.deepEqual(left, ['delivered-6', 'dead-8']);
@@ -347,7 +348,7 @@ function dripBody(response: ServerResponse): void {
   response.once('close', () => clearInterval(timer));
 }
 
-function tenMegabytes(onSent: (bytes: number) => void): Answerer {
+function tenMegabytes(onSent: (bytes: number) => void): Responder {
   const chunk = Buffer.alloc(100_000);
   return (response) => {
     response.writeHead(200);

@@ -2,18 +2,19 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { appendTransition, buy, buyMany, makeSale } from '../../harness/engine/sales.ts';
-import { saleState } from '../../harness/engine/stream-state.ts';
+import { useWebhookPersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { type Receiver, startReceiver } from '../../harness/network/webhook-receiver.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { appendTransition, saleState } from '../../harness/sales/stream.ts';
 import {
   deliveriesOf,
   expectedIds,
-  hurriedPersister,
   statesOf,
   subscribe,
   useEngine,
-} from '../../harness/engine/webhook-engine.ts';
-import { eventually } from '../../harness/eventually.ts';
-import { type Receiver, startReceiver } from '../../harness/network/webhook-receiver.ts';
+} from '../../harness/sales/webhooks.ts';
 import { FILE } from '../../harness/use.ts';
 import { WEBHOOK_EVENTS } from '../../src/domain/webhook.ts';
 import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
@@ -37,7 +38,7 @@ describe('every event is told', () => {
   it('of each type, once, with a signature that the library itself accepts', async (test) => {
     receiver = await startReceiver();
     const webhookId = await subscribe(engine.sql, receiver.url);
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     const definition = await makeSale(engine, { stock: 3 });
     const { saleId } = definition;
     const told = () => receiver.received.map(({ message }) => String(message?.type));
@@ -89,7 +90,7 @@ describe('every event is told', () => {
 
   it('only to those who asked for its type and its sale', async (test) => {
     receiver = await startReceiver();
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     const [one, other] = [await makeSale(engine), await makeSale(engine)];
     const all = await subscribe(engine.sql, receiver.url, { events: ['reservation.reserved'] });
     const mine = await subscribe(engine.sql, receiver.url, {
@@ -113,8 +114,8 @@ describe('every event is told', () => {
   it('once, with two persisters that write, announce and deliver', async (test) => {
     receiver = await startReceiver();
     const webhookId = await subscribe(engine.sql, receiver.url);
-    await hurriedPersister(test, engine);
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
+    await useWebhookPersister(test, engine);
     const { saleId } = await makeSale(engine, { stock: 300 });
     await buyMany(engine.shards, saleId, { count: 300, batchSize: 10 });
     const expected = async () =>
@@ -138,7 +139,7 @@ describe('every event is told', () => {
     const { nowMs } = await saleState(engine.shards, saleId);
     await engine.sql`
       INSERT INTO sale_announcements (sale_id, phase, looked_at_ms) VALUES (${saleId}, 'opened', ${nowMs + 45_000})`;
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     await sleep(500);
     assert.deepEqual(await statesOf(engine.sql, webhookId), {});
     await engine.sql`
@@ -150,7 +151,7 @@ describe('every event is told', () => {
 
   it('and to nobody there is not a row', async (test) => {
     receiver = await startReceiver();
-    await hurriedPersister(test, engine);
+    await useWebhookPersister(test, engine);
     const { saleId } = await makeSale(engine);
     await buyMany(engine.shards, saleId, { count: 10, batchSize: 10 });
     await eventually(async () => assert.equal((await expectedIds(engine.sql, saleId)).length, 10));

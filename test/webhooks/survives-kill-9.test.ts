@@ -1,12 +1,15 @@
 /** Everything is killed in the middle of a thousand deliveries; each arrives all the same, under the same id. */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { EngineProcess } from '../../harness/engine/engine-process.ts';
-import { buyMany, connect, makeSale } from '../../harness/engine/sales.ts';
-import { expectedIds, statesOf, subscribe } from '../../harness/engine/webhook-engine.ts';
+import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { type Answerer, startReceiver } from '../../harness/network/webhook-receiver.ts';
-import { useConnections, usePostgres, useRedis } from '../../harness/use.ts';
+import { type Responder, startReceiver } from '../../harness/network/webhook-receiver.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { expectedIds, statesOf, subscribe } from '../../harness/sales/webhooks.ts';
+import { connect, useConnections } from '../../harness/servers/connections.ts';
+import { usePostgres } from '../../harness/servers/postgres.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
 
 const EVENTS = 1_000;
 /** What was under way when a process died waits until its lease is over: 20 s in earnest. */
@@ -16,7 +19,7 @@ function spawnPersister(
   test: TestContext,
   servers: { redisUrl: string; databaseUrl: string },
 ): Promise<EngineProcess> {
-  return EngineProcess.spawn(test, 'persister', {
+  return useEngineProcess(test, 'persister', {
     NODE_ENV: 'development',
     REDIS_URL: servers.redisUrl,
     DATABASE_URL: servers.databaseUrl,
@@ -24,7 +27,7 @@ function spawnPersister(
 }
 
 /** Slow enough that there is a middle. */
-const slowly: Answerer = (response) => void setTimeout(() => response.writeHead(204).end(), 20);
+const slowly: Responder = (response) => void setTimeout(() => response.writeHead(204).end(), 20);
 
 describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => {
   for (const [what, killsServers] of [

@@ -1,0 +1,72 @@
+/** Transitions of reservations without admin or hot path, their history, and checks of a whole sale. */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { newTag, parseReservationId } from '../../src/domain/identifiers.ts';
+import type { Reservation, ReservationTransition } from '../../src/domain/reservation.ts';
+import { type TransitionReply, transition } from '../../src/lua/buy/transition.ts';
+import { createLogger } from '../../src/process/logger.ts';
+import type { Shards } from '../../src/redis/shards.ts';
+import { verifySale } from '../../src/verify/verify.ts';
+import type { Connections } from '../servers/connections.ts';
+import { saleState } from './stream.ts';
+
+export function applyTransition(
+  shards: Shards,
+  reservation: Pick<Reservation, 'saleId' | 'reservationId'>,
+  wanted: Exclude<ReservationTransition, 'expire'>,
+): Promise<TransitionReply> {
+  return shards.call(transition, reservation.saleId, {
+    address: parseReservationId(reservation.reservationId)!,
+    transition: wanted,
+    detail: '',
+    requestId: `request-of-${wanted}`,
+    traceparent: '',
+    tag: newTag(),
+  });
+}
+
+/** Waits until a hold has expired by Redis's clock, and then `beyondMs` longer. */
+export async function untilExpired(
+  shards: Shards,
+  reservation: Pick<Reservation, 'saleId' | 'expiresAt'>,
+  beyondMs = 0,
+): Promise<void> {
+  const { nowMs } = await saleState(shards, reservation.saleId);
+  await sleep(Math.max(0, reservation.expiresAt + beyondMs - nowMs));
+}
+
+/** The counts of the only SKU of a sale from `makeSale`. */
+export async function unitCounts(shards: Shards, saleId: string) {
+  const [stock] = (await saleState(shards, saleId)).stock;
+  const { loaded, remaining, held, confirmed, waiting } = stock!;
+  assert.equal(loaded, remaining + held + confirmed);
+  return { remaining, held, confirmed, waiting };
+}
+
+export interface HistoryRow {
+  status: string;
+  versions: number[];
+}
+
+/** A buyer's reservations in PostgreSQL by position, each with the versions in its history. */
+export async function historyOf(
+  { sql }: Pick<Connections, 'sql'>,
+  saleId: string,
+  buyerId: string,
+): Promise<HistoryRow[]> {
+  const rows = await sql<HistoryRow[]>`
+    SELECT status, ARRAY(
+      SELECT version FROM reservation_events AS history
+      WHERE history.reservation_id = reservations.reservation_id ORDER BY version) AS versions
+    FROM reservations WHERE sale_id = ${saleId} AND buyer_id = ${buyerId} ORDER BY position`;
+  return [...rows];
+}
+
+/** Fails unless every check of `verify` passes. */
+export async function assertPromisesHold(servers: Connections, saleId: string): Promise<void> {
+  const report = await verifySale({ ...servers, log: createLogger('test', 'silent') }, saleId);
+  assert.deepEqual(
+    report.checks.filter(({ ok }) => !ok),
+    [],
+  );
+}

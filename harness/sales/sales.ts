@@ -1,0 +1,135 @@
+/**
+ * Sales without the admin: written directly to PostgreSQL and applied in Redis by the script that admin uses. So a test
+ * of one process needs no other process.
+ */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
+import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
+import type { SaleState } from '../../src/lua/read/read-sale.ts';
+import type { Shards } from '../../src/redis/shards.ts';
+import type { Connections } from '../servers/connections.ts';
+import { saleState } from './stream.ts';
+
+export interface SaleChoices extends Partial<SaleDefinition> {
+  /** Units of the sale's only SKU, `unit`. */
+  stock?: number;
+}
+
+/** A sale in both servers: open, one SKU at a price of 1,000, one unit per buyer. */
+export async function makeSale(
+  { shards, sql }: Pick<Connections, 'shards' | 'sql'>,
+  choices: SaleChoices = {},
+): Promise<SaleDefinition> {
+  const { stock = 100_000, ...chosen } = choices;
+  const definition: SaleDefinition = {
+    ...OPEN_SALE,
+    saleId: `sale-${randomBytes(4).toString('hex')}`,
+    skus: [{ sku: 'unit', name: 'A unit', price: 1_000 }],
+    ...chosen,
+  };
+  const { saleId } = definition;
+  const changes = [{ sku: definition.skus[0]!.sku, delta: stock }];
+  await sql`
+    INSERT INTO sales (sale_id, name, currency, status, per_buyer_limit, hold_seconds, last_operation)
+    VALUES (${saleId}, ${definition.name}, ${definition.currency}, ${definition.status},
+      ${definition.perBuyerLimit}, ${definition.holdSeconds}, 1)`;
+  await sql`
+    INSERT INTO sale_skus (sale_id, sku, ordinal, name, price)
+    SELECT ${saleId}, sku, ordinal, name, price
+    FROM jsonb_to_recordset(${sql.json(definition.skus.map((sku, ordinal) => ({ ...sku, ordinal })))})
+      AS t(sku text, ordinal integer, name text, price bigint)`;
+  const operation = { operation: 1, timeline: 0, definition, changes };
+  const reply = await shards.call(applyOperation, saleId, operation);
+  if (reply.outcome !== 'applied') throw new Error(`the sale was not made: ${reply.outcome}`);
+  // Recorded as applied only afterwards, as admin does it: else a persister would see a sale that Redis has lost.
+  await sql`
+    INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
+    VALUES (${saleId}, 1, 'create', ${sql.json(JSON.parse(JSON.stringify(definition)))},
+      ${sql.json(changes.map((change) => ({ ...change })))}, 'applied', 'test', 'test')`;
+  await sql`
+    INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
+    VALUES (${saleId}, 1, ${changes[0]!.sku}, ${stock}, 'applied')`;
+  return definition;
+}
+
+const OPEN_SALE: Omit<SaleDefinition, 'saleId' | 'skus'> = {
+  name: 'A sale',
+  currency: 'EUR',
+  status: 'open',
+  startsAt: null,
+  endsAt: null,
+  perBuyerLimit: 1,
+  holdSeconds: 300,
+};
+
+/** Changes the status in both servers by the next operation, as an operator would. */
+export async function setStatus(
+  { shards, sql }: Connections,
+  definition: SaleDefinition,
+  status: SaleStatus,
+): Promise<void> {
+  const { saleId } = definition;
+  await sql`UPDATE sales SET status = ${status} WHERE sale_id = ${saleId}`;
+  const { operation } = await saleState(shards, saleId);
+  const reply = await shards.call(applyOperation, saleId, {
+    operation: operation + 1,
+    timeline: 0,
+    definition: { ...definition, status },
+    changes: [],
+  });
+  assert.equal(reply.outcome, 'applied');
+  await shards.publishChanged(saleId);
+}
+
+/** A sale in Redis only, changed by operations that are numbered from 1. */
+export class TestSale {
+  readonly saleId: string;
+  readonly #shards: Shards;
+  #definition: SaleDefinition;
+  #operation = 0;
+
+  constructor(shards: Shards, definition: SaleDefinition) {
+    this.#shards = shards;
+    this.#definition = definition;
+    this.saleId = definition.saleId;
+  }
+
+  async change(change: Partial<SaleDefinition>, stock: StockChange[] = []): Promise<void> {
+    this.#definition = { ...this.#definition, ...change };
+    const operation = {
+      operation: ++this.#operation,
+      timeline: 0,
+      definition: this.#definition,
+      changes: stock,
+    };
+    const reply = await this.#shards.call(applyOperation, this.saleId, operation);
+    if (reply.outcome !== 'applied') throw new Error(`operation was not applied: ${reply.outcome}`);
+    await this.#shards.publishChanged(this.saleId);
+  }
+
+  state(): Promise<SaleState> {
+    return saleState(this.#shards, this.saleId);
+  }
+}
+
+let saleCount = 0;
+
+/** A sale in Redis only, open by default, with `stock` units of each SKU at a price of 1,999. */
+export async function openSale(
+  shards: Shards,
+  stock: Record<string, number>,
+  definition: Partial<SaleDefinition> = {},
+): Promise<TestSale> {
+  const sale = new TestSale(shards, {
+    ...OPEN_SALE,
+    saleId: `sale-${++saleCount}-${Date.now().toString(36)}`,
+    skus: Object.keys(stock).map((sku) => ({ sku, name: sku, price: 1_999 })),
+    ...definition,
+  });
+  await sale.change(
+    {},
+    Object.entries(stock).map(([sku, delta]) => ({ sku, delta })),
+  );
+  return sale;
+}

@@ -1,0 +1,85 @@
+/** A real Redis on a free loopback port, with its data in a temporary directory that is removed when it stops. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { findRedisServer } from '../../src/dev/bootstrap/find-servers.mjs';
+import { findFreePorts } from '../../src/process/free-port.ts';
+import { type Scope, use } from '../use.ts';
+import { asTestServer, ServerProcess, type TestServer } from './server-process.ts';
+
+export interface TestRedis extends TestServer {
+  /** Where its append-only files are. */
+  directory: string;
+}
+
+export interface RedisChoices {
+  /** `always`, unless a test needs a server that may lose writes. */
+  appendfsync?: 'always' | 'everysec' | 'no';
+  /** More of redis.conf, e.g. `['--maxmemory', '50mb']`. */
+  args?: string[];
+}
+
+export function useRedis(scope: Scope, choices: RedisChoices = {}): Promise<TestRedis> {
+  return use(scope, () => startRedis(choices));
+}
+
+/** Configured as the engine requires: append-only, `appendfsync always`, no eviction. */
+export async function startRedis(choices: RedisChoices = {}): Promise<TestRedis> {
+  const directory = mkdtempSync(join(tmpdir(), 'flash-sale-test-redis-'));
+  const [port] = await findFreePorts(1);
+  const settings = {
+    port: String(port),
+    bind: '127.0.0.1',
+    dir: directory,
+    save: '',
+    appendonly: 'yes',
+    appendfsync: choices.appendfsync ?? 'always',
+    'maxmemory-policy': 'noeviction',
+    daemonize: 'no',
+  };
+  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+  const redisProcess = await ServerProcess.start({
+    command: redisCommand(),
+    args: [...args, ...(choices.args ?? [])],
+    stopSignal: 'SIGTERM',
+    isReady: () => answersPing(port!),
+  });
+  const url = `redis://127.0.0.1:${port}`;
+  return Object.assign(asTestServer(redisProcess, url, port!, directory), { directory });
+}
+
+export function redisCommand(): string {
+  const server = findRedisServer();
+  if (!server) throw new Error('redis-server is not installed; npm test installs it');
+  return server.path;
+}
+
+/** On the loopback interface. */
+export async function answersPing(port: number): Promise<boolean> {
+  // The client's own ready check polls a server that still loads its file only once a second.
+  const redis = new Redis({
+    port,
+    lazyConnect: true,
+    enableReadyCheck: false,
+    retryStrategy: () => null,
+  });
+  redis.on('error', () => undefined);
+  try {
+    await redis.connect();
+    return (await redis.ping()) === 'PONG';
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** Runs a few commands on one server, over a connection that is closed afterwards. */
+export async function withRedis<T>(url: string, run: (redis: Redis) => Promise<T>): Promise<T> {
+  const redis = new Redis(url);
+  redis.on('error', () => undefined); // The command itself fails.
+  try {
+    return await run(redis);
+  } finally {
+    redis.disconnect();
+  }
+}

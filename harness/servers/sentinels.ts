@@ -1,0 +1,96 @@
+/** Three real Redis Sentinels that watch a master and promote a replica when it fails. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { findFreePorts } from '../../src/process/free-port.ts';
+import { eventually } from '../eventually.ts';
+import { type Scope, use } from '../use.ts';
+import { answersPing, redisCommand, type TestRedis, withRedis } from './redis.ts';
+import { ServerProcess } from './server-process.ts';
+
+export interface Sentinels {
+  /** For `REDIS_URL`. */
+  url: string;
+  /** The port of the master that the sentinels name. */
+  masterPort(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+const MASTER_NAME = 'sale';
+const QUORUM = 2;
+/** How long a master may be unresponsive before the sentinels give it up. */
+const DOWN_AFTER_MS = 1_000;
+
+export function useSentinels(scope: Scope, master: TestRedis): Promise<Sentinels> {
+  return use(scope, () => startSentinels(master));
+}
+
+async function startSentinels(master: TestRedis): Promise<Sentinels> {
+  const directory = mkdtempSync(join(tmpdir(), 'flash-sale-test-sentinels-'));
+  const ports = await findFreePorts(3);
+  const sentinels = await Promise.all(
+    ports.map((port) => {
+      const configuration = join(directory, `${port}.conf`);
+      writeFileSync(
+        configuration,
+        [
+          `port ${port}`,
+          'bind 127.0.0.1',
+          `dir ${directory}`,
+          `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${master.port} ${QUORUM}`,
+          `sentinel down-after-milliseconds ${MASTER_NAME} ${DOWN_AFTER_MS}`,
+          `sentinel failover-timeout ${MASTER_NAME} 10000`,
+          '',
+        ].join('\n'),
+      );
+      return ServerProcess.start({
+        command: redisCommand(),
+        args: [configuration, '--sentinel'],
+        stopSignal: 'SIGTERM',
+        isReady: () => answersPing(port),
+      });
+    }),
+  );
+  const stop = async () => {
+    await Promise.all(sentinels.map((sentinel) => sentinel.stop()));
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    await Promise.all(ports.map((port) => withSentinel(port, untilFailoverIsPossible)));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const [first, ...others] = ports.map((port) => `127.0.0.1:${port}`);
+  return {
+    url: [
+      `redis+sentinel://${first}/${MASTER_NAME}`,
+      ...others.map((host) => `redis+sentinel://${host}`),
+    ].join(','),
+    masterPort: () =>
+      withSentinel(ports[0]!, async (sentinel) => {
+        const address = await sentinel.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER_NAME);
+        return Number((address as string[])[1]);
+      }),
+    stop,
+  };
+}
+
+function withSentinel<T>(port: number, run: (sentinel: Redis) => Promise<T>): Promise<T> {
+  return withRedis(`redis://127.0.0.1:${port}`, run);
+}
+
+/** Waits until a sentinel knows both others and a replica to promote. */
+async function untilFailoverIsPossible(sentinel: Redis): Promise<void> {
+  await eventually(
+    async () => {
+      const quorum = (await sentinel.call('SENTINEL', 'CKQUORUM', MASTER_NAME)) as string;
+      assert.match(quorum, /^OK 3 usable/);
+      const replicas = (await sentinel.call('SENTINEL', 'REPLICAS', MASTER_NAME)) as unknown[];
+      assert.ok(replicas.length > 0);
+    },
+    { timeoutMs: 20_000 },
+  );
+}

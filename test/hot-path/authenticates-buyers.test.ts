@@ -1,0 +1,251 @@
+import assert from 'node:assert/strict';
+import { createHmac, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { test } from 'node:test';
+import { type Algorithm, createSigner } from 'fast-jwt';
+import { JWT_SECRET, startHotPath, tokenOf } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { usedMiB } from '../../harness/heap.ts';
+import { openSale } from '../../harness/sales/sales.ts';
+import { useShards } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
+import { createAuthenticate } from '../../src/hot-path/admission/authenticate.ts';
+
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+
+type Key = [algorithm: Algorithm, keys: { publicKey: string; privateKey: string }];
+const KEYS: Key[] = [
+  ['RS256', pem(generateKeyPairSync('rsa', { modulusLength: 2_048 }))],
+  ['ES256', pem(generateKeyPairSync('ec', { namedCurve: 'P-256' }))],
+  ['EdDSA', pem(generateKeyPairSync('ed25519'))],
+];
+
+for (const [algorithm, { publicKey, privateKey }] of KEYS) {
+  test(`a public key admits what its ${algorithm} private key signed, and nothing else`, async () => {
+    const hotPath = await startHotPath(redis.url, { JWT_SECRET: '', JWT_PUBLIC_KEY: publicKey });
+    try {
+      const sale = await openSale(shards, { phone: 10 });
+      const signed = createSigner({ key: privateKey, algorithm })({ sub: 'ada' });
+      const path = `/v1/sales/${sale.saleId}/buy`;
+      const won = await hotPath.call(path, { method: 'POST', ...bearer(signed) });
+      assert.equal(won.status, 201);
+      assert.equal(won.body.buyerId, 'ada');
+      // The public key is public: it must not serve as the secret of an HMAC.
+      const forged = forgeHmac(publicKey, { sub: 'eve' });
+      assert.equal((await hotPath.call(path, { method: 'POST', ...bearer(forged) })).status, 401);
+      assert.equal((await hotPath.call(path, { method: 'POST', buyer: 'eve' })).status, 401);
+    } finally {
+      await hotPath.close();
+    }
+  });
+}
+
+test('behind a gateway the header names the buyer, and tokens count for nothing', async () => {
+  const hotPath = await startHotPath(redis.url, { BUYER_AUTH: 'header' });
+  try {
+    const sale = await openSale(shards, { phone: 10 });
+    const won = await hotPath.buy(sale.saleId, 'by-token', {
+      headers: { 'x-buyer-id': 'by-header' },
+    });
+    assert.equal(won.body.buyerId, 'by-header');
+    assert.equal((await hotPath.buy(sale.saleId, 'by-token')).status, 401);
+    const long = { headers: { 'x-buyer-id': 'x'.repeat(65) } };
+    assert.equal((await hotPath.buy(sale.saleId, 'by-token', long)).status, 401);
+  } finally {
+    await hotPath.close();
+  }
+});
+
+test('a token that was remembered is forgotten when it expires', async () => {
+  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 2 });
+  const request = { authorization: `Bearer ${token}`, buyerId: '' };
+  assert.equal(authenticate(request)?.name, 'ada');
+  assert.equal(authenticate(request)?.name, 'ada');
+  await eventually(() => assert.equal(authenticate(request), undefined));
+});
+
+test('a token that expired while it was remembered is refused by the buyers’ API', async () => {
+  const hotPath = await startHotPath(redis.url);
+  try {
+    const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 5 });
+    const ask = async () => (await hotPath.call('/v1/sales/none/me', bearer(token))).status;
+    assert.equal(await ask(), 404);
+    await eventually(async () => assert.equal(await ask(), 401), { timeoutMs: 20_000 });
+  } finally {
+    await hotPath.close();
+  }
+});
+
+test('a token that is not valid yet is not remembered as anything', async () => {
+  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const token = tokenOf('ada', { nbf: Math.floor(Date.now() / 1_000) + 2 });
+  const request = { authorization: `Bearer ${token}`, buyerId: '' };
+  assert.equal(authenticate(request), undefined);
+  await eventually(() => assert.equal(authenticate(request)?.name, 'ada'));
+});
+
+test('while keys are being changed both count, afterwards the new one alone', () => {
+  const [older, newer] = ['older'.repeat(8), 'newer'.repeat(8)];
+  const signedBy = (key: string) => createSigner({ key, algorithm: 'HS256' })({ sub: 'ada' });
+  const during = { BUYER_AUTH: 'jwt', JWT_SECRET: newer, JWT_SECRET_PREVIOUS: older } as const;
+  assert.equal(who(during, signedBy(older)), 'ada');
+  assert.equal(who(during, signedBy(newer)), 'ada');
+  assert.equal(who(during, signedBy('other'.repeat(8))), undefined);
+  assert.equal(who({ BUYER_AUTH: 'jwt', JWT_SECRET: newer }, signedBy(older)), undefined);
+});
+
+test('public keys are changed in the same way, also for one of another kind', () => {
+  const [[, rsa], [, ec], [, ed]] = KEYS as [Key, Key, Key];
+  const signed = (key: string, algorithm: Algorithm) =>
+    createSigner({ key, algorithm })({ sub: 'ada' });
+  const config = {
+    BUYER_AUTH: 'jwt',
+    JWT_PUBLIC_KEY: ed.publicKey,
+    JWT_PUBLIC_KEY_PREVIOUS: rsa.publicKey,
+  } as const;
+  assert.equal(who(config, signed(ed.privateKey, 'EdDSA')), 'ada');
+  assert.equal(who(config, signed(rsa.privateKey, 'RS256')), 'ada');
+  assert.equal(who(config, signed(ec.privateKey, 'ES256')), undefined);
+  for (const key of [ed.publicKey, rsa.publicKey]) {
+    assert.equal(who(config, forgeHmac(key, { sub: 'eve' })), undefined);
+  }
+});
+
+test('where an issuer and an audience are wanted, a token without or with others is nobody’s', () => {
+  const config = {
+    BUYER_AUTH: 'jwt',
+    JWT_SECRET,
+    JWT_ISSUER: 'https://shop.example',
+    JWT_AUDIENCE: 'flash-sale',
+  } as const;
+  const right = { iss: 'https://shop.example', aud: 'flash-sale' };
+  assert.equal(who(config, tokenOf('ada', right)), 'ada');
+  assert.equal(who(config, tokenOf('ada', { ...right, aud: ['shop', 'flash-sale'] })), 'ada');
+  for (const wrong of [
+    {},
+    { iss: right.iss },
+    { aud: right.aud },
+    { ...right, iss: 'https://shop.example.evil' },
+    { ...right, iss: 'xhttps://shop.example' },
+    { ...right, aud: 'flash-sale-2' },
+    { ...right, aud: [] },
+    { ...right, aud: {} },
+    { ...right, iss: [right.iss] },
+  ]) {
+    assert.equal(who(config, tokenOf('ada', wrong)), undefined, JSON.stringify(wrong));
+  }
+});
+
+test('what the head of a token says changes nothing about how it is looked at', () => {
+  const config = { BUYER_AUTH: 'jwt', JWT_SECRET } as const;
+  const claims = { sub: 'eve', exp: Math.floor(Date.now() / 1_000) + 600 };
+  for (const head of [
+    { kid: '../../../../dev/null' },
+    { kid: "' UNION SELECT 'x" },
+    { jku: 'http://evil.example/keys.json', x5u: 'http://evil.example/cert.pem' },
+    { jwk: { kty: 'oct', k: Buffer.from('x'.repeat(40)).toString('base64url') } },
+  ]) {
+    assert.equal(who(config, forgeHmac('', claims, head)), undefined, JSON.stringify(head));
+    assert.equal(who(config, forgeHmac('x'.repeat(40), claims, head)), undefined);
+    // With our own key it is ours, whatever else it says.
+    assert.equal(who(config, forgeHmac(JWT_SECRET, claims, head)), 'eve');
+  }
+  for (const head of [
+    { alg: 'none' },
+    { alg: 'None' },
+    { alg: 'hs256' },
+    { alg: ['HS256'] },
+    { alg: null },
+    { crit: ['b64'], b64: false },
+    { crit: ['exp'] },
+  ]) {
+    assert.equal(who(config, forgeHmac(JWT_SECRET, claims, head)), undefined, JSON.stringify(head));
+  }
+});
+
+const MALFORMED: Record<string, string> = {
+  'no parts': 'abc',
+  'empty parts': '..',
+  'four parts': 'a.b.c.d',
+  'a head that is no JSON': `${base64url('{')}.${base64url('{}')}.x`,
+  'a body that is no JSON': signedText('{"alg":"HS256"}', 'nonsense'),
+  'a body that is an array': signedText('{"alg":"HS256"}', '["sub"]'),
+  'a body that is null': signedText('{"alg":"HS256"}', 'null'),
+  'a body nested deeply': signedText('{"alg":"HS256"}', '['.repeat(1_000)),
+  'exp as text': signedText('{"alg":"HS256"}', '{"sub":"eve","exp":"9999999999"}'),
+  'exp as an object': signedText('{"alg":"HS256"}', '{"sub":"eve","exp":{}}'),
+  'nbf as text': signedText('{"alg":"HS256"}', '{"sub":"eve","nbf":"0"}'),
+  'sub from a prototype': signedText('{"alg":"HS256"}', '{"__proto__":{"sub":"eve"}}'),
+  'sub as a list': signedText('{"alg":"HS256"}', '{"sub":["eve"]}'),
+  'base64 with a newline': `${tokenOf('eve').slice(0, 30)}\n${tokenOf('eve').slice(30)}`,
+  'a signature cut off': tokenOf('eve').slice(0, -1),
+  'no signature': tokenOf('eve').replace(/[^.]+$/, ''),
+};
+for (const [what, token] of Object.entries(MALFORMED)) {
+  test(`a token with ${what} is nobody’s, and harms nobody`, () => {
+    assert.equal(who({ BUYER_AUTH: 'jwt', JWT_SECRET }, token), undefined);
+  });
+}
+
+test('twice as many tokens as are remembered take no more memory than as many', async () => {
+  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const showTokens = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const token = tokenOf(`buyer-${i}`, { pad: Math.random().toString(36) });
+      assert.equal(
+        authenticate({ authorization: `Bearer ${token}`, buyerId: '' })?.name,
+        `buyer-${i}`,
+      );
+    }
+    return usedMiB();
+  };
+  const full = await showTokens(120_000);
+  const later = await showTokens(120_000);
+  assert.ok(later < full + 16, `${later} MiB after ${full} MiB`);
+});
+
+test('tokens that are nobody’s are not remembered at all', async () => {
+  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const atFirst = await usedMiB();
+  for (let i = 0; i < 50_000; i++) {
+    const token = `${tokenOf('eve', { pad: i }).slice(0, -6)}AAAAAA`;
+    assert.equal(authenticate({ authorization: `Bearer ${token}`, buyerId: '' }), undefined);
+  }
+  const grown = (await usedMiB()) - atFirst;
+  assert.ok(grown < 8, `${grown} MiB more`);
+});
+
+function who(config: Parameters<typeof createAuthenticate>[0], token: string): string | undefined {
+  return createAuthenticate(config)({ authorization: `Bearer ${token}`, buyerId: '' })?.name;
+}
+
+function bearer(token: string) {
+  return { headers: { authorization: `Bearer ${token}` } };
+}
+
+/** What a library that lets the token choose its algorithm, or its key, would accept. */
+function forgeHmac(secret: string, claims: object, head: object = {}): string {
+  const header = JSON.stringify({ alg: 'HS256', typ: 'JWT', ...head });
+  return signedText(header, JSON.stringify(claims), secret);
+}
+
+function signedText(header: string, payload: string, secret = JWT_SECRET): string {
+  const signed = `${base64url(header)}.${base64url(payload)}`;
+  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+}
+
+function base64url(text: string): string {
+  return Buffer.from(text).toString('base64url');
+}
+
+function pem(pair: { publicKey: KeyObject; privateKey: KeyObject }): {
+  publicKey: string;
+  privateKey: string;
+} {
+  return {
+    publicKey: pair.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    privateKey: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  };
+}

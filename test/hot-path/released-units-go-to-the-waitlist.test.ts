@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type TestHotPath, useHotPath } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { openSale } from '../../harness/sales/sales.ts';
+import { useShards } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
+
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const one = await useHotPath(FILE, redis.url);
+const two = await useHotPath(FILE, redis.url);
+
+const cancel = (hotPath: TestHotPath, reservationId: string, buyer: string) =>
+  hotPath.call(`/v1/reservations/${reservationId}/cancel`, { method: 'POST', buyer });
+const join = (hotPath: TestHotPath, saleId: string, buyer: string, body?: unknown) =>
+  hotPath.call(`/v1/sales/${saleId}/waitlist`, { method: 'POST', buyer, body });
+const me = (hotPath: TestHotPath, saleId: string, buyer: string) =>
+  hotPath.call(`/v1/sales/${saleId}/me`, { buyer });
+
+test('a reservation given back is on sale again, once, through every front end', async () => {
+  const sale = await openSale(shards, { phone: 1 });
+  const won = await one.buy(sale.saleId, 'ada');
+  assert.equal((await two.buy(sale.saleId, 'bob')).body.code, 'sold_out');
+
+  const cancelled = await cancel(one, won.body.reservationId, 'ada');
+  assert.equal(cancelled.status, 200);
+  assert.equal(cancelled.body.status, 'cancelled');
+  const again = await cancel(two, won.body.reservationId, 'ada');
+  assert.equal(again.status, 200);
+  assert.equal(again.headers['idempotent-replayed'], 'true');
+
+  assert.equal((await two.buy(sale.saleId, 'bob')).status, 201);
+  assert.equal((await one.buy(sale.saleId, 'cyd')).body.code, 'sold_out');
+  const [phone] = (await sale.state()).stock;
+  assert.deepEqual([phone!.loaded, phone!.remaining, phone!.held], [1, 0, 1]);
+});
+
+test('fifty cancels at once give back once', async () => {
+  const sale = await openSale(shards, { phone: 5 });
+  const won = await one.buy(sale.saleId, 'ada');
+  const replies = await Promise.all(
+    Array.from({ length: 50 }, (_, i) => cancel(i % 2 ? one : two, won.body.reservationId, 'ada')),
+  );
+  assert.ok(replies.every(({ status }) => status === 200));
+  assert.equal(replies.filter(({ headers }) => !headers['idempotent-replayed']).length, 1);
+  assert.equal((await sale.state()).stock[0]!.remaining, 5);
+});
+
+test("nobody gives back somebody else's, and nothing is known of what is not there", async () => {
+  const sale = await openSale(shards, { phone: 5 });
+  const won = await one.buy(sale.saleId, 'ada');
+  const id: string = won.body.reservationId;
+  for (const [reservationId, buyer] of [
+    [id, 'eve'],
+    [id.replace(/.{8}$/, 'zzzzzzzz'), 'ada'],
+    [id.replace('_1_', '_2_'), 'ada'],
+    ['nonsense', 'ada'],
+    ['no-such-sale_1_aaaaaaaa', 'ada'],
+  ]) {
+    const reply = await cancel(one, reservationId!, buyer!);
+    assert.equal(reply.status, 404);
+    assert.equal(reply.body.code, 'reservation_not_found');
+  }
+  assert.equal((await sale.state()).stock[0]!.held, 1);
+});
+
+test('without a key one may buy again after giving back; with it one sees how it ended', async () => {
+  const sale = await openSale(shards, { phone: 5 });
+  const keyed = await one.buy(sale.saleId, 'ada', { key: 'k' });
+  await cancel(one, keyed.body.reservationId, 'ada');
+  const ended = await one.buy(sale.saleId, 'ada', { key: 'k' });
+  assert.equal(ended.status, 200);
+  assert.equal(ended.body.status, 'cancelled');
+
+  const keyless = await one.buy(sale.saleId, 'ada');
+  assert.equal(keyless.status, 201);
+  await cancel(one, keyless.body.reservationId, 'ada');
+  const anew = await one.buy(sale.saleId, 'ada');
+  assert.equal(anew.status, 201);
+  assert.notEqual(anew.body.reservationId, keyless.body.reservationId);
+});
+
+test('returned units go to the first in line before anybody else, in order', async () => {
+  const sale = await openSale(shards, { phone: 2 });
+  const [a, b] = [await one.buy(sale.saleId, 'a'), await one.buy(sale.saleId, 'b')];
+  const places = [];
+  for (const buyer of ['w1', 'w2', 'w3']) places.push(await join(two, sale.saleId, buyer));
+  assert.deepEqual(
+    places.map(({ status, body }) => [status, body.place]),
+    [
+      [201, 1],
+      [201, 2],
+      [201, 3],
+    ],
+  );
+  const again = await join(one, sale.saleId, 'w2');
+  assert.equal(again.status, 200);
+  assert.equal(again.body.place, 2);
+  assert.deepEqual((await me(one, sale.saleId, 'w2')).body.waitlist, [
+    { sku: 'phone', quantity: 1, place: 2 },
+  ]);
+
+  await cancel(one, a.body.reservationId, 'a');
+  const served = await me(two, sale.saleId, 'w1');
+  assert.equal(served.body.reservations[0].status, 'reserved');
+  assert.deepEqual(served.body.waitlist, []);
+  assert.equal((await me(two, sale.saleId, 'w2')).body.waitlist[0].place, 1);
+  assert.equal((await one.buy(sale.saleId, 'walk-in')).body.code, 'sold_out');
+
+  // Whoever leaves is passed over.
+  const left = await two.call(`/v1/sales/${sale.saleId}/waitlist`, {
+    method: 'DELETE',
+    buyer: 'w2',
+  });
+  assert.deepEqual(left.body, { saleId: sale.saleId, left: 1 });
+  await cancel(one, b.body.reservationId, 'b');
+  assert.equal((await me(two, sale.saleId, 'w2')).body.reservations.length, 0);
+  assert.equal((await me(two, sale.saleId, 'w3')).body.reservations[0].status, 'reserved');
+});
+
+test('units that are loaded are not seen while somebody waits for them', async () => {
+  const sale = await openSale(shards, { phone: 1 });
+  await one.buy(sale.saleId, 'a');
+  await join(one, sale.saleId, 'w1');
+  await sale.change({}, [{ sku: 'phone', delta: 1 }]);
+  assert.equal((await two.buy(sale.saleId, 'walk-in')).body.code, 'sold_out');
+  await eventually(async () => {
+    const { body } = await two.call(`/v1/sales/${sale.saleId}`);
+    assert.deepEqual([body.skus[0].remaining, body.skus[0].soldOut], [0, true]);
+  });
+});
+
+test('the line keeps the limit, and is for what is sold out only', async () => {
+  const sale = await openSale(shards, { phone: 1, case: 2 }, { perBuyerLimit: 2 });
+  const early = await join(one, sale.saleId, 'w', { sku: 'phone' });
+  assert.equal(early.status, 409);
+  assert.equal(early.body.code, 'invalid_transition');
+  for (const [sku, quantity] of [
+    ['phone', 1],
+    ['case', 2],
+  ]) {
+    const bought = await one.buy(sale.saleId, `b-${sku}`, { body: { sku, quantity } });
+    assert.equal(bought.status, 201);
+  }
+  assert.equal((await join(one, sale.saleId, 'w', { sku: 'phone' })).status, 201);
+  assert.equal(
+    (await join(one, sale.saleId, 'w', { sku: 'case', quantity: 2 })).body.code,
+    'limit_reached',
+  );
+  assert.equal((await join(one, sale.saleId, 'w', { sku: 'case' })).status, 201);
+  const left = await one.call(`/v1/sales/${sale.saleId}/waitlist`, {
+    method: 'DELETE',
+    buyer: 'w',
+  });
+  assert.equal(left.body.left, 2);
+});
+
+test('bad input to the line has its answer', async () => {
+  const sale = await openSale(shards, { phone: 1, case: 1 });
+  const cases: [body: unknown, status: number, code: string][] = [
+    [undefined, 422, 'invalid_request'],
+    [{ sku: 'tablet' }, 422, 'invalid_request'],
+    [{ sku: 'phone', quantity: 0 }, 422, 'invalid_request'],
+    [{ sku: 'phone', more: 1 }, 422, 'invalid_request'],
+    ['{', 422, 'invalid_request'],
+    [Buffer.alloc(5_000, 0x20), 413, 'payload_too_large'],
+  ];
+  for (const [body, status, code] of cases) {
+    const reply = await join(one, sale.saleId, 'w', body);
+    assert.equal(reply.status, status);
+    assert.equal(reply.body.code, code);
+  }
+  assert.equal((await join(one, 'no-such-sale', 'w')).body.code, 'sale_not_found');
+  const anonymous = await one.call(`/v1/sales/${sale.saleId}/waitlist`, { method: 'POST' });
+  assert.equal(anonymous.status, 401);
+  const put = await one.call(`/v1/sales/${sale.saleId}/waitlist`, { method: 'PUT', buyer: 'w' });
+  assert.equal(put.headers.allow, 'POST, DELETE');
+});

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { openSale } from '../../harness/sales/sales.ts';
+import { useShards } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
+
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+const hotPath = await useHotPath(FILE, redis.url);
+
+test('one buyer and key, fifty times at once, is one reservation', async () => {
+  const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
+  const replies = await Promise.all(
+    Array.from({ length: 50 }, () => hotPath.buy(sale.saleId, 'ada', { key: 'once' })),
+  );
+  assert.equal(replies.filter(({ status }) => status === 201).length, 1);
+  const repeated = replies.filter(({ status }) => status === 200);
+  assert.equal(repeated.length, 49);
+  for (const { headers } of repeated) assert.equal(headers['idempotent-replayed'], 'true');
+  assert.equal(new Set(replies.map(({ body }) => body.reservationId)).size, 1);
+  assert.equal((await sale.state()).stock[0]!.held, 1);
+});
+
+test('without a key the buyer is the key', async () => {
+  const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
+  const first = await hotPath.buy(sale.saleId, 'ada');
+  const second = await hotPath.buy(sale.saleId, 'ada', { body: { sku: 'phone', quantity: 1 } });
+  assert.equal(first.status, 201);
+  assert.equal(second.status, 200);
+  assert.deepEqual(second.body, first.body);
+});
+
+test('whatever names and quantities there are, the first answer and the one repeated are the same', async () => {
+  const sku = '9007199254740991';
+  const sale = await openSale(shards, { [sku]: 100 }, { saleId: `${sku}-u0001`, perBuyerLimit: 5 });
+  const buyers = ['ada', 'a"b', 'c\\d', '\\u0001', sku];
+  const buy = () =>
+    Promise.all(
+      buyers.map((buyer, index) =>
+        hotPath.buy(sale.saleId, buyer, {
+          key: '\\u0001',
+          body: { sku, quantity: 1 + (index % 2) },
+        }),
+      ),
+    );
+  const [first, again] = [await buy(), await buy()];
+  for (const [index, { status, body }] of first.entries()) {
+    assert.equal(status, 201);
+    assert.equal(body.buyerId, buyers[index]);
+    assert.equal(body.items[0].quantity, 1 + (index % 2));
+    assert.deepEqual(again[index]!.body, body);
+  }
+});
+
+test('a key that stands for another basket is refused and changes nothing', async () => {
+  const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
+  await hotPath.buy(sale.saleId, 'ada', { key: 'k', body: { sku: 'phone', quantity: 1 } });
+  const other = await hotPath.buy(sale.saleId, 'ada', {
+    key: 'k',
+    body: { sku: 'phone', quantity: 2 },
+  });
+  assert.equal(other.status, 422);
+  assert.equal(other.body.code, 'idempotency_key_reused');
+  assert.equal((await sale.state()).stock[0]!.held, 1);
+  const another = await hotPath.buy(sale.saleId, 'bob', {
+    key: 'k',
+    body: { sku: 'phone', quantity: 2 },
+  });
+  assert.equal(another.status, 201, "keys are the buyer's own");
+});
+
+test('equal baskets in another order are one request', async () => {
+  const sale = await openSale(shards, { a: 9, b: 9 }, { perBuyerLimit: 5 });
+  const [one, two] = [
+    { sku: 'a', quantity: 1 },
+    { sku: 'b', quantity: 2 },
+  ];
+  const first = await hotPath.buy(sale.saleId, 'ada', { key: 'k', body: { items: [one, two] } });
+  const second = await hotPath.buy(sale.saleId, 'ada', { key: 'k', body: { items: [two, one] } });
+  assert.equal(second.status, 200);
+  assert.equal(second.body.reservationId, first.body.reservationId);
+});
+
+test('a winner who asks again sees the reservation after sell-out, pause and end', async () => {
+  const sale = await openSale(shards, { phone: 1 });
+  const won = await hotPath.buy(sale.saleId, 'ada', { key: 'k' });
+  assert.equal(won.status, 201);
+
+  assert.equal((await hotPath.buy(sale.saleId, 'bob')).body.code, 'sold_out');
+  assert.equal((await hotPath.buy(sale.saleId, 'ada', { key: 'k' })).status, 200);
+
+  await sale.change({ status: 'paused' });
+  assert.equal((await hotPath.buy(sale.saleId, 'bob')).body.code, 'sale_paused');
+  assert.equal((await hotPath.buy(sale.saleId, 'ada', { key: 'k' })).status, 200);
+
+  await sale.change({ status: 'ended' });
+  const late = await hotPath.buy(sale.saleId, 'bob');
+  assert.equal(late.status, 410);
+  assert.equal(late.body.code, 'sale_ended');
+  const again = await hotPath.buy(sale.saleId, 'ada', { key: 'k' });
+  assert.equal(again.status, 200);
+  assert.deepEqual(again.body, won.body);
+});
+
+test('a sale sells inside its window only', async () => {
+  const soon = Date.now() + 1_500;
+  const sale = await openSale(shards, { phone: 5 }, { startsAt: soon, endsAt: soon + 1_500 });
+  const early = await hotPath.buy(sale.saleId, 'ada');
+  assert.equal(early.body.code, 'sale_not_started');
+  assert.equal(early.body.startsAt, new Date(soon).toISOString());
+  await new Promise((resolve) => setTimeout(resolve, soon - Date.now() + 100));
+  assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
+  await new Promise((resolve) => setTimeout(resolve, soon + 1_600 - Date.now()));
+  assert.equal((await hotPath.buy(sale.saleId, 'bob')).body.code, 'sale_ended');
+  assert.equal((await hotPath.call(`/v1/sales/${sale.saleId}`)).body.status, 'ended');
+
+  const draft = await openSale(shards, { phone: 5 }, { status: 'draft' });
+  assert.equal((await hotPath.buy(draft.saleId, 'ada')).body.code, 'sale_not_started');
+  await draft.change({ status: 'open' });
+  assert.equal((await hotPath.buy(draft.saleId, 'ada')).status, 201, 'at once, by no stale view');
+});

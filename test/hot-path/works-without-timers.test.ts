@@ -1,0 +1,64 @@
+/**
+ * While more sockets are ready than one turn of the event loop looks at, no timer fires and no turn ends. What buyers are
+ * told may not depend on either: here both are taken away.
+ */
+import assert from 'node:assert/strict';
+import { mock, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
+import { Batcher, type QueuedPurchase } from '../../src/hot-path/buy/batcher.ts';
+import { SaleViews, VIEW_AGE_MS_MAX } from '../../src/hot-path/sales/sale-views.ts';
+
+const { servers } = await useServers(FILE);
+const { shards } = servers;
+const SILENT = pino({ level: 'silent' });
+
+test('a reading that somebody looks at is renewed without a timer', async (context) => {
+  const { saleId } = await makeSale(servers);
+  context.mock.timers.enable({ apis: ['setInterval'] });
+  const views = new SaleViews(shards, SILENT, () => undefined);
+  context.after(() => views.close());
+  await views.read(saleId);
+  for (let looked = 0; looked < 60; looked++) {
+    await sleep(10);
+    const lookup = views.peek(saleId, VIEW_AGE_MS_MAX, performance.now());
+    assert.equal(lookup?.outcome, 'known', `after ${looked * 10} ms`);
+  }
+});
+
+test('a whole batch leaves before the turn ends, a part of one when it does', async (context) => {
+  const { saleId } = await makeSale(servers, { stock: 100 });
+  context.mock.timers.enable({ apis: ['setImmediate'] });
+  const limits = { batchSizeMax: 4, inFlightMax: 2, waitingMax: 100, backlogMax: () => 1_000 };
+  const settled: string[] = [];
+  const observer = { decided: mock.fn(), faulted: mock.fn() };
+  const batcher = new Batcher(saleId, shards, limits, observer);
+  const buyer = (index: number): QueuedPurchase => ({
+    buyerId: `buyer-${index}`,
+    idempotencyKey: '',
+    items: 'unit*1',
+    requestId: `r-${index}`,
+    traceparent: '',
+    queuedAt: performance.now(),
+    isAborted: false,
+    settle: ({ outcome }) => settled.push(outcome),
+    fail: ({ code }) => settled.push(code),
+  });
+  for (let index = 0; index < 3; index++) assert.ok(batcher.submit(buyer(index)));
+  assert.deepEqual([batcher.inFlight, batcher.waiting], [0, 3]);
+  assert.ok(batcher.submit(buyer(3)));
+  assert.deepEqual([batcher.inFlight, batcher.waiting], [1, 0]);
+  assert.ok(batcher.submit(buyer(4)));
+  assert.deepEqual([batcher.inFlight, batcher.waiting], [1, 1]);
+  context.mock.timers.tick(0);
+  assert.deepEqual([batcher.inFlight, batcher.waiting], [2, 0]);
+  while (!batcher.isIdle) await sleep(5);
+  assert.deepEqual(
+    settled,
+    Array.from({ length: 5 }, () => 'reserved'),
+  );
+  assert.deepEqual(observer.decided.mock.callCount(), 2);
+});

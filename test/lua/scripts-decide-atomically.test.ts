@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { openSale } from '../../harness/sales/sales.ts';
+import { useShards } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
+import { type ReserveOutcome, reserve } from '../../src/lua/buy/reserve.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import type { Shards } from '../../src/redis/shards.ts';
+
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+
+async function buy(
+  through: Shards,
+  saleId: string,
+  wishes: { buyerId: string; items: string }[],
+): Promise<ReserveOutcome[]> {
+  const requests = wishes.map((wish) => ({
+    ...wish,
+    idempotencyKey: '',
+    requestId: '',
+    traceparent: '',
+  }));
+  return through.call(reserve, saleId, { tag: 'batchtag', backlogMax: 1_000_000, requests });
+}
+
+test('who may not be told of a decision keeps none half written', async (t) => {
+  const { client } = shards.of('any');
+  await client.acl('SETUSER', 'app', 'on', '>pw', '+@all', '~fs:*', '&fs:*');
+  const app = await useShards(t, redis.url.replace('redis://', 'redis://app:pw@'));
+  const sale = await openSale(shards, { phone: 10 });
+  await client.acl('SETUSER', 'app', 'resetchannels');
+  for (const buyerId of ['a', 'b', 'c']) {
+    const [reply] = await buy(app, sale.saleId, [{ buyerId, items: 'phone*1' }]);
+    assert.equal(reply!.outcome, 'reserved');
+  }
+  const { stock, position, events } = await sale.state();
+  assert.deepEqual([stock[0]!.held, position, events], [3, 3, 3]);
+  const entries = await client.xrange(saleKey(sale.saleId, 'events'), '-', '+');
+  assert.deepEqual(
+    entries.map(([, fields]) => fields[fields.indexOf('s') + 1]),
+    ['1', '2', '3'],
+  );
+});
+
+test('the largest batch there can be is decided, whatever SKUs it names', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const wishes = Array.from({ length: 256 }, (_, buyer) => ({
+    buyerId: `b${buyer}`,
+    items: Array.from({ length: 10 }, (_each, item) => `no-${buyer}-${item}*1`).join(','),
+  }));
+  wishes.push({ buyerId: 'sure', items: 'phone*1' });
+  const replies = await buy(shards, sale.saleId, wishes);
+  assert.equal(replies.pop()!.outcome, 'reserved');
+  for (const { outcome } of replies) assert.equal(outcome, 'unknown_sku');
+});

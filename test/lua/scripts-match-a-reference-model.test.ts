@@ -1,0 +1,393 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { type ModelEvent, SaleModel, statusOf } from '../../harness/sales/sale-model.ts';
+import { useShards } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
+import { unreachable } from '../../src/domain/fault.ts';
+import {
+  canonicalItems,
+  type Item,
+  parseEvent,
+  parseRecord,
+  type ReservationTransition,
+} from '../../src/domain/reservation.ts';
+import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
+import { reserve } from '../../src/lua/buy/reserve.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
+import { readBuyer } from '../../src/lua/read/read-buyer.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
+
+const HOUR_MS = 3_600_000;
+const SKUS = ['A', 'B', 'C'];
+const BUYERS = ['ada', 'bob', 'cyd', 'dan'];
+
+interface Press {
+  buyerId: string;
+  key: string;
+  items: Item[];
+}
+
+type Step =
+  | { do: 'buy'; presses: Press[] }
+  | { do: 'stock'; changes: StockChange[] }
+  | {
+      do: 'define';
+      status: SaleStatus;
+      startsIn: number | null;
+      endsIn: number | null;
+      limit: number;
+      holdSeconds: number;
+    }
+  | { do: 'move'; which: number; move: Exclude<ReservationTransition, 'expire'>; times: number }
+  | { do: 'sweep'; most: number }
+  | { do: 'join'; buyerId: string; sku: string; quantity: number }
+  | { do: 'leave'; buyerId: string };
+
+const basket = fc
+  .uniqueArray(fc.constantFrom(...SKUS, ...SKUS, ...SKUS, 'unknown'), {
+    minLength: 1,
+    maxLength: 3,
+  })
+  .chain((skus) =>
+    fc.tuple(
+      ...skus.map((sku) =>
+        fc.record({ sku: fc.constant(sku), quantity: fc.integer({ min: 1, max: 3 }) }),
+      ),
+    ),
+  );
+const press: fc.Arbitrary<Press> = fc.record({
+  buyerId: fc.constantFrom(...BUYERS),
+  key: fc.constantFrom('', '', 'k1', 'k2', 'k3'),
+  items: basket,
+});
+/** Mostly the first: a sale that is closed shows little. */
+function rarely<T>(usual: T, ...others: T[]): fc.Arbitrary<T> {
+  return fc.oneof(
+    { weight: 9, arbitrary: fc.constant(usual) },
+    { weight: 1, arbitrary: fc.constantFrom(...others) },
+  );
+}
+
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('buy' as const),
+      presses: fc.array(press, { minLength: 1, maxLength: 8 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('stock' as const),
+      changes: fc.uniqueArray(
+        fc.record({ sku: fc.constantFrom(...SKUS), delta: fc.integer({ min: -4, max: 6 }) }),
+        { minLength: 1, maxLength: 3, selector: ({ sku }) => sku },
+      ),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('define' as const),
+      status: rarely<SaleStatus>('open', 'paused', 'draft', 'ended'),
+      startsIn: rarely<number | null>(null, -HOUR_MS, HOUR_MS),
+      endsIn: rarely<number | null>(null, -HOUR_MS, HOUR_MS),
+      limit: fc.integer({ min: 1, max: 8 }),
+      // Holds that are over at once, or not while this test runs.
+      holdSeconds: fc.constantFrom(0, 0, 300),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('move' as const),
+      which: fc.nat(),
+      move: fc.constantFrom('confirm', 'cancel', 'give-back', 'extend'),
+      times: fc.integer({ min: 1, max: 2 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('sweep' as const),
+      most: fc.integer({ min: 1, max: 8 }),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('join' as const),
+      buyerId: fc.constantFrom(...BUYERS),
+      sku: fc.constantFrom(...SKUS, ...SKUS, 'unknown'),
+      quantity: fc.integer({ min: 1, max: 3 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('leave' as const),
+      buyerId: fc.constantFrom(...BUYERS),
+    }),
+  },
+);
+
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+
+let saleCount = 0;
+
+test('random sequences of buys, moves, sweeps, lines, loads and changes end as a plain model says', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(anyStep, { minLength: 1, maxLength: 60, size: 'max' }),
+      async (steps) => {
+        const saleId = `model-${++saleCount}`;
+        const definition: SaleDefinition = {
+          saleId,
+          name: 'a sale',
+          currency: 'EUR',
+          status: 'open',
+          startsAt: null,
+          endsAt: null,
+          perBuyerLimit: 4,
+          holdSeconds: 300,
+          skus: SKUS.map((sku, index) => ({ sku, name: sku, price: 100 + index })),
+        };
+        const model = new SaleModel(definition);
+        let operation = 0;
+        const operate = async (next: SaleDefinition, changes: StockChange[]) => {
+          const reply = await shards.call(applyOperation, saleId, {
+            operation: ++operation,
+            timeline: 0,
+            definition: next,
+            changes,
+          });
+          assert.equal(reply.outcome, model.apply(next, changes));
+          if ('startsAt' in reply) assert.equal(reply.startsAt, model.definition.startsAt);
+          // Asked again, as after a crash, it answers the same and changes nothing.
+          const again = await shards.call(applyOperation, saleId, {
+            operation,
+            timeline: 0,
+            definition: next,
+            changes,
+          });
+          assert.deepEqual(again, reply);
+        };
+        await operate(definition, [
+          { sku: 'A', delta: 3 },
+          { sku: 'B', delta: 1 },
+        ]);
+
+        const tagOf = (index: number) => `t${String(index).padStart(7, '0')}`;
+        for (const [index, each] of steps.entries()) {
+          const tag = tagOf(index);
+          switch (each.do) {
+            case 'buy':
+              await buyAndCompare(saleId, model, each.presses, tag);
+              break;
+            case 'stock':
+              await operate(model.definition, each.changes);
+              break;
+            case 'define':
+              await operate(definitionAfter(model.definition, each), []);
+              break;
+            case 'move':
+              await moveAndCompare(saleId, model, each, tag);
+              break;
+            case 'sweep':
+              await sweepAll(saleId, each.most, tag);
+              // What the line got may be due at once, and what one line gives may end a wait in another.
+              for (let earlier = -1; earlier !== model.changes; ) {
+                earlier = model.changes;
+                model.sweep(Date.now(), tag);
+              }
+              break;
+            case 'join': {
+              const reply = await shards.call(joinWaitlist, saleId, each);
+              const [outcome, place] = model.join(
+                each.buyerId,
+                each.sku,
+                each.quantity,
+                Date.now(),
+              );
+              assert.equal(reply.outcome, outcome);
+              if ('place' in reply) assert.equal(reply.place, place);
+              break;
+            }
+            case 'leave': {
+              const reply = await shards.call(leaveWaitlist, saleId, {
+                buyerId: each.buyerId,
+                tag,
+              });
+              assert.deepEqual(reply, {
+                outcome: 'left',
+                count: model.leave(each.buyerId, Date.now(), tag),
+              });
+              break;
+            }
+            default:
+              unreachable(each);
+          }
+          await compareStock(saleId, model);
+        }
+        await compareRecords(saleId, model);
+      },
+    ),
+    { numRuns: Number(process.env.MODEL_RUNS ?? 300) },
+  );
+});
+
+function definitionAfter(
+  definition: SaleDefinition,
+  step: Extract<Step, { do: 'define' }>,
+): SaleDefinition {
+  const now = Date.now();
+  return {
+    ...definition,
+    status: step.status,
+    startsAt: step.startsIn === null ? null : now + step.startsIn,
+    endsAt: step.endsIn === null ? null : now + step.endsIn,
+    perBuyerLimit: step.limit,
+    holdSeconds: step.holdSeconds,
+  };
+}
+
+/** A move asked any number of times is applied once; one by a stranger, or of another timeline, not at all. */
+async function moveAndCompare(
+  saleId: string,
+  model: SaleModel,
+  step: Extract<Step, { do: 'move' }>,
+  tag: string,
+) {
+  const reservation = model.reservations[step.which % model.reservations.length];
+  const asked = { transition: step.move, detail: 'a reason', requestId: 'r', traceparent: '', tag };
+  const { position, tag: ownTag } = reservation ?? { position: 1, tag: 'nobodys1' };
+  const address = { saleId, position, tag: ownTag };
+  if (!reservation) {
+    const reply = await shards.call(transition, saleId, { ...asked, address });
+    assert.equal(reply.outcome, 'unknown_reservation');
+    return;
+  }
+  for (const wrong of [
+    { ...asked, address: { ...address, tag: 'another1' } },
+    { ...asked, address, buyerId: 'stranger' },
+  ]) {
+    assert.equal((await shards.call(transition, saleId, wrong)).outcome, 'unknown_reservation');
+  }
+  for (let time = 0; time < step.times; time++) {
+    const reply = await shards.call(transition, saleId, { ...asked, address });
+    assert.equal(reply.outcome, model.move(reservation, step.move, Date.now(), tag));
+    if ('reservation' in reply) assert.equal(reply.reservation.version, reservation.version);
+  }
+}
+
+async function sweepAll(saleId: string, most: number, tag: string) {
+  for (;;) {
+    const reply = await shards.call(sweep, saleId, { most, tag });
+    if (reply.outcome !== 'swept') assert.fail(reply.outcome);
+    if (reply.expired === 0 && reply.served === 0 && reply.nextDueMs !== 0) return;
+  }
+}
+
+async function buyAndCompare(saleId: string, model: SaleModel, presses: Press[], tag: string) {
+  const replies = await shards.call(reserve, saleId, {
+    tag,
+    backlogMax: 1_000_000,
+    requests: presses.map(({ buyerId, key, items }) => ({
+      buyerId,
+      idempotencyKey: key,
+      items: canonicalItems(items),
+      requestId: 'r',
+      traceparent: '',
+    })),
+  });
+  for (const [i, { buyerId, key, items }] of presses.entries()) {
+    const expected = model.buy(buyerId, key, items, Date.now(), tag);
+    const actual = replies[i]!;
+    assert.equal(actual.outcome, expected.outcome, `press ${i} of ${tag}`);
+    if ('record' in actual && 'reservation' in expected) {
+      const record = parseRecord(actual.record, { saleId, currency: 'EUR' }, buyerId);
+      assert.equal(record.position, expected.reservation.position);
+      assert.equal(canonicalItems(record.items), canonicalItems(expected.reservation.items));
+    }
+  }
+}
+
+async function compareStock(saleId: string, model: SaleModel) {
+  const reply = await shards.call(readSale, saleId, saleId);
+  if (reply.outcome !== 'known') assert.fail(reply.outcome);
+  const { state } = reply;
+  assert.deepEqual(state.stock, [...model.stock.values()]);
+  for (const { loaded, remaining, held, confirmed } of state.stock) {
+    assert.equal(loaded, remaining + held + confirmed);
+  }
+  assert.equal(state.position, model.reservations.length);
+  assert.equal(state.events, model.events.length);
+}
+
+/** Every place that remembers a reservation remembers the same ones. */
+async function compareRecords(saleId: string, model: SaleModel) {
+  const client = shards.of(saleId).client;
+  const expected = model.reservations.map(
+    ({ buyerId, key, items, position, letter, version }) =>
+      [position, buyerId, key, canonicalItems(items), statusOf(letter), version] as const,
+  );
+
+  const entries = await client.xrange(saleKey(saleId, 'events'), '-', '+');
+  const events = entries.flatMap(([, fields]) => {
+    const lines = fields[fields.indexOf('d') + 1]!.split('\n');
+    return lines.map((line) => parseEvent(line, { saleId, currency: 'EUR' }));
+  });
+  // Holds that end in one millisecond may end in any order.
+  const byPlace = (a: ModelEvent, b: ModelEvent) =>
+    a.position - b.position || a.version - b.version;
+  assert.deepEqual(
+    events
+      .map(({ position, buyerId, status, version }) => ({ position, buyerId, status, version }))
+      .sort(byPlace),
+    [...model.events].sort(byPlace),
+  );
+
+  assert.deepEqual(
+    await client.lrange(saleKey(saleId, 'order'), 0, -1),
+    model.reservations.map(({ buyerId }) => buyerId),
+  );
+
+  const stored: [position: number, ...rest: (string | number)[]][] = [];
+  for (const buyerId of BUYERS) {
+    const reply = await shards.call(readBuyer, saleId, saleId, buyerId);
+    if (reply.outcome !== 'known') assert.fail(reply.outcome);
+    for (const each of reply.reservations) {
+      const { position, idempotencyKey, items, status, version } = each;
+      stored.push([position, buyerId, idempotencyKey, canonicalItems(items), status, version]);
+    }
+  }
+  assert.deepEqual(
+    stored.sort((a, b) => a[0] - b[0]),
+    expected,
+  );
+
+  // Whatever is held has a deadline at which somebody will look at it.
+  const looked = new Set<number>();
+  for (const range of await client.zrange(saleKey(saleId, 'holds'), '0', '-1')) {
+    const [first, last] = range.split('-').map(Number);
+    for (let position = first!; position <= last!; position++) looked.add(position);
+  }
+  for (const { letter, position } of model.reservations) {
+    if (letter === 'R' || letter === 'P') assert.ok(looked.has(position), `position ${position}`);
+  }
+
+  assert.deepEqual(
+    (await client.zrange(saleKey(saleId, 'line'), '0', '-1')).length,
+    model.line.length,
+  );
+  assert.equal(await client.hlen(saleKey(saleId, 'waiting')), model.line.length);
+}

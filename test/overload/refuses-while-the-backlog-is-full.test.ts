@@ -1,0 +1,94 @@
+/**
+ * PostgreSQL is away until the stream holds as much as it may: nobody new gets anything, at once and with a time to
+ * come back, everything that is known is still answered, and what there is can still be settled. When PostgreSQL is
+ * back all of it is written, and selling goes on by itself.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { hold } from '../../harness/sales/purchases.ts';
+import {
+  applyTransition,
+  assertPromisesHold,
+  unitCounts,
+  untilExpired,
+} from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
+import { useStoppableServers } from '../../harness/servers/connections.ts';
+import type { Reservation } from '../../src/domain/reservation.ts';
+
+const BACKLOG_MAX = 60;
+/** Longer than it takes to stop PostgreSQL and to fill the stream. */
+const HOLD_SECONDS = 8;
+
+for (const [how, leave, comeBack] of [
+  ['stopped', 'shutDown', 'start'],
+  ['frozen', 'pause', 'resume'],
+] as const) {
+  test(`PostgreSQL is ${how}`, async (t) => {
+    const { redis, postgres, servers } = await useStoppableServers(t);
+    const { shards } = servers;
+    await usePersister(t, redis.url, postgres.url, { silenceMs: 500, claimIdleMs: 500 });
+    const hotPath = await useHotPath(t, redis.url, { BACKLOG_MAX: String(BACKLOG_MAX) });
+    const { saleId } = await makeSale(servers, { stock: 10_000, holdSeconds: HOLD_SECONDS });
+    const firstComers = await hold(shards, saleId, ['ada', 'bob', 'eve']);
+    await eventually(async () => assert.equal((await saleState(shards, saleId)).drained, 3));
+
+    await postgres[leave]();
+    const refusal = await eventually(async () => {
+      const answer = await hotPath.buy(saleId, `buyer-${performance.now()}`);
+      assert.notEqual(answer.status, 201);
+      return answer;
+    });
+    assert.deepEqual([refusal.status, refusal.body.code], [503, 'overloaded']);
+    assert.ok(Number(refusal.headers['retry-after']) > 0);
+    const { events, drained } = await saleState(shards, saleId);
+    assert.ok(events - drained >= BACKLOG_MAX);
+
+    await settleAll(firstComers);
+    const stillRefused = await hotPath.buy(saleId, 'one-more');
+    assert.deepEqual([stillRefused.status, stillRefused.body.code], [503, 'overloaded']);
+    assert.equal(
+      (await hotPath.buy(saleId, 'ada')).status,
+      200,
+      'a repeated request is no new one',
+    );
+    assert.equal((await hotPath.call(`/v1/sales/${saleId}/me`, { buyer: 'bob' })).status, 200);
+    // Holds end on time without PostgreSQL.
+    await eventually(async () => assert.equal((await unitCounts(shards, saleId)).held, 0), {
+      timeoutMs: 15_000,
+    });
+
+    await postgres[comeBack]();
+    await eventually(
+      async () => assert.equal((await hotPath.buy(saleId, 'one-more')).status, 201),
+      { timeoutMs: 30_000 },
+    );
+    await eventually(async () => {
+      const state = await saleState(shards, saleId);
+      assert.equal(state.drained, state.events);
+    });
+    const rows = await servers.sql<{ buyerId: string; status: string }[]>`
+      SELECT buyer_id, status FROM reservations
+      WHERE sale_id = ${saleId} AND buyer_id IN ('ada', 'bob', 'one-more') ORDER BY buyer_id`;
+    assert.deepEqual(
+      rows.map(({ buyerId, status }) => [buyerId, status]),
+      [
+        ['ada', 'confirmed'],
+        ['bob', 'cancelled'],
+        ['one-more', 'reserved'],
+      ],
+    );
+    await assertPromisesHold(servers, saleId);
+
+    /** Money that has come is money that has come, whatever the stream holds. */
+    async function settleAll([ada, bob, eve]: Reservation[]): Promise<void> {
+      assert.equal((await applyTransition(shards, ada!, 'confirm')).outcome, 'changed');
+      assert.equal((await applyTransition(shards, bob!, 'cancel')).outcome, 'changed');
+      await untilExpired(shards, eve!);
+    }
+  });
+}

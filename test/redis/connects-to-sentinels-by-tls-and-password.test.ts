@@ -1,0 +1,135 @@
+/** Sentinels that take TLS only and have a password of their own, in front of a master with another one. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Redis } from 'ioredis';
+import { useEngineProcess } from '../../harness/engine/engine-process.ts';
+import { JWT_SECRET } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { useCertificates } from '../../harness/servers/certificates.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { ServerProcess } from '../../harness/servers/server-process.ts';
+import { FILE, use } from '../../harness/use.ts';
+import { findRedisServer } from '../../src/dev/bootstrap/find-servers.mjs';
+import { findFreePorts } from '../../src/process/free-port.ts';
+import { parseRedisUrl } from '../../src/redis/redis-url.ts';
+
+const OF_MASTER = 'of the master: @/?&';
+const OF_SENTINEL = 'of the sentinel: +%&=';
+
+const certificates = await useCertificates(FILE);
+const [masterPort, sentinelPort] = (await findFreePorts(2)) as [number, number];
+const TLS = {
+  'cert-file': certificates.certificate,
+  'key-file': certificates.key,
+  'ca-cert-file': certificates.authority,
+  'auth-clients': 'no',
+};
+const master = await useRedis(FILE, {
+  args: Object.entries({ port: String(masterPort), ...TLS }).flatMap(([name, value]) => [
+    `--tls-${name}`,
+    value,
+  ]),
+});
+const plain = new Redis(master.url);
+await plain.config('SET', 'requirepass', OF_MASTER);
+plain.disconnect();
+await startSentinel();
+
+async function startSentinel(): Promise<void> {
+  const directory = await use(
+    FILE,
+    () => mkdtempSync(join(tmpdir(), 'flash-sale-test-sentinel-')),
+    (made) => rmSync(made, { recursive: true }),
+  );
+  const file = join(directory, 'sentinel.conf');
+  const lines = [
+    'port 0',
+    `tls-port ${sentinelPort}`,
+    ...Object.entries(TLS).map(([name, value]) => `tls-${name} ${value}`),
+    'tls-replication yes',
+    'bind 127.0.0.1',
+    `dir ${directory}`,
+    `requirepass "${OF_SENTINEL}"`,
+    // Certificates are about names.
+    'sentinel resolve-hostnames yes',
+    'sentinel announce-hostnames yes',
+    `sentinel monitor sale localhost ${masterPort} 1`,
+    `sentinel auth-pass sale "${OF_MASTER}"`,
+  ];
+  writeFileSync(file, `${lines.join('\n')}\n`);
+  const client = new Redis({
+    host: 'localhost',
+    port: sentinelPort,
+    password: OF_SENTINEL,
+    tls: { ca: readFileSync(certificates.authority) },
+    lazyConnect: true,
+  });
+  client.on('error', () => undefined);
+  await use(FILE, () =>
+    ServerProcess.start({
+      command: findRedisServer()!.path,
+      args: [file, '--sentinel'],
+      stopSignal: 'SIGTERM',
+      isReady: async () => (await client.ping()) === 'PONG',
+    }),
+  ).finally(() => client.disconnect());
+}
+
+function environmentOf(way: { scheme?: string; password?: string }): Record<string, string> {
+  const { scheme = 'rediss+sentinel', password = OF_SENTINEL } = way;
+  const [ofMaster, ofSentinel] = [OF_MASTER, password].map(encodeURIComponent);
+  return {
+    REDIS_URL: `${scheme}://:${ofMaster}@localhost:${sentinelPort}/sale?sentinelPassword=${ofSentinel}`,
+    DURABILITY: 'fast',
+    JWT_SECRET,
+    NODE_EXTRA_CA_CERTS: certificates.authority,
+    LOG_LEVEL: 'trace',
+  };
+}
+
+test('a front end finds the master through them, and writes no password', async (t) => {
+  const engine = await useEngineProcess(t, 'hot-path', environmentOf({}));
+  await engine.untilReady();
+  await engine.stop();
+  for (const secret of [OF_MASTER, OF_SENTINEL].flatMap((text) => [
+    text,
+    encodeURIComponent(text),
+  ])) {
+    assert.ok(!engine.output.includes(secret), engine.output);
+  }
+});
+
+for (const [what, way, says] of [
+  ['another password', { password: 'a guess' }, /unreachable.*WRONGPASS/],
+  ['no TLS', { scheme: 'redis+sentinel' }, /unreachable/],
+] as const) {
+  test(`with ${what} it finds none, and says so once`, async (t) => {
+    const engine = await useEngineProcess(t, 'hot-path', environmentOf(way));
+    await eventually(async () => assert.deepEqual(await engine.missing(), ['redis']));
+    const complaints = engine.output.match(/redis is not usable[^"]*/g) ?? [];
+    assert.ok(
+      complaints.some((complaint) => says.test(complaint)),
+      engine.output,
+    );
+    assert.equal(new Set(complaints).size, complaints.length, 'each trouble is said once');
+    assert.doesNotMatch(engine.output, /after \d+ms/);
+  });
+}
+
+test('what an address does not say is not there', () => {
+  const [one, two] = ['[::1]', 'sentinel-2:26380'];
+  assert.deepEqual(parseRedisUrl(`redis+sentinel://${one}/sale,redis+sentinel://${two}`), {
+    kind: 'server',
+    options: {
+      name: 'sale',
+      sentinels: [
+        { host: '::1', port: 26_379 },
+        { host: 'sentinel-2', port: 26_380 },
+      ],
+      failoverDetector: true,
+    },
+  });
+});

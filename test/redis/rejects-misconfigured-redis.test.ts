@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { Redis } from 'ioredis';
+import { startRedis } from '../../harness/servers/redis.ts';
+import { Fault } from '../../src/domain/fault.ts';
+import { NEEDED } from '../../src/redis/acl.ts';
+import { requireFit, type ServerRequirements } from '../../src/redis/server-requirements.ts';
+
+const SAFE: ServerRequirements = { DURABILITY: 'safe', NODE_ENV: 'production' };
+
+const UNFIT: [
+  name: string,
+  config: Record<string, string>,
+  demands: ServerRequirements,
+  says: RegExp,
+][] = [
+  ['one that evicts', { 'maxmemory-policy': 'allkeys-lru' }, SAFE, /maxmemory-policy noeviction/],
+  ['one that persists nothing', { appendonly: 'no' }, SAFE, /appendonly yes/],
+  ['one that syncs too rarely for safe', { appendfsync: 'everysec' }, SAFE, /appendfsync always/],
+  [
+    'one without replicas for replicated',
+    {},
+    { ...SAFE, DURABILITY: 'replicated' },
+    /min-replicas-to-write 1/,
+  ],
+  [
+    'one with several shortcomings',
+    { appendonly: 'no', 'maxmemory-policy': 'volatile-ttl' },
+    SAFE,
+    /noeviction.*appendonly yes/,
+  ],
+];
+
+const USERS: [name: string, rules: string[], says?: RegExp][] = [
+  ['a user that may say nothing', ['+@all', '~fs:*'], /may not PUBLISH, SUBSCRIBE as .*&fs:\*/],
+  ['a user that may not touch our keys', ['+@all', '&fs:*', '~other:*'], /may not EVAL.*ZREM as/],
+  ['a user that may not do all', ['+@all', '-xadd', '~fs:*', '&fs:*'], /may not XADD as/],
+  ['a user that may run no script', ['+@all', '-eval', '~fs:*', '&fs:*'], /may not EVAL as/],
+  [
+    'a user that may do what is said is let pass',
+    ['~fs:*', '&fs:*', '+@all', '-@admin', '+config|get'],
+  ],
+];
+
+test('a server that could break a promise is refused, saying what to set', async (t) => {
+  const server = await startRedis();
+  const redis = new Redis(server.url);
+  const fit = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
+  try {
+    await requireFit(redis, SAFE);
+    for (const [name, config, demands, says] of UNFIT) {
+      await t.test(name, async () => {
+        for (const [key, value] of Object.entries({ ...fit, ...config })) {
+          await redis.config('SET', key, value);
+        }
+        await assert.rejects(
+          () => requireFit(redis, demands),
+          (error) =>
+            error instanceof Fault && error.code === 'server_unfit' && says.test(error.message),
+        );
+      });
+    }
+    await t.test('what is enough for fast or for development is let pass', async () => {
+      await redis.config('SET', 'maxmemory-policy', 'noeviction');
+      await redis.config('SET', 'appendonly', 'no');
+      await requireFit(redis, { DURABILITY: 'safe', NODE_ENV: 'development' });
+      await redis.config('SET', 'appendonly', 'yes');
+      await redis.config('SET', 'appendfsync', 'everysec');
+      await requireFit(redis, { DURABILITY: 'fast', NODE_ENV: 'production' });
+    });
+    await redis.config('SET', 'appendfsync', 'always');
+    for (const [name, rules, says] of USERS) {
+      await t.test(name, async () => {
+        await redis.acl('SETUSER', 'app', 'reset', 'on', '>pw', ...rules);
+        const app = new Redis(server.url, { username: 'app', password: 'pw' });
+        try {
+          const asked = requireFit(app, SAFE);
+          await (says ? assert.rejects(asked, says) : asked);
+        } finally {
+          app.disconnect();
+        }
+      });
+    }
+    await t.test('a replica', async () => {
+      const master = await startRedis();
+      try {
+        await redis.replicaof('127.0.0.1', master.port);
+        await assert.rejects(() => requireFit(redis, SAFE), /it is a slave, not a master/);
+      } finally {
+        await redis.replicaof('NO', 'ONE');
+        await master.stop();
+      }
+    });
+  } finally {
+    redis.disconnect();
+    await server.stop();
+  }
+});
+
+test('every command of a script is asked for', () => {
+  const called = globSync('src/lua/**/*.lua').flatMap((path) =>
+    [...readFileSync(path, 'utf8').matchAll(/call\('([A-Z]+)'/g)].map(([, command]) => command!),
+  );
+  const needed = new Set(NEEDED.map(([command]) => command));
+  assert.ok(called.length > 50);
+  assert.deepEqual(
+    called.filter((command) => !needed.has(command)),
+    [],
+  );
+});

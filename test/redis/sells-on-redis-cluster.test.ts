@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import calculateSlot from 'cluster-key-slot';
+import { RetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
+import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { assertPromisesHold } from '../../harness/sales/reservations.ts';
+import { makeSale, openSale } from '../../harness/sales/sales.ts';
+import { useConnections, useShards } from '../../harness/servers/connections.ts';
+import { useDatabase } from '../../harness/servers/postgres.ts';
+import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
+import { useCluster } from '../../harness/servers/redis-cluster.ts';
+import { PROMPT } from '../../harness/servers/replication.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+
+const slotOf = (saleId: string) => calculateSlot(saleKey(saleId, 'sale'));
+
+test('each sale lives whole on the master that owns its slot', async (t) => {
+  const cluster = await useCluster(t);
+  const shards = await useShards(t, cluster.url);
+  const hotPath = await useHotPath(t, cluster.url);
+  const owners = new Set<number>();
+  for (let i = 0; i < 20; i++) {
+    const sale = await openSale(shards, { phone: 2 });
+    const replies = await Promise.all(
+      ['a', 'b', 'c'].map((buyer) => hotPath.buy(sale.saleId, buyer)),
+    );
+    assert.deepEqual(
+      replies.map(({ status }) => status).toSorted((a, b) => a - b),
+      [201, 201, 409],
+    );
+    const owner = cluster.ownerOf(slotOf(sale.saleId));
+    const { url } = cluster.masters[owner]!;
+    assert.equal(await withRedis(url, (node) => node.exists(saleKey(sale.saleId, 'buyers'))), 1);
+    owners.add(owner);
+  }
+  assert.equal(owners.size, 3, 'twenty sales reach all three nodes');
+});
+
+test('a sale moves with its slot to a replica, as an operator wishes or when its master dies', async (t) => {
+  const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '4000' };
+  const cluster = await useCluster(t, {
+    replicas: 2,
+    args: [...PROMPT, '--min-replicas-to-write', '1', '--min-replicas-max-lag', '5'],
+  });
+  const database = await useDatabase(t);
+  const servers = await useConnections(t, cluster.url, database.url);
+  await usePersister(t, cluster.url, database.url, {}, REPLICATED);
+  const frontEnd = await useHotPath(t, cluster.url, REPLICATED);
+  let saleId: string;
+  for (let i = 0; ; i++) {
+    saleId = `clustered-${i}`;
+    if (cluster.ownerOf(slotOf(saleId)) === 0) break;
+  }
+  await makeSale(servers, { saleId, stock: 1_000_000 });
+  const crowd = new RetryingCrowd([frontEnd], saleId, { lanes: 10 });
+  t.after(() => crowd.stop());
+  await eventually(() => assert.ok(crowd.sold.size > 200));
+  const sellsOn = async (after: number, how: string) => {
+    await eventually(() => assert.ok(crowd.soldAt.at(-1)! > after + 500), { timeoutMs: 30_000 });
+    t.diagnostic(
+      `${how}: ${Math.round(crowd.firstSaleAfter(after)!)} ms until one could buy again`,
+    );
+  };
+
+  const [first] = cluster.masters as [TestRedis];
+  const [second] = cluster.replicas as [TestRedis];
+  await withRedis(second.url, (node) => node.cluster('FAILOVER'));
+  const role = (server: TestRedis) => withRedis(server.url, async (node) => (await node.role())[0]);
+  await eventually(async () => assert.equal(await role(second), 'master'));
+  await sellsOn(performance.now(), 'handed over');
+
+  await eventually(async () => assert.equal(await role(first), 'slave'));
+  await second.kill();
+  await sellsOn(performance.now() + 100, 'killed');
+
+  await crowd.stop();
+  await crowd.assertSameResponses(frontEnd);
+  await assertPromisesHold(servers, saleId);
+});

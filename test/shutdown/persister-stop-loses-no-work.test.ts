@@ -1,0 +1,105 @@
+/**
+ * A persister that is told to stop in the middle of writing, of ending holds and of telling webhooks: it ends on time,
+ * whatever its servers do, and whoever comes after it finds everything to do that it had not done.
+ */
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { useEngineProcess } from '../../harness/engine/engine-process.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startReceiver } from '../../harness/network/webhook-receiver.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { assertPromisesHold } from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
+import { expectedIds, statesOf, subscribe } from '../../harness/sales/webhooks.ts';
+import { useStoppableServers } from '../../harness/servers/connections.ts';
+import { FILE } from '../../harness/use.ts';
+
+/** What a process has in which to close before it ends all the same, with 1. */
+const CLOSE_DEADLINE_MS = 10_000;
+const HOLDS = 3_000;
+const DRAIN_MS_MAX = 60_000;
+
+const { redis, postgres, servers } = await useStoppableServers(FILE);
+
+describe('a persister that stops', () => {
+  const spawnPersister = (test: TestContext) =>
+    useEngineProcess(test, 'persister', {
+      NODE_ENV: 'development',
+      REDIS_URL: redis.url,
+      DATABASE_URL: postgres.url,
+    });
+
+  it('under load, again and again, loses no event, no deadline and no delivery', async (test) => {
+    // Slow enough that there is always something under way.
+    const receiver = await startReceiver(
+      (response) => void setTimeout(() => response.writeHead(204).end(), 50),
+    );
+    test.after(() => receiver.close());
+    const webhookId = await subscribe(servers.sql, receiver.url, {
+      events: ['reservation.reserved'],
+    });
+    const { saleId } = await makeSale(servers, { stock: HOLDS, holdSeconds: 2 });
+    const buying = buyMany(servers.shards, saleId, { count: HOLDS, batchSize: 10 });
+    for (let round = 0; round < 4; round++) {
+      const leaving = await (await spawnPersister(test)).untilReady();
+      await sleep(400);
+      const { code, tookMs } = await leaving.stop();
+      assert.equal(code, 0);
+      assert.ok(tookMs < CLOSE_DEADLINE_MS / 2, `stopping took ${tookMs} ms`);
+    }
+    await buying;
+    await spawnPersister(test);
+    await eventually(
+      async () => {
+        const { events, drained, stock } = await saleState(servers.shards, saleId);
+        assert.deepEqual([events, drained, stock[0]!.remaining], [2 * HOLDS, 2 * HOLDS, HOLDS]);
+      },
+      { timeoutMs: DRAIN_MS_MAX },
+    );
+    const [row] = await servers.sql<{ rows: number; ended: number; events: number }[]>`
+      SELECT count(*)::int AS rows, (count(*) FILTER (WHERE status = 'expired'))::int AS ended,
+        (SELECT count(*) FROM reservation_events WHERE sale_id = ${saleId})::int AS events
+      FROM reservations WHERE sale_id = ${saleId}`;
+    assert.deepEqual({ ...row }, { rows: HOLDS, ended: HOLDS, events: 2 * HOLDS });
+    await eventually(
+      async () => assert.deepEqual(await statesOf(servers.sql, webhookId), { delivered: HOLDS }),
+      { timeoutMs: DRAIN_MS_MAX },
+    );
+    const expected = (await expectedIds(servers.sql, saleId)).filter((id) => id.endsWith('_1'));
+    assert.deepEqual(receiver.ids(), expected);
+    await assertPromisesHold(servers, saleId);
+  });
+
+  for (const [what, freeze] of [
+    ['Redis', () => redis.pause()],
+    ['PostgreSQL', () => postgres.pause()],
+    [
+      'either',
+      () => {
+        redis.pause();
+        postgres.pause();
+      },
+    ],
+  ] as const) {
+    it(`while nothing is heard of ${what} ends on time`, async (test) => {
+      const receiver = await startReceiver(() => undefined); // It takes deliveries and never answers.
+      test.after(() => receiver.close());
+      await subscribe(servers.sql, receiver.url);
+      const { saleId } = await makeSale(servers, { holdSeconds: 1 });
+      const leaving = await (await spawnPersister(test)).untilReady();
+      await buyMany(servers.shards, saleId, { count: 500, batchSize: 10 });
+      await sleep(300);
+      test.after(() => {
+        redis.resume();
+        postgres.resume();
+      });
+      freeze();
+      await sleep(500);
+      const { code, tookMs } = await leaving.stop();
+      assert.equal(code, 0);
+      assert.ok(tookMs < CLOSE_DEADLINE_MS, `stopping took ${tookMs} ms`);
+    });
+  }
+});
