@@ -160,7 +160,7 @@ async function watchStockReturn(saleId: string): Promise<number[]> {
   const seen: number[] = [];
   const giveUpAt = performance.now() + (HOLD_SECONDS + 30) * 1_000;
   while (seen.length < HOLDS) {
-    const reply = await servers.shards.call(readSale, saleId, saleId);
+    const reply = await servers.shards.call(readSale, saleId);
     if (reply.outcome !== 'known') throw new Error(`the sale is ${reply.outcome}`);
     while (seen.length < reply.state.stock[0]!.remaining) seen.push(reply.state.nowMs);
     if (performance.now() > giveUpAt) throw new Error(`only ${seen.length} came back`);

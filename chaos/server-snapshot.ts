@@ -1,10 +1,7 @@
 /** What the two servers hold of a sale in the end, read past every proxy. */
 import { Redis } from 'ioredis';
-import {
-  parseRecord,
-  type Reservation,
-  type ReservationStatus,
-} from '../src/domain/reservation.ts';
+import type { Reservation, ReservationStatus } from '../src/domain/reservation.ts';
+import { parseRecords } from '../src/domain/reservation-codec.ts';
 import { saleKey } from '../src/lua/keys.ts';
 import { connectPostgres, type Sql } from '../src/postgres/connection.ts';
 
@@ -141,7 +138,7 @@ export class Inspector {
         Object.entries(stock).map(([field, count]) => [field, Number(count)]),
       ),
       reservations: Object.entries(buyers).flatMap(([buyerId, records]) =>
-        records.split('\n').map((record) => parseRecord(record, terms, buyerId)),
+        parseRecords(records, terms, buyerId),
       ),
       order,
       waiting,

@@ -40,7 +40,7 @@ function valuesOf(each: Compared): string[] {
   return [
     `**${shown(each, each.median)}**`,
     `${shown(each, each.low)} – ${shown(each, each.high)}`,
-    targetOf(each),
+    statusAfter(each),
   ];
 }
 
@@ -113,7 +113,7 @@ export function table(head: string[], rows: string[][]): string {
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 
-function targetOf({ atLeast, atMost, ok, ...each }: Compared): string {
+function statusAfter({ atLeast, atMost, ok, ...each }: Compared): string {
   if (ok === undefined) return '';
   const verdict = ok ? '' : ', **missed**';
   const target = atLeast === undefined ? `≤ ${shown(each, atMost!)}` : `≥ ${shown(each, atLeast)}`;

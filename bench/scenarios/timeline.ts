@@ -82,7 +82,7 @@ async function look(
 ): Promise<Moment> {
   const { shards, sql } = stack.servers;
   const [sale, rows, told] = await Promise.all([
-    shards.call(readSale, saleId, saleId),
+    shards.call(readSale, saleId),
     sql<{ event: string }[]>`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`,
     decided(stack),
   ]);

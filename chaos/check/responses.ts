@@ -1,5 +1,5 @@
 /** What clients were told was decided, was true when they were told, and stays: asking twice is safe. */
-import { canonicalItems } from '../../src/domain/reservation.ts';
+import { canonicalItems } from '../../src/domain/reservation-codec.ts';
 import { type Exchange, isSettled, type RequestKind, reservationsIn } from '../clients/history.ts';
 import {
   type Findings,

@@ -125,7 +125,7 @@ export async function makeDraft(
 }
 
 export async function stateInRedis(admin: TestAdmin, saleId: string): Promise<SaleState> {
-  const reply = await admin.shards.call(readSale, saleId, saleId);
+  const reply = await admin.shards.call(readSale, saleId);
   assert.ok(reply.outcome === 'known', reply.outcome);
   return reply.state;
 }

@@ -1,7 +1,8 @@
 /** Purchases by a direct call of `reserve`, without a hot path. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { parseRecord, type Reservation } from '../../src/domain/reservation.ts';
+import type { Reservation } from '../../src/domain/reservation.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import { type ReserveOutcome, type ReserveRequest, reserve } from '../../src/lua/buy/reserve.ts';
 import type { Shards } from '../../src/redis/shards.ts';
 

@@ -1,13 +1,14 @@
 /**
  * A sale as a plain program would keep it: no Redis, no batches, no packing. The scripts must agree with it.
  */
+
 import {
-  canonicalItems,
   type Item,
   RESERVATION_TRANSITIONS,
   type ReservationStatus,
   type ReservationTransition,
 } from '../../src/domain/reservation.ts';
+import { canonicalItems } from '../../src/domain/reservation-codec.ts';
 import type { SaleDefinition, SkuStock } from '../../src/domain/sale.ts';
 import type { StockChange } from '../../src/lua/operate/apply-operation.ts';
 

@@ -4,7 +4,7 @@ import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
 import type { Shards } from '../../src/redis/shards.ts';
 
 export async function saleState(shards: Shards, saleId: string): Promise<SaleState> {
-  const reply = await shards.call(readSale, saleId, saleId);
+  const reply = await shards.call(readSale, saleId);
   if (reply.outcome === 'unknown_sale') throw new Error(`Redis does not have the sale ${saleId}`);
   return reply.state;
 }

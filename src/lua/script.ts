@@ -24,7 +24,7 @@ export interface Script<Args extends unknown[], Result> {
   /** The arguments that follow the fence, which every script takes first. */
   encode: (...args: Args) => ScriptArgument[];
   /** Rejects with a Fault `reply_malformed` what it does not understand. */
-  decode: (reply: Reply, ...args: Args) => Result;
+  decode: (reply: Reply, saleId: string, ...args: Args) => Result;
 }
 
 export function defineScript<Args extends unknown[], Result>(definition: {
@@ -36,7 +36,7 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   /** Unless said otherwise, whatever is not declared `no-writes`. */
   needsReplicas?: boolean;
   encode: (...args: Args) => ScriptArgument[];
-  decode: (reply: Reply, ...args: Args) => Result;
+  decode: (reply: Reply, saleId: string, ...args: Args) => Result;
 }): Script<Args, Result> {
   const name = basename(definition.source.pathname, '.lua');
   const source = readSource(definition.source);

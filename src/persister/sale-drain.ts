@@ -128,7 +128,7 @@ export class SaleDrain {
   /** Looks at how far PostgreSQL is behind; works during its outages, when the loop itself only waits. */
   async measureLag(): Promise<void> {
     const stream = this.#streamNow();
-    const reply = await stream.server.call(readSale, this.saleId, this.saleId);
+    const reply = await stream.server.call(readSale, this.saleId);
     if (reply.outcome === 'unknown_sale') return;
     const { events, drained, nowMs, streamLength } = reply.state;
     const oldestMs = streamLength > 0 ? await stream.oldestMs() : undefined;

@@ -108,7 +108,7 @@ export class Shard {
   ): Promise<Result> {
     if (!this.#barrier || !script.needsReplicas) {
       const { reply } = await this.#run(session, script, saleId, args);
-      return script.decode(reply, ...args);
+      return script.decode(reply, saleId, ...args);
     }
     const before = this.#barrier.session;
     if (!before) throw new Fault('not_sent', 'nobody can speak for the replicas now');
@@ -117,7 +117,7 @@ export class Shard {
     if (reached !== before || runId !== before.runId) {
       throw new Fault('outcome_unknown', 'too few replicas have the decision');
     }
-    return script.decode(reply, ...args);
+    return script.decode(reply, saleId, ...args);
   }
 
   async #replicated(saleId: string, runId: string): Promise<void> {

@@ -5,7 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../domain/fault.ts';
 import { placeOf } from '../domain/positions.ts';
-import { canonicalItems, parseRecord, type Reservation } from '../domain/reservation.ts';
+import type { Reservation } from '../domain/reservation.ts';
+import { canonicalItems, parseRecords } from '../domain/reservation-codec.ts';
 import { saleKey } from '../lua/keys.ts';
 import { readBuyer } from '../lua/read/read-buyer.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
@@ -164,7 +165,7 @@ async function differenceOfBuyer(
   const rows = await servers.sql<Row[]>`
     SELECT reservation_id, buyer_id, status, items, position, version, expires_at FROM reservations
     WHERE buyer_id = ${buyerId} AND sale_id = ${saleId}`;
-  const reply = await servers.shards.call(readBuyer, saleId, saleId, buyerId);
+  const reply = await servers.shards.call(readBuyer, saleId, buyerId);
   if (reply.outcome !== 'known') return `Redis says ${reply.outcome} of ${buyerId}`;
   const inRedis = new Set(reply.reservations.map(({ reservationId }) => reservationId));
   for (const { reservationId } of rows) {
@@ -203,15 +204,6 @@ function differenceOf(reservation: Reservation, row: Row | undefined): string | 
     }
   }
   return undefined;
-}
-
-function parseRecords(
-  records: string,
-  sale: { saleId: string; currency: string },
-  buyerId: string,
-): Reservation[] {
-  if (records === '') return [];
-  return records.split('\n').map((record) => parseRecord(record, sale, buyerId));
 }
 
 function hasTwice(reservations: readonly Reservation[]): boolean {

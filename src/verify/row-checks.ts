@@ -1,5 +1,11 @@
 /** What must hold of a sale's rows in PostgreSQL, by itself and against the numbers that Redis has given out. */
+
 import { type Gap, placeOf } from '../domain/positions.ts';
+import {
+  EVENT_LINE_POSITION,
+  EVENT_LINE_VERSION,
+  FIRST_EVENT_LINE_POSITION,
+} from '../domain/reservation-codec.ts';
 import { type CheckDefinition, counted, some } from './check.ts';
 
 /** What ending a hold may take while a persister runs: its sweep, and PostgreSQL's hearing of it. */
@@ -18,7 +24,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         FROM reservations WHERE sale_id = ${saleId} AND position <= ${state.position}`;
       const refused = await sql<{ position: number; discarded: boolean }[]>`
         SELECT position, discarded FROM (
-          SELECT substring(payload FROM ${FIRST_VERSION})::bigint AS position, discard_reason IS NOT NULL AS discarded
+          SELECT substring(payload FROM ${FIRST_EVENT_LINE_POSITION})::bigint AS position, discard_reason IS NOT NULL AS discarded
           FROM dead_letters WHERE sale_id = ${saleId} AND event <= ${state.events}
             AND (resolved_at IS NULL OR discard_reason IS NOT NULL)) letter
         WHERE position <= ${state.position} AND NOT EXISTS (
@@ -106,8 +112,8 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
             UNION ALL
             -- What was discarded stands for the event that it was, where a later one of the reservation is kept.
             SELECT kept.reservation_id, letter.version, '' FROM (
-              SELECT substring(payload FROM ${VERSION})::integer AS version,
-                substring(payload FROM ${POSITION})::bigint AS position
+              SELECT substring(payload FROM ${EVENT_LINE_VERSION})::integer AS version,
+                substring(payload FROM ${EVENT_LINE_POSITION})::bigint AS position
               FROM dead_letters WHERE sale_id = ${saleId} AND event IS NOT NULL AND discard_reason IS NOT NULL) letter
             JOIN reservations kept
               ON kept.sale_id = ${saleId} AND kept.position = letter.position AND kept.version > letter.version
@@ -185,11 +191,6 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
     },
   },
 ];
-
-/** Of an event's line, see domain/reservation.ts. */
-const VERSION = '^([0-9]{1,9})\t';
-const POSITION = '^[0-9]{1,9}\t[A-Z]\t([0-9]{1,15})\t';
-const FIRST_VERSION = '^1\t[A-Z]\t([0-9]{1,15})\t';
 
 /** Whether a position is one that the sale counts, or was left out. */
 function isGiven(position: number, gaps: readonly Gap[]): boolean {

@@ -75,7 +75,7 @@ async function runPatiently(
 }
 
 async function readKnownState(servers: Servers, saleId: string): Promise<SaleState> {
-  const reply = await servers.shards.call(readSale, saleId, saleId);
+  const reply = await servers.shards.call(readSale, saleId);
   switch (reply.outcome) {
     case 'known':
       return reply.state;

@@ -2,8 +2,10 @@
  * What must hold of the line for what is sold out: it is kept three times, as a count for deciding, in order for
  * serving and by buyer for finding, and the three must agree.
  */
+
 import type { ChainableCommander } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
+import { parseWaitingField, parseWaitlistMember, waitingField } from '../domain/waitlist.ts';
 import { saleKey } from '../lua/keys.ts';
 import { type CheckDefinition, some, type Verification } from './check.ts';
 
@@ -109,14 +111,13 @@ async function isStillMissing(verification: Verification, entry: Entry): Promise
   return member === entry.member && (score === null || !namesItsPlace(entry));
 }
 
-/** See parts/line.lua: a member is `sku TAB ticket TAB buyer TAB quantity`. */
 function namesItsPlace({ field, member }: Entry): boolean {
-  const [sku, , buyerId] = member.split('\t');
-  return field === `${buyerId}\t${sku}`;
+  const { sku, buyerId } = parseWaitlistMember(member);
+  return field === waitingField(buyerId, sku);
 }
 
 function describe({ field }: Entry): string {
-  const [buyerId, sku] = field.split('\t');
+  const { buyerId, sku } = parseWaitingField(field);
   return `${buyerId} is not in line for ${sku}`;
 }
 

@@ -19,11 +19,8 @@ import {
   MERCHANT_TRANSITIONS,
   type MerchantTransition,
 } from '../../src/admin/reservations/transition-reservation.ts';
-import {
-  parseRecord,
-  RESERVATION_TRANSITIONS,
-  type ReservationStatus,
-} from '../../src/domain/reservation.ts';
+import { RESERVATION_TRANSITIONS, type ReservationStatus } from '../../src/domain/reservation.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';

@@ -5,7 +5,7 @@ import { callAdmin, useApp } from '../../harness/engine/admin.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useStoppableServers } from '../../harness/servers/connections.ts';
-import { parseRecord } from '../../src/domain/reservation.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
 
 const MOST = 200;
 

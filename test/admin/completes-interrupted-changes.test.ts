@@ -25,7 +25,7 @@ async function makeSale(): Promise<string> {
 }
 
 async function loaded(saleId: string): Promise<number | undefined> {
-  const reply = await admin.shards.call(readSale, saleId, saleId);
+  const reply = await admin.shards.call(readSale, saleId);
   return 'state' in reply ? reply.state.stock[0]?.loaded : undefined;
 }
 

@@ -16,7 +16,7 @@ import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useConnections } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
-import { parseRecord } from '../../src/domain/reservation.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { connectPostgres } from '../../src/postgres/connection.ts';

@@ -8,7 +8,7 @@ import { buy, buyMany } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
 import { runVerify } from '../../src/cli/verify.ts';
-import { parseRecord } from '../../src/domain/reservation.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { saleKey } from '../../src/lua/keys.ts';

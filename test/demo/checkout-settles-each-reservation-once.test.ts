@@ -15,11 +15,8 @@ import { eventually } from '../../harness/eventually.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
-import {
-  type PublicReservation,
-  parseRecord,
-  publicReservation,
-} from '../../src/domain/reservation.ts';
+import { type PublicReservation, publicReservation } from '../../src/domain/reservation.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 
 const SECRET = `whsec_${Buffer.from('a-secret-for-tests-of-the-webhook').toString('base64')}`;

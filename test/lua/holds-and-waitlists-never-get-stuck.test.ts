@@ -65,7 +65,7 @@ test('a long line behind somebody who has to wait keeps no other SKU waiting, an
   if (reply.outcome !== 'swept') assert.fail(reply.outcome);
   assert.equal(reply.served, 1);
   assert.notEqual(reply.nextDueMs, 0, 'nothing more can be done now');
-  const served = await shards.call(readBuyer, sale.saleId, sale.saleId, 'y');
+  const served = await shards.call(readBuyer, sale.saleId, 'y');
   if (served.outcome !== 'known') assert.fail(served.outcome);
   assert.equal(served.reservations[0]!.status, 'reserved');
 });
@@ -94,7 +94,7 @@ async function giveBack(sale: TestSale, position: number) {
 }
 
 async function ownOf(sale: TestSale, buyerId: string) {
-  const reply = await shards.call(readBuyer, sale.saleId, sale.saleId, buyerId);
+  const reply = await shards.call(readBuyer, sale.saleId, buyerId);
   if (reply.outcome !== 'known') assert.fail(reply.outcome);
   return reply;
 }

@@ -6,13 +6,8 @@ import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
 import { unreachable } from '../../src/domain/fault.ts';
-import {
-  canonicalItems,
-  type Item,
-  parseEvent,
-  parseRecord,
-  type ReservationTransition,
-} from '../../src/domain/reservation.ts';
+import type { Item, ReservationTransition } from '../../src/domain/reservation.ts';
+import { canonicalItems, parseEvent, parseRecord } from '../../src/domain/reservation-codec.ts';
 import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
@@ -322,7 +317,7 @@ async function buyAndCompare(saleId: string, model: SaleModel, presses: Press[],
 }
 
 async function compareStock(saleId: string, model: SaleModel) {
-  const reply = await shards.call(readSale, saleId, saleId);
+  const reply = await shards.call(readSale, saleId);
   if (reply.outcome !== 'known') assert.fail(reply.outcome);
   const { state } = reply;
   assert.deepEqual(state.stock, [...model.stock.values()]);
@@ -363,7 +358,7 @@ async function compareRecords(saleId: string, model: SaleModel) {
 
   const stored: [position: number, ...rest: (string | number)[]][] = [];
   for (const buyerId of BUYERS) {
-    const reply = await shards.call(readBuyer, saleId, saleId, buyerId);
+    const reply = await shards.call(readBuyer, saleId, buyerId);
     if (reply.outcome !== 'known') assert.fail(reply.outcome);
     for (const each of reply.reservations) {
       const { position, idempotencyKey, items, status, version } = each;

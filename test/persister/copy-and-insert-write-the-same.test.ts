@@ -5,7 +5,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
-import { parseEvent } from '../../src/domain/reservation.ts';
+import { parseEvent } from '../../src/domain/reservation-codec.ts';
 import type { StreamEvent } from '../../src/persister/stream/entries.ts';
 import { writeBatch } from '../../src/persister/write/write-batch.ts';
 

@@ -35,7 +35,7 @@ describe('the line', () => {
   async function holders(saleId: string, buyerIds: readonly string[]): Promise<string[]> {
     const found: { buyerId: string; position: number }[] = [];
     for (const buyerId of buyerIds) {
-      const reply = await servers.shards.call(readBuyer, saleId, saleId, buyerId);
+      const reply = await servers.shards.call(readBuyer, saleId, buyerId);
       if (reply.outcome !== 'known') assert.fail(reply.outcome);
       for (const { position, status } of reply.reservations) {
         if (status === 'reserved') found.push({ buyerId, position });

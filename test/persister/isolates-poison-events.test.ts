@@ -149,7 +149,7 @@ describe('a poisonous event', () => {
     await blocker`SELECT pg_advisory_unlock(5702418, hashtext(${saleId}))`;
     blocker.release();
     await eventually(async () => {
-      const reply = await servers.shards.call(readSale, saleId, saleId);
+      const reply = await servers.shards.call(readSale, saleId);
       assert.ok(reply.outcome === 'known' && reply.state.timeline === 2);
     });
     assert.deepEqual(await lettersOf(saleId), []);

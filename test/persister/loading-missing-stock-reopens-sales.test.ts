@@ -73,7 +73,7 @@ describe('what is missing is loaded', () => {
 
   async function untilOpen(saleId: string): Promise<void> {
     await eventually(async () => {
-      const reply = await servers.shards.call(readSale, saleId, saleId);
+      const reply = await servers.shards.call(readSale, saleId);
       assert.equal(reply.outcome, 'known');
     });
   }

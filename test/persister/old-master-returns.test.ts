@@ -38,7 +38,7 @@ describe('an old master that sold on alone', () => {
 
   async function untilOpen({ shards }: Connections, saleId: string): Promise<void> {
     await eventually(async () => {
-      assert.equal((await shards.call(readSale, saleId, saleId)).outcome, 'known');
+      assert.equal((await shards.call(readSale, saleId)).outcome, 'known');
     });
   }
 

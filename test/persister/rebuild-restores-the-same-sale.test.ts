@@ -11,7 +11,8 @@ import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
-import { canonicalItems, type ReservationTransition } from '../../src/domain/reservation.ts';
+import type { ReservationTransition } from '../../src/domain/reservation.ts';
+import { canonicalItems } from '../../src/domain/reservation-codec.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
@@ -132,7 +133,7 @@ async function rebuilt(saleId: string): Promise<void> {
   await servers.shards.of(saleId).client.flushall();
   await servers.shards.publishChanged(saleId);
   await eventually(async () => {
-    assert.equal((await servers.shards.call(readSale, saleId, saleId)).outcome, 'known');
+    assert.equal((await servers.shards.call(readSale, saleId)).outcome, 'known');
   });
   assert.deepEqual(await contents(saleId), old);
 }

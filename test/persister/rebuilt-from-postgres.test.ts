@@ -49,7 +49,7 @@ describe('rebuilt from postgres', () => {
 
   async function untilOpen(saleId: string): Promise<void> {
     await eventually(async () => {
-      const reply = await servers.shards.call(readSale, saleId, saleId);
+      const reply = await servers.shards.call(readSale, saleId);
       assert.equal(reply.outcome, 'known');
     });
   }
@@ -129,7 +129,7 @@ describe('rebuilt from postgres', () => {
   };
 
   const reservationsOf = async (saleId: string, buyerId: string) => {
-    const reply = await servers.shards.call(readBuyer, saleId, saleId, buyerId);
+    const reply = await servers.shards.call(readBuyer, saleId, buyerId);
     if (reply.outcome !== 'known') throw new Error(reply.outcome);
     return reply.reservations;
   };
@@ -289,7 +289,7 @@ describe('rebuilt from postgres', () => {
     await eventually(async () => assert.match((await whys()).at(-1) ?? '', /dead letters/));
     await servers.sql`UPDATE dead_letters SET resolved_at = now()`;
     await eventually(async () => assert.match((await whys()).at(-1) ?? '', /unit: 10 of 9/));
-    const reply = await servers.shards.call(readSale, saleId, saleId);
+    const reply = await servers.shards.call(readSale, saleId);
     assert.equal(reply.outcome, 'unknown_sale');
     await recordOperation(saleId, { operation: 3, delta: 1, outcome: 'pending' });
     await untilOpen(saleId);
@@ -468,7 +468,7 @@ describe('rebuilt from postgres', () => {
       const told = (await reports()).map(({ why }) => String(why));
       assert.match(told.join(), /Redis is full.*maxmemory/);
     });
-    const reply = await servers.shards.call(readSale, saleId, saleId);
+    const reply = await servers.shards.call(readSale, saleId);
     assert.equal(reply.outcome, 'recovering');
     assert.deepEqual(await staged(saleId), ['rebuild'], 'only whose it was');
 
@@ -507,7 +507,7 @@ describe('rebuilt from postgres', () => {
     // Our own connection may still be on its way back.
     await eventually(() => servers.shards.of(saleId).client.flushall());
     await sleep(1_500);
-    const reply = await servers.shards.call(readSale, saleId, saleId);
+    const reply = await servers.shards.call(readSale, saleId);
     assert.equal(reply.outcome, 'unknown_sale', 'it stays closed');
     await other`COMMIT`;
     other.release();
@@ -555,7 +555,7 @@ describe('rebuilt from postgres', () => {
             WHERE application_name = 'flash-sale-persister' AND datname = current_database()
               AND query LIKE '%FROM reservations WHERE sale_id%'`;
           if (killed.length > 0) return;
-          const reply = await servers.shards.call(readSale, saleId, saleId);
+          const reply = await servers.shards.call(readSale, saleId);
           assert.equal(reply.outcome, 'known');
         });
       }

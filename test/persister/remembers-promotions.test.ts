@@ -32,7 +32,7 @@ for (const isPromoted of [true, false]) {
     await server.restart();
     await usePersister(test, server.url, database.url, {}, { DURABILITY: 'safe' });
     await eventually(async () => {
-      assert.equal((await there.shards.call(readSale, saleId, saleId)).outcome, 'known');
+      assert.equal((await there.shards.call(readSale, saleId)).outcome, 'known');
     });
     const { position, wasPromoted } = await saleState(there.shards, saleId);
     assert.deepEqual([position > 20, wasPromoted], [isPromoted, false]);

@@ -9,7 +9,7 @@ import { appendEntry, entryIds, saleState } from '../../harness/sales/stream.ts'
 import { type Connections, useServers } from '../../harness/servers/connections.ts';
 import type { TestDatabase } from '../../harness/servers/postgres.ts';
 import type { TestRedis } from '../../harness/servers/redis.ts';
-import { parseEvent } from '../../src/domain/reservation.ts';
+import { parseEvent } from '../../src/domain/reservation-codec.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { closeSale } from '../../src/lua/recover/close-sale.ts';
@@ -40,7 +40,7 @@ describe('a recovery', () => {
 
   async function untilOpen(saleId: string): Promise<void> {
     await eventually(async () => {
-      const reply = await servers.shards.call(readSale, saleId, saleId);
+      const reply = await servers.shards.call(readSale, saleId);
       assert.equal(reply.outcome, 'known');
     });
   }

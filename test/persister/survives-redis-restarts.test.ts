@@ -31,7 +31,7 @@ describe('after redis restarted', () => {
   }
 
   async function condition(saleId: string): Promise<string> {
-    return (await servers.shards.call(readSale, saleId, saleId)).outcome;
+    return (await servers.shards.call(readSale, saleId)).outcome;
   }
 
   async function audited(saleId: string): Promise<unknown[]> {

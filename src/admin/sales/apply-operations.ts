@@ -84,7 +84,7 @@ async function writeCounts(
   saleId: string,
   operation: number,
 ): Promise<void> {
-  const sale = await servers.shards.call(readSale, saleId, saleId).catch(() => undefined);
+  const sale = await servers.shards.call(readSale, saleId).catch(() => undefined);
   if (sale?.outcome !== 'known') return;
   for (const { sku, loaded, remaining } of sale.state.stock) {
     await tx`

@@ -32,7 +32,7 @@ function start(
   saleId: string,
 ): Promise<ReadSaleReply> {
   const readings: Readings = {
-    now: shards.call(readSale, saleId, saleId).finally(() => {
+    now: shards.call(readSale, saleId).finally(() => {
       if (sales.get(saleId) === readings && !readings.next) sales.delete(saleId);
     }),
     next: undefined,

@@ -1,5 +1,7 @@
 /** The lines of all sales in this process: one batcher each, made on the first buy and dropped when idle. */
+
 import type { Logger } from 'pino';
+import { positionAndTagOf } from '../../domain/reservation-codec.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../lua/buy/reserve.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { HotPathMetrics } from '../metrics/metrics.ts';
@@ -92,8 +94,7 @@ export class Batchers {
         if (from === 0) from = result.position;
         reserved.push(batch[i]!.requestId);
       } else if (result.outcome === 'replayed') {
-        const [, , position, tagOfIt] = result.record.split('\t', 4);
-        replayed.push(`${batch[i]!.requestId}=${position}_${tagOfIt}`);
+        replayed.push(`${batch[i]!.requestId}=${positionAndTagOf(result.record)}`);
       }
     }
     if (from > 0) this.#log.info({ saleId, tag, from, reserved: reserved.join(' ') }, 'decided');

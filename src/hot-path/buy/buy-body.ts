@@ -2,7 +2,7 @@
 import { LRUCache } from 'lru-cache';
 import { buyBody } from '../../api/buyer-operations.ts';
 import type { FieldError } from '../../api/problems.ts';
-import { canonicalItems } from '../../domain/reservation.ts';
+import { canonicalItems } from '../../domain/reservation-codec.ts';
 import { fieldErrorsOf, jsonOf, NOT_JSON } from '../http/json-body.ts';
 
 /** `items` is canonical (see domain/reservation.ts), or empty when the body names none. */

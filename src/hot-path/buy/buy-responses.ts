@@ -3,7 +3,8 @@
 import type { ProblemCode } from '../../api/problems.ts';
 import { unreachable } from '../../domain/fault.ts';
 import { parseReservationId, reservationIdOf } from '../../domain/identifiers.ts';
-import { parseRecord, publicReservation } from '../../domain/reservation.ts';
+import { publicReservation } from '../../domain/reservation.ts';
+import { parseRecord } from '../../domain/reservation-codec.ts';
 import type { Reserved, ReserveOutcome } from '../../lua/buy/reserve.ts';
 import {
   jsonText,

@@ -39,7 +39,7 @@ export async function buyerResponse(
   saleId: string,
   buyerId: string,
 ): Promise<PreparedResponse> {
-  const reply = await shards.call(readBuyer, saleId, saleId, buyerId);
+  const reply = await shards.call(readBuyer, saleId, buyerId);
   if (reply.outcome !== 'known') return absent(reply.outcome, views, saleId);
   const living = reply.reservations.filter(
     ({ status }) => status === 'reserved' || status === 'confirmed',
@@ -65,7 +65,7 @@ export async function reservationResponse(
 ): Promise<PreparedResponse> {
   const address = parseReservationId(reservationId);
   if (!address) return PROBLEM_RESPONSES.reservation_not_found;
-  const reply = await shards.call(readBuyer, address.saleId, address.saleId, buyerId);
+  const reply = await shards.call(readBuyer, address.saleId, buyerId);
   if (reply.outcome !== 'known') {
     return reply.outcome === 'recovering' || views.wasLaunched(address.saleId)
       ? PROBLEM_RESPONSES.recovering

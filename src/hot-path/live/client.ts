@@ -3,7 +3,9 @@
  * here. Whatever comes twice or late is kept back: of a reservation no older version follows a newer, and a place is
  * told when it changes.
  */
+
 import { publicReservation, type Reservation } from '../../domain/reservation.ts';
+import { waitlistTicketOf } from '../../domain/waitlist.ts';
 import type { ReadBuyerReply, WaitlistRank } from '../../lua/read/read-buyer.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 
@@ -19,8 +21,6 @@ const VERSIONS_MAX = 256;
 /** A client has nothing to say: so many messages and pings in so long, and it is closed. */
 const HEARD_MAX = 30;
 const HEARD_WINDOW_MS = 10_000;
-/** Given by the line and not bought: see serve_line in lua/parts/waitlist.lua. */
-const SERVED_KEY = /^waitlist \d+$/;
 
 export class LiveClient {
   readonly saleId: string;
@@ -91,12 +91,12 @@ export class LiveClient {
    * there is no telling how old a gift of the line is.
    */
   tellReservation(reservation: Reservation, isNews: boolean): void {
-    const { reservationId, version, idempotencyKey } = reservation;
+    const { reservationId, version } = reservation;
     const told = this.#versions.get(reservationId);
     if (told !== undefined && told >= version) return;
     this.#remember(reservationId, version);
     this.#say({ type: 'reservation', reservation: publicReservation(reservation) });
-    if (told !== undefined || !SERVED_KEY.test(idempotencyKey)) return;
+    if (told !== undefined || waitlistTicketOf(reservation) === undefined) return;
     for (const { sku, quantity } of reservation.items) {
       const waited = this.#places.delete(sku);
       if (!waited && !isNews) continue;

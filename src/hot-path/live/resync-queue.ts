@@ -47,7 +47,7 @@ export class ResyncQueue {
     const askedAt = performance.now();
     try {
       const { saleId, buyerId } = client;
-      const reply = await this.#shards.call(readBuyer, saleId, saleId, buyerId!);
+      const reply = await this.#shards.call(readBuyer, saleId, buyerId!);
       if (reply.outcome === 'known') client.tellAll(reply, askedAt);
       else this.#tryLater(client);
     } catch (error) {

@@ -3,7 +3,7 @@
  * hear of their own reservations, wherever they were changed, and of their places in line.
  */
 import type { Logger } from 'pino';
-import { parseEvent } from '../../domain/reservation.ts';
+import { buyerOfEventLine, parseEvent } from '../../domain/reservation-codec.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
 import type { Shards } from '../../redis/shards.ts';
 import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
@@ -25,9 +25,6 @@ interface Row {
   /** What they were told last, without the time. */
   told: string;
 }
-
-/** The field of an event that says whose it is, see domain/reservation.ts. */
-const BUYER_FIELD = 9;
 
 export function topicOf(saleId: string, row: number): string {
   return `${saleId}/${row}`;
@@ -129,7 +126,7 @@ export class Room {
   hear(lines: string): void {
     const { currency } = this.#view.state.definition;
     for (const line of lines.split('\n')) {
-      const clients = this.#byBuyer.get(fieldOf(line, BUYER_FIELD));
+      const clients = this.#byBuyer.get(buyerOfEventLine(line));
       if (!clients) continue;
       if (this.#tools.shards.waitsForReplicas) {
         // A line comes before the replicas' word; reading the buyer's records waits for that.
@@ -164,14 +161,4 @@ function stateOf(view: SaleView, status: SaleStatus): string {
     return { sku: counts.sku, remaining, soldOut: remaining <= 0 };
   });
   return JSON.stringify({ status, skus }).slice(1, -1);
-}
-
-function fieldOf(line: string, index: number): string {
-  let start = 0;
-  for (let i = 0; i < index; i++) {
-    start = line.indexOf('\t', start) + 1;
-    if (start === 0) return '';
-  }
-  const end = line.indexOf('\t', start);
-  return end === -1 ? line.slice(start) : line.slice(start, end);
 }

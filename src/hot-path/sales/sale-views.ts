@@ -129,7 +129,7 @@ export class SaleViews {
     if (entry) entry.askedAt = sentAt;
     this.#underWay++;
     const reading = this.#shards
-      .call(readSale, saleId, saleId)
+      .call(readSale, saleId)
       .then((reply): SaleLookup => {
         if (reply.outcome === 'unknown_sale') {
           return this.#rememberAbsence(saleId, reply.isForgotten);

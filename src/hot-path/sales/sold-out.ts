@@ -8,9 +8,11 @@
  * grown. Every word of something that returned, or might have, is heard over publish/subscribe and makes that
  * reading too old at once; where such a word is lost, "sold out" is at most those 250 ms late.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { placeOf } from '../../domain/positions.ts';
+import { eventLinesMatcher } from '../../domain/reservation-codec.ts';
 import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readOrder } from '../../lua/read/read-order.ts';
 import type { Shards } from '../../redis/shards.ts';
@@ -27,10 +29,10 @@ const HOLDERS_MAX = 4_000_000;
 /** A sale of which nobody wanted anything for so long is forgotten. */
 const IDLE_MS = 10_000;
 
-/** Lines of history by which units may have come back: cancelled or expired, see domain/reservation.ts. */
-const RETURNED = /(?:^|\n)\d+\t[XE]/;
+/** Lines of history by which units may have come back: cancelled or expired, see domain/reservation-codec.ts. */
+const RETURNED = eventLinesMatcher('XE');
 /** The same where nothing is left of any SKU: then a new reservation says that something had come back. */
-const RETURNED_OR_GIVEN = /(?:^|\n)\d+\t[RXE]/;
+const RETURNED_OR_GIVEN = eventLinesMatcher('RXE');
 
 /** What is known of one sale's order: its first `count` places. */
 interface Holders {

@@ -1,4 +1,5 @@
 /** Decides a batch of buyers of one sale in one atomic call. The contract is the header of reserve.lua. */
+import { formatTrace, newRecord, recordTerms } from '../../domain/reservation-codec.ts';
 import { CHANGE_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -6,7 +7,7 @@ export interface ReserveRequest {
   buyerId: string;
   /** Empty: none was sent. */
   idempotencyKey: string;
-  /** Canonical, see domain/reservation.ts. */
+  /** Canonical, see domain/reservation-codec.ts. */
   items: string;
   requestId: string;
   traceparent: string;
@@ -48,7 +49,7 @@ export class Reserved {
   }
 
   get record(): string {
-    return `1\tR\t${this.position}${this.terms}${this.idempotencyKey}`;
+    return newRecord(this.position, this.terms, this.idempotencyKey);
   }
 }
 
@@ -63,11 +64,11 @@ export const reserve = defineScript({
         packedText(buyerId) +
         packedText(idempotencyKey) +
         packedText(items) +
-        packedText(`${requestId}\t${traceparent}`);
+        packedText(formatTrace(requestId, traceparent));
     }
     return [batch.tag, batch.backlogMax, Buffer.from(packed, 'latin1')];
   },
-  decode(reply: Reply, batch): ReserveOutcome[] {
+  decode(reply: Reply, _saleId, batch): ReserveOutcome[] {
     if (typeof reply !== 'string') throw malformed('reserve', reply);
     const [first = '', ...lines] = reply.split('\n');
     if (lines.length !== batch.requests.length) throw malformed('reserve', reply);
@@ -85,7 +86,7 @@ const RESERVED = 'reserved\t';
 const REPLAYED = 'replayed\t';
 
 function outcomesOf(first: string, lines: readonly string[], batch: Batch): ReserveOutcome[] {
-  const [firstPosition, reservedAt, expiresAt] = first.split('\t');
+  const [firstPosition, reservedAt = '', expiresAt = ''] = first.split('\t');
   let position = Number(firstPosition);
   if (!Number.isSafeInteger(position)) throw malformed('reserve', first);
   let terms = '';
@@ -96,7 +97,7 @@ function outcomesOf(first: string, lines: readonly string[], batch: Batch): Rese
       if (termsOf.line !== line || termsOf.items !== items) {
         termsOf = { line, items };
         const prices = line.slice(RESERVED.length);
-        terms = `\t${batch.tag}\t${items}\t${prices}\t${reservedAt}\t${expiresAt}\t`;
+        terms = recordTerms(batch.tag, items, prices, reservedAt, expiresAt);
       }
       return new Reserved(position++, terms, idempotencyKey);
     }

@@ -1,11 +1,11 @@
 /** Moves one reservation to another state, once. The contract is the header of transition.lua. */
 import type { ReservationAddress } from '../../domain/identifiers.ts';
 import {
-  parseRecord,
   RESERVATION_TRANSITIONS,
   type Reservation,
   type ReservationTransition,
 } from '../../domain/reservation.ts';
+import { formatTrace, parseRecord } from '../../domain/reservation-codec.ts';
 import { CHANGE_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -39,17 +39,17 @@ export const transition = defineScript({
       from,
       to,
       encodeURIComponent(asked.detail),
-      `${asked.requestId}\t${asked.traceparent}`,
+      formatTrace(asked.requestId, asked.traceparent),
       asked.tag,
     ];
   },
-  decode(reply: Reply, asked): TransitionReply {
+  decode(reply: Reply, saleId): TransitionReply {
     const [outcome, record, buyerId, currency] = Array.isArray(reply) ? reply : [];
     switch (outcome) {
       case 'changed':
       case 'repeated':
       case 'forbidden': {
-        const sale = { saleId: asked.address.saleId, currency: String(currency) };
+        const sale = { saleId, currency: String(currency) };
         return { outcome, reservation: parseRecord(String(record), sale, String(buyerId)) };
       }
       case 'unknown_reservation':

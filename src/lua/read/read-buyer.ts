@@ -1,5 +1,7 @@
 /** Reads what one buyer has in a sale, and where the buyer waits. The contract is the header of read-buyer.lua. */
-import { parseRecord, type Reservation } from '../../domain/reservation.ts';
+
+import type { Reservation } from '../../domain/reservation.ts';
+import { parseRecords } from '../../domain/reservation-codec.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
 /** A place in the line for a SKU, counted from 1. */
@@ -24,7 +26,7 @@ export const readBuyer = defineScript({
   args: 'buyer',
   // What buyers see as theirs is a yes like any other.
   needsReplicas: true,
-  encode(_saleId: string, buyerId: string) {
+  encode(buyerId: string) {
     return [buyerId];
   },
   decode(reply: Reply, saleId, buyerId): ReadBuyerReply {
@@ -38,10 +40,7 @@ export const readBuyer = defineScript({
     return {
       outcome,
       perBuyerLimit: Number(limit),
-      reservations:
-        records === ''
-          ? []
-          : records.split('\n').map((record) => parseRecord(record, sale, buyerId)),
+      reservations: parseRecords(records, sale, buyerId),
       waiting: placesOf(places),
     };
   },

@@ -38,7 +38,7 @@ export const readSale = defineScript({
   source: new URL('read-sale.lua', import.meta.url),
   keys: ['sale', 'stock', 'events'],
   args: '',
-  encode(_saleId: string) {
+  encode() {
     return [];
   },
   decode(reply: Reply, saleId): ReadSaleReply {

@@ -1,4 +1,5 @@
 /** Reads where many buyers stand in line. The contract is the header of read-places.lua. */
+import { waitingField } from '../../domain/waitlist.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
 export interface WaitlistQuery {
@@ -16,9 +17,9 @@ export const readWaitlistRanks = defineScript({
   keys: ['sale', 'line', 'waiting'],
   args: 'asked, each: buyer TAB sku',
   encode(asked: readonly WaitlistQuery[]) {
-    return asked.map(({ buyerId, sku }) => `${buyerId}\t${sku}`);
+    return asked.map(({ buyerId, sku }) => waitingField(buyerId, sku));
   },
-  decode(reply: Reply, asked): ReadWaitlistRanksReply {
+  decode(reply: Reply, _saleId, asked): ReadWaitlistRanksReply {
     const [outcome, flat] = Array.isArray(reply) ? reply : [];
     if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
     if (outcome !== 'known' || !Array.isArray(flat) || flat.length !== 2 * asked.length) {

@@ -2,7 +2,9 @@
  * A sale's reservations as PostgreSQL has them, in the order of their positions. Each comes as one text: a value of a
  * row costs postgres.js, and a Date or a JSON document costs Node, more than all that is done with it here.
  */
+
 import type { PricedItem, ReservationStatus } from '../../domain/reservation.ts';
+import { formatItems, formatPrices } from '../../domain/reservation-codec.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 
 /** Enough that asking for the next ones costs little, and few enough that PostgreSQL doesn't wait long to be asked. */
@@ -23,7 +25,7 @@ export interface ReservationRow {
 
 export interface Basket {
   items: readonly PricedItem[];
-  /** As records have them, see domain/reservation.ts. */
+  /** As records have them, see domain/reservation-codec.ts. */
   itemsText: string;
   pricesText: string;
 }
@@ -83,8 +85,8 @@ function basketOf(json: string, baskets: Map<string, Basket>): Basket {
     const items = JSON.parse(json) as PricedItem[];
     basket = {
       items,
-      itemsText: items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(','),
-      pricesText: items.map(({ unitPrice }) => unitPrice).join(','),
+      itemsText: formatItems(items),
+      pricesText: formatPrices(items),
     };
     if (baskets.size >= BASKETS_MAX) baskets.clear();
     baskets.set(json, basket);

@@ -1,5 +1,7 @@
 /** What a sale's rows in PostgreSQL come to, counted while they pass by. */
+
 import type { Gap } from '../../domain/positions.ts';
+import { waitlistTicketOf } from '../../domain/waitlist.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
 
 export class Sold {
@@ -15,10 +17,10 @@ export class Sold {
     this.reservations += 1;
     this.#findGap(row.position - 1);
     this.#lastPosition = row.position;
-    const ticket = /^waitlist (\d+)$/.exec(row.idempotencyKey)?.[1];
+    const ticket = waitlistTicketOf(row);
     if (ticket !== undefined) {
-      this.tickets.add(Number(ticket));
-      this.lastTicket = Math.max(this.lastTicket, Number(ticket));
+      this.tickets.add(ticket);
+      this.lastTicket = Math.max(this.lastTicket, ticket);
     }
     for (const { sku, quantity } of row.basket.items) {
       let units = this.units.get(sku);

@@ -2,7 +2,7 @@
  * What is to take a sale's place, on its way to Redis in numbered portions. A few are under way at a time; each checks
  * that it follows the one before, on the same server and for the same recovery.
  */
-import { formatRecord } from '../../domain/reservation.ts';
+import { formatRecord } from '../../domain/reservation-codec.ts';
 import { discardRebuild } from '../../lua/recover/discard-rebuild.ts';
 import { finishRebuild, type RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
 import { type Portion, stageRebuild } from '../../lua/recover/stage-rebuild.ts';

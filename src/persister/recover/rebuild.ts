@@ -5,8 +5,10 @@
  *
  * All is staged beside the sale, which stays closed meanwhile, and put in its place by one call.
  */
+
 import { Fault } from '../../domain/fault.ts';
 import { formatGaps } from '../../domain/positions.ts';
+import { parseWaitlistMember, waitingField } from '../../domain/waitlist.ts';
 import { saleKey } from '../../lua/keys.ts';
 import type { RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
 import type { Transaction } from '../../postgres/connection.ts';
@@ -146,8 +148,8 @@ async function* readLine(server: PinnedServer, saleId: string): AsyncGenerator<W
     );
     if (members.length === 0) return;
     yield members.map((member) => {
-      const [sku, ticket, buyer] = member.split('\t');
-      return { member, sku: sku!, ticket: Number(ticket), field: `${buyer}\t${sku}` };
+      const { sku, ticket, buyerId } = parseWaitlistMember(member);
+      return { member, sku, ticket, field: waitingField(buyerId, sku) };
     });
   }
 }

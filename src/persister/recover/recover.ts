@@ -50,14 +50,14 @@ export async function openSale(
   stream: StreamConsumer,
 ): Promise<SaleCondition> {
   const { saleId, server } = stream;
-  const reply = await server.call(readSale, saleId, saleId);
+  const reply = await server.call(readSale, saleId);
   const memory = await context.database.run((sql) => recall(sql, saleId));
   if (!memory) return { condition: 'absent' };
   if (reply.outcome === 'unknown_sale' && !memory.wasInRedis) return { condition: 'absent' };
   if (isOpen(reply, memory)) {
     await stream.ensureGroup();
     // Looked at again: if the server forgot the sale just before, the group was made anew, and reading would miss nothing.
-    const again = await server.call(readSale, saleId, saleId);
+    const again = await server.call(readSale, saleId);
     if (again.outcome !== 'known') return { condition: 'busy' };
     context.recoveryLog.unblock(saleId);
     return { condition: 'open', timeline: memory.timeline };
@@ -149,7 +149,7 @@ async function recoverAlone(
   const { saleId, server } = stream;
   if (!(await tryLockSale(transaction, saleId))) return { outcome: 'busy' };
   const memory = await recall(transaction, saleId);
-  const found = await server.call(readSale, saleId, saleId);
+  const found = await server.call(readSale, saleId);
   if (!memory || isOpen(found, memory)) return { outcome: 'busy' };
   const closing = nanoid();
   const closed = await server.call(closeSale, saleId, {
@@ -164,7 +164,7 @@ async function recoverAlone(
   if (drained === 'busy') return { outcome: 'busy' };
   // Read by this transaction, which also proves that the locks are still ours.
   const reached = await progressOf(transaction, saleId);
-  const reply = await server.call(readSale, saleId, saleId);
+  const reply = await server.call(readSale, saleId);
   const state = reply.outcome === 'unknown_sale' ? undefined : reply.state;
   // Another recovery came between, or Redis has forgotten the sale meanwhile.
   if ((state?.closing ?? '') !== (closed === 'forgotten' ? '' : closing)) {

@@ -3,7 +3,8 @@
  * the number of its first event, `c` the currency, `d` the event lines separated by LF.
  */
 import { setImmediate as immediate } from 'node:timers/promises';
-import { parseEvent, type ReservationEvent } from '../../domain/reservation.ts';
+import type { ReservationEvent } from '../../domain/reservation.ts';
+import { parseEvent } from '../../domain/reservation-codec.ts';
 
 /** The one format that this version understands. */
 const FORMAT_VERSION = '1';

@@ -113,7 +113,7 @@ function salesToLookAt(sql: Sql): Promise<SaleToLookAt[]> {
 /** Undefined: Redis is away, or does not know the sale, or it is being recovered; the next look will tell. */
 async function readKnown(shards: Shards, saleId: string): Promise<SaleState | undefined> {
   try {
-    const reply = await shards.call(readSale, saleId, saleId);
+    const reply = await shards.call(readSale, saleId);
     return reply.outcome === 'known' ? reply.state : undefined;
   } catch (error) {
     if (error instanceof Fault) return undefined;

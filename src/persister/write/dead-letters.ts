@@ -3,7 +3,7 @@
  * ones behind it. Setting the same one aside twice is setting it aside once. On an operator's request it is tried again.
  */
 import type { Logger } from 'pino';
-import { parseEvent } from '../../domain/reservation.ts';
+import { parseEvent } from '../../domain/reservation-codec.ts';
 import type { Sql } from '../../postgres/connection.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import type { Database } from '../database/database.ts';

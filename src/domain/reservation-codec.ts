@@ -1,0 +1,242 @@
+/**
+ * The text formats of a reservation: the record that Redis stores, and the event line that the stream carries to
+ * PostgreSQL. In Lua, parts/record.lua is the counterpart; no other file knows the fields.
+ *
+ * Record, fields separated by TAB; a buyer's records are separated by LF:
+ *   version status position tag items prices reservedAt expiresAt key
+ * Event line, the record followed by what only history needs; the lines of an entry are separated by LF:
+ *   … buyerId occurredAt detail requestId traceparent
+ *
+ * `status` is one letter, `items` is `sku*quantity,…` sorted by SKU, `prices` are the unit prices in the same order,
+ * times are milliseconds since the epoch. No field can contain TAB or LF (see identifiers.ts); `detail`, the one free
+ * text, is percent-encoded.
+ */
+import { Fault, unreachable } from './fault.ts';
+import { reservationIdOf } from './identifiers.ts';
+import {
+  type Item,
+  type PricedItem,
+  type Reservation,
+  type ReservationEvent,
+  type ReservationStatus,
+  STATUS_OF_LETTER,
+} from './reservation.ts';
+
+const RECORD_FIELDS = 9;
+const EVENT_FIELDS = 14;
+const BUYER_FIELD = 9;
+
+/** The last time that a Date and PostgreSQL can represent, ms. */
+const TIME_MAX = 8.64e15;
+
+/** Fields of an event line as PostgreSQL's regular expressions find them, also in a line that `parseEvent` rejects. */
+export const EVENT_LINE_VERSION = '^([0-9]{1,9})\t';
+export const EVENT_LINE_POSITION = '^[0-9]{1,9}\t[A-Z]\t([0-9]{1,15})\t';
+export const FIRST_EVENT_LINE_POSITION = '^1\t[A-Z]\t([0-9]{1,15})\t';
+
+/** Matches event lines if at least one of them leads to one of these status letters. */
+export function eventLinesMatcher(letters: string): RegExp {
+  return new RegExp(`(?:^|\\n)\\d+\\t[${letters}]`);
+}
+
+/** Only an extension leads from reserved to a later version that is also reserved. */
+function letterOf(status: ReservationStatus, version: number): string {
+  switch (status) {
+    case 'reserved':
+      return version === 1 ? 'R' : 'P';
+    case 'confirmed':
+      return 'C';
+    case 'cancelled':
+      return 'X';
+    case 'expired':
+      return 'E';
+    default:
+      return unreachable(status);
+  }
+}
+
+/** Equal baskets have equal texts. */
+export function canonicalItems(items: readonly Item[]): string {
+  if (items.length === 1) return formatItems(items);
+  return formatItems([...items].sort((a, b) => (a.sku < b.sku ? -1 : 1)));
+}
+
+/** In the given order. */
+export function formatItems(items: readonly Item[]): string {
+  return items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(',');
+}
+
+export function formatPrices(items: readonly PricedItem[]): string {
+  return items.map(({ unitPrice }) => unitPrice).join(',');
+}
+
+export function parseRecord(
+  record: string,
+  sale: { saleId: string; currency: string },
+  buyerId: string,
+): Reservation {
+  return fromFields(record.split('\t'), record, sale, buyerId);
+}
+
+/** Parses all records of one buyer; the empty text has none. */
+export function parseRecords(
+  records: string,
+  sale: { saleId: string; currency: string },
+  buyerId: string,
+): Reservation[] {
+  if (records === '') return [];
+  return records.split('\n').map((record) => parseRecord(record, sale, buyerId));
+}
+
+/** Returns `position_tag`, the part of the reservation id after the sale id. */
+export function positionAndTagOf(record: string): string {
+  const [, , position, tag] = record.split('\t', 4);
+  return `${position}_${tag}`;
+}
+
+/** The fields between position and key, which a batch's records for the same basket share. */
+export function recordTerms(
+  tag: string,
+  items: string,
+  prices: string,
+  reservedAt: string,
+  expiresAt: string,
+): string {
+  return `\t${tag}\t${items}\t${prices}\t${reservedAt}\t${expiresAt}\t`;
+}
+
+/** The record of a new reservation. */
+export function newRecord(position: number, terms: string, idempotencyKey: string): string {
+  return `1\tR\t${position}${terms}${idempotencyKey}`;
+}
+
+/** Formats a row of PostgreSQL as `parseRecord` reads it. */
+export function formatRecord(row: {
+  version: number;
+  status: ReservationStatus;
+  position: number;
+  tag: string;
+  /** `items` and `prices` as records have them. */
+  basket: { itemsText: string; pricesText: string };
+  reservedAtMs: string;
+  expiresAtMs: string;
+  idempotencyKey: string;
+}): string {
+  return [
+    row.version,
+    letterOf(row.status, row.version),
+    row.position,
+    row.tag,
+    row.basket.itemsText,
+    row.basket.pricesText,
+    row.reservedAtMs,
+    row.expiresAtMs,
+    row.idempotencyKey,
+  ].join('\t');
+}
+
+export function parseEvent(
+  line: string,
+  sale: { saleId: string; currency: string },
+): ReservationEvent {
+  const fields = line.split('\t');
+  if (fields.length !== EVENT_FIELDS) {
+    throw new Fault(
+      'reply_malformed',
+      `an event has ${fields.length} fields, not ${EVENT_FIELDS}: ${line}`,
+    );
+  }
+  const reservation = fromFields(fields, line, sale, fields[BUYER_FIELD]!);
+  const occurredAt = wholeNumber(fields[10]!, line);
+  for (const time of [reservation.reservedAt, reservation.expiresAt, occurredAt]) {
+    if (Math.abs(time) > TIME_MAX) {
+      throw new Fault('reply_malformed', `${time} is not a time in: ${line}`);
+    }
+  }
+  return {
+    ...reservation,
+    occurredAt,
+    detail: fields[11] === '' ? '' : decodeURIComponent(fields[11]!),
+    requestId: fields[12]!,
+    traceparent: fields[13]!,
+  };
+}
+
+/** The buyer of an event line, without parsing the rest; empty if the line has no such field. */
+export function buyerOfEventLine(line: string): string {
+  let start = 0;
+  for (let i = 0; i < BUYER_FIELD; i++) {
+    start = line.indexOf('\t', start) + 1;
+    if (start === 0) return '';
+  }
+  const end = line.indexOf('\t', start);
+  return end === -1 ? line.slice(start) : line.slice(start, end);
+}
+
+/** The last two fields of an event line. */
+export function formatTrace(requestId: string, traceparent: string): string {
+  return `${requestId}\t${traceparent}`;
+}
+
+interface Basket {
+  items: readonly PricedItem[];
+  total: number;
+}
+
+/** The last parsed basket: nearly all requests are for the same one. */
+let lastBasket: (Basket & { itemsText: string; pricesText: string }) | undefined;
+
+function basketOf(itemsText: string, pricesText: string, source: string): Basket {
+  if (lastBasket?.itemsText === itemsText && lastBasket.pricesText === pricesText) {
+    return lastBasket;
+  }
+  const prices = pricesText.split(',');
+  const items = itemsText.split(',').map((item, index) => {
+    const star = item.indexOf('*');
+    return {
+      sku: item.slice(0, star),
+      quantity: wholeNumber(item.slice(star + 1), source),
+      unitPrice: wholeNumber(prices[index] ?? '', source),
+    };
+  });
+  let total = 0;
+  for (const item of items) total += item.quantity * item.unitPrice;
+  lastBasket = { itemsText, pricesText, items, total };
+  return lastBasket;
+}
+
+function fromFields(
+  fields: string[],
+  source: string,
+  sale: { saleId: string; currency: string },
+  buyerId: string,
+): Reservation {
+  const status = STATUS_OF_LETTER[fields[1] ?? ''];
+  if (status === undefined || fields.length < RECORD_FIELDS) {
+    throw new Fault('reply_malformed', `not a reservation record: ${source}`);
+  }
+  const position = wholeNumber(fields[2]!, source);
+  const { items, total } = basketOf(fields[4]!, fields[5]!, source);
+  return {
+    reservationId: reservationIdOf({ saleId: sale.saleId, position, tag: fields[3]! }),
+    saleId: sale.saleId,
+    buyerId,
+    status,
+    items,
+    total,
+    currency: sale.currency,
+    position,
+    version: wholeNumber(fields[0]!, source),
+    reservedAt: wholeNumber(fields[6]!, source),
+    expiresAt: wholeNumber(fields[7]!, source),
+    idempotencyKey: fields[8]!,
+  };
+}
+
+function wholeNumber(text: string, source: string): number {
+  const value = Number(text);
+  if (text === '' || !Number.isSafeInteger(value)) {
+    throw new Fault('reply_malformed', `"${text}" is not a whole number in: ${source}`);
+  }
+  return value;
+}
