@@ -1,25 +1,24 @@
 /**
- * A rush on one sale, millisecond by millisecond, from what one request was measured to cost: when has everybody had an
- * answer? A model, and no more than that: each front end and the shard have a core that does nothing else, no packet takes
- * time, and nothing fails. `npm run bench:growth -- --only rush` holds it against a rush that happened.
+ * A model of a rush on one sale, in steps of a millisecond, from the measured cost of each request: when does every buyer
+ * have a response? Each hot path and the shard have a core of their own, the network takes no time, and nothing fails.
+ * `npm run bench:growth -- --only rush` compares the model with a real rush.
  *
- * Buyers press at moments, and at front ends, that a seed draws. Whoever comes to a front end that does not know yet who
- * has something costs it a win's work and stands in its line for Redis; where the line is too long he is told to come
- * back, and does a second later. Redis decides batch after batch, from each line in turn; once nothing is
- * left, front ends read who has something, with at most half of Redis' time.
+ * A seed draws when and where buyers arrive. Until a hot path knows every holder (a buyer with a reservation), a request
+ * costs it the work of a win and waits in its queue for Redis. A full queue tells the buyer to return after a second.
+ * Redis decides batches from each queue in turn. Once sold out, hot paths read the holders in at most half of Redis' time.
  */
 import { Random } from '../../harness/random.ts';
 
-/** As src/hot-path/sales/sold-out.ts asks: 1,000 every 5 ms. */
+/** As src/hot-path/sales/sold-out.ts reads them: 1,000 every 5 ms. */
 export const HOLDERS_PER_SECOND_MAX = 200_000;
 
-/** Measured, µs of CPU time. */
+/** Measured CPU time, µs. */
 export interface RequestCosts {
-  /** Of a front end: somebody refused there, a token seen for the first time, a win. */
+  /** Of a hot path: a local refusal, the first sight of a token, a win. */
   refusalMicros: number;
   signatureMicros: number;
   winMicros: number;
-  /** Of Redis: a win, somebody refused there, a buyer of those who have something told to one front end. */
+  /** Of Redis: a win, a refusal, one holder sent to one hot path. */
   redisWinMicros: number;
   redisRefusalMicros: number;
   holderMicros: number;
@@ -27,7 +26,7 @@ export interface RequestCosts {
 
 export interface RushChoices {
   buyers: number;
-  /** All of them press within so long. */
+  /** All buyers arrive within this time. */
   withinMs: number;
   units: number;
   hotPaths: number;
@@ -38,81 +37,79 @@ export interface RushChoices {
 export interface RushOutcome {
   won: number;
   refused: number;
-  /** Times that somebody was told to come back. */
-  sentAway: number;
-  /** From the first buyer on; undefined where not everything was sold. */
+  /** Responses that told a buyer to return later. */
+  retries: number;
+  /** After the first arrival; undefined when units are left. */
   soldOutMs: number | undefined;
-  answeredMs: number;
-  /** Of CPU time, all front ends together. */
+  finishedMs: number;
+  /** CPU time of all hot paths together. */
   hotPathSeconds: number;
 }
 
 const MS_MICROS = 1_000;
-/** As the engine is by default: WAITING_MAX, and two calls of BATCH_SIZE_MAX that take a millisecond each. */
-const LINE_MAX = 20_000;
+/** The defaults of the engine: WAITING_MAX, and two calls of BATCH_SIZE_MAX that take a millisecond each. */
+const QUEUE_MAX = 20_000;
 const BATCH_SIZE = 128;
 const CALLS_PER_MS_MAX = 2;
-/** Whoever would wait longer is told so at once. */
+/** A buyer who would wait longer is told to return. */
 const WAIT_MS_MAX = 2_000;
-/** Retry-After. */
-const BACK_AFTER_MS = 1_000;
+const RETRY_AFTER_MS = 1_000;
 const READING_SHARE_MAX = 0.5;
-/** A model that does not come to an end by then is wrong. */
+/** A simulation that runs longer has a fault. */
 const MS_MAX = 3_600_000;
 
 class HotPath {
-  /** Came for the first time, and again; neither read yet. */
+  /** Requests not read yet: first ones, and retries. */
   fresh = 0;
   returned = 0;
-  inLine = 0;
-  /** Of its line, as Redis went last. */
+  queued = 0;
+  /** How fast Redis last served this queue. */
   decidedPerMs = BATCH_SIZE * CALLS_PER_MS_MAX;
-  /** Buyers who have something, as far as this front end knows. */
-  holders = 0;
-  /** When how many come back. */
-  readonly back = new Map<number, number>();
-  /** What is left of its time; less than nothing when the last request took longer. */
+  holdersKnown = 0;
+  /** How many buyers return at which millisecond. */
+  readonly returning = new Map<number, number>();
+  /** CPU time left; negative when the last request took longer. */
   micros = 0;
   workedMicros = 0;
 }
 
 export function simulateRush(choices: RushChoices): RushOutcome {
   const { buyers, units, costs } = choices;
-  const arrivals = draw(choices);
+  const arrivals = drawArrivals(choices);
   const hotPaths = Array.from({ length: choices.hotPaths }, () => new HotPath());
   const outcome: RushOutcome = {
     won: 0,
     refused: 0,
-    sentAway: 0,
+    retries: 0,
     soldOutMs: undefined,
-    answeredMs: 0,
+    finishedMs: 0,
     hotPathSeconds: 0,
   };
   let redisMicros = 0;
   for (let ms = 0; outcome.won + outcome.refused < buyers; ms++) {
-    if (ms > MS_MAX) throw new Error(`the rush is not over after ${ms} ms`);
+    if (ms > MS_MAX) throw new Error(`the rush did not end within ${ms} ms`);
     for (const [index, each] of hotPaths.entries()) {
       each.fresh += arrivals[ms]?.[index] ?? 0;
-      each.returned += each.back.get(ms) ?? 0;
-      each.back.delete(ms);
-      const knows = outcome.soldOutMs !== undefined && each.holders >= units;
-      // Time that was not needed is gone; what was overdrawn is owed.
+      each.returned += each.returning.get(ms) ?? 0;
+      each.returning.delete(ms);
+      const knowsHolders = outcome.soldOutMs !== undefined && each.holdersKnown >= units;
+      // Unused time is lost; overdrawn time is owed.
       each.micros = Math.min(each.micros, 0) + MS_MICROS;
-      if (knows) outcome.refused += refuse(each, costs);
-      else outcome.sentAway += lineUp(each, costs, ms);
+      if (knowsHolders) outcome.refused += refuse(each, costs);
+      else outcome.retries += enqueue(each, costs, ms);
     }
     redisMicros = Math.min(redisMicros, 0) + MS_MICROS;
     if (outcome.soldOutMs !== undefined) redisMicros -= readHolders(hotPaths, units, costs);
     redisMicros -= decide(hotPaths, ms, { outcome, units, costs, micros: redisMicros });
     if (outcome.won === units) outcome.soldOutMs ??= ms + 1;
-    outcome.answeredMs = ms + 1;
+    outcome.finishedMs = ms + 1;
   }
   outcome.hotPathSeconds = hotPaths.reduce((sum, { workedMicros }) => sum + workedMicros, 0) / 1e6;
   return outcome;
 }
 
-/** By millisecond, how many come to each front end. */
-function draw({ buyers, withinMs, hotPaths, seed }: RushChoices): Uint32Array[] {
+/** `[millisecond][hot path]`: the number of arrivals. */
+function drawArrivals({ buyers, withinMs, hotPaths, seed }: RushChoices): Uint32Array[] {
   const random = new Random(seed);
   const arrivals = Array.from({ length: withinMs }, () => new Uint32Array(hotPaths));
   for (let buyer = 0; buyer < buyers; buyer++) {
@@ -122,84 +119,72 @@ function draw({ buyers, withinMs, hotPaths, seed }: RushChoices): Uint32Array[] 
   return arrivals;
 }
 
-/** Without Redis. */
-function refuse(hotPath: HotPath, { refusalMicros, signatureMicros }: RequestCosts) {
-  const first = read(hotPath, 'fresh', refusalMicros + signatureMicros);
-  return first + read(hotPath, 'returned', refusalMicros);
+function refuse(hotPath: HotPath, { refusalMicros, signatureMicros }: RequestCosts): number {
+  const first = work(hotPath, 'fresh', refusalMicros + signatureMicros);
+  return first + work(hotPath, 'returned', refusalMicros);
 }
 
-/** Into the line, or back a second later; tells how many were sent away. */
-function lineUp(hotPath: HotPath, costs: RequestCosts, ms: number): number {
+/** Returns how many buyers found the queue full. Retries go first. */
+function enqueue(hotPath: HotPath, costs: RequestCosts, ms: number): number {
   const { winMicros, refusalMicros, signatureMicros } = costs;
   const room = () =>
-    Math.min(LINE_MAX, Math.ceil(hotPath.decidedPerMs * WAIT_MS_MAX)) - hotPath.inLine;
-  // Who has come back has waited.
-  for (const [who, token] of [
-    ['returned', 0],
-    ['fresh', signatureMicros],
-  ] as const) {
-    hotPath.inLine += read(hotPath, who, winMicros + token, Math.max(0, room()));
-  }
+    Math.min(QUEUE_MAX, Math.ceil(hotPath.decidedPerMs * WAIT_MS_MAX)) - hotPath.queued;
+  hotPath.queued += work(hotPath, 'returned', winMicros, Math.max(0, room()));
+  hotPath.queued += work(hotPath, 'fresh', winMicros + signatureMicros, Math.max(0, room()));
   if (room() > 0) return 0;
-  const away =
-    read(hotPath, 'returned', refusalMicros) +
-    read(hotPath, 'fresh', refusalMicros + signatureMicros);
-  if (away > 0) hotPath.back.set(ms + BACK_AFTER_MS, away);
-  return away;
+  const rejected =
+    work(hotPath, 'returned', refusalMicros) +
+    work(hotPath, 'fresh', refusalMicros + signatureMicros);
+  if (rejected > 0) hotPath.returning.set(ms + RETRY_AFTER_MS, rejected);
+  return rejected;
 }
 
-/** As many as there is time for. The last one begun is finished, with time of the next millisecond. */
-function read(
+/** Handles as many requests as there is time for; the last one may overdraw the time of the next millisecond. */
+function work(
   hotPath: HotPath,
-  who: 'fresh' | 'returned',
+  requests: 'fresh' | 'returned',
   micros: number,
   most = Number.POSITIVE_INFINITY,
 ): number {
   const inTime = Math.max(0, Math.ceil(hotPath.micros / micros));
-  const count = Math.min(hotPath[who], inTime, most);
-  hotPath[who] -= count;
+  const count = Math.min(hotPath[requests], inTime, most);
+  hotPath[requests] -= count;
   hotPath.micros -= count * micros;
   hotPath.workedMicros += count * micros;
   return count;
 }
 
-/** Tells what it took of Redis' time. */
+/** Returns the CPU time of Redis, as `decide` does. */
 function readHolders(
   hotPaths: readonly HotPath[],
   units: number,
   { holderMicros }: RequestCosts,
 ): number {
-  const reading = hotPaths.filter(({ holders }) => holders < units);
+  const reading = hotPaths.filter(({ holdersKnown }) => holdersKnown < units);
   if (reading.length === 0) return 0;
   const inTime = (MS_MICROS * READING_SHARE_MAX) / holderMicros / reading.length;
   const each = Math.min(HOLDERS_PER_SECOND_MAX / 1_000, inTime);
-  for (const hotPath of reading) hotPath.holders += each;
+  for (const hotPath of reading) hotPath.holdersKnown += each;
   return reading.length * each * holderMicros;
 }
 
-/** Batch after batch, from each line in turn; tells what it took of Redis' time. */
 function decide(
   hotPaths: readonly HotPath[],
   ms: number,
-  shared: {
-    outcome: RushOutcome;
-    units: number;
-    costs: RequestCosts;
-    micros: number;
-  },
+  shared: { outcome: RushOutcome; units: number; costs: RequestCosts; micros: number },
 ): number {
   const { outcome, units, costs, micros } = shared;
-  const waiting = hotPaths.filter(({ inLine }) => inLine > 0);
+  const waiting = hotPaths.filter(({ queued }) => queued > 0);
   const each = outcome.won < units ? costs.redisWinMicros : costs.redisRefusalMicros;
   let spent = 0;
   for (let call = 0; call < waiting.length * CALLS_PER_MS_MAX && spent < micros; call++) {
-    // Another one is the first each time.
+    // Another hot path is first in each millisecond.
     const hotPath = waiting[(call + ms) % waiting.length]!;
-    const count = Math.min(hotPath.inLine, BATCH_SIZE);
+    const count = Math.min(hotPath.queued, BATCH_SIZE);
     const wins = Math.min(count, units - outcome.won);
     outcome.won += wins;
     outcome.refused += count - wins;
-    hotPath.inLine -= count;
+    hotPath.queued -= count;
     spent += wins * costs.redisWinMicros + (count - wins) * costs.redisRefusalMicros;
   }
   const perMs = Math.min(BATCH_SIZE * CALLS_PER_MS_MAX, MS_MICROS / each / waiting.length);

@@ -1,17 +1,16 @@
 /**
- * What a rush of so many buyers a second takes, from what one request was measured to cost. Sums and nothing else: no
- * figure in here was measured, and none that was measured is typed.
+ * Sizes a rush from the measured cost of one request. Every figure is arithmetic on recorded results; no figure is
+ * measured here, and no measured figure is typed here.
  */
 import { ENGINE } from '../measure/contestants.ts';
 import type { ScenarioResult } from '../report/results.ts';
 import { grouped, short, table } from '../report/tables.ts';
 import { HOLDERS_PER_SECOND_MAX, type RequestCosts, simulateRush } from './rush.ts';
 
-/** Measured. */
 export interface Costs extends RequestCosts {
   /** Of one persister. */
   rowsPerSecond: number;
-  /** Headers too. */
+  /** With headers. */
   bytesPerRequest: number;
   bytesPerResponse: number;
   /** In Redis. */
@@ -24,17 +23,15 @@ export interface Rush {
   units: number;
 }
 
-/** A core that is planned to be busier has nothing left for a second that is busier than planned. */
+/** Planned load of a core; the rest is for seconds that are busier than planned. */
 export const USE_MAX = 0.7;
-/** Ethernet, IPv4 and TCP with its timestamps: 14, 20 and 32 bytes, once a message; either fits in one packet. */
+/** Ethernet, IPv4 and TCP with timestamps: 14, 20 and 32 bytes, once a message. Each message fits in one packet. */
 export const PACKET_BYTES = 66;
-/** Of which the document tells. */
 const UNITS = 100_000;
 const RUSHES: readonly Rush[] = [1_000_000, 10_000_000].map((buyersPerSecond) => ({
   buyersPerSecond,
   units: UNITS,
 }));
-
 const SIMULATED = {
   buyers: [100_000, 1_000_000, 10_000_000],
   hotPaths: [8, 32, 128],
@@ -43,275 +40,265 @@ const SIMULATED = {
   seed: 1,
 };
 
-const SOURCES: Record<keyof Costs, { what: string; unit: string; from: string }> = {
+type Recorded = 'throughput' | 'growth';
+/** A median; of the last point of a growth scenario where no contestant is named. */
+type Median = (of: Recorded, scenario: string, metric: string, contestant?: string) => number;
+
+const MEASURED: Record<
+  keyof Costs,
+  { what: string; unit: string; from: string; value: (median: Median) => number }
+> = {
   refusalMicros: {
-    what: 'CPU of a front end, a refusal',
+    what: 'hot path CPU, a refusal',
     unit: 'µs',
     from: '`bench:growth`, `connections`, the last point',
+    value: (median) => median('growth', 'connections', 'serverMicros'),
   },
   signatureMicros: {
-    what: 'CPU of a front end, a token never seen before',
+    what: 'hot path CPU, a new token',
     unit: 'µs',
     from: '`bench`, `win-cold` − `win`',
+    value: (median) =>
+      Math.max(
+        0,
+        median('throughput', 'win-cold', 'serverMicros', ENGINE) -
+          median('throughput', 'win', 'serverMicros', ENGINE),
+      ),
   },
-  winMicros: { what: 'CPU of a front end, a win', unit: 'µs', from: '`bench`, `win`' },
-  redisWinMicros: { what: 'CPU of Redis, a win', unit: 'µs', from: '`bench`, `win`' },
+  winMicros: {
+    what: 'hot path CPU, a win',
+    unit: 'µs',
+    from: '`bench`, `win`',
+    value: (median) => median('throughput', 'win', 'serverMicros', ENGINE),
+  },
+  redisWinMicros: {
+    what: 'Redis CPU, a win',
+    unit: 'µs',
+    from: '`bench`, `win`',
+    value: (median) => median('throughput', 'win', 'redisMicros', ENGINE),
+  },
   redisRefusalMicros: {
-    what: 'CPU of Redis, a refusal before the front end knows',
+    what: 'Redis CPU, a refusal before the hot path knows the holders',
     unit: 'µs',
     from: '`bench:growth`, `stock`, the last point',
+    value: (median) => median('growth', 'stock', 'redisRefusalMicros'),
   },
   holderMicros: {
-    what: 'CPU of Redis, telling one front end of one buyer who has something',
+    what: 'Redis CPU, one holder sent to one hot path',
     unit: 'µs',
     from: '`bench:growth`, `stock`, the last point',
+    value: (median) => median('growth', 'stock', 'holderMicros'),
   },
   rowsPerSecond: {
-    what: 'rows a second, one persister',
+    what: 'rows per second, one persister',
     unit: '',
     from: '`bench`, `persister`',
+    value: (median) => median('throughput', 'persister', 'rowsPerSecond', 'persister'),
   },
   bytesPerRequest: {
-    what: 'a request, with its headers',
+    what: 'a request with headers',
     unit: 'bytes',
     from: '`bench:growth`, `connections`',
+    value: (median) => median('growth', 'connections', 'bytesPerRequest'),
   },
   bytesPerResponse: {
-    what: 'a refusal, with its headers',
+    what: 'a refusal with headers',
     unit: 'bytes',
     from: '`bench:growth`, `connections`',
+    value: (median) => median('growth', 'connections', 'bytesPerResponse'),
   },
   bytesPerReservation: {
-    what: 'memory of Redis, a reservation without a key',
+    what: 'Redis memory, a reservation without a key',
     unit: 'bytes',
     from: '`bench`, `memory`',
+    value: (median) => median('throughput', 'memory', 'bytesEach', ENGINE),
   },
 };
 
-/** What results say of each cost; `missing` names the scenarios that have not been measured. */
-export function costsOf(results: {
-  throughput: readonly ScenarioResult[];
-  growth: readonly ScenarioResult[];
-}): { costs: Costs } | { missing: string[] } {
+/** The recorded costs, or in `missing` the scenarios without a result. */
+export function costsOf(
+  results: Record<Recorded, readonly ScenarioResult[]>,
+): { costs: Costs } | { missing: string[] } {
   const missing = new Set<string>();
-  const figure = (kind: keyof typeof results, name: string, metric: string, of?: string) => {
-    const found = results[kind].find((each) => each.name === name);
-    const contestant = of ?? lastPoint(found);
-    const median = found?.figures[contestant]?.[metric]?.median;
-    if (median === undefined) missing.add(`${name} (${metric})`);
-    return median ?? Number.NaN;
+  const median: Median = (of, scenario, metric, contestant) => {
+    const found = results[of].find(({ name }) => name === scenario);
+    const name = contestant ?? Object.keys(found?.growth?.at ?? {}).at(-1) ?? '';
+    const value = found?.figures[name]?.[metric]?.median;
+    if (value === undefined) missing.add(`${scenario} (${metric})`);
+    return value ?? Number.NaN;
   };
-  const win = figure('throughput', 'win', 'serverMicros', ENGINE);
-  const costs: Costs = {
-    refusalMicros: figure('growth', 'connections', 'serverMicros'),
-    signatureMicros: Math.max(0, figure('throughput', 'win-cold', 'serverMicros', ENGINE) - win),
-    winMicros: win,
-    redisWinMicros: figure('throughput', 'win', 'redisMicros', ENGINE),
-    redisRefusalMicros: figure('growth', 'stock', 'redisRefusalMicros'),
-    holderMicros: figure('growth', 'stock', 'holderMicros'),
-    rowsPerSecond: figure('throughput', 'persister', 'rowsPerSecond', 'persister'),
-    bytesPerRequest: figure('growth', 'connections', 'bytesPerRequest'),
-    bytesPerResponse: figure('growth', 'connections', 'bytesPerResponse'),
-    bytesPerReservation: figure('throughput', 'memory', 'bytesEach', ENGINE),
-  };
+  const costs = mapValues(MEASURED, ({ value }) => value(median));
   return missing.size > 0 ? { missing: [...missing] } : { costs };
 }
 
-export interface Size {
-  /** Cores; a front end has one. */
-  hotPathsWarm: number;
-  hotPathsCold: number;
-  gbitInPerSecond: number;
-  gbitOutPerSecond: number;
-  winsPerSecond: number;
-  sellOutSeconds: number;
-  refusalsByRedisPerSecond: number;
-  knownSeconds: number;
-  drainSeconds: number;
-  redisMiB: number;
-  /** Where everybody wins, of so many sales at least. */
-  shards: number;
-  hotPathsWinning: number;
-  drainAllSeconds: number;
-  redisAllGiB: number;
-}
-
-export function sizeOf(costs: Costs, { buyersPerSecond, units }: Rush): Size {
-  const cores = (micros: number) => Math.ceil((buyersPerSecond * micros) / 1e6 / USE_MAX);
-  const gbit = (bytes: number) => (buyersPerSecond * (bytes + PACKET_BYTES) * 8) / 1e9;
-  const perSecond = (micros: number) => (USE_MAX * 1e6) / micros;
-  const hotPathsCold = cores(costs.refusalMicros + costs.signatureMicros);
-  const winsPerSecond = perSecond(costs.redisWinMicros);
-  return {
-    hotPathsWarm: cores(costs.refusalMicros),
-    hotPathsCold,
-    gbitInPerSecond: gbit(costs.bytesPerRequest),
-    gbitOutPerSecond: gbit(costs.bytesPerResponse),
-    winsPerSecond,
-    sellOutSeconds: units / winsPerSecond,
-    refusalsByRedisPerSecond: perSecond(costs.redisRefusalMicros),
-    knownSeconds: Math.max(
-      units / HOLDERS_PER_SECOND_MAX,
-      (hotPathsCold * units) / perSecond(costs.holderMicros),
-    ),
-    drainSeconds: units / costs.rowsPerSecond,
-    redisMiB: (units * costs.bytesPerReservation) / 2 ** 20,
-    shards: cores(costs.redisWinMicros),
-    hotPathsWinning: cores(costs.winMicros + costs.signatureMicros),
-    drainAllSeconds: buyersPerSecond / costs.rowsPerSecond,
-    redisAllGiB: (buyersPerSecond * costs.bytesPerReservation) / 2 ** 30,
-  };
-}
-
-const ROWS: readonly {
+interface Sum {
+  /** Of the rush; empty: the one of the row above. */
   phase: string;
   what: string;
   formula: string;
-  of: keyof Size;
   unit: string;
-}[] = [
-  {
+  value: (costs: Costs, rush: Rush) => number;
+}
+
+const cores = ({ buyersPerSecond }: Rush, micros: number) =>
+  Math.ceil((buyersPerSecond * micros) / 1e6 / USE_MAX);
+const gbit = ({ buyersPerSecond }: Rush, bytes: number) =>
+  (buyersPerSecond * (bytes + PACKET_BYTES) * 8) / 1e9;
+const perSecond = (micros: number) => (USE_MAX * 1e6) / micros;
+
+const SUMS = {
+  hotPathsCold: {
     phase: 'the second of the rush',
-    what: 'front ends, every token new to them',
+    what: 'hot paths, every token new',
     formula: `buyers × (refusal + token) ÷ ${USE_MAX}`,
-    of: 'hotPathsCold',
     unit: 'cores',
+    value: (costs, rush) => cores(rush, costs.refusalMicros + costs.signatureMicros),
   },
-  {
+  hotPathsWarm: {
     phase: '',
-    what: 'front ends, every token known',
+    what: 'hot paths, every token known',
     formula: `buyers × refusal ÷ ${USE_MAX}`,
-    of: 'hotPathsWarm',
     unit: 'cores',
+    value: (costs, rush) => cores(rush, costs.refusalMicros),
   },
-  {
+  gbitInPerSecond: {
     phase: '',
     what: 'network, in',
     formula: `buyers × (request + ${PACKET_BYTES}) × 8`,
-    of: 'gbitInPerSecond',
     unit: 'Gbit/s',
+    value: (costs, rush) => gbit(rush, costs.bytesPerRequest),
   },
-  {
+  gbitOutPerSecond: {
     phase: '',
     what: 'network, out',
-    formula: `buyers × (answer + ${PACKET_BYTES}) × 8`,
-    of: 'gbitOutPerSecond',
+    formula: `buyers × (response + ${PACKET_BYTES}) × 8`,
     unit: 'Gbit/s',
+    value: (costs, rush) => gbit(rush, costs.bytesPerResponse),
   },
-  {
+  winsPerSecond: {
     phase: 'the sell-out',
     what: 'wins per second of one sale',
     formula: `${USE_MAX} ÷ Redis CPU per win`,
-    of: 'winsPerSecond',
     unit: '',
+    value: ({ redisWinMicros }) => perSecond(redisWinMicros),
   },
-  {
+  sellOutSeconds: {
     phase: '',
     what: `until ${grouped(UNITS)} units are sold`,
     formula: 'units ÷ wins per second',
-    of: 'sellOutSeconds',
     unit: 's',
+    value: ({ redisWinMicros }, { units }) => units / perSecond(redisWinMicros),
   },
-  {
+  refusalsByRedisPerSecond: {
     phase: 'the refusals',
-    what: 'a second, by Redis, until front ends know who has something',
-    formula: `${USE_MAX} ÷ CPU of Redis a refusal`,
-    of: 'refusalsByRedisPerSecond',
+    what: 'refusals per second by Redis, until hot paths know the holders',
+    formula: `${USE_MAX} ÷ Redis CPU per refusal`,
     unit: '',
+    value: ({ redisRefusalMicros }) => perSecond(redisRefusalMicros),
   },
-  {
+  knownSeconds: {
     phase: '',
-    what: 'until all front ends know, at least',
-    formula: `units ÷ ${grouped(HOLDERS_PER_SECOND_MAX)}, or front ends × units × CPU of Redis a buyer ÷ ${USE_MAX}, whichever is more`,
-    of: 'knownSeconds',
+    what: 'until all hot paths know the holders, at least',
+    formula: `the greater of units ÷ ${grouped(HOLDERS_PER_SECOND_MAX)} and hot paths × units × Redis CPU per holder ÷ ${USE_MAX}`,
     unit: 's',
+    value: (costs, rush) =>
+      Math.max(
+        rush.units / HOLDERS_PER_SECOND_MAX,
+        (cores(rush, costs.refusalMicros + costs.signatureMicros) * rush.units) /
+          perSecond(costs.holderMicros),
+      ),
   },
-  {
+  drainSeconds: {
     phase: 'draining',
     what: 'until the rows are in PostgreSQL',
-    formula: 'units ÷ rows a second',
-    of: 'drainSeconds',
+    formula: 'units ÷ rows per second',
     unit: 's',
+    value: ({ rowsPerSecond }, { units }) => units / rowsPerSecond,
   },
-  {
+  redisMiB: {
     phase: '',
-    what: 'memory of Redis',
-    formula: 'units × bytes a reservation',
-    of: 'redisMiB',
+    what: 'Redis memory',
+    formula: 'units × bytes per reservation',
     unit: 'MiB',
+    value: ({ bytesPerReservation }, { units }) => (units * bytesPerReservation) / 2 ** 20,
   },
-  {
-    phase: 'if everybody won within the second',
-    what: 'Redis shards, and sales at least',
+  shards: {
+    phase: 'if every buyer won within the second',
+    what: 'Redis shards, and at least as many sales',
     formula: `buyers × Redis CPU per win ÷ ${USE_MAX}`,
-    of: 'shards',
     unit: '',
+    value: (costs, rush) => cores(rush, costs.redisWinMicros),
   },
-  {
+  hotPathsWinning: {
     phase: '',
-    what: 'front ends, every token new to them',
+    what: 'hot paths, every token new',
     formula: `buyers × (win + token) ÷ ${USE_MAX}`,
-    of: 'hotPathsWinning',
     unit: 'cores',
+    value: (costs, rush) => cores(rush, costs.winMicros + costs.signatureMicros),
   },
-  {
+  drainAllSeconds: {
     phase: '',
-    what: 'until the rows are in PostgreSQL, by one persister',
-    formula: 'buyers ÷ rows a second',
-    of: 'drainAllSeconds',
+    what: 'until the rows are in PostgreSQL, with one persister',
+    formula: 'buyers ÷ rows per second',
     unit: 's',
+    value: ({ rowsPerSecond }, { buyersPerSecond }) => buyersPerSecond / rowsPerSecond,
   },
-  {
+  redisAllGiB: {
     phase: '',
-    what: 'memory of Redis, over all shards',
-    formula: 'buyers × bytes a reservation',
-    of: 'redisAllGiB',
+    what: 'Redis memory of all shards',
+    formula: 'buyers × bytes per reservation',
     unit: 'GiB',
+    value: ({ bytesPerReservation }, { buyersPerSecond }) =>
+      (buyersPerSecond * bytesPerReservation) / 2 ** 30,
   },
-];
+} satisfies Record<string, Sum>;
 
-/** What was measured, and what follows from it. */
+export function sizeOf(costs: Costs, rush: Rush): Record<keyof typeof SUMS, number> {
+  return mapValues<keyof typeof SUMS, Sum, number>(SUMS, ({ value }) => value(costs, rush));
+}
+
+/** The measured costs, and the sums made of them. */
 export function sizingText(costs: Costs): string {
-  const sources = Object.entries(SOURCES) as [keyof Costs, (typeof SOURCES)[keyof Costs]][];
-  const measured = sources.map(([name, { what, unit, from }]) => [
+  const measured = Object.entries(MEASURED).map(([name, { what, unit, from }]) => [
     what,
-    withUnit(costs[name], unit),
+    withUnit(costs[name as keyof Costs], unit),
     from,
   ]);
-  const sizes = RUSHES.map((rush) => sizeOf(costs, rush));
-  const rows = ROWS.map(({ phase, what, formula, of, unit }) => [
+  const sums = Object.values<Sum>(SUMS).map(({ phase, what, formula, unit, value }) => [
     phase,
     what,
     formula,
-    ...sizes.map((size) => withUnit(size[of], unit)),
+    ...RUSHES.map((rush) => withUnit(value(costs, rush), unit)),
   ]);
   const columns = RUSHES.map(({ buyersPerSecond }) => `${grouped(buyersPerSecond)} buyers`);
   return [
     table(['one of them', 'costs', 'measured by'], measured),
-    table(['', 'what', 'formula', ...columns], rows),
+    table(['', 'what', 'formula', ...columns], sums),
   ].join('\n\n');
 }
 
-/** How long a rush within a second takes, by front ends; see rush.ts. */
+/** How long a rush within one second takes, by the number of hot paths; see rush.ts. */
 export function rushText(costs: Costs): string {
+  const { withinMs, units, seed } = SIMULATED;
   const rows = SIMULATED.buyers.map((buyers) => [
     `${grouped(buyers)} buyers`,
     ...SIMULATED.hotPaths.map((hotPaths) => {
-      const { withinMs, units, seed } = SIMULATED;
       const rush = { buyers, withinMs, units, hotPaths, seed, costs };
-      const { answeredMs, sentAway } = simulateRush(rush);
-      const away = sentAway === 0 ? '' : `; ${grouped(sentAway)} times “come back”`;
-      return `${short(answeredMs / 1e3)} s${away}`;
+      const { finishedMs, retries } = simulateRush(rush);
+      return `${short(finishedMs / 1e3)} s${retries === 0 ? '' : `, ${grouped(retries)} retries`}`;
     }),
   ]);
-  return table(['', ...SIMULATED.hotPaths.map((count) => `${count} front ends`)], rows);
+  return table(['', ...SIMULATED.hotPaths.map((count) => `${count} hot paths`)], rows);
 }
 
 function withUnit(value: number, unit: string): string {
   return `${short(value)}${unit === '' ? '' : ` ${unit}`}`;
 }
 
-/** Of scenarios whose contestants are points: where the line ends. */
-function lastPoint(result: ScenarioResult | undefined): string {
-  return Object.keys(result?.growth?.at ?? {}).at(-1) ?? '';
+function mapValues<Key extends string, From, To>(
+  from: Record<Key, From>,
+  map: (value: From) => To,
+): Record<Key, To> {
+  const entries = Object.entries<From>(from).map(([key, value]) => [key, map(value)]);
+  return Object.fromEntries(entries) as Record<Key, To>;
 }
