@@ -95,6 +95,5 @@ export default {
       exportsFields: ['exports'],
       conditionNames: ['import', 'node', 'default'],
     },
-    exclude: { path: '\\.d\\.mts$' },
   },
 };

@@ -1,11 +1,16 @@
 /**
- * Which process a pid means. Pids are used again, so a pid in a file says little by itself; together with the moment
- * that the process started it says exactly one process. Plain JavaScript because set-up runs before anything exists.
+ * Identifies a process by its pid and its start time, because the system reuses pids. Plain JavaScript: the set-up
+ * script runs it before any package is installed.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
-/** Differs between any two processes that ever had this pid; undefined when no process has it now. */
+/**
+ * Differs between any two processes that ever had this pid; undefined when no process has it now.
+ *
+ * @param {number} pid
+ * @returns {string | undefined}
+ */
 export function processIdentity(pid) {
   if (process.platform === 'linux') return linuxIdentity(pid);
   return run('ps', ['-o', 'lstart=', '-p', String(pid)])?.trim() || undefined;
@@ -14,8 +19,8 @@ export function processIdentity(pid) {
 function linuxIdentity(pid) {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === undefined) return undefined;
-  // The second field, the name in parentheses, may itself hold spaces and parentheses: count from its end. Of the
-  // fields after it the first is the state (Z: dead, only not yet collected), the twentieth the start in clock ticks.
+  // The second field, the name, may contain spaces and parentheses, so fields are counted from its closing one.
+  // The first field after it is the state (Z: a zombie), the twentieth the start time in clock ticks.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
   const boot = read('/proc/sys/kernel/random/boot_id')?.trim() ?? '';

@@ -18,7 +18,7 @@ for (const [program, valued] of [
   ['bench/overload.ts', undefined],
   ['chaos/main.ts', '--runs'],
   ['chaos/variants-main.ts', undefined],
-  ['scripts/check-manifests.ts', '--root'],
+  ['scripts/check-manifests.ts', undefined],
   ['scripts/fuzz.ts', '--seed'],
 ] as const) {
   test(program, () => {

@@ -1,6 +1,6 @@
 /**
- * A lock that one process at a time can have, as a file that names its holder. The lock of a process that has died
- * is taken over, so nobody ever has to delete a file by hand.
+ * A lock that one process at a time can hold: a file that names its holder. The lock of a dead process is taken over,
+ * so no file ever has to be deleted by hand.
  */
 import {
   linkSync,
@@ -14,10 +14,15 @@ import {
 import { dirname } from 'node:path';
 import { processIdentity } from '../../process/process-identity.mjs';
 
-/** Clearing away a dead holder's file takes microseconds; a guard this old belongs to someone who died doing it. */
+/** Removing a dead holder's file takes microseconds. The process that made an older guard died while doing it. */
 const GUARD_STALE_MS = 5_000;
 
-/** Returns `{ release }` when the lock is now ours, `{ holderPid }` when a living process has it. */
+/**
+ * Takes the lock, or returns the pid of the live process that holds it. Creates the directory of `path`.
+ *
+ * @param {string} path
+ * @returns {{ release: () => void, holderPid?: undefined } | { release?: undefined, holderPid: number }}
+ */
 export function tryLock(path) {
   mkdirSync(dirname(path), { recursive: true });
   for (;;) {
@@ -28,7 +33,7 @@ export function tryLock(path) {
   }
 }
 
-/** Linking a finished file into place is atomic: nobody can read a lock that does not name its holder yet. */
+/** Links a finished file into place, which is atomic: a reader never sees a lock without its holder. */
 function createLock(path) {
   const draft = `${path}.${process.pid}`;
   const holder = { pid: process.pid, identity: processIdentity(process.pid) };
@@ -44,7 +49,10 @@ function createLock(path) {
   }
 }
 
-/** Guarded, because of two that both saw a dead holder the slower would delete the lock that the faster has made. */
+/**
+ * Guarded by a directory. Otherwise, when two processes see the same dead holder, the slower one could delete the lock
+ * that the faster one has just created.
+ */
 function clearStale(path) {
   const guard = `${path}.clearing`;
   try {

@@ -1,19 +1,26 @@
 /**
- * Finds redis-server and PostgreSQL on this machine, wherever their packages put them. The only place that searches:
- * set-up asks it before packages are installed (hence plain JavaScript), the stack when it starts them.
+ * Finds redis-server and PostgreSQL in the directories where packages install them. Plain JavaScript: the set-up script
+ * runs it before any package is installed. The stack uses it to start both servers.
+ *
+ * @typedef {{ path: string, version: string }} RedisServer
+ * @typedef {{ bin: string, version: string, major: number }} PostgresInstallation `bin` is a directory
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readdirSync, realpathSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** Functions and multi-part AOF, which the engine needs, came with 7.0. */
+/** 7.0 introduced functions and multi-part AOF, which the engine needs. */
 export const REDIS_OLDEST = '7.0';
-/** The oldest release that PostgreSQL itself still mends. */
+/** The oldest release that the PostgreSQL project still maintains. */
 export const POSTGRES_OLDEST_MAJOR = 14;
 
 const HOMEBREW_PREFIXES = ['/opt/homebrew', '/usr/local', '/home/linuxbrew/.linuxbrew'];
 
-/** Every redis-server there is, new enough or not, those on the PATH first: `[{ path, version }]`. */
+/**
+ * Every redis-server on this machine, of any version; those on the PATH first.
+ *
+ * @returns {RedisServer[]}
+ */
 export function findRedisServers() {
   const directories = [
     ...pathDirectories(),
@@ -28,7 +35,11 @@ export function findRedisServers() {
   });
 }
 
-/** Every PostgreSQL that has both `postgres` and `initdb`: `[{ bin, version, major }]`, those on the PATH first. */
+/**
+ * Every installation with both `postgres` and `initdb`, of any version; those on the PATH first.
+ *
+ * @returns {PostgresInstallation[]}
+ */
 export function findPostgresInstallations() {
   const directories = [
     ...pathDirectories(),
@@ -47,12 +58,16 @@ export function findPostgresInstallations() {
   });
 }
 
-/** The first that will do, or undefined. */
+/** The first one that is new enough. */
 export function findRedisServer() {
   return findRedisServers().find(({ version }) => isAtLeast(version, REDIS_OLDEST));
 }
 
-/** The first that will do, or undefined. Data belongs to the major version that wrote it: name it to continue it. */
+/**
+ * The first installation of the given major version, which existing data needs, or the first one that is new enough.
+ *
+ * @param {number} [wantedMajor]
+ */
 export function findPostgres(wantedMajor) {
   return findPostgresInstallations().find(({ major }) =>
     wantedMajor === undefined ? major >= POSTGRES_OLDEST_MAJOR : major === wantedMajor,
@@ -63,7 +78,7 @@ function pathDirectories() {
   return (process.env.PATH ?? '').split(delimiter);
 }
 
-/** The directories that hold all of these as executables, each once although links may lead to it twice. */
+/** The directories that hold all of these executables; a directory that several links lead to counts once. */
 function existing(directories, names) {
   const seen = new Set();
   return directories.filter((directory) => {

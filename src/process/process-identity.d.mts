@@ -1,1 +1,0 @@
-export function processIdentity(pid: number): string | undefined;
