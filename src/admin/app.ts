@@ -1,4 +1,4 @@
-/** The admin as one Fastify application, not yet listening: hooks, error answers, routes, pages. */
+/** The admin as a Fastify application that does not listen yet: hooks, error handling, routes and pages. */
 import { maxHeaderSize } from 'node:http';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
@@ -31,10 +31,10 @@ import { serveStock } from './sales/stock-routes.ts';
 import { serveVerification } from './sales/verify-routes.ts';
 import { serveWebhooks } from './webhooks/webhook-routes.ts';
 
-/** From its first byte to its last. */
+/** For receiving a whole request. */
 const REQUEST_MS_MAX = 10_000;
-/** Longer than any answer takes to be found. */
-const SILENCE_MS_MAX = 120_000;
+/** For an idle connection; longer than any handler may take. */
+const IDLE_MS_MAX = 120_000;
 const CLOSE_SWEEP_MS = 50;
 const CLOSE_GRACE_MS = 5_000;
 
@@ -48,22 +48,22 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
     }),
     bodyLimit: BODY_BYTES_MAX,
     trustProxy: [...context.trustedProxies],
-    // Whoever sends slowly, or reads nothing, does not stay.
+    // Disconnect clients that send slowly or do not read.
     requestTimeout: REQUEST_MS_MAX,
-    connectionTimeout: SILENCE_MS_MAX,
+    connectionTimeout: IDLE_MS_MAX,
     http: { headersTimeout: REQUEST_MS_MAX, connectionsCheckingInterval: 1_000 },
     clientErrorHandler: rejectMalformedRequest,
     forceCloseConnections: 'idle',
-    // What still comes over open connections is answered as ever: turned away, it would have to be sent again.
+    // During shutdown, requests on open connections are still served, so that clients need not repeat them.
     return503OnClosing: false,
-    // As long as a head may be: whether a part of an address is too long is for its schema to say, behind the token.
+    // The schema of a path parameter limits its length, after authentication; the router must not.
     routerOptions: { maxParamLength: maxHeaderSize },
     genReqId: (request) => {
       const sent = request.headers['x-request-id'];
       return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : nanoid();
     },
     frameworkErrors: (error, request, reply) => {
-      // An address that can't be taken apart reaches no hook.
+      // A URL that cannot be parsed reaches no hook.
       reply.header('X-Request-Id', request.id);
       void handleError(error, request, reply);
     },
@@ -97,7 +97,7 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   return app;
 }
 
-/** The operations of all routes that are added from now on. */
+/** Collects the operations of all routes that are added later. */
 function collectOperations(app: FastifyInstance): readonly ApiOperation[] {
   const operations: ApiOperation[] = [];
   app.addHook('onRoute', ({ config, method }) => {
@@ -107,33 +107,33 @@ function collectOperations(app: FastifyInstance): readonly ApiOperation[] {
 }
 
 /**
- * When the app closes, so do its connections, as soon as the last answer is out; one that takes no end is cut before
- * the process' own deadline. Left to Node, a connection that was busy at that moment would stay for its keep-alive,
- * and one that a client opened in advance, without a request, for a whole minute.
+ * Closes all connections at shutdown once the last response is sent, or after CLOSE_GRACE_MS, which is below the
+ * process's own deadline. Node alone would keep a busy connection for its keep-alive time, and a connection without
+ * any request for a minute.
  */
 function closeConnections(app: FastifyInstance): void {
-  let answering = 0;
+  let responding = 0;
   app.addHook('onRequest', async (_request, reply) => {
-    answering += 1;
+    responding += 1;
     reply.raw.once('close', () => {
-      answering -= 1;
+      responding -= 1;
     });
   });
   app.addHook('preClose', async () => {
     const deadlineMs = performance.now() + CLOSE_GRACE_MS;
     const sweep = setInterval(() => {
-      if (answering === 0 || performance.now() > deadlineMs) app.server.closeAllConnections();
+      if (responding === 0 || performance.now() > deadlineMs) app.server.closeAllConnections();
     }, CLOSE_SWEEP_MS);
     sweep.unref();
     app.server.once('close', () => clearInterval(sweep));
   });
 }
 
-/** One line and one measurement for each answer. */
+/** Logs and measures every response. */
 function measureRequests(app: FastifyInstance, metrics: Registry): void {
   const seconds = new Histogram({
-    name: 'admin_http_request_seconds',
-    help: 'Time to answer, by route and status',
+    name: 'flash_sale_admin_http_request_seconds',
+    help: 'Time from request to response, by route and status',
     labelNames: ['method', 'route', 'status'],
     registers: [metrics],
   });
@@ -151,7 +151,7 @@ function measureRequests(app: FastifyInstance, metrics: Registry): void {
         actor: principal?.actor,
         address: request.ip,
       },
-      'answered',
+      'request served',
     );
   });
 }

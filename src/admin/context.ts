@@ -1,4 +1,4 @@
-/** What the admin's handlers work with: the two servers, and somewhere to say what happened. */
+/** What the admin's handlers depend on. */
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { AdminToken } from '../config.ts';
@@ -14,13 +14,13 @@ export interface Servers {
 export interface AdminContext extends Servers {
   tokens: readonly AdminToken[];
   metrics: Registry;
-  /** Whose X-Forwarded-For is believed: addresses and CIDR ranges. */
+  /** Addresses and CIDR ranges whose X-Forwarded-For is trusted. */
   trustedProxies: readonly string[];
-  /** Webhooks may then go to this machine, and without TLS. */
+  /** Allows webhooks to this machine and without TLS. */
   isDevelopment: boolean;
 }
 
-/** Who asks for a change, and under which request: kept with every operation and every audit entry. */
+/** The principal and the request behind a change: stored with every sale operation and audit entry. */
 export interface Caller {
   actor: string;
   requestId: string;

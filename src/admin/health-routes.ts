@@ -1,12 +1,13 @@
-/** What this process says about itself: alive, ready, measured. */
+/** The health, readiness and metrics of this process. */
 import type { FastifyInstance } from 'fastify';
 import { PROCESS_OPERATIONS } from '../api/process-operations.ts';
 import { healthBody } from '../process/health-server.ts';
 import type { AdminContext } from './context.ts';
 import { respond } from './http/outcome.ts';
 import { serveOperation } from './http/serve-operation.ts';
+import { SingleFlight } from './http/single-flight.ts';
 
-/** A probe that takes longer than this is as good as a failed one; those who probe us give up after 2 s. */
+/** Below the 2 s after which the probes of this process time out. */
 const PROBE_TIMEOUT_MS = 1_000;
 
 export function serveHealth(app: FastifyInstance, context: AdminContext): void {
@@ -14,18 +15,22 @@ export function serveHealth(app: FastifyInstance, context: AdminContext): void {
 
   serveOperation(app, health, async () => respond(200, healthBody([])));
 
-  // PostgreSQL has to be there once, migrated. Later it may go: merchants need none, and taken out of service for it
-  // no admin could be reached by them.
-  let hasBegun = false;
-  const askPostgres = createPostgresProbe(context);
+  // A migrated PostgreSQL is required only once. Merchants do not need it, so a later outage must not make every admin
+  // unready, and with that unreachable for them.
+  let wasReady = false;
+  const probe = new SingleFlight(() => probePostgres(context));
   serveOperation(app, readiness, async () => {
-    const postgres = await askPostgres();
+    const timeout = new Promise<string>((resolve) => {
+      setTimeout(() => resolve('postgres'), PROBE_TIMEOUT_MS).unref();
+    });
+    // Joined: while a probe gets no reply, no other one is sent.
+    const postgres = await Promise.race([probe.join('postgres'), timeout]);
     const missing = [
       ...(context.shards.isReady ? [] : ['redis']),
       ...(postgres === undefined ? [] : [postgres]),
     ];
-    hasBegun ||= missing.length === 0;
-    const isReady = hasBegun ? !missing.includes('redis') : missing.length === 0;
+    wasReady ||= missing.length === 0;
+    const isReady = wasReady ? !missing.includes('redis') : missing.length === 0;
     return respond(isReady ? 200 : 503, {
       ...healthBody(missing),
       status: isReady ? 'ok' : 'unready',
@@ -39,21 +44,10 @@ export function serveHealth(app: FastifyInstance, context: AdminContext): void {
   );
 }
 
-/** Says what is missing. While there is no answer to one question, no other is asked. */
-function createPostgresProbe({ sql }: AdminContext): () => Promise<string | undefined> {
-  let asked: Promise<string | undefined> | undefined;
-  return () => {
-    asked ??= sql<{ migrated: boolean }[]>`SELECT to_regclass('sales') IS NOT NULL AS migrated`
-      .then(
-        ([row]) => (row?.migrated ? undefined : 'migrations'),
-        () => 'postgres',
-      )
-      .finally(() => {
-        asked = undefined;
-      });
-    const late = new Promise<string>((resolve) => {
-      setTimeout(() => resolve('postgres'), PROBE_TIMEOUT_MS).unref();
-    });
-    return Promise.race([asked, late]);
-  };
+/** Returns what is missing: `postgres`, `migrations`, or nothing. */
+function probePostgres({ sql }: AdminContext): Promise<string | undefined> {
+  return sql<{ migrated: boolean }[]>`SELECT to_regclass('sales') IS NOT NULL AS migrated`.then(
+    ([row]) => (row?.migrated ? undefined : 'migrations'),
+    () => 'postgres',
+  );
 }

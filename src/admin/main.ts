@@ -1,4 +1,4 @@
-/** The admin process: operators and merchants over HTTP, and the repair of changes that did not reach Redis. */
+/** The admin process: the HTTP API of operators and merchants, and the repair of sale operations that are pending. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readAdminConfig } from '../config.ts';
 import { connectPostgres } from '../postgres/connection.ts';
@@ -11,11 +11,11 @@ import { createAdminApp } from './app.ts';
 import { startPendingRepairer } from './sales/pending-repairer.ts';
 
 const POSTGRES_CONNECTIONS_MAX = 10;
-/** What is under way in PostgreSQL has so long to end when the process is to stop, and then so long again. */
+/** At shutdown, requests get the first grace period to finish; queries in progress then get the second. */
 const POSTGRES_GRACE_MS = 3_000;
 const POSTGRES_END_SECONDS = 1;
 
-/** Throws `config_invalid` and `port_taken`. Neither server needs to be there: it keeps trying, and says so. */
+/** Throws `config_invalid` and `port_taken`. Redis and PostgreSQL may be unavailable at start; it keeps reconnecting. */
 export async function runAdmin(): Promise<RunningProcess> {
   const config = readAdminConfig(process.env);
   const log = createLogger('admin', config.LOG_LEVEL);
@@ -30,7 +30,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
-    onUnfit: (fault) => log.error(fault.message),
+    onUnfit: (fault) => log.error({ err: fault }, 'redis rejected as unfit'),
   });
   const app = await createAdminApp({
     sql,
@@ -53,7 +53,7 @@ export async function runAdmin(): Promise<RunningProcess> {
   return {
     async close() {
       const closing = app.close();
-      // Whoever waits for PostgreSQL longer than that is told that it is not there, before connections are cut.
+      // Requests that wait longer for PostgreSQL get `unavailable` before their connections are closed.
       await Promise.race([closing, sleep(POSTGRES_GRACE_MS, undefined, { ref: false })]);
       await Promise.all([repairer.close(), sql.end({ timeout: POSTGRES_END_SECONDS })]);
       await closing;

@@ -5,11 +5,12 @@ import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
-import { readShared } from '../../src/admin/sales/single-flight.ts';
+import { createSaleReader } from '../../src/admin/sales/sale-view.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const { servers } = await useServers(FILE);
 const { shards } = servers;
+const reader = createSaleReader(shards);
 
 async function calls(saleId: string): Promise<number> {
   const stats = await shards.of(saleId).client.info('commandstats');
@@ -22,7 +23,7 @@ test('a hundred questions are two readings', async () => {
   const { saleId } = await makeSale(servers);
   await shards.call(readSale, saleId);
   const before = await calls(saleId);
-  const replies = await Promise.all(Array.from({ length: 100 }, () => readShared(shards, saleId)));
+  const replies = await Promise.all(Array.from({ length: 100 }, () => reader.fresh(saleId)));
   assert.equal(await calls(saleId), before + 2);
   for (const { outcome } of replies) assert.equal(outcome, 'known');
 });
@@ -32,12 +33,12 @@ test('who asks after something has happened hears of it, whoever is asking alrea
   const isOver = new AbortController();
   const others = (async () => {
     while (!isOver.signal.aborted) {
-      await Promise.all(Array.from({ length: 20 }, () => readShared(shards, saleId)));
+      await Promise.all(Array.from({ length: 20 }, () => reader.fresh(saleId)));
     }
   })();
   for (let sold = 1; sold <= 50; sold++) {
     await buy(shards, saleId, [`buyer-${sold}`]);
-    const reply = await readShared(shards, saleId);
+    const reply = await reader.fresh(saleId);
     assert.ok('state' in reply);
     assert.equal(reply.state.events, sold);
   }
@@ -48,11 +49,11 @@ test('who asks after something has happened hears of it, whoever is asking alrea
 test('a reading that fails fails for those who shared it, and for nobody after', async () => {
   const { saleId } = await makeSale(servers);
   const { client } = shards.of(saleId);
-  const asked = [readShared(shards, saleId), readShared(shards, saleId)];
+  const asked = [reader.fresh(saleId), reader.fresh(saleId)];
   client.disconnect(true);
   await Promise.allSettled(asked);
   for (let tries = 0; ; tries++) {
-    const reply = await readShared(shards, saleId).catch((error: unknown) => error as Error);
+    const reply = await reader.fresh(saleId).catch((error: unknown) => error as Error);
     if (!(reply instanceof Error)) break;
     assert.ok(tries < 1_000, reply.message);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -1,12 +1,12 @@
-/** The audit: who did what to a sale, newest first. */
+/** The audit log: every change by an operator adds an entry; viewers list the entries of a sale. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { Caller, Servers } from '../context.ts';
-import { READ_PROBLEMS, refuse, refuseFields, respond } from './outcome.ts';
-import { decodeCursor, pageOf, pageQuery, pageSchema } from './page.ts';
+import { isRefusal, READ_PROBLEMS, refuse } from './outcome.ts';
+import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from './page.ts';
 import { pathIdSchema } from './request-schemas.ts';
 import { serveOperation } from './serve-operation.ts';
 
@@ -27,8 +27,8 @@ const AUDIT = {
   method: 'GET',
   path: '/admin/v1/sales/{saleId}/audit',
   tag: 'Operators',
-  summary: 'Who did what to the sale, newest first',
-  description: 'Stays readable after a draft was deleted.',
+  summary: 'List the audit entries of a sale, newest first',
+  description: 'The entries remain after a draft is deleted.',
   access: 'viewer',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
@@ -47,8 +47,6 @@ interface AuditRow {
   details: Record<string, unknown>;
 }
 
-const cursorShape = z.tuple([z.int().min(1)]);
-
 export async function writeAudit(
   tx: Sql | Transaction,
   saleId: string | null,
@@ -62,21 +60,20 @@ export async function writeAudit(
 }
 
 export function serveAudit(app: FastifyInstance, { sql }: Servers): void {
-  serveOperation(app, AUDIT, async ({ params: { saleId }, query: { limit, cursor } }) => {
-    const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
-    if (cursor !== undefined && !after) {
-      return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
-    }
+  serveOperation(app, AUDIT, async ({ params: { saleId }, query }) => {
+    const page = parsePage(query, idCursorSchema);
+    if (isRefusal(page)) return page;
+    const { after, rowsMax } = page;
     const rows = await sql<AuditRow[]>`
       SELECT audit_id, occurred_at, actor, action, sale_id, request_id, details FROM audit_log
       WHERE sale_id = ${saleId} ${after ? sql`AND audit_id < ${after[0]}` : sql``}
-      ORDER BY audit_id DESC LIMIT ${limit + 1}`;
-    // Every sale has the entry of its creation, so nothing at all means that there never was one.
+      ORDER BY audit_id DESC LIMIT ${rowsMax}`;
+    // Every sale has the entry of its creation: without any entry, the sale never existed.
     if (rows.length === 0 && !after) return refuse('sale_not_found');
-    const page = pageOf(rows, limit, (row) => [row.auditId]);
-    return respond(200, {
-      ...page,
-      data: page.data.map((row) => ({ ...row, occurredAt: row.occurredAt.toISOString() })),
-    });
+    return respondPage(rows, page, ({ auditId }) => [auditId], showEntry);
   });
+}
+
+function showEntry(row: AuditRow): z.infer<typeof auditEntrySchema> {
+  return { ...row, occurredAt: row.occurredAt.toISOString() };
 }

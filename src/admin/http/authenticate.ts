@@ -1,24 +1,23 @@
 /**
- * Who is calling the admin: a bearer token, compared in constant time with every token there is, so that neither
- * the time of an answer nor a log says anything about a token.
+ * Bearer tokens of the admin. A token is compared with all configured ones in constant time, so that neither response
+ * times nor logs reveal anything about a token.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { AdminToken, Role } from '../../config.ts';
 
 export interface Principal {
   role: Role;
-  /** Names the token in logs and audit without giving it away: its role and the first 8 hex digits of its SHA-256. */
+  /** Identifies the token in logs and audit: its role and the first 8 hex digits of its SHA-256. */
   actor: string;
 }
 
 const RANK: Record<Role, number> = { viewer: 0, merchant: 1, operator: 2 };
 
-/** Whether a role includes another one. */
-export function includesRole(role: Role, wanted: Role): boolean {
-  return RANK[role] >= RANK[wanted];
+export function includesRole(role: Role, required: Role): boolean {
+  return RANK[role] >= RANK[required];
 }
 
-/** Takes an `Authorization` header to the principal behind it, or to undefined. */
+/** Maps an `Authorization` header to its principal, or to undefined. */
 export function createAuthenticator(
   tokens: readonly AdminToken[],
 ): (authorization: string | undefined) => Principal | undefined {
@@ -32,14 +31,14 @@ export function createAuthenticator(
     const digest = digestOf(token);
     let found: Principal | undefined;
     for (const candidate of known) {
-      // No early end: the time must not depend on which token matched, nor on whether one did.
+      // No early exit: the time must not depend on which token matched, or on whether one did.
       if (timingSafeEqual(candidate.digest, digest)) found = candidate.principal;
     }
     return found;
   };
 }
 
-/** Digests have one length, which timingSafeEqual demands and tokens have not. */
+/** timingSafeEqual requires equal lengths, which digests have and tokens do not. */
 function digestOf(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }

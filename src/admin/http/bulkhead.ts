@@ -1,12 +1,12 @@
 /**
- * Calls under way: so many of each operation and no more, and each answered in time. A PostgreSQL that says nothing
- * would otherwise be waited for by ever more callers, and by none of those who need it not.
+ * Limits the concurrent requests of one operation and the time of each. Without a limit, an unresponsive PostgreSQL
+ * would tie up every caller, even those of operations that do not need it.
  */
 import { type Outcome, type Refusal, refuse } from './outcome.ts';
 
-/** Of one operation. Each may have a place in the line for PostgreSQL, also when its caller has long gone. */
+/** Per operation. Each request can occupy a slot in the queue for PostgreSQL, even after its client has disconnected. */
 const CONCURRENT_MAX = 200;
-/** Those who call give up after half a minute. */
+/** Below the 30 s after which clients commonly time out. */
 const TIMEOUT_MS = 20_000;
 
 export interface BulkheadLimits {
@@ -14,35 +14,35 @@ export interface BulkheadLimits {
   timeoutMs?: number;
 }
 
-const NO_ANSWER_YET = refuse('unavailable', {
+const TIMED_OUT = refuse('unavailable', {
   detail:
-    'It takes too long, and whether it was done is not known. Look before you ask again, or ask with the same Idempotency-Key.',
+    'The request took too long, and its outcome is unknown. Check the current state before you repeat it, or repeat it with the same Idempotency-Key.',
 });
 
 export class Bulkhead {
-  readonly #most: number;
+  readonly #concurrentMax: number;
   readonly #timeoutMs: number;
-  #count = 0;
+  #running = 0;
 
   constructor({ concurrentMax = CONCURRENT_MAX, timeoutMs = TIMEOUT_MS }: BulkheadLimits) {
-    this.#most = concurrentMax;
+    this.#concurrentMax = concurrentMax;
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Counts as under way until the work has ended and its caller has heard all of it. Throws what the work throws. */
-  async run(work: () => Promise<Outcome>, heard: Promise<void>): Promise<Outcome> {
-    if (this.#count >= this.#most) return refuse('overloaded');
-    this.#count += 1;
+  /** The request counts until the work has ended and `sent` has resolved. Rejects as the work does. */
+  async run(work: () => Promise<Outcome>, sent: Promise<void>): Promise<Outcome> {
+    if (this.#running >= this.#concurrentMax) return refuse('overloaded');
+    this.#running += 1;
     const working = work();
-    void Promise.allSettled([working, heard]).finally(() => {
-      this.#count -= 1;
+    void Promise.allSettled([working, sent]).finally(() => {
+      this.#running -= 1;
     });
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<Refusal>((resolve) => {
-      timer = setTimeout(() => resolve(NO_ANSWER_YET), this.#timeoutMs);
+    const timeout = new Promise<Refusal>((resolve) => {
+      timer = setTimeout(() => resolve(TIMED_OUT), this.#timeoutMs);
     });
     try {
-      return await Promise.race([working, late]);
+      return await Promise.race([working, timeout]);
     } finally {
       clearTimeout(timer);
     }

@@ -1,6 +1,6 @@
 /**
- * What is answered when a request never reaches its handler, or when the handler fails: always a problem out of
- * the catalogue, never a stack trace.
+ * Responses to requests that never reach their handler, or whose handler fails: always a problem from the catalogue,
+ * never a stack trace.
  */
 import { METHODS as NODE_METHODS, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
@@ -17,28 +17,29 @@ import { sendProblem } from './serve-operation.ts';
 
 export const BODY_BYTES_MAX = 64 * 1024;
 
-/** All that Node reads; a CONNECT reaches no route. */
+/** All methods that Node parses, except CONNECT, which reaches no route. */
 const METHODS = NODE_METHODS.filter((method) => method !== 'CONNECT');
 
-/** PostgreSQL is away, ending, or out of connections: nothing is wrong with us, so no error is logged. */
-const POSTGRES_AWAY =
+/** PostgreSQL is unreachable, shutting down, or out of connections. */
+const POSTGRES_UNAVAILABLE =
   /^(ECONN\w+|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|CONNECTION_\w+|CONNECT_TIMEOUT|08\w{3}|57P\w{2}|53\w{3})$/;
 
-/** By Node's name for what is wrong; the status of anything else is 400. */
-const UNREADABLE_STATUS: Record<string, number> = {
+/** Statuses by Node's error code; any other code gets 400. */
+const MALFORMED_STATUS: Record<string, number> = {
   ERR_HTTP_REQUEST_TIMEOUT: 408,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
   HPE_HEADER_OVERFLOW: 431,
 };
 
+const MALFORMED_URL = 'must have a well-formed URL';
+
 export function handleErrors(app: FastifyInstance): void {
   app.setErrorHandler(handleError);
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, 'not_found'));
-  // Before any body is read, for which Fastify would look even where there is no route.
+  // Before any body is read: Fastify would read one even without a route.
   app.addHook('onRequest', async (request, reply) => {
     if (request.is404) return sendProblem(reply, 'not_found');
-    if (!isWellFormed(request.url))
-      return sendInvalidRequest(reply, 'the address is not well-formed');
+    if (!isWellFormed(request.url)) return sendInvalidRequest(reply, MALFORMED_URL);
     return undefined;
   });
 }
@@ -50,32 +51,32 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return sendProblem(reply, 'payload_too_large', {
-        detail: `The body may have ${BODY_BYTES_MAX} bytes at most.`,
+        detail: `The body must not exceed ${BODY_BYTES_MAX} bytes.`,
       });
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return sendInvalidRequest(reply, 'wants Content-Type: application/json');
+      return sendInvalidRequest(reply, 'must have Content-Type: application/json');
     case 'FST_ERR_BAD_URL':
-      return sendInvalidRequest(reply, 'the address is not well-formed');
+      return sendInvalidRequest(reply, MALFORMED_URL);
     default:
   }
-  // What Fastify itself finds wrong with a body or a request.
+  // Fastify's own validation of a body or a request.
   if (error.statusCode !== undefined && error.statusCode < 500) {
     return sendInvalidRequest(reply, error.message);
   }
-  if (POSTGRES_AWAY.test(error.code)) {
-    request.log.warn({ reason: error.message }, 'postgres is away');
+  if (POSTGRES_UNAVAILABLE.test(error.code)) {
+    request.log.warn({ reason: error.message }, 'postgres was unavailable');
   } else {
-    request.log.error({ err: error }, 'a request failed');
+    request.log.error({ err: error }, 'request failed');
   }
   return sendProblem(reply, error instanceof Fault ? problemOf(error) : 'unavailable');
 }
 
 /**
- * What is no HTTP reaches no route: it gets what Node found wrong with it, and its connection is closed. Problems that
- * say no more than their status are of the type `about:blank`.
+ * Responds to bytes that are not valid HTTP and closes their connection. RFC 9457 uses the type `about:blank` for
+ * problems without more information than their status.
  */
 export function rejectMalformedRequest(error: ConnectionError, socket: Socket): void {
-  const status = UNREADABLE_STATUS[error.code] ?? 400;
+  const status = MALFORMED_STATUS[error.code] ?? 400;
   const title = STATUS_CODES[status];
   const body = JSON.stringify({ type: 'about:blank', title, status });
   const head = `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/problem+json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
@@ -83,7 +84,7 @@ export function rejectMalformedRequest(error: ConnectionError, socket: Socket): 
   else socket.destroy();
 }
 
-/** Of a query that is no UTF-8 the parser would leave the escapes as they stand, and we would look for those. */
+/** The query parser keeps escapes that are not UTF-8 as they are, so that a lookup would search for the escapes. */
 function isWellFormed(url: string): boolean {
   try {
     decodeURIComponent(url);
@@ -97,7 +98,7 @@ function sendInvalidRequest(reply: FastifyReply, message: string) {
   return sendProblem(reply, 'invalid_request', { errors: [{ field: '', message }] });
 }
 
-/** Fastify says `/items/0/sku` of a part of the body; the caller gets `items.0.sku`. */
+/** Fastify reports a field as `/items/0/sku`; the client gets `items.0.sku`. */
 function fieldErrorsOf(error: FastifyError): FieldError[] {
   return (error.validation ?? []).flatMap(({ instancePath, message, params }) => {
     const field = instancePath.slice(1).replaceAll('/', '.');
@@ -105,21 +106,24 @@ function fieldErrorsOf(error: FastifyError): FieldError[] {
     if (Array.isArray(unknownKeys)) {
       return unknownKeys.map((key) => ({
         field: field === '' ? String(key) : `${field}.${String(key)}`,
-        message: 'is not a field of this request',
+        message: 'must not be present: it is not a field of this request',
       }));
     }
-    return [{ field, message: message ?? 'is not valid' }];
+    return [{ field, message: message ?? 'must be valid' }];
   });
 }
 
-/** Answers 405 for every known path that is asked with another method. Call it when all routes are there. */
+/**
+ * Responds 405 on every known path to every other method. Call it before the first route, and call the returned
+ * function after the last one.
+ */
 export function rejectOtherMethods(app: FastifyInstance): (register: FastifyInstance) => void {
   for (const method of METHODS) {
     if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
   }
   const methodsByUrl = new Map<string, Set<string>>();
   app.addHook('onRoute', ({ url, method }) => {
-    // The page's assets are the plugin's business; it has its routes twice, with and without a slash.
+    // The Swagger UI plugin serves its own assets, with and without a trailing slash.
     if (url.startsWith('/docs')) return;
     const methods = methodsByUrl.get(url) ?? new Set<string>();
     for (const name of [method].flat()) methods.add(name);
@@ -133,7 +137,7 @@ export function rejectOtherMethods(app: FastifyInstance): (register: FastifyInst
         method: others,
         url,
         schema: { hide: true },
-        // Before any body is read: a wrong method is wrong whatever comes with it.
+        // Before any body is read.
         onRequest: async (_request, reply) =>
           sendProblem(reply.header('Allow', allow), 'method_not_allowed'),
         handler: (_request, reply) => reply,
@@ -142,10 +146,7 @@ export function rejectOtherMethods(app: FastifyInstance): (register: FastifyInst
   };
 }
 
-/**
- * Reads JSON bodies, strictly: UTF-8 that is not well-formed is refused rather than mended, no body at all is
- * undefined, and other types are not read.
- */
+/** Parses JSON bodies only, and rejects invalid UTF-8 instead of replacing it. An empty body is undefined. */
 export function readJsonBodies(app: FastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('error', 'error');
   const utf8 = new TextDecoder('utf-8', { fatal: true });
@@ -157,7 +158,7 @@ export function readJsonBodies(app: FastifyInstance): void {
       text = utf8.decode(body as Buffer);
     } catch {
       return done(
-        Object.assign(new Error('the body is not well-formed UTF-8'), { statusCode: 422 }),
+        Object.assign(new Error('the body must be well-formed UTF-8'), { statusCode: 422 }),
       );
     }
     return parseJson(request, text, done);

@@ -1,6 +1,6 @@
 /**
- * Slows whoever guesses tokens: an address that has shown too many wrong ones is no longer told whether the next one
- * is right. Who has shown a right one from there before is not held up by a guesser next door.
+ * Slows token guessing: after too many wrong tokens from an address, its requests are rejected whether the token is
+ * right or not. A token that was right from that address before remains accepted.
  */
 import rateLimit from '@fastify/rate-limit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
@@ -8,7 +8,7 @@ import { LRUCache } from 'lru-cache';
 import type { Principal } from './authenticate.ts';
 
 const WRONG_TOKENS_PER_MINUTE_MAX = 100;
-/** Pairs of token and address that are remembered, those used last; the plugin itself counts 5,000 addresses. */
+/** Remembered pairs of token and address, least recently used evicted; the plugin itself counts 5,000 addresses. */
 const PAIRS_MAX = 10_000;
 
 export type AuthOutcome =
@@ -16,7 +16,7 @@ export type AuthOutcome =
   | { refused: 'unauthorized' }
   | { refused: 'rate_limited'; retryAfterSeconds: number };
 
-/** Takes a request, and whose token it shows as far as that is right, to who is let in. */
+/** Takes a request and the principal of its token, if the token is right; decides whether to admit it. */
 export type FailedAuthLimit = (
   request: FastifyRequest,
   principal: Principal | undefined,
@@ -31,7 +31,7 @@ export async function createFailedAuthLimit(app: FastifyInstance): Promise<Faile
   const seen = new LRUCache<string, true>({ max: PAIRS_MAX });
 
   return async (request, principal) => {
-    // Who has hung up already has no address, and hears no answer.
+    // A client that has disconnected has no address and receives no response.
     const isGone = !request.ip;
     if (request.headers.authorization === undefined || isGone) return { refused: 'unauthorized' };
     const pair = `${principal?.actor} ${request.ip}`;

@@ -1,4 +1,4 @@
-/** What a handler returns: an answer, or a refusal out of the catalogue of problems. The adapter knows HTTP. */
+/** What a handler returns: a response, or a refusal with a code from the problem catalogue. */
 import type { FieldError, ProblemCode } from '../../api/problems.ts';
 
 export interface RouteResponse {
@@ -12,7 +12,6 @@ export interface Refusal {
   extensions: Record<string, unknown>;
 }
 
-/** The handler's result; the adapter in serve-operation.ts writes it to HTTP. */
 export type Outcome = RouteResponse | Refusal;
 
 export function respond(
@@ -35,7 +34,7 @@ export function isRefusal(value: object): value is Refusal {
   return 'refused' in value;
 }
 
-/** The problems that every operation of the admin can give, beside its own. */
+/** The problems that every authenticated operation can return. */
 export const READ_PROBLEMS = [
   'unauthorized',
   'rate_limited',
@@ -46,4 +45,5 @@ export const READ_PROBLEMS = [
   'unavailable',
 ] as const;
 
+/** The same for operations that change a sale or a reservation. */
 export const CHANGE_PROBLEMS = [...READ_PROBLEMS, 'payload_too_large', 'recovering'] as const;

@@ -1,12 +1,12 @@
 /** Schemas of request values that several groups of routes accept. */
 import { z } from 'zod';
 
-/** The end of the year 9999: the last that ISO 8601 writes with four digits. */
+/** The end of the year 9999, the last year that ISO 8601 writes with four digits. */
 const TIME_MS_MAX = 253_402_300_799_999;
 
 /**
- * Free text. NUL can't be stored and half a surrogate pair is no character; neither belongs in a name. No pattern, since
- * readers of the OpenAPI document in other languages do not understand its classes.
+ * Free text without control characters and unpaired surrogates. It has no pattern because OpenAPI tools in other
+ * languages do not support these character classes.
  */
 export function textSchema(lengthMax: number) {
   return z
@@ -17,11 +17,19 @@ export function textSchema(lengthMax: number) {
     });
 }
 
-/** An id in a path. One that can't be an id is merely unknown, unless it could not even be looked up. */
+/** An id in a path. Any text that PostgreSQL can look up is accepted: an impossible id is simply not found. */
 export const pathIdSchema = textSchema(200);
 
-/** ISO 8601 with an offset or Z; milliseconds since the epoch once parsed. */
-export const momentSchema = z.iso
-  .datetime({ offset: true, error: 'wants an ISO 8601 time such as 2030-01-31T18:00:00.000Z' })
+/** A numeric id from a path; 0, which no row has, when the text is not one. */
+export function numericId(text: string): number {
+  return /^[1-9][0-9]{0,14}$/.test(text) ? Number(text) : 0;
+}
+
+/** ISO 8601 with Z or an offset; parses to milliseconds since the epoch. */
+export const timestampSchema = z.iso
+  .datetime({
+    offset: true,
+    error: 'must be an ISO 8601 time such as 2030-01-31T18:00:00.000Z',
+  })
   .transform((text) => Date.parse(text))
   .refine((ms) => ms >= 0 && ms <= TIME_MS_MAX, { error: 'must be from 1970 to 9999' });

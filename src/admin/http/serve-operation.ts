@@ -1,6 +1,6 @@
 /**
- * From a described operation to a route: its schemas check the request, its access demands a role, its handler
- * is a function from values to an answer. Nothing else in the admin knows both Fastify and the handlers.
+ * The adapter between Fastify and the handlers. It makes a route of an operation: the operation's schemas validate the
+ * request, its access sets the required role, and a plain function from values to an outcome handles it.
  */
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { z } from 'zod';
@@ -20,14 +20,14 @@ declare module 'fastify' {
     principal?: Principal;
   }
   interface FastifyContextConfig {
-    /** What the route serves; none: a page or one of its assets, open to all. */
+    /** Absent for pages and their assets, which are public. */
     operation?: ApiOperation;
   }
 }
 
 type Parsed<T> = T extends z.ZodType ? z.infer<T> : undefined;
 
-/** A request as a handler sees it: checked, with defaults filled in. */
+/** A validated request with defaults filled in. */
 export interface OperationInput<Operation extends ApiOperation> {
   params: Parsed<Operation['params']>;
   query: Parsed<Operation['query']>;
@@ -42,10 +42,10 @@ export function serveOperation<const Operation extends ApiOperation>(
   app: FastifyInstance,
   operation: Operation,
   handle: (input: OperationInput<Operation>) => Promise<Outcome>,
-  bounds: BulkheadLimits = {},
+  limits: BulkheadLimits = {},
 ): void {
   const { params, query, headers, body } = operation;
-  const bulkhead = new Bulkhead(bounds);
+  const bulkhead = new Bulkhead(limits);
   app.route({
     method: operation.method,
     url: operation.path.replaceAll(/\{(\w+)\}/g, ':$1'),
@@ -70,7 +70,7 @@ export function serveOperation<const Operation extends ApiOperation>(
         body: request.body,
         caller: { actor: request.principal?.actor ?? 'anonymous', requestId: request.id },
       } as OperationInput<Operation>;
-      const result = await bulkhead.run(() => handle(input), heardOrGone(reply));
+      const result = await bulkhead.run(() => handle(input), sentOrDisconnected(reply));
       if (isRefusal(result)) return sendProblem(reply, result.refused, result.extensions);
       reply.status(result.status).headers(result.headers ?? {});
       return result.body === undefined ? reply.send() : reply.send(result.body);
@@ -78,7 +78,7 @@ export function serveOperation<const Operation extends ApiOperation>(
   });
 }
 
-/** Lets in who has the role that the operation wants; must run before a body is read. */
+/** Rejects requests without the operation's role, before their body is read. */
 export function requireRoles(
   app: FastifyInstance,
   authenticate: Authenticate,
@@ -103,7 +103,7 @@ export function requireRoles(
   });
 }
 
-/** Every answer names its request, and passes the caller's trace on. */
+/** Every response carries its request id and the client's trace context. */
 export function setTracingHeaders(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('X-Request-Id', request.id);
@@ -124,12 +124,12 @@ export function sendProblem(
   if (retryAfterSeconds !== undefined && !reply.hasHeader('Retry-After')) {
     reply.header('Retry-After', String(retryAfterSeconds));
   }
-  // As a string: a problem is sent as it is, whatever the route says about its answers.
+  // As a string: the route's response schemas do not apply to problems.
   return reply.status(body.status).type('application/problem+json').send(JSON.stringify(body));
 }
 
-/** Resolves when the caller has had the whole answer, or has gone without it. */
-function heardOrGone({ raw }: FastifyReply): Promise<void> {
+/** Resolves when the response has been sent or the client has disconnected. */
+function sentOrDisconnected({ raw }: FastifyReply): Promise<void> {
   if (raw.closed) return Promise.resolve();
   return new Promise((resolve) => void raw.once('close', resolve));
 }

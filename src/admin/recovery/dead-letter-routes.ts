@@ -1,34 +1,27 @@
-/** Dead letters: events that PostgreSQL refused; another try for one of them, or its end. */
+/** Dead letters, the events that PostgreSQL rejected: listing, retrying and discarding them. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
-import {
-  isRefusal,
-  READ_PROBLEMS,
-  type Refusal,
-  refuse,
-  refuseFields,
-  respond,
-} from '../http/outcome.ts';
-import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
-import { pathIdSchema, textSchema } from '../http/request-schemas.ts';
+import { isRefusal, READ_PROBLEMS, type Refusal, refuse, respond } from '../http/outcome.ts';
+import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
+import { numericId, pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 
 const deadLetterSchema = z
   .object({
     deadLetterId: z.int(),
     saleId: z.string(),
-    entryId: z.string().describe('The entry of the stream that it came in.'),
-    event: z.int().nullable().describe('Null: the entry as a whole could not be read.'),
+    entryId: z.string().describe('The stream entry that contained the event.'),
+    event: z.int().nullable().describe('Null if the whole entry could not be parsed.'),
     payload: z.string(),
     reason: z.string(),
     attempts: z.int(),
     createdAt: timeSchema,
     retryRequestedAt: timeSchema.nullable(),
-    resolvedAt: timeSchema.nullable().describe('Written after all, or discarded.'),
+    resolvedAt: timeSchema.nullable().describe('When it was written in a retry, or discarded.'),
     discardedBy: z.string().nullable(),
     discardReason: z.string().nullable(),
   })
@@ -39,7 +32,7 @@ const LIST = {
   method: 'GET',
   path: '/admin/v1/dead-letters',
   tag: 'Operators',
-  summary: 'Events that PostgreSQL refused, newest first',
+  summary: 'List events that PostgreSQL rejected, newest first',
   access: 'viewer',
   headers: z.object(tracingHeaders),
   query: z.strictObject({
@@ -48,10 +41,12 @@ const LIST = {
       .enum(['true', 'false'])
       .default('false')
       .describe(
-        '`true`: those that were written after all or discarded; else those that still wait.',
+        '`true` lists those that were written in a retry or discarded; `false` lists the unresolved ones.',
       ),
   }),
-  responses: { 200: { description: 'A page.', schema: pageSchema(deadLetterSchema) } },
+  responses: {
+    200: { description: 'A page of dead letters.', schema: pageSchema(deadLetterSchema) },
+  },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
 
@@ -60,11 +55,11 @@ const RETRY = {
   method: 'POST',
   path: '/admin/v1/dead-letters/{deadLetterId}/retry',
   tag: 'Operators',
-  summary: 'Ask the persister for another try',
+  summary: 'Request that the persister retries the event',
   access: 'operator',
   params: z.object({ deadLetterId: pathIdSchema }),
   headers: z.object(tracingHeaders),
-  responses: { 202: { description: 'Asked for.', schema: deadLetterSchema } },
+  responses: { 202: { description: 'The retry is requested.', schema: deadLetterSchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -73,18 +68,20 @@ const DISCARD = {
   method: 'POST',
   path: '/admin/v1/dead-letters/{deadLetterId}/discard',
   tag: 'Operators',
-  summary: 'Give up for good what a dead letter holds',
+  summary: 'Discard the event of a dead letter permanently',
   description:
-    'For one that can never be written and holds up the recovery of its sale. PostgreSQL then never hears of the event. Redis goes by it as long as it remembers; a sale that is rebuilt goes by what PostgreSQL has: a reservation whose first event was discarded, and of which nothing later was written, is gone and its units are on sale again; any other is as its last written event left it. To go by that at once, and have `verify` say so, recover the sale. Where the buyer keeps the goods, pause the sale, discard, recover, withdraw as many units, resume. Discarding again is discarding once, with the first reason.',
+    'For an event that can never be written and blocks the recovery of its sale. PostgreSQL never gets the event. Redis keeps its effect until the sale is rebuilt from PostgreSQL. Then a reservation whose first event was discarded, and that has no later event in PostgreSQL, no longer exists and its units are on sale again. Any other reservation has the state of its last written event. To apply this at once, and to make `verify` pass, recover the sale. If the buyer keeps the goods: pause the sale, discard, recover, withdraw as many units, resume. A repeated request changes nothing and keeps the first reason.',
   access: 'operator',
   params: z.object({ deadLetterId: pathIdSchema }),
   headers: z.object(tracingHeaders),
   body: z.strictObject({
     reason: textSchema(500)
       .regex(/\S/, { error: 'must not be empty' })
-      .describe('Kept with the letter and in the audit.'),
+      .describe('Stored with the dead letter and in the audit log.'),
   }),
-  responses: { 200: { description: 'Discarded, now or before.', schema: deadLetterSchema } },
+  responses: {
+    200: { description: 'Discarded by this request or an earlier one.', schema: deadLetterSchema },
+  },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -103,31 +100,27 @@ interface DeadLetterRow {
   discardReason: string | null;
 }
 
-const cursorShape = z.tuple([z.int().min(1)]);
-
-const UNKNOWN_LETTER = refuse('not_found', { detail: 'There is no dead letter of that id.' });
+const UNKNOWN_LETTER = refuse('not_found', { detail: 'There is no dead letter with that id.' });
 
 export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers): void {
   const columns = sql`
     dead_letter_id, sale_id, entry_id, event, payload, reason, attempts, created_at, retry_requested_at, resolved_at,
     discarded_by, discard_reason`;
 
-  serveOperation(app, LIST, async ({ query: { limit, cursor, resolved } }) => {
-    const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
-    if (cursor !== undefined && !after) {
-      return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
-    }
+  serveOperation(app, LIST, async ({ query }) => {
+    const page = parsePage(query, idCursorSchema);
+    if (isRefusal(page)) return page;
+    const { after, rowsMax } = page;
     const rows = await sql<DeadLetterRow[]>`
       SELECT ${columns} FROM dead_letters
-      WHERE (resolved_at IS NOT NULL) = ${resolved === 'true'}
+      WHERE (resolved_at IS NOT NULL) = ${query.resolved === 'true'}
         ${after ? sql`AND dead_letter_id < ${after[0]}` : sql``}
-      ORDER BY dead_letter_id DESC LIMIT ${limit + 1}`;
-    const page = pageOf(rows, limit, (row) => [row.deadLetterId]);
-    return respond(200, { ...page, data: page.data.map(showDeadLetter) });
+      ORDER BY dead_letter_id DESC LIMIT ${rowsMax}`;
+    return respondPage(rows, page, ({ deadLetterId }) => [deadLetterId], showDeadLetter);
   });
 
   serveOperation(app, RETRY, async ({ params: { deadLetterId }, caller }) => {
-    const id = numberOf(deadLetterId);
+    const id = numericId(deadLetterId);
     return sql.begin(async (tx) => {
       const [row] = await tx<DeadLetterRow[]>`
         UPDATE dead_letters SET retry_requested_at = CASE WHEN resolved_at IS NULL THEN now() ELSE retry_requested_at END
@@ -143,9 +136,9 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
   });
 
   serveOperation(app, DISCARD, async ({ params: { deadLetterId }, body: { reason }, caller }) => {
-    const id = numberOf(deadLetterId);
+    const id = numericId(deadLetterId);
     const result = await sql.begin(async (tx): Promise<DeadLetterRow | Refusal> => {
-      // Locked as by whoever tries it again: it is either written or discarded.
+      // The persister locks the row for a retry, so the event is either written or discarded.
       const [row] = await tx<DeadLetterRow[]>`
         SELECT ${columns} FROM dead_letters WHERE dead_letter_id = ${id} FOR UPDATE`;
       if (!row) return UNKNOWN_LETTER;
@@ -162,15 +155,10 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
       return discarded!;
     });
     if (isRefusal(result)) return result;
-    // A recovery that it held up need not wait for its next try.
+    // Prompts the recovery that the dead letter blocked.
     await shards.publishChanged(result.saleId).catch(() => undefined);
     return respond(200, showDeadLetter(result));
   });
-}
-
-/** 0: no letter has it. */
-function numberOf(deadLetterId: string): number {
-  return /^[1-9][0-9]{0,14}$/.test(deadLetterId) ? Number(deadLetterId) : 0;
 }
 
 function showDeadLetter(row: DeadLetterRow): z.infer<typeof deadLetterSchema> {

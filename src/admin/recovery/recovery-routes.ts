@@ -1,12 +1,12 @@
-/** Recoveries: how each of a sale's went, and one by hand. The persister does them. */
+/** Recoveries of a sale: listing them and requesting one. The persister performs them. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
-import { READ_PROBLEMS, refuse, refuseFields, respond } from '../http/outcome.ts';
-import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { isRefusal, READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
+import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
 import { pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 
@@ -14,15 +14,15 @@ const recoverySchema = z
   .object({
     recoveryId: z.int(),
     saleId: z.string(),
-    actor: z.string().describe('`persister` where nobody asked for it.'),
+    actor: z.string().describe('`persister` if no operator requested it.'),
     state: z.enum(['requested', 'done']),
     outcome: z
       .enum(['renewed', 'rebuilt', 'removed', 'blocked'])
       .nullable()
       .describe(
-        '`renewed`: Redis had lost nothing. `rebuilt`: from PostgreSQL. `removed`: it had never taken an operation. `blocked`: it stays closed, and the report says why. Null: not done yet.',
+        '`renewed`: Redis had lost nothing. `rebuilt`: the sale was rebuilt from PostgreSQL. `removed`: the sale had no applied operation and was removed from Redis. `blocked`: the sale stays closed; the report gives the reason. Null: not done yet.',
       ),
-    report: z.looseObject({}).describe('What was found, what was done, and how long it took.'),
+    report: z.looseObject({}).describe('The findings, the actions and the duration.'),
     requestedAt: timeSchema,
     finishedAt: timeSchema.nullable(),
   })
@@ -33,13 +33,13 @@ const RECOVER = {
   method: 'POST',
   path: '/admin/v1/sales/{saleId}/recover',
   tag: 'Operators',
-  summary: 'Rebuild the sale in Redis from PostgreSQL, whatever state it is in',
+  summary: 'Rebuild the sale in Redis from PostgreSQL, regardless of its state',
   description:
-    'Sales recover by themselves; this is for one that a hand has damaged. The sale is closed, drained, rebuilt and opened by a persister; buyers meanwhile get `recovering`. Asking again before it is done is asking once; a recovery that is under way already does not count. The outcome is among the recoveries.',
+    'Sales recover automatically; this is for a sale that was damaged manually. A persister closes, drains, rebuilds and opens the sale; meanwhile buyers get `recovering`. A repeated request joins a requested recovery that is not done, but not one that the persister began itself. The list of recoveries shows the outcome.',
   access: 'operator',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
-  responses: { 202: { description: 'Asked for.', schema: recoverySchema } },
+  responses: { 202: { description: 'The recovery is requested.', schema: recoverySchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -48,12 +48,12 @@ const LIST = {
   method: 'GET',
   path: '/admin/v1/sales/{saleId}/recoveries',
   tag: 'Operators',
-  summary: 'How the sale was recovered, newest first',
+  summary: 'List the recoveries of a sale, newest first',
   access: 'viewer',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
-  responses: { 200: { description: 'A page.', schema: pageSchema(recoverySchema) } },
+  responses: { 200: { description: 'A page of recoveries.', schema: pageSchema(recoverySchema) } },
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 
@@ -68,44 +68,42 @@ interface RecoveryRow {
   finishedAt: Date | null;
 }
 
-const cursorShape = z.tuple([z.int().min(1)]);
-
 export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers): void {
   serveOperation(app, RECOVER, async ({ params: { saleId }, caller }) => {
     const row = await sql.begin(async (tx) => {
-      // Locked, so that of two who ask at once the second finds what the first asked for.
+      // Locked: of two concurrent requests, the second finds the recovery of the first.
       const [sale] = await tx`SELECT FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;
       if (!sale) return undefined;
       const [present] = await tx<RecoveryRow[]>`
         SELECT recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at
         FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'requested'`;
       if (present) return present;
-      const [asked] = await tx<RecoveryRow[]>`
+      const [requested] = await tx<RecoveryRow[]>`
         INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
         VALUES (${saleId}, ${caller.actor}, ${caller.requestId}, 'requested')
         RETURNING recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at`;
-      await writeAudit(tx, saleId, 'request-recovery', caller, { recoveryId: asked!.recoveryId });
-      return asked;
+      await writeAudit(tx, saleId, 'request-recovery', caller, {
+        recoveryId: requested!.recoveryId,
+      });
+      return requested;
     });
     if (!row) return refuse('sale_not_found');
     await shards.publishChanged(saleId).catch(() => undefined);
     return respond(202, showRecovery(row));
   });
 
-  serveOperation(app, LIST, async ({ params: { saleId }, query: { limit, cursor } }) => {
-    const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
-    if (cursor !== undefined && !after) {
-      return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
-    }
+  serveOperation(app, LIST, async ({ params: { saleId }, query }) => {
+    const page = parsePage(query, idCursorSchema);
+    if (isRefusal(page)) return page;
+    const { after, rowsMax } = page;
     const [sale] = await sql`SELECT FROM sales WHERE sale_id = ${saleId}`;
     if (!sale) return refuse('sale_not_found');
     const rows = await sql<RecoveryRow[]>`
       SELECT recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at
       FROM sale_recoveries
       WHERE sale_id = ${saleId} ${after ? sql`AND recovery_id < ${after[0]}` : sql``}
-      ORDER BY recovery_id DESC LIMIT ${limit + 1}`;
-    const page = pageOf(rows, limit, (row) => [row.recoveryId]);
-    return respond(200, { ...page, data: page.data.map(showRecovery) });
+      ORDER BY recovery_id DESC LIMIT ${rowsMax}`;
+    return respondPage(rows, page, ({ recoveryId }) => [recoveryId], showRecovery);
   });
 }
 

@@ -1,4 +1,4 @@
-/** What the shop that takes the payment does to a reservation: confirm, cancel, extend. */
+/** The transitions that a merchant can request: confirm, cancel and extend a reservation. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
@@ -12,23 +12,31 @@ import { type MerchantTransition, transitionReservation } from './transition-res
 const TEXT_LENGTH_MAX = 200;
 
 const CONFIRM = {
-  ...operationOf('confirm', 'The payment has come: what was held is sold'),
+  ...operationOf('confirm', 'Confirm a reservation that has been paid'),
   body: z
     .strictObject({
-      paymentRef: textSchema(TEXT_LENGTH_MAX).optional().describe("The payment's id, for history."),
+      paymentRef: textSchema(TEXT_LENGTH_MAX)
+        .optional()
+        .describe('The id of the payment, for the history.'),
     })
     .nullish(),
 } as const satisfies ApiOperation;
 
 const CANCEL = {
-  ...operationOf('cancel', 'Give back what is held, or refund what was confirmed'),
+  ...operationOf(
+    'cancel',
+    'Cancel a reserved or confirmed reservation; its units are on sale again',
+  ),
   body: z
-    .strictObject({ reason: textSchema(TEXT_LENGTH_MAX).optional().describe('For history.') })
+    .strictObject({ reason: textSchema(TEXT_LENGTH_MAX).optional().describe('For the history.') })
     .nullish(),
 } as const satisfies ApiOperation;
 
 const EXTEND = {
-  ...operationOf('extend', 'A payment is under way: hold for as long again, once'),
+  ...operationOf(
+    'extend',
+    'Extend the hold once, by its original duration, while a payment is in progress',
+  ),
   body: z.strictObject({}).nullish(),
 } as const satisfies ApiOperation;
 
@@ -58,15 +66,15 @@ function operationOf(move: MerchantTransition, summary: string) {
     tag: 'Merchants',
     summary,
     description:
-      'Done once, however often it is asked: after any failure the same request may be sent again. Works while PostgreSQL is away.',
+      'A repeated request has no further effect, so it can be sent again after any failure. Also works while PostgreSQL is unavailable.',
     access: 'merchant',
     params: z.object({ reservationId: pathIdSchema }),
     headers: z.object(tracingHeaders),
     responses: {
       200: {
-        description: 'The reservation as it is now.',
+        description: 'The current state of the reservation.',
         schema: reservationSchema,
-        headers: { 'Idempotent-Replayed': '`true` where an earlier request had done it.' },
+        headers: { 'Idempotent-Replayed': '`true` if an earlier request made the transition.' },
       },
     },
     problems: [...CHANGE_PROBLEMS, 'reservation_not_found', 'invalid_transition'],

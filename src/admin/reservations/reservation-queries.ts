@@ -1,19 +1,19 @@
 /**
- * Reservations as PostgreSQL has them, found by what operators ask for. Within one sale in the order of decision,
- * over all sales by time; newest first in both, each served by an index that is there anyway or cheap to keep.
+ * Queries for reservations in PostgreSQL. A listing of one sale is ordered by position, a listing of all sales by time;
+ * both are newest first and use an index.
  */
 import { z } from 'zod';
 import { timeSchema } from '../../api/schemas.ts';
 import type { PricedItem, ReservationStatus } from '../../domain/reservation.ts';
 import type { Sql } from '../../postgres/connection.ts';
-import { decodeCursor } from '../http/page.ts';
+import type { RowRange } from '../http/page.ts';
 
 export interface ReservationFilter {
   saleId?: string | undefined;
   buyerId?: string | undefined;
   status?: ReservationStatus | undefined;
   sku?: string | undefined;
-  /** Reserved at or after, and before: ms. */
+  /** Bounds of the time of reservation in ms: from inclusive, to exclusive. */
   from?: number | undefined;
   to?: number | undefined;
 }
@@ -34,10 +34,15 @@ export interface ReservationRow {
   requestId: string;
 }
 
-/** Where a page ended: a position within a sale, or a time and an id over all sales. */
-export type ReservationCursor =
-  | { within: 'sale'; position: number }
-  | { within: 'all'; reservedAtMs: number; reservationId: string };
+const saleCursorSchema = z.tuple([z.literal('s'), z.int().min(1)]);
+const timeCursorSchema = z.tuple([
+  z.literal('t'),
+  z.int().min(0).max(8.64e15),
+  z.string().max(100),
+]);
+
+/** A position within one sale, or a time in ms and an id over all sales. */
+export type ReservationCursor = z.infer<typeof saleCursorSchema | typeof timeCursorSchema>;
 
 export const reservationRowSchema = z
   .object({
@@ -46,10 +51,10 @@ export const reservationRowSchema = z
     buyerId: z.string(),
     status: z.enum(['reserved', 'confirmed', 'cancelled', 'expired']),
     items: z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
-    total: z.int().describe('Minor units.'),
+    total: z.int().describe('In minor units of the currency.'),
     currency: z.string(),
     position: z.int(),
-    version: z.int().describe('1 when reserved, one more for each transition.'),
+    version: z.int().describe('1 when reserved; each transition adds 1.'),
     reservedAt: timeSchema,
     expiresAt: timeSchema,
     updatedAt: timeSchema,
@@ -57,36 +62,21 @@ export const reservationRowSchema = z
   })
   .meta({ id: 'ReservationRow' });
 
-const saleCursorShape = z.tuple([z.literal('s'), z.int().min(1)]);
-const timeCursorShape = z.tuple([z.literal('t'), z.int().min(0).max(8.64e15), z.string().max(100)]);
-
-/** Undefined: not a cursor, or one of a listing in the other order. */
-export function parseReservationCursor(
-  cursor: string,
-  filter: ReservationFilter,
-): ReservationCursor | undefined {
-  if (filter.saleId !== undefined) {
-    const parts = decodeCursor(cursor, saleCursorShape);
-    return parts && { within: 'sale', position: parts[1] };
-  }
-  const parts = decodeCursor(cursor, timeCursorShape);
-  return parts && { within: 'all', reservedAtMs: parts[1], reservationId: parts[2] };
+/** The schema of the cursors that belong to the filter's order. */
+export function cursorSchemaFor(filter: ReservationFilter): z.ZodType<ReservationCursor> {
+  return filter.saleId === undefined ? timeCursorSchema : saleCursorSchema;
 }
 
-/** The cursor behind a row, in the parts that `encodeCursor` takes. */
-export function reservationPosition(
-  row: ReservationRow,
-  filter: ReservationFilter,
-): readonly (string | number)[] {
-  return filter.saleId !== undefined
-    ? ['s', row.position]
-    : ['t', row.reservedAt.getTime(), row.reservationId];
+export function cursorOf(row: ReservationRow, filter: ReservationFilter): ReservationCursor {
+  return filter.saleId === undefined
+    ? ['t', row.reservedAt.getTime(), row.reservationId]
+    : ['s', row.position];
 }
 
 export async function listReservations(
   sql: Sql,
   filter: ReservationFilter,
-  page: { limit: number; after: ReservationCursor | undefined },
+  page: RowRange<ReservationCursor>,
 ): Promise<ReservationRow[]> {
   const { saleId, buyerId, status, sku, from, to } = filter;
   const conditions = [
@@ -109,7 +99,7 @@ export async function listReservations(
   return sql<ReservationRow[]>`
     SELECT reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, reserved_at,
       expires_at, updated_at, request_id
-    FROM reservations ${where} ${order} LIMIT ${page.limit}`;
+    FROM reservations ${where} ${order} LIMIT ${page.rowsMax}`;
 }
 
 export async function findReservation(
@@ -148,7 +138,7 @@ export function showReservation(row: ReservationRow): z.infer<typeof reservation
 }
 
 function afterCursor(sql: Sql, after: ReservationCursor) {
-  return after.within === 'sale'
-    ? sql`position < ${after.position}`
-    : sql`(reserved_at, reservation_id) < (${new Date(after.reservedAtMs)}, ${after.reservationId})`;
+  return after[0] === 's'
+    ? sql`position < ${after[1]}`
+    : sql`(reserved_at, reservation_id) < (${new Date(after[1])}, ${after[2]})`;
 }

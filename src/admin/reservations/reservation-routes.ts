@@ -1,4 +1,4 @@
-/** Reservations: finding them, one with its history, all of them as CSV. */
+/** Listing reservations, getting one with its history, and exporting them as CSV. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
@@ -12,28 +12,29 @@ import {
 import { RESERVATION_STATUSES } from '../../domain/reservation.ts';
 import { readDetail } from '../../domain/transition-detail.ts';
 import type { Servers } from '../context.ts';
-import { READ_PROBLEMS, refuse, refuseFields, respond } from '../http/outcome.ts';
-import { pageOf, pageQuery, pageSchema } from '../http/page.ts';
-import { momentSchema, pathIdSchema } from '../http/request-schemas.ts';
+import { isRefusal, READ_PROBLEMS, respond } from '../http/outcome.ts';
+import { pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
+import { pathIdSchema, timestampSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import {
+  cursorOf,
+  cursorSchemaFor,
   findReservation,
   historyOf,
   listReservations,
-  parseReservationCursor,
-  reservationPosition,
   reservationRowSchema,
   showReservation,
 } from './reservation-queries.ts';
 import { streamCsv } from './reservations-csv.ts';
+import { UNKNOWN_RESERVATION } from './transition-reservation.ts';
 
 const filterQuery = {
   saleId: saleIdSchema.optional(),
   buyerId: buyerIdSchema.optional(),
   status: z.enum(RESERVATION_STATUSES).optional(),
-  sku: skuSchema.optional().describe('Reservations with this SKU in their basket.'),
-  from: momentSchema.optional().describe('Reserved at this time or later.'),
-  to: momentSchema.optional().describe('Reserved before this time.'),
+  sku: skuSchema.optional().describe('Reservations that contain this SKU.'),
+  from: timestampSchema.optional().describe('Reserved at this time or later.'),
+  to: timestampSchema.optional().describe('Reserved before this time.'),
 };
 
 const LIST = {
@@ -41,13 +42,15 @@ const LIST = {
   method: 'GET',
   path: '/admin/v1/reservations',
   tag: 'Operators',
-  summary: 'Find reservations, newest first',
+  summary: 'List reservations, newest first',
   description:
-    'Within one sale in the reverse order of decision, over all sales by time. A cursor goes with the filters that it was given for.',
+    'Reservations of one sale are ordered by position, those of all sales by time. A cursor is valid only with the filters of its page.',
   access: 'viewer',
   headers: z.object(tracingHeaders),
   query: z.strictObject({ ...filterQuery, ...pageQuery }),
-  responses: { 200: { description: 'A page.', schema: pageSchema(reservationRowSchema) } },
+  responses: {
+    200: { description: 'A page of reservations.', schema: pageSchema(reservationRowSchema) },
+  },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
 
@@ -56,14 +59,14 @@ const EXPORT = {
   method: 'GET',
   path: '/admin/v1/reservations.csv',
   tag: 'Operators',
-  summary: 'The same as CSV, all of them, streamed',
+  summary: 'Export all matching reservations as CSV, streamed',
   description:
-    'Cells that would start a formula in a spreadsheet are prefixed with a single quote.',
+    'A cell that would start a formula in a spreadsheet is prefixed with a single quote.',
   access: 'viewer',
   headers: z.object(tracingHeaders),
   query: z.strictObject(filterQuery),
   responses: {
-    200: { description: 'One line a reservation.', schema: z.string(), contentType: 'text/csv' },
+    200: { description: 'One line per reservation.', schema: z.string(), contentType: 'text/csv' },
   },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
@@ -73,7 +76,7 @@ const GET = {
   method: 'GET',
   path: '/admin/v1/reservations/{reservationId}',
   tag: 'Operators',
-  summary: 'A reservation with its history',
+  summary: 'Get a reservation with its history',
   access: 'viewer',
   params: z.object({ reservationId: pathIdSchema }),
   headers: z.object(tracingHeaders),
@@ -85,16 +88,18 @@ const GET = {
           history: z.array(
             z.object({
               version: z.int(),
-              event: z.int().describe("The event's number in its sale."),
+              event: z.int().describe('The number of the event in its sale.'),
               status: z.enum(RESERVATION_STATUSES),
               occurredAt: timeSchema,
               actor: z
                 .string()
                 .nullable()
-                .describe('Whose token it was; null: a buyer, the line, or the end of the hold.'),
+                .describe(
+                  'The token that requested the transition; null for a buyer, the waitlist, or the end of the hold.',
+                ),
               paymentRef: z.string().nullable(),
               reason: z.string().nullable(),
-              detail: z.string().describe('What else is to be said; mostly nothing.'),
+              detail: z.string().describe('Further details; usually empty.'),
               requestId: z.string(),
             }),
           ),
@@ -105,18 +110,15 @@ const GET = {
   problems: [...READ_PROBLEMS, 'reservation_not_found'],
 } as const satisfies ApiOperation;
 
-/** Each has a page of them in memory, a megabyte, for as long as its reader likes. */
+/** Each export keeps a page of about 1 MB in memory for as long as its client reads. */
 const EXPORTS_MAX = 20;
 
 export function serveReservations(app: FastifyInstance, { sql }: Servers): void {
-  serveOperation(app, LIST, async ({ query: { limit, cursor, ...filter } }) => {
-    const after = cursor === undefined ? undefined : parseReservationCursor(cursor, filter);
-    if (cursor !== undefined && !after) {
-      return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
-    }
-    const rows = await listReservations(sql, filter, { limit: limit + 1, after });
-    const page = pageOf(rows, limit, (row) => reservationPosition(row, filter));
-    return respond(200, { ...page, data: page.data.map(showReservation) });
+  serveOperation(app, LIST, async ({ query }) => {
+    const page = parsePage(query, cursorSchemaFor(query));
+    if (isRefusal(page)) return page;
+    const rows = await listReservations(sql, query, page);
+    return respondPage(rows, page, (row) => cursorOf(row, query), showReservation);
   });
 
   serveOperation(
@@ -132,8 +134,7 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
 
   serveOperation(app, GET, async ({ params: { reservationId } }) => {
     const row = await findReservation(sql, reservationId);
-    if (!row)
-      return refuse('reservation_not_found', { detail: 'There is no reservation of that id.' });
+    if (!row) return UNKNOWN_RESERVATION;
     const history = await historyOf(sql, reservationId);
     return respond(200, {
       ...showReservation(row),

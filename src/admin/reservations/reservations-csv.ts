@@ -1,16 +1,14 @@
 /**
- * Reservations as CSV (RFC 4180), one page after another as fast as the reader takes them. Pages follow a keyset,
- * so that a slow reader holds neither a connection nor a snapshot of PostgreSQL in the meantime.
+ * Reservations as CSV (RFC 4180), streamed page by page as fast as the client reads. Pages use a keyset, so a slow
+ * client holds neither a connection nor a snapshot of PostgreSQL.
  */
 import { Readable } from 'node:stream';
 import type { Sql } from '../../postgres/connection.ts';
-import { encodeCursor } from '../http/page.ts';
 import {
+  cursorOf,
   listReservations,
-  parseReservationCursor,
   type ReservationFilter,
   type ReservationRow,
-  reservationPosition,
 } from './reservation-queries.ts';
 
 const ROWS_PER_PAGE = 1_000;
@@ -31,9 +29,9 @@ const COLUMNS: Record<string, (row: ReservationRow) => string | number> = {
   requestId: (row) => row.requestId,
 };
 
-/** Rejects when the first page can't be read: only then can the answer still be a problem. */
+/** Rejects if the first page cannot be read: only then can the response still be a problem. */
 export async function streamCsv(sql: Sql, filter: ReservationFilter): Promise<Readable> {
-  const first = await listReservations(sql, filter, { limit: ROWS_PER_PAGE, after: undefined });
+  const first = await listReservations(sql, filter, { rowsMax: ROWS_PER_PAGE, after: undefined });
   return Readable.from(csvPages(sql, filter, first));
 }
 
@@ -47,8 +45,8 @@ async function* csvPages(
     yield rows.map((row) => csvLine(Object.values(COLUMNS).map((cell) => cell(row)))).join('');
     const last = rows.at(-1);
     if (rows.length < ROWS_PER_PAGE || !last) return;
-    const after = parseReservationCursor(encodeCursor(reservationPosition(last, filter)), filter);
-    rows = await listReservations(sql, filter, { limit: ROWS_PER_PAGE, after });
+    const after = cursorOf(last, filter);
+    rows = await listReservations(sql, filter, { rowsMax: ROWS_PER_PAGE, after });
   }
 }
 
@@ -57,8 +55,8 @@ function csvLine(cells: readonly (string | number)[]): string {
 }
 
 /**
- * Where a spreadsheet may see a cell begin as a formula, and would run what a buyer has written: at the start, and
- * after whatever it takes for the end of a cell, which is not the comma everywhere.
+ * Where a spreadsheet would start a formula and so run text of a buyer: at the start of the cell, and after any
+ * character that some locale takes for a separator.
  */
 const FORMULA_START = /(^|[,;|\t\r\n]["' ]*)(?=[=+\-@\t\r])/g;
 

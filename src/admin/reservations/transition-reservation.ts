@@ -1,6 +1,6 @@
 /**
- * What a merchant does to a reservation, decided by its id alone, in one call to Redis. Nothing here waits for
- * PostgreSQL: payments are confirmed while it is away, and who confirmed them travels in the event.
+ * Transitions of a reservation by a merchant, each in one script call. They do not need PostgreSQL: a payment can be
+ * confirmed while it is unavailable, and the event carries the actor.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { problemOf } from '../../api/problems.ts';
@@ -24,20 +24,16 @@ export interface MerchantRequest {
   traceparent: string | undefined;
 }
 
-/** How long PostgreSQL may take to say whether there is such a sale. */
-const LOOK_UP_TIMEOUT_MS = 1_000;
+/** For the query whether the sale exists. */
+const LOOKUP_TIMEOUT_MS = 1_000;
 
-const UNKNOWN_RESERVATION = refuse('reservation_not_found', {
-  detail: 'There is no reservation of that id.',
+export const UNKNOWN_RESERVATION = refuse('reservation_not_found', {
+  detail: 'There is no reservation with that id.',
 });
-const UNKNOWN_OUTCOME = refuse('unavailable', {
-  detail: 'The outcome is unknown. Send the same request again: it is never done twice.',
-});
-const NOTHING_DONE = refuse('unavailable', {
-  detail: 'Redis is not reachable; nothing was done. Send the same request again.',
-});
-const NOBODY_KNOWS = refuse('unavailable', {
-  detail: 'Nothing was done: nobody can say now whether there is such a sale. Send it again.',
+const NOTHING_CHANGED = 'Redis is unavailable; nothing was changed. Send the same request again.';
+const SALE_UNCERTAIN = refuse('unavailable', {
+  detail:
+    'Nothing was changed: it is currently unknown whether the sale exists. Send the same request again.',
 });
 
 export async function transitionReservation(
@@ -63,7 +59,7 @@ export async function transitionReservation(
   }
   switch (reply.outcome) {
     case 'changed':
-      // The hint only makes it prompt that front ends show the units.
+      // A hint, so that the hot paths show the returned units at once.
       if (move === 'cancel') servers.shards.publishChanged(saleId).catch(() => undefined);
       return respond(200, publicReservation(reply.reservation));
     case 'repeated':
@@ -89,20 +85,22 @@ function refuseFault({ log }: Servers, error: unknown): Refusal {
   switch (error.code) {
     case 'not_sent':
     case 'not_executed':
+      log.warn({ reason: error.message }, 'transition not executed');
+      return refuse(problemOf(error), { detail: NOTHING_CHANGED });
     case 'out_of_memory':
-      log.warn({ reason: error.message }, 'transition not made');
-      return error.code === 'out_of_memory' ? refuse(problemOf(error)) : NOTHING_DONE;
+      log.warn({ reason: error.message }, 'transition not executed');
+      return refuse(problemOf(error));
     case 'outcome_unknown':
       log.warn({ reason: error.message }, 'transition outcome unknown');
-      return UNKNOWN_OUTCOME;
+      return refuse(problemOf(error));
     default:
       throw error;
   }
 }
 
 /**
- * A Redis that has lost its memory knows no sale either, and a merchant who is told "there is no such reservation"
- * would refund a buyer who has one. Only here PostgreSQL is asked, and not for long.
+ * Redis may have lost its data. A 404 would then make the merchant refund a buyer who has a reservation, so PostgreSQL
+ * is queried, for a short time.
  */
 async function refuseUnknownSale({ sql }: Servers, saleId: string): Promise<Refusal> {
   const known = await Promise.race([
@@ -110,8 +108,8 @@ async function refuseUnknownSale({ sql }: Servers, saleId: string): Promise<Refu
       (rows) => rows.length > 0,
       () => undefined,
     ),
-    sleep(LOOK_UP_TIMEOUT_MS, undefined, { ref: false }),
+    sleep(LOOKUP_TIMEOUT_MS, undefined, { ref: false }),
   ]);
-  if (known === undefined) return NOBODY_KNOWS;
+  if (known === undefined) return SALE_UNCERTAIN;
   return known ? refuse('recovering') : UNKNOWN_RESERVATION;
 }

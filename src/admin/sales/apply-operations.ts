@@ -1,14 +1,14 @@
 /**
- * Applies recorded operations to Redis, in order and once. An operation is
+ * Applies recorded sale operations to Redis, in order and exactly once:
  *
  *   pending ──applied──▶ applied
  *      └──refused by Redis──▶ insufficient_stock
  *
- * One transaction each, under a lock of the sale, so that at most one operation is ever ahead of what PostgreSQL
- * knows: for that one, Redis repeats its answer. Recording does not take this lock, so it never waits for Redis.
+ * Each takes one transaction under a lock of the sale, so Redis is at most one operation ahead of PostgreSQL and
+ * replies to that one as before. Recording does not take this lock and therefore never waits for Redis.
  *
- * A start that was put off comes too late where the sale has begun before Redis heard of it: the sale keeps its start,
- * and what is recorded is set right, or a sale rebuilt from it would begin once more.
+ * A new start is ignored if the sale started before Redis got it. The record is then corrected; otherwise a sale
+ * rebuilt from it would start a second time.
  */
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { applyOperation, type Operation } from '../../lua/operate/apply-operation.ts';
@@ -18,7 +18,7 @@ import { lockOperations } from '../../postgres/sale-locks.ts';
 import { settleOperation } from '../../postgres/settle-operation.ts';
 import type { Servers } from '../context.ts';
 
-/** `settled`: nothing is pending. The others: something is, and why. */
+/** `settled`: no operation is pending. The others are the reason why one is. */
 export type ApplicationState = 'settled' | 'recovering' | 'unavailable';
 
 export async function applyPendingOperations(
@@ -58,7 +58,7 @@ async function applyNext(
       case 'gap':
         servers.log.error(
           { saleId, operation: next.operation, reply },
-          'redis has other operations',
+          'operation not applied: redis has other operations',
         );
         return 'recovering';
       case 'recovering':
@@ -71,13 +71,13 @@ async function applyNext(
     if (!(error instanceof Fault) || error.code === 'reply_malformed') throw error;
     servers.log.warn(
       { saleId, operation: next.operation, reason: error.message },
-      'an operation stays pending',
+      'operation not applied',
     );
     return 'unavailable';
   }
 }
 
-/** Keeps what was counted right after a change. Only the answer wants it, so not being able to read it is no fault. */
+/** Stores the counts right after a change. Only the response shows them, so a failed read is not an error. */
 async function writeCounts(
   servers: Servers,
   tx: Transaction,

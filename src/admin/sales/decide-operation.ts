@@ -1,8 +1,7 @@
 /**
- * What an operator's wish does to a sale, decided on values alone: a plan of one operation, nothing to do, or a
- * refusal. The rules of what may change when stand here and nowhere else.
+ * The rules for changing a sale, as functions of values: each returns the sale operation to record, `unchanged`, or a
+ * refusal.
  */
-
 import { type FieldError, PROBLEMS } from '../../api/problems.ts';
 import { SKUS_PER_SALE_MAX, STOCK_MAX } from '../../domain/identifiers.ts';
 import {
@@ -21,7 +20,7 @@ export interface PlannedStockChange {
   reason: string;
 }
 
-/** One operation to be: the whole definition after it, and the changes of stock. */
+/** A sale operation to record: the whole definition after it, and its stock changes. */
 export interface PlannedOperation {
   action: string;
   definition: SaleDefinition;
@@ -30,8 +29,8 @@ export interface PlannedOperation {
 
 export type Decision = PlannedOperation | 'unchanged' | Refusal;
 
-export function planCreation(saleId: string, wish: NewSale): PlannedOperation {
-  const { name, currency, startsAt, endsAt, perBuyerLimit, holdSeconds } = wish;
+export function planCreation(saleId: string, sale: NewSale): PlannedOperation {
+  const { name, currency, startsAt, endsAt, perBuyerLimit, holdSeconds } = sale;
   return {
     action: 'create',
     definition: {
@@ -43,9 +42,9 @@ export function planCreation(saleId: string, wish: NewSale): PlannedOperation {
       endsAt,
       perBuyerLimit,
       holdSeconds,
-      skus: wish.skus.map((sku) => ({ sku: sku.sku, name: sku.name ?? sku.sku, price: sku.price })),
+      skus: sale.skus.map((sku) => ({ sku: sku.sku, name: sku.name ?? sku.sku, price: sku.price })),
     },
-    stock: firstStock(wish.skus),
+    stock: initialStock(sale.skus),
   };
 }
 
@@ -58,16 +57,16 @@ export function decideTransition(sale: SaleDefinition, transition: SaleTransitio
   return { action: transition, definition: { ...definitionOf(sale), status: to }, stock: [] };
 }
 
-/** A draft may change in everything but its currency; later, only what betrays no answer given before. */
+/** A draft can change except for its currency; later, a change must not contradict earlier responses to buyers. */
 export function decidePatch(sale: SaleDefinition, patch: SalePatch, nowMs: number): Decision {
   const frozen = sale.status === 'draft' ? [] : frozenFields(sale, patch, nowMs);
   if (frozen.length > 0) {
     const status = effectiveStatus(sale, nowMs);
     return refuse('invalid_transition', {
-      detail: `A sale that is ${status} can not change in this any more.`,
+      detail: `These fields cannot change while the sale is ${status}; see errors.`,
       from: status,
       to: status,
-      errors: frozen.map((field) => ({ field, message: 'can not change any more' })),
+      errors: frozen.map((field) => ({ field, message: 'must not change any more' })),
     });
   }
   const skus = patch.skus ? patchSkus(sale, patch.skus) : { skus: sale.skus, stock: [] };
@@ -92,17 +91,20 @@ export function decidePatch(sale: SaleDefinition, patch: SalePatch, nowMs: numbe
   return { action: 'patch', definition, stock: skus.stock };
 }
 
-/** Redis alone knows what remains, so a withdrawal is planned here and decided there. */
+/** Only Redis knows what remains, so Redis decides whether a withdrawal is possible. */
 export function decideStock(
   sale: SaleDefinition,
   change: PlannedStockChange,
   loadedUnits: number,
 ): Decision {
   if (!sale.skus.some(({ sku }) => sku === change.sku)) {
-    return refuseFields({ field: 'sku', message: 'is not in this sale' });
+    return refuseFields({ field: 'sku', message: 'must be a SKU of this sale' });
   }
   if (loadedUnits + change.delta > STOCK_MAX) {
-    return refuseFields({ field: 'delta', message: `would load more than ${STOCK_MAX} units` });
+    return refuseFields({
+      field: 'delta',
+      message: `must not load more than ${STOCK_MAX} units in total`,
+    });
   }
   return {
     action: change.delta > 0 ? 'load' : 'withdraw',
@@ -111,7 +113,7 @@ export function decideStock(
   };
 }
 
-/** Why a draft alone may be deleted: buyers were promised things in all others. */
+/** Only a draft can be deleted: in any other state, buyers may have reservations. */
 export function decideDeletion(sale: SaleDefinition): Refusal | undefined {
   if (sale.status === 'draft') return undefined;
   return refuse('invalid_transition', {
@@ -125,11 +127,11 @@ const START_MARGIN_MS = 2_000;
 
 function frozenFields(sale: SaleDefinition, patch: SalePatch, nowMs: number): string[] {
   const hasEnded = effectiveStatus(sale, nowMs) === 'ended';
-  // A start that is this near may have been before the change reaches Redis; buyers then had their answers.
+  // A start this near may pass before the change reaches Redis, and buyers may then have got responses.
   const hasBegun = sale.startsAt === null || nowMs >= sale.startsAt - START_MARGIN_MS;
   const isFrozen: Record<keyof SalePatch, boolean> = {
     name: false,
-    // Buyers were told that it is over; a new end would make that a lie.
+    // Buyers already got the response that the sale is over.
     endsAt: hasEnded,
     perBuyerLimit: hasEnded,
     startsAt: hasEnded || hasBegun,
@@ -152,31 +154,31 @@ function patchSkus(
       if (patch.stock !== undefined) {
         errors.push({
           field: `skus.${index}.stock`,
-          message: 'changes by /stock once it is there',
+          message: 'must be changed by /stock once the SKU exists',
         });
       }
       known.name = patch.name ?? known.name;
       known.price = patch.price ?? known.price;
     } else if (patch.price === undefined) {
-      errors.push({ field: `skus.${index}.price`, message: 'is missing: the SKU is new' });
+      errors.push({ field: `skus.${index}.price`, message: 'must be given for a new SKU' });
     } else {
       skus.push({ sku: patch.sku, name: patch.name ?? patch.sku, price: patch.price });
       added.push({ sku: patch.sku, stock: patch.stock ?? 0 });
     }
   }
   if (skus.length > SKUS_PER_SALE_MAX) {
-    errors.push({ field: 'skus', message: `would be more than ${SKUS_PER_SALE_MAX}` });
+    errors.push({ field: 'skus', message: `must not exceed ${SKUS_PER_SALE_MAX} SKUs in total` });
   }
-  return errors.length > 0 ? refuseFields(...errors) : { skus, stock: firstStock(added) };
+  return errors.length > 0 ? refuseFields(...errors) : { skus, stock: initialStock(added) };
 }
 
-function firstStock(skus: readonly { sku: string; stock: number }[]): PlannedStockChange[] {
+function initialStock(skus: readonly { sku: string; stock: number }[]): PlannedStockChange[] {
   return skus
     .filter(({ stock }) => stock > 0)
     .map(({ sku, stock }) => ({ sku, delta: stock, reason: 'first stock' }));
 }
 
-/** The definition alone, its fields always in the same order, of anything that holds one. */
+/** The definition without other fields, and always in the same field order. */
 function definitionOf(sale: SaleDefinition): SaleDefinition {
   const { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds } = sale;
   const skus = sale.skus.map(({ sku, name: skuName, price }) => ({ sku, name: skuName, price }));

@@ -1,13 +1,13 @@
 /**
- * Finishes what was recorded and not applied, after a crash between PostgreSQL and Redis or once Redis is back.
- * Any number of admins may run it side by side; the lock of the sale makes them take turns.
+ * Applies pending sale operations in the background: after a crash between PostgreSQL and Redis, or when Redis is
+ * available again. Several admins can run it concurrently; the lock of the sale serialises them.
  */
 import { Gauge, type Registry } from 'prom-client';
 import type { Servers } from '../context.ts';
 import { applyPendingOperations } from './apply-operations.ts';
 
 const INTERVAL_MS = 2_000;
-/** One round takes so many sales at most; the others come next. */
+/** Further sales follow in later rounds, chosen at random. */
 const SALES_PER_ROUND = 100;
 
 export interface PendingRepairer {
@@ -20,8 +20,8 @@ export function startPendingRepairer(
   intervalMs = INTERVAL_MS,
 ): PendingRepairer {
   const pendingSales = new Gauge({
-    name: 'admin_sales_with_pending_operations',
-    help: 'Sales with operations that are recorded and not yet applied to Redis, at most 100',
+    name: 'flash_sale_admin_sales_with_pending_operations',
+    help: `Sales with recorded operations that are not applied to Redis yet, at most ${SALES_PER_ROUND}`,
     registers: [metrics],
   });
   const stopping = new AbortController();
@@ -31,7 +31,7 @@ export function startPendingRepairer(
     try {
       pendingSales.set(await repairRound(servers, stopping.signal));
     } catch (error) {
-      servers.log.warn({ reason: (error as Error).message }, 'could not repair, trying again');
+      servers.log.warn({ reason: (error as Error).message }, 'repair round failed');
     }
     if (!stopping.signal.aborted) schedule();
   };
@@ -50,7 +50,7 @@ export function startPendingRepairer(
   };
 }
 
-/** Returns how many sales had something pending. One sale's trouble does not keep the others waiting. */
+/** Returns how many sales had pending operations. A failure of one sale does not stop the round. */
 export async function repairRound(servers: Servers, stopping?: AbortSignal): Promise<number> {
   const sales = await servers.sql<{ saleId: string }[]>`
     SELECT sale_id FROM sale_operations WHERE outcome = 'pending'
@@ -59,9 +59,9 @@ export async function repairRound(servers: Servers, stopping?: AbortSignal): Pro
     if (stopping?.aborted) break;
     try {
       const state = await applyPendingOperations(servers, saleId);
-      servers.log.info({ saleId, state }, 'repaired pending operations');
+      servers.log.info({ saleId, state }, 'pending operations repaired');
     } catch (error) {
-      servers.log.warn({ saleId, err: error }, 'could not repair a sale');
+      servers.log.warn({ saleId, err: error }, 'sale not repaired');
     }
   }
   return sales.length;

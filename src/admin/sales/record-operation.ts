@@ -1,6 +1,6 @@
 /**
- * How a sale changes: every change is one numbered operation, recorded in PostgreSQL in one transaction (here) and
- * then applied to Redis (apply-operations.ts). A crash, or Redis being away, leaves it pending, never half done.
+ * Records sale operations. A sale operation is a numbered change of a sale: one transaction records it in PostgreSQL,
+ * then apply-operations.ts applies it to Redis. After a crash or an outage of Redis it is pending, never half applied.
  */
 import { createHash } from 'node:crypto';
 import { customAlphabet } from 'nanoid';
@@ -24,44 +24,44 @@ import { insertSale, lockSale, type StoredSale, writeSale } from './sale-store.t
 export interface OperationRequest {
   saleId: string;
   caller: Caller;
-  /** Absent: repeating the request repeats the change. */
+  /** Without a key, a repeated request is a further change. */
   idempotencyKey?: string | undefined;
-  /** What the request asks for, to tell whether a repeated key repeats the request too. */
+  /** The request's content: a repeated key must come with an equal request. */
   request: unknown;
 }
 
-/** Which operation did it. Replayed: an earlier request with this key had done, or recorded, it already. */
+/** `replayed`: an earlier request with this key recorded the operation. */
 export interface RecordedOperation {
   saleId: string;
   operation: number;
   replayed: boolean;
 }
 
-type Recorded = RecordedOperation | 'unchanged' | Refusal;
+type RecordOutcome = RecordedOperation | 'unchanged' | Refusal;
 
 const PENDING_DETAIL =
-  'Recorded, and will be applied as soon as Redis can. To see how it ended, send the same request again with the same Idempotency-Key; without a key, read the sale.';
+  'The change is recorded and will be applied as soon as Redis is available. To get its result, send the same request again with the same Idempotency-Key; without a key, read the sale.';
 
 const newIdSuffix = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 8);
 
-/** Makes a sale, as a draft. */
+/** Creates a sale as a draft. */
 export async function createSale(
   servers: Servers,
-  wish: NewSale,
+  sale: NewSale,
   change: Omit<OperationRequest, 'saleId' | 'request'>,
 ): Promise<RecordedOperation | Refusal> {
-  const saleId = wish.saleId ?? `${slugOf(wish.name)}-${newIdSuffix()}`;
-  const digest = digestOf('create', wish);
+  const saleId = sale.saleId ?? `${slugOf(sale.name)}-${newIdSuffix()}`;
+  const digest = digestOf('create', sale);
   const recorded = await servers.sql.begin(async (tx): Promise<RecordedOperation | Refusal> => {
     if (change.idempotencyKey !== undefined) {
-      // Two creations with one key would both see none and then collide on the index.
+      // Two concurrent creations with one key would both find none and then violate the unique index.
       await tx`SELECT pg_advisory_xact_lock(hashtextextended(${`creation ${change.idempotencyKey}`}, 0))`;
       const earlier = await findCreation(tx, change.idempotencyKey);
       if (earlier) return replayOf(earlier, digest);
     }
-    const plan = planCreation(saleId, wish);
+    const plan = planCreation(saleId, sale);
     if (!(await insertSale(tx, plan.definition))) {
-      return refuseFields({ field: 'saleId', message: 'is taken by another sale' });
+      return refuseFields({ field: 'saleId', message: 'must not be the id of another sale' });
     }
     await writeOperation(tx, 1, plan, { ...change, saleId }, digest);
     return { saleId, operation: 1, replayed: false };
@@ -70,16 +70,16 @@ export async function createSale(
 }
 
 /**
- * Changes a sale by what `decide` makes of it; the sale is locked meanwhile. `unchanged` when it already is as
- * asked for. Refuses with `unavailable` or `recovering` what is recorded but could not be applied yet.
+ * Changes a sale by the operation that `decide` returns; the sale is locked meanwhile. Refuses with `unavailable` or
+ * `recovering` when the operation is recorded but not applied yet.
  */
 export async function changeSale(
   servers: Servers,
   change: OperationRequest,
   decide: (sale: StoredSale, tx: Transaction) => Decision | Promise<Decision>,
-): Promise<Recorded> {
+): Promise<RecordOutcome> {
   const digest = digestOf(change.saleId, change.request);
-  const recorded = await servers.sql.begin(async (tx): Promise<Recorded> => {
+  const recorded = await servers.sql.begin(async (tx): Promise<RecordOutcome> => {
     const sale = await lockSale(tx, change.saleId);
     if (!sale) return refuse('sale_not_found');
     if (change.idempotencyKey !== undefined) {
@@ -97,8 +97,8 @@ export async function changeSale(
 }
 
 /**
- * Deletes a draft, in Redis first and within the transaction: a crash in between leaves a draft that Redis does not
- * know, which the next operation rebuilds, and never keys that a later sale of the same id would inherit.
+ * Deletes a draft, in Redis first and within the transaction. A crash in between leaves a draft that Redis does not
+ * know; its next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
  */
 export async function deleteSale(
   servers: Servers,
@@ -122,7 +122,7 @@ export async function deleteSale(
   return result;
 }
 
-/** Applies what is recorded. What can't be applied now stays recorded, and the caller is told to come back. */
+/** Applies the recorded operations. If that fails now, they stay pending and the client gets a 503. */
 async function settle<T extends RecordedOperation | 'unchanged'>(
   servers: Servers,
   saleId: string,
@@ -130,13 +130,13 @@ async function settle<T extends RecordedOperation | 'unchanged'>(
 ): Promise<T | Refusal> {
   const state = await applyPendingOperations(servers, saleId);
   if (state === 'settled') return recorded;
-  // A persister that hears of it looks at the sale at once.
+  // Prompts a persister to recover the sale at once.
   if (state === 'recovering') await servers.shards.publishChanged(saleId).catch(() => undefined);
   if (recorded === 'unchanged') return refuse(state, { detail: PENDING_DETAIL });
   const { operation } = recorded;
   const [row] = await servers.sql<{ outcome: string }[]>`
     SELECT outcome FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
-  // A later operation may be what is pending.
+  // The pending operation may be a later one.
   if (row && row.outcome !== 'pending') return recorded;
   return refuse(state, { detail: PENDING_DETAIL, saleId, operation });
 }
@@ -194,13 +194,13 @@ async function findCreation(tx: Transaction, key: string): Promise<EarlierOperat
 function replayOf(earlier: EarlierOperation, digest: string): RecordedOperation | Refusal {
   if (earlier.requestDigest !== digest) {
     return refuse('idempotency_key_reused', {
-      detail: 'This key already stands for another request. Send a new Idempotency-Key.',
+      detail: 'This key belongs to another request. Send a new Idempotency-Key.',
     });
   }
   return { saleId: earlier.saleId, operation: earlier.operation, replayed: true };
 }
 
-/** Bodies come out of their schema with defaults filled in and fields in one order, so equal requests are equal. */
+/** Schemas fill in defaults and fix the order of fields, so equal requests have equal digests. */
 function digestOf(subject: string, request: unknown): string {
   return createHash('sha256')
     .update(JSON.stringify([subject, request]))

@@ -1,4 +1,4 @@
-/** Sales: making, listing, changing and deleting them. */
+/** Creating, listing, changing and deleting sales. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
@@ -11,37 +11,36 @@ import {
   type Outcome,
   READ_PROBLEMS,
   refuse,
-  refuseFields,
   respond,
 } from '../http/outcome.ts';
-import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
+import { pageOf, pageQuery, pageSchema, parsePage } from '../http/page.ts';
 import { pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import { decidePatch, decideTransition } from './decide-operation.ts';
 import { changeSale, createSale, deleteSale } from './record-operation.ts';
 import { newSaleSchema, salePatchSchema, saleSchema } from './sale-schemas.ts';
 import { findSale, listSales } from './sale-store.ts';
-import { viewSales } from './sale-view.ts';
+import { createSaleReader, viewSales } from './sale-view.ts';
 
 const CREATE = {
   operationId: 'createSale',
   method: 'POST',
   path: '/admin/v1/sales',
   tag: 'Operators',
-  summary: 'Make a sale, as a draft',
+  summary: 'Create a sale as a draft',
   access: 'operator',
   headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
   body: newSaleSchema,
   responses: {
     201: {
-      description: 'Made.',
+      description: 'Created.',
       schema: saleSchema,
-      headers: { Location: 'The address of the sale.' },
+      headers: { Location: 'The path of the sale.' },
     },
     200: {
-      description: 'This request had made it before; the sale as it is now.',
+      description: 'An earlier request with this key created the sale; this is its current state.',
       schema: saleSchema,
-      headers: { 'Idempotent-Replayed': 'Always `true` here.', Location: 'Its address.' },
+      headers: { 'Idempotent-Replayed': 'Always `true` here.', Location: 'The path of the sale.' },
     },
   },
   problems: [...CHANGE_PROBLEMS, 'idempotency_key_reused'],
@@ -52,7 +51,7 @@ const LIST = {
   method: 'GET',
   path: '/admin/v1/sales',
   tag: 'Operators',
-  summary: 'All sales, newest first, with their live numbers',
+  summary: 'List sales with their current counts, newest first',
   access: 'viewer',
   headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
@@ -67,8 +66,9 @@ const GET = {
   method: 'GET',
   path: '/admin/v1/sales/{saleId}',
   tag: 'Operators',
-  summary: 'A sale with its live numbers',
-  description: 'Answers while Redis is away, too: then `redis` says so and the numbers are null.',
+  summary: 'Get a sale with its current counts',
+  description:
+    'Also works while Redis is unavailable: then `redis` is `away` and the counts are null.',
   access: 'viewer',
   params: saleParams,
   headers: z.object(tracingHeaders),
@@ -83,12 +83,12 @@ const PATCH = {
   tag: 'Operators',
   summary: 'OperationRequest a sale',
   description:
-    'Everything but the currency while it is a draft. Once open: name, endsAt and perBuyerLimit, and startsAt until it has begun. A change of startsAt that reaches Redis only after that leaves it as it is.',
+    'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. A new startsAt is ignored if the sale starts before Redis gets it.',
   access: 'operator',
   params: saleParams,
   headers: z.object(tracingHeaders),
   body: salePatchSchema,
-  responses: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
+  responses: { 200: { description: 'The current state of the sale.', schema: saleSchema } },
   problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
 } as const satisfies ApiOperation;
 
@@ -106,14 +106,14 @@ const DELETE = {
 } as const satisfies ApiOperation;
 
 const TRANSITION_SUMMARIES: Record<SaleTransition, string> = {
-  open: 'Open a draft: from startsAt on, buyers may buy',
-  pause: 'Pause an open sale; nothing is lost',
-  resume: 'Go on with a paused sale',
-  end: 'End a sale for good',
+  open: 'Open a draft: buyers can buy from startsAt on',
+  pause: 'Pause an open sale; reservations remain',
+  resume: 'Resume a paused sale',
+  end: 'End a sale permanently',
 };
 
-/** As PostgreSQL writes `created_at` in UTC; other times of the form that are none are not cursors either. */
-const cursorShape = z.tuple([
+/** `created_at` as PostgreSQL writes it in UTC, and only if it is an existing time. */
+const saleCursorSchema = z.tuple([
   z
     .string()
     .regex(/^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(\.\d{1,6})?\+00$/)
@@ -122,11 +122,13 @@ const cursorShape = z.tuple([
 ]);
 
 export function serveSales(app: FastifyInstance, servers: Servers): void {
-  /** Answers with the sale as it is after what was done to it. */
+  const reader = createSaleReader(servers.shards);
+
+  /** Responds with the current state of the sale. */
   const showSale = async (saleId: string, status = 200, headers = {}): Promise<Outcome> => {
     const sale = await findSale(servers.sql, saleId);
     if (!sale) return refuse('sale_not_found');
-    const [view] = await viewSales(servers, [sale]);
+    const [view] = await viewSales(servers, reader, [sale]);
     return respond(status, view, headers);
   };
 
@@ -140,14 +142,12 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
       : showSale(created.saleId, 201, location);
   });
 
-  serveOperation(app, LIST, async ({ query: { limit, cursor } }) => {
-    const after = cursor === undefined ? undefined : decodeCursor(cursor, cursorShape);
-    if (cursor !== undefined && !after) {
-      return refuseFields({ field: 'cursor', message: 'is not a cursor of this listing' });
-    }
-    const sales = await listSales(servers.sql, { limit: limit + 1, after });
-    const page = pageOf(sales, limit, (sale) => [sale.createdAtExact, sale.saleId]);
-    return respond(200, { ...page, data: await viewSales(servers, page.data) });
+  serveOperation(app, LIST, async ({ query }) => {
+    const page = parsePage(query, saleCursorSchema);
+    if (isRefusal(page)) return page;
+    const sales = await listSales(servers.sql, page);
+    const shown = pageOf(sales, page, (sale) => [sale.createdAtExact, sale.saleId]);
+    return respond(200, { ...shown, data: await viewSales(servers, reader, shown.data) });
   });
 
   serveOperation(app, GET, ({ params }) => showSale(params.saleId));
@@ -181,11 +181,11 @@ function transitionOperation(transition: SaleTransition) {
     path: `/admin/v1/sales/{saleId}/${transition}`,
     tag: 'Operators',
     summary: TRANSITION_SUMMARIES[transition],
-    description: 'Repeating it changes nothing and answers 200.',
+    description: 'A repeated request changes nothing and also gets 200.',
     access: 'operator',
     params: saleParams,
     headers: z.object(tracingHeaders),
-    responses: { 200: { description: 'The sale as it is now.', schema: saleSchema } },
+    responses: { 200: { description: 'The current state of the sale.', schema: saleSchema } },
     problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
   } as const satisfies ApiOperation;
 }

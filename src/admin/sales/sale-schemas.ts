@@ -1,4 +1,4 @@
-/** The JSON of sales in the admin: what operators send, and a sale as operators see it. */
+/** JSON schemas of sales in the admin: the requests of operators and their view of a sale. */
 import { z } from 'zod';
 import { saleIdSchema, saleStatusSchema, skuSchema, timeSchema } from '../../api/schemas.ts';
 import {
@@ -7,7 +7,7 @@ import {
   SKUS_PER_SALE_MAX,
   STOCK_MAX,
 } from '../../domain/identifiers.ts';
-import { momentSchema, textSchema } from '../http/request-schemas.ts';
+import { textSchema, timestampSchema } from '../http/request-schemas.ts';
 
 const CURRENCIES: ReadonlySet<string> = new Set(Intl.supportedValuesOf('currency'));
 
@@ -15,7 +15,7 @@ const nameSchema = textSchema(200).regex(/\S/, { error: 'must not be empty' });
 
 const currencySchema = z
   .string()
-  .refine((code) => CURRENCIES.has(code), { error: 'wants a currency of ISO 4217, such as EUR' });
+  .refine((code) => CURRENCIES.has(code), { error: 'must be an ISO 4217 currency such as EUR' });
 
 const priceSchema = z.int().min(0).max(PRICE_MAX);
 const stockSchema = z.int().min(0).max(STOCK_MAX);
@@ -24,21 +24,21 @@ const holdSecondsSchema = z.int().min(1).max(HOLD_SECONDS_MAX);
 
 const newSkuSchema = z.strictObject({
   sku: skuSchema,
-  name: nameSchema.optional().describe("The SKU's own id unless given."),
-  price: priceSchema.describe('Minor units.'),
+  name: nameSchema.optional().describe('Defaults to the id of the SKU.'),
+  price: priceSchema.describe('In minor units of the currency.'),
   stock: stockSchema,
 });
 
 export const newSaleSchema = z
   .strictObject({
-    saleId: saleIdSchema.optional().describe('Made from the name unless given.'),
+    saleId: saleIdSchema.optional().describe('Defaults to an id derived from the name.'),
     name: nameSchema,
     currency: currencySchema,
-    startsAt: momentSchema.nullable().default(null),
-    endsAt: momentSchema.nullable().default(null),
+    startsAt: timestampSchema.nullable().default(null),
+    endsAt: timestampSchema.nullable().default(null),
     perBuyerLimit: perBuyerLimitSchema.default(1),
     holdSeconds: holdSecondsSchema.default(300),
-    skus: z.array(newSkuSchema).min(1).max(SKUS_PER_SALE_MAX).superRefine(refuseTwice),
+    skus: z.array(newSkuSchema).min(1).max(SKUS_PER_SALE_MAX).superRefine(rejectDuplicates),
   })
   .superRefine(({ startsAt, endsAt }, context) => {
     if (startsAt !== null && endsAt !== null && endsAt <= startsAt) {
@@ -53,16 +53,18 @@ export type SkuPatch = z.infer<typeof skuPatchSchema>;
 export const salePatchSchema = z
   .strictObject({
     name: nameSchema,
-    startsAt: momentSchema.nullable(),
-    endsAt: momentSchema.nullable(),
+    startsAt: timestampSchema.nullable(),
+    endsAt: timestampSchema.nullable(),
     perBuyerLimit: perBuyerLimitSchema,
     holdSeconds: holdSecondsSchema,
     skus: z
       .array(skuPatchSchema)
       .min(1)
       .max(SKUS_PER_SALE_MAX)
-      .superRefine(refuseTwice)
-      .describe('New SKUs (with a price), or new names and prices of known ones. None is removed.'),
+      .superRefine(rejectDuplicates)
+      .describe(
+        'New SKUs (with a price), or new names and prices of existing ones. No SKU is removed.',
+      ),
   })
   .partial();
 export type SalePatch = z.infer<typeof salePatchSchema>;
@@ -74,11 +76,11 @@ export const stockChangeSchema = z.strictObject({
     .min(-STOCK_MAX)
     .max(STOCK_MAX)
     .refine((delta) => delta !== 0, { error: 'must not be 0' })
-    .describe('Units to load, or, below zero, to withdraw.'),
+    .describe('Units to load, or to withdraw if negative.'),
   reason: textSchema(500).default(''),
 });
 
-/** What a change of stock did; a repeated request gets the same. */
+/** The result of a stock change; a repeated request gets the same receipt. */
 export const stockReceiptSchema = z
   .object({
     saleId: z.string(),
@@ -89,7 +91,7 @@ export const stockReceiptSchema = z
     loaded: z
       .int()
       .nullable()
-      .describe('Right after the change; null if Redis could not be read then.'),
+      .describe('Right after the change; null if Redis could not be read at that moment.'),
     remaining: z.int().nullable(),
     createdAt: timeSchema,
   })
@@ -112,11 +114,15 @@ export const saleSchema = z
         sku: z.string(),
         name: z.string(),
         price: z.int(),
-        loaded: count.describe('Null, like the next four, while Redis does not know.'),
+        loaded: count.describe(
+          'This and the next four are null while Redis does not have the sale.',
+        ),
         remaining: count,
         held: count,
         confirmed: count,
-        waiting: count.describe('Buyers in line; while there are any, it is sold out for others.'),
+        waiting: count.describe(
+          'Buyers on the waitlist. While there are any, the SKU is sold out for everyone else.',
+        ),
       }),
     ),
     createdAt: timeSchema,
@@ -124,26 +130,32 @@ export const saleSchema = z
     redis: z
       .enum(['known', 'recovering', 'unknown', 'away'])
       .describe(
-        'Whether Redis knows the sale, is being checked, has never heard of it, or is away.',
+        '`known`: Redis has the sale. `recovering`: the sale is being recovered. `unknown`: Redis does not have it. `away`: Redis is unavailable.',
       ),
     persister: z.object({
-      lag: count.describe('Events that Redis has numbered and PostgreSQL has not got yet.'),
+      lag: count.describe('Events that Redis has numbered and PostgreSQL does not have yet.'),
       events: count.describe('Events that Redis has numbered.'),
       checkpoint: z
         .object({ event: z.int(), entryId: z.string(), updatedAt: timeSchema })
         .nullable()
-        .describe('How far PostgreSQL has come; null: nothing yet.'),
+        .describe('The last event in PostgreSQL; null if there is none yet.'),
     }),
-    pendingOperations: z.int().describe('Changes that are recorded and not yet applied to Redis.'),
+    pendingOperations: z
+      .int()
+      .describe('Sale operations that are recorded and not applied to Redis yet.'),
   })
   .meta({ id: 'Sale' });
 export type SaleJson = z.infer<typeof saleSchema>;
 
-function refuseTwice(skus: readonly { sku: string }[], context: z.RefinementCtx): void {
+function rejectDuplicates(skus: readonly { sku: string }[], context: z.RefinementCtx): void {
   const seen = new Set<string>();
   for (const [index, { sku }] of skus.entries()) {
     if (seen.has(sku)) {
-      context.addIssue({ code: 'custom', path: [index, 'sku'], message: 'is named twice' });
+      context.addIssue({
+        code: 'custom',
+        path: [index, 'sku'],
+        message: 'must not be named twice',
+      });
     }
     seen.add(sku);
   }

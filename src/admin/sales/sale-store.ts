@@ -1,12 +1,13 @@
-/** Sales as PostgreSQL has them: the definition that operators wrote, ahead of Redis or level with it. */
+/** Sales in PostgreSQL: the definitions that operators wrote. They can be one operation or more ahead of Redis. */
 import type { SaleDefinition, SaleStatus, SkuDefinition } from '../../domain/sale.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
+import type { RowRange } from '../http/page.ts';
 
 export interface StoredSale extends SaleDefinition {
   lastOperation: number;
   createdAt: Date;
   updatedAt: Date;
-  /** `created_at` with its microseconds, which a Date loses and a cursor needs. */
+  /** `created_at` with microseconds: a cursor needs them, and a Date has only milliseconds. */
   createdAtExact: string;
   /** PostgreSQL's clock when the row was read, ms. */
   nowMs: number;
@@ -40,17 +41,20 @@ export async function findSale(
 /** Newest first. */
 export async function listSales(
   sql: Sql,
-  page: { limit: number; after: readonly [createdAt: string, saleId: string] | undefined },
+  page: RowRange<readonly [createdAt: string, saleId: string]>,
 ): Promise<StoredSale[]> {
   const after = page.after
     ? sql`WHERE (created_at, sale_id) < (${page.after[0]}::text::timestamptz, ${page.after[1]})`
     : sql``;
-  return selectSales(sql, sql`${after} ORDER BY created_at DESC, sale_id DESC LIMIT ${page.limit}`);
+  return selectSales(
+    sql,
+    sql`${after} ORDER BY created_at DESC, sale_id DESC LIMIT ${page.rowsMax}`,
+  );
 }
 
 /**
- * Holds off every other change of the sale until the transaction ends. Locks first and reads in a second
- * statement: one that had to wait for the lock would still see the SKUs as they were before the wait.
+ * Locks the sale against other changes until the transaction ends. It reads in a second statement because a statement
+ * that waits for the lock would still see the SKUs from before the wait.
  */
 export async function lockSale(tx: Transaction, saleId: string): Promise<StoredSale | undefined> {
   await tx`SELECT FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;
@@ -58,8 +62,8 @@ export async function lockSale(tx: Transaction, saleId: string): Promise<StoredS
 }
 
 /**
- * False: there is a sale of that id already. Its timeline tells it from one of the same id that was deleted: a server
- * may still know that one.
+ * Returns false if a sale with that id exists. The timeline distinguishes the sale from a deleted one with the same id,
+ * which a Redis server may still have.
  */
 export async function insertSale(tx: Transaction, definition: SaleDefinition): Promise<boolean> {
   const inserted = await tx`
@@ -72,7 +76,7 @@ export async function insertSale(tx: Transaction, definition: SaleDefinition): P
   return inserted.length === 1;
 }
 
-/** Writes the definition as it is after an operation, and that operation's number. */
+/** Writes the definition after an operation, and the operation's number. */
 export async function writeSale(
   tx: Transaction,
   definition: SaleDefinition,
@@ -99,7 +103,7 @@ export async function writeSale(
       IS DISTINCT FROM (excluded.ordinal, excluded.name, excluded.price)`;
 }
 
-/** Units of a SKU that were loaded, or are about to be. */
+/** Units of a SKU that are loaded, or will be once pending operations are applied. */
 export async function loadedUnits(tx: Transaction, saleId: string, sku: string): Promise<number> {
   const [row] = await tx<{ units: number }[]>`
     SELECT coalesce(sum(delta), 0)::bigint AS units FROM stock_ledger

@@ -1,10 +1,11 @@
-/** A sale as operators see it: the definition from PostgreSQL with the live numbers from Redis. */
+/** The operators' view of a sale: the definition from PostgreSQL with the current counts from Redis. */
 import { Fault } from '../../domain/fault.ts';
-import type { ReadSaleReply } from '../../lua/read/read-sale.ts';
+import { type ReadSaleReply, readSale } from '../../lua/read/read-sale.ts';
+import type { Shards } from '../../redis/shards.ts';
 import type { Servers } from '../context.ts';
+import { SingleFlight } from '../http/single-flight.ts';
 import type { SaleJson } from './sale-schemas.ts';
 import type { StoredSale } from './sale-store.ts';
-import { readShared } from './single-flight.ts';
 
 interface Progress {
   saleId: string;
@@ -15,12 +16,20 @@ interface Progress {
   pending: number;
 }
 
+/** Reads sales from Redis. Its rejections are those of Shards.call. */
+export type SaleReader = SingleFlight<ReadSaleReply>;
+
+export function createSaleReader(shards: Shards): SaleReader {
+  return new SingleFlight((saleId) => shards.call(readSale, saleId, saleId));
+}
+
 export async function viewSales(
   servers: Servers,
+  reader: SaleReader,
   sales: readonly StoredSale[],
 ): Promise<SaleJson[]> {
-  // Redis first: a checkpoint read after it can only be level or ahead, never make the lag look longer than it is.
-  const live = await Promise.all(sales.map(({ saleId }) => readLive(servers, saleId)));
+  // Redis first: a checkpoint that is read later can only be newer, so the lag is never overstated.
+  const live = await Promise.all(sales.map(({ saleId }) => readCounts(reader, saleId)));
   const progress = await readProgress(
     servers,
     sales.map(({ saleId }) => saleId),
@@ -30,10 +39,10 @@ export async function viewSales(
 
 type Live = ReadSaleReply | { outcome: 'away' };
 
-/** Redis being away is an answer here: what PostgreSQL knows is worth showing without it. */
-async function readLive(servers: Servers, saleId: string): Promise<Live> {
+/** Without Redis, the view shows what PostgreSQL has. */
+async function readCounts(reader: SaleReader, saleId: string): Promise<Live> {
   try {
-    return await readShared(servers.shards, saleId);
+    return await reader.fresh(saleId);
   } catch (error) {
     if (error instanceof Fault && error.code !== 'reply_malformed') return { outcome: 'away' };
     throw error;

@@ -1,4 +1,4 @@
-/** Stock: loading and withdrawing units, each change once. */
+/** Loading and withdrawing stock. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
@@ -17,18 +17,18 @@ const CHANGE_STOCK = {
   method: 'POST',
   path: '/admin/v1/sales/{saleId}/stock',
   tag: 'Operators',
-  summary: 'Load units of a SKU, or withdraw some of what remains',
+  summary: 'Load units of a SKU, or withdraw remaining ones',
   description:
-    'Send an Idempotency-Key: the same key with the same body is done once and answered alike. A withdrawal of more than remains changes nothing.',
+    'Send an Idempotency-Key: requests with the same key and body change the stock once and get the same response. A withdrawal of more units than remain changes nothing.',
   access: 'operator',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
   body: stockChangeSchema,
   responses: {
     200: {
-      description: 'Done, now or by an earlier request with this key.',
+      description: 'The stock was changed by this request or an earlier one with the same key.',
       schema: stockReceiptSchema,
-      headers: { 'Idempotent-Replayed': '`true` where an earlier request had done it.' },
+      headers: { 'Idempotent-Replayed': '`true` if an earlier request changed the stock.' },
     },
   },
   problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'insufficient_stock', 'idempotency_key_reused'],
@@ -69,7 +69,7 @@ async function receiptOf(servers: Servers, changed: RecordedOperation): Promise<
   const { outcome, loadedAfter: loaded, remainingAfter: remaining, ...receipt } = row;
   if (outcome === 'insufficient_stock') {
     return refuse('insufficient_stock', {
-      detail: 'More than remains can not be withdrawn; nothing was changed.',
+      detail: 'Fewer units remain than this withdrawal. Nothing was changed.',
       sku: row.sku,
       remaining,
     });

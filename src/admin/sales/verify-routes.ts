@@ -1,13 +1,14 @@
-/** The promises, checked on demand. */
+/** Verification of a sale on request. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { tracingHeaders } from '../../api/schemas.ts';
-import { type Report, verifySale } from '../../verify/verify.ts';
+import { verifySale } from '../../verify/verify.ts';
 import type { Servers } from '../context.ts';
 import { READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
 import { pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
+import { SingleFlight } from '../http/single-flight.ts';
 import { findSale } from './sale-store.ts';
 
 const VERIFY = {
@@ -15,15 +16,15 @@ const VERIFY = {
   method: 'GET',
   path: '/admin/v1/sales/{saleId}/verify',
   tag: 'Operators',
-  summary: 'Check the promises over Redis and PostgreSQL',
+  summary: 'Verify the guarantees of a sale over Redis and PostgreSQL',
   description:
-    'Right also while the sale is running. Waits up to ten seconds for PostgreSQL to come level, then compares every reservation. 200 whether the promises hold or not: see `ok`.',
+    'Also works while the sale is running. Waits up to 10 seconds for PostgreSQL to catch up, then compares every reservation. The status is 200 whether the checks pass or not; see `ok`.',
   access: 'viewer',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object(tracingHeaders),
   responses: {
     200: {
-      description: 'Each check with what was expected and what was found.',
+      description: 'Each check with its expected and actual result.',
       schema: z
         .object({
           ok: z.boolean(),
@@ -42,23 +43,18 @@ const VERIFY = {
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 
-/** Of a sale of millions everything is read and compared. Less than a connection may be silent. */
-const VERIFY_MS_MAX = 110_000;
+/** Enough for millions of reservations, and below the time after which an idle connection is closed. */
+const VERIFY_TIMEOUT_MS = 110_000;
 
 export function serveVerification(app: FastifyInstance, servers: Servers): void {
-  // It reads everything there is, so those who ask for the same at the same time get the same.
-  const running = new Map<string, Promise<Report>>();
+  // Joined: a verification reads the whole sale.
+  const verification = new SingleFlight((saleId) => verifySale(servers, saleId));
 
-  const verify = async (saleId: string) => {
-    if (!(await findSale(servers.sql, saleId))) return refuse('sale_not_found');
-    let report = running.get(saleId);
-    if (!report) {
-      report = verifySale(servers, saleId).finally(() => running.delete(saleId));
-      running.set(saleId, report);
-    }
-    return respond(200, await report);
-  };
+  const verify = async (saleId: string) =>
+    (await findSale(servers.sql, saleId))
+      ? respond(200, await verification.join(saleId))
+      : refuse('sale_not_found');
   serveOperation(app, VERIFY, ({ params }) => verify(params.saleId), {
-    timeoutMs: VERIFY_MS_MAX,
+    timeoutMs: VERIFY_TIMEOUT_MS,
   });
 }

@@ -1,13 +1,13 @@
-/** Webhook endpoints: who is told what, how it goes, and another try. */
+/** Webhook endpoints and their deliveries: creating, listing, resuming and deleting endpoints, retrying deliveries. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { saleIdSchema, timeSchema, tracingHeaders } from '../../api/schemas.ts';
 import { DELIVERY_STATES, WEBHOOK_EVENTS } from '../../domain/webhook.ts';
 import type { AdminContext } from '../context.ts';
-import { READ_PROBLEMS, type Refusal, refuse, refuseFields, respond } from '../http/outcome.ts';
-import { decodeCursor, pageOf, pageQuery, pageSchema } from '../http/page.ts';
-import { pathIdSchema, textSchema } from '../http/request-schemas.ts';
+import { isRefusal, READ_PROBLEMS, refuse, refuseFields, respond } from '../http/outcome.ts';
+import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
+import { numericId, pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import {
   checkTarget,
@@ -28,9 +28,16 @@ const URL_LENGTH_MAX = 2_000;
 const eventSchema = z.enum(WEBHOOK_EVENTS);
 
 const newWebhookSchema = z.strictObject({
-  url: z.string().max(URL_LENGTH_MAX).describe('Outside development https, at a public address.'),
-  events: z.array(eventSchema).min(1).optional().describe('Unless given: all, also future ones.'),
-  saleId: saleIdSchema.nullable().default(null).describe('Null: every sale.'),
+  url: z
+    .string()
+    .max(URL_LENGTH_MAX)
+    .describe('Outside development, it must use https and a public address.'),
+  events: z
+    .array(eventSchema)
+    .min(1)
+    .optional()
+    .describe('Defaults to all events, including future kinds.'),
+  saleId: saleIdSchema.nullable().default(null).describe('Null for every sale.'),
   description: textSchema(500).default(''),
 });
 
@@ -39,20 +46,20 @@ const webhookSchema = z
     webhookId: z.string(),
     url: z.string(),
     description: z.string(),
-    events: z.array(eventSchema).nullable().describe('Null: all.'),
-    saleId: z.string().nullable().describe('Null: every sale.'),
+    events: z.array(eventSchema).nullable().describe('Null for all events.'),
+    saleId: z.string().nullable().describe('Null for every sale.'),
     state: z
       .enum(['active', 'paused', 'disabled'])
       .describe(
-        'Paused: it failed again and again and is left alone until `pausedUntil`, when one delivery tries. Disabled: it answered 410. `resume` ends both.',
+        '`paused`: deliveries failed repeatedly; nothing is sent until `pausedUntil`, then one delivery is tried. `disabled`: the endpoint responded 410. `resume` ends both.',
       ),
     pausedUntil: timeSchema.nullable(),
     failuresInRow: z.int(),
     lastError: z.string().nullable(),
     lastFailureAt: timeSchema.nullable(),
     lastSuccessAt: timeSchema.nullable(),
-    pending: z.int().describe('Deliveries that have not ended.'),
-    dead: z.int().describe('Deliveries given up.'),
+    pending: z.int().describe('Deliveries that are not finished.'),
+    dead: z.int().describe('Deliveries that were given up.'),
     createdAt: timeSchema,
   })
   .meta({ id: 'Webhook' });
@@ -61,7 +68,9 @@ const createdWebhookSchema = webhookSchema
   .extend({
     secret: z
       .string()
-      .describe('`whsec_…`, for verifying by Standard Webhooks. Shown only this once.'),
+      .describe(
+        '`whsec_…`, for verifying signatures by Standard Webhooks. Only this response contains it.',
+      ),
   })
   .meta({ id: 'CreatedWebhook' });
 
@@ -69,13 +78,13 @@ const deliverySchema = z
   .object({
     deliveryId: z.int(),
     webhookId: z.string(),
-    messageId: z.string().describe('`webhook-id`, the same in every try.'),
+    messageId: z.string().describe('The header `webhook-id`, the same in every attempt.'),
     event: eventSchema,
     saleId: z.string(),
     state: z.enum(DELIVERY_STATES),
-    attempts: z.int().describe('Since it was made, or asked for again.'),
-    nextAttemptAt: timeSchema.nullable().describe('Null: it has ended.'),
-    lastStatus: z.int().nullable().describe('Null: there was no answer.'),
+    attempts: z.int().describe('Since the delivery was created or its retry requested.'),
+    nextAttemptAt: timeSchema.nullable().describe('Null if the delivery is finished.'),
+    lastStatus: z.int().nullable().describe('Null if there was no response.'),
     lastError: z.string().nullable(),
     createdAt: timeSchema,
     finishedAt: timeSchema.nullable(),
@@ -83,7 +92,7 @@ const deliverySchema = z
   .meta({ id: 'WebhookDelivery' });
 
 const DELIVERY_RULES =
-  'Signed by Standard Webhooks. Each event is sent at least once to each endpoint, in no promised order, always with the same `webhook-id`; any 2xx answer within 10 s ends it, anything else (a redirect too) is tried again for 24 hours.';
+  'Requests are signed by Standard Webhooks. Each event is sent at least once to each endpoint, in any order, always with the same `webhook-id`. A 2xx response within 10 seconds finishes the delivery; any other result (including a redirect) is retried for 24 hours.';
 
 const webhookParams = z.object({ webhookId: pathIdSchema });
 const headers = z.object(tracingHeaders);
@@ -93,12 +102,12 @@ const CREATE = {
   method: 'POST',
   path: '/admin/v1/webhooks',
   tag: 'Operators',
-  summary: 'Have events sent to an address',
+  summary: 'Create an endpoint that events are sent to',
   description: DELIVERY_RULES,
   access: 'operator',
   headers,
   body: newWebhookSchema,
-  responses: { 201: { description: 'Made.', schema: createdWebhookSchema } },
+  responses: { 201: { description: 'Created.', schema: createdWebhookSchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -107,11 +116,11 @@ const LIST = {
   method: 'GET',
   path: '/admin/v1/webhooks',
   tag: 'Operators',
-  summary: 'Endpoints and how they are, newest first',
+  summary: 'List endpoints with their state, newest first',
   access: 'operator',
   headers,
   query: z.strictObject(pageQuery),
-  responses: { 200: { description: 'A page.', schema: pageSchema(webhookSchema) } },
+  responses: { 200: { description: 'A page of endpoints.', schema: pageSchema(webhookSchema) } },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
 
@@ -120,7 +129,7 @@ const DELETE = {
   method: 'DELETE',
   path: '/admin/v1/webhooks/{webhookId}',
   tag: 'Operators',
-  summary: 'Send nothing more to an endpoint, and forget it',
+  summary: 'Delete an endpoint; nothing more is sent to it',
   access: 'operator',
   params: webhookParams,
   headers,
@@ -133,13 +142,13 @@ const DELIVERIES = {
   method: 'GET',
   path: '/admin/v1/webhooks/{webhookId}/deliveries',
   tag: 'Operators',
-  summary: 'What was and is to be sent to an endpoint, newest first',
-  description: 'Delivered ones are kept for 7 days, dead ones for 30.',
+  summary: 'List the deliveries to an endpoint, newest first',
+  description: 'Delivered ones are kept for 7 days, dead ones for 30 days.',
   access: 'operator',
   params: webhookParams,
   headers,
   query: z.strictObject({ ...pageQuery, state: z.enum(DELIVERY_STATES).optional() }),
-  responses: { 200: { description: 'A page.', schema: pageSchema(deliverySchema) } },
+  responses: { 200: { description: 'A page of deliveries.', schema: pageSchema(deliverySchema) } },
   problems: [...READ_PROBLEMS, 'not_found'],
 } as const satisfies ApiOperation;
 
@@ -148,12 +157,12 @@ const RETRY = {
   method: 'POST',
   path: '/admin/v1/webhooks/{webhookId}/deliveries/{deliveryId}/retry',
   tag: 'Operators',
-  summary: 'Send a dead or failed delivery again, now',
-  description: 'With 24 hours of tries, and when the endpoint is not paused.',
+  summary: 'Retry a pending or dead delivery now',
+  description: 'It is retried for another 24 hours. While the endpoint is paused, nothing is sent.',
   access: 'operator',
   params: webhookParams.extend({ deliveryId: pathIdSchema }),
   headers,
-  responses: { 202: { description: 'It will be tried.', schema: deliverySchema } },
+  responses: { 202: { description: 'The retry is scheduled.', schema: deliverySchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
@@ -162,83 +171,68 @@ const RESUME = {
   method: 'POST',
   path: '/admin/v1/webhooks/{webhookId}/resume',
   tag: 'Operators',
-  summary: 'End the pause of an endpoint, or enable it again',
+  summary: 'Resume a paused or disabled endpoint',
   access: 'operator',
   params: webhookParams,
   headers,
-  responses: { 200: { description: 'Active.', schema: webhookSchema } },
+  responses: { 200: { description: 'The endpoint is active.', schema: webhookSchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
-const webhookCursorShape = z.tuple([
+const webhookCursorSchema = z.tuple([
   z.string().regex(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[\d.]*[+-][\d:]+$/),
   z.string().max(100),
 ]);
-const deliveryCursorShape = z.tuple([z.int().min(1)]);
 
-const NOT_A_CURSOR = { field: 'cursor', message: 'is not a cursor of this listing' };
+const UNKNOWN_WEBHOOK = refuse('not_found', { detail: 'There is no webhook with that id.' });
 
-export function serveWebhooks(app: FastifyInstance, context: AdminContext): void {
-  const { sql, isDevelopment } = context;
-
+export function serveWebhooks(app: FastifyInstance, { sql, isDevelopment }: AdminContext): void {
   serveOperation(app, CREATE, async ({ body, caller }) => {
     const { url, events = [], saleId, description } = body;
-    const complaint = await checkTarget(url, { isDevelopment });
-    if (complaint !== undefined) return refuseFields({ field: 'url', message: complaint });
+    const message = await checkTarget(url, { isDevelopment });
+    if (message !== undefined) return refuseFields({ field: 'url', message });
     if (saleId !== null && !(await saleExists(sql, saleId))) return refuse('sale_not_found');
-    const wish = { url, events: [...new Set(events)], saleId, description };
-    const { row, secret } = await createWebhook(sql, wish, caller);
-    // Nobody in between may keep a secret.
+    const webhook = { url, events: [...new Set(events)], saleId, description };
+    const { row, secret } = await createWebhook(sql, webhook, caller);
+    // No cache may store the secret.
     return respond(201, { ...showWebhook(row), secret }, { 'Cache-Control': 'no-store' });
   });
 
-  serveOperation(app, LIST, async ({ query: { limit, cursor } }) => {
-    const after = cursor === undefined ? undefined : decodeCursor(cursor, webhookCursorShape);
-    if (cursor !== undefined && !after) return refuseFields(NOT_A_CURSOR);
-    const rows = await listWebhooks(sql, { limit: limit + 1, after });
-    const page = pageOf(rows, limit, (row) => [row.createdAtExact, row.webhookId]);
-    return respond(200, { ...page, data: page.data.map(showWebhook) });
+  serveOperation(app, LIST, async ({ query }) => {
+    const page = parsePage(query, webhookCursorSchema);
+    if (isRefusal(page)) return page;
+    const rows = await listWebhooks(sql, page);
+    return respondPage(rows, page, (row) => [row.createdAtExact, row.webhookId], showWebhook);
   });
 
   serveOperation(app, DELETE, async ({ params: { webhookId }, caller }) =>
-    (await deleteWebhook(sql, webhookId, caller)) ? respond(204) : noWebhook(),
+    (await deleteWebhook(sql, webhookId, caller)) ? respond(204) : UNKNOWN_WEBHOOK,
   );
 
   serveOperation(app, DELIVERIES, async ({ params: { webhookId }, query }) => {
-    const { limit, cursor, state } = query;
-    const after = cursor === undefined ? undefined : decodeCursor(cursor, deliveryCursorShape);
-    if (cursor !== undefined && !after) return refuseFields(NOT_A_CURSOR);
-    if (!(await findWebhook(sql, webhookId))) return noWebhook();
-    const rows = await listDeliveries(sql, webhookId, {
-      limit: limit + 1,
-      after: after?.[0],
-      state,
-    });
-    const page = pageOf(rows, limit, (row) => [row.deliveryId]);
-    return respond(200, { ...page, data: page.data.map(showDelivery) });
+    const page = parsePage(query, idCursorSchema);
+    if (isRefusal(page)) return page;
+    if (!(await findWebhook(sql, webhookId))) return UNKNOWN_WEBHOOK;
+    const rows = await listDeliveries(sql, webhookId, query.state, page);
+    return respondPage(rows, page, ({ deliveryId }) => [deliveryId], showDelivery);
   });
 
   serveOperation(app, RETRY, async ({ params: { webhookId, deliveryId }, caller }) => {
     const webhook = await findWebhook(sql, webhookId);
-    if (!webhook) return noWebhook();
+    if (!webhook) return UNKNOWN_WEBHOOK;
     if (webhook.status === 'disabled') {
-      return refuse('invalid_transition', { detail: 'The endpoint is disabled; resume it first.' });
+      return refuse('invalid_transition', { detail: 'The endpoint is disabled. Resume it first.' });
     }
-    const id = /^[1-9][0-9]{0,14}$/.test(deliveryId) ? Number(deliveryId) : 0;
-    const row = await retryDelivery(sql, webhookId, id, caller);
-    if (!row) return refuse('not_found', { detail: 'There is no delivery of that id.' });
+    const row = await retryDelivery(sql, webhookId, numericId(deliveryId), caller);
+    if (!row) return refuse('not_found', { detail: 'There is no delivery with that id.' });
     if (row === 'delivered') return refuse('invalid_transition', { from: row, to: 'pending' });
     return respond(202, showDelivery(row));
   });
 
   serveOperation(app, RESUME, async ({ params: { webhookId }, caller }) => {
     const row = await resumeWebhook(sql, webhookId, caller);
-    return row ? respond(200, showWebhook(row)) : noWebhook();
+    return row ? respond(200, showWebhook(row)) : UNKNOWN_WEBHOOK;
   });
-}
-
-function noWebhook(): Refusal {
-  return refuse('not_found', { detail: 'There is no webhook of that id.' });
 }
 
 function showWebhook(row: WebhookRow): z.infer<typeof webhookSchema> {

@@ -1,6 +1,6 @@
 /**
- * Webhook endpoints and their deliveries, as operators see and change them. The secret is read by nothing here: it is
- * shown once, by the creation that made it, and after that only signs.
+ * Webhook endpoints and their deliveries in PostgreSQL. Nothing here reads a secret: createWebhook returns it once, and
+ * after that only the persister uses it for signing.
  */
 import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
@@ -15,16 +15,17 @@ import {
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { Caller } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
+import type { RowRange } from '../http/page.ts';
 
-/** Standard Webhooks asks for 24 to 64. */
+/** Standard Webhooks requires 24 to 64. */
 const SECRET_BYTES = 32;
-/** A name that takes longer to look up is judged when it is connected to. */
+/** If a lookup takes longer, the address is checked only when the persister connects. */
 const LOOKUP_MS_MAX = 2_000;
 
 export interface NewWebhook {
   url: string;
   description: string;
-  /** Empty: all. */
+  /** Empty means all. */
   events: WebhookEvent[];
   saleId: string | null;
 }
@@ -44,7 +45,7 @@ export interface WebhookRow {
   pending: number;
   dead: number;
   createdAt: Date;
-  /** To the microsecond, for the cursor. */
+  /** With microseconds, for the cursor. */
   createdAtExact: string;
 }
 
@@ -64,8 +65,8 @@ export interface DeliveryRow {
 }
 
 /**
- * What is wrong with a target; undefined: nothing that can be seen from here. A name that nobody can look up now may
- * exist later, and each connection is judged again.
+ * Returns what is wrong with a target URL, or undefined. A name that cannot be resolved now is accepted: it may exist
+ * later, and the persister checks the address of every connection.
  */
 export async function checkTarget(url: string, rules: TargetRules): Promise<string | undefined> {
   const complaint = complaintAboutUrl(url, rules);
@@ -82,7 +83,6 @@ async function addressesOf(hostname: string): Promise<string[]> {
   return (await Promise.race([found, timeout])).map(({ address }) => address);
 }
 
-/** False: there is no such sale. */
 export async function saleExists(sql: Sql, saleId: string): Promise<boolean> {
   const rows = await sql`SELECT FROM sales WHERE sale_id = ${saleId}`;
   return rows.length > 0;
@@ -90,17 +90,17 @@ export async function saleExists(sql: Sql, saleId: string): Promise<boolean> {
 
 export async function createWebhook(
   sql: Sql,
-  wish: NewWebhook,
+  webhook: NewWebhook,
   caller: Caller,
 ): Promise<{ row: WebhookRow; secret: string }> {
   const webhookId = `wh_${nanoid()}`;
   const secret = `whsec_${randomBytes(SECRET_BYTES).toString('base64')}`;
-  const { url, description, events, saleId } = wish;
+  const { url, description, events, saleId } = webhook;
   return sql.begin(async (tx) => {
     await tx`
       INSERT INTO webhook_endpoints (webhook_id, url, description, events, sale_id, secret)
       VALUES (${webhookId}, ${url}, ${description}, ${events}, ${saleId}, ${secret})`;
-    // Viewers read the audit, and some put a token into the path: only where it leads is told.
+    // Only the origin: viewers read the audit log, and the path may contain a token.
     const details = { webhookId, origin: new URL(url).origin, events };
     await writeAudit(tx, saleId, 'create-webhook', caller, details);
     return { row: (await findWebhook(tx, webhookId))!, secret };
@@ -115,21 +115,21 @@ export async function findWebhook(
   return row;
 }
 
-/** Newest first, `limit` of them. */
+/** Newest first. */
 export async function listWebhooks(
   sql: Sql,
-  page: { limit: number; after: readonly [string, string] | undefined },
+  page: RowRange<readonly [createdAt: string, webhookId: string]>,
 ): Promise<WebhookRow[]> {
   const after = page.after
     ? sql`AND (created_at, webhook_id) < (${page.after[0]}::text::timestamptz, ${page.after[1]})`
     : sql``;
   return selectWebhooks(
     sql,
-    sql`${after} ORDER BY created_at DESC, webhook_id DESC LIMIT ${page.limit}`,
+    sql`${after} ORDER BY created_at DESC, webhook_id DESC LIMIT ${page.rowsMax}`,
   );
 }
 
-/** Its deliveries are removed by the persister, a few at a time. False: there is none of that id. */
+/** Returns false if there is no such endpoint. The persister removes its deliveries in small batches. */
 export async function deleteWebhook(sql: Sql, webhookId: string, caller: Caller): Promise<boolean> {
   return sql.begin(async (tx) => {
     const [row] = await tx<{ saleId: string | null }[]>`
@@ -140,7 +140,7 @@ export async function deleteWebhook(sql: Sql, webhookId: string, caller: Caller)
   });
 }
 
-/** Closes the breaker, or enables it again; what waits is tried now. */
+/** Closes the circuit breaker or enables the endpoint, and makes its pending deliveries due. */
 export async function resumeWebhook(
   sql: Sql,
   webhookId: string,
@@ -160,23 +160,24 @@ export async function resumeWebhook(
   });
 }
 
-/** Newest first, `limit` of them. */
+/** Newest first. */
 export async function listDeliveries(
   sql: Sql,
   webhookId: string,
-  page: { limit: number; after: number | undefined; state: DeliveryState | undefined },
+  state: DeliveryState | undefined,
+  page: RowRange<readonly [deliveryId: number]>,
 ): Promise<DeliveryRow[]> {
   return selectDeliveries(
     sql,
     webhookId,
     sql`
-      ${page.state === undefined ? sql`` : sql`AND state = ${page.state}`}
-      ${page.after === undefined ? sql`` : sql`AND delivery_id < ${page.after}`}
-      ORDER BY delivery_id DESC LIMIT ${page.limit}`,
+      ${state === undefined ? sql`` : sql`AND state = ${state}`}
+      ${page.after ? sql`AND delivery_id < ${page.after[0]}` : sql``}
+      ORDER BY delivery_id DESC LIMIT ${page.rowsMax}`,
   );
 }
 
-/** Undefined: there is none of that id. `delivered`: it has arrived, nothing was changed. */
+/** Returns undefined if there is no such delivery, and `delivered` without a change if it has been delivered. */
 export async function retryDelivery(
   sql: Sql,
   webhookId: string,
