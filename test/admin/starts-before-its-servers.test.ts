@@ -48,7 +48,7 @@ test('it starts without its servers, says what is missing, and serves once they 
     const served = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
     assert.equal(served.status, 200);
     const metrics = await (await fetch(`${url}/metrics`)).text();
-    assert.match(metrics, /admin_http_request_seconds_count/);
+    assert.match(metrics, /flash_sale_admin_http_request_seconds_count/);
 
     await assert.rejects(runAdmin(), (error) => {
       assert.ok(error instanceof Fault && error.code === 'port_taken');
