@@ -20,7 +20,7 @@ interface Progress {
 export type SaleReader = SingleFlight<ReadSaleReply>;
 
 export function createSaleReader(shards: Shards): SaleReader {
-  return new SingleFlight((saleId) => shards.call(readSale, saleId, saleId));
+  return new SingleFlight((saleId) => shards.call(readSale, saleId));
 }
 
 export async function viewSales(
