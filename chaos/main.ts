@@ -8,7 +8,7 @@ import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { WRITE_OPTION } from '../harness/command/result-files.ts';
 import { startPostgres, type TestPostgres } from '../harness/servers/postgres.ts';
-import { MAIN_MODULE } from '../src/process/supervised-process.ts';
+import { MAIN_MODULE } from '../src/process/supervisor/supervised-process.ts';
 import { describeFault, type MemoryFaultKind } from './faults/schedule.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { type RunReport, run } from './run.ts';

@@ -9,10 +9,10 @@ import { type CuttableProxy, startCuttableProxy } from '../harness/network/cutta
 import type { TestPostgres } from '../harness/servers/postgres.ts';
 import { startRedis, type TestRedis } from '../harness/servers/redis.ts';
 import { findFreePorts } from '../src/process/free-port.ts';
-import { processIdentity } from '../src/process/process-identity.mjs';
-import { ProcessLog } from '../src/process/process-log.ts';
-import { waitUntilReady } from '../src/process/readiness.ts';
-import { SupervisedProcess } from '../src/process/supervised-process.ts';
+import { processIdentity } from '../src/process/supervisor/process-identity.mjs';
+import { ProcessLog } from '../src/process/supervisor/process-log.ts';
+import { waitUntilReady } from '../src/process/supervisor/readiness.ts';
+import { SupervisedProcess } from '../src/process/supervisor/supervised-process.ts';
 import type { SaleEndpoints } from './clients/client.ts';
 import {
   ENGINE_PROCESSES,

@@ -4,7 +4,7 @@
  *   npm run check:manifests
  *
  * check-jsonschema and kubernetes-validate bring the schemas with them. That the manifests agree with each other and
- * with the code is tested in test/unit/manifests-agree.test.ts.
+ * with the code is tested in test/unit/deployment-manifests-are-consistent.test.ts.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';

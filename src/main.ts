@@ -27,7 +27,7 @@ program
       const { readHotPathConfig } = await import('./config.ts');
       const config = readHotPathConfig(process.env);
       if (config.HOT_PATH_WORKERS > 1 && !sharePort) {
-        const { startHotPathWorkers } = await import('./process/workers.ts');
+        const { startHotPathWorkers } = await import('./process/supervisor/hot-path-workers.ts');
         return startHotPathWorkers(
           { workers: config.HOT_PATH_WORKERS, host: config.HOST, port: config.HOT_PATH_PORT },
           process.env,

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { POSTGRES_VARIABLE, startSharedPostgres } from '../harness/servers/postgres.ts';
 import { RECORDS_VARIABLE } from '../harness/servers/server-process.ts';
-import { processIdentity } from '../src/process/process-identity.mjs';
+import { processIdentity } from '../src/process/supervisor/process-identity.mjs';
 
 const SEED_VARIABLE = 'TEST_SEED';
 /** A test that hangs ends here instead of holding up the run for ever. */

@@ -1,7 +1,7 @@
 /** Who is compared: the engine as it runs in earnest, and what else there is. Each is a process of its own. */
 import { join } from 'node:path';
 import { KeepAliveClient } from '../../harness/network/keep-alive-client.ts';
-import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
+import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 import type { ConstantResponse } from '../baselines/ceiling.ts';
 import { JWT_SECRET } from '../load/buyers.ts';
 import { buyTemplate } from '../load/wrk.ts';

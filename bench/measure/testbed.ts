@@ -23,8 +23,11 @@ import { preparePrivateRedis, privateRedisUrl } from '../../src/dev/stack/privat
 import { SALE_KEYS, saleKey } from '../../src/lua/keys.ts';
 import { migrate } from '../../src/postgres/migrate.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
-import { waitUntilReady } from '../../src/process/readiness.ts';
-import { type ProcessPlan, SupervisedProcess } from '../../src/process/supervised-process.ts';
+import { waitUntilReady } from '../../src/process/supervisor/readiness.ts';
+import {
+  type ProcessPlan,
+  SupervisedProcess,
+} from '../../src/process/supervisor/supervised-process.ts';
 
 export type Durability = 'fast' | 'safe';
 

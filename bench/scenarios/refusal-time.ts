@@ -6,7 +6,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { eventually } from '../../harness/eventually.ts';
-import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
+import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import type { Times } from '../load/timed-server.ts';
 import { buyTemplate, press } from '../load/wrk.ts';

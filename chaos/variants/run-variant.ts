@@ -1,7 +1,7 @@
 /** Runs a variant's scenario, on the broken engine or on the one that there is. */
 
 import type { TestPostgres } from '../../harness/servers/postgres.ts';
-import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
+import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 import { type RunReport, run } from '../run.ts';
 import { makeBrokenCopy } from './broken-copy.ts';
 import { Stage, VARIANTS, type Variant } from './variants.ts';

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
-import { processIdentity } from '../../src/process/process-identity.mjs';
+import { processIdentity } from '../../src/process/supervisor/process-identity.mjs';
 import { eventually } from '../eventually.ts';
 import { type Scope, use } from '../use.ts';
 

@@ -6,7 +6,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { processIdentity } from '../../src/process/process-identity.mjs';
+import { processIdentity } from '../../src/process/supervisor/process-identity.mjs';
 
 export interface ServerPlan {
   command: string;

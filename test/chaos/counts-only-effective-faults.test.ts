@@ -14,7 +14,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
 import { usePostgres } from '../../harness/servers/postgres.ts';
 import { use } from '../../harness/use.ts';
-import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
+import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 
 /** A server that answers each text with the same, behind a proxy. */
 async function startEcho(t: TestContext) {

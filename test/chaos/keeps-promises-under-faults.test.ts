@@ -14,7 +14,7 @@ import { runBroken } from '../../chaos/variants/run-variant.ts';
 import { VARIANTS } from '../../chaos/variants/variants.ts';
 import { usePostgres } from '../../harness/servers/postgres.ts';
 import { FILE } from '../../harness/use.ts';
-import { MAIN_MODULE } from '../../src/process/supervised-process.ts';
+import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 
 /** Kills both servers and a front end, loses answers, and makes Redis forget everything. */
 const SEED = 1;

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { isAlive, until } from '../../harness/engine/stack-process.ts';
-import { ChildRecords } from '../../src/process/child-records.ts';
-import { ProcessLog } from '../../src/process/process-log.ts';
+import { ChildRecords } from '../../src/process/supervisor/child-records.ts';
+import { ProcessLog } from '../../src/process/supervisor/process-log.ts';
 import {
   type ProcessPlan,
   SupervisedProcess,
   type Supervision,
-} from '../../src/process/supervised-process.ts';
+} from '../../src/process/supervisor/supervised-process.ts';
 
 function supervise(
   t: TestContext,

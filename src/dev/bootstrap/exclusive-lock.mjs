@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { processIdentity } from '../../process/process-identity.mjs';
+import { processIdentity } from '../../process/supervisor/process-identity.mjs';
 
 /** Removing a dead holder's file takes microseconds. The process that made an older guard died while doing it. */
 const GUARD_STALE_MS = 5_000;

@@ -23,7 +23,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import postgres from 'postgres';
 import { Fault } from '../../domain/fault.ts';
-import type { ProcessPlan } from '../../process/supervised-process.ts';
+import type { ProcessPlan } from '../../process/supervisor/supervised-process.ts';
 import {
   findPostgres,
   POSTGRES_OLDEST_MAJOR,

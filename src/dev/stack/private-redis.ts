@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import type { CommonConfig } from '../../config.ts';
 import { Fault } from '../../domain/fault.ts';
-import type { ProcessPlan } from '../../process/supervised-process.ts';
+import type { ProcessPlan } from '../../process/supervisor/supervised-process.ts';
 import { findRedisServer, REDIS_OLDEST } from '../bootstrap/find-servers.mjs';
 import type { Home } from './home.ts';
 

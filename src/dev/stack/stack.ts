@@ -8,16 +8,16 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Fault } from '../../domain/fault.ts';
-import { ChildRecords } from '../../process/child-records.ts';
 import type { RunningProcess } from '../../process/lifecycle.ts';
-import { ProcessLog } from '../../process/process-log.ts';
-import { type AwaitedProcess, waitUntilReady } from '../../process/readiness.ts';
+import { WorkerMetrics } from '../../process/metrics.ts';
+import { ChildRecords } from '../../process/supervisor/child-records.ts';
+import { ProcessLog } from '../../process/supervisor/process-log.ts';
+import { type AwaitedProcess, waitUntilReady } from '../../process/supervisor/readiness.ts';
 import {
   MAIN_MODULE,
   type ProcessPlan,
   SupervisedProcess,
-} from '../../process/supervised-process.ts';
-import { WorkerMetrics } from '../../process/worker-metrics.ts';
+} from '../../process/supervisor/supervised-process.ts';
 import { acquireHome, emptyHome, type Home, locateHome } from './home.ts';
 import { preparePrivatePostgres } from './private-postgres.ts';
 import { preparePrivateRedis } from './private-redis.ts';

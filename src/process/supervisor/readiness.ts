@@ -2,7 +2,7 @@
  * Waits until processes are of use, for a bounded time, and says clearly which one is not and where to read why.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault } from '../domain/fault.ts';
+import { Fault } from '../../domain/fault.ts';
 import type { SupervisedProcess } from './supervised-process.ts';
 
 export interface AwaitedProcess {

@@ -3,10 +3,10 @@
  * The kernel spreads connections over them, since all listen with SO_REUSEPORT.
  */
 
-import { findFreePorts, requireFreePorts } from './free-port.ts';
-import type { RunningProcess } from './lifecycle.ts';
+import { findFreePorts, requireFreePorts } from '../free-port.ts';
+import type { RunningProcess } from '../lifecycle.ts';
+import { WorkerMetrics } from '../metrics.ts';
 import { MAIN_MODULE, SupervisedProcess } from './supervised-process.ts';
-import { WorkerMetrics } from './worker-metrics.ts';
 
 /** Less than what `runUntilStopped` gives the supervisor that waits for it. */
 const STOP_DEADLINE_MS = 9_500;

@@ -9,13 +9,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { backoffMs } from './backoff.ts';
+import { backoffMs } from '../backoff.ts';
+import { STARTED_MESSAGE } from '../lifecycle.ts';
 import type { ChildKind, ChildRecords } from './child-records.ts';
-import { STARTED_MESSAGE } from './lifecycle.ts';
 import type { ProcessLog } from './process-log.ts';
 
 /** The module of the command line, `flash-sale …`, which a supervisor starts processes of the engine with. */
-export const MAIN_MODULE = fileURLToPath(new URL('../main.ts', import.meta.url));
+export const MAIN_MODULE = fileURLToPath(new URL('../../main.ts', import.meta.url));
 
 export interface ProcessPlan {
   name: string;
