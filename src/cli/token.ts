@@ -1,6 +1,4 @@
-/**
- * `flash-sale token`: a buyer's token, for trying things out and for load generators. In earnest the shop signs it.
- */
+/** `flash-sale token`: signs a buyer's token for experiments and load tests. In production the shop signs tokens. */
 import { createSigner } from 'fast-jwt';
 import { readTokenConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
@@ -8,13 +6,13 @@ import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
 
 const MS_PER_UNIT = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** @throws Fault config_invalid when the buyer's id, the duration or the secret is not usable. */
+/** @throws Fault config_invalid if the buyer id, the duration or the secret is invalid. */
 export function buyerToken(
   buyerId: string,
   options: { expiresIn: string; env: NodeJS.ProcessEnv },
 ): string {
   if (!VISIBLE_ASCII_64.test(buyerId)) {
-    throw new Fault('config_invalid', 'A buyer id has 1 to 64 visible ASCII characters.');
+    throw new Fault('config_invalid', 'The buyer id must be 1 to 64 visible ASCII characters.');
   }
   const expiresIn = durationMs(options.expiresIn);
   const { JWT_SECRET: key, JWT_ISSUER: iss, JWT_AUDIENCE: aud } = readTokenConfig(options.env);
@@ -31,7 +29,10 @@ export function buyerToken(
 function durationMs(text: string): number {
   const [, count, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   const duration = Number(count) * MS_PER_UNIT[(unit ?? 's') as keyof typeof MS_PER_UNIT];
-  // A token that is expired at birth is nobody's intention.
+  // A duration of 0 would sign an expired token.
   if (duration > 0) return duration;
-  throw new Fault('config_invalid', `"${text}" is not a duration; write 90s, 15m, 1h or 7d.`);
+  throw new Fault(
+    'config_invalid',
+    `The duration "${text}" must be a positive number with a unit, such as 90s, 15m, 1h or 7d.`,
+  );
 }

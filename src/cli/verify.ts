@@ -1,5 +1,4 @@
-/** `flash-sale verify`: checks the promises for one sale or all of them, and prints what it found. */
-
+/** `flash-sale verify`: verifies one sale or all sales, and prints every check. */
 import { readServersConfig } from '../config.ts';
 import { connectPostgres, requirePostgres } from '../postgres/connection.ts';
 import { createLogger } from '../process/logger.ts';
@@ -10,7 +9,7 @@ import { type Report, verifySale } from '../verify/verify.ts';
 const REDIS_READY_TIMEOUT_MS = 5_000;
 const POLL_MS = 20;
 
-/** True when every promise holds. Throws `server_unfit` when PostgreSQL can't be reached; Redis being away is a promise not proven. */
+/** True if every check passes. Throws `server_unfit` if PostgreSQL is unreachable; an unreachable Redis fails a check. */
 export async function runVerify(options: { sale?: string; json: boolean }): Promise<boolean> {
   const config = readServersConfig(process.env);
   const log = createLogger('verify', 'silent');
@@ -26,7 +25,7 @@ export async function runVerify(options: { sale?: string; json: boolean }): Prom
   try {
     await requirePostgres(sql);
     await waitForRedis(shards);
-    const reports = await verifyAll({ sql, shards, log }, options.sale);
+    const reports = await verifyAll({ sql, shards }, options.sale);
     console.log(options.json ? JSON.stringify(reports, null, 2) : printable(reports));
     return reports.every(({ ok }) => ok);
   } finally {
@@ -50,7 +49,7 @@ async function verifyAll(servers: Servers, only: string | undefined): Promise<Sa
 }
 
 function unknownSale(saleId: string): SaleReport {
-  const check = { name: 'sale-exists', ok: false, expected: 'a sale of that id', actual: 'none' };
+  const check = { name: 'sale-exists', ok: false, expected: 'a sale with that id', actual: 'none' };
   return { saleId, ok: false, checks: [check] };
 }
 
@@ -65,12 +64,12 @@ function printableReport({ saleId, ok, checks }: SaleReport): string {
     const line = `  ${check.ok ? '✓' : '✗'} ${check.name.padEnd(width)}  ${check.actual}`;
     return check.ok ? line : `${line}\n    ${' '.repeat(width)}  expected: ${check.expected}`;
   });
-  return [`${saleId}: ${ok ? 'every promise holds' : 'NOT every promise holds'}`, ...lines].join(
+  return [`${saleId}: ${ok ? 'every check passed' : 'NOT every check passed'}`, ...lines].join(
     '\n',
   );
 }
 
-/** A connection takes a moment; without one the checks say so. */
+/** Connecting takes a moment. Without a connection, the checks fail and report it. */
 async function waitForRedis(shards: Shards): Promise<void> {
   const deadlineMs = performance.now() + REDIS_READY_TIMEOUT_MS;
   while (!shards.isReady && performance.now() < deadlineMs) {

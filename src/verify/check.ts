@@ -1,41 +1,39 @@
-/** A check of a promise: its name, what it looks at, what it found. */
-
-import type { Logger } from 'pino';
+/** The shape of a check: its input, its finding and its report. */
+import { Fault } from '../domain/fault.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
 
-/** What is compared, and where to log. */
+/** The two servers that are compared. */
 export interface Servers {
   sql: Sql;
   shards: Shards;
-  log: Logger;
 }
 
 export interface Check {
-  /** Stable, for programs. */
+  /** Stable: programs match it. */
   name: string;
   ok: boolean;
-  /** For people. */
+  /** Text for people. */
   expected: string;
   actual: string;
 }
 
-/** What a check looks at: the servers, and the sale in Redis as it was at one moment that PostgreSQL has reached. */
+/** The input of a check. `state` is the sale in Redis at one moment, whose events PostgreSQL has. */
 export interface Verification {
   servers: Servers;
   saleId: string;
   state: SaleState;
-  /** Reads Redis anew. Rejects with a Fault when it is away, or knows the sale no more. */
+  /** Reads Redis again. Rejects with a Fault if Redis is unavailable or no longer has the sale. */
   readState: () => Promise<SaleState>;
-  /** The number of the last event that PostgreSQL has. */
+  /** The number of the last event in PostgreSQL. */
   readCheckpoint: () => Promise<number>;
 }
 
 export interface Finding {
   ok: boolean;
   actual: string;
-  /** Where what is expected depends on what is there. */
+  /** Replaces the definition's text if it depends on the data. */
   expected?: string;
 }
 
@@ -45,10 +43,10 @@ export interface CheckDefinition {
   find: (verification: Verification) => Promise<Finding>;
 }
 
-export interface Patience {
-  /** For PostgreSQL to come as far as Redis was. */
+export interface RetryPolicy {
+  /** Time for PostgreSQL to get the events that Redis had. */
   catchUpMs: number;
-  /** A failing check is run so many times more, with this pause before each. */
+  /** A failing check is repeated up to this many times, with a pause before each. */
   repeats: number;
   pauseMs: number;
 }
@@ -58,8 +56,17 @@ export function counted(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-/** The first few of what was found, for a sentence. */
+/** The first few findings, as one line of text. */
 export function some(findings: readonly string[], countMax = 5): string {
   const rest = findings.length - countMax;
   return findings.slice(0, countMax).join('; ') + (rest > 0 ? `; and ${rest} more` : '');
+}
+
+/** Awaits a direct Redis command; its error becomes a Fault, as with a script call. */
+export async function fromRedis<T>(reply: Promise<T>): Promise<T> {
+  try {
+    return await reply;
+  } catch (error) {
+    throw new Fault('not_executed', 'Redis became unavailable during a read', { cause: error });
+  }
 }

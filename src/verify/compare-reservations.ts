@@ -1,9 +1,8 @@
 /**
- * Reservation by reservation: what Redis keeps under its buyers against the rows of PostgreSQL, both ways. Reads
- * both in chunks and keeps one bit for each, so a million reservations fit anywhere.
+ * Compares every reservation in Redis with its row in PostgreSQL, and every row with Redis. It reads both in chunks and
+ * keeps one bit per reservation, so a million reservations take 125 KB.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault } from '../domain/fault.ts';
 import { placeOf } from '../domain/positions.ts';
 import type { Reservation } from '../domain/reservation.ts';
 import { canonicalItems, parseRecords } from '../domain/reservation-codec.ts';
@@ -11,10 +10,17 @@ import { saleKey } from '../lua/keys.ts';
 import { readBuyer } from '../lua/read/read-buyer.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
-import { type Check, counted, type Patience, some, type Verification } from './check.ts';
+import {
+  type Check,
+  counted,
+  fromRedis,
+  type RetryPolicy,
+  some,
+  type Verification,
+} from './check.ts';
 
 const CHUNK = 1_000;
-/** So many buyers are looked at again; more differences than that need no second look. */
+/** Only this many buyers are checked again; more differences do not need confirmation. */
 const SUSPECTS_MAX = 1_000;
 
 interface Row {
@@ -27,36 +33,36 @@ interface Row {
   expiresAt: Date;
 }
 
-/** Buyers for whom the two differed at first sight, each with one difference. */
+/** Buyers with a difference in the first comparison, each with one difference. */
 type Suspects = Map<string, string>;
 
 export async function compareReservations(
   verification: Verification,
-  patience: Patience,
+  policy: RetryPolicy,
 ): Promise<Check[]> {
-  // As it is now: buyers who came since would otherwise be met only when their rows are still on their way.
+  // The current state: the scan also finds reservations that were made after the verification began.
   const upTo = await verification.readState();
   const given = placeOf(upTo.position, upTo.gaps);
   const seen = new Uint8Array(Math.ceil((given + 1) / 8));
   const inRedis = await compareRecords(verification, upTo, seen);
   const { unseen, disorder } = await compareRows(verification, upTo, seen);
   return [
-    await recheck(verification, patience, {
+    await recheck(verification, policy, {
       name: 'every-reservation-in-redis-is-a-row',
-      expected: 'each with the same buyer, status, version, deadline and items',
+      expected: 'each with the same buyer, status, version, position, deadline and items',
       compared: inRedis.compared,
       suspects: inRedis.suspects,
     }),
-    await recheck(verification, patience, {
+    await recheck(verification, policy, {
       name: 'every-row-is-in-redis',
-      expected: 'each under its buyer',
+      expected: 'each row is in Redis under its buyer',
       compared: given,
       suspects: unseen,
     }),
     {
       name: 'first-come-first-served',
       ok: disorder.length === 0,
-      expected: 'each position belongs to the buyer whom Redis gave it to',
+      expected: 'each position has the same buyer in Redis and PostgreSQL',
       actual:
         disorder.length === 0
           ? counted(given, 'position agrees', 'positions agree')
@@ -84,7 +90,7 @@ async function compareRecords(
     for (let index = 0; index + 1 < fields.length; index += 2) {
       const buyerId = fields[index]!;
       const records = parseRecords(fields[index + 1]!, { saleId, currency }, buyerId);
-      if (hasTwice(records)) suspects.set(buyerId, `${buyerId} has a reservation twice`);
+      if (hasDuplicates(records)) suspects.set(buyerId, `${buyerId} has a duplicate reservation`);
       reservations.push(...records);
     }
     compared += reservations.length;
@@ -103,7 +109,7 @@ async function compareRecords(
   return { compared, suspects };
 }
 
-/** Walks the rows by position: those that Redis was not seen to have, and those whose buyer is not in Redis' order. */
+/** Reads the rows by position; finds those that were not seen in Redis, and those with another buyer in Redis' order. */
 async function compareRows(
   { servers: { sql, shards }, saleId }: Verification,
   { position, gaps }: SaleState,
@@ -128,22 +134,24 @@ async function compareRows(
       }
       const buyerId = order[place - first];
       if (buyerId !== row.buyerId && disorder.length < SUSPECTS_MAX) {
-        disorder.push(`${row.position} is ${row.buyerId}'s, in Redis ${buyerId ?? 'nobody'}'s`);
+        disorder.push(
+          `position ${row.position}: ${row.buyerId} in PostgreSQL, ${buyerId ?? 'nobody'} in Redis`,
+        );
       }
     }
   }
   return { unseen, disorder };
 }
 
-/** Looks again at the buyers for whom something differed; only what still differs counts. */
+/** Checks the suspects again; only differences that remain count. */
 async function recheck(
   verification: Verification,
-  patience: Patience,
+  policy: RetryPolicy,
   check: { name: string; expected: string; compared: number; suspects: Suspects },
 ): Promise<Check> {
   let suspects = check.suspects;
-  for (let repeat = 0; suspects.size > 0 && repeat < patience.repeats; repeat += 1) {
-    await sleep(patience.pauseMs);
+  for (let repeat = 0; suspects.size > 0 && repeat < policy.repeats; repeat += 1) {
+    await sleep(policy.pauseMs);
     const still: Suspects = new Map();
     for (const buyerId of suspects.keys()) {
       const difference = await differenceOfBuyer(verification, buyerId);
@@ -153,7 +161,7 @@ async function recheck(
   }
   const { name, expected, compared } = check;
   const actual =
-    suspects.size === 0 ? `${compared} compared, all alike` : some([...suspects.values()]);
+    suspects.size === 0 ? `${compared} compared, all equal` : some([...suspects.values()]);
   return { name, ok: suspects.size === 0, expected, actual };
 }
 
@@ -161,17 +169,17 @@ async function differenceOfBuyer(
   { servers, saleId }: Verification,
   buyerId: string,
 ): Promise<string | undefined> {
-  // Rows first: whatever PostgreSQL has, Redis must have had before.
+  // Rows first: Redis must have every reservation that PostgreSQL has.
   const rows = await servers.sql<Row[]>`
     SELECT reservation_id, buyer_id, status, items, position, version, expires_at FROM reservations
     WHERE buyer_id = ${buyerId} AND sale_id = ${saleId}`;
   const reply = await servers.shards.call(readBuyer, saleId, buyerId);
-  if (reply.outcome !== 'known') return `Redis says ${reply.outcome} of ${buyerId}`;
+  if (reply.outcome !== 'known') return `Redis replied ${reply.outcome} for ${buyerId}`;
   const inRedis = new Set(reply.reservations.map(({ reservationId }) => reservationId));
   for (const { reservationId } of rows) {
     if (!inRedis.has(reservationId)) return `${reservationId} is not in Redis`;
   }
-  if (hasTwice(reply.reservations)) return `${buyerId} has a reservation twice`;
+  if (hasDuplicates(reply.reservations)) return `${buyerId} has a duplicate reservation`;
   const current = await rowsOf(servers.sql, [...inRedis]);
   for (const reservation of reply.reservations) {
     const difference = differenceOf(reservation, current.get(reservation.reservationId));
@@ -189,7 +197,7 @@ async function rowsOf(sql: Sql, reservationIds: string[]): Promise<Map<string, R
 
 function differenceOf(reservation: Reservation, row: Row | undefined): string | undefined {
   const { reservationId } = reservation;
-  if (!row) return `${reservationId} is not a row`;
+  if (!row) return `${reservationId} has no row`;
   const pairs = {
     buyer: [reservation.buyerId, row.buyerId],
     status: [reservation.status, row.status],
@@ -206,17 +214,8 @@ function differenceOf(reservation: Reservation, row: Row | undefined): string | 
   return undefined;
 }
 
-function hasTwice(reservations: readonly Reservation[]): boolean {
+function hasDuplicates(reservations: readonly Reservation[]): boolean {
   return new Set(reservations.map(({ position }) => position)).size < reservations.length;
-}
-
-/** Redis being away is a Fault here as it is where a script is called. */
-async function fromRedis<T>(reply: Promise<T>): Promise<T> {
-  try {
-    return await reply;
-  } catch (error) {
-    throw new Fault('not_executed', 'Redis went away while it was read', { cause: error });
-  }
 }
 
 function mark(seen: Uint8Array, place: number): void {

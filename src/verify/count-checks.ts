@@ -1,24 +1,24 @@
-/** What must hold of a sale's counts: the arithmetic of stock, and the ledger behind it. */
+/** Checks of the counts of a sale: stock, ledger and sale operations. */
 import type { SkuStock } from '../domain/sale.ts';
 import { type CheckDefinition, counted, some, type Verification } from './check.ts';
 
-/** Applying one takes a moment, and operators may change a sale all the time. */
+/** Applying an operation takes a moment, and operators can change a sale at any time. */
 const OPERATION_GRACE_MS = 5_000;
 
 export const COUNT_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'stock-adds-up',
-    expected: 'for every SKU loaded = remaining + held + confirmed',
+    expected: 'for every SKU, loaded = remaining + held + confirmed',
     find: async ({ state }) =>
       perSku(state.stock, ({ loaded, remaining, held, confirmed }) =>
         loaded === remaining + held + confirmed
           ? undefined
-          : `${loaded} loaded, ${remaining} + ${held} + ${confirmed} accounted for`,
+          : `${loaded} loaded, but ${remaining} remaining + ${held} held + ${confirmed} confirmed`,
       ),
   },
   {
     name: 'nothing-is-negative',
-    expected: 'no count below 0',
+    expected: 'no count is below 0',
     find: async ({ state }) =>
       perSku(state.stock, ({ loaded, remaining, held, confirmed }) =>
         Math.min(loaded, remaining, held, confirmed) >= 0
@@ -28,9 +28,9 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'stock-is-what-the-ledger-says',
-    expected: 'for every SKU loaded = the sum of what the ledger has as applied',
+    expected: 'for every SKU, loaded = the sum of its applied changes in the stock ledger',
     find: async ({ servers: { sql }, saleId, state }) => {
-      // Up to the operation that Redis had then: later ones are in the ledger and were not in Redis yet.
+      // Up to the operation that Redis had at that moment: the ledger can have later ones.
       const sums = await sql<{ sku: string; units: number }[]>`
         SELECT sku, sum(delta)::bigint AS units FROM stock_ledger
         WHERE sale_id = ${saleId} AND operation <= ${state.operation} AND outcome = 'applied' GROUP BY sku`;
@@ -39,7 +39,7 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
         (sku) => !state.stock.some((stock) => stock.sku === sku),
       );
       if (inLedger.length > 0) {
-        return { ok: false, actual: `Redis has no stock of ${some(inLedger)}` };
+        return { ok: false, actual: `Redis has no stock for ${some(inLedger)}` };
       }
       return perSku(state.stock, ({ sku, loaded }) =>
         loaded === (unitsOf.get(sku) ?? 0)
@@ -50,9 +50,9 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'every-operation-is-applied',
-    expected: `no operation has been pending for more than ${OPERATION_GRACE_MS / 1000} s, none that was applied is missing in Redis`,
+    expected: `no operation is pending for more than ${OPERATION_GRACE_MS / 1000} s, and Redis has every applied one`,
     find: async ({ servers: { sql }, saleId, readState }) => {
-      // PostgreSQL first: what it has as applied before must be in Redis after.
+      // PostgreSQL first: Redis must have every operation that was applied before.
       const [row] = await sql<{ settled: number; pending: number }[]>`
         SELECT coalesce(max(operation) FILTER (WHERE outcome <> 'pending'), 0)::bigint AS settled,
           count(*) FILTER (WHERE outcome = 'pending'
@@ -62,19 +62,18 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
       const { settled, pending } = row!;
       return {
         ok: pending === 0 && operation >= settled,
-        actual: `${pending} pending for more than ${OPERATION_GRACE_MS / 1000} s; PostgreSQL has ${settled} as done, Redis has done ${operation}`,
+        actual: `${pending} pending for more than ${OPERATION_GRACE_MS / 1000} s; settled up to ${settled} in PostgreSQL, applied up to ${operation} in Redis`,
       };
     },
   },
   {
     name: 'never-oversold',
-    expected:
-      'for every SKU PostgreSQL has at most as many units reserved or confirmed as were loaded',
+    expected: 'for every SKU, PostgreSQL has no more units reserved or confirmed than were loaded',
     find: async (verification) => {
       const before = verification.state;
       const sold = await soldUnits(verification);
       const after = await verification.readState();
-      // Whatever was loaded between the two readings may have been sold between them, too.
+      // Units that were loaded between the two reads may also have been sold between them.
       return perSku(after.stock, ({ sku, loaded }) => {
         const loadedBefore = before.stock.find((stock) => stock.sku === sku)?.loaded ?? 0;
         const units = totalOf(sold.get(sku));
@@ -85,17 +84,18 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'held-and-confirmed-are-rows',
-    expected: 'at rest, for every SKU PostgreSQL has as many units reserved and confirmed as Redis',
+    expected:
+      'at rest, for every SKU, PostgreSQL has as many units reserved and confirmed as Redis',
     find: async (verification) => {
       const before = await verification.readState();
       const reached = await verification.readCheckpoint();
       const sold = await soldUnits(verification);
       const after = await verification.readState();
       if (before.events !== after.events || before.operation !== after.operation) {
-        return { ok: true, actual: 'not compared: the sale is moving' };
+        return { ok: true, actual: 'not compared: the sale is changing' };
       }
       if (reached < before.events) {
-        return { ok: true, actual: 'not compared: PostgreSQL is about to come that far' };
+        return { ok: true, actual: 'not compared: PostgreSQL does not have all events yet' };
       }
       return perSku(after.stock, ({ sku, held, confirmed }) => {
         const rows = sold.get(sku) ?? { reserved: 0, confirmed: 0 };
@@ -127,12 +127,12 @@ async function soldUnits({ servers: { sql }, saleId }: Verification): Promise<Ma
   return new Map(rows.map(({ sku, ...sold }) => [sku, sold]));
 }
 
-function perSku(stock: readonly SkuStock[], wrongWith: (stock: SkuStock) => string | undefined) {
+function perSku(stock: readonly SkuStock[], violationOf: (stock: SkuStock) => string | undefined) {
   const wrong: string[] = [];
   for (const one of stock) {
-    const what = wrongWith(one);
-    if (what !== undefined) wrong.push(`${one.sku}: ${what}`);
+    const violation = violationOf(one);
+    if (violation !== undefined) wrong.push(`${one.sku}: ${violation}`);
   }
   if (wrong.length > 0) return { ok: false, actual: some(wrong) };
-  return { ok: true, actual: `it holds for ${counted(stock.length, 'SKU')}` };
+  return { ok: true, actual: `${counted(stock.length, 'SKU')} checked` };
 }

@@ -1,4 +1,4 @@
-/** What must hold of a sale's rows in PostgreSQL, by itself and against the numbers that Redis has given out. */
+/** Checks of the rows of a sale in PostgreSQL, on their own and against the numbers that Redis has assigned. */
 
 import { type Gap, placeOf } from '../domain/positions.ts';
 import {
@@ -8,16 +8,16 @@ import {
 } from '../domain/reservation-codec.ts';
 import { type CheckDefinition, counted, some } from './check.ts';
 
-/** What ending a hold may take while a persister runs: its sweep, and PostgreSQL's hearing of it. */
+/** While a persister runs, its sweep ends a hold and the event reaches PostgreSQL within this time. */
 const HOLD_GRACE_MS = 5_000;
 
 export const ROW_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'every-decision-is-a-row',
-    expected: 'every position that was given out is a row',
+    expected: 'every assigned position is a row',
     find: async ({ servers: { sql }, saleId, state }) => {
       const given = placeOf(state.position, state.gaps);
-      // A position belongs to one row by a unique index, so the right count within bounds leaves no other gap.
+      // A unique index gives a position one row, so the right count within the bounds proves that there is no gap.
       const [row] = await sql<{ rows: number; first: number; last: number }[]>`
         SELECT count(*) AS rows, coalesce(min(position), 0)::bigint AS first,
           coalesce(max(position), 0)::bigint AS last
@@ -30,22 +30,22 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         WHERE position <= ${state.position} AND NOT EXISTS (
           SELECT FROM reservations WHERE sale_id = ${saleId} AND position = letter.position)`;
       const { rows, first, last } = row!;
-      // A rebuilt sale has left out the positions of what was discarded.
+      // A rebuilt sale skips the positions of discarded events.
       const missing = refused.filter(({ position }) => isGiven(position, state.gaps));
-      const leftOut = state.position - given;
-      const leftOutBefore = last - placeOf(last, state.gaps);
+      const skipped = state.position - given;
+      const skippedBefore = last - placeOf(last, state.gaps);
       return {
         ok: rows === given - missing.length && (rows === 0 || first >= 1),
-        expected: `${counted(given - missing.length, 'row')} with positions from 1 to ${state.position}${leftOut > 0 ? `, of which ${leftOut} were left out` : ''}${butLetters(missing)}`,
-        actual: `${counted(rows, 'row')}, positions from ${first} to ${last}${leftOutWords(leftOutBefore, leftOut - leftOutBefore)}`,
+        expected: `${counted(given - missing.length, 'row')} with positions from 1 to ${state.position}${skipped > 0 ? `, of which ${skipped} were skipped` : ''}${exceptLetters(missing)}`,
+        actual: `${counted(rows, 'row')}, positions from ${first} to ${last}${skippedText(skippedBefore, skipped - skippedBefore)}`,
       };
     },
   },
   {
     name: 'nothing-undecided-is-a-row',
-    expected: 'no row and no event beyond what Redis has decided',
+    expected: 'no row and no event that Redis has not decided',
     find: async ({ servers: { sql }, saleId, readState }) => {
-      // PostgreSQL first: whatever it has, Redis must have decided before.
+      // PostgreSQL first: Redis must have decided everything that it has.
       const [row] = await sql<{ position: number; event: number }[]>`
         SELECT coalesce((SELECT max(position) FROM reservations WHERE sale_id = ${saleId}), 0)::bigint AS position,
           coalesce((SELECT max(event) FROM reservation_events WHERE sale_id = ${saleId}), 0)::bigint AS event`;
@@ -59,7 +59,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'every-event-is-kept',
-    expected: 'every event that was numbered is kept',
+    expected: 'PostgreSQL has every numbered event',
     find: async ({ servers: { sql }, saleId, state }) => {
       const [row] = await sql<{ events: number; entries: number }[]>`
         SELECT count(*) AS events,
@@ -77,11 +77,11 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       if (entries === 0 || events >= kept) {
         return {
           ok: events === kept,
-          expected: `${counted(kept, 'event')}${butLetters(refused)}`,
+          expected: `${counted(kept, 'event')}${exceptLetters(refused)}`,
           actual: counted(events, 'event'),
         };
       }
-      // Nobody knows how many events were in an entry that could not be read, only that they followed each other.
+      // The number of events in an unreadable entry is unknown, but they were consecutive.
       const [missing] = await sql<{ runs: number }[]>`
         SELECT count(*) AS runs FROM (
           SELECT event - lag(event, 1, 0::bigint) OVER (ORDER BY event) AS step FROM (
@@ -91,15 +91,15 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         WHERE step > 1`;
       return {
         ok: missing!.runs <= entries,
-        expected: `${counted(kept, 'event')}${butLetters(refused)}, less what was in ${counted(entries, 'discarded entry', 'discarded entries')} that could not be read`,
-        actual: `${counted(events, 'event')}, the others missing in ${counted(missing!.runs, 'place')}`,
+        expected: `${counted(kept, 'event')}${exceptLetters(refused)}, except those in ${counted(entries, 'discarded entry', 'discarded entries')} that could not be parsed`,
+        actual: `${counted(events, 'event')}, with ${counted(missing!.runs, 'gap')}`,
       };
     },
   },
   {
     name: 'every-history-is-complete',
     expected:
-      'every reservation has the events 1 to its version, but for those discarded, the last with its status',
+      'every reservation has the events 1 to its version, except discarded ones, and the status of the last',
     find: async ({ servers: { sql }, saleId }) => {
       const wrong = await sql<{ reservationId: string }[]>`
         SELECT coalesce(r.reservation_id, e.reservation_id) AS reservation_id
@@ -110,7 +110,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
           FROM (
             SELECT reservation_id, version, status FROM reservation_events WHERE sale_id = ${saleId}
             UNION ALL
-            -- What was discarded stands for the event that it was, where a later one of the reservation is kept.
+            -- A discarded event counts if PostgreSQL has a later event of the reservation.
             SELECT kept.reservation_id, letter.version, '' FROM (
               SELECT substring(payload FROM ${EVENT_LINE_VERSION})::integer AS version,
                 substring(payload FROM ${EVENT_LINE_POSITION})::bigint AS position
@@ -128,7 +128,8 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'one-answer-to-each-request',
-    expected: 'one reservation for each idempotency key of a buyer; without a key, one that lives',
+    expected:
+      'one reservation per idempotency key of a buyer; without a key, one that is reserved or confirmed',
     find: async ({ servers: { sql }, saleId }) => {
       const wrong = await sql<{ buyerId: string; reservations: number }[]>`
         SELECT buyer_id, count(*) AS reservations FROM reservations
@@ -139,9 +140,9 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'nobody-is-above-the-limit',
-    expected: 'nobody holds or owns more than one buyer may have',
+    expected: 'no buyer has more units than the limit',
     find: async ({ servers: { sql }, saleId }) => {
-      // The highest that the limit ever was: lowering it takes nothing from those who have more.
+      // The highest limit the sale ever had: lowering it does not affect buyers who have more.
       const [row] = await sql<{ limit: number | null }[]>`
         SELECT max((definition->>'perBuyerLimit')::bigint) AS limit FROM sale_operations
         WHERE sale_id = ${saleId}`;
@@ -153,15 +154,15 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         GROUP BY buyer_id HAVING sum(item.quantity) > ${limit} LIMIT 20`;
       return {
         ...noneOf(wrong.map(({ buyerId, units }) => `${buyerId} has ${units}`)),
-        expected: `no buyer holds or owns more than ${counted(limit, 'unit')}`,
+        expected: `no buyer has more than ${counted(limit, 'unit')} reserved or confirmed`,
       };
     },
   },
   {
     name: 'no-hold-outlives-its-deadline',
-    expected: `no hold is over for more than ${HOLD_GRACE_MS / 1000} s and still held`,
+    expected: `no hold is reserved more than ${HOLD_GRACE_MS / 1000} s after its deadline`,
     find: async ({ servers: { sql }, saleId, state }) => {
-      // By Redis' clock, which the deadlines are of. That Redis and the rows agree is another check.
+      // By the clock of Redis, which sets the deadlines. Another check compares Redis with the rows.
       const [row] = await sql<{ overdue: number; oldestMs: number | null }[]>`
         SELECT count(*) AS overdue,
           (${state.nowMs}::bigint - min(extract(epoch FROM expires_at)) * 1000)::bigint AS oldest_ms
@@ -170,14 +171,13 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       const { overdue, oldestMs } = row!;
       return {
         ok: overdue === 0,
-        actual: overdue === 0 ? 'none is' : `${overdue}, the oldest for ${oldestMs} ms`,
+        actual: overdue === 0 ? 'none' : `${overdue}, the oldest for ${oldestMs} ms`,
       };
     },
   },
   {
     name: 'no-dead-letters',
-    expected:
-      'PostgreSQL has refused no event of the sale of which nobody has decided what becomes of it',
+    expected: 'no dead letter of the sale is unresolved',
     find: async ({ servers: { sql }, saleId }) => {
       const [row] = await sql<{ unresolved: number; discarded: number }[]>`
         SELECT count(*) FILTER (WHERE resolved_at IS NULL) AS unresolved,
@@ -186,28 +186,28 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       const { unresolved, discarded } = row!;
       return {
         ok: unresolved === 0,
-        actual: `${unresolved} unresolved${discarded > 0 ? `, ${discarded} discarded by operators: what they held is given up` : ''}`,
+        actual: `${unresolved} unresolved${discarded > 0 ? `, ${discarded} discarded by operators` : ''}`,
       };
     },
   },
 ];
 
-/** Whether a position is one that the sale counts, or was left out. */
+/** Whether a position was assigned and not skipped. */
 function isGiven(position: number, gaps: readonly Gap[]): boolean {
   return placeOf(position, gaps) > placeOf(position - 1, gaps);
 }
 
-/** Positions that recoveries have left out before the last row, and after it. */
-function leftOutWords(before: number, after: number): string {
-  return `${before > 0 ? `, ${before} of them left out by recoveries` : ''}${after > 0 ? `, the next ${after} left out by recoveries` : ''}`;
+/** The positions that recoveries skipped before and after the last row. */
+function skippedText(before: number, after: number): string {
+  return `${before > 0 ? `, ${before} of them skipped by recoveries` : ''}${after > 0 ? `, the next ${after} skipped by recoveries` : ''}`;
 }
 
-function butLetters(letters: readonly { discarded: boolean }[]): string {
+function exceptLetters(letters: readonly { discarded: boolean }[]): string {
   const discarded = letters.filter((letter) => letter.discarded).length;
-  const waiting = letters.length - discarded;
-  return `${waiting > 0 ? `, ${counted(waiting, 'being a dead letter', 'being dead letters')}` : ''}${discarded > 0 ? `, ${discarded} having been discarded` : ''}`;
+  const unresolved = letters.length - discarded;
+  return `${unresolved > 0 ? `, except ${counted(unresolved, 'dead letter')}` : ''}${discarded > 0 ? `, except ${discarded} discarded` : ''}`;
 }
 
 function noneOf(wrong: readonly string[]) {
-  return { ok: wrong.length === 0, actual: wrong.length === 0 ? 'no exception' : some(wrong) };
+  return { ok: wrong.length === 0, actual: wrong.length === 0 ? 'no violation' : some(wrong) };
 }

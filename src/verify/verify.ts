@@ -1,15 +1,35 @@
 /**
- * Whether the promises hold for a sale, found out over Redis and PostgreSQL, also while it is running.
+ * Verifies the guarantees of a sale over Redis and PostgreSQL, at rest or while it is running. It reads Redis at one
+ * moment and waits until PostgreSQL has the same events. A failing check is repeated before it counts: the two servers
+ * are not read at the same moment, so a running sale can differ for a moment, but a violation remains.
  *
- * Redis is read at one moment; then PostgreSQL is waited for until it has come that far. A check that fails is run
- * again a few times before it counts: in a sale that moves, two servers read one after the other differ at times,
- * but a broken promise stays broken.
+ *   redis-knows-the-sale                  Redis has the sale, and it is not being recovered
+ *   persister-has-caught-up               PostgreSQL has the events that Redis had when the verification began
+ *   stock-adds-up                         per SKU: loaded = remaining + held + confirmed
+ *   nothing-is-negative                   no count of stock is below 0
+ *   stock-is-what-the-ledger-says         loaded units in Redis = applied changes in the stock ledger
+ *   every-operation-is-applied            recorded sale operations reach Redis, and Redis loses none
+ *   never-oversold                        per SKU: rows that are reserved or confirmed <= loaded units
+ *   held-and-confirmed-are-rows           at rest, the counts in Redis = the sums of the rows
+ *   every-decision-is-a-row               every position is a row, a known dead letter, or skipped by a recovery
+ *   nothing-undecided-is-a-row            PostgreSQL has no position or event that Redis did not assign
+ *   every-event-is-kept                   PostgreSQL has every event, except known dead letters
+ *   every-history-is-complete             per reservation: events 1 to version without gaps, and the same status
+ *   one-answer-to-each-request            an idempotency key has one reservation
+ *   nobody-is-above-the-limit             no buyer has more units than the highest limit the sale ever had
+ *   no-hold-outlives-its-deadline         a hold ends within 5 s after its deadline
+ *   no-dead-letters                       every dead letter is written or discarded
+ *   the-line-is-counted-right             the three structures of the waitlist have the same number of entries
+ *   everybody-in-line-is-found            every waitlist entry of a buyer is in the waitlist's order
+ *   every-reservation-in-redis-is-a-row   each reservation in Redis equals its row
+ *   every-row-is-in-redis                 each row has its reservation in Redis
+ *   first-come-first-served               each position belongs to the same buyer in Redis and PostgreSQL
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, unreachable } from '../domain/fault.ts';
 import { readSale, type SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
-import type { Check, CheckDefinition, Patience, Servers, Verification } from './check.ts';
+import type { Check, CheckDefinition, RetryPolicy, Servers, Verification } from './check.ts';
 import { compareReservations } from './compare-reservations.ts';
 import { COUNT_CHECKS } from './count-checks.ts';
 import { ROW_CHECKS } from './row-checks.ts';
@@ -20,20 +40,20 @@ export interface Report {
   checks: Check[];
 }
 
-const PATIENCE: Patience = { catchUpMs: 10_000, repeats: 4, pauseMs: 500 };
+const RETRY_POLICY: RetryPolicy = { catchUpMs: 10_000, repeats: 4, pauseMs: 500 };
 const POLL_MS = 50;
 
-/** Never rejects for what is wrong with the sale or with Redis: that is a failing check. */
+/** A violation, or a failure of Redis, is a failing check and not a rejection. */
 export async function verifySale(
   servers: Servers,
   saleId: string,
-  patience: Patience = PATIENCE,
+  policy: RetryPolicy = RETRY_POLICY,
 ): Promise<Report> {
   let known: Check = {
     name: 'redis-knows-the-sale',
     ok: true,
-    expected: 'Redis knows the sale',
-    actual: 'it does',
+    expected: 'Redis has the sale',
+    actual: 'it has',
   };
   const checks: Check[] = [];
   try {
@@ -41,14 +61,14 @@ export async function verifySale(
     const state = await readState();
     const readCheckpoint = () => checkpointEvent(servers.sql, saleId);
     const verification: Verification = { servers, saleId, state, readState, readCheckpoint };
-    const caughtUp = await waitForPersister(verification, patience.catchUpMs);
+    const caughtUp = await waitForPersister(verification, policy.catchUpMs);
     checks.push(caughtUp);
-    // What PostgreSQL has not got yet is missing in every check; waiting again in each would find nothing else.
-    const repeats = caughtUp.ok ? patience.repeats : 0;
+    // Events that PostgreSQL lacks fail most checks, and repeating each of them would not change that.
+    const repeats = caughtUp.ok ? policy.repeats : 0;
     for (const definition of [...COUNT_CHECKS, ...ROW_CHECKS, ...WAITLIST_CHECKS]) {
-      checks.push(await runPatiently(definition, verification, { ...patience, repeats }));
+      checks.push(await runWithRetries(definition, verification, { ...policy, repeats }));
     }
-    checks.push(...(await compareReservations(verification, { ...patience, repeats })));
+    checks.push(...(await compareReservations(verification, { ...policy, repeats })));
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     known = { ...known, ok: false, actual: error.message };
@@ -57,17 +77,17 @@ export async function verifySale(
   return { ok: all.every(({ ok }) => ok), checks: all };
 }
 
-async function runPatiently(
+async function runWithRetries(
   definition: CheckDefinition,
   verification: Verification,
-  patience: Patience,
+  policy: RetryPolicy,
 ): Promise<Check> {
   let finding = await definition.find(verification);
-  for (let repeat = 0; !finding.ok && repeat < patience.repeats; repeat += 1) {
-    await sleep(patience.pauseMs);
-    // With the sale as it is now, once PostgreSQL has come as far: what failed may have been a moment that is over.
+  for (let repeat = 0; !finding.ok && repeat < policy.repeats; repeat += 1) {
+    await sleep(policy.pauseMs);
+    // Repeated with the current state, once PostgreSQL has its events.
     const again = { ...verification, state: await verification.readState() };
-    await waitForPersister(again, patience.catchUpMs);
+    await waitForPersister(again, policy.catchUpMs);
     finding = await definition.find(again);
   }
   const { name, expected } = definition;
@@ -87,7 +107,7 @@ async function readKnownState(servers: Servers, saleId: string): Promise<SaleSta
     case 'unknown_sale':
       throw new Fault(
         'not_executed',
-        `Redis has never heard of the sale, or has forgotten it${await whyClosed(servers.sql, saleId)}`,
+        `Redis does not have the sale${await whyClosed(servers.sql, saleId)}`,
       );
     default:
       return unreachable(reply);
@@ -95,8 +115,8 @@ async function readKnownState(servers: Servers, saleId: string): Promise<SaleSta
 }
 
 /**
- * The checkpoint is the newest entry that PostgreSQL has; an older one may still be with a persister that died. What
- * has left the stream is there without gaps, so that is waited for, too.
+ * The checkpoint is the newest entry in PostgreSQL; an older entry may still be pending at a persister that died. The
+ * events that have left the stream are complete, so this waits for both.
  */
 async function waitForPersister(verification: Verification, timeoutMs: number): Promise<Check> {
   const { events } = verification.state;
@@ -112,12 +132,12 @@ async function waitForPersister(verification: Verification, timeoutMs: number): 
   return {
     name: 'persister-has-caught-up',
     ok: all >= events,
-    expected: `PostgreSQL has come to event ${events} within ${timeoutMs / 1000} s`,
-    actual: `it has come to event ${all}`,
+    expected: `PostgreSQL has all events up to ${events} within ${timeoutMs / 1000} s`,
+    actual: `it has all events up to ${all}`,
   };
 }
 
-/** What an operator has to put right, where the last recovery could not open the sale. */
+/** Why the last recovery could not open the sale; empty unless it is blocked. */
 async function whyClosed(sql: Sql, saleId: string): Promise<string> {
   const [last] = await sql<{ outcome: string; why: string }[]>`
     SELECT outcome, report->>'why' AS why FROM sale_recoveries

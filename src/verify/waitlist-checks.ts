@@ -1,13 +1,11 @@
 /**
- * What must hold of the line for what is sold out: it is kept three times, as a count for deciding, in order for
- * serving and by buyer for finding, and the three must agree.
+ * Checks of the waitlist. Redis keeps it in three structures that must agree: a count per SKU for decisions, an ordered
+ * set for serving, and a hash by buyer for lookups.
  */
-
 import type { ChainableCommander } from 'ioredis';
-import { Fault } from '../domain/fault.ts';
 import { parseWaitingField, parseWaitlistMember, waitingField } from '../domain/waitlist.ts';
 import { saleKey } from '../lua/keys.ts';
-import { type CheckDefinition, some, type Verification } from './check.ts';
+import { type CheckDefinition, fromRedis, some, type Verification } from './check.ts';
 
 const CHUNK = 1_000;
 
@@ -15,34 +13,35 @@ export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'the-line-is-counted-right',
     expected:
-      'for every SKU as many buyers in line as are counted, and as many by buyer as in line',
+      'for every SKU, as many entries in order as are counted, and as many by buyer as in order',
     find: async (verification) => {
       const skus = verification.state.stock.map(({ sku }) => sku);
-      const { counted, inLine, inAll, byBuyer } = await readCounts(verification, skus);
+      const { counted, inOrder, inAll, byBuyer } = await readCounts(verification, skus);
       const wrong = skus.flatMap((sku, index) =>
-        counted[index] === inLine[index]
+        counted[index] === inOrder[index]
           ? []
-          : [`${sku}: ${counted[index]} counted, ${inLine[index]} in line`],
+          : [`${sku}: ${counted[index]} counted, ${inOrder[index]} in order`],
       );
-      const known = inLine.reduce((sum, length) => sum + length, 0);
-      if (known !== inAll) wrong.push(`${inAll - known} in line for what the sale has not`);
-      if (byBuyer !== inAll) wrong.push(`${inAll} in line, ${byBuyer} by buyer`);
+      const known = inOrder.reduce((sum, length) => sum + length, 0);
+      if (known !== inAll)
+        wrong.push(`${inAll - known} in order for SKUs that the sale does not have`);
+      if (byBuyer !== inAll) wrong.push(`${inAll} in order, ${byBuyer} by buyer`);
       return {
         ok: wrong.length === 0,
-        actual: wrong.length === 0 ? `${inAll} in line` : some(wrong),
+        actual: wrong.length === 0 ? `${inAll} on the waitlist` : some(wrong),
       };
     },
   },
   {
     name: 'everybody-in-line-is-found',
-    expected: 'each entry by buyer stands in the line, for that buyer and that SKU',
+    expected: 'each entry by buyer is in the order, for the same buyer and SKU',
     find: async (verification) => {
       const wrong: string[] = [];
       let compared = 0;
       for await (const entries of readEntries(verification)) {
         compared += entries.length;
         for (const entry of await missingOf(verification, entries)) {
-          // Whoever was served between two readings is no exception; the two are read again at one moment.
+          // An entry may have been served between the two reads, so both are read again in one transaction.
           if (await isStillMissing(verification, entry)) wrong.push(describe(entry));
         }
       }
@@ -54,31 +53,31 @@ export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
   },
 ];
 
-/** An entry of `waiting`: `buyer TAB sku` and the member of the line that it names. */
+/** An entry of the hash `waiting`: its field, and the member of the ordered set that it refers to. */
 interface Entry {
   field: string;
   member: string;
 }
 
-/** All at one moment: the line moves while it is looked at. */
+/** In one transaction, because the waitlist changes. */
 async function readCounts(verification: Verification, skus: readonly string[]) {
-  const { key, client } = lineOf(verification);
+  const { key, client } = waitlistOf(verification);
   const transaction = client.multi();
   transaction.hmget(key('stock'), ...skus.map((sku) => `${sku}:waiting`));
   transaction.zcard(key('line'));
   transaction.hlen(key('waiting'));
   for (const sku of skus) transaction.zlexcount(key('line'), `[${sku}\t`, `(${sku}\n`);
-  const [counts, inAll, byBuyer, ...inLine] = await execute(transaction);
+  const [counts, inAll, byBuyer, ...inOrder] = await execute(transaction);
   return {
     counted: (counts as (string | null)[]).map((count) => Number(count ?? 0)),
     inAll: Number(inAll),
     byBuyer: Number(byBuyer),
-    inLine: inLine.map(Number),
+    inOrder: inOrder.map(Number),
   };
 }
 
 async function* readEntries(verification: Verification): AsyncGenerator<Entry[]> {
-  const { key, client } = lineOf(verification);
+  const { key, client } = waitlistOf(verification);
   let cursor = '0';
   do {
     const transaction = client.multi().hscan(key('waiting'), cursor, 'COUNT', CHUNK);
@@ -95,49 +94,47 @@ async function* readEntries(verification: Verification): AsyncGenerator<Entry[]>
 
 async function missingOf(verification: Verification, entries: readonly Entry[]): Promise<Entry[]> {
   if (entries.length === 0) return [];
-  const { key, client } = lineOf(verification);
+  const { key, client } = waitlistOf(verification);
   const members = entries.map(({ member }) => member);
   const [scores] = await execute(client.multi().zmscore(key('line'), ...members));
   return entries.filter(
-    (entry, index) => (scores as (string | null)[])[index] === null || !namesItsPlace(entry),
+    (entry, index) => (scores as (string | null)[])[index] === null || !isOfSameBuyer(entry),
   );
 }
 
 async function isStillMissing(verification: Verification, entry: Entry): Promise<boolean> {
-  const { key, client } = lineOf(verification);
+  const { key, client } = waitlistOf(verification);
   const [member, score] = await execute(
     client.multi().hget(key('waiting'), entry.field).zscore(key('line'), entry.member),
   );
-  return member === entry.member && (score === null || !namesItsPlace(entry));
+  return member === entry.member && (score === null || !isOfSameBuyer(entry));
 }
 
-function namesItsPlace({ field, member }: Entry): boolean {
+function isOfSameBuyer({ field, member }: Entry): boolean {
   const { sku, buyerId } = parseWaitlistMember(member);
   return field === waitingField(buyerId, sku);
 }
 
 function describe({ field }: Entry): string {
   const { buyerId, sku } = parseWaitingField(field);
-  return `${buyerId} is not in line for ${sku}`;
+  return `${buyerId} is not in the order for ${sku}`;
 }
 
-function lineOf({ servers, saleId }: Verification) {
+function waitlistOf({ servers, saleId }: Verification) {
   return {
     client: servers.shards.of(saleId).client,
     key: (name: 'stock' | 'line' | 'waiting') => saleKey(saleId, name),
   };
 }
 
-/** Redis being away is a Fault here as it is where a script is called. */
 async function execute(transaction: ChainableCommander): Promise<unknown[]> {
-  try {
-    const replies = await transaction.exec();
-    if (!replies) throw new Error('the transaction was not executed');
-    return replies.map(([error, reply]) => {
-      if (error) throw error;
-      return reply;
-    });
-  } catch (error) {
-    throw new Fault('not_executed', 'Redis went away while it was read', { cause: error });
-  }
+  return fromRedis(
+    transaction.exec().then((replies) => {
+      if (!replies) throw new Error('the transaction was not executed');
+      return replies.map(([error, reply]) => {
+        if (error) throw error;
+        return reply;
+      });
+    }),
+  );
 }

@@ -430,7 +430,7 @@ test('the command prints every check, as a table or as JSON, and answers whether
   mock.method(console, 'log', (line: string) => printed.push(line));
   try {
     assert.equal(await runVerify({ sale: saleId, json: false }), true);
-    assert.match(printed[0]!, new RegExp(`^${saleId}: every promise holds\n  ✓ redis-knows`));
+    assert.match(printed[0]!, new RegExp(`^${saleId}: every check passed\n  ✓ redis-knows`));
     await stock(saleId, ['remaining', 1]);
     assert.equal(await runVerify({ sale: saleId, json: true }), false);
     const [report] = JSON.parse(printed[1]!);

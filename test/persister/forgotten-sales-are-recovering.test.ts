@@ -19,7 +19,6 @@ import { readSale } from '../../src/lua/read/read-sale.ts';
 import { closeSale } from '../../src/lua/recover/close-sale.ts';
 import { renewFence } from '../../src/lua/recover/renew-fence.ts';
 import { trimEvents } from '../../src/lua/stream/trim-events.ts';
-import { createLogger } from '../../src/process/logger.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 
 describe('a sale that redis has forgotten', () => {
@@ -98,7 +97,7 @@ describe('a sale that redis has forgotten', () => {
     assert.equal(await call(renewFence, saleId, renewal), 'unknown_sale');
     const later = { ...row!, operation: 2, timeline: 0 };
     assert.equal((await call(applyOperation, saleId, later)).outcome, 'unknown_sale');
-    const report = await verifySale({ ...servers, log: createLogger('test', 'silent') }, saleId);
+    const report = await verifySale(servers, saleId);
     assert.deepEqual([report.ok, report.checks[0]?.ok], [false, false]);
     const keys = await client.keys('*');
     assert.deepEqual(keys, [saleKey(saleId, 'sale')], 'nothing came of all that');

@@ -26,7 +26,6 @@ import { closeSale } from '../../src/lua/recover/close-sale.ts';
 import { finishRebuild, type RebuiltSale } from '../../src/lua/recover/finish-rebuild.ts';
 import { renewFence } from '../../src/lua/recover/renew-fence.ts';
 import { stageRebuild } from '../../src/lua/recover/stage-rebuild.ts';
-import { createLogger } from '../../src/process/logger.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 
 const SKIPPED = 5_000_000;
@@ -55,8 +54,7 @@ describe('rebuilt from postgres', () => {
   }
 
   async function assertVerified(saleId: string): Promise<void> {
-    const log = createLogger('test', 'silent');
-    const report = await verifySale({ ...servers, log }, saleId);
+    const report = await verifySale(servers, saleId);
     assert.deepEqual(
       report.checks.filter(({ ok }) => !ok),
       [],
