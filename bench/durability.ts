@@ -1,88 +1,92 @@
 /**
- * What the durability profiles cost, and how soon a sale sells again after its Redis was killed in the middle of it.
+ * What the durability profiles cost, and how soon a sale sells again after Redis was killed.
  *
  *   npm run bench:durability -- [--kills 100] [--flushes 20] [--write]
  *
- * 1. Buyers at one front end, one after the other on each of 64 connections, under `fast`, `safe` and `replicated`
- *    (a replica on the same machine): how many are served in a second, and how long each waits.
- * 2. `safe`: Redis is killed by SIGKILL while 20 of them press, again and again, in a sale of few reservations and in
- *    one of 100,000: from Redis answering again to the first yes. Nobody who was told yes may be missing afterwards.
- * 3. Redis is made to forget everything (FLUSHALL) in the same sales, once PostgreSQL has all of it, so that they have
- *    to be rebuilt: from then to the first yes, and how much of that was the recovery.
+ * 1. Purchases on 64 connections to one hot path under `fast`, `safe` and `replicated` (a replica on the same machine):
+ *    how many per second, and their latency.
+ * 2. `safe`: SIGKILL to Redis while 20 connections buy, repeatedly, in an empty sale and in one of 100,000
+ *    reservations: the time from Redis' first reply to the first purchase. No acknowledged reservation may be missing.
+ * 3. FLUSHALL in the same sales, after PostgreSQL has everything, so that a recovery must rebuild them: the time to the
+ *    first purchase, and the share of the recovery.
  *
- * Starts servers and processes of its own. Writes bench/results/durability.json with --write; exits 1 when a bar is
- * missed.
+ * Exits 1 when a target is missed.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { loadavg } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
-import { type FrontEnd, RetryingCrowd } from '../harness/crowds/retrying-crowd.ts';
+import { RetryingCrowd } from '../harness/crowds/retrying-crowd.ts';
+import { useEngineProcess } from '../harness/engine/engine-process.ts';
 import { eventually } from '../harness/eventually.ts';
 import { buyMany } from '../harness/sales/purchases.ts';
 import { makeSale } from '../harness/sales/sales.ts';
-import { type Connections, connect } from '../harness/servers/connections.ts';
-import { startPostgres } from '../harness/servers/postgres.ts';
-import { startRedis } from '../harness/servers/redis.ts';
-import { startReplicated } from '../harness/servers/replication.ts';
-import { findFreePorts } from '../src/process/free-port.ts';
+import { type Connections, useConnections } from '../harness/servers/connections.ts';
+import { usePostgres } from '../harness/servers/postgres.ts';
+import { useRedis } from '../harness/servers/redis.ts';
+import { useReplicated } from '../harness/servers/replication.ts';
+import { atMost, loadAverage, percentiles, reportTargets } from './report/targets.ts';
 
-const REPOSITORY = join(import.meta.dirname, '..');
-const typed = command('bench:durability', 'What durability costs, and how soon a sale is back.')
-  .option('--kills <count>', 'of Redis, in each of two sales', wholeNumber, 100)
+const PROFILES = ['fast', 'safe', 'replicated'] as const;
+const CONNECTIONS = 64;
+const CONNECTIONS_DURING_KILLS = 20;
+const ROUNDS = 5;
+const ROUND_MS = 2_000;
+const STOCK = 10_000_000;
+const FIRST_PURCHASE_P95_MS_MAX = 2_000;
+const RECOVERY = { timeoutMs: 30_000 };
+
+const options = command(
+  'bench:durability',
+  'Measures what durability costs, and how soon a sale recovers. Exits 1 when a target is missed.',
+)
+  .option('--kills <count>', 'SIGKILLs to Redis, in each of two sales', wholeNumber, 100)
   .option('--flushes <count>', 'FLUSHALLs in each of them', wholeNumber, 20)
   .option(...WRITE_OPTION)
   .parse()
   .opts<{ kills: number; flushes: number; write?: boolean }>();
-const KILLS = typed.kills;
-const FLUSHES = typed.flushes;
-const PROFILES = ['fast', 'safe', 'replicated'] as const;
-const CONNECTIONS = 64;
-const ROUNDS = 5;
-const ROUND_MS = 2_000;
-const BARS = { closedP95Ms: 2_000, lost: 0 };
-const RECOVERY = { timeoutMs: 30_000 };
 
-const { after, step, close } = openCommandSession();
-const loadBefore = rounded(loadavg()[0]!);
-const postgres = await startPostgres();
-after(() => postgres.stop());
-const children: ChildProcess[] = [];
-after(() => Promise.all(children.map(end)));
+const session = openCommandSession();
+const loadBefore = loadAverage();
+const postgres = await usePostgres(session);
 try {
   const costs = await measureCosts();
   const recoveries = [];
   for (const reservations of [0, 100_000]) recoveries.push(await measureRecoveries(reservations));
-  const bars = recoveries.flatMap(({ reservations, closedMs, flushed, lost, changedResponses }) => [
-    bar(
-      `${reservations} reservations: first purchase after the kill, p95`,
-      closedMs.p95,
-      BARS.closedP95Ms,
-    ),
-    bar(
-      `${reservations} reservations: first purchase after FLUSHALL, p95`,
-      flushed.closedMs.p95,
-      BARS.closedP95Ms,
-    ),
-    bar(`${reservations} reservations: acknowledged and lost`, lost, BARS.lost),
-    bar(`${reservations} reservations: different response on retry`, changedResponses, 0),
-  ]);
+  const targets = recoveries.flatMap(
+    ({ reservations, closedMs, flushed, lost, changedResponses }) => {
+      const sale = `${reservations} reservations`;
+      return [
+        atMost(
+          `${sale}: first purchase after the kill, p95`,
+          closedMs.p95,
+          FIRST_PURCHASE_P95_MS_MAX,
+          'ms',
+        ),
+        atMost(
+          `${sale}: first purchase after FLUSHALL, p95`,
+          flushed.closedMs.p95,
+          FIRST_PURCHASE_P95_MS_MAX,
+          'ms',
+        ),
+        atMost(`${sale}: acknowledged and lost`, lost, 0),
+        atMost(`${sale}: different response on retry`, changedResponses, 0),
+      ];
+    },
+  );
+  const redis = await useRedis(session);
   const result = {
     machine: machine('the engine, Redis, PostgreSQL and this program share these cores'),
     loadBefore,
     versions: {
       ...codeVersions(),
-      ...(await versionsOf()),
+      ...(await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url })),
     },
     costs,
     recoveries,
-    bars,
+    targets,
   };
   console.table(
     costs.map(({ durability, perSecond, waitMs }) => ({ durability, perSecond, ...waitMs })),
@@ -94,141 +98,116 @@ try {
     ]),
   );
   console.log(JSON.stringify(recoveries, null, 2));
-  for (const { name, value, most, ok } of bars) {
-    console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}: ${value}, at most ${most}`);
-  }
-  await keepBenchResult('durability', result, typed);
-  if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
+  await keepBenchResult('durability', result, options);
+  reportTargets(targets);
 } finally {
-  await close();
+  await session.close();
 }
-
-// ---- what a profile costs --------------------------------------------------------------------------------------------
 
 async function measureCosts() {
   const setUps: Awaited<ReturnType<typeof setUp>>[] = [];
-  try {
-    for (const durability of PROFILES) setUps.push(await setUp(durability));
-    // Taking turns, so that whatever else the machine does falls on all. The first round warms up.
-    for (let round = 0; round <= ROUNDS; round++) {
-      step(`buying under each profile, round ${round} of ${ROUNDS} …`);
-      for (const each of setUps) {
-        const { frontEnd } = each.engine;
-        const crowd = new RetryingCrowd([frontEnd], each.saleId, {
-          lanes: CONNECTIONS,
-          prefix: `round-${round}`,
-        });
-        await sleep(ROUND_MS);
-        await crowd.stop();
-        if (round > 0) each.waitsMs.push(...crowd.waitsMs);
-      }
+  for (const durability of PROFILES) setUps.push(await setUp(durability));
+  // The profiles take turns, so that other work on the machine disturbs all of them. The first round is a warm-up.
+  for (let round = 0; round <= ROUNDS; round++) {
+    session.step(`buying under each profile, round ${round} of ${ROUNDS} …`);
+    for (const { engine, saleId, waitsMs } of setUps) {
+      const crowd = new RetryingCrowd([engine.hotPath], saleId, {
+        lanes: CONNECTIONS,
+        prefix: `round-${round}`,
+      });
+      await sleep(ROUND_MS);
+      await crowd.stop();
+      if (round > 0) waitsMs.push(...crowd.waitsMs);
     }
-    return setUps.map(({ durability, waitsMs }) => ({
-      durability,
-      connections: CONNECTIONS,
-      perSecond: Math.round(waitsMs.length / ((ROUNDS * ROUND_MS) / 1_000)),
-      waitMs: percentiles(waitsMs),
-    }));
-  } finally {
-    for (const each of setUps) await each.tearDown();
   }
+  for (const each of setUps) await each.tearDown();
+  return setUps.map(({ durability, waitsMs }) => ({
+    durability,
+    connections: CONNECTIONS,
+    perSecond: Math.round(waitsMs.length / ((ROUNDS * ROUND_MS) / 1_000)),
+    waitMs: percentiles(waitsMs),
+  }));
 }
 
 async function setUp(durability: (typeof PROFILES)[number]) {
-  const replicated = durability === 'replicated' ? await startReplicated() : undefined;
   const redis =
-    replicated?.master ??
-    (await startRedis({ appendfsync: durability === 'fast' ? 'everysec' : 'always' }));
-  after(() => (replicated ?? redis).stop());
-  const servers = await connect(redis.url, postgres.url);
-  const { saleId } = await makeSale(servers, { stock: 10_000_000 });
+    durability === 'replicated'
+      ? (await useReplicated(session)).master
+      : await useRedis(session, { appendfsync: durability === 'fast' ? 'everysec' : 'always' });
+  const servers = await useConnections(session, redis.url, postgres.url);
+  const { saleId } = await makeSale(servers, { stock: STOCK });
   const engine = await startEngine(redis.url, durability);
   const tearDown = async () => {
-    await engine.end();
-    await forget(servers, saleId);
-    await servers.close();
-    await (replicated ?? redis).stop();
+    await engine.stop();
+    await deleteSale(servers, saleId);
   };
   return { durability, saleId, engine, waitsMs: [] as number[], tearDown };
 }
 
-// ---- recoveries ------------------------------------------------------------------------------------------------------
-
 async function measureRecoveries(reservations: number) {
-  step(`${KILLS} kills and ${FLUSHES} FLUSHALLs in a sale of ${reservations} reservations …`);
-  const redis = await startRedis();
-  after(() => redis.stop());
-  const servers = await connect(redis.url, postgres.url);
-  const { saleId } = await makeSale(servers, { stock: 10_000_000 });
+  const { kills, flushes } = options;
+  session.step(
+    `${kills} kills and ${flushes} FLUSHALLs in a sale of ${reservations} reservations …`,
+  );
+  const redis = await useRedis(session);
+  const servers = await useConnections(session, redis.url, postgres.url);
+  const { saleId } = await makeSale(servers, { stock: STOCK });
   const engine = await startEngine(redis.url, 'safe');
-  try {
-    await buyMany(servers.shards, saleId, { count: reservations, batchSize: 100 });
-    await eventually(async () => {
-      const rows = await rowCount(servers, saleId);
-      if (rows < reservations) throw new Error(`${rows} are in PostgreSQL`);
+  await buyMany(servers.shards, saleId, { count: reservations, batchSize: 100 });
+  await eventually(async () => {
+    const rows = await rowCount(servers, saleId);
+    if (rows < reservations) throw new Error(`${rows} rows are in PostgreSQL`);
+  }, RECOVERY);
+  // A hot path detects the loss only of a sale that it has read before.
+  await fetch(`${engine.url}/v1/sales/${saleId}`);
+  // First, because the purchases during the kills enlarge the sale.
+  const flushed = await measureFlushes();
+  const crowd = new RetryingCrowd([engine.hotPath], saleId, { lanes: CONNECTIONS_DURING_KILLS });
+  const [closed, loading]: [number[], number[]] = [[], []];
+  for (let kill = 0; kill < kills; kill++) {
+    const soldBefore = crowd.sold.size;
+    await eventually(() => {
+      if (crowd.sold.size < soldBefore + 50) throw new Error('too few purchases');
     }, RECOVERY);
-    // A front end that has not seen a sale cannot know that it was forgotten.
-    await fetch(`${engine.url}/v1/sales/${saleId}`);
-    // Before the kills, while the sale is as large as it is said to be.
-    const flushed = await measureFlushes();
-    const crowd = new RetryingCrowd([engine.frontEnd], saleId, { lanes: 20 });
-    const [closed, loading]: number[][] = [[], []];
-    for (let kill = 0; kill < KILLS; kill++) {
-      const toldBefore = crowd.sold.size;
-      await eventually(() => {
-        if (crowd.sold.size < toldBefore + 50) throw new Error('nobody buys');
-      }, RECOVERY);
-      await sleep(Math.random() * 50);
-      await redis.kill();
-      const startedAt = performance.now();
-      await redis.start();
-      const backAt = performance.now();
-      const closedMs = await eventually(() => {
-        const found = crowd.firstSaleAfter(backAt);
-        if (found === undefined) throw new Error('nobody can buy again');
-        return found;
-      }, RECOVERY);
-      closed!.push(closedMs);
-      loading!.push(backAt - startedAt);
-    }
-    await crowd.stop();
-    const differentResponses = await crowd.differentResponses(engine.frontEnd);
-    const lostToKills = await missingOf(servers, saleId, crowd);
-    return {
-      reservations,
-      kills: KILLS,
-      acknowledged: crowd.sold.size,
-      retriesRequested: crowd.retries,
-      lost: lostToKills + flushed.lost,
-      changedResponses: differentResponses.length,
-      /** From starting Redis to its first answer, and from there to the first yes. */
-      startMs: percentiles(loading!),
-      closedMs: percentiles(closed!),
-      flushed,
-    };
-  } finally {
-    await engine.end();
-    await forget(servers, saleId);
-    await servers.close();
-    await redis.stop();
+    await sleep(Math.random() * 50);
+    await redis.kill();
+    const startedAt = performance.now();
+    await redis.start();
+    const backAt = performance.now();
+    closed.push(await firstSaleAfter(crowd, backAt));
+    loading.push(backAt - startedAt);
   }
+  await crowd.stop();
+  const differentResponses = await crowd.differentResponses(engine.hotPath);
+  const lostToKills = await missingOf(servers, saleId, crowd);
+  await engine.stop();
+  await deleteSale(servers, saleId);
+  return {
+    reservations,
+    kills,
+    acknowledged: crowd.sold.size,
+    retriesRequested: crowd.retries,
+    lost: lostToKills + flushed.lost,
+    changedResponses: differentResponses.length,
+    /** From the start of Redis to its first reply, and from there to the first purchase. */
+    startMs: percentiles(loading),
+    closedMs: percentiles(closed),
+    flushed,
+  };
 
-  /** What Redis alone knows would be lost with it, so nobody presses until PostgreSQL has everything. */
+  /** What only Redis knows would be lost, so no buyer sends a request until PostgreSQL has everything. */
   async function measureFlushes() {
     const closed: number[] = [];
     let [acknowledged, retriesRequested, lost] = [0, 0, 0];
-    for (let flush = 0; flush < FLUSHES; flush++) {
+    for (let flush = 0; flush < flushes; flush++) {
       await servers.shards.of(saleId).client.flushall();
-      const forgotAt = performance.now();
-      const prefix = `flush-${flush}`;
-      const crowd = new RetryingCrowd([engine.frontEnd], saleId, { lanes: 20, prefix });
-      const closedMs = await eventually(() => {
-        const found = crowd.firstSaleAfter(forgotAt);
-        if (found === undefined) throw new Error('nobody can buy again');
-        return found;
-      }, RECOVERY);
+      const flushedAt = performance.now();
+      const crowd = new RetryingCrowd([engine.hotPath], saleId, {
+        lanes: CONNECTIONS_DURING_KILLS,
+        prefix: `flush-${flush}`,
+      });
+      closed.push(await firstSaleAfter(crowd, flushedAt));
       await crowd.stop();
-      closed.push(closedMs);
       acknowledged += crowd.sold.size;
       retriesRequested += crowd.retries;
       lost += await missingOf(servers, saleId, crowd);
@@ -237,19 +216,27 @@ async function measureRecoveries(reservations: number) {
       SELECT (report->>'seconds')::float8 * 1000 AS ms FROM sale_recoveries
       WHERE sale_id = ${saleId} AND outcome = 'rebuilt'`;
     return {
-      flushes: FLUSHES,
+      flushes,
       acknowledged,
       retriesRequested,
       lost,
-      /** From FLUSHALL to the first yes; and the recovery's part of it, by its own report. */
+      /** From FLUSHALL to the first purchase, and the recovery's part of it by its own report. */
       closedMs: percentiles(closed),
       recoveryMs: percentiles(rebuilt.map(({ ms }) => ms)),
     };
   }
 }
 
-/** Or the persisters of what is measured next would rebuild this sale, too. */
-async function forget({ sql }: Connections, saleId: string): Promise<void> {
+function firstSaleAfter(crowd: RetryingCrowd, moment: number): Promise<number> {
+  return eventually(() => {
+    const found = crowd.firstSaleAfter(moment);
+    if (found === undefined) throw new Error('no purchase has succeeded');
+    return found;
+  }, RECOVERY);
+}
+
+/** Otherwise the persisters of the next measurement would recover this sale too. */
+async function deleteSale({ sql }: Connections, saleId: string): Promise<void> {
   await sql`DELETE FROM sales WHERE sale_id = ${saleId}`;
 }
 
@@ -259,7 +246,7 @@ async function rowCount({ sql }: Connections, saleId: string): Promise<number> {
   return row!.count;
 }
 
-/** Of those who were told yes, how many are not in PostgreSQL under the id that they were told, when all had time. */
+/** How many acknowledged reservations are not in PostgreSQL. Waits for the persister first. */
 async function missingOf(
   { sql }: Connections,
   saleId: string,
@@ -276,89 +263,35 @@ async function missingOf(
   }
 }
 
-// ---- processes -------------------------------------------------------------------------------------------------------
-
-/** A front end and a persister. */
+/** A hot path and a persister. */
 async function startEngine(redisUrl: string, durability: string) {
-  const [hotPathPort, persisterPort] = (await findFreePorts(2)) as [number, number];
-  const environment = { REDIS_URL: redisUrl, DURABILITY: durability };
-  const mine = [
-    start('hot-path', { ...environment, BUYER_AUTH: 'header', HOT_PATH_PORT: `${hotPathPort}` }),
-    start('persister', {
-      ...environment,
-      DATABASE_URL: postgres.url,
-      PERSISTER_PORT: `${persisterPort}`,
-    }),
-  ];
-  await Promise.all([hotPathPort, persisterPort].map(untilReady));
-  const url = `http://127.0.0.1:${hotPathPort}`;
-  const pool = new Pool(url, { connections: 64 });
-  const frontEnd: FrontEnd = {
-    buy: async (saleId, buyer, { key }) => {
-      const response = await pool.request({
-        path: `/v1/sales/${saleId}/buy`,
-        method: 'POST',
-        headers: { 'x-buyer-id': buyer, 'idempotency-key': key },
-      });
-      const headers = response.headers as Record<string, string>;
-      return { status: response.statusCode, headers, body: await response.body.json() };
-    },
+  const environment = {
+    REDIS_URL: redisUrl,
+    DATABASE_URL: postgres.url,
+    DURABILITY: durability,
+    BUYER_AUTH: 'header',
+    LOG_LEVEL: process.env.LOG_LEVEL ?? 'fatal',
   };
+  const hotPathProcess = await useEngineProcess(session, 'hot-path', environment);
+  const persister = await useEngineProcess(session, 'persister', environment);
+  await Promise.all([hotPathProcess.untilReady(), persister.untilReady()]);
+  const pool = new Pool(hotPathProcess.url, { connections: CONNECTIONS });
   return {
-    url,
-    frontEnd,
-    end: async () => {
+    url: hotPathProcess.url,
+    hotPath: {
+      buy: async (saleId: string, buyer: string, { key }: { key: string }) => {
+        const response = await pool.request({
+          path: `/v1/sales/${saleId}/buy`,
+          method: 'POST',
+          headers: { 'x-buyer-id': buyer, 'idempotency-key': key },
+        });
+        const headers = response.headers as Record<string, string>;
+        return { status: response.statusCode, headers, body: await response.body.json() };
+      },
+    },
+    stop: async () => {
       await pool.destroy();
-      await Promise.all(mine.map(end));
+      await Promise.all([hotPathProcess.stop(), persister.stop()]);
     },
   };
-}
-
-function start(name: 'persister' | 'hot-path', environment: Record<string, string>): ChildProcess {
-  const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), name], {
-    env: { PATH: process.env.PATH, LOG_LEVEL: process.env.LOG_LEVEL ?? 'fatal', ...environment },
-    // Over the channel it learns that this program is gone, however it ended.
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  children.push(child);
-  return child;
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGTERM');
-  await ended;
-}
-
-async function untilReady(port: number): Promise<void> {
-  await eventually(async () => {
-    const response = await fetch(`http://127.0.0.1:${port}/readyz`);
-    if (response.status !== 200) throw new Error(await response.text());
-  }, RECOVERY);
-}
-
-async function versionsOf() {
-  const redis = await startRedis();
-  try {
-    return await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url });
-  } finally {
-    await redis.stop();
-  }
-}
-
-// ---- figures ---------------------------------------------------------------------------------------------------------
-
-function percentiles(values: readonly number[]) {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (share: number) => rounded(sorted[Math.ceil(share * sorted.length) - 1] ?? 0);
-  return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) };
-}
-
-function rounded(milliseconds: number): number {
-  return Math.round(milliseconds * 100) / 100;
-}
-
-function bar(name: string, value: number, most: number) {
-  return { name, value, most, ok: value <= most };
 }

@@ -1,22 +1,20 @@
 /**
- * Ten times as many buyers as one front end can serve, by the clock.
+ * Ten times as many buyers as one hot path can serve, at a fixed rate.
  *
  *   npm run bench:overload -- [--write]
  *
- * 1. A Redis that takes 40 ms for each call of 10 buyers: 250 buyers a second, whatever the machine. A quarter of that,
- *    then ten times that, then a quarter again: who is served and refused, how fast, and what it takes of memory.
- * 2. A Redis that answers nothing for a second, on an engine as it comes: what one waiting buyer takes of memory.
+ * 1. Redis takes 40 ms for each call of 10 buyers, so the capacity is 250 buyers per second on any machine. A quarter of
+ *    that, then ten times that, then a quarter again: how many are served and refused, their latency, and the memory.
+ * 2. Redis does not respond for a second, with the default configuration: the memory of one waiting buyer.
  *
- * Starts servers and processes of its own. Writes bench/results/overload.json with --write; exits 1 when a bar is
- * missed.
+ * Exits 1 when a target is missed.
  */
-import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
-import { quantile, sendAtRate, type Timed } from '../harness/crowds/open-loop-load.ts';
+import { sendAtRate, type Timed } from '../harness/crowds/open-loop-load.ts';
 import { responseName } from '../harness/crowds/single-request-crowd.ts';
 import { type EngineProcess, useEngineProcess } from '../harness/engine/engine-process.ts';
 import { metric, Peaks } from '../harness/engine/metrics.ts';
@@ -25,9 +23,10 @@ import { startCuttableProxy } from '../harness/network/cuttable-proxy.ts';
 import { assertPromisesHold } from '../harness/sales/reservations.ts';
 import { makeSale } from '../harness/sales/sales.ts';
 import { saleState } from '../harness/sales/stream.ts';
-import { connect } from '../harness/servers/connections.ts';
-import { startPostgres } from '../harness/servers/postgres.ts';
-import { startRedis } from '../harness/servers/redis.ts';
+import { useConnections } from '../harness/servers/connections.ts';
+import { usePostgres } from '../harness/servers/postgres.ts';
+import { useRedis } from '../harness/servers/redis.ts';
+import { below, loadAverage, percentiles, reportTargets } from './report/targets.ts';
 
 const MEMORY = 'process_resident_memory_bytes';
 const PENDING = 'flash_sale_pending_requests';
@@ -39,20 +38,21 @@ const QUIET = { perSecond: CAPACITY_PER_SECOND / 4, durationMs: 5_000 };
 const OVERLOAD = { perSecond: 10 * CAPACITY_PER_SECOND, durationMs: 10_000 };
 const STANDSTILL = { perSecond: 4_000, durationMs: 1_000 };
 
-const BARS = { grownMiB: 128, refusedP50Ms: 100 };
+const LIMITS = { grownMiB: 128, refusedP50Ms: 100 };
 
-const typed = command('bench:overload', 'Ten times as many buyers as one front end can serve.')
+const options = command(
+  'bench:overload',
+  'Sends ten times as many buyers as one hot path can serve. Exits 1 when a target is missed.',
+)
   .option(...WRITE_OPTION)
   .parse()
   .opts<{ write?: boolean }>();
 
 const session = openCommandSession();
 let buyers = 0;
-const loadBefore = Math.round(loadavg()[0]! * 100) / 100;
-const [redis, postgres] = await Promise.all([startRedis(), startPostgres()]);
-session.after(() => Promise.all([redis.stop(), postgres.stop()]));
-const servers = await connect(redis.url, postgres.url);
-session.after(() => servers.close());
+const loadBefore = loadAverage();
+const [redis, postgres] = await Promise.all([useRedis(session), usePostgres(session)]);
+const servers = await useConnections(session, redis.url, postgres.url);
 try {
   const persister = await useEngineProcess(session, 'persister', {
     REDIS_URL: redis.url,
@@ -61,15 +61,15 @@ try {
   await persister.untilReady();
   const overload = await measureOverload();
   const standstill = await measureStandstill();
-  const bars = [
-    bar('overload: memory growth, MiB', overload.overload.grownMiB, BARS.grownMiB),
-    bar('overload: median refusal, ms', overload.overload.refusedMs.p50, BARS.refusedP50Ms),
+  const targets = [
+    below('overload: memory growth', overload.overload.grownMiB, LIMITS.grownMiB, 'MiB'),
+    below('overload: median refusal', overload.overload.refusedMs.p50, LIMITS.refusedP50Ms, 'ms'),
   ];
   const result = {
     bench: 'overload',
     overload,
     standstill,
-    bars,
+    targets,
     loadBefore,
     machine: machine('hot path, persister, both servers and the buyers share these cores'),
     versions: {
@@ -78,11 +78,8 @@ try {
     },
   };
   console.log(JSON.stringify({ overload, standstill }, null, 2));
-  for (const { name, value, below, ok } of bars) {
-    console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}: ${value}, must be below ${below}`);
-  }
-  await keepBenchResult('overload', result, typed);
-  if (bars.some(({ ok }) => !ok)) process.exitCode = 1;
+  await keepBenchResult('overload', result, options);
+  reportTargets(targets);
 } finally {
   await session.close();
 }
@@ -91,18 +88,18 @@ async function measureOverload() {
   const proxy = await startCuttableProxy({ host: '127.0.0.1', port: redis.port });
   session.after(() => proxy.close());
   proxy.delayReplies(CALL_MS);
-  const front = await startFrontEnd({
+  const hotPath = await startHotPath({
     REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
     BATCH_SIZE_MAX: String(BUYERS_PER_CALL),
     BATCHES_IN_FLIGHT_MAX: '1',
     REDIS_COMMAND_TIMEOUT_MS: '20000',
   });
   const { saleId } = await makeSale(servers, { stock: 10_000_000 });
-  const before = await press(front, saleId, QUIET);
-  const during = await press(front, saleId, OVERLOAD);
-  const after = await press(front, saleId, QUIET);
-  await assertRight(saleId, [before, during, after]);
-  await front.stop();
+  const before = await send(hotPath, saleId, QUIET);
+  const during = await send(hotPath, saleId, OVERLOAD);
+  const after = await send(hotPath, saleId, QUIET);
+  await assertConsistent(saleId, [before, during, after]);
+  await hotPath.stop();
   return {
     capacityPerSecond: CAPACITY_PER_SECOND,
     before: summaryOf(before),
@@ -112,16 +109,16 @@ async function measureOverload() {
 }
 
 async function measureStandstill() {
-  const front = await startFrontEnd({ REDIS_URL: redis.url });
+  const hotPath = await startHotPath({ REDIS_URL: redis.url });
   const { saleId } = await makeSale(servers, { stock: 10_000_000 });
-  const before = await press(front, saleId, { perSecond: 200, durationMs: 1_000 });
+  const before = await send(hotPath, saleId, { perSecond: 200, durationMs: 1_000 });
   redis.pause();
-  const pressing = press(front, saleId, STANDSTILL);
+  const sending = send(hotPath, saleId, STANDSTILL);
   await sleep(STANDSTILL.durationMs);
   redis.resume();
-  const during = await pressing;
-  await assertRight(saleId, [before, during]);
-  await front.stop();
+  const during = await sending;
+  await assertConsistent(saleId, [before, during]);
+  await hotPath.stop();
   const summary = summaryOf(during);
   return {
     ...summary,
@@ -129,74 +126,70 @@ async function measureStandstill() {
   };
 }
 
-interface Pressed {
-  pressed: Timed[];
+interface Phase {
+  responses: Timed[];
   perSecond: number;
   pendingMax: number;
   grownBytes: number;
 }
 
-async function press(
-  front: EngineProcess,
+async function send(
+  hotPath: EngineProcess,
   saleId: string,
   load: { perSecond: number; durationMs: number },
-): Promise<Pressed> {
-  session.step(`${load.perSecond} buyers a second …`);
+): Promise<Phase> {
+  session.step(`${load.perSecond} buyers per second …`);
   const path = `/v1/sales/${saleId}/buy`;
-  const quietBytes = await metric(front, MEMORY);
-  const peaks = new Peaks(front, [MEMORY, PENDING]);
-  const pressed = await sendAtRate(front.port, {
+  const quietBytes = await metric(hotPath, MEMORY);
+  const peaks = new Peaks(hotPath, [MEMORY, PENDING]);
+  const responses = await sendAtRate(hotPath.port, {
     ...load,
     request: () => ({ method: 'POST', path, headers: { 'X-Buyer-Id': `buyer-${++buyers}` } }),
   });
   const most = await peaks.end();
   return {
-    pressed,
+    responses,
     perSecond: load.perSecond,
     pendingMax: most(PENDING),
     grownBytes: most(MEMORY) - quietBytes,
   };
 }
 
-/** Everybody was served or told to come back, whoever was told yes has it, and nobody else has anything. */
-async function assertRight(saleId: string, phases: readonly Pressed[]): Promise<void> {
-  const answers = phases.flatMap(({ pressed }) => pressed.map(({ response }) => response));
-  const strange = answers.find((each) => !['201', '503 overloaded'].includes(responseName(each)));
-  if (strange) throw new Error(`a buyer was told ${responseName(strange)}`);
-  const sold = answers.filter(({ status }) => status === 201).length;
+/** Every buyer got 201 or `overloaded`, and those with 201 hold exactly the units that are held. */
+async function assertConsistent(saleId: string, phases: readonly Phase[]): Promise<void> {
+  const responses = phases.flatMap(({ responses: all }) => all.map(({ response }) => response));
+  const unexpected = responses.find(
+    (each) => !['201', '503 overloaded'].includes(responseName(each)),
+  );
+  if (unexpected) throw new Error(`a buyer got ${responseName(unexpected)}`);
+  const sold = responses.filter(({ status }) => status === 201).length;
   const { stock } = await saleState(servers.shards, saleId);
-  if (stock[0]!.held !== sold) throw new Error(`${stock[0]!.held} are held, ${sold} were told yes`);
+  if (stock[0]!.held !== sold)
+    throw new Error(`${stock[0]!.held} are held, ${sold} buyers got 201`);
   await eventually(() => assertPromisesHold(servers, saleId), { timeoutMs: 60_000 });
 }
 
-function summaryOf({ pressed, perSecond, pendingMax, grownBytes }: Pressed) {
-  const told = (status: number) =>
-    pressed.filter(({ response }) => response.status === status).map(({ latencyMs }) => latencyMs);
+function summaryOf({ responses, perSecond, pendingMax, grownBytes }: Phase) {
+  const latencies = (status: number) =>
+    responses
+      .filter(({ response }) => response.status === status)
+      .map(({ latencyMs }) => latencyMs);
   return {
     requestsPerSecond: perSecond,
-    accepted: told(201).length,
-    acceptedMs: percentiles(told(201)),
-    refused: told(503).length,
-    refusedMs: percentiles(told(503)),
+    accepted: latencies(201).length,
+    acceptedMs: percentiles(latencies(201)),
+    refused: latencies(503).length,
+    refusedMs: percentiles(latencies(503)),
     pendingMax,
     grownMiB: Math.round(grownBytes / 2 ** 20),
   };
 }
 
-async function startFrontEnd(environment: Record<string, string>): Promise<EngineProcess> {
-  const front = await useEngineProcess(session, 'hot-path', {
+async function startHotPath(environment: Record<string, string>): Promise<EngineProcess> {
+  const hotPath = await useEngineProcess(session, 'hot-path', {
     BUYER_AUTH: 'header',
     LOG_LEVEL: 'warn',
     ...environment,
   });
-  return front.untilReady();
-}
-
-function percentiles(values: readonly number[]) {
-  const at = (share: number) => Math.round(quantile(values, share) * 10) / 10;
-  return { p50: at(0.5), p99: at(0.99), max: at(1) };
-}
-
-function bar(name: string, value: number, below: number) {
-  return { name, value, below, ok: value < below };
+  return hotPath.untilReady();
 }

@@ -39,7 +39,7 @@ export interface Memory {
 export function useHostileEngine(
   ...choices: Parameters<typeof HostileEngine.start>
 ): Promise<HostileEngine> {
-  return useHostileEngine(...choices);
+  return HostileEngine.start(...choices);
 }
 
 export class HostileEngine {
