@@ -161,7 +161,7 @@ async function measureRecoveries(reservations: number) {
   // A hot path detects the loss only of a sale that it has read before.
   await fetch(`${engine.url}/v1/sales/${saleId}`);
   // First, because the purchases during the kills enlarge the sale.
-  const flushed = await measureFlushes();
+  const flushed = await measureFlushes(engine, servers, saleId);
   const crowd = new RetryingCrowd([engine.hotPath], saleId, { lanes: CONNECTIONS_DURING_KILLS });
   const [closed, loading]: [number[], number[]] = [[], []];
   for (let kill = 0; kill < kills; kill++) {
@@ -194,37 +194,38 @@ async function measureRecoveries(reservations: number) {
     closedMs: percentiles(closed),
     flushed,
   };
+}
 
-  /** What only Redis knows would be lost, so no buyer sends a request until PostgreSQL has everything. */
-  async function measureFlushes() {
-    const closed: number[] = [];
-    let [acknowledged, retriesRequested, lost] = [0, 0, 0];
-    for (let flush = 0; flush < flushes; flush++) {
-      await servers.shards.of(saleId).client.flushall();
-      const flushedAt = performance.now();
-      const crowd = new RetryingCrowd([engine.hotPath], saleId, {
-        lanes: CONNECTIONS_DURING_KILLS,
-        prefix: `flush-${flush}`,
-      });
-      closed.push(await firstSaleAfter(crowd, flushedAt));
-      await crowd.stop();
-      acknowledged += crowd.sold.size;
-      retriesRequested += crowd.retries;
-      lost += await missingOf(servers, saleId, crowd);
-    }
-    const rebuilt = await servers.sql<{ ms: number }[]>`
-      SELECT (report->>'seconds')::float8 * 1000 AS ms FROM sale_recoveries
-      WHERE sale_id = ${saleId} AND outcome = 'rebuilt'`;
-    return {
-      flushes,
-      acknowledged,
-      retriesRequested,
-      lost,
-      /** From FLUSHALL to the first purchase, and the recovery's part of it by its own report. */
-      closedMs: percentiles(closed),
-      recoveryMs: percentiles(rebuilt.map(({ ms }) => ms)),
-    };
+/** What only Redis knows would be lost, so no buyer sends a request until PostgreSQL has everything. */
+async function measureFlushes(engine: Engine, servers: Connections, saleId: string) {
+  const { flushes } = options;
+  const closed: number[] = [];
+  let [acknowledged, retriesRequested, lost] = [0, 0, 0];
+  for (let flush = 0; flush < flushes; flush++) {
+    await servers.shards.of(saleId).client.flushall();
+    const flushedAt = performance.now();
+    const crowd = new RetryingCrowd([engine.hotPath], saleId, {
+      lanes: CONNECTIONS_DURING_KILLS,
+      prefix: `flush-${flush}`,
+    });
+    closed.push(await firstSaleAfter(crowd, flushedAt));
+    await crowd.stop();
+    acknowledged += crowd.sold.size;
+    retriesRequested += crowd.retries;
+    lost += await missingOf(servers, saleId, crowd);
   }
+  const rebuilt = await servers.sql<{ ms: number }[]>`
+    SELECT (report->>'seconds')::float8 * 1000 AS ms FROM sale_recoveries
+    WHERE sale_id = ${saleId} AND outcome = 'rebuilt'`;
+  return {
+    flushes,
+    acknowledged,
+    retriesRequested,
+    lost,
+    /** From FLUSHALL to the first purchase, and the recovery's part of it by its own report. */
+    closedMs: percentiles(closed),
+    recoveryMs: percentiles(rebuilt.map(({ ms }) => ms)),
+  };
 }
 
 function firstSaleAfter(crowd: RetryingCrowd, moment: number): Promise<number> {
@@ -262,6 +263,8 @@ async function missingOf(
     await sleep(100);
   }
 }
+
+type Engine = Awaited<ReturnType<typeof startEngine>>;
 
 /** A hot path and a persister. */
 async function startEngine(redisUrl: string, durability: string) {
