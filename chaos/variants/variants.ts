@@ -126,8 +126,8 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'scripts do not look at the fence',
     mistake: {
-      file: 'lua/parts/changes.lua',
-      original: "elseif fields[1] ~= ARGV[1] then\n  refused = 'recovering'",
+      file: 'lua/parts/sale.lua',
+      original: "elseif fields[1] ~= arg_fence then\n  refused = 'recovering'",
       broken: "elseif false then\n  refused = 'recovering'",
     },
     expected: 'position-reused',
@@ -246,7 +246,7 @@ export const VARIANTS: readonly Variant[] = [
     name: 'trims what is still pending',
     mistake: {
       file: 'lua/stream/trim-events.lua',
-      original: "local oldest = redis.call('XPENDING', KEYS[2], ARGV[2])[2]",
+      original: "local oldest = redis.call('XPENDING', key_events, arg_group)[2]",
       broken: 'local oldest = nil',
     },
     expected: 'history-gap',
@@ -291,9 +291,9 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'idempotency keys are not recorded',
     mistake: {
-      file: 'lua/parts/changes.lua',
-      original: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms .. key",
-      broken: "local record = '1\\tR\\t' .. number(sale.position) .. basket.terms",
+      file: 'lua/parts/record.lua',
+      original: "return '1\\tR\\t' .. position .. terms .. key",
+      broken: "return '1\\tR\\t' .. position .. terms",
     },
     expected: 'responses-differ',
     stock: 100,

@@ -1,6 +1,10 @@
 /**
- * A Lua script and its TypeScript definition, held together: the header of the `.lua` names its KEYS and ARGV, the
- * definition names them too, and a pair that disagrees fails when it is loaded, not when it is called.
+ * A Lua script and its TypeScript definition. The header of the `.lua` names its KEYS and ARGV; the definition names
+ * them too, and a pair that disagrees fails when it is loaded.
+ *
+ * The script gets them as locals: key `newBuyers` is `key_new_buyers`, argument `minIdleMs` is `arg_min_idle_ms`, and
+ * `...fields`, which can only be the last argument, is the table `arg_fields`. `--@include parts/x.lua` inserts a part
+ * at that line; a part names what it NEEDS from the script or from earlier parts, and what it EXPORTS.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -8,10 +12,10 @@ import { basename } from 'node:path';
 import { Fault } from '../domain/fault.ts';
 import { type SaleKey, saleKey } from './keys.ts';
 
-/** What Redis can answer to our scripts: no nil, no float. */
+/** Replies of our scripts: no nil, no float. */
 export type Reply = string | number | Reply[];
 
-/** Bytes where they are many: making them here costs less than having the library do it. */
+/** Large arguments are bytes: making them here costs less than in the client library. */
 export type ScriptArgument = string | number | Buffer;
 
 export interface Script<Args extends unknown[], Result> {
@@ -19,11 +23,11 @@ export interface Script<Args extends unknown[], Result> {
   source: string;
   sha1: string;
   keys: readonly SaleKey[];
-  /** Whether somebody is told what it answers, as decided: then replicas have to have it, where that is promised. */
+  /** Whether the reply shows decisions to a client; under `DURABILITY=replicated`, replicas must have them first. */
   needsReplicas: boolean;
-  /** The arguments that follow the fence, which every script takes first. */
+  /** The arguments after the fence, which is the first argument of every script. */
   encode: (...args: Args) => ScriptArgument[];
-  /** Rejects with a Fault `reply_malformed` what it does not understand. */
+  /** Throws a Fault `reply_malformed` for an unknown reply. */
   decode: (reply: Reply, saleId: string, ...args: Args) => Result;
 }
 
@@ -31,17 +35,19 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   /** The `.lua` file; its name is the script's name. */
   source: URL;
   keys: readonly SaleKey[];
-  /** As the header has them, without the fence. */
+  /** As in the header, without the fence. */
   args: string;
-  /** Unless said otherwise, whatever is not declared `no-writes`. */
+  /** Default: true unless the script is declared `no-writes`. */
   needsReplicas?: boolean;
   encode: (...args: Args) => ScriptArgument[];
   decode: (reply: Reply, saleId: string, ...args: Args) => Result;
 }): Script<Args, Result> {
   const name = basename(definition.source.pathname, '.lua');
-  const source = readSource(definition.source);
-  requireHeader(source, name, 'KEYS', definition.keys.join(' '));
-  requireHeader(source, name, 'ARGV', `fence ${definition.args}`.trim());
+  const file = readFileSync(definition.source, 'utf8');
+  const args = `fence ${definition.args}`.trim();
+  requireHeader(file, name, 'KEYS', definition.keys.join(' '));
+  requireHeader(file, name, 'ARGV', args);
+  const source = withLocals(file, name, definition.keys, args.split(' '));
   return {
     name,
     source,
@@ -53,11 +59,55 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   };
 }
 
-/** A script with the parts that it includes in the place of their `--@include` lines. */
-function readSource(file: URL): string {
-  return readFileSync(file, 'utf8').replaceAll(/^--@include (\S+)$/gm, (_line, part: string) =>
-    readSource(new URL(part, import.meta.url)),
-  );
+/** The script as Redis runs it: after its first line the locals for KEYS and ARGV, parts in place of their includes. */
+function withLocals(
+  file: string,
+  name: string,
+  keys: readonly string[],
+  args: readonly string[],
+): string {
+  const locals = new Map<string, string>();
+  for (const [i, key] of keys.entries()) locals.set(`key_${snakeCase(key)}`, `KEYS[${i + 1}]`);
+  for (const [i, arg] of args.entries()) {
+    if (arg.startsWith('...'))
+      locals.set(`arg_${snakeCase(arg.slice(3))}`, `{ unpack(ARGV, ${i + 1}) }`);
+    else locals.set(`arg_${snakeCase(arg)}`, `ARGV[${i + 1}]`);
+  }
+  const source = includeParts(file, name, new Set(locals.keys()));
+  const code = source.replaceAll(/--.*$/gm, '').replaceAll(/'[^'\n]*'/g, '');
+  for (const [word] of code.matchAll(/\b(?:(?:key|arg)_\w+|KEYS|ARGV)\b/g)) {
+    if (!locals.has(word))
+      throw mismatch(`${name}.lua uses ${word}, which its header does not name`);
+  }
+  const firstLineEnd = source.indexOf('\n') + 1;
+  const block = `local ${[...locals.keys()].join(', ')} = ${[...locals.values()].join(', ')}\n`;
+  return source.slice(0, firstLineEnd) + block + source.slice(firstLineEnd);
+}
+
+function includeParts(file: string, name: string, provided: Set<string>): string {
+  return file.replaceAll(/^--@include (\S+)$/gm, (_line, path: string) => {
+    const part = readFileSync(new URL(path, import.meta.url), 'utf8');
+    for (const needed of headerNames(part, 'NEEDS')) {
+      if (!provided.has(needed))
+        throw mismatch(`${path} needs ${needed}, which ${name}.lua does not provide`);
+    }
+    for (const exported of headerNames(part, 'EXPORTS')) {
+      const isDefined = new RegExp(`^local (function |(\\w+, )*)${exported}\\b`, 'm').test(part);
+      if (!isDefined) throw mismatch(`${path} does not define ${exported}, which it exports`);
+      provided.add(exported);
+    }
+    return part;
+  });
+}
+
+/** The names after a label in a part's header, up to the end of the header or the next label. */
+function headerNames(part: string, label: string): string[] {
+  const names = new RegExp(`^-- ${label} +(.*(?:\\n-- {4,}.*)*)`, 'm').exec(part)?.[1] ?? '';
+  return names.split(/[\s-]+/).filter((name) => name !== '');
+}
+
+function snakeCase(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 export function keysOf(script: { keys: readonly SaleKey[] }, saleId: string): string[] {
@@ -65,14 +115,17 @@ export function keysOf(script: { keys: readonly SaleKey[] }, saleId: string): st
 }
 
 export function malformed(script: string, reply: unknown): Fault {
-  return new Fault('reply_malformed', `${script} answered ${JSON.stringify(reply)?.slice(0, 200)}`);
+  return new Fault('reply_malformed', `${script} replied ${JSON.stringify(reply)?.slice(0, 200)}`);
+}
+
+function mismatch(detail: string): Fault {
+  return new Fault('script_mismatch', detail);
 }
 
 function requireHeader(source: string, name: string, label: string, expected: string): void {
   const found = new RegExp(`^-- ${label}\\s+(.*)$`, 'm').exec(source)?.[1]?.trim();
   if (found !== expected) {
-    throw new Fault(
-      'script_mismatch',
+    throw mismatch(
       `${name}.lua names its ${label} "${found}", ${name}.ts names them "${expected}"`,
     );
   }

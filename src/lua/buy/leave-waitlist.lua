@@ -1,27 +1,33 @@
 #!lua
--- Takes a buyer out of every line of a sale; whoever was kept waiting behind is served.
+-- Removes a buyer from every waitlist of a sale, and serves the members that were blocked behind.
 --
 -- KEYS   sale stock buyers order holds events line waiting
 -- ARGV   fence buyer newTag
--- REPLY  {word, lines left}: left, or unknown_sale recovering with 0
+--        newTag  of the reservations that the waitlist gets
+-- REPLY  {word, waitlists left}: left, or unknown_sale recovering with 0
 
+--@include parts/promotion.lua
+--@include parts/sale.lua
+--@include parts/stock.lua
+--@include parts/record.lua
+--@include parts/buyers.lua
 --@include parts/changes.lua
+--@include parts/waitlist-member.lua
 --@include parts/waitlist.lua
 
 if refused then return { refused, 0 } end
-local buyer, tag = ARGV[2], ARGV[3]
-local skus, fields = {}, {}
-for i, each in ipairs(cjson.decode(redis.call('HGET', KEYS[1], 'skus'))) do
+local skus, waiting_fields = {}, {}
+for i, each in ipairs(cjson.decode(call('HGET', key_sale, 'skus'))) do
   skus[i] = each.sku
-  fields[i] = buyer .. '\t' .. each.sku
+  waiting_fields[i] = waiting_field(arg_buyer, each.sku)
 end
-local members = redis.call('HMGET', KEYS[8], unpack(fields))
+local members = call('HMGET', key_waiting, unpack(waiting_fields))
 local count = 0
 for i, member in ipairs(members) do
   if member then
     load_stock({ skus[i] })
-    leave_line(parse_place(member))
-    serve_line({ skus[i] }, tag, member)
+    leave_waitlist(parse_member(member))
+    serve_waitlist({ skus[i] }, arg_new_tag, member)
     count = count + 1
   end
 end

@@ -1,32 +1,37 @@
 #!lua
--- Ends the holds whose time is over, a bounded number, and serves those who wait for what remains.
+-- Ends a bounded number of holds that are past their deadline, and serves the waitlist with what remains.
 --
 -- KEYS   sale stock buyers order holds events line waiting
 -- ARGV   fence most newTag
---        most  reservations looked at by this call; newTag  for whoever is served next
--- REPLY  {word, expired, served, due, late}: swept, with the ms until the next deadline (0: more is due now, -1: none)
---        and by how many ms the oldest of those that ended was missed; or {unknown_sale} {recovering}
+--        most  reservations checked by this call; newTag  of the reservations that the waitlist gets
+-- REPLY  {word, expired, served, due, late}: swept; due is the ms until the next deadline (0: more are due now, -1: none
+--        is left), late by how many ms the oldest ended hold is past its deadline. Or unknown_sale recovering with 0s
 
+--@include parts/promotion.lua
+--@include parts/sale.lua
+--@include parts/stock.lua
+--@include parts/record.lua
+--@include parts/buyers.lua
 --@include parts/changes.lua
---@include parts/transitions.lua
+--@include parts/waitlist-member.lua
 --@include parts/waitlist.lua
 
 if refused then return { refused, 0, 0, 0, 0 } end
-local most = tonumber(ARGV[2])
+local most = tonumber(arg_most)
 
--- Whose time is over, as ranges of positions.
-local due = call('ZRANGEBYSCORE', KEYS[5], '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, most)
-local looked, more = 0, #due == 2 * most
+-- Due holds, as ranges of positions.
+local due = call('ZRANGEBYSCORE', key_holds, '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, most)
+local checked, more = 0, #due == 2 * most
 local ranges = {}
 for i = 1, #due, 2 do
   local member = due[i]
   local first, last = string.match(member, '^(%d+)%-(%d+)$')
   first, last = tonumber(first), tonumber(last)
-  if looked >= most then
+  if checked >= most then
     more = true
     break
   end
-  local upto = math.min(last, first + most - looked - 1)
+  local upto = math.min(last, first + most - checked - 1)
   gone_holds[#gone_holds + 1] = member
   if upto < last then
     -- The rest of this batch keeps its deadline.
@@ -35,10 +40,10 @@ for i = 1, #due, 2 do
     more = true
   end
   ranges[#ranges + 1] = { first = first, upto = upto }
-  looked = looked + upto - first + 1
+  checked = checked + upto - first + 1
 end
 
--- Ranges that touch are read together: finding a place in a long list costs more than reading it.
+-- Adjacent ranges are read together: finding an index in a long list costs more than reading there.
 table.sort(ranges, function(a, b) return a.first < b.first end)
 local buyers, positions_of = {}, {}
 local at = 1
@@ -49,7 +54,7 @@ while ranges[at] do
     upto = math.max(upto, ranges[at].upto)
   end
   local from = order_index(first)
-  for j, owner in ipairs(call('LRANGE', KEYS[4], from, from + upto - first)) do
+  for j, owner in ipairs(call('LRANGE', key_order, from, from + upto - first)) do
     if not positions_of[owner] then
       positions_of[owner] = {}
       buyers[#buyers + 1] = owner
@@ -60,17 +65,17 @@ while ranges[at] do
 end
 load_records(buyers)
 
--- A buyer's records are gone through once, however many of them end, and each kind of basket is returned once.
+-- A buyer's records are read once, however many of them end, and units are returned once for each kind of basket.
 local expired, late, baskets_ended = 0, 0, {}
 for _, buyer in ipairs(buyers) do
   local positions, records = positions_of[buyer], {}
-  for text in string.gmatch(records_of[buyer], '[^\n]+') do
-    local status, position = string.match(text, '^%d+\t(%a)\t(%d+)')
+  for text in each_record(records_of[buyer]) do
+    local status, position = status_and_position(text)
     if positions[position] and (status == 'R' or status == 'P') then
       local record = parse_record(text)
-      -- One that was extended has another deadline by now.
+      -- An extended reservation has another deadline.
       if record.expires <= now then
-        text = succeed(buyer, record, 'E', record.expires, '', '\t')
+        text = change_status(buyer, record, 'E', record.expires, '', NO_TRACE)
         expired = expired + 1
         late = math.max(late, now - record.expires)
         baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1
@@ -78,17 +83,17 @@ for _, buyer in ipairs(buyers) do
     end
     records[#records + 1] = text
   end
-  records_of[buyer] = concat(records, '\n')
+  records_of[buyer] = join_records(records)
 end
 
 local returned, is_returned = {}, {}
+local function add_returned(sku)
+  if is_returned[sku] then return end
+  is_returned[sku] = true
+  returned[#returned + 1] = sku
+end
 for items in pairs(baskets_ended) do
-  for _, line in ipairs(basket_of(items)) do
-    if not is_returned[line.sku] then
-      is_returned[line.sku] = true
-      returned[#returned + 1] = line.sku
-    end
-  end
+  for _, line in ipairs(basket_of(items)) do add_returned(line.sku) end
 end
 load_stock(returned)
 for items, count in pairs(baskets_ended) do
@@ -98,22 +103,16 @@ for items, count in pairs(baskets_ended) do
   end
 end
 
--- The line is served when all that is due has ended: a hold that is over must not count against its buyer's limit.
--- Also served are those whose turn a pause, a restock or the bound of another call has put off.
+-- The waitlist is served after all due holds have ended: a hold past its deadline must not count against its buyer's
+-- limit. This also serves members whom a pause, a restock or the bound of another call has delayed.
 if not closed and not more then
-  for _, member in ipairs(call('ZRANGE', KEYS[7], 0, 0)) do
-    local sku = parse_place(member).sku
-    while sku do
-      if not is_returned[sku] then
-        is_returned[sku] = true
-        returned[#returned + 1] = sku
-      end
-      local after = call('ZRANGEBYLEX', KEYS[7], '(' .. sku .. '\t\255', '+', 'LIMIT', 0, 1)[1]
-      sku = after and parse_place(after).sku
-    end
+  local sku = next_sku('')
+  while sku do
+    add_returned(sku)
+    sku = next_sku(sku)
   end
 end
-if not more then more = serve_line(returned, ARGV[3]) end
+if not more then more = serve_waitlist(returned, arg_new_tag) end
 local served = #order
 write_changes()
 
@@ -121,7 +120,7 @@ local next_due = -1
 if more then
   next_due = 0
 else
-  local head = call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+  local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
   if head[2] then next_due = math.max(0, head[2] - now) end
 end
 return { 'swept', expired, served, next_due, late }

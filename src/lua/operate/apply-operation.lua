@@ -1,43 +1,42 @@
 #!lua flags=allow-oom
--- Applies one numbered operation of an operator to a sale: its whole definition and changes of stock. Also on a full
--- Redis, where operators must still be able to pause and to end.
+-- Applies one numbered sale operation: the whole definition and changes of stock. Runs on a full Redis too, where
+-- operators must still be able to pause and to end a sale.
 --
 -- KEYS   sale stock
 -- ARGV   fence operation timeline definition changes
 --        timeline    that the sale must be on; operation 1 begins it
 --        definition  JSON {name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus: [{sku, name, price}]}
 --        changes     JSON [{sku, delta}]
--- REPLY  {word, number, startsAt}: applied (with the start that the sale has now), insufficient_stock (nothing changed,
---        the number is spent), gap (the number last applied), recovering, unknown_sale; startsAt is empty where there is
---        none
+-- REPLY  {word, number, startsAt}: applied (with the sale's start, empty if it has none), insufficient_stock (nothing
+--        changed, the number is used), gap (with the number last applied), recovering, unknown_sale
 --
--- Operations of a sale apply strictly in order and once: asking for the last one again answers what it answered.
+-- Operations of a sale apply strictly in order and once: repeating the last one returns its first result.
 -- Operation 1 creates the sale and sets its fence.
 
 --@include parts/definition.lua
 
-local fence, operation = ARGV[1], tonumber(ARGV[2])
+local operation = tonumber(arg_operation)
 
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'operation', 'operationOutcome', 'timeline', 'forgotten')
+local sale = redis.call('HMGET', key_sale, 'fence', 'operation', 'operationOutcome', 'timeline', 'forgotten')
 -- A mark that a recovery left is no sale.
 if sale[5] then sale = {} end
 if not sale[1] then
   if operation ~= 1 then return { 'unknown_sale', 0, '' } end
-elseif sale[1] ~= fence or (sale[4] or '0') ~= ARGV[3] then
+elseif sale[1] ~= arg_fence or (sale[4] or '0') ~= arg_timeline then
   return { 'recovering', 0, '' }
 end
 local applied = tonumber(sale[2] or '0')
-if operation == applied then return { sale[3], applied, redis.call('HGET', KEYS[1], 'startsAt') or '' } end
+if operation == applied then return { sale[3], applied, redis.call('HGET', key_sale, 'startsAt') or '' } end
 if operation ~= applied + 1 then return { 'gap', applied, '' } end
 
-local definition, changes = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
+local definition, changes = cjson.decode(arg_definition), cjson.decode(arg_changes)
 local delta_of = {}
 for _, change in ipairs(changes) do delta_of[change.sku] = (delta_of[change.sku] or 0) + change.delta end
 
 local outcome = 'applied'
 local new_stock = {}
 for _, sku in ipairs(definition.skus) do
-  local counts = redis.call('HMGET', KEYS[2], sku.sku .. ':loaded', sku.sku .. ':remaining', sku.sku .. ':held',
+  local counts = redis.call('HMGET', key_stock, sku.sku .. ':loaded', sku.sku .. ':remaining', sku.sku .. ':held',
     sku.sku .. ':confirmed')
   local delta = delta_of[sku.sku] or 0
   local remaining = (counts[2] or 0) + delta
@@ -49,20 +48,21 @@ for _, sku in ipairs(definition.skus) do
   end
 end
 
-if not sale[1] then redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'operation', operation, 'operationOutcome', outcome)
+if not sale[1] then redis.call('DEL', key_sale) end
+redis.call('HSET', key_sale, 'operation', operation, 'operationOutcome', outcome)
 if outcome ~= 'applied' then return { outcome, operation, '' } end
 
 if not sale[1] then
-  redis.call('HSET', KEYS[1], 'fence', fence, 'timeline', ARGV[3], 'position', '0', 'events', '0', 'drained', '0')
+  redis.call('HSET', key_sale, 'fence', arg_fence, 'timeline', arg_timeline, 'position', '0', 'events', '0',
+    'drained', '0')
 end
-redis.call('HSET', KEYS[2], unpack(new_stock))
--- What has begun has begun: buyers had answers that a later start would contradict. Whoever asked is told, so that
--- PostgreSQL remembers no other start.
-local before = redis.call('HMGET', KEYS[1], 'status', 'startsAt')
+redis.call('HSET', key_stock, unpack(new_stock))
+-- A sale that has started keeps its start: buyers got results that a later start would contradict. The reply returns the
+-- start, so that PostgreSQL stores the same one.
+local before = redis.call('HMGET', key_sale, 'status', 'startsAt')
 if before[1] and before[1] ~= 'draft' and definition.status ~= 'draft' and before[2] ~= '' then
   local time = redis.call('TIME')
   if time[1] * 1000 >= tonumber(before[2]) then definition.startsAt = tonumber(before[2]) end
 end
 write_definition(definition)
-return { 'applied', operation, redis.call('HGET', KEYS[1], 'startsAt') }
+return { 'applied', operation, redis.call('HGET', key_sale, 'startsAt') }

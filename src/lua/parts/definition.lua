@@ -1,9 +1,12 @@
--- Writing an operator's definition of a sale. Wants KEYS[1] the sale.
+-- Writes an operator's definition of a sale.
+--
+-- NEEDS    key_sale
+-- EXPORTS  write_definition
 
 local function or_empty(value) return value == cjson.null and '' or string.format('%.0f', value) end
 
 local function write_definition(definition)
-  redis.call('HSET', KEYS[1],
+  redis.call('HSET', key_sale,
     'name', definition.name,
     'currency', definition.currency,
     'status', definition.status,

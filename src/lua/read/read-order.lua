@@ -1,11 +1,11 @@
 #!lua flags=no-writes
--- Reads a part of the list of those who got something in a sale, in the order of decision.
+-- Reads a part of the buyers who got reservations in a sale, in the order of decision.
 --
 -- KEYS   sale order
 -- ARGV   fence skip most
--- REPLY  {unknown_sale} or {recovering} or {known, timeline, {buyer, …}}: at most so many, after so many
+-- REPLY  {unknown_sale} or {recovering} or {known, timeline, {buyer, …}}: at most `most` buyers after the first `skip`
 
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline')
+local sale = redis.call('HMGET', key_sale, 'fence', 'timeline')
 if not sale[1] then return { 'unknown_sale' } end
-if sale[1] ~= ARGV[1] then return { 'recovering' } end
-return { 'known', tonumber(sale[2] or 0), redis.call('LRANGE', KEYS[2], ARGV[2], ARGV[2] + ARGV[3] - 1) }
+if sale[1] ~= arg_fence then return { 'recovering' } end
+return { 'known', tonumber(sale[2] or 0), redis.call('LRANGE', key_order, arg_skip, arg_skip + arg_most - 1) }

@@ -1,26 +1,24 @@
 #!lua flags=no-writes
--- Reads where those stand who are asked for, as far as they wait at all.
+-- Reads the ranks of many buyers on the waitlists of a sale.
 --
 -- KEYS   sale line waiting
--- ARGV   fence asked, each: buyer TAB sku
--- REPLY  {unknown_sale} or {recovering} or {known, {quantity, place, …}} in the order asked, 0 and 0 for who does not
---        wait
+-- ARGV   fence ...fields
+--        fields  of `waiting`: buyer TAB sku
+-- REPLY  {unknown_sale} or {recovering} or {known, {quantity, rank, …}} in the order of the fields; 0 and 0 for a buyer
+--        who is not on the waitlist
 --
--- Costs one field for each who is asked for and a logarithm for each who waits, so the caller bounds their number.
+-- Costs one field for each buyer and a logarithm for each buyer on a waitlist, so the caller limits their number.
 
-local fence = redis.call('HGET', KEYS[1], 'fence')
+--@include parts/waitlist-member.lua
+
+local fence = redis.call('HGET', key_sale, 'fence')
 if not fence then return { 'unknown_sale' } end
-if fence ~= ARGV[1] then return { 'recovering' } end
+if fence ~= arg_fence then return { 'recovering' } end
 
-local places = {}
-for i, member in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV, 2))) do
-  local quantity, place = 0, 0
-  if member then
-    local sku, units = string.match(member, '^([^\t]*)\t.*\t(%d+)$')
-    quantity = tonumber(units)
-    place = redis.call('ZLEXCOUNT', KEYS[2], '[' .. sku .. '\t', '[' .. member)
-  end
-  places[2 * i - 1] = quantity
-  places[2 * i] = place
+local ranks = {}
+for i, member in ipairs(redis.call('HMGET', key_waiting, unpack(arg_fields))) do
+  local waiter = member and parse_member(member)
+  ranks[2 * i - 1] = waiter and waiter.quantity or 0
+  ranks[2 * i] = waiter and rank_of(waiter.sku, member) or 0
 end
-return { 'known', places }
+return { 'known', ranks }

@@ -15,7 +15,7 @@ export type ReadWaitlistRanksReply =
 export const readWaitlistRanks = defineScript({
   source: new URL('read-waitlist-ranks.lua', import.meta.url),
   keys: ['sale', 'line', 'waiting'],
-  args: 'asked, each: buyer TAB sku',
+  args: '...fields',
   encode(asked: readonly WaitlistQuery[]) {
     return asked.map(({ buyerId, sku }) => waitingField(buyerId, sku));
   },

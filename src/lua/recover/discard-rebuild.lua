@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
--- Frees what was staged of a rebuild that is given up; also on a full server, for that may be why. Whose it was stays
--- known: an older recovery that was frozen must not stage what has been read before.
+-- Frees what a cancelled rebuild has staged. Runs on a full Redis too, since that may be the reason. The hash `rebuild`
+-- keeps the owner: an older recovery that was frozen must not stage what it read earlier.
 --
 -- KEYS   rebuild newBuyers newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline
--- REPLY  discarded, superseded (by a later recovery, which has freed it or uses the place)
+-- REPLY  discarded, superseded (by a later recovery, which has freed or reused the keys)
 
-local stage = redis.call('HMGET', KEYS[1], 'fence', 'timeline')
-if stage[1] ~= ARGV[1] or stage[2] ~= ARGV[2] then return 'superseded' end
-for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
-redis.call('HSET', KEYS[1], 'part', 0)
+--@include parts/staged.lua
+
+local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline')
+if stage[1] ~= arg_fence or stage[2] ~= arg_timeline then return 'superseded' end
+discard_staged()
+redis.call('HSET', key_rebuild, 'part', 0)
 return 'discarded'

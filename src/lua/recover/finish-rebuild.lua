@@ -1,55 +1,57 @@
 #!lua flags=allow-oom
--- Puts a rebuilt sale in the place of whatever this server had of it, and opens it. All at once: before, the sale is
--- closed; after, it sells on from what PostgreSQL has.
+-- Replaces this server's state of a sale by the staged one and opens the sale, in one step. Before it the sale is closed;
+-- after it the sale continues from what PostgreSQL has.
 --
 -- KEYS   sale stock buyers order holds events line waiting rebuild newBuyers newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline closing parts definition stock counters
---        closing     that of this recovery, which the sale, or the mark in its place, must still have
+--        closing     of this recovery, which the sale, or the mark in its place, must still have
 --        parts       how many were staged
---        definition  JSON as in apply-operation; or empty: there is no such sale, all of it goes
+--        definition  JSON as in apply-operation; empty: there is no such sale, and all of it is removed
 --        stock       JSON [{sku, price, loaded, remaining, held, confirmed, waiting}]
 --        counters    JSON {operation, operationOutcome, position, events, gaps, tickets}
--- REPLY  finished, superseded (by another recovery), open (somebody else has recovered it on this server)
+-- REPLY  finished, superseded (by another recovery), open (another process has recovered it on this server)
 
 --@include parts/definition.lua
+--@include parts/staged.lua
 
-local fence, timeline = ARGV[1], ARGV[2]
-local stage = redis.call('HMGET', KEYS[9], 'fence', 'timeline', 'part')
-if stage[1] ~= fence or stage[2] ~= timeline or stage[3] ~= ARGV[4] then return 'superseded' end
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'timeline', 'closing')
+local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline', 'part')
+if stage[1] ~= arg_fence or stage[2] ~= arg_timeline or stage[3] ~= arg_parts then return 'superseded' end
+local sale = redis.call('HMGET', key_sale, 'fence', 'timeline', 'closing')
 local refused = nil
-if sale[1] == fence then
+if sale[1] == arg_fence then
   refused = 'open'
--- Whoever was frozen meanwhile must not put an older sale in the place of a newer one.
-elseif sale[3] ~= ARGV[3] or tonumber(sale[2] or -1) >= tonumber(timeline) then
+-- A process that was frozen must not replace a newer sale by an older one.
+elseif sale[3] ~= arg_closing or tonumber(sale[2] or -1) >= tonumber(arg_timeline) then
   refused = 'superseded'
 end
 if refused then
-  for i = 9, #KEYS do redis.call('UNLINK', KEYS[i]) end
+  redis.call('UNLINK', key_rebuild)
+  discard_staged()
   return refused
 end
 
--- UNLINK and then RENAME: neither takes longer for a million buyers than for one.
-for i = 1, 9 do redis.call('UNLINK', KEYS[i]) end
-if ARGV[5] == '' then return 'finished' end
-for from, to in pairs({ [10] = 3, [11] = 4, [12] = 5, [13] = 7, [14] = 8 }) do
-  if redis.call('EXISTS', KEYS[from]) == 1 then redis.call('RENAME', KEYS[from], KEYS[to]) end
+-- UNLINK and then RENAME: the time of both does not depend on the number of buyers.
+redis.call('UNLINK', key_sale, key_stock, key_buyers, key_order, key_holds, key_events, key_line, key_waiting, key_rebuild)
+if arg_definition == '' then return 'finished' end
+for from, to in pairs({ [key_new_buyers] = key_buyers, [key_new_order] = key_order, [key_new_holds] = key_holds,
+  [key_new_line] = key_line, [key_new_waiting] = key_waiting }) do
+  if redis.call('EXISTS', from) == 1 then redis.call('RENAME', from, to) end
 end
 
 local fields = {}
-for _, sku in ipairs(cjson.decode(ARGV[6])) do
+for _, sku in ipairs(cjson.decode(arg_stock)) do
   for _, field in ipairs({ 'price', 'loaded', 'remaining', 'held', 'confirmed', 'waiting' }) do
     fields[#fields + 1] = sku.sku .. ':' .. field
     fields[#fields + 1] = string.format('%.0f', sku[field])
   end
 end
-redis.call('HSET', KEYS[2], unpack(fields))
+redis.call('HSET', key_stock, unpack(fields))
 
-local counters = cjson.decode(ARGV[7])
-write_definition(cjson.decode(ARGV[5]))
-redis.call('HSET', KEYS[1],
-  'fence', fence,
-  'timeline', timeline,
+local counters = cjson.decode(arg_counters)
+write_definition(cjson.decode(arg_definition))
+redis.call('HSET', key_sale,
+  'fence', arg_fence,
+  'timeline', arg_timeline,
   'operation', string.format('%.0f', counters.operation),
   'operationOutcome', counters.operationOutcome,
   'position', string.format('%.0f', counters.position),

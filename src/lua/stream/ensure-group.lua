@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- Makes the consumer group of a sale's stream, from the stream's beginning, and an empty stream where there is none.
--- Also on a full Redis: only who reads by this group can empty it.
+-- Creates the consumer group of a sale's stream, from the stream's beginning, and the stream if there is none. Runs on a
+-- full Redis too: only a consumer of this group can empty the stream.
 --
 -- KEYS   events
 -- ARGV   fence group
---        fence  not looked at: a group decides nothing
--- REPLY  made, or already (it was there)
+--        fence  not compared: a group decides nothing
+-- REPLY  made, or already (it existed)
 
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[2], '0', 'MKSTREAM')
+local made = redis.pcall('XGROUP', 'CREATE', key_events, arg_group, '0', 'MKSTREAM')
 if not made.err then return 'made' end
 if string.find(made.err, 'BUSYGROUP', 1, true) then return 'already' end
 return made

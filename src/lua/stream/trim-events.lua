@@ -1,38 +1,38 @@
 #!lua flags=allow-oom
--- Removes from a sale's stream what the group has acknowledged, that is, what PostgreSQL has, and writes down how
--- many events are out, by which `reserve` bounds the backlog.
+-- Removes from a sale's stream what the group has acknowledged, which PostgreSQL therefore has, and stores how many
+-- events are drained. `reserve` limits the backlog by that number.
 --
 -- KEYS   sale events
 -- ARGV   fence group
--- REPLY  {unknown_sale} or {recovering} or {trimmed, entries removed, events drained so far}
+-- REPLY  {unknown_sale} or {recovering} or {trimmed, entries removed, events drained in total}
 --
--- Runs on a full Redis, too: nothing else makes room there.
--- Trims below the oldest entry that is still pending; where none is, below what was never delivered.
+-- Runs on a full Redis too: nothing else frees memory there.
+-- Trims below the oldest pending entry; if none is pending, below the first undelivered one.
 
-local sale = redis.call('HMGET', KEYS[1], 'fence', 'events')
+local sale = redis.call('HMGET', key_sale, 'fence', 'events')
 if not sale[1] then return { 'unknown_sale' } end
-if sale[1] ~= ARGV[1] then return { 'recovering' } end
-if redis.call('EXISTS', KEYS[2]) == 0 then return { 'trimmed', 0, tonumber(sale[2]) } end
+if sale[1] ~= arg_fence then return { 'recovering' } end
+if redis.call('EXISTS', key_events) == 0 then return { 'trimmed', 0, tonumber(sale[2]) } end
 
-local oldest = redis.call('XPENDING', KEYS[2], ARGV[2])[2]
+local oldest = redis.call('XPENDING', key_events, arg_group)[2]
 if not oldest then
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[2])) do
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', key_events)) do
     local info = {}
     for i = 1, #group, 2 do info[group[i]] = group[i + 1] end
-    if info['name'] == ARGV[2] then
+    if info['name'] == arg_group then
       local ms, sequence = string.match(info['last-delivered-id'], '^(%d+)-(%d+)$')
       oldest = ms .. '-' .. string.format('%.0f', sequence + 1)
     end
   end
 end
-local removed = redis.call('XTRIM', KEYS[2], 'MINID', oldest)
+local removed = redis.call('XTRIM', key_events, 'MINID', oldest)
 
 local drained = tonumber(sale[2])
-local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local first = redis.call('XRANGE', key_events, '-', '+', 'COUNT', 1)[1]
 if first then
   for i = 1, #first[2], 2 do
     if first[2][i] == 's' then drained = first[2][i + 1] - 1 end
   end
 end
-redis.call('HSET', KEYS[1], 'drained', string.format('%.0f', drained))
+redis.call('HSET', key_sale, 'drained', string.format('%.0f', drained))
 return { 'trimmed', removed, drained }

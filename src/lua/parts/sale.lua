@@ -1,0 +1,52 @@
+-- Reads the sale, the clock and the fence, for every script that changes a sale. Writes nothing, except that it closes a
+-- sale which was opened on another server.
+--
+-- NEEDS    key_sale arg_fence note_promotion
+-- EXPORTS  call concat number now sale refused closed order_index
+
+local call, format, concat = redis.call, string.format, table.concat
+
+local fields = call('HMGET', key_sale, 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
+  'currency', 'position', 'events', 'drained', 'tickets', 'gaps')
+-- Why the script can do nothing, or nil.
+local refused = nil
+if not fields[1] then refused = 'unknown_sale'
+elseif fields[1] ~= arg_fence then
+  refused = 'recovering'
+  -- For good: the server that the fence names could become the master again, without its last decisions.
+  if fields[1] ~= '' then
+    call('HSET', key_sale, 'fence', '')
+    note_promotion()
+  end
+end
+
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local sale = {
+  limit = tonumber(fields[5] or 0),
+  hold_ms = tonumber(fields[6] or 0) * 1000,
+  currency = fields[7],
+  position = tonumber(fields[8] or 0),
+  events = tonumber(fields[9] or 0),
+  backlog = tonumber(fields[9] or 0) - tonumber(fields[10] or 0),
+  tickets = tonumber(fields[11] or 0),
+  gaps = fields[12],
+}
+-- Why nobody can get units now, or nil.
+local closed = nil
+if refused then closed = refused
+elseif fields[2] == 'ended' or (fields[4] ~= '' and now >= tonumber(fields[4])) then closed = 'sale_ended'
+elseif fields[2] == 'draft' or (fields[3] ~= '' and now < tonumber(fields[3])) then closed = 'sale_not_started'
+elseif fields[2] == 'paused' then closed = 'sale_paused'
+end
+
+local function number(value) return format('%d', value) end
+
+-- Index of a position in the order, from 0: positions may have gaps, see domain/positions.ts.
+local function order_index(position)
+  local left_out = 0
+  for after, count in string.gmatch(sale.gaps or '', '(%d+):(%d+)') do
+    left_out = left_out + math.max(0, math.min(tonumber(count), position - after))
+  end
+  return position - left_out - 1
+end

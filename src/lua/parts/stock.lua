@@ -1,0 +1,63 @@
+-- Baskets and the counts of SKUs.
+--
+-- NEEDS    key_stock call
+-- EXPORTS  baskets basket_of stock load_stock add_stock
+
+-- `sku*quantity,…`, parsed once each: most requests of a batch have the same basket.
+local baskets = {}
+local function basket_of(text)
+  local basket = baskets[text]
+  if not basket then
+    basket = { units = 0 }
+    for sku, quantity in string.gmatch(text, '([^*,]+)%*(%d+)') do
+      quantity = tonumber(quantity)
+      basket[#basket + 1] = { sku = sku, quantity = quantity }
+      basket.units = basket.units + quantity
+    end
+    baskets[text] = basket
+  end
+  return basket
+end
+
+-- stock[sku] = { remaining, held, waiting, price }; remaining is nil if the sale has no such SKU. `confirmed` decides
+-- nothing, so only add_stock reads it.
+local stock = {}
+-- Four values each: unpack() returns fewer than 8,000, and buyers may name SKUs that the sale does not have.
+local SKUS_AT_ONCE = 1000
+local function load_stock(skus)
+  local missing = {}
+  for _, sku in ipairs(skus) do
+    if not stock[sku] then
+      stock[sku] = {}
+      missing[#missing + 1] = sku
+    end
+  end
+  for first = 1, #missing, SKUS_AT_ONCE do
+    local last, names = math.min(first + SKUS_AT_ONCE - 1, #missing), {}
+    for i = first, last do
+      local sku, at = missing[i], #names
+      names[at + 1], names[at + 2] = sku .. ':remaining', sku .. ':held'
+      names[at + 3], names[at + 4] = sku .. ':waiting', sku .. ':price'
+    end
+    local values = call('HMGET', key_stock, unpack(names))
+    for i = first, last do
+      local at = (i - first) * 4
+      if values[at + 1] then
+        local counts = stock[missing[i]]
+        counts.remaining, counts.held = tonumber(values[at + 1]), tonumber(values[at + 2])
+        counts.waiting, counts.price = tonumber(values[at + 3] or 0), values[at + 4]
+      end
+    end
+  end
+end
+
+local function add_stock(sku, field, delta)
+  local counts = stock[sku]
+  local changed = counts.changed
+  if not changed then
+    changed = {}
+    counts.changed = changed
+  end
+  counts[field] = (counts[field] or tonumber(call('HGET', key_stock, sku .. ':' .. field))) + delta
+  changed[field] = true
+end
