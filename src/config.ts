@@ -1,5 +1,5 @@
 /**
- * The environment, read once at start and nowhere else. Every mistake is reported, together, with what to do.
+ * The environment, read once at start and nowhere else. One error reports all mistakes and how to fix them.
  */
 import { createPublicKey } from 'node:crypto';
 import { availableParallelism } from 'node:os';
@@ -12,7 +12,7 @@ const wholeNumber = (fallback: number, min: number, max: number) =>
   z.coerce.number().int().min(min).max(max).default(fallback);
 
 const ROLES = ['viewer', 'merchant', 'operator'] as const;
-/** What a token may do. Operators may also do what merchants do, and all may look. */
+/** What a token may do. Operators may also do what merchants may do, and all roles may read. */
 export type Role = (typeof ROLES)[number];
 
 export interface AdminToken {
@@ -30,12 +30,12 @@ const adminTokens = z
       if (!known) {
         context.addIssue({
           code: 'custom',
-          message: 'wants role:token pairs; roles are viewer, merchant, operator',
+          message: 'must be role:token pairs; roles are viewer, merchant, operator',
         });
       } else if (token.length < 16) {
         context.addIssue({
           code: 'custom',
-          message: `the ${known} token has fewer than 16 characters`,
+          message: `the ${known} token must have 16 or more characters`,
         });
       } else {
         tokens.push({ role: known, token });
@@ -44,7 +44,7 @@ const adminTokens = z
     return tokens;
   });
 
-/** Values are never repeated in what is said about them: they hold passwords. */
+/** Error messages never contain the values: they hold passwords. */
 function isUrl(text: string, protocols: RegExp): boolean {
   try {
     const url = new URL(text);
@@ -56,7 +56,7 @@ function isUrl(text: string, protocols: RegExp): boolean {
 }
 
 function isPublicKey(pem: string): boolean {
-  // A private key would serve as well, and does not belong here.
+  // createPublicKey also accepts a private key, which must not be here.
   if (pem.includes('PRIVATE KEY')) return false;
   try {
     createPublicKey(pem);
@@ -66,24 +66,24 @@ function isPublicKey(pem: string): boolean {
   }
 }
 
-const jwtSecret = z.string().min(32, { error: 'wants 32 characters or more' });
+const jwtSecret = z.string().min(32, { error: 'must have 32 or more characters' });
 const jwtPublicKey = z
   .string()
   .transform((pem) => pem.replaceAll('\\n', '\n'))
-  .refine(isPublicKey, { error: 'wants a public key in PEM, its line ends written as \\n' });
+  .refine(isPublicKey, { error: 'must be a public key in PEM, its line ends written as \\n' });
 const jwtClaims = {
   JWT_ISSUER: z.string().optional(),
   JWT_AUDIENCE: z.string().optional(),
 };
 
-/** Who may say, in X-Forwarded-For, for whom they ask. */
+/** Proxies whose X-Forwarded-For header is trusted. */
 const trustedProxies = z
   .string()
   .default('')
   .transform((text) => text.split(',').map((part) => part.trim()))
   .transform((parts) => parts.filter((part) => part !== ''))
   .refine((parts) => parts.every((part) => ipaddr.isValid(part) || ipaddr.isValidCIDR(part)), {
-    error: 'wants addresses or CIDR ranges, separated by commas, e.g. 10.0.0.0/8',
+    error: 'must be addresses or CIDR ranges, separated by commas, e.g. 10.0.0.0/8',
   });
 
 const redisUrl = z
@@ -91,7 +91,7 @@ const redisUrl = z
   .default('redis://127.0.0.1:6379')
   .refine((text) => text.split(',').every((url) => isUrl(url, /^rediss?(\+sentinel)?:$/)), {
     error:
-      'wants redis://, rediss://, redis+sentinel:// or rediss+sentinel:// URLs, several cluster nodes separated by commas; a password with special characters has to be percent-encoded',
+      'must be redis://, rediss://, redis+sentinel:// or rediss+sentinel:// URLs, several cluster nodes separated by commas; special characters in a password must be percent-encoded',
   });
 
 const everywhere = {
@@ -108,13 +108,12 @@ const database = {
     .string()
     .default('postgres://postgres@127.0.0.1:5432/flash_sale')
     .refine((text) => isUrl(text, /^postgres(ql)?:$/), {
-      error:
-        'wants a postgres:// URL; a password with special characters has to be percent-encoded',
+      error: 'must be a postgres:// URL; special characters in a password must be percent-encoded',
     }),
 };
 
 const backlog = {
-  /** Decisions that Redis may keep for an absent PostgreSQL before it stops taking more. */
+  /** Decisions that Redis keeps while PostgreSQL is unavailable; beyond, it decides no new ones. */
   BACKLOG_MAX: wholeNumber(2_000_000, 1, 1_000_000_000),
 };
 
@@ -123,7 +122,7 @@ const hotPathShape = {
   HOT_PATH_PORT: port(8080),
   HOT_PATH_WORKERS: z
     .union([z.literal('auto'), z.coerce.number().int().min(1).max(256)], {
-      error: 'wants a number from 1 to 256, or auto',
+      error: 'must be a number from 1 to 256, or auto',
     })
     .default(1)
     .transform((count) => (count === 'auto' ? availableParallelism() : count)),
@@ -134,19 +133,19 @@ const hotPathShape = {
   JWT_PUBLIC_KEY_PREVIOUS: jwtPublicKey.optional(),
   ...jwtClaims,
   TRUSTED_PROXIES: trustedProxies,
-  /** On average over ten seconds, in one process; 0: without limit. More are told to wait. */
+  /** Average over ten seconds, per process; 0: no limit. Requests beyond it get 429. */
   BUYER_REQUESTS_PER_SECOND: wholeNumber(100, 0, 1_000_000),
   ADDRESS_REQUESTS_PER_SECOND: wholeNumber(0, 0, 1_000_000),
-  /** One reserve call decides at most so many buyers, which keeps it well under a millisecond. */
+  /** Buyers that one reserve call decides; the bound keeps a call well under a millisecond. */
   BATCH_SIZE_MAX: wholeNumber(128, 1, 256),
   BATCHES_IN_FLIGHT_MAX: wholeNumber(2, 1, 16),
-  /** Buyers of one sale that may wait in one process; more are told to come back. */
+  /** Buyers of one sale in the queue of one process; requests beyond it get 503. */
   WAITING_MAX: wholeNumber(20_000, 1, 1_000_000),
-  /** Requests that one process may have under way, over all sales; more are told to come back. */
+  /** Requests in flight in one process, over all sales; requests beyond it get 503. */
   REQUESTS_MAX: wholeNumber(50_000, 1, 1_000_000),
-  /** WebSockets of one process; more are told to come back. */
+  /** WebSockets of one process; connections beyond it get 503. */
   LIVE_SUBSCRIBERS_MAX: wholeNumber(20_000, 0, 1_000_000),
-  /** Of those, from one address; 0: without a limit of their own. */
+  /** WebSockets of one client address; 0: no limit. */
   LIVE_PER_ADDRESS_MAX: wholeNumber(0, 0, 1_000_000),
   ...backlog,
 };
@@ -168,7 +167,7 @@ const adminShape = {
 
 const tokenShape = { JWT_SECRET: z.string({ error: 'is missing' }).min(32), ...jwtClaims };
 
-/** What each process reads, for those who have to list it: .env.example, the manifests. */
+/** The variables that each process reads; .env.example and the manifests are checked against them. */
 export const VARIABLES = {
   'hot-path': Object.keys(hotPathShape),
   persister: Object.keys(persisterShape),
@@ -206,7 +205,7 @@ export function readAdminConfig(env: Environment): AdminConfig {
   return parse(z.object(adminShape), env);
 }
 
-/** For the commands that only need the two servers: `migrate`, `verify`. */
+/** For commands that only need the two servers: `migrate`, `verify`. */
 export function readServersConfig(env: Environment): CommonConfig & { DATABASE_URL: string } {
   return parse(z.object({ ...everywhere, ...database }), env);
 }
@@ -225,6 +224,6 @@ function parse<T extends z.ZodType>(schema: T, env: Environment): z.infer<T> {
   );
   throw new Fault(
     'config_invalid',
-    `The environment is not usable:\n${mistakes.join('\n')}\n.env.example lists every variable.`,
+    `The environment is invalid:\n${mistakes.join('\n')}\n.env.example lists every variable.`,
   );
 }

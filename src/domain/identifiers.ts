@@ -1,18 +1,18 @@
 /**
- * The names that people send us, and their limits. Every process checks against these and no others.
+ * Identifiers and amounts that clients send, and their limits. Every process checks against these and no others.
  */
 import { customAlphabet } from 'nanoid';
 
-/** Lower-case so that it can stand in a URL, a Redis hash tag and a reservation id; no `_`, which separates. */
+/** Lower case, because it is part of URLs, Redis hash tags and reservation ids; no `_`, the separator of the latter. */
 export const SALE_ID = /^[a-z0-9][a-z0-9-]{0,39}$/;
 export const SKU = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
-/** Buyer ids and idempotency keys: visible ASCII, so neither TAB nor LF, which separate records in Redis. */
+/** Buyer ids and idempotency keys: visible ASCII, so they contain neither TAB nor LF, the separators of records in Redis. */
 export const VISIBLE_ASCII_64 = /^[\x21-\x7e]{1,64}$/;
 export const REQUEST_ID = /^[A-Za-z0-9._:+/=@-]{1,64}$/;
 /** W3C Trace Context, version 00. */
 export const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
-/** A tag as ReservationAddress has it: drawn anew for each call that may give out reservations. */
+/** The `tag` of a ReservationAddress: a new random one for each call that may make reservations. */
 export const newTag = customAlphabet(
   'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789',
   8,
@@ -22,14 +22,14 @@ export const BODY_BYTES_MAX = 4096;
 export const ITEMS_MAX = 10;
 export const QUANTITY_MAX = 100;
 export const SKUS_PER_SALE_MAX = 100;
-/** Redis' Lua counts in doubles and PostgreSQL's `integer` ends at 2^31 - 1: stay well inside both. */
+/** Redis' Lua counts in doubles, and PostgreSQL's `integer` ends at 2^31 - 1: stay well below both. */
 export const STOCK_MAX = 1_000_000_000;
 export const PRICE_MAX = 1_000_000_000;
 export const HOLD_SECONDS_MAX = 7 * 24 * 3600;
 
 const RESERVATION_ID = /^([a-z0-9][a-z0-9-]{0,39})_([1-9][0-9]{0,11})_([A-Za-z0-9]{8})$/;
 
-/** Where a reservation stands: its sale, its position there, and the batch's tag that tells timelines apart. */
+/** Identifies a reservation: its sale, its position there, and the tag of its batch, which differs between timelines. */
 export interface ReservationAddress {
   saleId: string;
   position: number;
@@ -37,8 +37,8 @@ export interface ReservationAddress {
 }
 
 /**
- * `phones_1042_V1StGXR8`: the sale routes it to its shard, the position finds it there, and the tag, drawn anew
- * for each batch, keeps it from being mistaken for another decision that once had the same position.
+ * `phones_1042_V1StGXR8`: the sale routes to the shard, the position finds the reservation there, and the random tag of
+ * its batch distinguishes it from a lost decision that had the same position.
  */
 export function reservationIdOf(address: ReservationAddress): string {
   return `${address.saleId}_${address.position}_${address.tag}`;

@@ -1,15 +1,14 @@
 /**
- * Positions count the reservations of a sale. After a server forgot decisions, those that buyers may have been told of
- * are left out, so that none is ever given twice: between them the positions have gaps, while the order, a list in
- * Redis, has none.
+ * Positions number the reservations of a sale. A recovery after lost decisions skips the positions that buyers may have
+ * seen, so no position is given twice. Positions therefore have gaps, while the order, a list in Redis, has none.
  *
- * Gaps travel as `after:count ` each, in ascending order.
+ * The text format of a gap is `after:count `; gaps are in ascending order.
  */
 
 export interface Gap {
-  /** The last position before it. */
+  /** The last position before the gap. */
   after: number;
-  /** Positions that are left out. */
+  /** The number of skipped positions. */
   count: number;
 }
 
@@ -27,7 +26,7 @@ export function formatGaps(gaps: readonly Gap[]): string {
   return gaps.map(({ after, count }) => `${after}:${count} `).join('');
 }
 
-/** How many reservations there are up to this position, itself included: its place in the order, from 1. */
+/** The number of reservations up to and including this position: where it is in the order, from 1. */
 export function placeOf(position: number, gaps: readonly Gap[]): number {
   let place = position;
   for (const { after, count } of gaps) {

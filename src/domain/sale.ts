@@ -1,11 +1,11 @@
 /**
- * A sale: what is sold, when, to whom how much. PostgreSQL owns the definition, Redis owns the counting.
+ * A sale: its definition, which PostgreSQL owns, and its counts, which Redis owns.
  */
 
 export const SALE_STATUSES = ['draft', 'open', 'paused', 'ended'] as const;
 export type SaleStatus = (typeof SALE_STATUSES)[number];
 
-/** What an operator does to a sale, from which states, into which. The only table of it. */
+/** Every change of a sale's status by an operator: from which, to which. */
 export const SALE_TRANSITIONS = {
   open: { from: ['draft'], to: 'open' },
   pause: { from: ['open'], to: 'paused' },
@@ -36,23 +36,23 @@ export interface SaleDefinition {
   skus: SkuDefinition[];
 }
 
-/** The counts of one SKU as Redis has them. At every moment `loaded = remaining + held + confirmed`. */
+/** The counts of one SKU in Redis. At every moment `loaded = remaining + held + confirmed`. */
 export interface SkuStock {
   sku: string;
   loaded: number;
   remaining: number;
   held: number;
   confirmed: number;
-  /** Buyers in line; while there are any, what remains is theirs and the SKU is sold out for everybody else. */
+  /** Buyers on the waitlist. While there are any, remaining units are theirs and the SKU is sold out for everybody else. */
   waiting: number;
 }
 
-/** What a buyer who is not in line can have. */
+/** Units that a buyer who is not on the waitlist can get. */
 export function availableOf(stock: Pick<SkuStock, 'remaining' | 'waiting'>): number {
   return stock.waiting > 0 ? 0 : stock.remaining;
 }
 
-/** The state that a buyer sees: the operator's word, unless the clock has ended the sale. */
+/** The status that buyers see: the operator's, unless the sale has reached its end. */
 export function effectiveStatus(
   sale: Pick<SaleDefinition, 'status' | 'endsAt'>,
   nowMs: number,

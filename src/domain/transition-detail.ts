@@ -1,12 +1,12 @@
 /**
- * What history keeps of who moved a reservation and why: the event's one free text, which is JSON where a merchant
- * was it, and a few words where nobody was. It travels with the decision, so that it needs no second write.
+ * Who caused a transition and why: the free text of an event. It is JSON for a merchant's transition and plain words
+ * otherwise. It is part of the decision's event, so it needs no second write.
  */
 
 export interface TransitionDetail {
-  /** The role and the beginning of the digest of the token that asked. */
+  /** The role, and the first characters of the digest of the request's token. */
   actor: string;
-  /** The payment that a confirmation stands on. */
+  /** The payment that a confirmation refers to. */
   paymentRef?: string | undefined;
   reason?: string | undefined;
 }
@@ -15,12 +15,12 @@ export function writeDetail({ actor, paymentRef, reason }: TransitionDetail): st
   return JSON.stringify({ actor, paymentRef, reason });
 }
 
-/** What an event says beside its state: a merchant's fields, or else words. */
+/** The detail of an event as the API shows it: a merchant's fields, or plain words. */
 export interface ShownDetail {
   actor: string | null;
   paymentRef: string | null;
   reason: string | null;
-  /** Empty where the fields above say it. */
+  /** Empty if the fields above are set. */
   detail: string;
 }
 
@@ -31,7 +31,7 @@ export function readDetail(text: string): ShownDetail {
   return { actor, paymentRef, reason, detail: '' };
 }
 
-/** Undefined: it is words. */
+/** Undefined: the text is plain words. */
 function fieldsOf(text: string): TransitionDetail | undefined {
   if (!text.startsWith('{')) return undefined;
   try {

@@ -1,6 +1,6 @@
 /**
- * What webhooks tell: the events, and the message of each as Standard Webhooks has it (`type`, `timestamp`, `data`).
- * No order is promised: a message tells the whole state at its time, and a reservation's has its version.
+ * Webhook events and their messages in the form of Standard Webhooks (`type`, `timestamp`, `data`). Delivery has no
+ * guaranteed order, so a message contains the whole state at its time, and a reservation's message has its version.
  */
 import {
   type PublicReservation,
@@ -27,9 +27,9 @@ export type SaleWebhookEvent = Extract<WebhookEvent, `sale.${string}`>;
 export const DELIVERY_STATES = ['pending', 'delivered', 'dead'] as const;
 export type DeliveryState = (typeof DELIVERY_STATES)[number];
 
-/** What there is to send to whoever wants to hear of it. */
+/** A message for every endpoint that subscribes to its type. */
 export interface WebhookMessage {
-  /** `webhook-id`: follows from the event alone, so it is the same whoever makes the message, and however often. */
+  /** `webhook-id`: derived from the event alone, so every process that makes the message makes the same id. */
   messageId: string;
   type: WebhookEvent;
   saleId: string;
@@ -39,7 +39,7 @@ export interface WebhookMessage {
 
 export interface ReservationData {
   reservation: PublicReservation;
-  /** 1 when reserved, one more for each transition: of two messages the higher one is the newer one. */
+  /** 1 when reserved, one more for each transition: the message with the higher version is newer. */
   version: number;
 }
 
@@ -58,7 +58,7 @@ export function reservationEventType(status: ReservationStatus): WebhookEvent {
   return `reservation.${status}`;
 }
 
-/** The reservation as it was at this version. */
+/** The message for one version of a reservation. */
 export function reservationMessage(event: ReservationEvent): WebhookMessage {
   const type = reservationEventType(event.status);
   const data: ReservationData = { reservation: publicReservation(event), version: event.version };
@@ -97,7 +97,7 @@ export function saleMessage(
     },
   };
   return {
-    // No reservation's id looks like this: there a number stands in the middle.
+    // Cannot equal a reservation's message id, which has a number in this position.
     messageId: `evt_${definition.saleId}_${type.replace('.', '-')}_${number}`,
     type,
     saleId: definition.saleId,

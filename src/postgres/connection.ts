@@ -1,4 +1,4 @@
-/** The connection pool to PostgreSQL, with what its rows look like here. */
+/** The connection pool to PostgreSQL and the JavaScript types of its rows. */
 import { isIP } from 'node:net';
 import postgres from 'postgres';
 import { Fault } from '../domain/fault.ts';
@@ -6,7 +6,7 @@ import { Fault } from '../domain/fault.ts';
 export type Sql = postgres.Sql<{ bigint: number }>;
 export type Transaction = postgres.TransactionSql<{ bigint: number }>;
 
-/** `bigint` columns come as numbers: none of ours comes near 2^53, and a value that did would throw. */
+/** `bigint` columns are numbers: all values are far below 2^53, and a larger one throws. */
 const bigint = {
   to: 20,
   from: [20],
@@ -19,8 +19,8 @@ const bigint = {
 };
 
 /**
- * Makes `sslmode=verify-full` check the name of a server that is given by its address. postgres.js tells Node to expect
- * a name only where it has one, and Node would then expect `localhost`: anybody with a certificate for that would do.
+ * Makes `sslmode=verify-full` check the server's identity when the URL has an IP address. postgres.js passes Node a name
+ * to expect only for host names; Node then expects `localhost`, so any certificate for that would pass.
  */
 export function verifiedAddress(url: string): { ssl?: { host: string } } {
   const { hostname, searchParams } = new URL(url);
@@ -40,11 +40,11 @@ export function connectPostgres(
     max: options.connectionsMax,
     idle_timeout: 60,
     connect_timeout: 5,
-    // By default it waits up to 20 s between tries, counted over the whole pool: long after the server is back.
+    // The default waits up to 20 s between attempts of the whole pool, long after the server is available again.
     backoff: (tries) => Math.min(2, 0.05 * 2 ** tries),
     connection: {
       application_name: options.name,
-      // A process that is frozen inside a transaction would hold its locks, and with them every recovery, for ever.
+      // Otherwise a process that is frozen inside a transaction would keep its locks and block every recovery.
       idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS_MAX,
     },
     types: { bigint },
@@ -53,7 +53,7 @@ export function connectPostgres(
   });
 }
 
-/** For commands that people type: throws `server_unfit`, with what to do, when PostgreSQL can't be reached. */
+/** For the command line: throws `server_unfit`, with what to do, if PostgreSQL is not available. */
 export async function requirePostgres(
   sql: postgres.Sql<Record<string, never>> | Sql,
 ): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * Brings the database to the schema in `migrations/`, or leaves it as it was: several processes at once are harmless,
- * and so is one that is killed.
+ * Migrates the database to the schema in `migrations/`, in one transaction. Concurrent and killed migrations are
+ * harmless.
  */
 import { fileURLToPath } from 'node:url';
 import Postgrator from 'postgrator';
@@ -10,7 +10,7 @@ import { requirePostgres, verifiedAddress } from './connection.ts';
 /** Any number, the same for every migration of this engine. */
 const ADVISORY_LOCK = 5_702_417;
 
-/** Throws `server_unfit` when PostgreSQL can't be reached, else what PostgreSQL or a migration says. */
+/** Throws `server_unfit` if PostgreSQL is not available, otherwise the error of PostgreSQL or of a migration. */
 export async function migrate(databaseUrl: string, log: (line: string) => void): Promise<void> {
   const sql = postgres(databaseUrl, {
     ...verifiedAddress(databaseUrl),
@@ -19,7 +19,7 @@ export async function migrate(databaseUrl: string, log: (line: string) => void):
   });
   try {
     await requirePostgres(sql);
-    // One transaction around all: a script and the line in `schema_version` that says that it ran are two statements.
+    // One transaction: a script and its row in `schema_version` are two statements.
     const applied = await sql.begin(async (transaction) => {
       await transaction`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`;
       const postgrator = new Postgrator({

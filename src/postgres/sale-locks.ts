@@ -1,24 +1,24 @@
 /**
- * Two locks on a sale, each until the transaction ends, so also when its holder dies: who adds to its history, and who
- * applies operations to it. Recovery takes both: it must have the sale to itself.
+ * Two locks on a sale, held until the transaction ends, also if the holder is killed: one for adding to its history, one
+ * for applying sale operations. A recovery takes both.
  */
 import type { Sql, Transaction } from './connection.ts';
 
-/** Any numbers of our own, the same in every process. */
+/** Arbitrary numbers, the same in every process. */
 const HISTORY = 5_702_418;
 const OPERATIONS = 57_024;
 
-/** Waits for whoever is writing or recovering. */
+/** Waits until no other process writes or recovers the sale. */
 export async function lockHistory(transaction: Transaction, saleId: string): Promise<void> {
   await transaction`SELECT pg_advisory_xact_lock(${HISTORY}::int, hashtext(${saleId}))`;
 }
 
-/** Waits for whoever is applying or recovering. */
+/** Waits until no other process applies operations or recovers the sale. */
 export async function lockOperations(transaction: Transaction, saleId: string): Promise<void> {
   await transaction`SELECT pg_advisory_xact_lock(${OPERATIONS}::int, hashtext(${saleId}))`;
 }
 
-/** Both, without waiting. False: somebody is at work on the sale. */
+/** Takes both without waiting. False: another process has one of them. */
 export async function tryLockSale(transaction: Transaction, saleId: string): Promise<boolean> {
   const [row] = await transaction<{ granted: boolean }[]>`
     SELECT pg_try_advisory_xact_lock(${HISTORY}::int, hashtext(${saleId}))
@@ -27,9 +27,9 @@ export async function tryLockSale(transaction: Transaction, saleId: string): Pro
 }
 
 /**
- * Ends the sessions of this engine that hold such a lock and have said nothing for so long: their process is frozen, or
- * behind a connection that is dead. PostgreSQL itself ends only those that are idle between two statements, and not
- * those that it waits for in the middle of one. Returns how many.
+ * Ends this engine's sessions that hold such a lock and have sent nothing for `silentMs`: their process is frozen or its
+ * connection is dead. PostgreSQL itself only ends sessions that are idle between two statements, not in the middle of
+ * one. Returns the number of ended sessions.
  */
 export async function endSilentHolders(sql: Sql, silentMs: number): Promise<number> {
   const ended = await sql`

@@ -1,6 +1,6 @@
 /**
- * What became of an operation that was recorded, written once: by admin when Redis has answered, by a recovery that
- * counts it in. Both have the lock of operations.
+ * Writes the outcome of a recorded sale operation, once: the admin after the reply of Redis, or a recovery that includes
+ * the operation. Both hold the lock for operations.
  */
 import type { Transaction } from './connection.ts';
 
@@ -9,11 +9,11 @@ export type OperationOutcome = 'applied' | 'insufficient_stock';
 export interface SettledOperation {
   operation: number;
   outcome: OperationOutcome;
-  /** The start that the sale has kept, the operation's own coming too late. Undefined: it has the operation's. */
+  /** The start that a started sale keeps in spite of the operation. Undefined: the sale has the operation's start. */
   keptStart: number | null | undefined;
 }
 
-/** Harmless to repeat: the first time counts. */
+/** Idempotent: only the first call has an effect. */
 export async function settleOperation(
   tx: Transaction,
   saleId: string,
@@ -34,7 +34,7 @@ export async function settleOperation(
   }
 }
 
-/** Later operations that are recorded already say the later start too: each is set right when it is settled. */
+/** Later recorded operations contain the rejected start too; each is corrected when it is settled. */
 async function keepStart(
   tx: Transaction,
   saleId: string,

@@ -114,6 +114,6 @@ function readAll(env: NodeJS.ProcessEnv) {
   if (hotPath && persister && admin) return { hotPath, persister, admin };
   throw new Fault(
     'config_invalid',
-    `The environment is not usable:\n${[...mistakes].join('\n')}\n.env.example lists every variable.`,
+    `The environment is invalid:\n${[...mistakes].join('\n')}\n.env.example lists every variable.`,
   );
 }
