@@ -1,9 +1,9 @@
 /**
- * Has something become slower? `npm run bench:guard` runs a short form of the bench and compares its ratios with those
- * that are kept. Ratios of different machines differ too, so it means most on the machine that they were measured on.
+ * Detects regressions: `npm run bench:guard` runs a short bench and compares its ratios with the recorded ones.
+ * Ratios also differ between machines, so the comparison means most on the machine of the recorded results.
  *
- * Noise is what the kept rounds show: half the distance of their quartiles, twice, since a short run has few rounds, and
- * never less than a twentieth. What is worse by more than that is told, and the exit code is 1.
+ * The noise is the distance between the recorded quartiles (half of it, doubled because a short run has few rounds),
+ * and at least 5 %. A ratio that is worse by more than the noise is reported.
  */
 
 import type { Compared } from './measure/rounds.ts';
@@ -33,7 +33,7 @@ const kept = new Map(
   ),
 );
 if (kept.size === 0) {
-  console.error('Nothing is kept to compare with. Type:\n  npm run bench -- --write');
+  console.error('There is no recorded result to compare with. Type:\n  npm run bench -- --write');
   process.exit(1);
 }
 const { results, failures } = await runScenarios(SCENARIOS, options);
@@ -41,17 +41,17 @@ const worse: string[] = [];
 for (const { name, comparisons } of results) {
   for (const now of comparisons) {
     const before = kept.get(`${name}: ${now.what}`);
-    // Without a direction there is no worse; and what is not a ratio belongs to the machine.
+    // A ratio without a target has no better or worse, and a figure that is no ratio depends on the machine.
     if (!before || !isJudged(now)) continue;
     const change = now.median / before.median - 1;
     const loss = now.atMost === undefined ? -change : change;
     const noise = noiseOf(before);
-    const line = `${now.what}: ${now.median}, kept ${before.median} (${signed(change)}, noise ${percent(noise)})`;
+    const line = `${now.what}: ${now.median}, recorded ${before.median} (${signed(change)}, noise ${percent(noise)})`;
     console.log(`${loss > noise ? 'WORSE ' : 'ok    '} ${line}`);
     if (loss > noise) worse.push(line);
   }
 }
-for (const failure of failures) console.error(`without a result: ${failure}`);
+for (const failure of failures) console.error(`no result: ${failure}`);
 process.exit(worse.length > 0 || failures.length > 0 ? 1 : 0);
 
 function isJudged({ atLeast, atMost, over }: Compared): boolean {

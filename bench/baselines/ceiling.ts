@@ -1,6 +1,6 @@
 /**
- * What uWebSockets.js itself can do with the same request: it reads every header that the engine reads, and the body
- * where there is one, guards against aborts, and answers the same bytes each time, which are those of the engine's answer, from RESPONSE.
+ * The upper bound: uWebSockets.js reads the same headers and body as the engine, guards against aborts, and always
+ * returns the bytes in RESPONSE, which are the engine's response.
  */
 import { App, us_listen_socket_close } from 'uWebSockets.js';
 import { runUntilStopped } from '../../src/process/lifecycle.ts';
@@ -50,7 +50,7 @@ await runUntilStopped(async () => {
     (resolve, reject) => {
       app.listen('127.0.0.1', Number(process.env.PORT), (listening) => {
         if (listening) resolve(listening);
-        else reject(new Error(`port ${process.env.PORT} can't be listened on`));
+        else reject(new Error(`port ${process.env.PORT} is not free`));
       });
     },
   );

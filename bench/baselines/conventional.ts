@@ -1,13 +1,12 @@
 /**
- * What one usually builds: for each request one script in Redis, sent together with what else is under way (ioredis'
- * autopipelining), and where ORDERS is `durable` one INSERT for each order, awaited before the answer.
+ * A conventional design: one Redis script per request, sent with ioredis' autopipelining. If ORDERS is `durable`, it
+ * also awaits one INSERT per order before the response.
  */
 import { Redis } from 'ioredis';
 import postgres from 'postgres';
-import { orderTable, POOL_SIZE } from './order-table.ts';
-import { rowOf, runShop } from './shop.ts';
+import { orderTable, POOL_SIZE, rowOf, runShop } from './shop.ts';
 
-/** Counts, and records who has bought, so that asking twice gets the first answer. */
+/** Decrements the stock and records the buyer, so that a repeated request gets the first result. */
 const DECIDE = `
 local seen = redis.call('HGET', KEYS[2], ARGV[1])
 if seen then return seen end

@@ -1,9 +1,10 @@
 /**
- * The HTTP side of a shop on Fastify, tuned, the same for both usual ways to decide: it checks the token (fast-jwt,
- * which remembers as many as the engine does), validates the body by a schema, and answers what the engine would.
+ * The HTTP side of both conventional designs: a tuned Fastify. It verifies the token with fast-jwt, whose cache is as
+ * large as the engine's, validates the body by a schema, and responds as the engine does.
  */
 import { createVerifier } from 'fast-jwt';
 import Fastify from 'fastify';
+import type { Sql } from 'postgres';
 import { type ProblemCode, problem } from '../../src/api/problems.ts';
 import type { PublicReservation } from '../../src/domain/reservation.ts';
 import { type RunningProcess, runUntilStopped } from '../../src/process/lifecycle.ts';
@@ -20,7 +21,7 @@ export interface Decided {
   reservedAt: number;
 }
 
-/** Decides, and resolves when the buyer may be told. */
+/** Resolves when the buyer may get the response. */
 export type Decide = (order: Order) => Promise<Decided | 'sold_out'>;
 
 const TOKENS_REMEMBERED = 100_000;
@@ -34,7 +35,7 @@ const BODY_SCHEMA = {
 };
 const text = { type: 'string' };
 const whole = { type: 'integer' };
-/** Fastify makes a serializer of it, which is faster than JSON.stringify. */
+/** Fastify compiles a serializer from it, which is faster than JSON.stringify. */
 const RESERVATION_SCHEMA = {
   type: 'object',
   properties: {
@@ -54,7 +55,7 @@ const RESERVATION_SCHEMA = {
   },
 };
 
-/** Runs until it is stopped. `open` connects to what decides. */
+/** `open` connects to the store that decides. */
 export async function runShop(
   open: () => Promise<{ decide: Decide } & RunningProcess>,
 ): Promise<void> {
@@ -107,7 +108,7 @@ export async function runShop(
   });
 }
 
-/** Of one order, as the engine writes it: the columns of `reservations`. */
+/** An order as the engine writes it: the columns of `reservations`. */
 export function rowOf(order: Order, decided: Decided) {
   const { reservationId, items, total, currency, position, reservedAt, expiresAt, status } =
     reservationOf(order, decided);
@@ -146,4 +147,12 @@ function reservationOf(
     reservedAt: new Date(reservedAt).toISOString(),
     expiresAt: new Date(reservedAt + HOLD_MS).toISOString(),
   };
+}
+
+/** More connections would only wait for each other's commits on the disk. */
+export const POOL_SIZE = 32;
+
+/** A table with the columns and indexes of the engine's reservations. */
+export async function orderTable(sql: Sql, name: string): Promise<void> {
+  await sql`CREATE TABLE IF NOT EXISTS ${sql(name)} (LIKE reservations INCLUDING ALL)`;
 }

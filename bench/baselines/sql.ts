@@ -1,7 +1,6 @@
-/** Everything in PostgreSQL: the row of the stock is locked, the order written, and both committed before the answer. */
+/** Everything in PostgreSQL: one transaction locks the stock row and writes the order, before the response. */
 import postgres from 'postgres';
-import { orderTable, POOL_SIZE } from './order-table.ts';
-import { rowOf, runShop } from './shop.ts';
+import { orderTable, POOL_SIZE, rowOf, runShop } from './shop.ts';
 
 await runShop(async () => {
   const sql = postgres(process.env.DATABASE_URL!, { max: POOL_SIZE, onnotice: () => undefined });
@@ -11,7 +10,7 @@ await runShop(async () => {
   return {
     decide: (order) =>
       sql.begin(async (tx) => {
-        // What does not depend on an answer is sent without waiting for one: the row is locked all the while.
+        // Independent queries go out together, because the row stays locked until the last reply.
         const [[stock], [seen]] = await Promise.all([
           tx<{ remaining: string; sold: string }[]>`
             SELECT remaining, sold FROM sql_stock WHERE sale_id = ${order.saleId} FOR UPDATE`,

@@ -1,4 +1,4 @@
-/** Buyers that one call may decide: what is saved by deciding many, and from when on nothing more is. */
+/** Wins by the size of a batch: what batching saves, and from which size it saves no more. */
 import { startEngine } from '../measure/contestants.ts';
 import { growth } from './points.ts';
 import { type HotPath, openHotPath, winTurn } from './wins.ts';
@@ -25,7 +25,7 @@ export const batchSize = growth({
   async begin(testbed, { seconds, tell }) {
     const bySize = new Map<number, HotPath>();
     for (const size of SIZES) {
-      tell(`everybody looks at the sale: batches of ${size}`);
+      tell(`warming the token cache: batches of ${size}`);
       const name = `batch-${size}`;
       const process = await startEngine(testbed, { BATCH_SIZE_MAX: String(size) }, name);
       bySize.set(size, await openHotPath(testbed, process, { name, seconds }));
@@ -39,7 +39,7 @@ export const batchSize = growth({
   },
 });
 
-/** Two calls are full and two more could be; a longer line would be sent away where calls of one buyer are slow. */
+/** Two calls in flight are full and two more batches are queued. A slow batch size would reject a longer queue. */
 function connectionsOf(size: number): number {
   return Math.max(CONNECTIONS_MIN, 4 * size);
 }

@@ -1,9 +1,8 @@
 /**
- * Open connections: what a refusal costs while ever more of them press. Each has a place of its own in the kernel's and in
- * the server's memory, so that the next request finds its own in no cache. That they are opened is in the figures too.
+ * The cost of a refusal by open connections, all of which send requests. Each connection has its own memory in kernel
+ * and server, so a new request finds none of it in a cache. Opening the connections is included.
  *
- * How far it goes is for the machine to say: a process has as many connections as it may have open files, and one
- * address reaches another one's port from as many ports as there are to lend. Both are set by root:
+ * The limits of the machine are open files per process, and ports from one address to another port. As root:
  *
  *   ulimit -Hn 200000; sysctl net.ipv4.ip_local_port_range='1024 65535'
  */
@@ -28,7 +27,7 @@ import { growth } from './points.ts';
 import { REFUSED_HERE } from './stock.ts';
 
 const WANTED = [100, 1_000, 10_000, 100_000];
-/** Ports that whoever else is on this machine may need. */
+/** Ports that other programs on this machine may need. */
 const OTHER_PORTS = 1_000;
 
 export const connections = growth({
@@ -53,19 +52,19 @@ export const connections = growth({
     return async (count) => {
       const seconds =
         count < MANY_CONNECTIONS ? options.seconds : Math.max(options.seconds, MANY_SECONDS_MIN);
-      const toldBefore = await countOutcomes(hotPath);
+      const outcomesBefore = await countOutcomes(hotPath);
       const crowd = { hotPath, template, file, seconds, connections: count, repeats: true };
       const hereBefore = await metric(hotPath, REFUSED_HERE);
       const { requests, refused, figures } = await costOf(testbed, [crowd]);
       expect(requests > 0 && refused === requests, `${refused} of ${requests} were refused`);
-      expectOnlySoldOut(ENGINE, toldBefore, await countOutcomes(hotPath), { requests });
+      expectOnlySoldOut(ENGINE, outcomesBefore, await countOutcomes(hotPath), { requests });
       const here = (await metric(hotPath, REFUSED_HERE)) - hereBefore;
       return { ...figures, localShare: Math.min(1, here / requests) };
     };
   },
 });
 
-/** Those that can be had; where some can't, the most that can be instead. */
+/** The wanted counts that the machine allows. If some are beyond its limit, the limit replaces them. */
 export function reachable(wanted: readonly number[], most: number): number[] {
   const thousands = Math.floor(most / 1_000) * 1_000;
   const within = wanted.filter((count) => count <= most);
@@ -76,6 +75,6 @@ export function reachable(wanted: readonly number[], most: number): number[] {
 function connectionsMax(): number {
   const range = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
   const [low, high] = range.trim().split(/\s+/).map(Number) as [number, number];
-  // A port that was just given back is not lent again at once, so each load finds those of the one before taken.
+  // A released port is not reused at once, so each load finds the ports of the previous one still taken.
   return Math.min(openFilesMax() - OTHER_FILES, Math.floor((high - low + 1) / 2) - OTHER_PORTS);
 }

@@ -1,14 +1,14 @@
 /**
- * What a request costs: CPU time of the front ends and of Redis, which is the same however many cores there are. It is
- * what sizing.ts makes its sums of; a throughput belongs to the machine.
+ * What a request costs: CPU time of the hot paths and of Redis. Unlike throughput, it hardly depends on the number of
+ * cores, so sizing.ts uses it.
  */
-import { type Press, type Pressed, percentile, press } from '../load/wrk.ts';
+import { percentile, runWrk, type WrkLoad, type WrkResult } from '../load/wrk.ts';
 import { measureRedis } from '../measure/redis-cpu.ts';
 import type { Started, Testbed } from '../measure/testbed.ts';
 
-/** What presses one front end. */
+/** The load on one hot path. */
 export interface Crowd
-  extends Pick<Press, 'template' | 'file' | 'seconds' | 'connections' | 'repeats'> {
+  extends Pick<WrkLoad, 'template' | 'file' | 'seconds' | 'connections' | 'repeats'> {
   hotPath: Started;
 }
 
@@ -28,38 +28,38 @@ export interface Cost {
   };
 }
 
-/** All crowds press at once, each its own front end. */
+/** All crowds send at the same time, each to its own hot path. */
 export async function costOf(testbed: Testbed, crowds: readonly Crowd[]): Promise<Cost> {
   const effort = await measureRedis(testbed.servers.shards.of('any').client);
   const cpuBefore = cpuOf(crowds);
-  // None is left pressing when another one failed.
+  // If one load fails, wait for the others to end too.
   const settled = await Promise.allSettled(
     crowds.map(({ hotPath: { port }, ...load }) =>
-      press({ ...load, port, cores: testbed.loadCores, stopping: testbed.stopping }),
+      runWrk({ ...load, port, cores: testbed.loadCores, stopping: testbed.stopping }),
     ),
   );
   const cpuSeconds = cpuOf(crowds) - cpuBefore;
   const { cpuSeconds: redisSeconds, scriptCalls } = await effort();
-  const presses = settled.map((each) => {
+  const results = settled.map((each) => {
     if (each.status === 'rejected') throw each.reason;
     return each.value;
   });
-  const sum = (of: (pressed: Pressed) => number) =>
-    presses.reduce((total, each) => total + of(each), 0);
+  const sum = (of: (wrk: WrkResult) => number) =>
+    results.reduce((total, each) => total + of(each), 0);
   const requests = sum((each) => each.requests);
-  const seconds = Math.max(...presses.map((each) => each.seconds));
+  const seconds = Math.max(...results.map((each) => each.seconds));
   return {
     requests,
     refused: sum((each) => each.refused),
     scriptCalls,
     figures: {
       perSecond: sum((each) => each.perSecond),
-      p99Ms: Math.max(...presses.map((each) => percentile(each, 99))),
+      p99Ms: Math.max(...results.map((each) => percentile(each, 99))),
       serverMicros: (cpuSeconds / requests) * 1e6,
       serverCpuShare: cpuSeconds / seconds,
       wrkCpuShare: sum((each) => each.wrkCpuSeconds) / seconds,
       redisMicros: (redisSeconds / requests) * 1e6,
-      bytesPerRequest: sum((each) => each.bytesPerRequest) / presses.length,
+      bytesPerRequest: sum((each) => each.bytesPerRequest) / results.length,
       bytesPerResponse: sum((each) => each.bytesPerResponse * each.requests) / requests,
     },
   };

@@ -1,6 +1,6 @@
 /**
- * Front ends of one sale, each with a crowd of its own. They meet in Redis only, so what grows is what a win costs there.
- * All share the cores of this machine: how many wins a second there are says more of it than of them.
+ * Several hot paths of one sale, each with its own crowd. They share only Redis, so the result is the cost of a win
+ * there. They also share the cores of this machine, so throughput says little about them.
  */
 import { startEngine } from '../measure/contestants.ts';
 import { growth } from './points.ts';
@@ -23,7 +23,7 @@ export const hotPaths = growth({
   async begin(testbed, { seconds, tell }) {
     const all: HotPath[] = [];
     for (let number = 1; number <= Math.max(...COUNTS); number++) {
-      tell(`everybody looks at a sale: hot path ${number}`);
+      tell(`warming the token cache: hot path ${number}`);
       const name = `hot-path-${number}`;
       all.push(await openHotPath(testbed, await startEngine(testbed, {}, name), { name, seconds }));
     }

@@ -1,20 +1,20 @@
-/** Scenarios that measure one thing at several points of one line; the points take turns as contestants do elsewhere. */
+/** Scenarios that measure several points along one line. The points take turns as contestants do. */
 import { type Comparison, type Figures, runRounds } from '../measure/rounds.ts';
 import type { BenchOptions, Measured, Scenario } from '../measure/scenario.ts';
 import { openTestbed, type Testbed, type TestbedChoices } from '../measure/testbed.ts';
 
 export interface Growth {
-  /** As it is typed. */
+  /** For `--only`. */
   name: string;
   title: string;
-  /** What grows, as it stands at the axis and after each number. */
+  /** What grows: the title of the axis, and the unit of each point. */
   by: string;
   points(): readonly number[];
   testbed: Omit<TestbedChoices, 'stopping'>;
-  /** Once, before the turns; the function that it returns measures one point. */
+  /** Called once, before the rounds. The returned function measures one point. */
   begin(testbed: Testbed, options: BenchOptions): Promise<(point: number) => Promise<Figures>>;
   settings: Record<string, string | number>;
-  /** What is told as a ratio of the last point to the first. */
+  /** Reported as the ratio of the last point to the first. */
   ratios: readonly { what: string; metric: string }[];
 }
 

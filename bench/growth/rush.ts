@@ -1,10 +1,10 @@
 /**
- * Does the model of a rush (rush.ts) say what happens? All who want to buy press at once, one front end serves them, and
- * the model is told what a win and a refusal cost in the same round, before.
+ * Compares the model of a rush (sizing/rush.ts) with a real one: all buyers send at once to one hot path. The model
+ * gets the costs of a win and a refusal as measured just before, in the same round.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { saleKey } from '../../src/lua/keys.ts';
-import { buyTemplate, press } from '../load/wrk.ts';
+import { buyTemplate, runWrk } from '../load/wrk.ts';
 import { countOutcomes } from '../measure/contestants.ts';
 import { runRounds } from '../measure/rounds.ts';
 import { expect, type Scenario } from '../measure/scenario.ts';
@@ -14,10 +14,10 @@ import { simulateRush } from '../sizing/rush.ts';
 import { getReady, type Ready, soldTurn } from './stock.ts';
 
 const UNITS = 20_000;
-/** Fewer than there are, for some press after the last that counts. */
+/** Fewer than there are, because some requests arrive after the last one that counts. */
 const BUYERS = WARM_BUYERS - 10_000;
 const SECONDS_MAX = 60;
-/** As seldom as does for a rush of a second. */
+/** Often enough for a rush of one second. */
 const LOOK_MS = 50;
 const MEASURED = 'measured';
 const SIMULATED = 'simulated';
@@ -37,7 +37,7 @@ export const rush: Scenario = {
           units: UNITS,
           hotPaths: 1,
           seed: 1,
-          // Everybody has looked at the sale before.
+          // Every token is known.
           costs: {
             ...others,
             winMicros: serverMicros,
@@ -86,18 +86,18 @@ export const rush: Scenario = {
 
 async function rushOn(testbed: Testbed, ready: Ready) {
   const saleId = await testbed.openSale({ stock: UNITS });
-  const found = await pressAtOnce(testbed, ready, saleId);
+  const found = await sendAtOnce(testbed, ready, saleId);
   const sold = await testbed.servers.shards.of(saleId).client.llen(saleKey(saleId, 'order'));
   expect(sold === UNITS, `${sold} of ${UNITS} units were sold`);
   await testbed.removeSale(saleId);
   return found;
 }
 
-/** From the first answer to the last, by the front end's own count. */
-async function pressAtOnce(testbed: Testbed, { process, buyers }: Ready, saleId: string) {
+/** From the first response to the last, by the hot path's own count. */
+async function sendAtOnce(testbed: Testbed, { process, buyers }: Ready, saleId: string) {
   const answered = async () => {
-    const told = [...(await countOutcomes(process)).values()];
-    const count = told.reduce((sum, each) => sum + each, 0);
+    const outcomes = [...(await countOutcomes(process)).values()];
+    const count = outcomes.reduce((sum, each) => sum + each, 0);
     return { count, at: performance.now(), cpuSeconds: process.cpuSeconds() };
   };
   let before = await answered();
@@ -105,7 +105,7 @@ async function pressAtOnce(testbed: Testbed, { process, buyers }: Ready, saleId:
   let startedAt: number | undefined;
   let cpuAtStart = 0;
   const isOver = new AbortController();
-  const pressing = press({
+  const sending = runWrk({
     port: process.port,
     template: buyTemplate(saleId),
     file: buyers.file,
@@ -115,12 +115,12 @@ async function pressAtOnce(testbed: Testbed, { process, buyers }: Ready, saleId:
     cores: testbed.loadCores,
     stopping: AbortSignal.any([testbed.stopping, isOver.signal]),
   }).then(
-    () => new Error(`not everybody had an answer after ${SECONDS_MAX} s`),
+    () => new Error(`not every buyer had a response after ${SECONDS_MAX} s`),
     (error: Error) => error,
   );
   try {
     for (;;) {
-      const ended = await Promise.race([pressing, sleep(LOOK_MS)]);
+      const ended = await Promise.race([sending, sleep(LOOK_MS)]);
       if (ended) throw ended;
       const now = await answered();
       if (startedAt === undefined && now.count > beforeAll) {
@@ -128,7 +128,7 @@ async function pressAtOnce(testbed: Testbed, { process, buyers }: Ready, saleId:
         cpuAtStart = before.cpuSeconds;
       }
       if (startedAt !== undefined && now.count - beforeAll >= BUYERS) {
-        // Between two looks it went on evenly.
+        // Interpolates between two readings.
         const share = (beforeAll + BUYERS - before.count) / (now.count - before.count);
         const at = (from: number, to: number) => from + (to - from) * share;
         return {
@@ -140,6 +140,6 @@ async function pressAtOnce(testbed: Testbed, { process, buyers }: Ready, saleId:
     }
   } finally {
     isOver.abort();
-    await pressing;
+    await sending;
   }
 }

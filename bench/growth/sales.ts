@@ -1,4 +1,7 @@
-/** Sales that are on at once, and SKUs of one sale: the same crowd spreads over all of them, so what calls carry shrinks. */
+/**
+ * Wins by concurrent sales, and by SKUs of one sale. The same crowd spreads over all of them, so each call carries
+ * fewer buyers.
+ */
 
 import { startEngine } from '../measure/contestants.ts';
 import type { Scenario } from '../measure/scenario.ts';
@@ -28,7 +31,7 @@ function spread(
       { what: 'Redis CPU per win', metric: 'redisMicros' },
     ],
     async begin(testbed, { seconds, tell }) {
-      tell('everybody looks at a sale');
+      tell('warming the token cache');
       const hotPath = await openHotPath(testbed, await startEngine(testbed), { name, seconds });
       return (count) => winTurn(testbed, { hotPaths: [hotPath], seconds, ...turnOf(count) });
     },

@@ -1,10 +1,9 @@
 /**
- * Units of a sale, all of them somebody's already: what a win and a refusal cost that late, and how long it takes a front
- * end to know everybody who has something, which is when it stops asking Redis.
+ * The cost of a win and a refusal when many units are already sold, and the time until a hot path knows every holder
+ * (a buyer with a reservation). From then on it refuses without Redis.
  *
- * A turn: the units are sold by the script alone; strangers press until the front end refuses by itself, and then for the
- * time of a turn; who has something is read once more, by the bench, for what that costs Redis; more stock is loaded,
- * and everybody wins.
+ * One turn: the script sells the units; strangers send until the hot path refuses by itself, and then for the time of
+ * a turn; the bench reads the holders once more, for its cost in Redis; more stock is loaded, and every request wins.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +14,7 @@ import { makeSale } from '../../harness/sales/sales.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { readOrder } from '../../src/lua/read/read-order.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, press } from '../load/wrk.ts';
+import { buyTemplate, runWrk } from '../load/wrk.ts';
 import { countOutcomes, startEngine } from '../measure/contestants.ts';
 import { measureRedis } from '../measure/redis-cpu.ts';
 import { type BenchOptions, expect } from '../measure/scenario.ts';
@@ -26,19 +25,19 @@ import { costOf } from './cost.ts';
 import { growth } from './points.ts';
 import { expectSold, type HotPath, load, openHotPath } from './wins.ts';
 
-/** Refusals without Redis, at `/metrics`. */
+/** Refusals without Redis, from `/metrics`. */
 export const REFUSED_HERE = 'flash_sale_local_sold_out_total';
 const UNITS = [1_000, 10_000, 100_000, 1_000_000];
-/** Of the script that sells them beforehand. */
+/** Of the script calls that sell the units before the measurement. */
 const BATCH_SIZE = 256;
-/** As src/hot-path/sales/sold-out.ts reads them. */
+/** As src/hot-path/sales/sold-out.ts reads the holders. */
 const PART = 1_000;
-/** From so many units on, what happens until everybody is known lasts long enough to be measured. */
+/** With fewer units, the time until every holder is known is too short to measure. */
 const LONG = 100_000;
-/** No more often: writing `/metrics` takes time of the very process that is measured. */
+/** Not more often, because writing `/metrics` costs CPU time of the measured process. */
 const LOOK_MS = 20;
 const LEARNING_SECONDS_MAX = 120;
-/** A reading of the sale may be late now and then, and then Redis is asked. */
+/** A reading of the sale may be late; then the hot path asks Redis. */
 const REFUSED_HERE_SHARE_MIN = 0.95;
 
 export const stock = growth({
@@ -67,7 +66,7 @@ export const stock = growth({
   },
 });
 
-/** A front end, buyers whom it knows, and strangers who have nothing. */
+/** A hot path, buyers whose tokens it knows, and strangers without reservations. */
 export interface Ready extends HotPath {
   strangers: Buyers;
   seconds: number;
@@ -82,7 +81,7 @@ export async function getReady(
     count: BUYERS,
     purchasesEach: 1,
   });
-  tell('everybody looks at a sale');
+  tell('warming the token cache');
   const hotPath = await openHotPath(testbed, await startEngine(testbed), { name: 'warm', seconds });
   return { ...hotPath, strangers, seconds };
 }
@@ -101,17 +100,17 @@ export async function soldTurn(testbed: Testbed, ready: Ready, units: number) {
   const holderMicros = await readEverybody(testbed, saleId, units);
   const winning = await win(testbed, ready, { definition, units });
   await testbed.removeSale(saleId);
-  // Redis told the front end of everybody meanwhile.
+  // Without the cost of sending the holders to the hot path meanwhile.
   const redisRefusalMicros = (redisMicros - units * holderMicros) / byRedis;
   return { ...winning, ...refusing, knownMs, redisRefusalMicros, holderMicros };
 }
 
-/** From the first "sold out" that Redis says to the first one that the front end does, both seen at `/metrics`. */
+/** From the first refusal by Redis to the first one by the hot path itself, both from `/metrics`. */
 async function learn(testbed: Testbed, { process, strangers }: Ready, saleId: string) {
   const before = await refusalsOf(process);
   const effort = await measureRedis(testbed.servers.shards.of(saleId).client);
   const isKnown = new AbortController();
-  const pressing = press({
+  const sending = runWrk({
     port: process.port,
     template: buyTemplate(saleId),
     file: strangers.file,
@@ -121,25 +120,25 @@ async function learn(testbed: Testbed, { process, strangers }: Ready, saleId: st
     cores: testbed.loadCores,
     stopping: AbortSignal.any([testbed.stopping, isKnown.signal]),
   }).then(
-    () => new Error(`who has something was not known after ${LEARNING_SECONDS_MAX} s`),
+    () => new Error(`the holders were not known after ${LEARNING_SECONDS_MAX} s`),
     (error: Error) => error,
   );
   try {
     for (let firstAt: number | undefined; ; ) {
-      const told = await refusalsOf(process);
+      const refusals = await refusalsOf(process);
       const nowAt = performance.now();
-      if (told.all > before.all) firstAt ??= nowAt;
-      if (firstAt !== undefined && told.here > before.here) {
+      if (refusals.all > before.all) firstAt ??= nowAt;
+      if (firstAt !== undefined && refusals.here > before.here) {
         const { cpuSeconds } = await effort();
-        const byRedis = told.all - before.all - (told.here - before.here);
+        const byRedis = refusals.all - before.all - (refusals.here - before.here);
         return { knownMs: nowAt - firstAt, byRedis, redisMicros: cpuSeconds * 1e6 };
       }
-      const ended = await Promise.race([pressing, sleep(LOOK_MS)]);
+      const ended = await Promise.race([sending, sleep(LOOK_MS)]);
       if (ended) throw ended;
     }
   } finally {
     isKnown.abort();
-    await pressing;
+    await sending;
   }
 }
 
@@ -161,10 +160,10 @@ async function refuse(testbed: Testbed, { process, strangers, seconds }: Ready, 
     },
   ]);
   const here = (await refusalsOf(process)).here - before.here;
-  expect(refused === requests, 'somebody was told yes');
+  expect(refused === requests, 'a stranger was not refused');
   expect(
     here >= requests * REFUSED_HERE_SHARE_MIN,
-    `of ${requests} buyers Redis had to refuse ${requests - here}`,
+    `Redis refused ${requests - here} of ${requests} requests`,
   );
   return { refusalsPerSecond: figures.perSecond, refusalMicros: figures.serverMicros };
 }
@@ -176,12 +175,12 @@ async function win(
 ) {
   const { saleId } = definition;
   await load(testbed.servers, definition, [{ sku: 'unit', delta: STOCK }]);
-  // Until then the front end takes the sale for sold out.
+  // Until then the hot path still treats the sale as sold out.
   await eventually(async () => {
     const shown = (await (await fetch(`${process.url}/v1/sales/${saleId}`)).json()) as {
       skus: { soldOut: boolean }[];
     };
-    if (shown.skus[0]!.soldOut) throw new Error('the new stock is not seen');
+    if (shown.skus[0]!.soldOut) throw new Error('the hot path has not seen the new stock');
   });
   const { requests, refused, figures } = await costOf(testbed, [
     {
@@ -194,11 +193,11 @@ async function win(
     },
   ]);
   expect(refused === 0, `${refused} buyers were refused`);
-  await expectSold(testbed, [saleId], { requests, underWay: CONNECTIONS, before: units });
+  await expectSold(testbed, [saleId], { requests, inFlight: CONNECTIONS, before: units });
   return figures;
 }
 
-/** CPU of Redis for each buyer in the list of those who have something, µs. */
+/** Redis CPU per holder read, µs. */
 async function readEverybody(
   { servers: { shards } }: Testbed,
   saleId: string,

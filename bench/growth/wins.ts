@@ -1,4 +1,4 @@
-/** Sales in which every request wins, and what a win costs in them. */
+/** Sales in which every request wins, and the cost of a win. */
 import { join } from 'node:path';
 import { makeSale } from '../../harness/sales/sales.ts';
 import type { SaleDefinition, SkuDefinition } from '../../src/domain/sale.ts';
@@ -12,16 +12,16 @@ import { HOLD_SECONDS, type Started, type Testbed } from '../measure/testbed.ts'
 import { LIMIT, STOCK, WARM_BUYERS, WINS_PER_SECOND_MAX, warmTokens } from '../scenarios/win.ts';
 import { costOf } from './cost.ts';
 
-/** So many that each of a hundred sales has some of them. */
+/** Enough that each of a hundred sales gets some. */
 export const CONNECTIONS = 1_024;
 
-/** A front end and the buyers whom it knows. */
+/** A hot path and buyers whose tokens it knows. */
 export interface HotPath {
   process: Started;
   buyers: Buyers;
 }
 
-/** Each of these buyers has looked at a sale before, so none costs the check of a signature. */
+/** Warms the token cache, so that no request costs a signature check. */
 export async function openHotPath(
   testbed: Testbed,
   process: Started,
@@ -42,13 +42,13 @@ export interface WinTurn {
   seconds: number;
   /** Buyers take them in turn. */
   sales?: number;
-  /** Of each sale; buyers take them in turn. */
+  /** Of each sale. Buyers take them in turn. */
   skus?: number;
-  /** Of each front end. */
+  /** Of each hot path. */
   connections?: number;
 }
 
-/** Opens the sales, has everybody buy, checks that everybody has bought, and removes the sales. */
+/** Opens the sales, lets all buyers buy, checks the reservations, and deletes the sales. */
 export async function winTurn(testbed: Testbed, turn: WinTurn): Promise<Figures> {
   const { hotPaths, seconds, sales = 1, skus = 1, connections = CONNECTIONS } = turn;
   const open: SaleDefinition[] = [];
@@ -69,7 +69,7 @@ export async function winTurn(testbed: Testbed, turn: WinTurn): Promise<Figures>
   );
   const saleIds = open.map(({ saleId }) => saleId);
   expect(refused === 0, `${refused} buyers were refused`);
-  await expectSold(testbed, saleIds, { requests, underWay: connections * hotPaths.length });
+  await expectSold(testbed, saleIds, { requests, inFlight: connections * hotPaths.length });
   await removeSales(testbed, saleIds);
   return { ...figures, buyersPerCall: requests / scriptCalls };
 }
@@ -89,7 +89,7 @@ async function openSale({ servers }: Testbed, skuCount: number): Promise<SaleDef
   return definition;
 }
 
-/** More stock in a sale that is open and has had no other operation than the first. */
+/** Adds stock to an open sale. It must be the sale's second operation. */
 export async function load(
   { shards }: Testbed['servers'],
   definition: SaleDefinition,
@@ -102,24 +102,24 @@ export async function load(
   await shards.publishChanged(saleId);
 }
 
-/** Whoever was told yes has a reservation of his own; who was not told in time may have one as well. */
+/** Each 201 has one reservation. Requests in flight at the end may have one too. */
 export async function expectSold(
   { servers: { shards } }: Testbed,
   saleIds: readonly string[],
-  told: { requests: number; underWay: number; before?: number },
+  sent: { requests: number; inFlight: number; before?: number },
 ): Promise<void> {
-  const { requests, underWay, before = 0 } = told;
+  const { requests, inFlight, before = 0 } = sent;
   let sold = -before;
   for (const saleId of saleIds) {
     sold += await shards.of(saleId).client.llen(saleKey(saleId, 'order'));
   }
   expect(
-    sold >= requests && sold <= requests + underWay,
-    `${requests} buyers were told yes and ${sold} reservations exist`,
+    sold >= requests && sold <= requests + inFlight,
+    `${requests} responses were 201 and ${sold} reservations exist`,
   );
 }
 
-/** All with one rewrite of Redis' file. */
+/** With a single rewrite of the append-only file. */
 async function removeSales(testbed: Testbed, saleIds: readonly string[]): Promise<void> {
   const [first, ...others] = saleIds;
   const keys = others.flatMap((saleId) => SALE_KEYS.map((key) => saleKey(saleId, key)));

@@ -1,20 +1,20 @@
-/** Buyers of a bench, each with a token of its own, as lines that wrk.lua makes requests of. */
+/** Buyers, each with its own token, as lines from which wrk.lua builds requests. */
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { createSigner } from 'fast-jwt';
 
-/** Of every bench; a process that is measured checks tokens against it. */
+/** Every process under test verifies tokens with it. */
 export const JWT_SECRET = 'a-secret-for-benches-of-more-than-32-bytes';
 const TOKEN_LIVES_MS = 24 * 3_600_000;
 
 export interface Buyers {
-  /** `token TAB key`, a line a purchase; every buyer's first one comes before anybody's second. */
+  /** `token TAB key`, one line per purchase. The first purchases of all buyers come before the second ones. */
   file: string;
   count: number;
   purchases: number;
 }
 
-/** `name` keeps the tokens of one set of buyers apart from those of all others. */
+/** `name` distinguishes the tokens of one set of buyers from those of the others. */
 export async function writeBuyers(
   file: string,
   choices: { name: string; count: number; purchasesEach: number },

@@ -1,8 +1,9 @@
 /**
- * The watchers of bench/live.ts, in a process of their own: bare sockets that count frames and keep the last one, so
- * that they take as little as they can of the machine they share with what is measured.
+ * The subscribers of bench/live.ts in their own process: bare sockets that count frames and keep the last one,
+ * because they share the machine with what is measured.
  *
- * Told by its parent: {port, saleId, count} opens; `report` answers {messages, last: {<text>: how many}}; `close`.
+ * Messages from the parent: {port, saleId, count} opens subscriptions; `report` returns {messages, last: [text,
+ * count][]}; `close`.
  */
 import { connect, type Socket } from 'node:net';
 

@@ -1,8 +1,8 @@
 /**
- * uWebSockets.js with a watch on it: how long the process takes from being called with a POST until it says the last of
- * its answer. Takes the library's place for the engine when that is started with `--import time-answers.ts`.
+ * uWebSockets.js with a stopwatch: the time from the call of a POST handler to the end of its response. `node
+ * --import` loads it, and it replaces uWebSockets.js for every other module.
  *
- * SIGUSR2 writes what was measured since the last one to the file that TIMES_FILE names.
+ * On SIGUSR2 it writes the measurements since the last signal to the file in TIMES_FILE.
  */
 
 import {
@@ -12,6 +12,7 @@ import {
   App as UntimedApp,
 } from 'uWebSockets.js';
 import { renameSync, writeFileSync } from 'node:fs';
+import { registerHooks } from 'node:module';
 
 export * from 'uWebSockets.js';
 
@@ -22,7 +23,7 @@ export interface Times {
 }
 
 const STEP_US = 0.25;
-/** Up to 10 ms; what is slower is counted as that. */
+/** The range ends at 10 ms; slower responses count as 10 ms. */
 const STEPS = 40_000;
 const PERCENTS = [1, 25, 50, 75, 90, 99, 99.9];
 
@@ -44,6 +45,13 @@ export function App(...options: Parameters<typeof UntimedApp>): TemplatedApp {
     });
   return app;
 }
+
+registerHooks({
+  resolve(specifier, context, nextResolve) {
+    const isReplaced = specifier === 'uWebSockets.js' && context.parentURL !== import.meta.url;
+    return nextResolve(isReplaced ? import.meta.url : specifier, context);
+  },
+});
 
 process.on('SIGUSR2', () => {
   const file = process.env.TIMES_FILE!;

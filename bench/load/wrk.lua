@@ -1,18 +1,17 @@
--- Presses with requests that were made before the clock starts; a `request` that builds strings is slower than the engine.
+-- Sends requests that are built before the clock starts: building strings in `request` would be slower than the engine.
 --
--- ARGS  file      a line for each request: what differs from one to the next, as `token TAB key`
---       first     the line to begin with, from 1
---       again     `again`: begin at the top of the file when its end is reached; `once`: that is told as `exhausted`
---       template  the whole request, with {token} and {key} where they belong; of several, with a form feed between them,
---                 each line takes the next
---       pace      requests a second over all connections, sent when they are due; 0: as fast as they are answered
+-- ARGS  file      one line per request, `token TAB key`: the parts that differ
+--       first     the first line to use, from 1
+--       again     `again`: start over at the end of the file; `once`: set `exhausted` there
+--       template  the whole request, with {token} and {key}; several, separated by form feeds, take the lines in turn
+--       pace      requests per second over all connections, at a fixed rate; 0: as fast as responses come
 --
--- Prints one line of JSON when it is done. With several threads `sent` is that of one.
+-- Prints one line of JSON at the end. With several threads, `sent` is that of one thread.
 
 local ready, next_at, last, may_repeat = {}, 0, 0, false
 sent, exhausted, cpu_at_start, request_bytes = 0, false, 0, 0
 
--- User and system time of this process, in ticks of the kernel (hundredths of a second).
+-- User and system time of this process, in kernel ticks (1/100 s).
 local function cpu_ticks()
   local file = assert(io.open('/proc/self/stat'))
   local line = file:read('*a')
@@ -22,7 +21,7 @@ local function cpu_ticks()
   return values[12] + values[13]
 end
 
--- By the clock: what could not be sent in time is sent as soon as a connection is free.
+-- A fixed rate. Late requests go out as soon as a connection is free.
 local function pace_by(per_second)
   local ffi = require('ffi')
   ffi.cdef('typedef struct { long s; long ns; } moment; int clock_gettime(int clock, moment *now);')

@@ -1,6 +1,6 @@
 /**
- * The load generator: wrk, a C program that saturates a server with one of its own cores. Its answers are counted by
- * wrk itself; whether they were the right ones is for the scenario to check.
+ * The load generator: wrk, a C program that can saturate a server from one core. wrk counts the responses; each
+ * scenario checks that they are the right ones.
  */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
@@ -11,43 +11,46 @@ const SCRIPT = join(import.meta.dirname, 'wrk.lua');
 const TICKS_PER_SECOND = 100;
 const OUTPUT_BYTES_MAX = 1_000_000;
 
-export interface Press {
+export interface WrkLoad {
   port: number;
-  /** A whole HTTP request with {token} and {key} in it; of several each line of the file takes the next. */
+  /** A whole HTTP request with {token} and {key}. Lines of the file take several templates in turn. */
   template: string | readonly string[];
-  /** Of `token TAB key` lines, see buyers.ts. */
+  /** Lines of `token TAB key`, see buyers.ts. */
   file: string;
   seconds: number;
   connections: number;
-  /** 1 unless the file is short: the second thread would still be reading it while the first presses. */
+  /** More than 1 only for a short file: the second thread would still read it while the first sends. */
   threads?: number;
-  /** Whether the file may be gone through more than once; otherwise a load that needs more of it fails. */
+  /** Whether the load may start the file again at its end. Otherwise the load fails there. */
   repeats: boolean;
   firstLine?: number;
-  /** Requests a second, sent when they are due; without it each connection sends as soon as it was answered. */
+  /** Requests per second at a fixed rate. Without it each connection sends as soon as it has its response. */
   perSecond?: number;
-  /** A list of cores as `taskset` takes it. */
+  /** Cores, in `taskset` syntax. */
   cores: string | undefined;
-  /** Before all who share its cores, as far as this user may: it is to see answers when they come, not when it is let. */
+  /**
+   * Scheduled before other processes on its cores, as far as the user may, so that it sees responses when they
+   * arrive.
+   */
   isUrgent?: boolean;
   stopping: AbortSignal;
 }
 
-export interface Pressed {
+export interface WrkResult {
   requests: number;
   seconds: number;
   perSecond: number;
-  /** Answered with a status of 400 or more. */
+  /** Responses with a status of 400 or more. */
   refused: number;
-  /** Began at `firstLine` and came so far. */
+  /** Lines used, from `firstLine` on. */
   sent: number;
-  /** On average, headers too. */
+  /** The mean, with headers. */
   bytesPerRequest: number;
-  /** Of a whole answer, headers too. */
+  /** The mean, with headers. */
   bytesPerResponse: number;
-  /** Of this program, while it pressed. */
+  /** Of wrk itself during the load. */
   wrkCpuSeconds: number;
-  /** `[percent, milliseconds]`, as wrk corrects them for requests that it could not send in time. */
+  /** `[percent, milliseconds]`, corrected by wrk for requests that it sent late. */
   latencyMs: [number, number][];
 }
 
@@ -64,8 +67,8 @@ interface Printed {
   latencyUs: [number, number][];
 }
 
-/** Throws when a connection broke, a request was not answered in time, or the prepared requests did not last. */
-export async function press(choices: Press): Promise<Pressed> {
+/** Throws if a connection broke, a request timed out, or the file was too short. */
+export async function runWrk(choices: WrkLoad): Promise<WrkResult> {
   const {
     port,
     template,
@@ -79,7 +82,7 @@ export async function press(choices: Press): Promise<Pressed> {
     isUrgent = false,
     cores,
   } = choices;
-  const wrk = [
+  const command = [
     'wrk',
     `-t${threads}`,
     `-c${connections}`,
@@ -95,7 +98,7 @@ export async function press(choices: Press): Promise<Pressed> {
   const all = [
     ...(isUrgent ? ['nice', '-n-15'] : []),
     ...(cores === undefined ? [] : ['taskset', '-c', cores]),
-    ...wrk,
+    ...command,
     url,
     '--',
     ...args,
@@ -123,14 +126,14 @@ export async function press(choices: Press): Promise<Pressed> {
   };
 }
 
-/** Of the latency curve, ms. */
-export function percentile({ latencyMs }: Pressed, percent: number): number {
+/** In ms. */
+export function percentile({ latencyMs }: WrkResult, percent: number): number {
   const found = latencyMs.find(([at]) => at === percent);
-  if (!found) throw new Error(`wrk.lua does not tell the ${percent}th percentile`);
+  if (!found) throw new Error(`wrk.lua does not print the ${percent}th percentile`);
   return found[1];
 }
 
-/** What a buyer sends who wants one. */
+/** A purchase of one unit. */
 export function buyTemplate(saleId: string, sku = 'unit'): string {
   const body = JSON.stringify({ sku, quantity: 1 });
   return [
@@ -145,7 +148,7 @@ export function buyTemplate(saleId: string, sku = 'unit'): string {
   ].join('\r\n');
 }
 
-/** What the page of a sale asks for a buyer before the sale: it costs the token's verification. */
+/** The request of a sale's page before the sale. It makes the hot path verify the token. */
 export function viewTemplate(saleId: string): string {
   return [
     `GET /v1/sales/${saleId}/me HTTP/1.1`,

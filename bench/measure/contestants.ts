@@ -1,4 +1,4 @@
-/** Who is compared: the engine as it runs in earnest, and what else there is. Each is a process of its own. */
+/** The processes that are compared: the engine as in production, and its alternatives. */
 import { join } from 'node:path';
 import { KeepAliveClient } from '../../harness/network/keep-alive-client.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
@@ -7,17 +7,16 @@ import { JWT_SECRET } from '../load/buyers.ts';
 import { buyTemplate } from '../load/wrk.ts';
 import type { Program, Started, Testbed } from './testbed.ts';
 
-/** One of each kind on a stage goes by its kind's name. */
 export const ENGINE = 'engine';
 export const ONE_CALL = 'one call per buyer';
 export const CEILING = 'ceiling';
 export const CONVENTIONAL = 'conventional';
 export const SQL = 'SQL';
 
-/** So long that a disk that hangs shows as time and not as errors. */
+/** A slow disk must show as time, not as errors. */
 const REDIS_COMMAND_TIMEOUT_MS = '20000';
 const REASONS: Record<number, string> = { 201: '201 Created', 409: '409 Conflict' };
-/** uWebSockets.js writes these by itself. */
+/** uWebSockets.js writes these headers itself. */
 const WRITTEN_BY_SERVER = new Set(['uwebsockets', 'date', 'content-length']);
 
 export function startEngine(
@@ -42,9 +41,9 @@ export function engineProgram(testbed: Testbed, env: Record<string, string>): Pr
   };
 }
 
-/** The same engine without what this project is about: each buyer costs a call to Redis. */
+/** The engine without batching: one Redis call per buyer. */
 export function startOneCall(testbed: Testbed): Promise<Started> {
-  // As many may be under way as connections press: otherwise it would wait for Redis where the engine need not.
+  // Enough calls in flight that it never waits for a permit where the batching engine would not.
   return startEngine(testbed, { BATCH_SIZE_MAX: '1', BATCHES_IN_FLIGHT_MAX: '16' }, ONE_CALL);
 }
 
@@ -60,11 +59,11 @@ export function startPersister(testbed: Testbed): Promise<Started> {
   });
 }
 
-export function startCeiling(testbed: Testbed, answer: ConstantResponse): Promise<Started> {
-  return startBaseline(testbed, CEILING, 'ceiling.ts', { RESPONSE: JSON.stringify(answer) });
+export function startCeiling(testbed: Testbed, response: ConstantResponse): Promise<Started> {
+  return startBaseline(testbed, CEILING, 'ceiling.ts', { RESPONSE: JSON.stringify(response) });
 }
 
-/** `durable`: answers once the order is in PostgreSQL. */
+/** With `durable` a response waits until the order is in PostgreSQL. */
 export function startConventional(testbed: Testbed, orders: 'redis' | 'durable'): Promise<Started> {
   return startBaseline(testbed, CONVENTIONAL, 'conventional.ts', { ORDERS: orders });
 }
@@ -86,7 +85,7 @@ function startBaseline(
   });
 }
 
-/** What one buyer is told, in a form that the ceiling can repeat. */
+/** The response to one purchase, for the ceiling to repeat. */
 export async function responseOf(
   { port }: Started,
   saleId: string,
@@ -107,7 +106,7 @@ export async function responseOf(
   }
 }
 
-/** How many buyers the engine has told what, since it started. */
+/** How many buyers got which outcome since the start of the process. */
 export async function countOutcomes({ url }: Started): Promise<Map<string, number>> {
   const text = await (await fetch(`${url}/metrics`)).text();
   const counts = new Map<string, number>();

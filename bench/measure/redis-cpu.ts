@@ -1,15 +1,15 @@
-/** What a Redis server did between two moments, by its own account. */
+/** The CPU time and script calls of a Redis server between two moments, from INFO. */
 import type { Redis } from 'ioredis';
 
 export interface RedisUsage {
-  /** Of the thread that runs commands. */
+  /** Of the main thread. */
   cpuSeconds: number;
-  /** In scripts, of the same time. */
+  /** The part of it spent in scripts. */
   scriptSeconds: number;
   scriptCalls: number;
 }
 
-/** Begins to count; the function that it returns tells what it was since. */
+/** Starts to count. The returned function ends it. */
 export async function measureRedis(client: Redis): Promise<() => Promise<RedisUsage>> {
   await client.config('RESETSTAT');
   const before = await cpuOf(client);

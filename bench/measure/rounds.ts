@@ -1,26 +1,26 @@
-/** Contestants take turns, so that whatever else the machine does falls on all of them; and what is made of it. */
+/** Contestants take turns, so that other work on the machine disturbs all of them; and the statistics of the rounds. */
 
 /** Metric → value, of one contestant in one round. */
 export type Figures = Record<string, number>;
-/** Contestant → its figures. */
+/** Contestant → figures. */
 export type Round = Record<string, Figures>;
 
-/** What is compared in each round. With `over` a ratio, without it the figure itself. */
+/** Compared in each round: a ratio if `over` is set, otherwise the figure itself. */
 export interface Comparison {
   what: string;
   metric: string;
   of: string;
   over?: string;
-  /** The bar; neither: for information. */
+  /** The target; neither: for information. */
   atLeast?: number;
   atMost?: number;
-  /** Of what has no `over`. */
+  /** If `over` is not set. */
   unit?: string;
 }
 
 export interface Spread {
   median: number;
-  /** The quartiles. */
+  /** Quartiles. */
   low: number;
   high: number;
 }
@@ -31,8 +31,8 @@ export interface Compared extends Comparison, Spread {
 }
 
 /**
- * A warm-up round that does not count, then `rounds` of them. Every other one goes in the opposite order, so that nobody
- * always comes after the same neighbour.
+ * A warm-up round that does not count, then `rounds` more. Every second round has the opposite order, so that no
+ * contestant always follows the same one.
  */
 export async function runRounds(
   choices: { rounds: number; stopping: AbortSignal; tell: (line: string) => void },
@@ -56,7 +56,7 @@ export async function runRounds(
   return rounds;
 }
 
-/** The median of the rounds' ratios, not the ratio of medians: a slow moment of the machine is in both halves of one. */
+/** The median of the rounds' ratios, not the ratio of medians: a slow moment affects both figures of a round. */
 export function compare(rounds: readonly Round[], comparison: Comparison): Compared {
   const { metric, of, over, atLeast, atMost } = comparison;
   const figure = (round: Round, contestant: string) => {

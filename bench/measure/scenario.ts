@@ -1,49 +1,52 @@
-/** What a scenario is, for those who run them. Each is one file in scenarios/ or growth/. */
+/**
+ * What a scenario is, and the checks that a measurement is what it claims to be. Each scenario is a file in
+ * scenarios/ or growth/.
+ */
 import type { Comparison, Round } from './rounds.ts';
 
 export interface BenchOptions {
   rounds: number;
-  /** Of load, for each contestant in each round. */
+  /** Of load, per contestant and round. */
   seconds: number;
   stopping: AbortSignal;
-  /** What is going on, a line each. */
+  /** Reports progress, one line each. */
   tell: (line: string) => void;
 }
 
 export interface Measured {
-  /** What a reader has to know to measure the same. */
+  /** What a reader must know to repeat the measurement. */
   settings: Record<string, string | number>;
   rounds: Round[];
   comparisons: Comparison[];
   /** Latency by percentile, `[percent, ms]`, of the last round. */
   curves?: Record<string, [number, number][]>;
-  /** Where the contestants are points of one line: what it goes by, and where on it each of them is. */
+  /** Contestants that are points along one line: the unit of the line, and each contestant's value. */
   growth?: { by: string; at: Record<string, number> };
-  /** Of a whole sale: what had happened by each moment, ms from its opening. */
+  /** The state of a whole sale over time, ms from its opening. */
   timeline?: { ms: number; decided: number; remaining: number; durable: number }[];
 }
 
 export interface Scenario {
-  /** As it is typed. */
+  /** For `--only`. */
   name: string;
-  /** As it stands in the table. */
+  /** For tables. */
   title: string;
   run(options: BenchOptions): Promise<Measured>;
 }
 
-/** Of two answers that ought to be the same; ids and times may differ by some bytes. */
+/** Two equal responses may differ by some bytes in ids and times. */
 const SIZE_DIFFERS_MAX = 0.03;
 
-/** @throws when it is not so, with what was found instead. */
+/** A bench that measures errors must not end with a number. Throws with `found` otherwise. */
 export function expect(isSo: boolean, found: string): asserts isSo {
-  if (!isSo) throw new Error(`what was measured is not what was meant: ${found}`);
+  if (!isSo) throw new Error(`the measurement is not valid: ${found}`);
 }
 
-/** The ceiling has to answer as much as the engine does. */
+/** The ceiling must return as much as the engine. */
 export function expectSameSize(engineBytes: number, ceilingBytes: number): void {
   const difference = Math.abs(engineBytes / ceilingBytes - 1);
   expect(
     difference <= SIZE_DIFFERS_MAX,
-    `the engine's answers have ${engineBytes} bytes, the ceiling's ${ceilingBytes}`,
+    `the engine's responses have ${engineBytes} bytes, the ceiling's ${ceilingBytes}`,
   );
 }

@@ -1,12 +1,10 @@
 /**
- * The one place that starts and stops what a scenario needs: a Redis and a PostgreSQL as the private stack has them,
- * and processes under test. All end with the stage, or with this process, however that ends.
+ * Starts and stops what a scenario needs: Redis and PostgreSQL with the private stack's settings, and processes under
+ * test. All end with the testbed, or with this process.
  *
- * Cores. With `apart` each process under test has the first core, and wrk and the servers share the others: then what is
- * measured is what one core can serve, whoever presses. Without it the scheduler places everything, as it does with a
- * whole stack. Both were tried
- * with `--only reach`, five rounds each, one after the other on two busy cores: placed, the rounds differed less. That was
- * not alternated, so it is a hint and no measurement.
+ * Cores: with `apart`, each process under test has the first core, and wrk and the servers share the others. Then the
+ * result is what one core can serve. Without it the scheduler places everything, as in a whole stack. In one
+ * comparison (`--only reach`, five rounds each, not alternated) rounds varied less with `apart`.
  */
 import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -38,41 +36,40 @@ export interface TestbedChoices {
   stopping: AbortSignal;
 }
 
-/** A process that was started on a stage. */
+/** A process on a testbed. */
 export interface Started {
   readonly pid: number;
-  /** On the loopback. */
   readonly port: number;
-  /** User and system time since it started. */
+  /** User and system time since its start. */
   cpuSeconds(): number;
-  /** Where it answers `/readyz`. */
+  /** The base URL. */
   readonly url: string;
-  /** As plain as it gets, e.g. SIGSTOP. */
+  /** E.g. SIGSTOP. */
   signal(signal: NodeJS.Signals): void;
   stop(): Promise<void>;
 }
 
 export interface Testbed {
-  /** Goes with the stage. */
+  /** Deleted with the testbed. */
   readonly directory: string;
   readonly durability: Durability;
   readonly redisUrl: string;
   readonly postgresUrl: string;
   readonly servers: Connections;
-  /** Where wrk belongs, as `taskset` takes it; undefined: anywhere. */
+  /** The cores of wrk, in `taskset` syntax; undefined: any. */
   readonly loadCores: string | undefined;
   readonly stopping: AbortSignal;
-  /** A Node program that serves on the port in `portVariable`; resolves when its `/readyz` says yes. */
+  /** Starts a Node program that listens on the port in `portVariable`. Resolves when `/readyz` returns 200. */
   start(name: string, program: Program): Promise<Started>;
-  /** An open sale of one SKU, `unit`, whose holds do not end. */
+  /** An open sale of one SKU, `unit`, whose holds do not expire during a bench. */
   openSale(choices: SaleChoices): Promise<string>;
-  /** Out of Redis, with its file rewritten, so that each round begins with as little as the first. */
+  /** Deletes the sale from Redis and rewrites the append-only file, so that each round starts equal. */
   removeSale(saleId: string, otherKeys?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface Program {
-  /** The path of a module, and its arguments. */
+  /** A module's path and its arguments. */
   args: readonly string[];
   portVariable: string;
   env: Record<string, string>;
@@ -82,16 +79,16 @@ const TICKS_PER_SECOND = 100;
 const STOP_DEADLINE_MS = 15_000;
 export const HOLD_SECONDS = 24 * 3_600;
 const REWRITE_POLL_MS = 10;
-/** Characters of a log, for the message when its process dies. */
+/** Characters of a process log for the error message. */
 const LAST_WORDS_MAX = 4_000;
-/** Of the servers; they listen on the loopback and live for a bench. */
+/** The servers listen on the loopback and exist only for a bench. */
 const PASSWORD = 'bench';
 
 export async function openTestbed(choices: TestbedChoices): Promise<Testbed> {
   const { durability = 'safe', stopping } = choices;
   const cores = coresOf(choices.apart ?? false);
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-bench-'));
-  // PostgreSQL's own user has to get in.
+  // PostgreSQL's own user must be able to enter.
   chmodSync(directory, 0o711);
   const home = locateHome({ FLASH_SALE_HOME: directory });
   const release = acquireHome(home);
@@ -109,7 +106,7 @@ export async function openTestbed(choices: TestbedChoices): Promise<Testbed> {
     writeFileSync(log, '');
     if (plan.user) chownSync(log, plan.user.uid, plan.user.gid);
     const supervised = new SupervisedProcess(placed(plan, core, log), {
-      // What starts again by itself would be measured as if nothing had been.
+      // A process that restarted by itself must not be measured as if nothing had happened.
       onUnexpectedExit: (sentence) => {
         died = new Error(`${sentence}\n${readFileSync(log, 'utf8').slice(-LAST_WORDS_MAX)}`);
       },
@@ -147,7 +144,8 @@ export async function openTestbed(choices: TestbedChoices): Promise<Testbed> {
     const connections = await connect(redisUrl, postgresUrl);
     servers = connections;
     const { client } = connections.shards.of('any');
-    // A rewrite of the append-only file would fall on whoever is measured just then: `removeSale` makes one instead.
+    // An automatic rewrite of the append-only file would disturb a measurement; `removeSale` rewrites it between
+    // rounds.
     await client.config('SET', 'auto-aof-rewrite-percentage', '0');
 
     return {
@@ -224,7 +222,7 @@ interface Cores {
   others: string | undefined;
 }
 
-/** Linux only, and of no use with a single core. */
+/** Only on Linux, and not with a single core. */
 function coresOf(apart: boolean): Cores {
   const count = availableParallelism();
   if (!apart || count < 2) return { contestants: undefined, others: undefined };
@@ -232,8 +230,8 @@ function coresOf(apart: boolean): Cores {
 }
 
 /**
- * On its cores; logging straight to a file, for whoever passed that on would be at work where something is measured; and
- * ended by the kernel should this process be killed: servers, unlike the engine's own processes, do not notice.
+ * Runs the command on its cores. It logs directly to a file, because forwarding the log would cost CPU time during a
+ * measurement. The kernel ends servers if this process is killed; the engine's processes notice that themselves.
  */
 function placed(plan: ProcessPlan, cores: string | undefined, log: string): ProcessPlan {
   const wrapped = ['sh', '-c', 'exec "$@" >"$0" 2>&1', log, plan.command, ...plan.args];
@@ -244,7 +242,8 @@ function placed(plan: ProcessPlan, cores: string | undefined, log: string): Proc
 
 function cpuSecondsOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // After the name, which may hold anything: state first, user and system time as the 12th and 13th.
+  // The process name may contain anything. After it, state is the first field, user and system time are the 12th and
+  // 13th.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }

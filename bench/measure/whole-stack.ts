@@ -1,7 +1,7 @@
 /**
- * The stack of `npm start`, for scenarios about all of it. Who buys must not be slowed by others merely for want of a
- * core, as these are machines of their own in earnest: hot path and Redis have the first core, all others and wrk the
- * rest, also those that are started again.
+ * The stack of `npm start`, for scenarios about all of it. In production its parts run on separate machines, so a
+ * shortage of cores must not slow the buyers: hot path and Redis have the first core, all other processes and wrk
+ * have the rest, also after a restart.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
@@ -18,7 +18,7 @@ import { JWT_SECRET } from '../load/buyers.ts';
 
 export interface WholeStack {
   readonly directory: string;
-  /** As it is now: a process that was started again has another pid. */
+  /** The current state: a restarted process has another pid. */
   description(): StackDescription;
   readonly hotPathPort: number;
   readonly servers: Connections;
@@ -27,11 +27,11 @@ export interface WholeStack {
 
 export async function openWholeStack(stopping: AbortSignal): Promise<WholeStack> {
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-bench-'));
-  // PostgreSQL's own user has to get in.
+  // PostgreSQL's own user must be able to enter.
   chmodSync(directory, 0o711);
   process.once('exit', remove);
   const cores = cpus().length;
-  // Children begin where their parent is.
+  // Children inherit the cores of their parent.
   if (cores > 1) place(process.pid, cores === 2 ? '1' : `1-${cores - 1}`);
   try {
     const env = {
@@ -74,7 +74,7 @@ export async function openWholeStack(stopping: AbortSignal): Promise<WholeStack>
   }
 }
 
-/** With all its threads. */
+/** With all threads of the process. */
 function place(pid: number, cores: string): void {
   execFileSync('taskset', ['-apc', cores, String(pid)], { stdio: 'ignore' });
 }

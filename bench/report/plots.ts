@@ -1,4 +1,4 @@
-/** Results as SVG, which documents show as they are. Colours of grey and orange that can be read on light and on dark. */
+/** Results as SVG for the documents. The colours are readable on light and on dark backgrounds. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EChartsOption, init } from 'echarts';
@@ -10,9 +10,9 @@ const INK = '#8a8a8a';
 const FAINT = '#8a8a8a40';
 const ACCENT = '#e8710a';
 const COLOURS = [ACCENT, '#5b8def', '#7fb069', '#b07fb0', '#8a8a8a', '#c9a227'];
-/** Of a plot whose bars differ by more than this, the axis is logarithmic. */
+/** Bars that differ by a greater ratio get a logarithmic axis. */
 const LINEAR_RATIO_MAX = 30;
-/** What grows by more than this goes along a logarithmic axis. */
+/** A line that grows by a greater ratio gets a logarithmic axis. */
 const LINEAR_SPAN_MAX = 10;
 const GROWTH_LINES = [
   { metric: 'perSecond', label: 'per second', color: ACCENT, axis: 0 },
@@ -21,7 +21,7 @@ const GROWTH_LINES = [
   { metric: 'redisMicros', label: 'Redis CPU per request, µs', color: '#7fb069', axis: 1 },
 ] as const;
 
-/** Every plot that these results allow; tells where they are. */
+/** Writes every plot that these results allow. Returns their paths. */
 export async function writePlots(
   results: readonly ScenarioResult[],
   directory: string,
@@ -45,7 +45,7 @@ interface Plot {
   option: EChartsOption;
 }
 
-/** Throughput, with the quartiles as whiskers. */
+/** Throughput, with quartiles as whiskers. */
 function barsOf({ name, title, figures }: ScenarioResult): Plot[] {
   const bars = Object.entries(figures).flatMap(([contestant, { perSecond }]) =>
     perSecond ? [{ contestant, ...perSecond }] : [],
@@ -80,7 +80,7 @@ function barsOf({ name, title, figures }: ScenarioResult): Plot[] {
               color: INK,
               formatter: ({ value }) => Number(value).toLocaleString('en-GB'),
             },
-            // The quartiles of the rounds.
+            // Quartiles of the rounds.
             markLine: {
               symbol: ['rect', 'rect'],
               symbolSize: [1, 8],
@@ -99,7 +99,7 @@ function barsOf({ name, title, figures }: ScenarioResult): Plot[] {
   ];
 }
 
-/** What was served a second, and the CPU time that each took, by what grew. */
+/** Throughput and CPU time per request, along the line that grows. */
 function growthOf({ name, title, figures, growth }: ScenarioResult): Plot[] {
   if (!growth) return [];
   const points = Object.entries(growth.at);
@@ -149,7 +149,7 @@ function growthOf({ name, title, figures, growth }: ScenarioResult): Plot[] {
   ];
 }
 
-/** Latency by percentile; the axis goes by nines, so that the slowest thousandth can be seen. */
+/** Latency by percentile. The axis counts nines, so that the slowest thousandth is visible. */
 function curvesOf({ name, title, curves }: ScenarioResult): Plot[] {
   if (!curves) return [];
   const names = Object.keys(curves);
@@ -185,7 +185,7 @@ function curvesOf({ name, title, curves }: ScenarioResult): Plot[] {
   ];
 }
 
-/** A sale from its opening on: how fast was decided, what was left, what was durable. */
+/** A sale from its opening: decisions per second, remaining units, durable rows. */
 function timelineOf({ name, title, timeline }: ScenarioResult): Plot[] {
   if (!timeline) return [];
   const perSecond = timeline.slice(1).map((each, index) => {

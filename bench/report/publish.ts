@@ -1,4 +1,7 @@
-/** What becomes of a run: printed, recorded, plotted, and written into README.md and docs/PERFORMANCE.md. */
+/**
+ * What happens with the results of a run: it prints, records and plots them, and updates README.md and
+ * docs/PERFORMANCE.md.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Found } from '../measure/run-scenarios.ts';
@@ -68,7 +71,7 @@ function growthSection(result: ScenarioResult): string {
   return `### ${title}\n\n${figureTable(result)}${plot}`;
 }
 
-/** Replaces what is between `<!-- name -->` and `<!-- /name -->`; a document without them stays as it is. */
+/** Replaces the text between `<!-- name -->` and `<!-- /name -->`. A document without them stays unchanged. */
 async function putBetweenMarkers(document: string, name: string, text: string): Promise<void> {
   const path = join(REPOSITORY, document);
   const before = await readFile(path, 'utf8');

@@ -1,4 +1,4 @@
-/** What a run found, as it is kept: one entry a scenario, with where and when it was measured. */
+/** Recorded results: one entry per scenario, with the machine, the versions and the date. */
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -45,7 +45,10 @@ export function resultOf(
   };
 }
 
-/** Records results, which replace those of the same scenarios; without `write` in a new directory. Returns where. */
+/**
+ * Records results in place of earlier ones of the same scenarios; without `write` in a new directory. Returns the
+ * directory.
+ */
 export async function record(
   file: string,
   found: readonly ScenarioResult[],
@@ -58,7 +61,7 @@ export async function record(
   return directory;
 }
 
-/** In lines that a difference shows well, with short lists and objects in one. */
+/** Short lists and objects take one line, so that diffs are readable. */
 async function write(path: string, results: readonly ScenarioResult[]): Promise<void> {
   const text = JSON.stringify(results, null, 1);
   const short = text.replaceAll(/\[[\s\d.,e+-]+\]|\{[^{}[\]]{0,120}\}/g, (each) =>
@@ -84,7 +87,7 @@ function figuresOf(rounds: readonly Round[]): ScenarioResult['figures'] {
   return figures;
 }
 
-/** Four digits say all that was measured. */
+/** Four digits are all that was measured. */
 function rounded<T extends Spread & { values?: number[] }>(spread: T): T {
   const short = (value: number) => Number(value.toPrecision(4));
   return {

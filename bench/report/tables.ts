@@ -3,7 +3,7 @@
 import type { Compared } from '../measure/rounds.ts';
 import type { ScenarioResult } from './results.ts';
 
-/** How each metric of a scenario is called and written. */
+/** Title and format of each metric. */
 const METRICS: Record<string, { title: string; show: (value: number) => string }> = {
   perSecond: { title: 'per second', show: grouped },
   p99Ms: { title: 'p99', show: (value) => `${short(value)} ms` },
@@ -28,7 +28,7 @@ const METRICS: Record<string, { title: string; show: (value: number) => string }
   bytesPerResponse: { title: 'bytes per response', show: grouped },
 };
 
-/** Every comparison there is, the bars first. */
+/** Every comparison. */
 export function comparisonTable(results: readonly ScenarioResult[]): string {
   const rows = results.flatMap(({ title, comparisons }) =>
     comparisons.map((each, index) => [index === 0 ? title : '', each.what, ...valuesOf(each)]),
@@ -60,7 +60,7 @@ const SUMMARY_ROWS = [
   },
 ] as const;
 
-/** The figures that matter to a user, for a reader who has a minute. */
+/** The figures that matter to a user. */
 export function summaryTable(results: readonly ScenarioResult[]): string {
   const rows = SUMMARY_ROWS.flatMap(({ scenario, what, label }) => {
     const found = results.find(({ name }) => name === scenario)?.comparisons ?? [];
@@ -72,7 +72,7 @@ export function summaryTable(results: readonly ScenarioResult[]): string {
   return table(['', 'median', 'quartiles', 'target'], rows);
 }
 
-/** One table a scenario, under its title. */
+/** A table of figures per scenario. */
 export function figureTables(results: readonly ScenarioResult[]): string {
   return results
     .filter(({ figures }) => Object.keys(figures).length > 0)
@@ -80,7 +80,7 @@ export function figureTables(results: readonly ScenarioResult[]): string {
     .join('\n\n');
 }
 
-/** What each contestant of a scenario did. */
+/** The figures of each contestant. */
 export function figureTable({ figures }: ScenarioResult): string {
   const contestants = Object.keys(figures);
   const metrics = Object.keys(METRICS).filter((metric) =>
@@ -96,7 +96,7 @@ export function figureTable({ figures }: ScenarioResult): string {
   return table(['', ...metrics.map((metric) => METRICS[metric]!.title)], rows);
 }
 
-/** Where, when and of what these were measured; one line for all that agree. */
+/** The machine, versions and date of the results; equal ones once. */
 export function conditionLines(results: readonly ScenarioResult[]): string {
   const measured = results.filter(({ rounds }) => rounds > 0);
   const lines = measured.map(({ machine, versions, rounds, secondsEach }) => {

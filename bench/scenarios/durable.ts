@@ -1,13 +1,13 @@
 /**
- * A win with its row durable: counted are rows that PostgreSQL has committed, over the time from the first request until
- * the last row is there. Nothing is placed on cores: the whole stack shares the machine, as do the others.
+ * A win with a durable row: rows committed by PostgreSQL, divided by the time from the first request to the last row.
+ * Nothing is placed on cores, because the whole stack of each contestant shares the machine.
  */
 import { join } from 'node:path';
 import { eventually } from '../../harness/eventually.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { type Buyers, writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, type Press, type Pressed, percentile, press } from '../load/wrk.ts';
+import { buyTemplate, percentile, runWrk, type WrkLoad, type WrkResult } from '../load/wrk.ts';
 import {
   CONVENTIONAL,
   ENGINE,
@@ -27,7 +27,7 @@ const STOCK = 10_000_000;
 const BUYERS = 90_000;
 const WINS_PER_SECOND_MAX = 90_000;
 export const ENGINE_TABLES = ['reservations', 'reservation_events'];
-/** Whoever takes longer to write what was sold does not keep up at all. */
+/** A contestant that takes longer does not keep up. */
 const DRAIN = { timeoutMs: 120_000 };
 
 export const durable: Scenario = {
@@ -51,28 +51,28 @@ export const durable: Scenario = {
       const rounds = await runRounds(options, Object.keys(contestants), async (name) => {
         const load = { port: contestants[name]!.port, seconds: options.seconds };
         if (name === ENGINE) {
-          const { pressed, rows, drainSeconds } = await sellDurably(testbed, buyers, load);
+          const { wrk, rows, drainSeconds } = await sellDurably(testbed, buyers, load);
           await emptyTables(testbed, ENGINE_TABLES);
-          curves[name] = pressed.latencyMs;
+          curves[name] = wrk.latencyMs;
           return {
-            perSecond: rows / (pressed.seconds + drainSeconds),
-            responsesPerSecond: pressed.perSecond,
+            perSecond: rows / (wrk.seconds + drainSeconds),
+            responsesPerSecond: wrk.perSecond,
             drainSeconds,
-            p99Ms: percentile(pressed, 99),
+            p99Ms: percentile(wrk, 99),
           };
         }
         const saleId = await testbed.openSale({ stock: STOCK });
         await stockUp(testbed, saleId);
-        const pressed = await pressAll(testbed, saleId, buyers, load);
-        await expectRows(testbed, tables[name]!, saleId, pressed);
+        const wrk = await sendAll(testbed, saleId, buyers, load);
+        await expectRows(testbed, tables[name]!, saleId, wrk);
         await emptyTables(testbed, [tables[name]!]);
-        curves[name] = pressed.latencyMs;
+        curves[name] = wrk.latencyMs;
         return {
-          // Whoever was told yes has a row, so nothing is left to wait for.
-          perSecond: pressed.perSecond,
-          responsesPerSecond: pressed.perSecond,
+          // Each 201 has a row already, so there is nothing to wait for.
+          perSecond: wrk.perSecond,
+          responsesPerSecond: wrk.perSecond,
           drainSeconds: 0,
-          p99Ms: percentile(pressed, 99),
+          p99Ms: percentile(wrk, 99),
         };
       });
       const rows = { metric: 'perSecond', of: ENGINE };
@@ -105,44 +105,44 @@ export function writeDurableBuyers(testbed: Testbed, seconds: number): Promise<B
   });
 }
 
-type Load = Pick<Press, 'port' | 'seconds'> & { perSecond?: number };
+type Load = Pick<WrkLoad, 'port' | 'seconds'> & { perSecond?: number };
 
 /** A sale of the engine, from the first request to the last row. */
 export async function sellDurably(testbed: Testbed, buyers: Buyers, load: Load, watch?: Watch) {
   const saleId = await testbed.openSale({ stock: STOCK, perBuyerLimit: LIMIT });
   const { shards, sql } = testbed.servers;
-  // The persister has to have heard of the sale, or its first second would be spent on that.
+  // The persister must know the sale, or its first second would be spent on finding it.
   await buy(shards, saleId, ['the-first']);
   await eventually(async () => expectDurable(await durableRows(testbed, saleId), 1), DRAIN);
   const watching = watch?.(saleId);
-  const pressed = await pressAll(testbed, saleId, buyers, load);
-  const pressedAt = performance.now();
+  const wrk = await sendAll(testbed, saleId, buyers, load);
+  const sentAt = performance.now();
   const sold = await shards.of(saleId).client.llen(saleKey(saleId, 'order'));
-  // One of them is the first buyer's.
+  // One of them belongs to the first buyer.
   expect(
-    sold > pressed.requests && sold <= pressed.requests + 1 + CONNECTIONS,
-    `${pressed.requests} buyers were told yes and ${sold - 1} reservations exist`,
+    sold > wrk.requests && sold <= wrk.requests + 1 + CONNECTIONS,
+    `${wrk.requests} responses were 201 and ${sold - 1} reservations exist`,
   );
   await eventually(async () => expectDurable(await durableRows(testbed, saleId), sold), DRAIN);
-  const drainSeconds = (performance.now() - pressedAt) / 1e3;
+  const drainSeconds = (performance.now() - sentAt) / 1e3;
   await watching?.();
   const [found] = await sql<{ rows: number }[]>`
     SELECT count(*)::int AS rows FROM reservations WHERE sale_id = ${saleId}`;
   expect(found!.rows === sold, `${sold} were sold and ${found!.rows} rows exist`);
-  return { saleId, pressed, rows: sold - 1, drainSeconds };
+  return { saleId, wrk, rows: sold - 1, drainSeconds };
 }
 
-/** Called before the load begins; what it returns, when the last row is there. */
+/** Called before the load; the returned function, after the last row. */
 export type Watch = (saleId: string) => () => Promise<void>;
 
-/** Decisions of a sale that are committed, by its checkpoint, which is written in their transaction. */
+/** Committed decisions of a sale, by the checkpoint that their transaction writes. */
 export async function durableRows({ servers }: Testbed, saleId: string): Promise<number> {
   const [row] = await servers.sql<{ event: string }[]>`
     SELECT event FROM checkpoints WHERE sale_id = ${saleId}`;
   return Number(row?.event ?? 0);
 }
 
-/** What earlier rounds wrote must not slow the later ones: the tables are emptied and PostgreSQL brought to rest. */
+/** Rows of earlier rounds must not slow later ones. */
 export async function emptyTables(
   { servers: { sql } }: Testbed,
   names: readonly string[],
@@ -155,13 +155,13 @@ function expectDurable(rows: number, expected: number): void {
   if (rows < expected) throw new Error(`${rows} of ${expected} rows are durable`);
 }
 
-async function pressAll(
+async function sendAll(
   testbed: Testbed,
   saleId: string,
   { file }: Buyers,
   load: Load,
-): Promise<Pressed> {
-  const pressed = await press({
+): Promise<WrkResult> {
+  const wrk = await runWrk({
     ...load,
     template: buyTemplate(saleId),
     file,
@@ -170,11 +170,11 @@ async function pressAll(
     cores: testbed.loadCores,
     stopping: testbed.stopping,
   });
-  expect(pressed.refused === 0, `${pressed.refused} buyers were refused`);
-  return pressed;
+  expect(wrk.refused === 0, `${wrk.refused} buyers were refused`);
+  return wrk;
 }
 
-/** For those who keep their stock elsewhere. */
+/** For the contestants with their own stock counters. */
 async function stockUp({ servers: { shards, sql } }: Testbed, saleId: string): Promise<void> {
   await shards.of(saleId).client.set(`conventional:{${saleId}}:stock`, STOCK);
   await sql`INSERT INTO sql_stock (sale_id, remaining) VALUES (${saleId}, ${STOCK})`;
@@ -184,13 +184,13 @@ async function expectRows(
   { servers: { sql } }: Testbed,
   table: string,
   saleId: string,
-  { requests }: Pressed,
+  { requests }: WrkResult,
 ): Promise<void> {
   const [found] = await sql<{ rows: number }[]>`
     SELECT count(*)::int AS rows FROM ${sql(table)} WHERE sale_id = ${saleId}`;
   const rows = found!.rows;
   expect(
     rows >= requests && rows <= requests + CONNECTIONS,
-    `${requests} buyers were told yes and ${table} has ${rows} rows`,
+    `${requests} responses were 201 and ${table} has ${rows} rows`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * One part's fire is one part's fire: what buyers wait at a moderate rate while PostgreSQL is silent, the admin is
- * flooded, or the persister is killed, against what they wait while nothing is the matter.
+ * The latency of a purchase at a moderate rate while PostgreSQL does not respond, admin is flooded, or the persister
+ * is killed, compared with normal operation.
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { makeSale } from '../../harness/sales/sales.ts';
 import { freeze, thaw } from '../../harness/servers/server-process.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, percentile, press } from '../load/wrk.ts';
+import { buyTemplate, percentile, runWrk } from '../load/wrk.ts';
 import { runRounds } from '../measure/rounds.ts';
 import { expect, type Scenario } from '../measure/scenario.ts';
 import { openWholeStack, type WholeStack } from '../measure/whole-stack.ts';
@@ -19,12 +19,12 @@ const PER_SECOND = 1_000;
 const CONNECTIONS = 128;
 const SECONDS_MIN = 3;
 const FLOOD_CONNECTIONS = 64;
-/** The fire has begun to burn by then. */
+/** By then the failure has its effect. */
 const KINDLING_MS = 300;
 const CATCH_UP = { timeoutMs: 60_000 };
 
 const QUIET = 'normal';
-/** Sets something on fire for the time of a press; the function that it returns puts it out. */
+/** Starts a failure for the time of a load. The returned function ends it. */
 const FIRES: Record<string, (stack: WholeStack, seconds: number) => () => void> = {
   [QUIET]: () => () => undefined,
   'PostgreSQL unresponsive': (stack) => {
@@ -35,7 +35,7 @@ const FIRES: Record<string, (stack: WholeStack, seconds: number) => () => void> 
   'admin flooded': (stack, seconds) => {
     const { adminUrl, adminToken } = stack.description();
     const duration = Math.ceil(seconds + KINDLING_MS / 1e3);
-    // It presses admin, and must not keep the buyers' own wrk from looking at its answers.
+    // A lower priority, so that it does not keep the buyers' wrk from reading its responses.
     const flood = spawn(
       'nice',
       [
@@ -76,7 +76,7 @@ export const failures: Scenario = {
         const putOut = FIRES[name]!(stack, seconds);
         try {
           await sleep(KINDLING_MS, undefined, { signal: options.stopping });
-          const pressed = await press({
+          const wrk = await runWrk({
             port: stack.hotPathPort,
             template: buyTemplate(saleId),
             file,
@@ -88,16 +88,16 @@ export const failures: Scenario = {
             isUrgent: true,
             stopping: options.stopping,
           });
-          expect(pressed.refused === 0, `${pressed.refused} buyers were refused: ${name}`);
+          expect(wrk.refused === 0, `${wrk.refused} buyers were refused: ${name}`);
           expect(
-            pressed.perSecond > PER_SECOND * 0.9,
-            `only ${Math.round(pressed.perSecond)} a second were served: ${name}`,
+            wrk.perSecond > PER_SECOND * 0.9,
+            `only ${Math.round(wrk.perSecond)} requests per second were served: ${name}`,
           );
-          curves[name] = pressed.latencyMs;
+          curves[name] = wrk.latencyMs;
           return {
-            perSecond: pressed.perSecond,
-            p50Ms: percentile(pressed, 50),
-            p99Ms: percentile(pressed, 99),
+            perSecond: wrk.perSecond,
+            p50Ms: percentile(wrk, 50),
+            p99Ms: percentile(wrk, 99),
           };
         } finally {
           putOut();
@@ -124,7 +124,7 @@ export const failures: Scenario = {
   },
 };
 
-/** What one turn has left must not burden the next. */
+/** The backlog of one turn must not burden the next. */
 async function untilCaughtUp({ servers: { shards, sql } }: WholeStack, saleId: string) {
   const sold = await shards.of(saleId).client.llen(saleKey(saleId, 'order'));
   await eventually(async () => {

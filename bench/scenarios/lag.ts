@@ -1,7 +1,7 @@
 /**
- * How long a reservation takes to be durable in PostgreSQL, at half of what the machine can win and write: from the time
- * in the reservation, which Redis gives, until the commit of its row is seen from outside, by looking every few
- * milliseconds. Wins come by the clock, and not when the one before was answered.
+ * How long a reservation takes to become durable in PostgreSQL, at half of full load: from the time in the
+ * reservation, set by Redis, until its committed row is visible to a poll every few milliseconds. Purchases come at a
+ * fixed rate.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ENGINE, startEngine, startPersister } from '../measure/contestants.ts';
@@ -17,7 +17,7 @@ import {
 } from './durable.ts';
 
 const LOOK_MS = 4;
-/** How often full speed is measured before half of it is pressed. */
+/** Rounds that measure full load before half of it is sent. */
 const FULL_ROUNDS = 3;
 
 interface Seen {
@@ -37,9 +37,9 @@ export const lag: Scenario = {
       const load = { port: engine.port, seconds: options.seconds };
       const speeds: number[] = [];
       for (let round = 0; round <= FULL_ROUNDS; round++) {
-        options.tell(`full speed, ${round} of ${FULL_ROUNDS}`);
-        const { pressed, rows, drainSeconds } = await sellDurably(testbed, buyers, load);
-        if (round > 0) speeds.push(rows / (pressed.seconds + drainSeconds));
+        options.tell(`full load, ${round} of ${FULL_ROUNDS}`);
+        const { wrk, rows, drainSeconds } = await sellDurably(testbed, buyers, load);
+        if (round > 0) speeds.push(rows / (wrk.seconds + drainSeconds));
         await emptyTables(testbed, ENGINE_TABLES);
       }
       const perSecond = Math.round(spreadOf(speeds).median / 2);
@@ -47,7 +47,7 @@ export const lag: Scenario = {
       const rounds = await runRounds(options, [ENGINE], async (name) => {
         const seen: Seen[] = [];
         const paced = { ...load, perSecond };
-        const { saleId, rows, pressed } = await sellDurably(testbed, buyers, paced, (sale) =>
+        const { saleId, rows, wrk } = await sellDurably(testbed, buyers, paced, (sale) =>
           lookAt(testbed, sale, seen),
         );
         const lagsMs = await lagsOf(testbed, saleId, seen);
@@ -56,7 +56,7 @@ export const lag: Scenario = {
           lagsMs[Math.max(0, Math.ceil((percent / 100) * lagsMs.length) - 1)]!;
         curves[name] = [1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100].map((each) => [each, at(each)]);
         return {
-          perSecond: rows / pressed.seconds,
+          perSecond: rows / wrk.seconds,
           p50Ms: at(50),
           p99Ms: at(99),
         };
@@ -87,7 +87,7 @@ export const lag: Scenario = {
   },
 };
 
-/** Until it is told to end, which it does only when it has looked once more. */
+/** Polls until it is told to end, and once more after that. */
 function lookAt(testbed: Testbed, saleId: string, seen: Seen[]): () => Promise<void> {
   let isOver = false;
   const looking = (async () => {
@@ -104,7 +104,7 @@ function lookAt(testbed: Testbed, saleId: string, seen: Seen[]): () => Promise<v
   };
 }
 
-/** Sorted, ms. Nothing but reservations happens in these sales, so an event's number is its reservation's position. */
+/** Sorted, ms. These sales have only reservations, so the number of an event is the position of its reservation. */
 async function lagsOf({ servers: { sql } }: Testbed, saleId: string, seen: readonly Seen[]) {
   const rows = await sql<{ position: string; reservedAt: Date }[]>`
     SELECT position, reserved_at FROM reservations WHERE sale_id = ${saleId} ORDER BY position`;

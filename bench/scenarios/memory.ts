@@ -1,6 +1,6 @@
 /**
- * What a reservation takes in Redis for as long as its sale lasts: a million of them, made by the real script, their
- * events read, acknowledged and trimmed as the persister does once PostgreSQL has them. One round: memory has no noise.
+ * Redis memory per reservation for the duration of a sale: a million reservations by the real script, with the events
+ * read, acknowledged and trimmed as by the persister. One round, because memory has no noise.
  */
 import { nanoid } from 'nanoid';
 import { type ReserveRequest, reserve } from '../../src/lua/buy/reserve.ts';
@@ -14,9 +14,9 @@ import { openTestbed, type Testbed } from '../measure/testbed.ts';
 
 const RESERVATIONS = 1_000_000;
 const BATCH_SIZE = 128;
-/** So many batches between two trims. */
+/** Batches between two trims. */
 const BATCHES_PER_TRIM = 100;
-/** As `nanoid` and most shops make them. */
+/** As nanoid and most shops generate them. */
 const KEY_CHARACTERS = 21;
 const WITH_KEY = 'engine, with a key of 21 characters';
 
@@ -66,7 +66,7 @@ async function bytesEach(testbed: Testbed, withKey: boolean): Promise<number> {
     const outcomes = await shards.call(reserve, saleId, batch);
     expect(
       outcomes.every(({ outcome }) => outcome === 'reserved'),
-      'not everybody was served',
+      'a purchase was not served',
     );
     sold += requests.length;
     if (batches % BATCHES_PER_TRIM === 0 || sold === RESERVATIONS) await drain(testbed, saleId);
@@ -80,7 +80,7 @@ async function bytesEach(testbed: Testbed, withKey: boolean): Promise<number> {
   return used / RESERVATIONS;
 }
 
-/** As if PostgreSQL had committed all that there is. */
+/** As if PostgreSQL had committed every event. */
 async function drain({ servers: { shards } }: Testbed, saleId: string): Promise<void> {
   const { client } = shards.of(saleId);
   const key = saleKey(saleId, 'events');

@@ -1,6 +1,7 @@
 /**
- * How fast the persister writes what a sale has decided, against the fastest way into the same table: one COPY of the
- * same rows. The persister also reads and acknowledges the stream, writes a history row for each, and a checkpoint.
+ * How fast the persister writes the decisions of a sale, compared with the fastest way into the same table: one COPY
+ * of the same rows. The persister also reads and acknowledges the stream, and writes a history row per event and a
+ * checkpoint.
  */
 
 import { Readable } from 'node:stream';
@@ -14,7 +15,7 @@ import { openTestbed, type Testbed } from '../measure/testbed.ts';
 import { durableRows, ENGINE_TABLES, emptyTables } from './durable.ts';
 
 const RESERVATIONS = 200_000;
-/** A batch of the front end at full load. */
+/** A batch of the hot path at full load. */
 const BATCH_SIZE = 128;
 const POLL_MS = 5;
 const DRAIN_MS_MAX = 120_000;
@@ -70,7 +71,7 @@ export const persister: Scenario = {
   },
 };
 
-/** Sells without a persister, then starts one; timed from the first rows that are seen, which leaves its start out. */
+/** Sells without a persister, then starts one. The time counts from the first visible rows, without its start-up. */
 async function drain(testbed: Testbed) {
   const saleId = await testbed.openSale({ stock: RESERVATIONS });
   await buyMany(testbed.servers.shards, saleId, { count: RESERVATIONS, batchSize: BATCH_SIZE });
@@ -83,11 +84,11 @@ async function drain(testbed: Testbed) {
     if (rows > 0) first ??= { rows, at };
     if (first && rows === RESERVATIONS) {
       await process.stop();
-      expect(first.rows < RESERVATIONS / 2, 'the persister was done before anybody looked');
+      expect(first.rows < RESERVATIONS / 2, 'the persister was done before the first poll');
       const rowsPerSecond = (rows - first.rows) / ((at - first.at) / 1e3);
       return { saleId, rowsPerSecond };
     }
-    if (at > deadline) throw new Error(`only ${rows} rows were written`);
+    if (at > deadline) throw new Error(`only ${rows} rows were written in time`);
     await sleep(POLL_MS, undefined, { signal: testbed.stopping });
   }
 }

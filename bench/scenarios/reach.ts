@@ -1,18 +1,18 @@
 /**
- * Is wrk the limit? The ceiling, which answers faster than anything else here, is pressed as the other scenarios press
- * it, by fewer and by more connections, and by two threads. If more of wrk brought more answers, then wrk would have been
- * what was measured. The shares of a core say the same: the server's is whole and wrk's is not.
+ * Is wrk the limit? wrk sends to the ceiling, the fastest server here, over fewer and more connections and from two
+ * threads. If more of wrk brought more responses, the benches would have measured wrk. The shares of a core show the
+ * same: the server uses all of its core, wrk does not.
  */
 import { join } from 'node:path';
 import { problem } from '../../src/api/problems.ts';
 import { writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, percentile, press } from '../load/wrk.ts';
+import { buyTemplate, percentile, runWrk } from '../load/wrk.ts';
 import { startCeiling } from '../measure/contestants.ts';
 import { runRounds } from '../measure/rounds.ts';
 import { expect, type Scenario } from '../measure/scenario.ts';
 import { openTestbed } from '../measure/testbed.ts';
 
-/** Few, so that threads read them in no time. */
+/** Few, so that threads read them quickly. */
 const REQUESTS = 1_000;
 const AS_ELSEWHERE = '256 connections';
 const LOADS: Record<string, { connections: number; threads: number }> = {
@@ -40,7 +40,7 @@ export const reach: Scenario = {
       });
       const rounds = await runRounds(options, Object.keys(LOADS), async (name) => {
         const cpuBefore = ceiling.cpuSeconds();
-        const pressed = await press({
+        const wrk = await runWrk({
           ...LOADS[name]!,
           port: ceiling.port,
           template: buyTemplate('any'),
@@ -51,13 +51,13 @@ export const reach: Scenario = {
           stopping: testbed.stopping,
         });
         const cpuSeconds = ceiling.cpuSeconds() - cpuBefore;
-        expect(pressed.refused === pressed.requests, 'the ceiling answers otherwise');
+        expect(wrk.refused === wrk.requests, 'the ceiling did not refuse every request');
         return {
-          perSecond: pressed.perSecond,
-          p99Ms: percentile(pressed, 99),
-          serverCpuShare: cpuSeconds / pressed.seconds,
-          wrkCpuShare: pressed.wrkCpuSeconds / pressed.seconds,
-          serverMicros: (cpuSeconds / pressed.requests) * 1e6,
+          perSecond: wrk.perSecond,
+          p99Ms: percentile(wrk, 99),
+          serverCpuShare: cpuSeconds / wrk.seconds,
+          wrkCpuShare: wrk.wrkCpuSeconds / wrk.seconds,
+          serverMicros: (cpuSeconds / wrk.requests) * 1e6,
         };
       });
       return {

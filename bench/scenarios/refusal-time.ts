@@ -1,7 +1,7 @@
 /**
- * How long the engine itself takes to refuse somebody after the sell-out: from being called with the request until it
- * says the last of its answer, by a watch between it and uWebSockets.js, while wrk presses as fast as it can. The CPU
- * time of the whole process, with the kernel's share of reading and writing, is beside it.
+ * How long the engine takes to refuse a buyer after the sale is sold out: from the call of its handler to the end of
+ * the response, by a stopwatch between it and uWebSockets.js, at full load. Also the CPU time of the whole process,
+ * with the kernel's share for reading and writing.
  */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 import { writeBuyers } from '../load/buyers.ts';
 import type { Times } from '../load/timed-server.ts';
-import { buyTemplate, press } from '../load/wrk.ts';
+import { buyTemplate, runWrk } from '../load/wrk.ts';
 import { countOutcomes, ENGINE, engineProgram } from '../measure/contestants.ts';
 import { runRounds } from '../measure/rounds.ts';
 import { expect, type Scenario } from '../measure/scenario.ts';
@@ -18,7 +18,7 @@ import { expectOnlySoldOut, soldOutSale } from './refusal.ts';
 
 const CONNECTIONS = 64;
 const BUYERS = 50_000;
-const WATCH = join(import.meta.dirname, '../load/time-answers.ts');
+const WATCH = join(import.meta.dirname, '../load/timed-server.ts');
 
 export const refusalTime: Scenario = {
   name: 'refusal-time',
@@ -45,9 +45,9 @@ export const refusalTime: Scenario = {
       };
       const rounds = await runRounds(options, [ENGINE], async () => {
         await timesOf();
-        const toldBefore = await countOutcomes(engine);
+        const outcomesBefore = await countOutcomes(engine);
         const cpuBefore = engine.cpuSeconds();
-        const pressed = await press({
+        const wrk = await runWrk({
           port: engine.port,
           template: buyTemplate(saleId),
           file,
@@ -58,15 +58,15 @@ export const refusalTime: Scenario = {
           stopping: testbed.stopping,
         });
         const cpuSeconds = engine.cpuSeconds() - cpuBefore;
-        expectOnlySoldOut(ENGINE, toldBefore, await countOutcomes(engine), pressed);
+        expectOnlySoldOut(ENGINE, outcomesBefore, await countOutcomes(engine), wrk);
         const { count, percentiles } = await timesOf();
-        expect(count >= pressed.requests, `${count} of ${pressed.requests} answers were timed`);
+        expect(count >= wrk.requests, `${count} of ${wrk.requests} responses were timed`);
         const at = (percent: number) => percentiles.find(([each]) => each === percent)![1];
         return {
-          perSecond: pressed.perSecond,
+          perSecond: wrk.perSecond,
           p50Micros: at(50),
           p99Micros: at(99),
-          serverMicros: (cpuSeconds / pressed.requests) * 1e6,
+          serverMicros: (cpuSeconds / wrk.requests) * 1e6,
         };
       });
       const inProcess = { of: ENGINE, unit: 'µs' };

@@ -1,12 +1,12 @@
 /**
- * After the sell-out everybody is refused: that is nearly all that a flash sale does. Nobody here has bought anything,
- * and the sale is one of a single unit that is gone.
+ * Refusals after the sale is sold out, which are most requests of a flash sale. No buyer here has a reservation, and
+ * the only unit of the sale is sold.
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { buy } from '../../harness/sales/purchases.ts';
 import { tokenOf, writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, type Pressed, percentile, press } from '../load/wrk.ts';
+import { buyTemplate, percentile, runWrk, type WrkResult } from '../load/wrk.ts';
 import {
   CEILING,
   CONVENTIONAL,
@@ -32,9 +32,9 @@ import { openTestbed, type Started, type Testbed } from '../measure/testbed.ts';
 export const BUYERS = 50_000;
 const CONNECTIONS = 256;
 export const MANY_CONNECTIONS = 10_000;
-/** Files of a process beside its connections. */
+/** Open files of a process besides its connections. */
 export const OTHER_FILES = 200;
-/** Ten thousand connections take a moment to be opened. */
+/** Opening 10,000 connections takes time. */
 export const MANY_SECONDS_MIN = 5;
 
 export const refusal: Scenario = {
@@ -115,11 +115,11 @@ async function measure(
     const saleId = await soldOutSale(testbed);
     const engine = await startEngine(testbed);
     const stranger = { token: tokenOf('stranger'), key: 'key-of-the-stranger' };
-    const answer = await responseOf(engine, saleId, stranger);
-    expect(answer.code === 409 && answer.body.includes('"sold_out"'), answer.body);
+    const response = await responseOf(engine, saleId, stranger);
+    expect(response.code === 409 && response.body.includes('"sold_out"'), response.body);
     const contestants: Record<string, Started> = {
       [ENGINE]: engine,
-      [CEILING]: await startCeiling(testbed, answer),
+      [CEILING]: await startCeiling(testbed, response),
     };
     for (const name of others) {
       contestants[name] =
@@ -134,11 +134,11 @@ async function measure(
     const rounds = await runRounds(options, Object.keys(contestants), async (name) => {
       const server = contestants[name]!;
       const { body } = await responseOf(server, saleId, stranger);
-      expect(body === answer.body, `${name} refuses by ${body}`);
+      expect(body === response.body, `${name} refuses with ${body}`);
       const isEngine = name === ENGINE || name === ONE_CALL;
-      const toldBefore = isEngine ? await countOutcomes(server) : undefined;
+      const outcomesBefore = isEngine ? await countOutcomes(server) : undefined;
       const cpuBefore = server.cpuSeconds();
-      const pressed = await press({
+      const wrk = await runWrk({
         port: server.port,
         template,
         file,
@@ -149,17 +149,17 @@ async function measure(
         stopping: testbed.stopping,
       });
       const cpuSeconds = server.cpuSeconds() - cpuBefore;
-      expect(pressed.refused === pressed.requests, `${name} said yes to somebody`);
-      if (toldBefore) expectOnlySoldOut(name, toldBefore, await countOutcomes(server), pressed);
-      curves[name] = pressed.latencyMs;
-      bytes[name] = pressed.bytesPerResponse;
+      expect(wrk.refused === wrk.requests, `${name} did not refuse every request`);
+      if (outcomesBefore) expectOnlySoldOut(name, outcomesBefore, await countOutcomes(server), wrk);
+      curves[name] = wrk.latencyMs;
+      bytes[name] = wrk.bytesPerResponse;
       return {
-        perSecond: pressed.perSecond,
-        p50Ms: percentile(pressed, 50),
-        p99Ms: percentile(pressed, 99),
-        serverCpuShare: cpuSeconds / pressed.seconds,
-        wrkCpuShare: pressed.wrkCpuSeconds / pressed.seconds,
-        serverMicros: (cpuSeconds / pressed.requests) * 1e6,
+        perSecond: wrk.perSecond,
+        p50Ms: percentile(wrk, 50),
+        p99Ms: percentile(wrk, 99),
+        serverCpuShare: cpuSeconds / wrk.seconds,
+        wrkCpuShare: wrk.wrkCpuSeconds / wrk.seconds,
+        serverMicros: (cpuSeconds / wrk.requests) * 1e6,
       };
     });
     expectSameSize(bytes[ENGINE]!, bytes[CEILING]!);
@@ -170,28 +170,28 @@ async function measure(
   }
 }
 
-/** Its only unit is somebody's. */
+/** Its only unit is sold. */
 export async function soldOutSale(testbed: Testbed): Promise<string> {
   const saleId = await testbed.openSale({ stock: 1 });
   await buy(testbed.servers.shards, saleId, ['the-first']);
   return saleId;
 }
 
-/** By the engine's own count: wrk can't tell one refusal from another. */
+/** By the engine's own count, because wrk cannot distinguish refusals. */
 export function expectOnlySoldOut(
   name: string,
   before: Map<string, number>,
   after: Map<string, number>,
-  pressed: Pick<Pressed, 'requests'>,
+  wrk: Pick<WrkResult, 'requests'>,
 ): void {
-  const told: Record<string, number> = {};
+  const outcomes: Record<string, number> = {};
   for (const [outcome, count] of after) {
     const more = count - (before.get(outcome) ?? 0);
-    if (more > 0) told[outcome] = more;
+    if (more > 0) outcomes[outcome] = more;
   }
-  const { sold_out: soldOut = 0, ...others } = told;
-  const isSo = soldOut >= pressed.requests && Object.keys(others).length === 0;
-  expect(isSo, `${name} told ${JSON.stringify(told)} of ${pressed.requests}`);
+  const { sold_out: soldOut = 0, ...others } = outcomes;
+  const isSo = soldOut >= wrk.requests && Object.keys(others).length === 0;
+  expect(isSo, `${name} returned ${JSON.stringify(outcomes)} to ${wrk.requests}`);
 }
 
 function expectOpenFiles(least: number): void {
@@ -201,7 +201,7 @@ function expectOpenFiles(least: number): void {
   }
 }
 
-/** Node raises its own limit as far as it may, and its children have the same. */
+/** Node raises its soft limit to the hard one, and its children inherit it. */
 export function openFilesMax(): number {
   const limit = execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim();
   return limit === 'unlimited' ? Number.POSITIVE_INFINITY : Number(limit);

@@ -1,20 +1,23 @@
-/** No race: one sale as `npm run demo` has it, 1,000 units and 10,000 buyers, watched from opening to the last row. */
+/**
+ * Not a comparison: one sale of 1,000 units to 10,000 buyers, as in `npm run demo`, watched from its opening to the
+ * last row.
+ */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, press } from '../load/wrk.ts';
+import { buyTemplate, runWrk } from '../load/wrk.ts';
 import { expect, type Measured, type Scenario } from '../measure/scenario.ts';
 import { openWholeStack, type WholeStack } from '../measure/whole-stack.ts';
 
 const UNITS = 1_000;
 const BUYERS = 10_000;
-/** They all want to buy within two seconds. */
+/** All buyers arrive within two seconds. */
 const SECONDS = 2;
 const LOOK_MS = 20;
-/** Before anybody presses and after all is done. */
+/** Before the first request and after the last row. */
 const MARGIN_MS = 200;
 
 type Moment = NonNullable<Measured['timeline']>[number];
@@ -27,7 +30,7 @@ export const timeline: Scenario = {
     try {
       const { file } = await writeBuyers(join(stack.directory, 'buyers'), {
         name: 'buyer',
-        // Some more than will press, for a clock is never exact.
+        // Some more than are sent, because the rate is not exact.
         count: BUYERS * 1.1,
         purchasesEach: 1,
       });
@@ -43,7 +46,7 @@ export const timeline: Scenario = {
         }
       })();
       await sleep(MARGIN_MS);
-      const pressed = await press({
+      const wrk = await runWrk({
         port: stack.hotPathPort,
         template: buyTemplate(saleId),
         file,
@@ -62,9 +65,9 @@ export const timeline: Scenario = {
       await watching;
       const last = moments.at(-1)!;
       expect(last.remaining === 0 && last.durable === UNITS, JSON.stringify(last));
-      expect(pressed.refused <= pressed.requests - UNITS + 500, `${pressed.refused} were refused`);
+      expect(wrk.refused <= wrk.requests - UNITS + 500, `${wrk.refused} were refused`);
       return {
-        settings: { units: UNITS, buyers: pressed.requests },
+        settings: { units: UNITS, buyers: wrk.requests },
         rounds: [],
         comparisons: [],
         timeline: moments,
@@ -81,7 +84,7 @@ async function look(
   since: { startedAt: number; decidedBefore: number },
 ): Promise<Moment> {
   const { shards, sql } = stack.servers;
-  const [sale, rows, told] = await Promise.all([
+  const [sale, rows, decidedNow] = await Promise.all([
     shards.call(readSale, saleId),
     sql<{ event: string }[]>`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`,
     decided(stack),
@@ -89,13 +92,13 @@ async function look(
   if (sale.outcome !== 'known') throw new Error(`the sale is ${sale.outcome}`);
   return {
     ms: Math.round(performance.now() - since.startedAt),
-    decided: told - since.decidedBefore,
+    decided: decidedNow - since.decidedBefore,
     remaining: sale.state.stock[0]!.remaining,
     durable: Number(rows[0]?.event ?? 0),
   };
 }
 
-/** By the front end's own count, of all buyers. */
+/** By the hot path's own count. */
 async function decided(stack: WholeStack): Promise<number> {
   const text = await (await fetch(`${stack.description().hotPathUrl}/metrics`)).text();
   let total = 0;

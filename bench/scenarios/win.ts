@@ -1,14 +1,14 @@
 /**
- * Every request wins, as far as Redis: what a sale costs whose stock does not end. No persister runs, so what is
- * measured is the front end and Redis alone; the stream grows as it does while PostgreSQL is away.
+ * Every request wins, as far as Redis: a sale with unlimited stock and no persister, so the result is the hot path
+ * and Redis alone. The stream grows as it does while PostgreSQL is unavailable.
  *
- * Warm: each buyer has looked at the sale before, so the engine knows the token. A buyer takes one unit, and comes again
- * with another key only when all have had one. Cold: nobody has been seen before, so each request costs a signature.
+ * Warm: the engine knows every token. Each buyer takes one unit, and comes again with another key after all others.
+ * Cold: the engine knows no token, so each request costs a signature check.
  */
 import { join } from 'node:path';
 import { saleKey } from '../../src/lua/keys.ts';
 import { type Buyers, tokenOf, writeBuyers } from '../load/buyers.ts';
-import { buyTemplate, type Pressed, percentile, press, viewTemplate } from '../load/wrk.ts';
+import { buyTemplate, percentile, runWrk, viewTemplate, type WrkResult } from '../load/wrk.ts';
 import {
   CEILING,
   ENGINE,
@@ -30,11 +30,11 @@ import {
 import { type Durability, openTestbed, type Started, type Testbed } from '../measure/testbed.ts';
 
 export const CONNECTIONS = 256;
-/** The engine remembers 100,000 tokens. */
+/** The engine caches 100,000 tokens. */
 export const WARM_BUYERS = 90_000;
 export const LIMIT = 100;
 export const STOCK = 10_000_000;
-/** More than is served of requests that have to be different. */
+/** More than the engine serves, because each purchase must be a new one. */
 export const WINS_PER_SECOND_MAX = 130_000;
 const COLD_PER_SECOND_MAX = 90_000;
 
@@ -84,7 +84,7 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
       : undefined;
     if (warm) {
       for (const name of [ENGINE, ONE_CALL]) {
-        options.tell(`everybody looks at the sale: ${name}`);
+        options.tell(`warming the token cache: ${name}`);
         await warmTokens(testbed, contestants[name]!, warm);
       }
     }
@@ -104,7 +104,7 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
       const { client } = testbed.servers.shards.of(saleId);
       const effort = await measureRedis(client);
       const cpuBefore = server.cpuSeconds();
-      const pressed = await press({
+      const wrk = await runWrk({
         port: server.port,
         template: buyTemplate(saleId),
         file: buyers.file,
@@ -116,22 +116,22 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
       });
       const cpuSeconds = server.cpuSeconds() - cpuBefore;
       const { cpuSeconds: redisSeconds, scriptSeconds, scriptCalls } = await effort();
-      expect(pressed.refused === 0, `${name} refused ${pressed.refused} buyers`);
+      expect(wrk.refused === 0, `${name} refused ${wrk.refused} buyers`);
       if (name !== CEILING)
-        expectReservations(name, pressed, await client.llen(saleKey(saleId, 'order')));
+        expectReservations(name, wrk, await client.llen(saleKey(saleId, 'order')));
       await testbed.removeSale(saleId);
-      curves[name] = pressed.latencyMs;
-      bytes[name] = pressed.bytesPerResponse;
-      const microsEach = (seconds: number) => (seconds / pressed.requests) * 1e6;
+      curves[name] = wrk.latencyMs;
+      bytes[name] = wrk.bytesPerResponse;
+      const microsEach = (seconds: number) => (seconds / wrk.requests) * 1e6;
       return {
-        perSecond: pressed.perSecond,
-        p99Ms: percentile(pressed, 99),
-        serverCpuShare: cpuSeconds / pressed.seconds,
-        wrkCpuShare: pressed.wrkCpuSeconds / pressed.seconds,
+        perSecond: wrk.perSecond,
+        p99Ms: percentile(wrk, 99),
+        serverCpuShare: cpuSeconds / wrk.seconds,
+        wrkCpuShare: wrk.wrkCpuSeconds / wrk.seconds,
         serverMicros: microsEach(cpuSeconds),
         redisMicros: microsEach(redisSeconds),
         redisScriptMicros: microsEach(scriptSeconds),
-        winsPerCall: pressed.requests / Math.max(1, scriptCalls),
+        winsPerCall: wrk.requests / Math.max(1, scriptCalls),
       };
     });
     expectSameSize(bytes[ENGINE]!, bytes[CEILING]!);
@@ -153,7 +153,7 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
 function warmComparisons(durability: Durability): Comparison[] {
   const wins = { metric: 'perSecond', of: ENGINE };
   return [
-    // The bars are those of the default profile.
+    // The targets apply to the default profile.
     {
       what: 'wins per second, engine ÷ ceiling',
       ...wins,
@@ -199,26 +199,26 @@ function hotPathCpu(): Comparison {
   };
 }
 
-/** What a winner is told, for the ceiling to repeat. */
+/** The response to a purchase, for the ceiling to repeat. */
 async function winningResponse(testbed: Testbed, engine: Started) {
   const saleId = await testbed.openSale({ stock: STOCK });
-  // With a position as long as most will be.
+  // With as many digits as most positions have.
   const { client } = testbed.servers.shards.of(saleId);
   await client.hset(saleKey(saleId, 'sale'), 'position', 100_000);
-  const answer = await responseOf(engine, saleId, {
+  const response = await responseOf(engine, saleId, {
     token: tokenOf('warm-0000000'),
     key: 'a'.repeat(18),
   });
-  expect(answer.code === 201, answer.body);
+  expect(response.code === 201, response.body);
   await testbed.removeSale(saleId);
-  return answer;
+  return response;
 }
 
-/** Nobody's token is new to the front end afterwards. */
+/** Afterwards the hot path knows every token. */
 export async function warmTokens(testbed: Testbed, server: Started, buyers: Buyers): Promise<void> {
   const saleId = await testbed.openSale({ stock: STOCK });
   for (let seen = 0; seen < buyers.count; ) {
-    const pressed = await press({
+    const wrk = await runWrk({
       port: server.port,
       template: viewTemplate(saleId),
       file: buyers.file,
@@ -229,17 +229,17 @@ export async function warmTokens(testbed: Testbed, server: Started, buyers: Buye
       cores: testbed.loadCores,
       stopping: testbed.stopping,
     });
-    expect(pressed.refused === 0, `${pressed.refused} buyers were refused a look`);
-    // What was on its way when the time was over may not have arrived.
-    seen += pressed.requests;
+    expect(wrk.refused === 0, `${wrk.refused} views were refused`);
+    // Requests in flight at the end may not have arrived.
+    seen += wrk.requests;
   }
   await testbed.removeSale(saleId);
 }
 
-/** Whoever was told yes has a reservation of his own; who was not told in time may have one as well. */
-function expectReservations(name: string, { requests }: Pressed, sold: number): void {
+/** Each 201 has one reservation. Requests in flight at the end may have one too. */
+function expectReservations(name: string, { requests }: WrkResult, sold: number): void {
   expect(
     sold >= requests && sold <= requests + CONNECTIONS,
-    `${name} told ${requests} buyers yes and ${sold} reservations exist`,
+    `${name} returned ${requests} times 201 and ${sold} reservations exist`,
   );
 }
