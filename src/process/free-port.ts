@@ -1,18 +1,16 @@
-/**
- * Ports: which are free, and what to tell people when the one they want is not.
- */
+/** Finds free ports, and checks before a start that requested ports are free. */
 import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 import { Fault } from '../domain/fault.ts';
 
 /**
- * Below the range that Linux and macOS take outgoing connections' ports from: a server that is restarted on such a
- * port could find one of the thousands of buyers' connections sitting on it.
+ * Below the range of ephemeral ports on Linux and macOS. Otherwise one of the thousands of buyers' connections could
+ * occupy the port of a server while that server restarts.
  */
 const FIRST_PORT = 20_000;
 const LAST_PORT = 32_767;
 
-/** Different free ports on the loopback, as many as asked for. */
+/** Returns distinct free ports on the loopback interface. */
 export async function findFreePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   while (ports.size < count) {
@@ -22,37 +20,37 @@ export async function findFreePorts(count: number): Promise<number[]> {
   return [...ports];
 }
 
-/** A port that somebody asked for by a variable; 0 stands for any. */
-export interface RequestedPort {
+/** A port that a variable requests; 0 stands for any. */
+interface RequestedPort {
   variable: string;
   port: number;
   host: string;
 }
 
 /**
- * Checks all before anything starts, because uWebSockets.js listens with SO_REUSEPORT and would quietly share a taken
- * port with its owner: half of the buyers would reach somebody else.
+ * Must run before anything starts: uWebSockets.js listens with SO_REUSEPORT and would silently share a taken port with
+ * its owner, so that another program would receive half of the buyers.
  *
- * @throws Fault port_taken that names all that cannot be had.
+ * @throws Fault port_taken that names every port that is not free
  */
 export async function requireFreePorts(
-  wanted: readonly RequestedPort[],
+  requested: readonly RequestedPort[],
   command: string,
 ): Promise<void> {
-  const complaints: string[] = [];
-  for (const { variable, port, host } of wanted) {
+  const mistakes: string[] = [];
+  for (const { variable, port, host } of requested) {
     if (port === 0) continue;
     const reason = await whyNotFree(port, host);
     if (reason === undefined) continue;
     const other = port + 10 > 65_535 ? port - 10 : port + 10;
-    complaints.push(
-      `${host}:${port} ${reason}. Choose another port:\n  ${variable}=${other} ${command}\n${variable}=0 takes any that is free.`,
+    mistakes.push(
+      `${host}:${port} ${reason}. Choose another port:\n  ${variable}=${other} ${command}\n${variable}=0 takes any free port.`,
     );
   }
-  if (complaints.length > 0) throw new Fault('port_taken', complaints.join('\n\n'));
+  if (mistakes.length > 0) throw new Fault('port_taken', mistakes.join('\n\n'));
 }
 
-/** Binds without SO_REUSEPORT, which fails whoever listens there and however. */
+/** Binds without SO_REUSEPORT, which fails whenever another socket listens there. */
 function whyNotFree(port: number, host: string): Promise<string | undefined> {
   return new Promise((resolve) => {
     const probe = createServer();

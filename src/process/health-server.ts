@@ -1,23 +1,21 @@
-/**
- * The small HTTP server that answers `/healthz`, `/readyz` and `/metrics` in a process that has no other.
- */
+/** The HTTP server for `/healthz`, `/readyz` and `/metrics` in a process that has no other one. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import { Fault } from '../domain/fault.ts';
 
-export interface HealthServer {
+interface HealthServer {
   port: number;
   close(): Promise<void>;
 }
 
-/** Throws `port_taken`. */
+/** @throws Fault port_taken */
 export async function serveHealth(options: {
   host: string;
   port: number;
   portVariable: string;
   metrics: Registry;
-  /** What is missing before this process can do its work; empty when nothing is. */
+  /** Names what this process still needs to do its work. */
   unready: () => string[];
 }): Promise<HealthServer> {
   const server = createServer((request, response) => {

@@ -1,43 +1,46 @@
 /**
- * The life of a process: start, stay up until somebody asks to stop, close within a deadline. Every subcommand
- * that stays up runs through here, so that signals, a dead supervisor and broken invariants mean the same in all.
+ * Starts a process, keeps it up until it is asked to stop, then closes it within a deadline. Every subcommand that stays
+ * up runs through here, so that signals, a dead supervisor and broken invariants have the same effect in all of them.
  */
-import { FAULTS, Fault } from '../domain/fault.ts';
+import { Fault, type FaultCode } from '../domain/fault.ts';
 
-/** Something that was started and can be closed. Closing twice is the same as closing once. */
+/** Something that was started. Closing it again waits for the same end. */
 export interface RunningProcess {
   close(): Promise<void>;
 }
 
 const CLOSE_DEADLINE_MS = 10_000;
 
-/** What a child tells its supervisor once `start` has resolved. */
+/** Faults that an operator can correct: their message is enough, without a stack. */
+const OPERATOR_FAULTS: readonly FaultCode[] = ['config_invalid', 'port_taken', 'server_unfit'];
+
+/** Sent by a child to its supervisor when `start` has resolved. */
 export const STARTED_MESSAGE = 'started';
 
 /**
- * Runs until SIGTERM, SIGINT, SIGHUP, or until the supervisor that spawned this process is gone (its IPC channel
- * closes even when it was killed with SIGKILL), then closes and ends the process: `process.exitCode`, 0 unless
- * somebody has set it, or 1 when something went wrong or closing took longer than the deadline.
+ * Runs until SIGTERM, SIGINT or SIGHUP, or until the supervisor of this process is gone: its IPC channel closes even
+ * after SIGKILL. Then closes and ends the process with `process.exitCode`, by default 0. A failure, or a close that
+ * takes longer than the deadline, ends it with 1.
  *
- * `start` may watch the signal it is given, to give up early; one that does not is closed as soon as it has started.
+ * `start` may observe its signal to give up early. Otherwise it is closed as soon as it has started.
  */
 export async function runUntilStopped(
   start: (stopping: AbortSignal) => Promise<RunningProcess>,
   options: {
     closeDeadlineMs?: number;
-    /** False: what there was to do was done in `start`; close at once. */
+    /** False: `start` did all the work, so close at once. */
     stayUp?: boolean;
   } = {},
 ): Promise<void> {
-  const { stopping, asked } = listenForStop(options.closeDeadlineMs ?? CLOSE_DEADLINE_MS);
-  endOnBrokenInvariant();
+  const { stopping, stopRequested } = listenForStop(options.closeDeadlineMs ?? CLOSE_DEADLINE_MS);
+  exitOnBrokenInvariant();
   try {
     const running = await start(stopping);
     process.send?.(STARTED_MESSAGE);
-    if (options.stayUp ?? true) await asked;
+    if (options.stayUp ?? true) await stopRequested;
     await running.close();
   } catch (error) {
-    // Having given up because it was told to is not a failure.
+    // Giving up because of a stop is not a failure.
     if (!(stopping.aborted && error instanceof Error && error.name === 'AbortError')) {
       reportFailure(error);
       process.exit(1);
@@ -46,21 +49,35 @@ export async function runUntilStopped(
   process.exit();
 }
 
-/** Reports what ended a command: one message where a person can help, everything where only a developer can. */
-export function reportFailure(error: unknown): void {
-  const isFixable = error instanceof Fault && 'isFixable' in FAULTS[error.code];
-  console.error(isFixable ? error.message : error);
+/** Makes a second call wait for the first one's result. */
+export function closeOnce(close: () => Promise<void>): () => Promise<void> {
+  let closed: Promise<void> | undefined;
+  return () => {
+    closed ??= close();
+    return closed;
+  };
 }
 
-/** Asked to stop any number of times, a process stops once; the deadline counts from the first time. */
-function listenForStop(closeDeadlineMs: number): { stopping: AbortSignal; asked: Promise<void> } {
+/** Prints what ended a command: a message for an operator, or the whole error for a developer. */
+export function reportFailure(error: unknown): void {
+  const isForOperators = error instanceof Fault && OPERATOR_FAULTS.includes(error.code);
+  console.error(isForOperators ? error.message : error);
+}
+
+/** The deadline counts from the first request to stop; later requests change nothing. */
+function listenForStop(closeDeadlineMs: number): {
+  stopping: AbortSignal;
+  stopRequested: Promise<void>;
+} {
   const controller = new AbortController();
-  const asked = new Promise<void>((resolve) => {
+  const stopRequested = new Promise<void>((resolve) => {
     const stop = () => {
       if (controller.signal.aborted) return;
       controller.abort();
       setTimeout(() => {
-        console.error(`Closing took longer than ${closeDeadlineMs / 1000} s; ending all the same.`);
+        console.error(
+          `Closing took longer than ${closeDeadlineMs / 1000} s; the process ends now.`,
+        );
         process.exit(1);
       }, closeDeadlineMs).unref();
       resolve();
@@ -70,11 +87,11 @@ function listenForStop(closeDeadlineMs: number): { stopping: AbortSignal; asked:
     process.on('SIGHUP', stop);
     if (process.connected) process.once('disconnect', stop);
   });
-  return { stopping: controller.signal, asked };
+  return { stopping: controller.signal, stopRequested };
 }
 
-/** Nobody knows what still holds after one of these: going on could sell what there is not. */
-function endOnBrokenInvariant(): void {
+/** After an uncaught exception no invariant is certain; continuing could oversell. */
+function exitOnBrokenInvariant(): void {
   process.on('uncaughtException', (error, origin) => {
     console.error(`${origin}:`, error);
     process.exit(1);

@@ -1,4 +1,4 @@
-/** The JSON log of a process. Tokens and passwords never reach it. */
+/** The JSON log of a process, with tokens and passwords redacted. */
 import { type Logger, pino } from 'pino';
 
 export function createLogger(process: string, level: string): Logger {

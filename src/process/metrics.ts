@@ -1,33 +1,33 @@
 /**
- * `/metrics` of workers that share a port: whoever gets the connection answers for all. The worker asks its supervisor
- * over their channel, and the supervisor asks every worker and adds up.
+ * The metrics of a process, and `/metrics` of workers that share a port. The worker that receives the request asks its
+ * supervisor over the IPC channel; the supervisor asks every worker and adds up the results.
  */
 import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
-/** Much longer than a turn of a busy worker's loop: one that says nothing for so long is stuck. */
-const WORKER_MS_MAX = 1_000;
-const SUPERVISOR_MS_MAX = 2 * WORKER_MS_MAX;
+/** Much longer than a turn of a busy worker's event loop: a worker without a reply after that is stuck. */
+const WORKER_TIMEOUT_MS = 1_000;
+const SUPERVISOR_TIMEOUT_MS = 2 * WORKER_TIMEOUT_MS;
 
 type Metrics = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
 
-/** What the two say to each other; `round` is the worker's own number for its question. */
+/** `round` numbers a worker's requests. */
 type Message =
-  | { asks: 'metrics of the group'; round: number }
-  /** Without a text: the worker is the only one. */
-  | { tells: 'metrics of the group'; round: number; text: string | undefined }
-  | { asks: 'metrics of a worker' }
-  | { tells: 'metrics of a worker'; metrics: Metrics };
+  | { request: 'metrics of all workers'; round: number }
+  /** Without a text: this worker is the only one. */
+  | { reply: 'metrics of all workers'; round: number; text: string | undefined }
+  | { request: 'metrics of a worker' }
+  | { reply: 'metrics of a worker'; metrics: Metrics };
 
-export interface Worker {
+interface Worker {
   readonly pid: number;
-  /** Whether it listens on its channel by now. */
+  /** Whether it already listens on its channel. */
   readonly hasStarted: boolean;
   send(message: object): void;
 }
 
 /**
- * How a gauge is put together where a sum says nothing: the most recent start shows that some worker is new, and of the
- * delays of several event loops the longest is what buyers may meet. The library leaves the first out and takes means.
+ * Gauges that are not added up. The latest start time shows that a worker is new. Of several event loop delays buyers
+ * may meet the longest. The library would omit the first and average the others.
  */
 const AGGREGATORS: Readonly<Record<string, Metrics[number]['aggregator']>> = {
   process_start_time_seconds: 'max',
@@ -48,11 +48,11 @@ export function createMetrics(process: string): Registry {
 /** The supervisor's side. */
 export class WorkerMetrics {
   readonly #workers: () => readonly Worker[];
-  /** By pid, what each worker had counted when it last told. */
-  readonly #counted = new Map<number, Metrics>();
-  /** What workers had counted that are no more: a sum that went back would look as if all of it were new. */
-  #departed: Metrics = [];
-  /** By pid; who has not answered yet is not asked again. */
+  /** The latest counters of each worker, by pid. */
+  readonly #counters = new Map<number, Metrics>();
+  /** The sum of the counters of workers that have ended. A sum that decreased would look like a counter reset. */
+  #endedCounters: Metrics = [];
+  /** Workers with a request in flight, by pid. A worker has one request at a time. */
   readonly #awaited = new Map<number, (metrics: Metrics) => void>();
   #gathering: Promise<string> | undefined;
 
@@ -60,26 +60,25 @@ export class WorkerMetrics {
     this.#workers = workers;
   }
 
-  hear(worker: Worker, message: unknown): void {
+  receive(worker: Worker, message: unknown): void {
     if (!isMessage(message)) return;
-    if ('asks' in message && message.asks === 'metrics of the group') {
-      this.#answer(worker, message.round).catch((error: unknown) => {
+    if ('request' in message && message.request === 'metrics of all workers') {
+      this.#reply(worker, message.round).catch((error: unknown) => {
         console.error('The metrics of the workers could not be added up:', error);
       });
-    } else if ('tells' in message && message.tells === 'metrics of a worker') {
-      this.#counted.set(worker.pid, message.metrics.filter(isCount));
+    } else if ('reply' in message && message.reply === 'metrics of a worker') {
+      this.#counters.set(worker.pid, message.metrics.filter(isCounter));
       this.#awaited.get(worker.pid)?.(message.metrics);
       this.#awaited.delete(worker.pid);
     }
   }
 
-  async #answer(worker: Worker, round: number): Promise<void> {
-    const isGroup = this.#workers().length > 1;
-    const text = isGroup ? await this.#gatherOnce() : undefined;
-    worker.send({ tells: 'metrics of the group', round, text } satisfies Message);
+  async #reply(worker: Worker, round: number): Promise<void> {
+    const text = this.#workers().length > 1 ? await this.#gatherOnce() : undefined;
+    worker.send({ reply: 'metrics of all workers', round, text } satisfies Message);
   }
 
-  /** Whoever asks while workers are being asked gets the same answer. */
+  /** Concurrent requests share one result. */
   #gatherOnce(): Promise<string> {
     this.#gathering ??= this.#gather().finally(() => {
       this.#gathering = undefined;
@@ -89,96 +88,96 @@ export class WorkerMetrics {
 
   async #gather(): Promise<string> {
     const workers = this.#workers();
-    const answers = new Map<number, Metrics>();
+    const replies = new Map<number, Metrics>();
     await Promise.all(
       workers.map(async (worker) => {
         const { pid } = worker;
-        const metrics = await this.#ask(worker);
-        if (metrics) answers.set(pid, metrics);
+        const metrics = await this.#request(worker);
+        if (metrics) replies.set(pid, metrics);
       }),
     );
-    await this.#bury(new Set(workers.map(({ pid }) => pid)));
-    const silent = [...this.#counted].filter(([pid]) => !answers.has(pid));
+    await this.#retireEnded(new Set(workers.map(({ pid }) => pid)));
+    const unresponsive = [...this.#counters].filter(([pid]) => !replies.has(pid));
     const registry = sum([
-      ...answers.values(),
-      ...silent.map(([, metrics]) => metrics),
-      this.#departed,
+      ...replies.values(),
+      ...unresponsive.map(([, metrics]) => metrics),
+      this.#endedCounters,
     ]);
     const gauge = new Gauge({
-      name: 'flash_sale_silent_workers',
-      help: 'Workers on this port whose gauges are left out here, since they did not answer',
+      name: 'flash_sale_unresponsive_workers',
+      help: 'Workers on this port that did not reply in time; their gauges are missing here',
       labelNames: ['process'],
       registers: [registry],
     });
-    gauge.set({ process: 'hot-path' }, workers.length - answers.size);
+    gauge.set({ process: 'hot-path' }, workers.length - replies.size);
     return registry.metrics();
   }
 
-  #ask(worker: Worker): Promise<Metrics | undefined> {
+  #request(worker: Worker): Promise<Metrics | undefined> {
     if (!worker.hasStarted) return Promise.resolve(undefined);
     const { pid } = worker;
-    const isAsked = this.#awaited.has(pid);
+    const isInFlight = this.#awaited.has(pid);
     return new Promise((resolve) => {
-      const late = setTimeout(resolve, WORKER_MS_MAX, undefined);
+      const timeout = setTimeout(resolve, WORKER_TIMEOUT_MS, undefined);
       this.#awaited.set(pid, (metrics) => {
-        clearTimeout(late);
+        clearTimeout(timeout);
         resolve(metrics);
       });
-      if (!isAsked) worker.send({ asks: 'metrics of a worker' } satisfies Message);
+      if (!isInFlight) worker.send({ request: 'metrics of a worker' } satisfies Message);
     });
   }
 
-  async #bury(pids: ReadonlySet<number>): Promise<void> {
-    for (const pid of this.#awaited.keys()) if (!pids.has(pid)) this.#awaited.delete(pid);
-    for (const [pid, metrics] of this.#counted) {
-      if (pids.has(pid)) continue;
-      this.#counted.delete(pid);
-      this.#departed = await sum([this.#departed, metrics]).getMetricsAsJSON();
+  async #retireEnded(livePids: ReadonlySet<number>): Promise<void> {
+    for (const pid of this.#awaited.keys()) if (!livePids.has(pid)) this.#awaited.delete(pid);
+    for (const [pid, metrics] of this.#counters) {
+      if (livePids.has(pid)) continue;
+      this.#counters.delete(pid);
+      this.#endedCounters = await sum([this.#endedCounters, metrics]).getMetricsAsJSON();
     }
   }
 }
 
 /**
- * The worker's side: what `/metrics` answers. Without a supervisor, its own. Rejects when the supervisor says
- * nothing: the numbers of one worker would look like the loss of all others.
+ * The worker's side: produces the text of `/metrics`. Without a supervisor it is the worker's own. Rejects when the
+ * supervisor does not reply, because the numbers of one worker would look like the loss of all others.
  */
 export function metricsOfAllWorkers(registry: Registry): () => Promise<string> {
   if (!process.send) return () => registry.metrics();
   let round = 0;
-  let asking: Promise<string> | undefined;
-  let answered: ((message: { text: string | undefined }) => void) | undefined;
+  let pending: Promise<string> | undefined;
+  let onReply: ((message: { text: string | undefined }) => void) | undefined;
 
   process.on('message', (message) => {
     if (!isMessage(message)) return;
-    if ('asks' in message && message.asks === 'metrics of a worker') {
-      void registry.getMetricsAsJSON().then((metrics) => tell({ tells: message.asks, metrics }));
-    } else if ('tells' in message && message.tells === 'metrics of the group') {
-      if (message.round === round) answered?.(message);
+    if ('request' in message && message.request === 'metrics of a worker') {
+      void registry.getMetricsAsJSON().then((metrics) => send({ reply: message.request, metrics }));
+    } else if ('reply' in message && message.reply === 'metrics of all workers') {
+      if (message.round === round) onReply?.(message);
     }
   });
 
-  const ask = () =>
+  const request = () =>
     new Promise<string>((resolve, reject) => {
-      const late = setTimeout(() => {
-        reject(new Error('the supervisor does not answer'));
-      }, SUPERVISOR_MS_MAX);
-      answered = ({ text }) => {
-        clearTimeout(late);
+      const timeout = setTimeout(() => {
+        reject(new Error('The supervisor did not reply'));
+      }, SUPERVISOR_TIMEOUT_MS);
+      onReply = ({ text }) => {
+        clearTimeout(timeout);
         resolve(text ?? registry.metrics());
       };
-      tell({ asks: 'metrics of the group', round: ++round });
+      send({ request: 'metrics of all workers', round: ++round });
     });
 
   return () => {
-    asking ??= ask().finally(() => {
-      asking = undefined;
+    pending ??= request().finally(() => {
+      pending = undefined;
     });
-    return asking;
+    return pending;
   };
 }
 
-/** What is told to a supervisor that is gone is lost, and this process ends too. */
-function tell(message: Message): void {
+/** Ignores a failure: without its supervisor this process ends, too. */
+function send(message: Message): void {
   process.send?.(message, undefined, undefined, () => undefined);
 }
 
@@ -192,13 +191,13 @@ function sum(all: Metrics[]): Registry {
   return AggregatorRegistry.aggregate(chosen);
 }
 
-/** Unlike a gauge, it stays true of a worker that says no more. */
-function isCount({ type }: Metrics[number]): boolean {
+/** Unlike a gauge, a counter stays valid when its worker no longer replies. */
+function isCounter({ type }: Metrics[number]): boolean {
   return ['counter', 'histogram'].includes(String(type));
 }
 
 function isMessage(message: unknown): message is Message {
   return (
-    typeof message === 'object' && message !== null && ('asks' in message || 'tells' in message)
+    typeof message === 'object' && message !== null && ('request' in message || 'reply' in message)
   );
 }

@@ -12,7 +12,7 @@ import { FILE } from '../../harness/use.ts';
 const WORKERS = 3;
 const BUYS = 60;
 const BUYS_COUNTED = 'flash_sale_buy_seconds_count';
-const SILENT = 'flash_sale_silent_workers';
+const UNRESPONSIVE = 'flash_sale_unresponsive_workers';
 /** A worker that stands still is waited for a second; so long at most for who reaches one that stands still. */
 const ANSWER_MS_MAX = 4_000;
 
@@ -50,7 +50,7 @@ async function samples(group: EngineProcess, name: string): Promise<number[]> {
 
 async function startCounted(t: TestContext): Promise<EngineProcess> {
   const group = await startWorkers(t, WORKERS);
-  await eventually(async () => assert.deepEqual(await samples(group, SILENT), [0]));
+  await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
   for (let i = 0; i < BUYS; i++) {
     assert.equal((await ask(group, '/v1/sales/none/buy', 'POST')).statusCode, 404);
   }
@@ -75,7 +75,7 @@ test('every request is counted once, whoever answers', async (t) => {
   assert.ok(Math.abs(start! - Date.now() / 1_000) < 600, `${start}`);
 });
 
-test('a worker that stands still is counted as silent, and what it had counted stays', async (t) => {
+test('a worker that stands still is counted as unresponsive, and its counters stay', async (t) => {
   const group = await startCounted(t);
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
   const [memory] = await samples(group, 'process_resident_memory_bytes');
@@ -84,7 +84,7 @@ test('a worker that stands still is counted as silent, and what it had counted s
   t.after(() => thaw(still!));
   const answered = async () => {
     const { text } = await ask(group, '/metrics');
-    assert.match(text, new RegExp(`^${SILENT}{.*} 1$`, 'm'));
+    assert.match(text, new RegExp(`^${UNRESPONSIVE}{.*} 1$`, 'm'));
     return text;
   };
   // Connections that the kernel gives to the one that stands still are answered by nobody.
@@ -93,7 +93,7 @@ test('a worker that stands still is counted as silent, and what it had counted s
   const without = Number(/^process_resident_memory_bytes{.*} (\S+)$/m.exec(text)![1]);
   assert.ok(without < 0.9 * memory!, `${without} of ${memory} without the memory of the third`);
   thaw(still!);
-  await eventually(async () => assert.deepEqual(await samples(group, SILENT), [0]));
+  await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
 });
 
@@ -102,7 +102,7 @@ test('what workers had counted that died stays in the sum', async (t) => {
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
   for (const pid of workersOf(group).slice(0, 2)) process.kill(pid, 'SIGKILL');
   await eventually(async () => assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]));
-  await eventually(async () => assert.deepEqual(await samples(group, SILENT), [0]), {
+  await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]), {
     timeoutMs: 30_000,
   });
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
@@ -121,6 +121,6 @@ test('a supervisor that says nothing makes nobody answer for one worker alone', 
 
 test('a single worker answers for itself', async (t) => {
   const group = await startWorkers(t, 1);
-  assert.deepEqual(await samples(group, SILENT), []);
+  assert.deepEqual(await samples(group, UNRESPONSIVE), []);
   assert.equal((await samples(group, 'process_start_time_seconds')).length, 1);
 });

@@ -56,10 +56,7 @@ void test('a child that fails three times and then lives is up in the end', asyn
   );
   await until('it says that it has started', () => child.hasStarted);
   assert.equal(deaths.length, 3);
-  assert.match(
-    deaths[0]!,
-    /^child \(process \d+\) ended with code 7; starting it again in \d+ ms$/,
-  );
+  assert.match(deaths[0]!, /^child \(process \d+\) ended with code 7; restarting it in \d+ ms$/);
   const delaysMs = deaths.map((sentence) => Number(/in (\d+) ms/.exec(sentence)![1]));
   for (const [index, boundMs] of [200, 400, 800].entries()) {
     assert.ok(delaysMs[index]! <= boundMs && delaysMs[index]! >= boundMs / 2, String(delaysMs));

@@ -205,7 +205,7 @@ class SupervisedStack {
         if (this.#announced) writeStackDescription(this.#home, this.#describe(this.#announced));
       },
       onUnexpectedExit: this.#tell,
-      onMessage: (child, message) => this.#hotPathMetrics.hear(child, message),
+      onMessage: (child, message) => this.#hotPathMetrics.receive(child, message),
     });
     process.start();
     return process;

@@ -1,14 +1,13 @@
 /**
- * Which children were started, on disk. A supervisor that is killed cannot stop them; the next one in the same home
- * finds them here. A record names the process by pid and by the moment it started, so no stranger that has since got
- * the pid is ever signalled.
+ * Records on disk which children run. A killed supervisor cannot stop its children; the next supervisor in the same home
+ * finds them here. A record holds the pid and the start time, so that a reused pid is never signalled.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processIdentity } from './process-identity.mjs';
 
-/** Node processes stop by themselves when their supervisor is gone, and may still need the servers for it. */
+/** Node processes stop by themselves when their supervisor is gone, and may need the servers until then. */
 export type ChildKind = 'node' | 'server';
 
 interface ChildRecord {
@@ -30,7 +29,7 @@ export class ChildRecords {
 
   add(name: string, child: Omit<ChildRecord, 'identity'>): void {
     const identity = processIdentity(child.pid);
-    // Gone already: there is nothing that could be left behind.
+    // It has ended already.
     if (identity === undefined) return;
     writeFileSync(this.#fileOf(name), JSON.stringify({ ...child, identity }));
   }
@@ -39,17 +38,17 @@ export class ChildRecords {
     rmSync(this.#fileOf(name), { force: true });
   }
 
-  /** Ends every recorded child that still lives, Node processes first. Returns the names of those that lived. */
+  /** Stops every recorded child that is still alive, Node processes first, and returns their names. */
   async stopLeftovers(): Promise<string[]> {
     const leftovers = readdirSync(this.#directory)
       .filter((file) => file.endsWith('.json'))
       .map((file) => ({ name: file.slice(0, -'.json'.length), ...this.#read(file) }));
-    const living = leftovers.filter(isAlive);
+    const alive = leftovers.filter(isAlive);
     for (const kind of ['node', 'server'] as const) {
-      await Promise.all(living.filter((child) => child.kind === kind).map(stop));
+      await Promise.all(alive.filter((child) => child.kind === kind).map(stop));
     }
     for (const { name } of leftovers) this.remove(name);
-    return living.map(({ name }) => name);
+    return alive.map(({ name }) => name);
   }
 
   #read(file: string): ChildRecord {

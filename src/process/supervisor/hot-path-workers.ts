@@ -1,17 +1,16 @@
 /**
- * Several hot-path processes behind one port, outside the private stack: one per core, each restarted when it dies.
- * The kernel spreads connections over them, since all listen with SO_REUSEPORT.
+ * Runs several hot-path processes on one port and restarts each one that ends. All listen with SO_REUSEPORT, so the
+ * kernel distributes connections over them.
  */
-
 import { findFreePorts, requireFreePorts } from '../free-port.ts';
 import type { RunningProcess } from '../lifecycle.ts';
 import { WorkerMetrics } from '../metrics.ts';
 import { MAIN_MODULE, SupervisedProcess } from './supervised-process.ts';
 
-/** Less than what `runUntilStopped` gives the supervisor that waits for it. */
+/** Less than the deadline of `runUntilStopped` in the supervisor, which waits for the workers. */
 const STOP_DEADLINE_MS = 9_500;
 
-/** @throws Fault port_taken, since the workers themselves would quietly share the port with whoever has it. */
+/** @throws Fault port_taken; the workers themselves would silently share a taken port with its owner */
 export async function startHotPathWorkers(
   { workers, host, port }: { workers: number; host: string; port: number },
   env: NodeJS.ProcessEnv,
@@ -32,7 +31,7 @@ export async function startHotPathWorkers(
       },
       {
         onUnexpectedExit: (sentence) => console.error(sentence),
-        onMessage: (worker, message) => metrics.hear(worker, message),
+        onMessage: (worker, message) => metrics.receive(worker, message),
       },
     );
   });

@@ -1,13 +1,13 @@
 /**
- * One child's output in one file, each line prefixed with the pid it came from, because a restarted child goes on in
- * the same file. The run before is kept beside it.
+ * Writes the output of one child to one file. Each line starts with the pid, because a restarted child continues in the
+ * same file. The file of the previous run is kept beside it.
  */
 import { createWriteStream, existsSync, renameSync, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 
-/** Enough for a stack trace, when a failure has to be explained. */
+/** Enough for a stack trace in the explanation of a failure. */
 const LAST_LINES_MAX = 25;
 
 export class ProcessLog {
@@ -19,7 +19,7 @@ export class ProcessLog {
     this.path = join(directory, `${name}.log`);
     if (existsSync(this.path)) renameSync(this.path, join(directory, `${name}.previous.log`));
     this.#file = createWriteStream(this.path, { flags: 'a', mode: 0o600 });
-    // A full disk must not stop the supervisor; the children's lines are then lost and nothing else.
+    // A full disk loses lines of the log, but must not stop the supervisor.
     this.#file.on('error', () => {});
   }
 

@@ -1,10 +1,9 @@
 /**
- * One child process that is kept up: started again with backoff when it dies, stopped by a signal and a deadline.
+ * Keeps one child process up: restarts it with backoff when it ends, and stops it by a signal and a deadline.
  *
- * States: idle → running ⇄ waiting (died; comes back after the backoff) → stopped. Only `stop` leads to stopped, and
- * nothing leads out of it.
+ * States: idle → running ⇄ waiting (ended; restarts after the backoff) → stopped. Only `stop` and `signalStop` lead to
+ * stopped, which is final.
  */
-
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +13,7 @@ import { STARTED_MESSAGE } from '../lifecycle.ts';
 import type { ChildKind, ChildRecords } from './child-records.ts';
 import type { ProcessLog } from './process-log.ts';
 
-/** The module of the command line, `flash-sale …`, which a supervisor starts processes of the engine with. */
+/** The command line, `flash-sale …`, with which a supervisor starts processes of the engine. */
 export const MAIN_MODULE = fileURLToPath(new URL('../../main.ts', import.meta.url));
 
 export interface ProcessPlan {
@@ -23,30 +22,30 @@ export interface ProcessPlan {
   command: string;
   args: readonly string[];
   env: NodeJS.ProcessEnv;
-  /** Whom to run as; ourselves when missing. */
+  /** Runs as this user instead of the current one. */
   user?: { uid: number; gid: number };
   stopSignal: NodeJS.Signals;
-  /** After so long a stop turns into SIGKILL. */
+  /** Time after which a stop sends SIGKILL. */
   stopDeadlineMs: number;
 }
 
 export interface Supervision {
-  /** Where output goes; without it, to our own. */
+  /** Receives the output, which otherwise goes to that of this process. */
   log?: ProcessLog;
   records?: ChildRecords;
-  /** Each time that the child gets a new pid. */
+  /** Called when the child gets a new pid. */
   onSpawn?: () => void;
-  /** Each time that the child dies without having been asked to; in words for people. */
+  /** Called when the child ends without a request to stop. */
   onUnexpectedExit?: (sentence: string) => void;
-  /** What the child says over its channel, but for that it has started. */
+  /** Receives every message of the child except that it has started. */
   onMessage?: (child: SupervisedProcess, message: unknown) => void;
 }
 
 const BACKOFF_FIRST_MS = 200;
 const BACKOFF_MAX_MS = 10_000;
-/** A child that lived so long has recovered: its next death is a first one again. */
+/** A child that ran this long has recovered: its next exit counts as the first one. */
 const STEADY_AFTER_MS = 30_000;
-const LAST_WORDS_MS = 500;
+const LAST_OUTPUT_MS = 500;
 
 export class SupervisedProcess {
   readonly plan: ProcessPlan;
@@ -63,7 +62,7 @@ export class SupervisedProcess {
     this.#supervision = supervision;
   }
 
-  /** The last one, also while the child is being restarted; 0 before the first. */
+  /** The latest pid, also during a restart; 0 before the first start. */
   get pid(): number {
     return this.#child?.pid ?? 0;
   }
@@ -72,7 +71,7 @@ export class SupervisedProcess {
     return this.#consecutiveExits;
   }
 
-  /** Whether the present child has said over its channel that it is up. Servers, which are not ours, never do. */
+  /** Whether the current child has sent that it has started. Redis and PostgreSQL never do. */
   get hasStarted(): boolean {
     return this.#hasStarted;
   }
@@ -90,19 +89,19 @@ export class SupervisedProcess {
     this.#hasStarted = false;
     this.#spawnedAt = Date.now();
     const child = spawn(command, args, {
-      // The home may be closed to the child's user; servers want a directory that they can be in.
+      // The child's user may have no access to the current directory.
       cwd: kind === 'server' ? '/' : process.cwd(),
       env,
       ...user,
-      // A session of its own: Ctrl-C in a terminal is for the supervisor, which stops all in order.
+      // In a session of its own, the child gets no Ctrl-C: the supervisor stops all children in order.
       detached: true,
-      // The channel closes when the supervisor dies, even by SIGKILL; Node children stop then.
+      // The channel closes when the supervisor ends, even by SIGKILL. Node children stop then.
       stdio: kind === 'node' ? ['ignore', output, output, 'ipc'] : ['ignore', output, output],
     });
     this.#child = child;
-    child.once('error', (error) => this.#died(child, `did not start: ${error.message}`));
+    child.once('error', (error) => this.#ended(child, `did not start: ${error.message}`));
     child.once('exit', (code, signal) => {
-      this.#died(child, signal ? `was ended by ${signal}` : `ended with code ${code}`);
+      this.#ended(child, signal ? `was ended by ${signal}` : `ended with code ${code}`);
     });
     child.on('message', (message) => {
       if (child !== this.#child) return;
@@ -116,12 +115,12 @@ export class SupervisedProcess {
     onSpawn?.();
   }
 
-  /** Over its channel; lost on a child that is gone. */
+  /** Sends a message over the channel; it is lost when the child has ended. */
   send(message: object): void {
     if (this.#child?.connected) this.#child.send(message, () => undefined);
   }
 
-  /** Resolves when the child is gone for good. Calling it again waits for the same end. */
+  /** Resolves when the child has ended and will not restart. A second call waits for the same end. */
   async stop(): Promise<void> {
     this.#state = 'stopped';
     clearTimeout(this.#restartTimer);
@@ -131,18 +130,18 @@ export class SupervisedProcess {
       const outputEnded = once(child, 'close');
       const deadline = setTimeout(() => child.kill('SIGKILL'), this.plan.stopDeadlineMs);
       child.kill(this.plan.stopSignal);
-      // A child that somebody has suspended would not see the signal before the deadline.
+      // A suspended child would not receive the signal before the deadline.
       child.kill('SIGCONT');
       await ended;
       clearTimeout(deadline);
-      // Its last words; but not for long, since a grandchild may keep the pipe open.
-      await Promise.race([outputEnded, sleep(LAST_WORDS_MS)]);
+      // Waits for the last output, but only briefly: a grandchild can keep the pipe open.
+      await Promise.race([outputEnded, sleep(LAST_OUTPUT_MS)]);
     }
     this.#supervision.records?.remove(this.plan.name);
     await this.#supervision.log?.close();
   }
 
-  /** Asks it to stop, without waiting and without SIGKILL: all that a process that is itself ending can do. */
+  /** Sends the stop signal without waiting. A process that is itself ending can do no more. */
   signalStop(): void {
     this.#state = 'stopped';
     if (this.#child?.pid !== undefined && !hasEnded(this.#child)) {
@@ -150,7 +149,7 @@ export class SupervisedProcess {
     }
   }
 
-  #died(child: ChildProcess, how: string): void {
+  #ended(child: ChildProcess, how: string): void {
     if (this.#state !== 'running' || child !== this.#child) return;
     this.#state = 'waiting';
     this.#hasStarted = false;
@@ -159,7 +158,7 @@ export class SupervisedProcess {
     const delayMs = Math.round(
       backoffMs(this.#consecutiveExits - 1, BACKOFF_FIRST_MS, BACKOFF_MAX_MS),
     );
-    const sentence = `${this.plan.name} (process ${child.pid ?? 'none'}) ${how}; starting it again in ${delayMs} ms`;
+    const sentence = `${this.plan.name} (process ${child.pid ?? 'none'}) ${how}; restarting it in ${delayMs} ms`;
     this.#supervision.log?.write(sentence);
     this.#supervision.onUnexpectedExit?.(sentence);
     this.#restartTimer = setTimeout(() => this.start(), delayMs);
