@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command line: one subcommand a process. Each imports only its own part, so that admin never loads the HTTP
- * server of the hot path, and `--help` loads nothing at all.
+ * The command line: one subcommand per process. Each imports its own part when it runs, so that admin never loads the
+ * HTTP server of the hot path, and `--help` loads nothing.
  */
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
@@ -13,15 +13,15 @@ const { version } = JSON.parse(
 ) as { version: string };
 
 const program = new Command('flash-sale')
-  .description('Sells exactly what there is, first come first served.')
-  .showHelpAfterError('Add --help to see what it takes.')
-  // What was mistyped is 2, so that 1 is always what a command found or met.
+  .description('A flash-sale engine: never oversells, first come, first served.')
+  .showHelpAfterError('See --help for the commands and options.')
+  // 2 means wrong usage; 1 means that the command itself failed.
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 
 program
   .command('hot-path')
-  .description('serve the buyers on HOT_PATH_PORT, by HOT_PATH_WORKERS processes')
-  .option('--share-port', 'be one of several that listen on the same port')
+  .description("serve the buyers' API on HOT_PATH_PORT with HOT_PATH_WORKERS processes")
+  .option('--share-port', 'listen on a port that other processes share')
   .action(async ({ sharePort = false }: { sharePort?: boolean }) => {
     await runUntilStopped(async () => {
       const { readHotPathConfig } = await import('./config.ts');
@@ -40,7 +40,7 @@ program
 
 program
   .command('persister')
-  .description('write what Redis decided to PostgreSQL, expire holds, recover sales')
+  .description('write decisions from Redis to PostgreSQL, end holds, send webhooks, recover sales')
   .action(async () => {
     await runUntilStopped(async () => (await import('./persister/main.ts')).runPersister());
   });
@@ -48,7 +48,7 @@ program
 program
   .command('admin')
   .description(
-    'serve operators and merchants on ADMIN_PORT: sales, stock, queries, both APIs described',
+    "serve the operators' and merchants' API, the dashboard and the API documents on ADMIN_PORT",
   )
   .action(async () => {
     await runUntilStopped(async () => (await import('./admin/main.ts')).runAdmin());
@@ -56,7 +56,7 @@ program
 
 program
   .command('migrate')
-  .description("bring the database's schema up to date, then exit")
+  .description('apply new migrations to the database, then exit')
   .action(async () => {
     const [{ readServersConfig }, { migrate }] = await Promise.all([
       import('./config.ts'),
@@ -67,18 +67,18 @@ program
 
 program
   .command('stack')
-  .description('run everything, with a Redis and a PostgreSQL of its own, until stopped')
-  .option('--fresh', 'throw away the data of earlier runs first')
+  .description('run the whole engine with its own Redis and PostgreSQL until stopped')
+  .option('--fresh', 'delete the data of earlier runs first')
   .addHelpText(
     'after',
-    '\nPrints one line of JSON when all is ready, the same as stack.json in .flash-sale/ (or FLASH_SALE_HOME).\nTakes the environment of hot-path, persister and admin; REDIS_URL and DATABASE_URL are its own.',
+    '\nWhen ready, prints one line of JSON and writes it to stack.json in .flash-sale/ (or FLASH_SALE_HOME).\nReads the environment of hot-path, persister and admin, but ignores REDIS_URL and DATABASE_URL.',
   )
   .action(async ({ fresh = false }: { fresh?: boolean }) => {
     const { startStack, STACK_CLOSE_DEADLINE_MS } = await import('./dev/stack/stack.ts');
     await runUntilStopped(
       async (stopping) => {
         const stack = await startStack(
-          { fresh, env: process.env, command: 'npm start', tell: (line) => console.error(line) },
+          { fresh, env: process.env, command: 'npm start', report: (line) => console.error(line) },
           stopping,
         );
         console.log(JSON.stringify(stack.description));
@@ -90,13 +90,16 @@ program
 
 program
   .command('demo')
-  .description('run the stack and a sale with far more buyers than units, then check every promise')
-  .option('--exit', 'stop after the result; 0 only if every promise held')
-  .option('--fresh', 'throw away the data of earlier runs first')
-  .option('--buyers <count>', 'how many press buy', countFrom(1), 10_000)
-  .option('--units <count>', 'how many units there are', countFrom(1), 1_000)
-  .option('--checkout', 'take the payments, too: a shop of its own confirms or cancels each')
-  .option('--hold-seconds <count>', 'with --checkout: how long a hold lasts', countFrom(1), 20)
+  .description('run the stack and a sale with more buyers than units, then check every promise')
+  .option('--exit', 'stop after the result; the exit code is 0 only if every promise held')
+  .option('--fresh', 'delete the data of earlier runs first')
+  .option('--buyers <count>', 'number of buyers', countFrom(1), 10_000)
+  .option('--units <count>', 'number of units', countFrom(1), 1_000)
+  .option(
+    '--checkout',
+    'also run a shop that takes payments and confirms or cancels each reservation',
+  )
+  .option('--hold-seconds <count>', 'with --checkout: length of a hold', countFrom(1), 20)
   .action(async (options: DemoChoices) => {
     const { runDemo } = await import('./dev/demo/demo.ts');
     await runDemo({
@@ -119,8 +122,10 @@ interface DemoChoices {
 
 program
   .command('verify')
-  .description('check the promises over Redis and PostgreSQL; exits 0 when all hold, else 1')
-  .argument('[saleId]', 'one sale; all of them when missing')
+  .description(
+    'check every promise in Redis and PostgreSQL; the exit code is 0 when all hold, otherwise 1',
+  )
+  .argument('[saleId]', 'check only this sale')
   .option('--json', 'print JSON')
   .action(async (sale: string | undefined, { json = false }: { json?: boolean }) => {
     await useRunningStack(['REDIS_URL', 'DATABASE_URL'], ({ redisUrl, postgresUrl }) => ({
@@ -134,16 +139,18 @@ program
 
 program
   .command('token')
-  .description("print a buyer's token (JWT, HS256), signed with JWT_SECRET or the running stack's")
-  .requiredOption('--buyer <id>', 'whose')
-  .option('--expires-in <duration>', '90s, 15m, 1h, 7d', '1h')
+  .description(
+    "print a buyer's token (JWT, HS256), signed with JWT_SECRET or the secret of the running stack",
+  )
+  .requiredOption('--buyer <id>', 'id of the buyer')
+  .option('--expires-in <duration>', 'lifetime, such as 90s, 15m, 1h or 7d', '1h')
   .action(async ({ buyer, expiresIn }: { buyer: string; expiresIn: string }) => {
     await useRunningStack(['JWT_SECRET'], ({ jwtSecret }) => ({ JWT_SECRET: jwtSecret }));
     const { buyerToken } = await import('./cli/token.ts');
     console.log(buyerToken(buyer, { expiresIn, env: process.env }));
   });
 
-/** Unless one of these variables says otherwise, a command is about the stack that runs here, if one does. */
+/** Points a command at the running private stack, unless one of these variables is set. */
 async function useRunningStack(
   unlessSet: readonly string[],
   variablesOf: (stack: StackDescription) => Record<string, string>,
@@ -161,7 +168,7 @@ function countFrom(least: number): (text: string) => number {
   return (text) => {
     const count = Number(text);
     if (Number.isSafeInteger(count) && count >= least) return count;
-    throw new InvalidArgumentError(`Give a whole number from ${least} on.`);
+    throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
   };
 }
 

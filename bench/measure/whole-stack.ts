@@ -42,7 +42,7 @@ export async function openWholeStack(stopping: AbortSignal): Promise<WholeStack>
       LOG_LEVEL: 'warn',
       JWT_SECRET,
     };
-    const options = { fresh: true, env, command: 'npm run bench', tell: () => undefined };
+    const options = { fresh: true, env, command: 'npm run bench', report: () => undefined };
     const stack = await startStack(options, stopping);
     const { hotPathUrl, redisUrl, postgresUrl, pids } = stack.description;
     if (cores > 1) for (const pid of [...pids.hotPath, pids.redis]) place(pid, '0');

@@ -52,6 +52,6 @@ void test('a shop and a persister killed in the middle of the payments change no
   process.kill(Number.parseInt(log, 10), 'SIGKILL');
   process.kill(demo.describe().pids.persister[0]!, 'SIGKILL');
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
-  assert.match(demo.stderr, /checkout .* was ended by SIGKILL; starting it again/);
+  assert.match(demo.stderr, /checkout .* was ended by SIGKILL; restarting it/);
   assertSettled(demo);
 });

@@ -16,8 +16,8 @@ const UNITS = 300;
 const DEMO = [MAIN_MODULE, 'demo', '--buyers', String(BUYERS), '--units', String(UNITS)];
 
 function assertPromisesShown(stdout: string): void {
-  assert.match(stdout, new RegExp(`told yes +│ ${UNITS} +│ ok`));
-  assert.match(stdout, new RegExp(`told sold_out +│ ${BUYERS - UNITS} +│ ok`));
+  assert.match(stdout, new RegExp(`buyers with a reservation +│ ${UNITS} +│ ok`));
+  assert.match(stdout, new RegExp(`buyers with sold_out +│ ${BUYERS - UNITS} +│ ok`));
   assert.match(stdout, new RegExp(`rows in PostgreSQL +│ ${UNITS} +│ ok`));
   assert.match(stdout, /Every promise held\./);
   assert.doesNotMatch(stdout, /BROKEN/);

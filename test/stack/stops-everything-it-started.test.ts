@@ -86,6 +86,6 @@ void test('a supervisor killed outright: its processes end by themselves, its se
   const description = await next.ready();
   assert.equal(isAlive(pids.redis), false, 'the old Redis is gone');
   assert.equal(isAlive(pids.postgres), false, 'the old PostgreSQL is gone');
-  assert.match(next.stderr, /stopped what a killed stack had left: .*redis/);
+  assert.match(next.stderr, /stopped the leftovers of a killed stack: .*redis/);
   assert.deepEqual(allPids(description).filter(isAlive), allPids(description));
 });

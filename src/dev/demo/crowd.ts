@@ -1,6 +1,6 @@
 /**
- * The crowd: buyers who all press buy in the same moment, each once, each with a token of their own. A buyer who hears
- * nothing, or hears 503, presses again with the same Idempotency-Key, as a real client should.
+ * The crowd: every buyer sends one purchase at the same moment, with their own token. Without a response, or after a 503,
+ * a buyer retries with the same Idempotency-Key, as a real client should.
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,11 +11,11 @@ import { Semaphore } from '../../process/semaphore.ts';
 import { NO_RESPONSE, REPLAYED, RESERVED, Tally } from './tally.ts';
 
 const CONNECTIONS = 500;
-const ANSWER_TIMEOUT_MS = 10_000;
+const RESPONSE_TIMEOUT_MS = 10_000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 3_000;
-/** Longer than any restart or recovery that the engine should need. */
-const PATIENCE_MS = 60_000;
+/** Longer than a restart or a recovery of the engine should take. */
+const RETRY_MS_MAX = 60_000;
 const TOKEN_LIFETIME_MS = 3_600_000;
 
 export interface Sale {
@@ -30,26 +30,26 @@ interface Buyer {
   idempotencyKey: string;
 }
 
-/** Resolves when every buyer has an answer or has run out of patience. */
+/** Resolves when every buyer has a response or has given up. */
 export async function runCrowd(
   sale: Sale,
   count: number,
-  onAnswer: () => void,
+  onSettled: () => void,
   stopping: AbortSignal,
 ): Promise<Tally> {
   const buyers = shuffled(crowdOf(sale, count));
   const pool = new Pool(sale.hotPathUrl, {
     connections: CONNECTIONS,
-    headersTimeout: ANSWER_TIMEOUT_MS,
-    bodyTimeout: ANSWER_TIMEOUT_MS,
+    headersTimeout: RESPONSE_TIMEOUT_MS,
+    bodyTimeout: RESPONSE_TIMEOUT_MS,
   });
   const connections = new Semaphore(CONNECTIONS);
   const tally = new Tally();
   try {
     await Promise.all(
       buyers.map(async (buyer) => {
-        await insist({ pool, connections, tally, saleId: sale.saleId }, buyer, stopping);
-        onAnswer();
+        await buyWithRetries({ pool, connections, tally, saleId: sale.saleId }, buyer, stopping);
+        onSettled();
       }),
     );
   } finally {
@@ -76,32 +76,36 @@ function shuffled<T>(items: T[]): T[] {
   return items;
 }
 
-interface Market {
+interface PurchaseContext {
   pool: Pool;
   connections: Semaphore;
   tally: Tally;
   saleId: string;
 }
 
-async function insist(market: Market, buyer: Buyer, stopping: AbortSignal): Promise<void> {
-  const { connections, tally } = market;
-  const patienceEndsAt = performance.now() + PATIENCE_MS;
+async function buyWithRetries(
+  context: PurchaseContext,
+  buyer: Buyer,
+  stopping: AbortSignal,
+): Promise<void> {
+  const { connections, tally } = context;
+  const giveUpAt = performance.now() + RETRY_MS_MAX;
   for (let attempt = 0; ; attempt += 1) {
-    // Latency counts from here: waiting for one of the connections is this process's queue, not the engine's.
+    // Latency excludes the wait for a connection, which is a queue of this process and not of the engine.
     await connections.acquire();
     const sentAt = performance.now();
-    const answer = await press(market, buyer).finally(() => connections.release());
+    const outcome = await sendPurchase(context, buyer).finally(() => connections.release());
     const latencyMs = performance.now() - sentAt;
     stopping.throwIfAborted();
-    if (answer.settled) {
-      tally.add(answer.kind, latencyMs);
+    if (outcome.settled) {
+      tally.add(outcome.kind, latencyMs);
       return;
     }
     const waitMs = Math.max(
       backoffMs(attempt, BACKOFF_FIRST_MS, BACKOFF_MAX_MS),
-      answer.retryAfterMs,
+      outcome.retryAfterMs,
     );
-    if (performance.now() + waitMs > patienceEndsAt) {
+    if (performance.now() + waitMs > giveUpAt) {
       tally.add(NO_RESPONSE, latencyMs);
       return;
     }
@@ -110,16 +114,16 @@ async function insist(market: Market, buyer: Buyer, stopping: AbortSignal): Prom
   }
 }
 
-type Answer = { settled: true; kind: string } | { settled: false; retryAfterMs: number };
+type Outcome = { settled: true; kind: string } | { settled: false; retryAfterMs: number };
 
-async function press({ pool, saleId }: Market, buyer: Buyer): Promise<Answer> {
+async function sendPurchase({ pool, saleId }: PurchaseContext, buyer: Buyer): Promise<Outcome> {
   try {
     const { statusCode, headers, body } = await pool.request({
       method: 'POST',
       path: `/v1/sales/${saleId}/buy`,
       headers: {
         authorization: buyer.authorization,
-        // What a gateway would add, for BUYER_AUTH=header; without that it counts for nothing.
+        // Read with BUYER_AUTH=header only, where a gateway would add it.
         'x-buyer-id': buyer.buyerId,
         'idempotency-key': buyer.idempotencyKey,
       },
@@ -130,7 +134,7 @@ async function press({ pool, saleId }: Market, buyer: Buyer): Promise<Answer> {
     }
     return { settled: true, kind: kindOf(statusCode, text) };
   } catch {
-    // Broken or too late: whether it was decided is unknown, and the key makes asking again harmless.
+    // The outcome is unknown, and the key makes a retry safe.
     return { settled: false, retryAfterMs: 0 };
   }
 }

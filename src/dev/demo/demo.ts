@@ -1,6 +1,4 @@
-/**
- * The demo: the whole stack, one sale, far more buyers than units, then a look at whether every promise held.
- */
+/** The demo: starts a private stack, runs one sale with more buyers than units, and checks every promise. */
 import { runUntilStopped } from '../../process/lifecycle.ts';
 import { STACK_CLOSE_DEADLINE_MS, startStack } from '../stack/stack.ts';
 import type { StackDescription } from '../stack/stack-description.ts';
@@ -13,21 +11,21 @@ import { waitUntilSettled } from './settlement.ts';
 import { startShop } from './shop.ts';
 
 export interface DemoOptions {
-  /** Stop after the result, instead of staying up for a look around. */
+  /** Stops after the result instead of staying up. */
   exit: boolean;
   fresh: boolean;
   buyers: number;
   units: number;
-  /** Takes the payments, too; undefined: what is reserved stays reserved. */
+  /** Starts a shop that takes the payments. Without it, reservations stay reserved. */
   checkout: { holdSeconds: number } | undefined;
 }
 
-/** Longer than anybody looks at the result: expired holds would change it. */
+/** Long enough that no hold expires while the result is shown. */
 const HOLD_SECONDS = 3_600;
 
-/** Ends the process: 0 only if every promise held. */
+/** Ends the process, with 0 only if every promise held. */
 export async function runDemo(options: DemoOptions): Promise<void> {
-  // Until the promises have been seen to hold, whatever ends this process ends a demo that has not shown them.
+  // Every end before the checks is a failure.
   process.exitCode = 1;
   await runUntilStopped(
     async (stopping) => {
@@ -36,12 +34,12 @@ export async function runDemo(options: DemoOptions): Promise<void> {
           fresh: options.fresh,
           env: process.env,
           command: 'npm run demo',
-          tell: (line) => console.error(line),
+          report: (line) => console.error(line),
         },
         stopping,
       );
       try {
-        const result = await holdSale(stack.description, options, stopping);
+        const result = await runSale(stack.description, options, stopping);
         console.log(describeResult(result));
         if (everyPromiseHeld(result)) process.exitCode = 0;
         if (!options.exit) {
@@ -52,7 +50,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
         return stack;
       } catch (error) {
         if (stopping.aborted) {
-          console.error('Stopped before the sale was over: no promise was checked.');
+          console.error('Stopped before the end of the sale: no promise was checked.');
         }
         await stack.close();
         throw error;
@@ -62,7 +60,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   );
 }
 
-async function holdSale(
+async function runSale(
   stack: StackDescription,
   { buyers, units, checkout }: DemoOptions,
   stopping: AbortSignal,
@@ -77,20 +75,20 @@ async function holdSale(
   const watch = new RowWatch(stack.postgresUrl, saleId, (rows) => showRows(rows));
   try {
     const tally = await withProgress('buyers', buyers, (reach) => {
-      let answered = 0;
-      return runCrowd({ ...stack, saleId }, buyers, () => reach(++answered), stopping);
+      let settled = 0;
+      return runCrowd({ ...stack, saleId }, buyers, () => reach(++settled), stopping);
     });
     const durable = await withProgress('rows', Math.max(1, tally.accepted), (reach) => {
       showRows = reach;
-      return watch.waitFor(tally.accepted, tally.lastYesAt, stopping);
+      return watch.waitFor(tally.accepted, tally.lastAcceptedAt, stopping);
     });
     const settlement =
       shop &&
       (await withProgress('payments', Math.max(1, tally.accepted), (reach) =>
         waitUntilSettled({ stack, operator, shop, saleId, holdSeconds }, reach, stopping),
       ));
-    const verdict = await operator.verify(saleId, stopping);
-    return { saleId, buyers, units, tally, durable, settlement, verdict };
+    const verification = await operator.verify(saleId, stopping);
+    return { saleId, buyers, units, tally, durable, settlement, verification };
   } finally {
     await watch.close();
     await shop?.close();

@@ -1,6 +1,4 @@
-/**
- * Watches PostgreSQL itself, not what the engine says of it, until every yes is a row there.
- */
+/** Polls PostgreSQL directly until every accepted purchase is a row there. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
 import { Fault } from '../../domain/fault.ts';
@@ -8,37 +6,37 @@ import { Fault } from '../../domain/fault.ts';
 export interface DurableRows {
   rows: number;
   distinctBuyers: number;
-  /** From the last yes until a query saw every row: 0 when it was faster, undefined when they never came. */
+  /** Time from the last acceptance until a query saw every row; undefined when some row never arrived. */
   waitedMs: number | undefined;
-  /** The longest that one row took from the decision in Redis to being written, by the servers' clock. */
+  /** The longest time from the decision in Redis to the write of the row, by the servers' clocks. */
   slowestRowMs: number;
 }
 
-/** A killed persister is back within seconds, a suspended PostgreSQL after as long as it was suspended. */
+/** Covers the restart of a killed persister and a suspension of PostgreSQL. */
 const DEADLINE_MS = 60_000;
 const POLL_INTERVAL_MS = 20;
-/** A suspended PostgreSQL does not answer at all; asking again is what notices that it is back. */
+/** A suspended PostgreSQL never replies, so the query is repeated. */
 const QUERY_DEADLINE_MS = 2_000;
 
-/** Looks all the time, from before the first buyer presses, so that it sees the moment when the last row came. */
+/** Polls from before the first purchase, so that it sees when the last row arrives. */
 export class RowWatch {
   readonly #sql: postgres.Sql;
   readonly #saleId: string;
   readonly #onRows: (rows: number) => void;
   readonly #closing = new AbortController();
-  /** For each number of rows that was seen, when it was seen first; ascending in both. */
+  /** When each number of rows was first seen; ascending in both. */
   readonly #sightings: { rows: number; at: number }[] = [];
-  readonly #looking: Promise<void>;
+  readonly #polling: Promise<void>;
 
   constructor(postgresUrl: string, saleId: string, onRows: (rows: number) => void) {
     this.#sql = postgres(postgresUrl, { max: 1, connect_timeout: 5, onnotice: () => undefined });
     this.#saleId = saleId;
     this.#onRows = onRows;
-    this.#looking = this.#look();
+    this.#polling = this.#poll();
   }
 
-  /** Waits until there are so many rows. `lastYesAt` is milliseconds since the epoch. */
-  async waitFor(rows: number, lastYesAt: number, stopping: AbortSignal): Promise<DurableRows> {
+  /** Waits until there are that many rows. `lastAcceptedAt` is milliseconds since the epoch. */
+  async waitFor(rows: number, lastAcceptedAt: number, stopping: AbortSignal): Promise<DurableRows> {
     const deadline = Date.now() + DEADLINE_MS;
     const sighting = () => this.#sightings.find((seen) => seen.rows >= rows);
     while (!sighting() && Date.now() < deadline) {
@@ -47,17 +45,17 @@ export class RowWatch {
     }
     const seenAt = sighting()?.at;
     if (seenAt !== undefined) this.#onRows(rows);
-    const waitedMs = seenAt === undefined ? undefined : Math.max(0, seenAt - lastYesAt);
+    const waitedMs = seenAt === undefined ? undefined : Math.max(0, seenAt - lastAcceptedAt);
     return { ...(await withDeadline(this.#summary())), waitedMs };
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#looking;
+    await this.#polling;
     await this.#sql.end({ timeout: 1 });
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     while (!this.#closing.signal.aborted) {
       const rows = await withDeadline(this.#count()).catch(() => 0);
       if (rows > (this.#sightings.at(-1)?.rows ?? 0)) {
@@ -85,14 +83,14 @@ export class RowWatch {
   }
 }
 
-/** A query's answer, or a Fault when it does not come soon. */
+/** @throws Fault server_unfit when the query takes too long */
 export async function withDeadline<T>(query: Promise<T>): Promise<T> {
   const late = new AbortController();
   try {
     return await Promise.race([
       query,
       sleep(QUERY_DEADLINE_MS, undefined, { signal: late.signal }).then(() => {
-        throw new Fault('server_unfit', 'PostgreSQL does not answer');
+        throw new Fault('server_unfit', 'PostgreSQL does not reply');
       }),
     ]);
   } finally {

@@ -1,6 +1,4 @@
-/**
- * The operator's side of the demo, over the same admin API that an operator uses.
- */
+/** The operator of the demo, a client of the admin API. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../domain/fault.ts';
 import type { StackDescription } from '../stack/stack-description.ts';
@@ -35,7 +33,7 @@ export class Operator {
     this.#stack = stack;
   }
 
-  /** Creates a sale of one SKU, opens it, and waits until buyers see it open. */
+  /** Creates and opens a sale of one SKU, then waits until the hot path shows it open. */
   async openSale(
     saleId: string,
     { units, holdSeconds }: { units: number; holdSeconds: number },
@@ -51,43 +49,43 @@ export class Operator {
     });
     await this.#call('POST', `/sales/${saleId}/open`);
     const deadline = Date.now() + OPENING_DEADLINE_MS;
-    while (!(await this.#buyersSeeItOpen(saleId))) {
+    while (!(await this.#isOpenForBuyers(saleId))) {
       stopping.throwIfAborted();
       if (Date.now() > deadline) {
-        throw new Fault('server_unfit', `Buyers do not see the sale ${saleId} open; see the logs.`);
+        throw new Fault(
+          'server_unfit',
+          `The hot path does not show the sale ${saleId} as open; see the logs.`,
+        );
       }
       await sleep(POLL_INTERVAL_MS);
     }
   }
 
-  /** Has the sale's reservations told to a URL. Returns the secret that the messages are signed with. */
+  /** Registers a webhook for the sale's reservations. Returns the secret that signs its messages. */
   async registerWebhook(saleId: string, url: string): Promise<string> {
-    const asked = { url, saleId, events: ['reservation.reserved', 'reservation.cancelled'] };
-    const { secret } = (await this.#call('POST', '/webhooks', asked)) as { secret: string };
+    const body = { url, saleId, events: ['reservation.reserved', 'reservation.cancelled'] };
+    const { secret } = (await this.#call('POST', '/webhooks', body)) as { secret: string };
     return secret;
   }
 
-  /** The live numbers of the sale's only SKU. */
+  /** Reads the live counts of the sale's only SKU. */
   async countStock(saleId: string): Promise<StockCounts> {
     const { skus } = (await this.#call('GET', `/sales/${saleId}`)) as { skus: StockCounts[] };
     return skus[0]!;
   }
 
-  /**
-   * The engine's own check. A recovery that is still going on may keep it from being true for a moment, so a no is
-   * asked about again for a while before it counts.
-   */
+  /** Runs the engine's verification. Repeats a failed one for a while, because a recovery may be in progress. */
   async verify(saleId: string, stopping: AbortSignal): Promise<VerifyReport> {
     const deadline = Date.now() + VERDICT_DEADLINE_MS;
     for (;;) {
-      const verdict = (await this.#call('GET', `/sales/${saleId}/verify`)) as VerifyReport;
+      const report = (await this.#call('GET', `/sales/${saleId}/verify`)) as VerifyReport;
       stopping.throwIfAborted();
-      if (verdict.ok || Date.now() > deadline) return verdict;
+      if (report.ok || Date.now() > deadline) return report;
       await sleep(POLL_INTERVAL_MS);
     }
   }
 
-  async #buyersSeeItOpen(saleId: string): Promise<boolean> {
+  async #isOpenForBuyers(saleId: string): Promise<boolean> {
     const response = await fetch(`${this.#stack.hotPathUrl}/v1/sales/${saleId}`);
     const sale = (await response.json()) as { status?: unknown };
     return response.ok && sale.status === 'open';
@@ -106,7 +104,7 @@ export class Operator {
     if (response.ok) return JSON.parse(text);
     throw new Fault(
       'server_unfit',
-      `${method} /admin/v1${path} was answered with ${response.status}: ${text}`,
+      `${method} /admin/v1${path} returned ${response.status}: ${text}`,
     );
   }
 }

@@ -1,11 +1,10 @@
 /**
- * How far a count has come: a bar where somebody watches a terminal, else a line for every tenth of the way, and one
- * where that takes long.
+ * Shows the progress of a count: a bar in a terminal, otherwise one line for every tenth, and at least one every few
+ * seconds.
  */
 import { Presets, SingleBar } from 'cli-progress';
 
-/** Whoever reads a log wonders after so long. */
-const SILENT_MS_MAX = 5_000;
+const LINE_INTERVAL_MS_MAX = 5_000;
 
 export interface Progress {
   reach: (value: number) => void;
@@ -27,14 +26,14 @@ function showBar(label: string, total: number): Progress {
 
 function showLines(label: string, total: number): Progress {
   let tenths = 0;
-  let toldAtMs = performance.now();
+  let printedAtMs = performance.now();
   return {
     reach: (value) => {
       const reached = Math.floor((value * 10) / total);
       const nowMs = performance.now();
-      if (reached <= tenths && nowMs - toldAtMs < SILENT_MS_MAX) return;
+      if (reached <= tenths && nowMs - printedAtMs < LINE_INTERVAL_MS_MAX) return;
       tenths = Math.max(tenths, reached);
-      toldAtMs = nowMs;
+      printedAtMs = nowMs;
       console.error(`${label} ${Math.floor((value * 100) / total)} % (${value}/${total})`);
     },
     end: () => {},

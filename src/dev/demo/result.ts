@@ -1,6 +1,4 @@
-/**
- * The demo's result: what was promised beside what came of it, as tables for people.
- */
+/** The result of the demo: expected and actual counts as text tables. */
 import Table from 'cli-table3';
 import type { Histogram } from 'hdr-histogram-js';
 import type { DurableRows } from './durable-rows.ts';
@@ -16,25 +14,25 @@ export interface DemoResult {
   durable: DurableRows;
   /** With `--checkout` only. */
   settlement: Settlement | undefined;
-  verdict: VerifyReport;
+  verification: VerifyReport;
 }
 
-/** What the demo itself counted, over HTTP and in PostgreSQL; the engine's own verdict comes beside it. */
-export function checksOf({ buyers, units, tally, durable, settlement }: DemoResult): Check[] {
-  const first = Math.min(units, buyers);
-  // A unit that a refused payment gives back while buyers still press is sold again.
-  const winners = settlement ? Math.max(first, tally.accepted) : first;
+/** Checks what the demo itself counted, over HTTP and in PostgreSQL, independently of the engine's verification. */
+function checksOf({ buyers, units, tally, durable, settlement }: DemoResult): Check[] {
+  const soldAtFirst = Math.min(units, buyers);
+  // A refused payment returns a unit, which another buyer of the crowd can get.
+  const winners = settlement ? Math.max(soldAtFirst, tally.accepted) : soldAtFirst;
   return [
-    checkCount('buyers who were told yes', winners, tally.accepted),
-    checkCount('buyers who were told sold_out', buyers - winners, tally.count(SOLD_OUT)),
+    checkCount('buyers with a reservation', winners, tally.accepted),
+    checkCount('buyers with sold_out', buyers - winners, tally.count(SOLD_OUT)),
     checkCount('rows in PostgreSQL', winners, durable.rows),
     checkCount('distinct buyers in PostgreSQL', winners, durable.distinctBuyers),
-    checkCount('buyers with more than they may have', 0, durable.rows - durable.distinctBuyers),
+    checkCount('reservations beyond the limit per buyer', 0, durable.rows - durable.distinctBuyers),
   ];
 }
 
-/** What became of what was reserved. One unit each, so that reservations and units are the same number. */
-export function settlementChecksOf({ rows, stock }: Settlement, result: DemoResult): Check[] {
+/** Checks the final states of the reservations. Each is one unit, so reservations and units have the same count. */
+function settlementChecksOf({ rows, stock }: Settlement, result: DemoResult): Check[] {
   const { units, tally } = result;
   const settled = settledOf(rows);
   return [
@@ -59,7 +57,7 @@ function checkCount(name: string, expected: number, actual: number): Check {
 }
 
 export function everyPromiseHeld(result: DemoResult): boolean {
-  return result.verdict.ok && ownChecksOf(result).every(({ ok }) => ok);
+  return result.verification.ok && ownChecksOf(result).every(({ ok }) => ok);
 }
 
 function ownChecksOf(result: DemoResult): Check[] {
@@ -68,27 +66,27 @@ function ownChecksOf(result: DemoResult): Check[] {
 }
 
 export function describeResult(result: DemoResult): string {
-  const { tally, durable, settlement, verdict, buyers } = result;
+  const { tally, durable, settlement, verification, buyers } = result;
   return [
-    answersTable(tally),
-    `${buyers} buyers answered in ${seconds(tally.durationMs)}, ${tally.retries} retries.`,
+    responsesTable(tally),
+    `${buyers} buyers served in ${seconds(tally.durationMs)}, ${tally.retries} retries.`,
     durability(durable),
     checksTable('counted by this demo', checksOf(result)),
     ...(settlement
       ? [
-          checksTable('what became of them', settlementChecksOf(settlement, result)),
+          checksTable('final states of the reservations', settlementChecksOf(settlement, result)),
           describePayments(settlement),
         ]
       : []),
-    checksTable('found by flash-sale verify', verdict.checks),
+    checksTable('found by flash-sale verify', verification.checks),
     everyPromiseHeld(result) ? 'Every promise held.' : 'NOT every promise held.',
   ].join('\n');
 }
 
-function answersTable(tally: Tally): string {
-  const table = plainTable(['answer', 'buyers', 'p50 ms', 'p95 ms', 'p99 ms', 'max ms']);
-  for (const [answer, latencyUs] of [...tally.latencyUs].sort(([a], [b]) => a.localeCompare(b))) {
-    table.push([answer, latencyUs.totalCount, ...latencies(latencyUs)]);
+function responsesTable(tally: Tally): string {
+  const table = plainTable(['response', 'buyers', 'p50 ms', 'p95 ms', 'p99 ms', 'max ms']);
+  for (const [response, latencyUs] of [...tally.latencyUs].sort(([a], [b]) => a.localeCompare(b))) {
+    table.push([response, latencyUs.totalCount, ...latencies(latencyUs)]);
   }
   return table.toString();
 }
@@ -99,7 +97,7 @@ function latencies(latencyUs: Histogram): string[] {
   );
 }
 
-/** What was expected is shown where it is not what came. */
+/** Shows the expected value of a failed check only. */
 function checksTable(title: string, checks: readonly Check[]): string {
   const table = plainTable([title, '', '']);
   for (const { name, expected, actual, ok } of checks) {
@@ -109,7 +107,7 @@ function checksTable(title: string, checks: readonly Check[]): string {
   return table.toString();
 }
 
-/** Without colours and rules between rows, so that it reads the same in a terminal, a file and a pipe. */
+/** Without colours and rules between rows, so that it looks the same in a terminal, a file and a pipe. */
 function plainTable(head: string[]): Table.Table {
   const chars = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
   return new Table({ head, chars, style: { head: [], border: [] } });
@@ -121,14 +119,14 @@ function shown(value: unknown): string {
 
 function durability({ waitedMs, slowestRowMs }: DurableRows): string {
   if (waitedMs === undefined) return 'PostgreSQL did not get every row in time.';
-  return `The last row was durable in PostgreSQL ${seconds(waitedMs)} after the last yes (slowest row ${seconds(slowestRowMs)} after its decision).`;
+  return `The last row was durable in PostgreSQL ${seconds(waitedMs)} after the last acceptance (slowest row ${seconds(slowestRowMs)} after its decision).`;
 }
 
 function describePayments({ payments, durationMs }: Settlement): string {
-  const all = `All was settled ${seconds(durationMs)} after the last row.`;
+  const all = `All reservations were settled ${seconds(durationMs)} after the last row.`;
   if (!payments) return all;
   const { extended, refunded, abandoned } = payments;
-  return `${all} The shop extended ${extended} holds, refunded ${refunded} payments that came too late, and was left by ${abandoned} shoppers.`;
+  return `${all} The shop extended ${extended} holds, refunded ${refunded} late payments, and lost ${abandoned} shoppers who never paid.`;
 }
 
 function seconds(ms: number): string {

@@ -1,7 +1,4 @@
-/**
- * What became of the reservations once they were paid for, refused or forgotten: counted in PostgreSQL, beside what
- * Redis counts and what the shop says of itself.
- */
+/** Waits until every reservation is paid, cancelled or expired, and counts the results in PostgreSQL, Redis and the shop. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
 import { withDeadline } from './durable-rows.ts';
@@ -9,18 +6,18 @@ import type { StockCounts } from './operator.ts';
 import type { PaymentCounts, Shop, ShopSale } from './shop.ts';
 
 export interface Settlement {
-  /** Rows in PostgreSQL, by status; `reserved` are those that nobody has settled. */
+  /** Rows in PostgreSQL by status; `reserved` is not settled yet. */
   rows: { reserved: number; confirmed: number; cancelled: number; expired: number };
   stock: StockCounts;
   payments: PaymentCounts | undefined;
   durationMs: number;
 }
 
-/** For payments that began as the last hold was about to end, and for the persister. */
+/** For payments that begin shortly before the last hold ends, and for the persister. */
 const GRACE_MS = 30_000;
 const POLL_INTERVAL_MS = 100;
 
-/** Waits until nothing is held any more, at most as long as an extended hold can last and some more. */
+/** Waits until nothing is held, at most the length of an extended hold plus a grace period. */
 export async function waitUntilSettled(
   sale: ShopSale & { shop: Shop },
   reach: (settled: number) => void,
@@ -38,7 +35,7 @@ export async function waitUntilSettled(
     let rows: Settlement['rows'] = { reserved: 0, confirmed: 0, cancelled: 0, expired: 0 };
     do {
       await sleep(POLL_INTERVAL_MS, undefined, { signal: stopping });
-      // What cannot be counted now is counted next time: PostgreSQL may be away, which the engine sits out, too.
+      // PostgreSQL may be unavailable for a moment; the next round counts again.
       rows = await withDeadline(countRows(sql, saleId)).catch(() => rows);
       reach(settledOf(rows));
     } while (isOpen(rows) && Date.now() < deadline);
@@ -57,7 +54,7 @@ export function settledOf({ confirmed, cancelled, expired }: Settlement['rows'])
   return confirmed + cancelled + expired;
 }
 
-/** Also before anything could be counted. */
+/** True also before the first successful count. */
 function isOpen(rows: Settlement['rows']): boolean {
   return rows.reserved > 0 || settledOf(rows) === 0;
 }

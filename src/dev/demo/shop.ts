@@ -1,4 +1,4 @@
-/** The shop of `--checkout`: the example's back end as a process of its own, told of the sale by webhook. */
+/** The shop of `--checkout`: runs examples/checkout as a process that receives webhooks of the sale. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Fault } from '../../domain/fault.ts';
@@ -9,7 +9,7 @@ import { locateHome } from '../stack/home.ts';
 import type { StackDescription } from '../stack/stack-description.ts';
 import type { Operator } from './operator.ts';
 
-/** Of payments, by what became of them; see examples/checkout. */
+/** Payments by outcome; see examples/checkout. */
 export interface PaymentCounts {
   confirmed: number;
   cancelled: number;
@@ -20,15 +20,15 @@ export interface PaymentCounts {
 }
 
 export interface Shop {
-  /** Undefined while it is being started again. */
+  /** Undefined while the shop restarts. */
   payments(): Promise<PaymentCounts | undefined>;
   close(): Promise<void>;
 }
 
 const SHOP_MODULE = fileURLToPath(new URL('../../../examples/checkout/main.ts', import.meta.url));
 const HOST = '127.0.0.1';
-const OPENING_DEADLINE_MS = 15_000;
-const ANSWER_TIMEOUT_MS = 2_000;
+const READY_DEADLINE_MS = 15_000;
+const RESPONSE_TIMEOUT_MS = 2_000;
 const POLL_INTERVAL_MS = 50;
 const STOP_DEADLINE_MS = 5_000;
 
@@ -39,7 +39,7 @@ export interface ShopSale {
   holdSeconds: number;
 }
 
-/** Resolves when it takes webhooks, and the engine has been told where. */
+/** Registers the webhook, and resolves when the shop accepts requests. */
 export async function startShop(
   { stack, operator, saleId, holdSeconds }: ShopSale,
   stopping: AbortSignal,
@@ -62,7 +62,7 @@ export async function startShop(
         MERCHANT_TOKEN: stack.merchantToken,
         WEBHOOK_SECRET: secret,
         SALE_ID: saleId,
-        // Some payments outlast a hold, so that extending it is seen.
+        // Some payments take longer than a hold, so that the shop extends it.
         SLOW_MS: String(holdSeconds * 1_000),
       },
       stopSignal: 'SIGTERM',
@@ -72,12 +72,12 @@ export async function startShop(
   );
   shop.start();
   const payments = () => readPayments(url);
-  const deadline = Date.now() + OPENING_DEADLINE_MS;
+  const deadline = Date.now() + READY_DEADLINE_MS;
   while (!(await payments())) {
     if (stopping.aborted || Date.now() > deadline) {
       await shop.stop();
       stopping.throwIfAborted();
-      throw new Fault('server_unfit', `The checkout does not start; see ${log.path}`);
+      throw new Fault('server_unfit', `The checkout did not start; see ${log.path}`);
     }
     await sleep(POLL_INTERVAL_MS);
   }
@@ -87,7 +87,7 @@ export async function startShop(
 async function readPayments(url: string): Promise<PaymentCounts | undefined> {
   try {
     const response = await fetch(`${url}/payments`, {
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+      signal: AbortSignal.timeout(RESPONSE_TIMEOUT_MS),
     });
     return (await response.json()) as PaymentCounts;
   } catch {

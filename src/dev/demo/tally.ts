@@ -1,37 +1,35 @@
-/**
- * What the crowd was told: how often each answer came, and how fast.
- */
+/** Counts the responses of the crowd and their latencies. */
 import { build, type Histogram } from 'hdr-histogram-js';
 
 export const RESERVED = '201 reserved';
-/** A yes whose first copy was lost on the way: the buyer asked again and was shown the same reservation. */
+/** The first response was lost; the retry got the same reservation. */
 export const REPLAYED = '200 reserved, replayed';
 export const SOLD_OUT = '409 sold_out';
-export const NO_RESPONSE = 'no answer';
+export const NO_RESPONSE = 'no response';
 
 export class Tally {
-  /** Latencies in microseconds, by answer. */
+  /** Latencies in microseconds by response. */
   readonly latencyUs = new Map<string, Histogram>();
   readonly #startedAt = performance.now();
   retries = 0;
-  /** Milliseconds from the moment that all pressed until the last had an answer. */
+  /** From the start of the crowd until its last response. */
   durationMs = 0;
-  /** The clock, in milliseconds since the epoch, when the last yes arrived. */
-  lastYesAt = 0;
+  /** When the last acceptance arrived, in milliseconds since the epoch. */
+  lastAcceptedAt = 0;
 
-  add(answer: string, latencyMs: number): void {
-    let histogram = this.latencyUs.get(answer);
+  add(response: string, latencyMs: number): void {
+    let histogram = this.latencyUs.get(response);
     if (!histogram) {
       histogram = build({ numberOfSignificantValueDigits: 3 });
-      this.latencyUs.set(answer, histogram);
+      this.latencyUs.set(response, histogram);
     }
     histogram.recordValue(Math.max(1, Math.round(latencyMs * 1_000)));
     this.durationMs = performance.now() - this.#startedAt;
-    if (answer === RESERVED || answer === REPLAYED) this.lastYesAt = Date.now();
+    if (response === RESERVED || response === REPLAYED) this.lastAcceptedAt = Date.now();
   }
 
-  count(answer: string): number {
-    return this.latencyUs.get(answer)?.totalCount ?? 0;
+  count(response: string): number {
+    return this.latencyUs.get(response)?.totalCount ?? 0;
   }
 
   get accepted(): number {

@@ -1,6 +1,6 @@
 /**
- * Where a private stack keeps everything it has: `.flash-sale/` in the checkout, or FLASH_SALE_HOME. One stack at a
- * time lives in a home; a lock that names its process says so, and the lock of a dead one is taken over.
+ * The directory of a private stack: `.flash-sale/` in the checkout, or FLASH_SALE_HOME. A lock file allows one stack at a
+ * time in it.
  */
 import { existsSync, mkdirSync, readlinkSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -12,12 +12,12 @@ const CHECKOUT = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url))
 
 export interface Home {
   directory: string;
-  /** One file a process, of this run and of the one before. */
+  /** One file per process, of this run and of the previous one. */
   logs: string;
-  /** Who was started, so that a later run can end what a killed supervisor left behind. */
+  /** Records of child processes, so that a later run can stop those of a killed supervisor. */
   children: string;
   redis: string;
-  /** A directory, or a link to one where PostgreSQL's own user can get at it. */
+  /** A directory, or a link to one that PostgreSQL's system user can access. */
   postgres: string;
   secretsFile: string;
   stackFile: string;
@@ -37,16 +37,16 @@ export function locateHome(env: NodeJS.ProcessEnv): Home {
 }
 
 /**
- * Makes the home ours until the returned function is called, or this process ends, however it ends.
+ * Locks the home until the returned function is called or this process ends.
  *
- * @throws Fault config_invalid when a living stack is in it, or when it cannot be written.
+ * @throws Fault config_invalid when a running stack has it, or when it cannot be written
  */
 export function acquireHome(home: Home): () => void {
   const attempt = lockHome(home);
   if (attempt.holderPid !== undefined) {
     throw new Fault(
       'config_invalid',
-      `A stack is running in ${home.directory} already (process ${attempt.holderPid}). Stop it first:\n  kill ${attempt.holderPid}\nor give this one a home of its own:\n  FLASH_SALE_HOME=/some/other/directory`,
+      `A stack is already running in ${home.directory} (process ${attempt.holderPid}). Stop it first:\n  kill ${attempt.holderPid}\nor use another directory:\n  FLASH_SALE_HOME=/some/other/directory`,
     );
   }
   for (const directory of [home.logs, home.children, home.redis]) {
@@ -61,13 +61,13 @@ function lockHome(home: Home): ReturnType<typeof tryLock> {
   } catch (error) {
     throw new Fault(
       'config_invalid',
-      `${home.directory} cannot be used as this user: ${(error as Error).message}. Put it elsewhere with FLASH_SALE_HOME.`,
+      `${home.directory} cannot be used by this user: ${(error as Error).message}. Choose another directory with FLASH_SALE_HOME.`,
       { cause: error },
     );
   }
 }
 
-/** Empties a home of all that a stack put there. The home must be occupied, and nothing may run in it. */
+/** Deletes everything that a stack created in a home. The home must be locked, and no process may run in it. */
 export function emptyHome(home: Home): void {
   rmSync(postgresDirectoryBehindLink(home) ?? home.postgres, { recursive: true, force: true });
   for (const path of [home.postgres, home.secretsFile, home.stackFile]) {

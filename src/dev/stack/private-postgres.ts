@@ -1,8 +1,8 @@
 /**
- * The private stack's PostgreSQL: a cluster of its own, made once, on the loopback, behind a password.
+ * The PostgreSQL of a private stack: a cluster that is created once and listens on the loopback interface.
  *
- * PostgreSQL refuses to run as root. Started by root it therefore runs as the system user `postgres`, and where that
- * user cannot get at the home (a checkout under /root), its data is kept outside, with a link in the home.
+ * PostgreSQL refuses to run as root, so root starts it as the system user `postgres`. Where that user cannot access the
+ * home (a checkout under /root), the data is kept outside and the home has a link to it.
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -34,7 +34,7 @@ import type { Home } from './home.ts';
 export interface PrivatePostgres {
   plan: ProcessPlan;
   version: string;
-  /** Takes connections, and has the engine's database. */
+  /** Whether it accepts connections and has the database of the engine. */
   isReady: () => Promise<boolean>;
 }
 
@@ -48,17 +48,17 @@ const DATABASE = 'flash_sale';
 const OUTSIDE_HOME = '/var/lib/flash-sale';
 
 /**
- * For a server that mostly writes. Nothing here gives durability up: fsync, full_page_writes and synchronous_commit
- * are as PostgreSQL ships them, on, and named so that no file of the user's can say otherwise.
+ * For a server that mostly writes. Durability settings have PostgreSQL's defaults; they are listed so that no
+ * configuration file of the user can change them.
  */
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
-  // Paths of sockets end at 107 bytes and their directories have owners; the loopback has neither trouble.
+  // Off: a socket's path has at most 107 bytes, and its directory has an owner.
   unix_socket_directories: '',
   max_connections: '100',
   shared_buffers: '256MB',
   max_wal_size: '2GB',
-  // Written while a batch comes in, so that its commit has little left to wait for.
+  // Writes the log while a batch arrives, so that its commit waits less.
   wal_writer_delay: '10ms',
   checkpoint_timeout: '15min',
   fsync: 'on',
@@ -80,13 +80,13 @@ export function privatePostgresUrl(settings: PostgresSettings, database = DATABA
   return `postgres://${ROLE}:${settings.password}@127.0.0.1:${settings.port}/${database}`;
 }
 
-/** Makes the cluster when there is none; starts nothing. */
+/** Creates the cluster when there is none. Does not start it. */
 export async function preparePrivatePostgres(
   home: Home,
   settings: PostgresSettings,
 ): Promise<PrivatePostgres> {
   const user = systemUser(home);
-  const directory = placeForData(home, user);
+  const directory = dataDirectory(home, user);
   const data = join(directory, 'data');
   const installation = installationFor(data, home);
   if (!existsSync(data)) await initialise(installation, directory, settings.password, user);
@@ -102,7 +102,7 @@ export async function preparePrivatePostgres(
       args: ['-D', data, ...args],
       env: serverEnvironment(),
       ...(user ? { user } : {}),
-      // Fast shutdown: ends sessions instead of waiting for them, and writes a checkpoint.
+      // Fast shutdown: ends sessions and writes a checkpoint.
       stopSignal: 'SIGINT',
       stopDeadlineMs: 20_000,
     },
@@ -111,17 +111,17 @@ export async function preparePrivatePostgres(
   };
 }
 
-/** Whom PostgreSQL has to run as; undefined when it may run as ourselves. */
+/** The user that PostgreSQL must run as; undefined for the current one. */
 function systemUser(home: Home): SystemUser | undefined {
   if (process.getuid?.() !== 0) return undefined;
-  // Data that an ordinary user made, before root came along, stays that user's.
+  // Data that an ordinary user created stays that user's.
   const owner = existsSync(home.postgres) ? statSync(home.postgres) : undefined;
   if (owner && owner.uid !== 0) return { uid: owner.uid, gid: owner.gid };
   const [uid, gid] = ['-u', '-g'].map((option) => idOf(option));
   if (uid === undefined || gid === undefined) {
     throw new Fault(
       'server_unfit',
-      'PostgreSQL refuses to run as root, and there is no user postgres that it could run as. Run this as an ordinary user, or type:\n  useradd --system postgres',
+      'PostgreSQL refuses to run as root, and the system has no user postgres. Run this as an ordinary user, or create that user:\n  useradd --system postgres',
     );
   }
   return { uid, gid };
@@ -133,7 +133,7 @@ function idOf(option: string): number | undefined {
 }
 
 /** `<home>/postgres`, or the directory it links to. */
-function placeForData(home: Home, user: SystemUser | undefined): string {
+function dataDirectory(home: Home, user: SystemUser | undefined): string {
   if (isLink(home.postgres)) {
     const outside = readlinkSync(home.postgres);
     makeDirectory(outside, user);
@@ -146,7 +146,7 @@ function placeForData(home: Home, user: SystemUser | undefined): string {
   mkdirSync(OUTSIDE_HOME, { recursive: true, mode: 0o755 });
   const name = createHash('sha256').update(home.directory).digest('hex').slice(0, 16);
   const outside = join(OUTSIDE_HOME, name);
-  // A home that has no link to it is a new one: this belonged to one that was deleted, and so did its password.
+  // Without a link to it, this data belongs to a deleted home, whose password is gone, too.
   rmSync(outside, { recursive: true, force: true });
   makeDirectory(outside, user);
   symlinkSync(outside, home.postgres);
@@ -158,12 +158,12 @@ function makeDirectory(path: string, user: SystemUser | undefined): void {
   if (user) chownSync(path, user.uid, user.gid);
 }
 
-/** Asks the system itself, as that user: modes of parents, access lists and mounts all have a say in it. */
+/** Tries it as that user, because modes of parents, access lists and mounts all matter. */
 function canReach(directory: string, user: SystemUser): boolean {
   return spawnSync('test', ['-w', directory], { ...user, cwd: '/' }).status === 0;
 }
 
-/** A cluster belongs to the major version that made it. */
+/** A cluster can run only with the major version that created it. */
 function installationFor(data: string, home: Home): PostgresInstallation {
   const versionFile = join(data, 'PG_VERSION');
   const major = existsSync(versionFile) ? Number(readFileSync(versionFile, 'utf8')) : undefined;
@@ -172,12 +172,12 @@ function installationFor(data: string, home: Home): PostgresInstallation {
   throw new Fault(
     'server_unfit',
     major === undefined
-      ? `PostgreSQL ${POSTGRES_OLDEST_MAJOR} or newer is not on this machine. Type:\n  npm start`
-      : `The data in ${home.postgres} was made by PostgreSQL ${major}, which is not on this machine any more. Install it, or begin anew:\n  npm start -- --fresh`,
+      ? `PostgreSQL ${POSTGRES_OLDEST_MAJOR} or newer was not found on this machine. To install it, type:\n  npm start`
+      : `The data in ${home.postgres} belongs to PostgreSQL ${major}, which is no longer on this machine. Install it, or start with empty data:\n  npm start -- --fresh`,
   );
 }
 
-/** Made beside its place and renamed into it, so that a half-made cluster never looks like one. */
+/** Renames the finished cluster into place, so that an interrupted run leaves no partial one. */
 async function initialise(
   { bin }: PostgresInstallation,
   directory: string,
@@ -200,7 +200,7 @@ async function initialise(
     rmSync(draft, { recursive: true, force: true });
   }
 
-  /** Not every system has C.UTF-8; both compare by code point. */
+  /** Not every system has C.UTF-8. Both locales compare by code point. */
   async function initdb(locale: string): Promise<void> {
     rmSync(draft, { recursive: true, force: true });
     await execute(
@@ -218,7 +218,7 @@ async function initialise(
   }
 }
 
-/** Only this: variables such as PGDATA or PGOPTIONS of the user's shell mean other servers. */
+/** Excludes variables of the user's shell, such as PGDATA and PGOPTIONS, which are meant for other servers. */
 function serverEnvironment(): NodeJS.ProcessEnv {
   return { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' };
 }

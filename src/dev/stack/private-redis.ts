@@ -1,6 +1,4 @@
-/**
- * The private stack's Redis: on the loopback, behind a password, every decision in an append-only file.
- */
+/** The Redis of a private stack: on the loopback interface, with a password and an append-only file. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -13,7 +11,7 @@ import type { Home } from './home.ts';
 export interface PrivateRedis {
   plan: ProcessPlan;
   version: string;
-  /** Answers PING; while it still loads its file it does not. */
+  /** Whether it replies to PING, which it does not while it loads its file. */
   isReady: () => Promise<boolean>;
 }
 
@@ -27,17 +25,17 @@ export function privateRedisUrl({ port, password }: { port: number; password: st
   return `redis://default:${password}@127.0.0.1:${port}`;
 }
 
-/** Writes its configuration; starts nothing. */
+/** Writes the configuration file. Does not start the server. */
 export function preparePrivateRedis(home: Home, settings: RedisSettings): PrivateRedis {
   const server = findRedisServer();
   if (!server) {
     throw new Fault(
       'server_unfit',
-      `Redis ${REDIS_OLDEST} or newer is not on this machine. Type:\n  npm start`,
+      `Redis ${REDIS_OLDEST} or newer was not found on this machine. To install it, type:\n  npm start`,
     );
   }
   const configuration = join(home.redis, 'redis.conf');
-  // A file, and not arguments: those would show the password to everybody on the machine.
+  // Arguments would show the password to every user of the machine.
   writeFileSync(configuration, redisConfiguration(home, settings), { mode: 0o600 });
   return {
     plan: {
@@ -62,18 +60,18 @@ function redisConfiguration(home: Home, settings: RedisSettings): string {
     `dir ${quoted(home.redis)}`,
     'daemonize no',
     'appendonly yes',
-    // See DURABILITY: `safe` fsyncs before it answers, once per turn of Redis' loop, which holds a whole batch.
+    // `always` calls fsync before the replies, once per turn of Redis' event loop.
     `appendfsync ${settings.durability === 'fast' ? 'everysec' : 'always'}`,
     'save ""',
-    // Stock must never be evicted; a full Redis has to refuse instead.
+    // A full Redis must reject writes instead of evicting stock.
     'maxmemory-policy noeviction',
-    // The command line then still says which home this server belongs to.
+    // Keeps the path of the home visible in the process list.
     'set-proc-title no',
     '',
   ].join('\n');
 }
 
-/** Redis' configuration takes C-like strings, which JSON's are as far as paths go. */
+/** Redis' configuration has C-like strings; for paths, JSON strings are the same. */
 function quoted(path: string): string {
   return JSON.stringify(path);
 }
@@ -87,7 +85,7 @@ async function answersPing(url: string): Promise<boolean> {
     connectTimeout: 1_000,
     commandTimeout: 1_000,
   });
-  // Without a listener ioredis prints what it cannot reach, and that it cannot be reached yet is expected.
+  // Without a listener ioredis prints each failed connection, which is expected here.
   redis.on('error', () => {});
   try {
     await redis.connect();

@@ -1,6 +1,4 @@
-/**
- * stack.json: what a running private stack is and how to reach it, for people and for other commands.
- */
+/** `stack.json`: the addresses, tokens and pids of a running private stack. */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Home } from './home.ts';
 
@@ -21,14 +19,14 @@ export interface StackDescription {
   };
 }
 
-/** Renamed into place, so that whoever reads it reads all of it. It holds secrets: nobody else may read it. */
+/** Renamed into place, so that a reader never sees a partial file. Only its owner can read it: it has secrets. */
 export function writeStackDescription(home: Home, description: StackDescription): void {
   const draft = `${home.stackFile}.draft`;
   writeFileSync(draft, `${JSON.stringify(description)}\n`, { mode: 0o600 });
   renameSync(draft, home.stackFile);
 }
 
-/** Undefined when no stack is running there. */
+/** Undefined when no stack is running in that home. */
 export function readStackDescription(home: Home): StackDescription | undefined {
   try {
     return JSON.parse(readFileSync(home.stackFile, 'utf8'));

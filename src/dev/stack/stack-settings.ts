@@ -1,6 +1,6 @@
 /**
- * What the environment, the secrets and the machine make of a stack: ports, and what each process gets to read.
- * Everything that can be wrong is found here, before the first process starts.
+ * Derives the settings of a private stack from the environment and its secrets. Finds every mistake before the first
+ * process starts.
  */
 import {
   type CommonConfig,
@@ -18,18 +18,18 @@ export interface StackSettings {
   secrets: Secrets;
   jwtSecret: string;
   ports: { redis: number; postgres: number; hotPath: number; persister: number; admin: number };
-  /** As the processes listen. */
+  /** The address that the processes listen on. */
   host: string;
   hotPathWorkers: number;
   durability: CommonConfig['DURABILITY'];
-  /** For the engine's own processes, complete. */
+  /** The complete environment of the engine's processes. */
   env: NodeJS.ProcessEnv;
 }
 
 /**
- * `command` is what people are told to type again.
+ * Messages suggest to repeat `command`.
  *
- * @throws Fault config_invalid with every mistake there is, or port_taken with every port.
+ * @throws Fault config_invalid with every mistake, or port_taken with every taken port
  */
 export async function resolveStackSettings(
   userEnv: NodeJS.ProcessEnv,
@@ -58,7 +58,7 @@ export async function resolveStackSettings(
   if (hotPath.DURABILITY === 'replicated') {
     throw new Fault(
       'config_invalid',
-      'The private stack has one Redis and no replica, so it can not keep what DURABILITY=replicated promises. Use safe, or run the processes against servers of your own.',
+      'DURABILITY=replicated needs a replica, and the private stack has one Redis. Use safe, or run the processes with your own servers.',
     );
   }
   const host = hotPath.HOST;
@@ -89,13 +89,13 @@ export async function resolveStackSettings(
       HOT_PATH_PORT: String(ports.hotPath),
       ADMIN_PORT: String(ports.admin),
       PERSISTER_PORT: String(ports.persister),
-      // The stack starts the workers itself, one process each.
+      // The stack starts each worker itself.
       HOT_PATH_WORKERS: '1',
     },
   };
 }
 
-/** Reads as each process will, but gathers the mistakes of all in one message. */
+/** Parses the environment as each process will, and reports the mistakes of all in one message. */
 function readAll(env: NodeJS.ProcessEnv) {
   const mistakes = new Set<string>();
   const read = <T>(readConfig: (env: NodeJS.ProcessEnv) => T): T | undefined => {
@@ -103,7 +103,7 @@ function readAll(env: NodeJS.ProcessEnv) {
       return readConfig(env);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      // Each mistake has an indented line of its own; a variable that two processes read comes twice.
+      // Each mistake is one indented line. A variable that two processes read occurs twice.
       for (const line of error.message.split('\n')) if (line.startsWith('  ')) mistakes.add(line);
       return undefined;
     }

@@ -1,14 +1,14 @@
 /**
- * The private stack: Redis and PostgreSQL of its own, and the engine's processes on top, each supervised.
+ * The private stack: its own Redis and PostgreSQL and the processes of the engine, each supervised.
  *
- * Starts: lock on the home → what a killed supervisor left → settings and ports → Redis, PostgreSQL → migrations →
- * hot-path, persister, admin → stack.json. Stops: who takes orders first, then the persister, so that it can drain,
- * the servers last.
+ * Start: lock the home → stop leftovers of a killed supervisor → settings and ports → Redis, PostgreSQL → migrations →
+ * hot-path, persister, admin → stack.json. Stop: hot-path and admin, then the persister, so that it can drain the
+ * stream, then both servers.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { Fault } from '../../domain/fault.ts';
-import type { RunningProcess } from '../../process/lifecycle.ts';
+import { closeOnce, type RunningProcess } from '../../process/lifecycle.ts';
 import { WorkerMetrics } from '../../process/metrics.ts';
 import { ChildRecords } from '../../process/supervisor/child-records.ts';
 import { ProcessLog } from '../../process/supervisor/process-log.ts';
@@ -29,9 +29,9 @@ import {
 } from './stack-description.ts';
 import { resolveStackSettings, type StackSettings } from './stack-settings.ts';
 
-/** More than the children's own deadlines together, should each of them use all of its own. */
+/** More than the sum of the children's deadlines. */
 export const STACK_CLOSE_DEADLINE_MS = 90_000;
-/** A little more than what `runUntilStopped` gives itself. */
+/** A little more than the deadline of `runUntilStopped`. */
 const NODE_STOP_DEADLINE_MS = 12_000;
 const PROBE_TIMEOUT_MS = 1_000;
 
@@ -40,23 +40,20 @@ export interface Stack extends RunningProcess {
 }
 
 export interface StackOptions {
-  /** Throws away what earlier runs left: both servers' data, secrets, logs. */
+  /** Deletes the data, secrets and logs of earlier runs. */
   fresh: boolean;
   env: NodeJS.ProcessEnv;
-  /** What people are told to type again when they have to change something. */
+  /** The command that messages suggest to repeat. */
   command: string;
-  /** News for people, a line each. */
-  tell: (line: string) => void;
+  /** Receives progress, one line at a time. */
+  report: (line: string) => void;
 }
 
-/**
- * Resolves when every process says that it is ready. When it does not come to that, or `stopping` is aborted
- * meanwhile, whatever had been started is stopped before this throws.
- */
+/** Resolves when every process is ready. On a failure or an abort, stops what it has started before it throws. */
 export async function startStack(options: StackOptions, stopping: AbortSignal): Promise<Stack> {
   const home = locateHome(options.env);
   const release = acquireHome(home);
-  const stack = new SupervisedStack(home, options.tell);
+  const stack = new SupervisedStack(home, options.report);
   process.on('exit', stack.signalAll);
   const close = async () => {
     await stack.stop();
@@ -69,24 +66,18 @@ export async function startStack(options: StackOptions, stopping: AbortSignal): 
     removeStackDescription(home);
     if (options.fresh) emptyHome(home);
     for (const variable of ['REDIS_URL', 'DATABASE_URL']) {
-      if (options.env[variable]) options.tell(`${variable} is not used: the stack runs its own`);
+      if (options.env[variable])
+        options.report(`${variable} is ignored: the stack runs its own server`);
     }
     const settings = await resolveStackSettings(options.env, loadSecrets(home), options.command);
     await stack.startServers(settings, stopping);
     await migrate(home, settings, stopping);
     await stack.startEngine(settings, stopping);
     const description = stack.announce(settings);
-    options.tell(
+    options.report(
       `Ready: buyers ${description.hotPathUrl}, operators ${description.adminUrl}; tokens are in ${home.stackFile}`,
     );
-    let closed: Promise<void> | undefined;
-    return {
-      description,
-      close: () => {
-        closed ??= close();
-        return closed;
-      },
-    };
+    return { description, close: closeOnce(close) };
   } catch (error) {
     await close();
     throw error;
@@ -95,7 +86,7 @@ export async function startStack(options: StackOptions, stopping: AbortSignal): 
 
 class SupervisedStack {
   readonly #home: Home;
-  readonly #tell: (line: string) => void;
+  readonly #report: (line: string) => void;
   readonly #records: ChildRecords;
   #redis: SupervisedProcess | undefined;
   #postgres: SupervisedProcess | undefined;
@@ -103,26 +94,24 @@ class SupervisedStack {
   readonly #hotPathMetrics = new WorkerMetrics(() => this.#hotPath);
   #persister: SupervisedProcess | undefined;
   #admin: SupervisedProcess | undefined;
-  /** Set once people have been told; from then on stack.json follows every new pid. */
+  /** Set once stack.json is written; from then on every new pid updates the file. */
   #announced: StackSettings | undefined;
 
-  constructor(home: Home, tell: (line: string) => void) {
+  constructor(home: Home, report: (line: string) => void) {
     this.#home = home;
-    this.#tell = tell;
+    this.#report = report;
     this.#records = new ChildRecords(home.children);
   }
 
-  /**
-   * The last resort, should this process end without stopping first, by an exception: asks all to stop and can not
-   * wait for it. Node processes would notice by themselves, the servers would not.
-   */
+  /** For a process that ends by an exception: it cannot wait, and the servers would not notice by themselves. */
   readonly signalAll = (): void => {
     for (const process of this.#all()) process.signalStop();
   };
 
   async stopLeftovers(): Promise<void> {
     const names = await this.#records.stopLeftovers();
-    if (names.length > 0) this.#tell(`stopped what a killed stack had left: ${names.join(', ')}`);
+    if (names.length > 0)
+      this.#report(`stopped the leftovers of a killed stack: ${names.join(', ')}`);
   }
 
   async startServers(settings: StackSettings, stopping: AbortSignal): Promise<void> {
@@ -133,14 +122,14 @@ class SupervisedStack {
       durability,
     });
     this.#redis = this.#start(redis.plan);
-    this.#tell(`Redis ${redis.version} on 127.0.0.1:${ports.redis}`);
+    this.#report(`Redis ${redis.version} on 127.0.0.1:${ports.redis}`);
     const postgres = await preparePrivatePostgres(this.#home, {
       port: ports.postgres,
       password: secrets.postgresPassword,
     });
     stopping.throwIfAborted();
     this.#postgres = this.#start(postgres.plan);
-    this.#tell(`PostgreSQL ${postgres.version} on 127.0.0.1:${ports.postgres}`);
+    this.#report(`PostgreSQL ${postgres.version} on 127.0.0.1:${ports.postgres}`);
     await waitUntilReady(
       [
         { process: this.#redis, isReady: redis.isReady },
@@ -169,9 +158,9 @@ class SupervisedStack {
     this.#admin = engineProcess('admin', 'admin');
     await waitUntilReady(
       [
-        ...this.#hotPath.map((process) => answersReady(process, urlOf(host, ports.hotPath))),
-        answersReady(this.#persister, urlOf(host, ports.persister)),
-        answersReady(this.#admin, urlOf(host, ports.admin)),
+        ...this.#hotPath.map((process) => untilReady(process, urlOf(host, ports.hotPath))),
+        untilReady(this.#persister, urlOf(host, ports.persister)),
+        untilReady(this.#admin, urlOf(host, ports.admin)),
       ],
       stopping,
     );
@@ -190,7 +179,7 @@ class SupervisedStack {
     for (const process of this.#all()) await process.stop();
   }
 
-  /** In the order of stopping. */
+  /** In the order in which they stop. */
   #all(): SupervisedProcess[] {
     return [...this.#hotPath, this.#admin, this.#persister, this.#redis, this.#postgres].filter(
       (process) => process !== undefined,
@@ -204,7 +193,7 @@ class SupervisedStack {
       onSpawn: () => {
         if (this.#announced) writeStackDescription(this.#home, this.#describe(this.#announced));
       },
-      onUnexpectedExit: this.#tell,
+      onUnexpectedExit: this.#report,
       onMessage: (child, message) => this.#hotPathMetrics.receive(child, message),
     });
     process.start();
@@ -231,7 +220,7 @@ class SupervisedStack {
   }
 }
 
-/** In a process of its own, as in production, so that the stack needs nothing of the engine but its command line. */
+/** Runs in a process, as in production: the stack uses only the command line of the engine. */
 async function migrate(home: Home, { env }: StackSettings, stopping: AbortSignal): Promise<void> {
   const log = new ProcessLog(home.logs, 'migrate');
   try {
@@ -255,10 +244,10 @@ async function migrate(home: Home, { env }: StackSettings, stopping: AbortSignal
 }
 
 /**
- * Workers that share a port cannot be asked one by one over it, so each says over its channel that it has started;
- * the question over HTTP then adds that the servers behind it answer.
+ * A request to a shared port reaches any of its workers, so each worker also reports over its channel that it has
+ * started. `/readyz` adds that Redis and PostgreSQL are available.
  */
-function answersReady(process: SupervisedProcess, url: string): AwaitedProcess {
+function untilReady(process: SupervisedProcess, url: string): AwaitedProcess {
   return {
     process,
     isReady: async () => {
@@ -272,7 +261,7 @@ function answersReady(process: SupervisedProcess, url: string): AwaitedProcess {
   };
 }
 
-/** Where to reach what listens on `host`: an address that means every interface is none to connect to. */
+/** The URL of a server that listens on `host`; the addresses for every interface cannot be connected to. */
 function urlOf(host: string, port: number): string {
   const reachable = { '0.0.0.0': '127.0.0.1', '::': '::1' }[host] ?? host;
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
