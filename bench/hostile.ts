@@ -44,7 +44,7 @@ try {
       name: 'no 5xx but 503, and the 505 of uWebSockets.js for what is not HTTP/1.1',
       ok: Object.values(results).every(({ faults }) => faults.length === 0),
     },
-    { name: 'neither process logged an error', ok: engine.complaints.length === 0 },
+    { name: 'neither process logged an error', ok: engine.errors.length === 0 },
     { name: 'both processes sell and their counts add up', ok: promisesHold },
     { name: 'hot path: no heap growth', ok: !results.hotPath.hasGrown },
     { name: 'admin: no heap growth', ok: !results.admin.hasGrown },

@@ -62,8 +62,8 @@ try {
     if (!(await fuzz(api))) process.exitCode = 1;
     session.stopping.throwIfAborted();
   }
-  for (const complaint of engine.complaints) {
-    console.error(complaint);
+  for (const error of engine.errors) {
+    console.error(error);
     process.exitCode = 1;
   }
 } finally {

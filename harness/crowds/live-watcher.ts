@@ -1,4 +1,4 @@
-/** A client of `/live`: keeps all that it is messages, with the time at which it heard it. */
+/** A WebSocket client of `/live` that keeps every message with its time of arrival. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
@@ -6,10 +6,11 @@ import { inspect } from 'node:util';
 import { WebSocket } from 'undici';
 import { tokenOf } from '../engine/hot-path.ts';
 import { eventually } from '../eventually.ts';
+import { type Scope, use } from '../use.ts';
 
 export interface LiveMessage {
   atMs: number;
-  // What is messages is whatever it is: a test says what it expects of it.
+  // Any JSON: the test asserts on it.
   // oxlint-disable-next-line typescript/no-explicit-any
   message: any;
 }
@@ -39,18 +40,21 @@ export class LiveWatcher {
     });
   }
 
-  /** All messages of one type, in order. */
+  /** The messages of one type, in order. */
   // oxlint-disable-next-line typescript/no-explicit-any
   of(type: 'sale' | 'reservation' | 'waitlist'): any[] {
     return this.messages.map(({ message }) => message).filter((message) => message.type === type);
   }
 
-  /** Waits until a message of the type satisfies, and returns it. */
+  /** Waits for a message of this type that satisfies the predicate, and returns it. */
   // oxlint-disable-next-line typescript/no-explicit-any
   receives(type: 'sale' | 'reservation' | 'waitlist', wanted: (message: any) => boolean) {
     return eventually(() => {
       const found = this.of(type).find(wanted);
-      assert.ok(found, `not heard yet; of ${type} only ${JSON.stringify(this.of(type).slice(-5))}`);
+      assert.ok(
+        found,
+        `no such message yet; the last of type ${type}: ${JSON.stringify(this.of(type).slice(-5))}`,
+      );
       return found;
     });
   }
@@ -62,12 +66,20 @@ export class LiveWatcher {
   }
 }
 
-export async function watch(
-  frontEnd: { url: string },
+/** Connects, and disconnects with the scope. */
+export function useWatcher(
+  scope: Scope,
+  ...target: Parameters<typeof watch>
+): Promise<LiveWatcher> {
+  return use(scope, () => watch(...target));
+}
+
+async function watch(
+  hotPath: { url: string },
   saleId: string,
   choices: WatchChoices = {},
 ): Promise<LiveWatcher> {
-  const socket = new WebSocket(`${frontEnd.url.replace('http', 'ws')}/v1/sales/${saleId}/live`, {
+  const socket = new WebSocket(`${hotPath.url.replace('http', 'ws')}/v1/sales/${saleId}/live`, {
     ...(choices.protocols ? { protocols: choices.protocols } : {}),
     headers: {
       ...(choices.buyer === undefined ? {} : { authorization: `Bearer ${tokenOf(choices.buyer)}` }),
@@ -82,13 +94,13 @@ export async function watch(
   return watcher;
 }
 
-/** Asks for an upgrade and returns what is answered instead, or 101. */
+/** Requests an upgrade and returns the status of the response: 101, or that of the refusal. */
 export async function refusedUpgrade(
-  frontEnd: { url: string },
+  hotPath: { url: string },
   saleId: string,
   headers: Record<string, string> = {},
 ): Promise<{ status: number; code: string | undefined; headers: Record<string, unknown> }> {
-  const asking = request(`${frontEnd.url}/v1/sales/${saleId}/live`, {
+  const upgrade = request(`${hotPath.url}/v1/sales/${saleId}/live`, {
     agent: false,
     headers: {
       connection: 'Upgrade',
@@ -98,18 +110,18 @@ export async function refusedUpgrade(
       ...headers,
     },
   });
-  asking.end();
-  const upgraded = once(asking, 'upgrade').then(([response, socket]) => {
+  upgrade.end();
+  const upgraded = once(upgrade, 'upgrade').then(([response, socket]) => {
     socket.destroy();
     return { status: 101, code: undefined, headers: response.headers };
   });
-  const answered = once(asking, 'response').then(async ([response]) => {
+  const refused = once(upgrade, 'response').then(async ([response]) => {
     let text = '';
     for await (const chunk of response) text += String(chunk);
     return { status: response.statusCode, code: JSON.parse(text).code, headers: response.headers };
   });
-  // The one that does not come true ends with the connection.
+  // The other one rejects when the connection closes.
   upgraded.catch(() => undefined);
-  answered.catch(() => undefined);
-  return Promise.race([upgraded, answered]);
+  refused.catch(() => undefined);
+  return Promise.race([upgraded, refused]);
 }

@@ -1,6 +1,6 @@
 /**
- * Load by the clock, not by completion: each request is sent when it is due, however many have not been answered. Times
- * count from when it was due, so a sender that is late itself makes nothing look better.
+ * Open-loop load: each request is sent when it is due, however many responses are outstanding. Latency counts from the
+ * due time, so a sender that is late itself does not make results look better.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -17,7 +17,7 @@ export interface Timed {
   latencyMs: number;
 }
 
-/** Resolves when all have been answered. Whose connection was closed before a byte had come asks again on another. */
+/** Resolves when all have a response. A request is retried once if its connection closed before the first byte. */
 export async function sendAtRate(
   port: number,
   choices: { perSecond: number; durationMs: number; request: (index: number) => RawRequest },
@@ -25,7 +25,7 @@ export async function sendAtRate(
   const { perSecond, durationMs, request } = choices;
   const free: KeepAliveClient[] = [];
   const all: KeepAliveClient[] = [];
-  const press = async (index: number, dueAt: number): Promise<Timed> => {
+  const send = async (index: number, dueAt: number): Promise<Timed> => {
     let client = free.pop();
     if (!client) {
       client = new KeepAliveClient(port);
@@ -40,24 +40,24 @@ export async function sendAtRate(
     free.push(client);
     return { response, latencyMs: performance.now() - dueAt };
   };
-  const pressed: Promise<Timed>[] = [];
+  const pending: Promise<Timed>[] = [];
   const startedAt = performance.now();
   const total = Math.round((perSecond * durationMs) / 1_000);
-  while (pressed.length < total) {
+  while (pending.length < total) {
     const due = Math.min(total, ((performance.now() - startedAt) * perSecond) / 1_000);
-    while (pressed.length < due) {
-      pressed.push(press(pressed.length, startedAt + (pressed.length * 1_000) / perSecond));
+    while (pending.length < due) {
+      pending.push(send(pending.length, startedAt + (pending.length * 1_000) / perSecond));
     }
     await sleep(TICK_MS);
   }
   try {
-    return await Promise.all(pressed);
+    return await Promise.all(pending);
   } finally {
     for (const client of all) client.close();
   }
 }
 
-/** The value below which this share of them lies; of none it is 0. */
+/** The value that this share of the values does not exceed; 0 without values. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;

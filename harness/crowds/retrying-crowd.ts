@@ -1,32 +1,40 @@
-/** Buyers who press, one after the other on each of several lanes, and press again with the same key until it is yes. */
+/** Buyers on several lanes, one after the other. Each repeats its request with the same key until it succeeds. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Reply } from '../engine/hot-path.ts';
 import { eventually } from '../eventually.ts';
+import { type Scope, use } from '../use.ts';
 
-/** Where they press: a hot path of any kind. */
+/** A hot path of any kind, in this process or another. */
 export interface FrontEnd {
   buy(saleId: string, buyer: string, options: { key: string }): Promise<Reply>;
 }
 
-const PRESS_AGAIN_MS = 20;
+const RETRY_MS = 20;
 const PATIENCE = { timeoutMs: 30_000 };
 const KEY = 'the-only-one';
+const CHECKS_AT_ONCE = 50;
+
+type CrowdChoices = ConstructorParameters<typeof RetryingCrowd>;
+
+export function useRetryingCrowd(scope: Scope, ...choices: CrowdChoices): Promise<RetryingCrowd> {
+  return use(scope, () => new RetryingCrowd(...choices));
+}
 
 export class RetryingCrowd {
-  /** Who was told yes: the reservation's id by the buyer's. */
+  /** Acknowledged reservations: the reservation's id by the buyer's. */
   readonly sold = new Map<string, string>();
-  /** When each was told, on this process' monotonic clock. */
+  /** When each was acknowledged, by this process' monotonic clock. */
   readonly soldAt: number[] = [];
-  /** How long each had pressed by then. */
+  /** How long each buyer waited for that. */
   readonly waitsMs: number[] = [];
-  /** How often somebody was told to come back. */
+  /** The number of 503 responses. */
   retries = 0;
   readonly #saleId: string;
   readonly #stopping = new AbortController();
   readonly #lanes: Promise<void>[];
 
-  /** Starts at once: as many buyers at a time as `lanes`, taking turns at the front ends. */
+  /** Starts at once, with one buyer at a time in each lane. Lanes are spread over the hot paths. */
   constructor(
     frontEnds: readonly FrontEnd[],
     saleId: string,
@@ -34,56 +42,54 @@ export class RetryingCrowd {
   ) {
     this.#saleId = saleId;
     this.#lanes = Array.from({ length: choices.lanes }, (_, lane) =>
-      this.#comeOneByOne(
-        frontEnds[lane % frontEnds.length]!,
-        `${choices.prefix ?? 'patient'}-${lane}`,
-      ),
+      this.#runLane(frontEnds[lane % frontEnds.length]!, `${choices.prefix ?? 'patient'}-${lane}`),
     );
   }
 
-  /** How long after a moment the first yes came; undefined: not yet. */
+  /** How long after a moment the next reservation was acknowledged; undefined: not yet. */
   firstSaleAfter(moment: number): number | undefined {
     const at = this.soldAt[this.soldAt.findLastIndex((time) => time <= moment) + 1];
     return at === undefined ? undefined : at - moment;
   }
 
-  /** Nobody new comes; who has not been answered gives up. Throws what any of them was told amiss. */
+  /** No buyer comes any more, and no request is repeated. Throws if a buyer got an unexpected response. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await Promise.all(this.#lanes);
   }
 
-  /** Everybody asks once more and must hear of the same reservation. */
+  /** Every buyer repeats its request and must get the same reservation. */
   async assertSameResponses(frontEnd: FrontEnd): Promise<void> {
     assert.deepEqual(await this.differentResponses(frontEnd), []);
   }
 
-  /** Everybody asks once more: what those were told who heard of something else, of another reservation or a refusal. */
+  /** Every buyer repeats its request. Returns the responses with another reservation, or with none. */
   async differentResponses(frontEnd: FrontEnd): Promise<string[]> {
     const buyers = [...this.sold];
-    const others: string[] = [];
-    const askNext = async () => {
+    const different: string[] = [];
+    const repeatNext = async () => {
       for (let next = buyers.pop(); next; next = buyers.pop()) {
         const [buyer, reservationId] = next;
         const { body } = await eventually(async () => {
           const reply = await frontEnd.buy(this.#saleId, buyer, { key: KEY });
-          assert.notEqual(reply.status, 503, `${buyer} was told ${JSON.stringify(reply.body)}`);
+          assert.notEqual(reply.status, 503, `${buyer} got ${JSON.stringify(reply.body)}`);
           return reply;
         }, PATIENCE);
-        if (body.reservationId !== reservationId) others.push(`${buyer}: ${JSON.stringify(body)}`);
+        if (body.reservationId !== reservationId)
+          different.push(`${buyer}: ${JSON.stringify(body)}`);
       }
     };
-    await Promise.all(Array.from({ length: 50 }, askNext));
-    return others;
+    await Promise.all(Array.from({ length: CHECKS_AT_ONCE }, repeatNext));
+    return different;
   }
 
-  async #comeOneByOne(frontEnd: FrontEnd, prefix: string): Promise<void> {
+  async #runLane(frontEnd: FrontEnd, prefix: string): Promise<void> {
     for (let number = 1; !this.#stopping.signal.aborted; number++) {
-      await this.#press(frontEnd, `${prefix}-${number}`);
+      await this.#buy(frontEnd, `${prefix}-${number}`);
     }
   }
 
-  async #press(frontEnd: FrontEnd, buyer: string): Promise<void> {
+  async #buy(frontEnd: FrontEnd, buyer: string): Promise<void> {
     const cameAt = performance.now();
     while (!this.#stopping.signal.aborted) {
       const { status, body } = await frontEnd.buy(this.#saleId, buyer, { key: KEY });
@@ -94,9 +100,9 @@ export class RetryingCrowd {
         this.waitsMs.push(now - cameAt);
         return;
       }
-      assert.equal(status, 503, `${buyer} was told ${JSON.stringify(body)}`);
+      assert.equal(status, 503, `${buyer} got ${JSON.stringify(body)}`);
       this.retries++;
-      await sleep(PRESS_AGAIN_MS);
+      await sleep(RETRY_MS);
     }
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Buyers who press, one after the other on each of several connections, as long as the crowd lasts. A buyer asks again
- * only when the connection was closed before a byte of the answer had come, then at the next front end; whatever is
- * answered is final. Front ends believe `X-Buyer-Id` (`BUYER_AUTH=header`).
+ * Buyers on several connections, one after the other, as long as the crowd lasts. A buyer retries at the next hot path
+ * only if the connection closed before the first byte of the response. Hot paths must trust `X-Buyer-Id`
+ * (`BUYER_AUTH=header`).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -9,9 +9,10 @@ import {
   KeepAliveClient,
   type RawResponse,
 } from '../network/keep-alive-client.ts';
+import { type Scope, use } from '../use.ts';
 
-/** Nobody may be listening for a moment. */
-const TRY_AGAIN_MS = 10;
+/** A hot path that restarts does not listen for a moment. */
+const RETRY_MS = 10;
 const TRIES_MAX = 200;
 
 export interface Completed {
@@ -20,42 +21,51 @@ export interface Completed {
   tries: number;
 }
 
+type CrowdChoices = ConstructorParameters<typeof SingleRequestCrowd>;
+
+export function useSingleRequestCrowd(
+  scope: Scope,
+  ...choices: CrowdChoices
+): Promise<SingleRequestCrowd> {
+  return use(scope, () => new SingleRequestCrowd(...choices));
+}
+
 export class SingleRequestCrowd {
   readonly completed: Completed[] = [];
-  /** Whoever heard a part of an answer, or nothing at all in so many tries. */
+  /** Buyers that received a part of a response, or nothing at all in `TRIES_MAX` tries. */
   readonly lost: string[] = [];
   #isOver = false;
   readonly #buying: Promise<void>;
 
-  /** `ports` are the front ends that each of them knows. */
+  /** Each buyer knows the hot paths at all `ports`. */
   constructor(ports: readonly number[], saleId: string, choices: { connections: number }) {
     let buyers = 0;
     const clients = Array.from({ length: choices.connections }, async (_, index) => {
-      const fronts = ports.map((port) => new KeepAliveClient(port));
-      let front = index;
+      const hotPaths = ports.map((port) => new KeepAliveClient(port));
+      let hotPath = index;
       while (!this.#isOver) {
         const buyerId = `buyer-${++buyers}`;
-        front = await this.#buy(fronts, front, saleId, buyerId);
+        hotPath = await this.#buy(hotPaths, hotPath, saleId, buyerId);
       }
-      for (const each of fronts) each.close();
+      for (const each of hotPaths) each.close();
     });
     this.#buying = Promise.all(clients).then(() => undefined);
   }
 
-  /** Resolves when everybody who has pressed has been completed. */
+  /** Resolves when every request in flight has completed. */
   async stop(): Promise<void> {
     this.#isOver = true;
     await this.#buying;
   }
 
-  /** Returns where it was answered. */
+  /** Returns the index of the hot path that responded. */
   async #buy(
-    fronts: readonly KeepAliveClient[],
+    hotPaths: readonly KeepAliveClient[],
     first: number,
     saleId: string,
     buyerId: string,
   ): Promise<number> {
-    const asked = {
+    const request = {
       method: 'POST',
       path: `/v1/sales/${saleId}/buy`,
       headers: { 'X-Buyer-Id': buyerId },
@@ -63,13 +73,13 @@ export class SingleRequestCrowd {
     for (let tries = 1; tries <= TRIES_MAX; tries++) {
       const at = first + tries - 1;
       try {
-        const response = await fronts[at % fronts.length]!.request(asked);
+        const response = await hotPaths[at % hotPaths.length]!.request(request);
         this.completed.push({ buyerId, response, tries });
         return at;
       } catch (error) {
         if (!(error instanceof ConnectionClosed)) throw error;
         if (error.bytesReceived > 0) break;
-        if (tries >= fronts.length) await sleep(TRY_AGAIN_MS);
+        if (tries >= hotPaths.length) await sleep(RETRY_MS);
       }
     }
     this.lost.push(buyerId);
@@ -77,7 +87,7 @@ export class SingleRequestCrowd {
   }
 }
 
-/** How often each answer was given, e.g. `{ '201': 10, '503 overloaded': 2 }`. */
+/** The number of responses by name, e.g. `{ '201': 10, '503 overloaded': 2 }`. */
 export function countResponses(completed: readonly Completed[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { response } of completed) {

@@ -1,4 +1,4 @@
-/** Buyers and operators of a running stack, as tests of the whole need them. */
+/** Requests of buyers and operators to a running stack. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
@@ -11,18 +11,18 @@ export interface Reserved {
   reservationId: string;
   buyerId: string;
   position: number;
-  /** When the answer was there, by the clock of `performance.now()`. */
+  /** When the response arrived, by the clock of `performance.now()`. */
   atMs: number;
 }
 
 export interface Bought {
-  /** How often each status was answered; with its code where it is a problem. */
-  answers: Map<string, number>;
+  /** The number of responses by status, with the code of a problem. */
+  responses: Map<string, number>;
   reserved: Reserved[];
   slowestMs: number;
 }
 
-/** New buyers all the time, so many at once, each pressing once. */
+/** Sends requests of new buyers, `BUYERS_AT_ONCE` at a time, one request each. */
 export async function buyFor(
   durationMs: number,
   stack: StackDescription,
@@ -30,10 +30,10 @@ export async function buyFor(
 ): Promise<Bought> {
   const sign = createSigner({ key: stack.jwtSecret, algorithm: 'HS256' });
   const pool = new Pool(stack.hotPathUrl, { connections: BUYERS_AT_ONCE });
-  const bought: Bought = { answers: new Map(), reserved: [], slowestMs: 0 };
+  const bought: Bought = { responses: new Map(), reserved: [], slowestMs: 0 };
   const endsAt = performance.now() + durationMs;
   let buyers = 0;
-  const oneAfterTheOther = async () => {
+  const buyOneByOne = async () => {
     while (performance.now() < endsAt) {
       const startedAt = performance.now();
       const { statusCode, body } = await pool.request({
@@ -41,16 +41,16 @@ export async function buyFor(
         method: 'POST',
         headers: { authorization: `Bearer ${sign({ sub: `buyer-${++buyers}` })}` },
       });
-      const answer = (await body.json()) as Omit<Reserved, 'atMs'> & { code?: string };
-      const word = answer.code ? `${statusCode} ${answer.code}` : String(statusCode);
-      bought.answers.set(word, (bought.answers.get(word) ?? 0) + 1);
-      if (statusCode === 201) bought.reserved.push({ ...answer, atMs: performance.now() });
+      const reservation = (await body.json()) as Omit<Reserved, 'atMs'> & { code?: string };
+      const name = reservation.code ? `${statusCode} ${reservation.code}` : String(statusCode);
+      bought.responses.set(name, (bought.responses.get(name) ?? 0) + 1);
+      if (statusCode === 201) bought.reserved.push({ ...reservation, atMs: performance.now() });
       bought.slowestMs = Math.max(bought.slowestMs, performance.now() - startedAt);
-      // Enough to be busy all the time, not so much that the other tests starve.
+      // Busy all the time, but leaves CPU time to the other tests.
       await sleep(5);
     }
   };
-  await Promise.all(Array.from({ length: BUYERS_AT_ONCE }, oneAfterTheOther));
+  await Promise.all(Array.from({ length: BUYERS_AT_ONCE }, buyOneByOne));
   await pool.close();
   return bought;
 }
@@ -68,7 +68,7 @@ export async function operate(
     },
     body: body === undefined ? null : JSON.stringify(body),
   });
-  assert.ok(response.ok, `${path} answered ${response.status}: ${await response.text()}`);
+  assert.ok(response.ok, `${path}: ${response.status} ${await response.text()}`);
 }
 
 export async function getAdmin(stack: StackDescription, path: string): Promise<{ ok: boolean }> {

@@ -1,6 +1,6 @@
 /**
- * JSON Schema, as far as the OpenAPI document uses it, to values that satisfy it; and values that nearly do. Fails on a
- * keyword that it does not know, so that the document can not outgrow it unnoticed.
+ * Generates values that satisfy a JSON Schema, and values that nearly do, for the keywords that the OpenAPI document
+ * uses. It fails on an unknown type, so that the document cannot outgrow it unnoticed.
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
@@ -26,7 +26,7 @@ export interface JsonSchema {
   default?: unknown;
 }
 
-/** Longer lists and texts say nothing that shorter ones don't. */
+/** Longer lists and texts test nothing more. */
 const ITEMS_MAX = 4;
 const LENGTH_MAX = 60;
 
@@ -68,13 +68,13 @@ export function arbitraryOf(schema: JsonSchema, resolve: Resolve): fc.Arbitrary<
   }
 }
 
-/** A value that satisfies the schema in all but, perhaps, one place: there anything may stand, or nothing. */
+/** A value that satisfies the schema, except perhaps at one path: there it has any value, or none. */
 export function nearlyOf(schema: JsonSchema, resolve: Resolve): fc.Arbitrary<unknown> {
   return fc
     .tuple(arbitraryOf(schema, resolve), fc.nat(), fc.option(fc.jsonValue(), { nil: undefined }))
-    .map(([value, place, other]) => {
-      const places = placesIn(value);
-      return replaceAt(value, places[place % places.length]!, other);
+    .map(([value, index, other]) => {
+      const paths = pathsIn(value);
+      return replaceAt(value, paths[index % paths.length]!, other);
     });
 }
 
@@ -96,15 +96,15 @@ function stringOf({ pattern, format, minLength = 0, maxLength = LENGTH_MAX }: Js
   return fc.string({ unit: 'binary', minLength, maxLength: Math.min(maxLength, LENGTH_MAX) });
 }
 
-type Place = readonly (string | number)[];
+type Path = readonly (string | number)[];
 
-function placesIn(value: unknown, at: Place = []): Place[] {
+function pathsIn(value: unknown, at: Path = []): Path[] {
   if (typeof value !== 'object' || value === null) return [at];
-  const inner = Object.entries(value).flatMap(([key, each]) => placesIn(each, [...at, key]));
+  const inner = Object.entries(value).flatMap(([key, each]) => pathsIn(each, [...at, key]));
   return [at, ...inner];
 }
 
-function replaceAt(value: unknown, [key, ...rest]: Place, other: unknown): unknown {
+function replaceAt(value: unknown, [key, ...rest]: Path, other: unknown): unknown {
   if (key === undefined) return other;
   const inner = replaceAt((value as Record<string, unknown>)[key], rest, other);
   if (Array.isArray(value))

@@ -1,32 +1,31 @@
-/** Sends hostile requests, each on a connection of its own, and counts what came of each kind. */
-
+/** Sends hostile requests, each on its own connection, and counts the results of each kind. */
 import { RawConnection } from '../network/raw-connection.ts';
 import { type HostileRequest, type HostileTarget, hostileRequests } from './hostile-requests.ts';
 
-/** Then nothing more is expected: much of this is never answered. */
+/** How long to wait for a response: many of these requests never get one. */
 const PATIENCE_MS = 500;
-/** Drawn at once, so that a hundred thousand need not be in memory together. */
-const DRAWN_AT_ONCE = 1_000;
+/** Requests generated at a time, so that a hundred thousand need not be in memory together. */
+const GENERATED_AT_ONCE = 1_000;
 
-/** By kind, then by status; `closed` and `silent` where there was none. */
+/** Counts by kind, then by status; `closed` or `silent` without a response. */
 export type HostileTally = Record<string, Record<string, number>>;
 
-/** Rejects when the server no longer takes connections. `reach` hears how many are over. */
+/** Rejects when the server accepts no more connections. `onProgress` gets the number of finished requests. */
 export async function attack(
   port: number,
   target: HostileTarget,
   choices: { count: number; seed: number; connections: number },
-  reach: (over: number) => void = () => undefined,
+  onProgress: (over: number) => void = () => undefined,
 ): Promise<HostileTally> {
   const tally: HostileTally = {};
   let over = 0;
-  for (let sent = 0; sent < choices.count; sent += DRAWN_AT_ONCE) {
-    const count = Math.min(DRAWN_AT_ONCE, choices.count - sent);
+  for (let sent = 0; sent < choices.count; sent += GENERATED_AT_ONCE) {
+    const count = Math.min(GENERATED_AT_ONCE, choices.count - sent);
     const requests = hostileRequests(target, { count, seed: choices.seed + sent });
     const attackers = Array.from({ length: choices.connections }, async () => {
       for (let next = requests.pop(); next; next = requests.pop()) {
         await sendOne(port, next, tally);
-        reach(++over);
+        onProgress(++over);
       }
     });
     await Promise.all(attackers);
@@ -51,8 +50,8 @@ async function sendOne(
 }
 
 /**
- * The statuses that no request may bring about, with their kinds. 505 is none of ours: uWebSockets.js says it, before
- * any code of ours, of whatever is not HTTP/1.1.
+ * The statuses that no request may cause, with their kinds. 505 comes from uWebSockets.js, which returns it for anything
+ * that is not HTTP/1.1 before our code runs.
  */
 export function faultsIn(tally: HostileTally): string[] {
   return Object.entries(tally).flatMap(([kind, counts]) =>

@@ -1,4 +1,4 @@
-/** A hot path and an admin as they run in earnest, on servers of their own, to be attacked and looked at. */
+/** A hot path, an admin and a persister as child processes, to attack the first two and observe them. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
@@ -11,7 +11,7 @@ import type { HostileTarget } from './hostile-requests.ts';
 
 const PRELOAD = pathToFileURL(join(import.meta.dirname, 'collect-garbage-on-signal.mjs')).href;
 const OPERATOR_TOKEN = 'operator-token-for-hostile-requests';
-/** Two sales: what operators do to one must not end the selling of the other. */
+/** Two sales, so that operators' requests to one do not end the other. */
 const SOLD = 'attacked';
 const CHANGED = 'changed-by-attackers';
 const BUYERS = 50;
@@ -20,13 +20,13 @@ const SETTLE_ROUNDS_MAX = 30;
 /** A heap has settled when one more collection frees no more than this. */
 const SETTLED_MIB = 0.5;
 const CONNECTIONS = 100;
-/** What Node's own bookkeeping may differ by from one look to the next. */
+/** The heap may differ by this much between two measurements without a leak. */
 const HEAP_GROWTH_MIB_MAX = 8;
 
 export interface Attacked {
   memory: { before: Memory; after: Memory };
   hasGrown: boolean;
-  /** Answers that nothing may bring about. */
+  /** Responses that no request may cause. */
   faults: string[];
   statuses: HostileTally;
 }
@@ -37,9 +37,9 @@ export interface Memory {
 }
 
 export function useHostileEngine(
-  ...choices: Parameters<typeof HostileEngine.start>
+  ...choices: Parameters<typeof HostileEngine.use>
 ): Promise<HostileEngine> {
-  return HostileEngine.start(...choices);
+  return HostileEngine.use(...choices);
 }
 
 export class HostileEngine {
@@ -47,10 +47,10 @@ export class HostileEngine {
   readonly admin: EngineProcess;
   readonly #hotPathTarget: HostileTarget;
   readonly #adminTarget: HostileTarget;
-  /** Of whoever shows `buyerToken`. */
+  /** A reservation of the buyer of `buyerToken`. */
   #reservationId = '';
 
-  static async start(
+  static async use(
     scope: Scope,
     servers: { redisUrl: string; postgresUrl: string },
     settings: Record<string, string> = {},
@@ -61,7 +61,7 @@ export class HostileEngine {
       JWT_SECRET,
       ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,
       NODE_OPTIONS: `--import=${PRELOAD}`,
-      // What goes wrong is said; what is refused is not.
+      // Faults are logged; refusals are not.
       LOG_LEVEL: 'error',
       ...settings,
     };
@@ -73,7 +73,7 @@ export class HostileEngine {
     const [hotPath, admin] = await Promise.all(processes.map((engine) => engine.untilReady()));
     const engine = new HostileEngine(hotPath!, admin!);
     for (const saleId of [SOLD, CHANGED]) await engine.#openSale(saleId);
-    engine.#reservationId = (await engine.#buy('asker')).reservationId;
+    engine.#reservationId = (await engine.#buy('buyer')).reservationId;
     return engine;
   }
 
@@ -137,10 +137,10 @@ export class HostileEngine {
   }
 
   get buyerToken(): string {
-    return tokenOf('asker');
+    return tokenOf('buyer');
   }
 
-  /** Values of a parameter in a path that lead to something. */
+  /** Values of a path parameter that exist. */
   idsOf(parameter: string): string[] {
     switch (parameter) {
       case 'saleId':
@@ -152,17 +152,17 @@ export class HostileEngine {
     }
   }
 
-  /** What either process has complained of. uWebSockets.js warns of late upgrades, which are no fault. */
-  get complaints(): string[] {
+  /** Everything that either process has logged. uWebSockets.js warns about late upgrades, which is not a fault. */
+  get errors(): string[] {
     return [this.hotPath, this.admin]
       .flatMap(({ output }) => output.split('\n'))
       .filter((line) => line !== '' && !line.startsWith('Warning: uWS.HttpResponse writes'));
   }
 
-  /** Both processes are alive and do their work: somebody buys, and the books are right. */
+  /** A purchase succeeds, and every check of `verify` passes. */
   async promisesHold(): Promise<boolean> {
     const { status } = await this.#buy('honest');
-    const verified = await this.#ask('GET', `/sales/${SOLD}/verify`);
+    const verified = await this.#call('GET', `/sales/${SOLD}/verify`);
     const { ok } = (await verified.json()) as { ok: boolean };
     return (status === 201 || status === 200) && ok;
   }
@@ -176,20 +176,20 @@ export class HostileEngine {
     return { status: response.status, reservationId };
   }
 
-  /** With so many requests, and before the first look at memory so many of another seed, to fill caches with. */
+  /** Sends `warmUp` requests to fill caches, measures memory, sends `count` requests, and measures again. */
   async attack(
     name: 'hotPath' | 'admin',
     choices: { count: number; warmUp: number; seed: number },
-    reach: (over: number) => void = () => undefined,
+    onProgress: (over: number) => void = () => undefined,
   ): Promise<Attacked> {
     const { count, warmUp, seed } = choices;
     const connections = CONNECTIONS;
     const victim = this[name];
     const target = name === 'hotPath' ? this.#hotPathTarget : this.#adminTarget;
-    await attack(victim.port, target, { count: warmUp, seed: seed + 1e6, connections }, reach);
+    await attack(victim.port, target, { count: warmUp, seed: seed + 1e6, connections }, onProgress);
     const before = await this.#memoryOf(victim);
     const statuses = await attack(victim.port, target, { count, seed, connections }, (over) =>
-      reach(warmUp + over),
+      onProgress(warmUp + over),
     );
     const after = await this.#memoryOf(victim);
     return {
@@ -200,7 +200,7 @@ export class HostileEngine {
     };
   }
 
-  /** Once all garbage is gone: what was under way a moment ago may still be ending. */
+  /** Collects garbage until the heap has settled, because requests may still be ending. */
   async #memoryOf(engine: EngineProcess): Promise<Memory> {
     let last = Number.POSITIVE_INFINITY;
     for (let round = 0; ; round++) {
@@ -219,11 +219,11 @@ export class HostileEngine {
   async #openSale(saleId: string): Promise<void> {
     const skus = [{ sku: 'phone', price: 1_000, stock: 1_000_000 }];
     const sale = { saleId, name: saleId, currency: 'EUR', perBuyerLimit: 1_000, skus };
-    await this.#ask('POST', '/sales', sale);
-    await this.#ask('POST', `/sales/${saleId}/open`);
+    await this.#call('POST', '/sales', sale);
+    await this.#call('POST', `/sales/${saleId}/open`);
   }
 
-  async #ask(method: string, path: string, body?: object): Promise<Response> {
+  async #call(method: string, path: string, body?: object): Promise<Response> {
     const response = await fetch(`${this.admin.url}/admin/v1${path}`, {
       method,
       headers: {

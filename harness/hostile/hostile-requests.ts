@@ -1,27 +1,27 @@
 /**
- * Requests that mean no good, as bytes, drawn from a seed: what parsers trip over, what proxies read differently, what
- * handlers forget. Kinds have names, so that what was answered can be told by kind.
+ * Hostile requests as bytes, generated from a seed: malformed input for parsers, ambiguous heads that proxies read
+ * differently, and values that handlers may not expect. Each has a kind, by which results are counted.
  */
 import fc from 'fast-check';
 
-/** What is asked, and with whose right. */
+/** The valid parts that hostile requests are built from. */
 export interface HostileTarget {
-  /** Request lines without their version, e.g. `GET /healthz`, that mean something to this server. */
+  /** Request lines of this server without the version, e.g. `GET /healthz`. */
   routes: readonly string[];
-  /** Tokens that are right. */
+  /** Valid tokens. */
   tokens: readonly string[];
-  /** Bodies that are right somewhere. */
+  /** Bodies that are valid for some operation. */
   bodies: readonly object[];
 }
 
 export interface HostileRequest {
   kind: string;
   bytes: string;
-  /** Leaves at once, without waiting for an answer. */
+  /** Disconnects at once, without waiting for a response. */
   leaves: boolean;
 }
 
-/** So many, the same for the same seed. */
+/** The same requests for the same seed. */
 export function hostileRequests(
   target: HostileTarget,
   choices: { count: number; seed: number },
@@ -78,7 +78,7 @@ function bytesUpTo(maxLength: number): fc.Arbitrary<string> {
   return fc.uint8Array({ maxLength }).map((bytes) => Buffer.from(bytes).toString('latin1'));
 }
 
-/** A request of which everything but one thing is right. */
+/** Replaces one part of an otherwise valid request. */
 interface Parts {
   startLine?: string;
   lines?: readonly string[];
@@ -116,7 +116,7 @@ function kindsOf({ routes, tokens, bodies }: HostileTarget): Record<string, fc.A
   );
 
   return {
-    'right in all but its meaning': whole,
+    'well-formed': whole,
     'random bytes': bytesUpTo(2_000),
     'a broken start line': request(
       fc

@@ -1,35 +1,35 @@
-/** A TCP proxy in front of a server, whose connections can be cut at the worst moment, or go dead without a word, or slow. */
+/** A TCP proxy in front of a server. It can cut connections at a chosen moment, stall them without an error, or delay replies. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type Scope, use } from '../use.ts';
 
 export interface CuttableProxy {
   port: number;
-  /** Lets the next request that has this text in it through, and cuts the connection when its reply comes. */
+  /** Forwards the next request with this text, and cuts all connections when its reply arrives. */
   loseReplyTo(text: string): Trap;
-  /** Cuts the connection in the place of the next request that has this text in it. */
+  /** Cuts all connections instead of forwarding the next request with this text. */
   loseRequestWith(text: string): Trap;
-  /** Connections that have been cut or refused by one of these so far, or had something kept back. */
+  /** The number of connections that were cut, refused, or had data held back. */
   readonly harmed: number;
-  /** Each reply takes so much longer from now on. */
+  /** Delays each reply from now on. */
   delayReplies(delayMs: number): void;
   /** Cuts every connection now. */
   cutAll(): void;
-  /** Half-open: connections stay and new ones are taken, but nothing passes, not even that a side has gone. */
+  /** Half-open: connections stay and new ones are accepted, but nothing is forwarded, not even a close. */
   stall(): void;
-  /** Cuts every connection, and new ones as soon as they come. */
+  /** Cuts every connection, and new ones at once. */
   refuse(): void;
-  /** Ends `stall`, and lets what was kept back flow on; ends `refuse`. */
+  /** Ends `stall`, and forwards what was held back; ends `refuse`. */
   heal(): void;
   close(): Promise<void>;
 }
 
-/** What waits for a text, until it has come or another one is waited for. */
+/** Waits for a text, until it arrives or another trap replaces this one. */
 export interface Trap {
   readonly text: string;
   readonly hasCaught: boolean;
 }
 
-/** One client's connection: its two sockets live and die together, unless the proxy is stalled. */
+/** The two sockets of one client's connection. Both close together, unless the proxy is stalled. */
 interface Pair {
   client: Socket;
   upstream: Socket;
@@ -47,7 +47,7 @@ export async function startCuttableProxy(target: {
   port: number;
 }): Promise<CuttableProxy> {
   const pairs = new Set<Pair>();
-  /** Pairs of which a side went while nothing passed: the other side learns of it when it heals. */
+  /** Pairs with a side that closed during a stall. The other side closes when the proxy heals. */
   const broken = new Set<Pair>();
   let state: 'open' | 'stalled' | 'refusing' = 'open';
   let replyTrap: { text: string; hasCaught: boolean } | undefined;
@@ -75,7 +75,7 @@ export async function startCuttableProxy(target: {
     const { upstream } = pair;
     pairs.add(pair);
     for (const socket of [client, upstream]) {
-      socket.on('error', () => undefined); // A cut connection is what this proxy is for.
+      socket.on('error', () => undefined); // Connections are cut on purpose.
       socket.on('close', () => {
         if (state === 'stalled' && pairs.has(pair)) broken.add(pair);
         else cut(pair);
@@ -89,7 +89,7 @@ export async function startCuttableProxy(target: {
         cutAll();
         return;
       }
-      // Once asked it stays so: the next request may be here before the reply.
+      // It stays caught: the next request may arrive before the reply.
       if (replyTrap && chunk.includes(replyTrap.text, 0, 'latin1')) caught ??= replyTrap;
       upstream.write(chunk);
     });
@@ -134,7 +134,7 @@ export async function startCuttableProxy(target: {
     },
     heal: () => {
       if (state === 'stalled') {
-        harmed += [...pairs].filter((pair) => broken.has(pair) || hasKeptBack(pair)).length;
+        harmed += [...pairs].filter((pair) => broken.has(pair) || hasHeldBack(pair)).length;
       }
       state = 'open';
       for (const pair of broken) cut(pair);
@@ -151,8 +151,8 @@ export async function startCuttableProxy(target: {
   };
 }
 
-/** What came while nobody read lies in the sockets' buffers. */
-function hasKeptBack({ client, upstream }: Pair): boolean {
+/** Data that arrived while the sockets were paused is in their buffers. */
+function hasHeldBack({ client, upstream }: Pair): boolean {
   return client.readableLength > 0 || upstream.readableLength > 0;
 }
 

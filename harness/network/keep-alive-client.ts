@@ -1,8 +1,9 @@
 /**
- * One client and its one connection, kept open from request to request, byte by byte: it tells what libraries hide, how
- * much of an answer had come when a connection broke. It sends nothing twice by itself.
+ * An HTTP client with one keep-alive connection. It reports what libraries hide: how much of a response had arrived
+ * when the connection closed. It never retries.
  */
 import { connect, type Socket } from 'node:net';
+import { type Scope, use } from '../use.ts';
 
 export interface RawResponse {
   status: number;
@@ -11,12 +12,12 @@ export interface RawResponse {
   body: string;
 }
 
-/** The connection was closed, or could not be made, before the answer was whole. */
+/** The connection closed, or could not be opened, before the response was complete. */
 export class ConnectionClosed extends Error {
   readonly bytesReceived: number;
 
   constructor(bytesReceived: number, cause: Error | undefined) {
-    super(`broken after ${bytesReceived} bytes: ${cause?.message ?? 'closed'}`, { cause });
+    super(`closed after ${bytesReceived} bytes: ${cause?.message ?? 'closed'}`, { cause });
     this.bytesReceived = bytesReceived;
   }
 }
@@ -28,7 +29,11 @@ export interface RawRequest {
   body?: string;
 }
 
-/** With a header `Connection: close` a request has its connection to itself. */
+export function useClient(scope: Scope, port: number): Promise<KeepAliveClient> {
+  return use(scope, () => new KeepAliveClient(port));
+}
+
+/** A request with the header `Connection: close` is the only one on its connection. */
 export class KeepAliveClient {
   readonly #port: number;
   #socket: Socket | undefined;
@@ -48,7 +53,7 @@ export class KeepAliveClient {
     return this.send(`${head.join('\r\n')}\r\n\r\n${body}`);
   }
 
-  /** Bytes as they are; resolves with the first answer that comes. Rejects with `ConnectionClosed`. */
+  /** Sends raw bytes and resolves with the first response. Rejects with `ConnectionClosed`. */
   send(bytes: string): Promise<RawResponse> {
     const socket = this.#connected();
     return new Promise((resolve, reject) => {
@@ -92,7 +97,7 @@ export class KeepAliveClient {
     if (this.#socket) return this.#socket;
     const socket = connect(this.#port, '127.0.0.1');
     this.#socket = socket;
-    socket.on('error', () => undefined); // Whoever waits for an answer hears of it.
+    socket.on('error', () => undefined); // A pending request handles it.
     socket.on('close', () => {
       if (this.#socket === socket) this.#socket = undefined;
     });
@@ -100,7 +105,7 @@ export class KeepAliveClient {
   }
 }
 
-/** Undefined: there is more to come. */
+/** Undefined: the response is incomplete. */
 function parse(text: string): RawResponse | undefined {
   const end = text.indexOf('\r\n\r\n');
   if (end < 0) return undefined;

@@ -1,9 +1,11 @@
-/** A TCP connection that says what no HTTP client would, and keeps all that it hears. */
+/** A TCP connection that sends bytes that no HTTP client would send, and keeps everything it receives. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const POLL_MS = 5;
+/** A response that must not come would come within this time. */
+const MORE_MS = 50;
 
 export class RawConnection {
   received = '';
@@ -21,7 +23,7 @@ export class RawConnection {
     socket.on('data', (chunk) => {
       this.received += chunk.toString('latin1');
     });
-    socket.on('error', () => undefined); // Being cut off is what this is for.
+    socket.on('error', () => undefined); // The server is expected to cut connections.
     socket.on('close', () => {
       this.isClosed = true;
     });
@@ -33,53 +35,53 @@ export class RawConnection {
     }
   }
 
-  /** Of every answer received so far, in order. */
+  /** The status of every response received so far, in order. */
   get statuses(): number[] {
     return [...this.received.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
   }
 
-  /** Until the other side closes; false: it did not in time. */
+  /** Waits until the other side closes. False: it did not in time. */
   async untilClosed(timeoutMs: number): Promise<boolean> {
     const deadline = performance.now() + timeoutMs;
     while (!this.isClosed && performance.now() < deadline) await sleep(POLL_MS);
     return this.isClosed;
   }
 
-  /** Until it is closed, or so many answers have been received and no more come for a moment. */
-  async settle(answers = 1, timeoutMs = 5_000): Promise<this> {
+  /** Waits until the connection is closed, or has that many responses and a moment to receive more. */
+  async settle(responses = 1, timeoutMs = 5_000): Promise<this> {
     const deadline = performance.now() + timeoutMs;
     while (
       !this.isClosed &&
-      this.statuses.filter((status) => status !== 100).length < answers &&
+      this.statuses.filter((status) => status !== 100).length < responses &&
       performance.now() < deadline
     ) {
       await sleep(POLL_MS);
     }
-    if (!this.isClosed) await sleep(50);
+    if (!this.isClosed) await sleep(MORE_MS);
     return this;
   }
 
-  /** Reads no more of what comes. */
+  /** Stops reading. */
   pause(): void {
     this.#socket.pause();
   }
 
-  /** Without ceremony, as who means no good leaves; it also leaves no port waiting on this side. */
+  /** By RST, which also leaves no port in TIME_WAIT. */
   destroy(): void {
     this.#socket.resetAndDestroy();
   }
 }
 
-/** Says it on a connection of its own, and gives back what was received until it settled. */
+/** Sends bytes on a new connection, and returns it after it settled. */
 export async function sendRaw(
   port: number,
   bytes: string | Uint8Array,
-  answers = 1,
+  responses = 1,
   timeoutMs?: number,
 ): Promise<RawConnection> {
   const connection = await RawConnection.open(port);
   connection.send(bytes);
-  await connection.settle(answers, timeoutMs);
+  await connection.settle(responses, timeoutMs);
   connection.destroy();
   return connection;
 }

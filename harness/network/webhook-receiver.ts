@@ -1,4 +1,4 @@
-/** An endpoint of a test's own: a real HTTP server that keeps what it was sent and answers as it is told. */
+/** A webhook endpoint: a real HTTP server that keeps every message and responds as the test decides. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
@@ -11,7 +11,7 @@ export interface Received {
   id: string;
   path: string;
   payload: string;
-  /** As the library's own verifier has it; undefined: it did not accept the signature. */
+  /** As the library verified it; undefined: the signature was not valid. */
   message: Message | undefined;
   atMs: number;
 }
@@ -27,11 +27,11 @@ export type Responder = (response: ServerResponse, received: Received) => void;
 export interface Receiver {
   url: string;
   received: Received[];
-  /** The requests' ids, each once, sorted. */
+  /** The distinct message ids, sorted. */
   ids(): string[];
-  /** How it answers from now on. */
+  /** How it responds from now on. */
   respond: Responder;
-  /** Connections that were ever made. */
+  /** The number of connections so far. */
   connections: number;
   close(): Promise<void>;
 }
@@ -51,7 +51,7 @@ export async function startReceiver(respond: Responder = OK): Promise<Receiver> 
   const server = createServer((request, response) => void receive(request, response));
   server.on('connection', (socket) => {
     receiver.connections += 1;
-    socket.on('error', () => undefined); // The engine cuts connections that take too long.
+    socket.on('error', () => undefined); // The engine closes connections that take too long.
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const receiver: Receiver = {

@@ -1,7 +1,4 @@
-/**
- * A sale as a plain program would keep it: no Redis, no batches, no packing. The scripts must agree with it.
- */
-
+/** A reference model of a sale: no Redis, no batches, no packed formats. The scripts must agree with it. */
 import {
   type Item,
   RESERVATION_TRANSITIONS,
@@ -22,7 +19,7 @@ export interface ModelReservation {
   tag: string;
   letter: Letter;
   version: number;
-  /** Holds of the model last no time or practically for ever, so a hold is due or it is not. */
+  /** A hold of the model lasts 0 seconds or practically for ever, so it is either due or not. */
   isDue: boolean;
 }
 
@@ -46,7 +43,7 @@ export type ModelOutcome =
   | { outcome: 'reserved' | 'replayed'; reservation: ModelReservation }
   | { outcome: string };
 
-interface Place {
+interface WaitlistEntry {
   buyerId: string;
   sku: string;
   quantity: number;
@@ -58,7 +55,7 @@ export class SaleModel {
   readonly stock = new Map<string, SkuStock>();
   readonly reservations: ModelReservation[] = [];
   readonly events: ModelEvent[] = [];
-  line: Place[] = [];
+  waitlist: WaitlistEntry[] = [];
   #tickets = 0;
   #departures = 0;
 
@@ -80,7 +77,7 @@ export class SaleModel {
       stock.loaded += delta;
       stock.remaining += delta;
     }
-    // What has begun has begun.
+    // A sale that has started keeps its start.
     const { status, startsAt } = this.definition;
     const hasBegun = status !== 'draft' && startsAt !== null && Date.now() >= startsAt;
     this.definition =
@@ -116,7 +113,7 @@ export class SaleModel {
     return { outcome: 'reserved', reservation: this.#give(buyerId, key, items, tag) };
   }
 
-  move(
+  transition(
     reservation: ModelReservation,
     move: Exclude<ReservationTransition, 'expire'>,
     nowMs: number,
@@ -146,39 +143,39 @@ export class SaleModel {
   }
 
   join(buyerId: string, sku: string, quantity: number, nowMs: number): [string, number] {
-    const present = this.line.find((each) => each.buyerId === buyerId && each.sku === sku);
-    if (present) return ['already', this.#placeOf(present)];
+    const present = this.waitlist.find((each) => each.buyerId === buyerId && each.sku === sku);
+    if (present) return ['already', this.#rankOf(present)];
     const closed = this.closed(nowMs);
     if (closed) return [closed, 0];
     const stock = this.stock.get(sku);
     if (!stock) return ['unknown_sku', 0];
     if (stock.waiting === 0 && stock.remaining > 0) return ['available', 0];
     if (quantity > stock.loaded) return ['insufficient_stock', 0];
-    const waits = unitsIn(this.line.filter((each) => each.buyerId === buyerId));
+    const waits = unitsIn(this.waitlist.filter((each) => each.buyerId === buyerId));
     if (this.#unitsOf(buyerId) + waits + quantity > this.definition.perBuyerLimit) {
       return ['limit_reached', 0];
     }
-    const place = { buyerId, sku, quantity, ticket: ++this.#tickets };
-    this.line.push(place);
+    const entry = { buyerId, sku, quantity, ticket: ++this.#tickets };
+    this.waitlist.push(entry);
     stock.waiting++;
-    return ['joined', this.#placeOf(place)];
+    return ['joined', this.#rankOf(entry)];
   }
 
-  /** Grows with everything that happens to reservations and lines. */
+  /** Grows with every change of a reservation or a waitlist. */
   get changes(): number {
     return this.events.length + this.#tickets + this.#departures;
   }
 
-  /** One SKU's line at a time, as a person would leave them one after the other. */
+  /** Leaves the waitlist of one SKU after the other. */
   leave(buyerId: string, nowMs: number, tag: string): number {
-    const places = this.line.filter((each) => each.buyerId === buyerId);
+    const entries = this.waitlist.filter((each) => each.buyerId === buyerId);
     for (const { sku } of this.definition.skus) {
-      const place = places.find((each) => each.sku === sku);
-      if (!place || !this.line.includes(place)) continue;
-      this.#takeOut(place);
+      const entry = entries.find((each) => each.sku === sku);
+      if (!entry || !this.waitlist.includes(entry)) continue;
+      this.#takeOut(entry);
       this.#serve([sku], nowMs, tag);
     }
-    return places.length;
+    return entries.length;
   }
 
   closed(nowMs: number): string | undefined {
@@ -192,34 +189,34 @@ export class SaleModel {
     if (this.closed(nowMs)) return;
     for (const sku of [...skus].sort()) {
       const stock = this.stock.get(sku)!;
-      for (const place of this.line.filter((each) => each.sku === sku)) {
+      for (const entry of this.waitlist.filter((each) => each.sku === sku)) {
         if (stock.remaining === 0) break;
         const { perBuyerLimit } = this.definition;
-        const own = this.reservations.filter((each) => each.buyerId === place.buyerId);
-        // Holds that are over count until the sweep, but cost nobody the place.
+        const own = this.reservations.filter((each) => each.buyerId === entry.buyerId);
+        // Expired holds count against the limit until the sweep, but do not cost the buyer the entry.
         const lasting = own.filter((each) => each.letter === 'C' || !each.isDue);
-        if (liveUnitsIn(lasting) + place.quantity > perBuyerLimit) {
-          this.#takeOut(place);
-        } else if (liveUnitsIn(own) + place.quantity > perBuyerLimit) break;
-        else if (stock.remaining >= place.quantity) {
-          this.#takeOut(place);
-          const key = `waitlist ${String(place.ticket).padStart(12, '0')}`;
-          this.#give(place.buyerId, key, [{ sku, quantity: place.quantity }], tag);
-        } else if (place.quantity > stock.loaded) {
-          this.#takeOut(place);
+        if (liveUnitsIn(lasting) + entry.quantity > perBuyerLimit) {
+          this.#takeOut(entry);
+        } else if (liveUnitsIn(own) + entry.quantity > perBuyerLimit) break;
+        else if (stock.remaining >= entry.quantity) {
+          this.#takeOut(entry);
+          const key = `waitlist ${String(entry.ticket).padStart(12, '0')}`;
+          this.#give(entry.buyerId, key, [{ sku, quantity: entry.quantity }], tag);
+        } else if (entry.quantity > stock.loaded) {
+          this.#takeOut(entry);
         } else break;
       }
     }
   }
 
-  #takeOut(place: Place): void {
-    this.line = this.line.filter((each) => each !== place);
-    this.stock.get(place.sku)!.waiting--;
+  #takeOut(entry: WaitlistEntry): void {
+    this.waitlist = this.waitlist.filter((each) => each !== entry);
+    this.stock.get(entry.sku)!.waiting--;
     this.#departures++;
   }
 
-  #placeOf(place: Place): number {
-    return this.line.filter(({ sku }) => sku === place.sku).indexOf(place) + 1;
+  #rankOf(entry: WaitlistEntry): number {
+    return this.waitlist.filter(({ sku }) => sku === entry.sku).indexOf(entry) + 1;
   }
 
   #give(buyerId: string, key: string, items: Item[], tag: string): ModelReservation {

@@ -8,6 +8,7 @@ import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
 import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
 import type { SaleState } from '../../src/lua/read/read-sale.ts';
 import type { Shards } from '../../src/redis/shards.ts';
+import { eventually } from '../eventually.ts';
 import type { Connections } from '../servers/connections.ts';
 import { saleState } from './stream.ts';
 
@@ -110,6 +111,11 @@ export class TestSale {
 
   state(): Promise<SaleState> {
     return saleState(this.#shards, this.saleId);
+  }
+
+  /** Waits until Redis' clock has reached a time. */
+  async untilServerTime(atMs: number): Promise<void> {
+    await eventually(async () => assert.ok((await this.state()).nowMs >= atMs));
   }
 }
 

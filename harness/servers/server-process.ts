@@ -7,6 +7,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processIdentity } from '../../src/process/supervisor/process-identity.mjs';
+import { type Scope, use } from '../use.ts';
 
 export interface ServerPlan {
   command: string;
@@ -166,6 +167,15 @@ export function asTestServer(
     pause: () => server.pause(),
     resume: () => server.resume(),
   };
+}
+
+/** Freezes a server. It resumes with the scope, if the test has not resumed it before. */
+export async function usePause(scope: Scope, server: TestServer): Promise<void> {
+  await use(
+    scope,
+    () => server.pause(),
+    () => server.resume(),
+  );
 }
 
 /** Stops a process and its children by SIGSTOP. */

@@ -1,7 +1,7 @@
 /**
- * Requests made from the OpenAPI document, right ones and nearly right ones, to both APIs as they run in earnest: each
- * answer must have a status that the document names for that operation, and a body of the type and shape that it
- * describes. `npm run fuzz` has somebody else's tool ask for much more of the same.
+ * Valid and nearly valid requests, generated from the OpenAPI document, to both APIs in processes of their own. Each
+ * response must have a status, a content type and a body that the document describes for its operation. `npm run fuzz`
+ * does more of the same with an external tool.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -45,7 +45,7 @@ const engine = await useHostileEngine(
 );
 const document = (await (await fetch(`${engine.admin.url}/openapi.json`)).json()) as Document;
 
-/** Finds what the document says an answer must look like. */
+/** Compiles the schema of a response from the document. */
 class Validators {
   readonly #ajv = new Ajv2020({ strict: false, allErrors: true });
   readonly #compiled = new Map<string, ValidateFunction>();
@@ -76,13 +76,13 @@ const resolve = (reference: string): JsonSchema =>
       document,
     ) as JsonSchema;
 
-interface Asked {
+interface GeneratedRequest {
   path: string;
   headers: Record<string, string>;
   body: string | undefined;
 }
 
-function requestsTo(path: string, operation: Operation): fc.Arbitrary<Asked> {
+function requestsTo(path: string, operation: Operation): fc.Arbitrary<GeneratedRequest> {
   const parameters = fc.tuple(
     ...(operation.parameters ?? []).map(({ name, in: where, required, schema }) => {
       const known = where === 'path' ? [fc.constantFrom(...engine.idsOf(name))] : [];
@@ -123,42 +123,46 @@ function requestsTo(path: string, operation: Operation): fc.Arbitrary<Asked> {
   });
 }
 
-/** Half a surrogate pair can not be said in a URL. */
+/** A URL cannot contain half a surrogate pair. */
 function wellFormed(text: string): string {
   return text.replaceAll(/\p{Cs}/gu, '?');
 }
 
-async function assertAsDocumented(path: string, method: string, asked: Asked): Promise<void> {
-  const isBuyers = path.startsWith('/v1/');
-  const { url } = isBuyers ? engine.hotPath : engine.admin;
-  const { statusCode, headers, body } = await request(url + asked.path, {
+async function assertAsDocumented(
+  path: string,
+  method: string,
+  sent: GeneratedRequest,
+): Promise<void> {
+  const isBuyersApi = path.startsWith('/v1/');
+  const { url } = isBuyersApi ? engine.hotPath : engine.admin;
+  const { statusCode, headers, body } = await request(url + sent.path, {
     method: method.toUpperCase() as 'GET',
     headers: {
-      ...asked.headers,
-      authorization: `Bearer ${isBuyers ? engine.buyerToken : engine.operatorToken}`,
-      ...(asked.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...sent.headers,
+      authorization: `Bearer ${isBuyersApi ? engine.buyerToken : engine.operatorToken}`,
+      ...(sent.body === undefined ? {} : { 'content-type': 'application/json' }),
     },
-    body: asked.body ?? null,
+    body: sent.body ?? null,
   });
   const text = await body.text();
   const { responses } = document.paths[path]![method]!;
   const documented = responses[statusCode];
-  const heard = `${method} ${asked.path} ${asked.body ?? ''} -> ${statusCode} ${text.slice(0, 500)}`;
-  assert.ok(documented, `no such status is documented: ${heard}`);
-  assert.ok(headers['x-request-id'], heard);
-  if (statusCode === 429 || statusCode === 503) assert.ok(headers['retry-after'], heard);
-  if (!documented.content) return assert.equal(text, '', heard);
+  const exchange = `${method} ${sent.path} ${sent.body ?? ''} -> ${statusCode} ${text.slice(0, 500)}`;
+  assert.ok(documented, `undocumented status: ${exchange}`);
+  assert.ok(headers['x-request-id'], exchange);
+  if (statusCode === 429 || statusCode === 503) assert.ok(headers['retry-after'], exchange);
+  if (!documented.content) return assert.equal(text, '', exchange);
   const contentType = String(headers['content-type']).split(';')[0]!;
   assert.ok(
     documented.content[contentType],
-    `no such type is documented: ${contentType}: ${heard}`,
+    `undocumented content type: ${contentType}: ${exchange}`,
   );
   const validate = validators.of(path, method, statusCode, contentType);
   const value: unknown = contentType.includes('json') ? JSON.parse(text) : text;
-  assert.ok(validate(value), `${JSON.stringify(validate.errors)}: ${heard}`);
+  assert.ok(validate(value), `${JSON.stringify(validate.errors)}: ${exchange}`);
 }
 
-test('buyers’ and operators’ operations, with what is right and what is nearly right', async (t) => {
+test('every operation of buyers and operators responds as documented to valid and nearly valid requests', async (t) => {
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
   );
@@ -166,8 +170,8 @@ test('buyers’ and operators’ operations, with what is right and what is near
   for (const { path, method, operation } of operations) {
     await t.test(operation.operationId, async () => {
       await fc.assert(
-        fc.asyncProperty(requestsTo(path, operation), (asked) =>
-          assertAsDocumented(path, method, asked),
+        fc.asyncProperty(requestsTo(path, operation), (sent) =>
+          assertAsDocumented(path, method, sent),
         ),
         { numRuns: REQUESTS_PER_OPERATION, seed: SEED },
       );
@@ -175,6 +179,6 @@ test('buyers’ and operators’ operations, with what is right and what is near
   }
 });
 
-test('nothing that either process had to complain of', () => {
-  assert.deepEqual(engine.complaints, []);
+test('neither process has logged an error', () => {
+  assert.deepEqual(engine.errors, []);
 });

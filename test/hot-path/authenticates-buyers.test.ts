@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHmac, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { test } from 'node:test';
 import { type Algorithm, createSigner } from 'fast-jwt';
-import { JWT_SECRET, startHotPath, tokenOf } from '../../harness/engine/hot-path.ts';
+import { JWT_SECRET, tokenOf, useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { usedMiB } from '../../harness/heap.ts';
 import { openSale } from '../../harness/sales/sales.ts';
@@ -22,42 +22,34 @@ const KEYS: Key[] = [
 ];
 
 for (const [algorithm, { publicKey, privateKey }] of KEYS) {
-  test(`a public key admits what its ${algorithm} private key signed, and nothing else`, async () => {
-    const hotPath = await startHotPath(redis.url, { JWT_SECRET: '', JWT_PUBLIC_KEY: publicKey });
-    try {
-      const sale = await openSale(shards, { phone: 10 });
-      const signed = createSigner({ key: privateKey, algorithm })({ sub: 'ada' });
-      const path = `/v1/sales/${sale.saleId}/buy`;
-      const won = await hotPath.call(path, { method: 'POST', ...bearer(signed) });
-      assert.equal(won.status, 201);
-      assert.equal(won.body.buyerId, 'ada');
-      // The public key is public: it must not serve as the secret of an HMAC.
-      const forged = forgeHmac(publicKey, { sub: 'eve' });
-      assert.equal((await hotPath.call(path, { method: 'POST', ...bearer(forged) })).status, 401);
-      assert.equal((await hotPath.call(path, { method: 'POST', buyer: 'eve' })).status, 401);
-    } finally {
-      await hotPath.close();
-    }
+  test(`a public key accepts only tokens signed by its ${algorithm} private key`, async (t) => {
+    const hotPath = await useHotPath(t, redis.url, { JWT_SECRET: '', JWT_PUBLIC_KEY: publicKey });
+    const sale = await openSale(shards, { phone: 10 });
+    const signed = createSigner({ key: privateKey, algorithm })({ sub: 'ada' });
+    const path = `/v1/sales/${sale.saleId}/buy`;
+    const won = await hotPath.call(path, { method: 'POST', ...bearer(signed) });
+    assert.equal(won.status, 201);
+    assert.equal(won.body.buyerId, 'ada');
+    // The public key is public: it must not serve as the secret of an HMAC.
+    const forged = forgeHmac(publicKey, { sub: 'eve' });
+    assert.equal((await hotPath.call(path, { method: 'POST', ...bearer(forged) })).status, 401);
+    assert.equal((await hotPath.call(path, { method: 'POST', buyer: 'eve' })).status, 401);
   });
 }
 
-test('behind a gateway the header names the buyer, and tokens count for nothing', async () => {
-  const hotPath = await startHotPath(redis.url, { BUYER_AUTH: 'header' });
-  try {
-    const sale = await openSale(shards, { phone: 10 });
-    const won = await hotPath.buy(sale.saleId, 'by-token', {
-      headers: { 'x-buyer-id': 'by-header' },
-    });
-    assert.equal(won.body.buyerId, 'by-header');
-    assert.equal((await hotPath.buy(sale.saleId, 'by-token')).status, 401);
-    const long = { headers: { 'x-buyer-id': 'x'.repeat(65) } };
-    assert.equal((await hotPath.buy(sale.saleId, 'by-token', long)).status, 401);
-  } finally {
-    await hotPath.close();
-  }
+test('behind a gateway the header identifies the buyer, and tokens are ignored', async (t) => {
+  const hotPath = await useHotPath(t, redis.url, { BUYER_AUTH: 'header' });
+  const sale = await openSale(shards, { phone: 10 });
+  const won = await hotPath.buy(sale.saleId, 'by-token', {
+    headers: { 'x-buyer-id': 'by-header' },
+  });
+  assert.equal(won.body.buyerId, 'by-header');
+  assert.equal((await hotPath.buy(sale.saleId, 'by-token')).status, 401);
+  const long = { headers: { 'x-buyer-id': 'x'.repeat(65) } };
+  assert.equal((await hotPath.buy(sale.saleId, 'by-token', long)).status, 401);
 });
 
-test('a token that was remembered is forgotten when it expires', async () => {
+test('a cached token is not accepted after it expires', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
   const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 2 });
   const request = { authorization: `Bearer ${token}`, buyerId: '' };
@@ -66,19 +58,15 @@ test('a token that was remembered is forgotten when it expires', async () => {
   await eventually(() => assert.equal(authenticate(request), undefined));
 });
 
-test('a token that expired while it was remembered is refused by the buyers’ API', async () => {
-  const hotPath = await startHotPath(redis.url);
-  try {
-    const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 5 });
-    const ask = async () => (await hotPath.call('/v1/sales/none/me', bearer(token))).status;
-    assert.equal(await ask(), 404);
-    await eventually(async () => assert.equal(await ask(), 401), { timeoutMs: 20_000 });
-  } finally {
-    await hotPath.close();
-  }
+test("the buyers' API refuses a cached token that has expired", async (t) => {
+  const hotPath = await useHotPath(t, redis.url);
+  const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 5 });
+  const ask = async () => (await hotPath.call('/v1/sales/none/me', bearer(token))).status;
+  assert.equal(await ask(), 404);
+  await eventually(async () => assert.equal(await ask(), 401), { timeoutMs: 20_000 });
 });
 
-test('a token that is not valid yet is not remembered as anything', async () => {
+test('a token that is not valid yet is not cached', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
   const token = tokenOf('ada', { nbf: Math.floor(Date.now() / 1_000) + 2 });
   const request = { authorization: `Bearer ${token}`, buyerId: '' };
@@ -86,17 +74,17 @@ test('a token that is not valid yet is not remembered as anything', async () => 
   await eventually(() => assert.equal(authenticate(request)?.name, 'ada'));
 });
 
-test('while keys are being changed both count, afterwards the new one alone', () => {
+test('during a rotation both secrets are accepted, afterwards only the new one', () => {
   const [older, newer] = ['older'.repeat(8), 'newer'.repeat(8)];
   const signedBy = (key: string) => createSigner({ key, algorithm: 'HS256' })({ sub: 'ada' });
   const during = { BUYER_AUTH: 'jwt', JWT_SECRET: newer, JWT_SECRET_PREVIOUS: older } as const;
-  assert.equal(who(during, signedBy(older)), 'ada');
-  assert.equal(who(during, signedBy(newer)), 'ada');
-  assert.equal(who(during, signedBy('other'.repeat(8))), undefined);
-  assert.equal(who({ BUYER_AUTH: 'jwt', JWT_SECRET: newer }, signedBy(older)), undefined);
+  assert.equal(buyerOf(during, signedBy(older)), 'ada');
+  assert.equal(buyerOf(during, signedBy(newer)), 'ada');
+  assert.equal(buyerOf(during, signedBy('other'.repeat(8))), undefined);
+  assert.equal(buyerOf({ BUYER_AUTH: 'jwt', JWT_SECRET: newer }, signedBy(older)), undefined);
 });
 
-test('public keys are changed in the same way, also for one of another kind', () => {
+test('public keys rotate in the same way, also to another algorithm', () => {
   const [[, rsa], [, ec], [, ed]] = KEYS as [Key, Key, Key];
   const signed = (key: string, algorithm: Algorithm) =>
     createSigner({ key, algorithm })({ sub: 'ada' });
@@ -105,15 +93,15 @@ test('public keys are changed in the same way, also for one of another kind', ()
     JWT_PUBLIC_KEY: ed.publicKey,
     JWT_PUBLIC_KEY_PREVIOUS: rsa.publicKey,
   } as const;
-  assert.equal(who(config, signed(ed.privateKey, 'EdDSA')), 'ada');
-  assert.equal(who(config, signed(rsa.privateKey, 'RS256')), 'ada');
-  assert.equal(who(config, signed(ec.privateKey, 'ES256')), undefined);
+  assert.equal(buyerOf(config, signed(ed.privateKey, 'EdDSA')), 'ada');
+  assert.equal(buyerOf(config, signed(rsa.privateKey, 'RS256')), 'ada');
+  assert.equal(buyerOf(config, signed(ec.privateKey, 'ES256')), undefined);
   for (const key of [ed.publicKey, rsa.publicKey]) {
-    assert.equal(who(config, forgeHmac(key, { sub: 'eve' })), undefined);
+    assert.equal(buyerOf(config, forgeHmac(key, { sub: 'eve' })), undefined);
   }
 });
 
-test('where an issuer and an audience are wanted, a token without or with others is nobody’s', () => {
+test('with a required issuer and audience, a token with others or none is refused', () => {
   const config = {
     BUYER_AUTH: 'jwt',
     JWT_SECRET,
@@ -121,8 +109,8 @@ test('where an issuer and an audience are wanted, a token without or with others
     JWT_AUDIENCE: 'flash-sale',
   } as const;
   const right = { iss: 'https://shop.example', aud: 'flash-sale' };
-  assert.equal(who(config, tokenOf('ada', right)), 'ada');
-  assert.equal(who(config, tokenOf('ada', { ...right, aud: ['shop', 'flash-sale'] })), 'ada');
+  assert.equal(buyerOf(config, tokenOf('ada', right)), 'ada');
+  assert.equal(buyerOf(config, tokenOf('ada', { ...right, aud: ['shop', 'flash-sale'] })), 'ada');
   for (const wrong of [
     {},
     { iss: right.iss },
@@ -134,11 +122,11 @@ test('where an issuer and an audience are wanted, a token without or with others
     { ...right, aud: {} },
     { ...right, iss: [right.iss] },
   ]) {
-    assert.equal(who(config, tokenOf('ada', wrong)), undefined, JSON.stringify(wrong));
+    assert.equal(buyerOf(config, tokenOf('ada', wrong)), undefined, JSON.stringify(wrong));
   }
 });
 
-test('what the head of a token says changes nothing about how it is looked at', () => {
+test('the header of a token does not change how it is verified', () => {
   const config = { BUYER_AUTH: 'jwt', JWT_SECRET } as const;
   const claims = { sub: 'eve', exp: Math.floor(Date.now() / 1_000) + 600 };
   for (const head of [
@@ -147,10 +135,10 @@ test('what the head of a token says changes nothing about how it is looked at', 
     { jku: 'http://evil.example/keys.json', x5u: 'http://evil.example/cert.pem' },
     { jwk: { kty: 'oct', k: Buffer.from('x'.repeat(40)).toString('base64url') } },
   ]) {
-    assert.equal(who(config, forgeHmac('', claims, head)), undefined, JSON.stringify(head));
-    assert.equal(who(config, forgeHmac('x'.repeat(40), claims, head)), undefined);
-    // With our own key it is ours, whatever else it says.
-    assert.equal(who(config, forgeHmac(JWT_SECRET, claims, head)), 'eve');
+    assert.equal(buyerOf(config, forgeHmac('', claims, head)), undefined, JSON.stringify(head));
+    assert.equal(buyerOf(config, forgeHmac('x'.repeat(40), claims, head)), undefined);
+    // Signed with our own key, it is valid despite its other header fields.
+    assert.equal(buyerOf(config, forgeHmac(JWT_SECRET, claims, head)), 'eve');
   }
   for (const head of [
     { alg: 'none' },
@@ -161,7 +149,11 @@ test('what the head of a token says changes nothing about how it is looked at', 
     { crit: ['b64'], b64: false },
     { crit: ['exp'] },
   ]) {
-    assert.equal(who(config, forgeHmac(JWT_SECRET, claims, head)), undefined, JSON.stringify(head));
+    assert.equal(
+      buyerOf(config, forgeHmac(JWT_SECRET, claims, head)),
+      undefined,
+      JSON.stringify(head),
+    );
   }
 });
 
@@ -169,8 +161,8 @@ const MALFORMED: Record<string, string> = {
   'no parts': 'abc',
   'empty parts': '..',
   'four parts': 'a.b.c.d',
-  'a head that is no JSON': `${base64url('{')}.${base64url('{}')}.x`,
-  'a body that is no JSON': signedText('{"alg":"HS256"}', 'nonsense'),
+  'a header that is not JSON': `${base64url('{')}.${base64url('{}')}.x`,
+  'a body that is not JSON': signedText('{"alg":"HS256"}', 'nonsense'),
   'a body that is an array': signedText('{"alg":"HS256"}', '["sub"]'),
   'a body that is null': signedText('{"alg":"HS256"}', 'null'),
   'a body nested deeply': signedText('{"alg":"HS256"}', '['.repeat(1_000)),
@@ -184,14 +176,14 @@ const MALFORMED: Record<string, string> = {
   'no signature': tokenOf('eve').replace(/[^.]+$/, ''),
 };
 for (const [what, token] of Object.entries(MALFORMED)) {
-  test(`a token with ${what} is nobody’s, and harms nobody`, () => {
-    assert.equal(who({ BUYER_AUTH: 'jwt', JWT_SECRET }, token), undefined);
+  test(`a token with ${what} is refused`, () => {
+    assert.equal(buyerOf({ BUYER_AUTH: 'jwt', JWT_SECRET }, token), undefined);
   });
 }
 
-test('twice as many tokens as are remembered take no more memory than as many', async () => {
+test('memory does not grow beyond the capacity of the token cache', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
-  const showTokens = async (count: number) => {
+  const authenticateMany = async (count: number) => {
     for (let i = 0; i < count; i++) {
       const token = tokenOf(`buyer-${i}`, { pad: Math.random().toString(36) });
       assert.equal(
@@ -201,12 +193,12 @@ test('twice as many tokens as are remembered take no more memory than as many', 
     }
     return usedMiB();
   };
-  const full = await showTokens(120_000);
-  const later = await showTokens(120_000);
+  const full = await authenticateMany(120_000);
+  const later = await authenticateMany(120_000);
   assert.ok(later < full + 16, `${later} MiB after ${full} MiB`);
 });
 
-test('tokens that are nobody’s are not remembered at all', async () => {
+test('invalid tokens are not cached', async () => {
   const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
   const atFirst = await usedMiB();
   for (let i = 0; i < 50_000; i++) {
@@ -217,7 +209,10 @@ test('tokens that are nobody’s are not remembered at all', async () => {
   assert.ok(grown < 8, `${grown} MiB more`);
 });
 
-function who(config: Parameters<typeof createAuthenticate>[0], token: string): string | undefined {
+function buyerOf(
+  config: Parameters<typeof createAuthenticate>[0],
+  token: string,
+): string | undefined {
   return createAuthenticate(config)({ authorization: `Bearer ${token}`, buyerId: '' })?.name;
 }
 
@@ -225,7 +220,7 @@ function bearer(token: string) {
   return { headers: { authorization: `Bearer ${token}` } };
 }
 
-/** What a library that lets the token choose its algorithm, or its key, would accept. */
+/** A token that a library accepts if it lets the token choose its algorithm or key. */
 function forgeHmac(secret: string, claims: object, head: object = {}): string {
   const header = JSON.stringify({ alg: 'HS256', typ: 'JWT', ...head });
   return signedText(header, JSON.stringify(claims), secret);

@@ -6,7 +6,7 @@ import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 
-test('a Redis that was restarted sells nothing until someone has checked', async (t) => {
+test('a restarted Redis sells nothing until recovery has checked it', async (t) => {
   const redis = await useRedis(t);
   const shards = await useShards(t, redis.url);
   const hotPath = await useHotPath(t, redis.url);
@@ -23,10 +23,10 @@ test('a Redis that was restarted sells nothing until someone has checked', async
   }
   const me = await hotPath.call(`/v1/sales/${sale.saleId}/me`, { buyer: 'ada' });
   assert.equal(me.body.code, 'recovering');
-  assert.equal((await sale.state()).stock[0]!.held, 1, 'what was decided is still there');
+  assert.equal((await sale.state()).stock[0]!.held, 1, 'the decision is still there');
 });
 
-test('a sale that was seen and is gone after FLUSHALL is recovering, not unknown', async (t) => {
+test('a known sale that FLUSHALL removed is recovering, not unknown', async (t) => {
   const redis = await useRedis(t);
   const shards = await useShards(t, redis.url);
   const hotPath = await useHotPath(t, redis.url);
@@ -47,7 +47,7 @@ test('a sale that was seen and is gone after FLUSHALL is recovering, not unknown
   assert.equal((await hotPath.buy('never-seen', 'ada')).body.code, 'sale_not_found');
 });
 
-test('a Redis that is away at start is waited for, and readiness says so', async (t) => {
+test('a hot path waits for a Redis that is unavailable at start, and is not ready', async (t) => {
   const redis = await useRedis(t);
   await redis.kill();
   const hotPath = await useHotPath(t, redis.url, {}, false);

@@ -4,15 +4,19 @@ import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
+import { use } from '../../harness/use.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 
 const MINUTE_MS = 60_000;
 
-test('a front end or persister whose clock jumped opens, closes and ends nothing by it', async (t) => {
-  const now = Date.now;
-  t.after(() => {
-    Date.now = now;
-  });
+test('a process whose clock jumps opens no sale, closes none and expires no hold', async (t) => {
+  const now = await use(
+    t,
+    () => Date.now,
+    (original) => {
+      Date.now = original;
+    },
+  );
   const redis = await useRedis(t);
   const shards = await useShards(t, redis.url);
   const hotPath = await useHotPath(t, redis.url);

@@ -1,25 +1,21 @@
 import assert from 'node:assert/strict';
-import { connect, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { test } from 'node:test';
-import { refusedUpgrade, watch } from '../../harness/crowds/live-watcher.ts';
-import {
-  startHotPath,
-  type TestHotPath,
-  tokenOf,
-  useHotPath,
-} from '../../harness/engine/hot-path.ts';
+import { refusedUpgrade, useWatcher } from '../../harness/crowds/live-watcher.ts';
+import { tokenOf, useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, type Scope, use } from '../../harness/use.ts';
 import { liveChannel } from '../../src/lua/keys.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
-const frontEnd = await useHotPath(FILE, redis.url);
+const hotPath = await useHotPath(FILE, redis.url);
 
-test('a token that is nobody’s is refused, in either place; none at all is welcome', async () => {
+test('an invalid token is refused in the header and the subprotocol; no token is accepted', async () => {
   const { saleId } = await openSale(shards, { phone: 1 });
   const forged = `${tokenOf('ada').slice(0, -4)}AAAA`;
   const expired = tokenOf('ada', { exp: 1 });
@@ -30,69 +26,68 @@ test('a token that is nobody’s is refused, in either place; none at all is wel
     { 'sec-websocket-protocol': `flash-sale, bearer.${forged}` },
     { 'sec-websocket-protocol': 'bearer.' },
   ]) {
-    const refused = await refusedUpgrade(frontEnd, saleId, headers);
+    const refused = await refusedUpgrade(hotPath, saleId, headers);
     assert.deepEqual([refused.status, refused.code], [401, 'unauthorized']);
   }
-  assert.equal((await refusedUpgrade(frontEnd, saleId)).status, 101);
-  const inUrl = await frontEnd.call(`/v1/sales/${saleId}/live?token=${forged}`);
+  assert.equal((await refusedUpgrade(hotPath, saleId)).status, 101);
+  const inUrl = await hotPath.call(`/v1/sales/${saleId}/live?token=${forged}`);
   assert.equal(inUrl.status, 422);
 });
 
-test('a sale that is not there is 404, what is no upgrade 422, another method 405', async () => {
+test('an unknown sale gets 404, a plain request 422, another method 405', async () => {
   for (const saleId of ['no-such-sale', 'NOT-A-SALE-ID']) {
-    const refused = await refusedUpgrade(frontEnd, saleId);
+    const refused = await refusedUpgrade(hotPath, saleId);
     assert.deepEqual([refused.status, refused.code], [404, 'sale_not_found']);
   }
   const { saleId } = await openSale(shards, { phone: 1 });
-  const plain = await frontEnd.call(`/v1/sales/${saleId}/live`);
+  const plain = await hotPath.call(`/v1/sales/${saleId}/live`);
   assert.deepEqual([plain.status, plain.body.code], [422, 'invalid_request']);
-  const posted = await frontEnd.call(`/v1/sales/${saleId}/live`, { method: 'POST' });
+  const posted = await hotPath.call(`/v1/sales/${saleId}/live`, { method: 'POST' });
   assert.deepEqual([posted.status, posted.headers.allow], [405, 'GET']);
 });
 
-test('a sale whose server forgot it is recovering, for those who come', async () => {
+test('a sale that Redis has lost is recovering for new clients', async () => {
   const { saleId } = await openSale(shards, { phone: 1 });
-  assert.equal((await refusedUpgrade(frontEnd, saleId)).status, 101);
+  assert.equal((await refusedUpgrade(hotPath, saleId)).status, 101);
   await shards.of(saleId).client.flushall();
   await eventually(async () => {
-    const refused = await refusedUpgrade(frontEnd, saleId);
+    const refused = await refusedUpgrade(hotPath, saleId);
     assert.deepEqual([refused.status, refused.code], [503, 'recovering']);
     assert.ok(refused.headers['retry-after']);
   });
 });
 
-test('beyond the limit one is told to come back, and a place that is left is free again', async () => {
-  const small = await startHotPath(redis.url, { LIVE_SUBSCRIBERS_MAX: '2' });
+test('beyond the limit a client gets 503 with Retry-After, and a closed connection frees its slot', async (t) => {
+  const small = await useHotPath(t, redis.url, { LIVE_SUBSCRIBERS_MAX: '2' });
   const { saleId } = await openSale(shards, { phone: 1 });
-  const [first, second] = [await watch(small, saleId), await watch(small, saleId)];
+  const [first] = [await useWatcher(t, small, saleId), await useWatcher(t, small, saleId)];
   const refused = await refusedUpgrade(small, saleId);
   assert.deepEqual([refused.status, refused.code], [503, 'overloaded']);
-  assert.equal(await metric(small, 'flash_sale_live_subscribers'), 2);
+  assert.equal(await small.metric('flash_sale_live_subscribers'), 2);
   await first.close();
   await eventually(async () => assert.equal((await refusedUpgrade(small, saleId)).status, 101));
-  await second.close();
-  await small.close();
 });
 
-test('a client that talks, much at once or much in all, is closed; the others are not', async () => {
+test('a client that sends too many or too large messages is closed; the others are not', async (t) => {
   const { saleId } = await openSale(shards, { phone: 1 });
-  const [quiet, loud, long] = await Promise.all([1, 2, 3].map(() => watch(frontEnd, saleId)));
+  const [quiet, loud, long] = await Promise.all(
+    [1, 2, 3].map(() => useWatcher(t, hotPath, saleId)),
+  );
   for (let i = 0; i < 5; i++) quiet!.socket.send('hello');
   for (let i = 0; i < 100; i++) loud!.socket.send('hello');
   long!.socket.send('x'.repeat(2_000));
   await eventually(() => assert.equal(loud!.closeCode, 1008));
   await eventually(() => assert.notEqual(long!.closeCode, undefined));
-  await frontEnd.buy(saleId, 'ada');
+  await hotPath.buy(saleId, 'ada');
   await quiet!.receives('sale', ({ skus }) => skus[0].soldOut);
-  await quiet!.close();
 });
 
-test('a client that does not read is dropped, and the others are served meanwhile', async () => {
+test('a client that does not read is dropped, and the others are served meanwhile', async (t) => {
   const { saleId } = await openSale(shards, { phone: 100 });
-  const slow = await connectAndNeverRead(saleId, 'ada');
-  const reads = await watch(frontEnd, saleId, { buyer: 'ada' });
+  await connectAndNeverRead(t, saleId, 'ada');
+  const reads = await useWatcher(t, hotPath, saleId, { buyer: 'ada' });
   await reads.receives('sale', () => true);
-  // More of ada's own news than the kernel keeps for a client: 40,000 reservations of 400 bytes each.
+  // More messages for ada than the kernel buffers for a client: 40,000 reservations of 400 bytes each.
   const { client } = shards.of(saleId);
   const channel = liveChannel(saleId);
   await eventually(async () =>
@@ -106,20 +101,20 @@ test('a client that does not read is dropped, and the others are served meanwhil
     );
   }
   await eventually(async () => {
-    assert.equal(await metric(frontEnd, 'flash_sale_live_dropped_clients_total'), 1);
-    assert.equal(await metric(frontEnd, 'flash_sale_live_subscribers'), 1);
+    assert.equal(await hotPath.metric('flash_sale_live_dropped_clients_total'), 1);
+    assert.equal(await hotPath.metric('flash_sale_live_subscribers'), 1);
   });
-  await frontEnd.buy(saleId, 'grace');
+  await hotPath.buy(saleId, 'grace');
   await reads.receives('sale', ({ skus }) => skus[0].remaining === 99);
-  await reads.close();
-  slow.destroy();
 });
 
-test('a stop closes WebSockets with 1012, admits none, and waits for none', async () => {
-  const stopping = await startHotPath(redis.url);
+test('a stop closes WebSockets with 1012, accepts no new ones, and waits for none', async (t) => {
+  const stopping = await useHotPath(t, redis.url);
   const { saleId } = await openSale(shards, { phone: 1 });
   const watchers = await Promise.all(
-    [undefined, 'ada', 'grace'].map((buyer) => watch(stopping, saleId, buyer ? { buyer } : {})),
+    [undefined, 'ada', 'grace'].map((buyer) =>
+      useWatcher(t, stopping, saleId, buyer ? { buyer } : {}),
+    ),
   );
   const startedAt = performance.now();
   await stopping.close();
@@ -130,22 +125,19 @@ test('a stop closes WebSockets with 1012, admits none, and waits for none', asyn
   await assert.rejects(refusedUpgrade(stopping, saleId));
 });
 
-async function metric(of: TestHotPath, name: string): Promise<number> {
-  const { body } = await of.call('/metrics');
-  const value = new RegExp(`^${name}(?:{[^}]*})? (\\d+)$`, 'm').exec(body)?.[1];
-  assert.ok(value, `${name} is not among the metrics`);
-  return Number(value);
-}
-
-/** An event of a reservation of ada's, see src/domain/reservation.ts. */
+/** The event line of one of ada's reservations, as it is published. */
 function eventLine(position: number): string {
   const record = `1\tR\t${position}\tabcdefgh\tphone*1\t1999\t1790000000000\t1790000300000\tkey-${position}`;
   return `${record}\tada\t1790000000000\t\trequest\t`;
 }
 
-function connectAndNeverRead(saleId: string, buyer: string): Promise<Socket> {
-  const { port } = new URL(frontEnd.url);
-  const socket = connect(Number(port), '127.0.0.1');
+async function connectAndNeverRead(scope: Scope, saleId: string, buyer: string): Promise<void> {
+  const { port } = new URL(hotPath.url);
+  const socket = await use(
+    scope,
+    () => connect(Number(port), '127.0.0.1'),
+    (opened) => opened.destroy(),
+  );
   socket.on('error', () => undefined);
   socket.write(
     [
@@ -159,10 +151,6 @@ function connectAndNeverRead(saleId: string, buyer: string): Promise<Socket> {
       '\r\n',
     ].join('\r\n'),
   );
-  return new Promise((resolve) => {
-    socket.once('data', () => {
-      socket.pause();
-      resolve(socket);
-    });
-  });
+  await once(socket, 'data');
+  socket.pause();
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { watch } from '../../harness/crowds/live-watcher.ts';
+import { useWatcher } from '../../harness/crowds/live-watcher.ts';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
@@ -14,9 +14,9 @@ const shards = await useShards(FILE, redis.url);
 const here = await useHotPath(FILE, redis.url);
 const there = await useHotPath(FILE, redis.url);
 
-test('the first message is the sale as it stands', async () => {
+test('the first message is the current state of the sale', async (t) => {
   const sale = await openSale(shards, { phone: 3, tablet: 0 });
-  const watcher = await watch(here, sale.saleId);
+  const watcher = await useWatcher(t, here, sale.saleId);
   await watcher.receives('sale', () => true);
   const { serverTime, ...first } = watcher.messages[0]!.message;
   assert.deepEqual(first, {
@@ -29,79 +29,78 @@ test('the first message is the sale as it stands', async () => {
     ],
   });
   assert.ok(Math.abs(Date.parse(serverTime) - Date.now()) < 2_000);
-  await watcher.close();
 });
 
-test('a purchase through another front end, a pause and the end are told, to the last', async () => {
+test('a purchase through another hot path, a pause and the end each send a message', async (t) => {
   const sale = await openSale(shards, { phone: 1 });
-  const watcher = await watch(here, sale.saleId);
+  const watcher = await useWatcher(t, here, sale.saleId);
   assert.equal((await there.buy(sale.saleId, 'ada')).status, 201);
   await watcher.receives('sale', ({ skus }) => skus[0].soldOut);
   await sale.change({ status: 'paused' });
   await watcher.receives('sale', ({ status }) => status === 'paused');
   await sale.change({ status: 'ended' });
   await watcher.receives('sale', ({ status }) => status === 'ended');
-  await watcher.close();
 });
 
-test('while somebody is in line nothing remains for the others', async () => {
+test('while buyers are on the waitlist, nothing remains for others', async (t) => {
   const sale = await openSale(shards, { phone: 1 });
   assert.equal((await there.buy(sale.saleId, 'ada')).status, 201);
-  const watcher = await watch(here, sale.saleId);
-  const asked = { buyerId: 'grace', sku: 'phone', quantity: 1 };
-  assert.equal((await shards.call(joinWaitlist, sale.saleId, asked)).outcome, 'joined');
-  // Paused, the line is not served: what is loaded remains, for who waits.
+  const watcher = await useWatcher(t, here, sale.saleId);
+  const entry = { buyerId: 'grace', sku: 'phone', quantity: 1 };
+  assert.equal((await shards.call(joinWaitlist, sale.saleId, entry)).outcome, 'joined');
+  // A paused sale does not serve the waitlist: the loaded units remain, for the buyers on it.
   await sale.change({ status: 'paused' }, [{ sku: 'phone', delta: 5 }]);
   const told = await watcher.receives('sale', ({ status }) => status === 'paused');
   assert.deepEqual(told.skus, [{ sku: 'phone', remaining: 0, soldOut: true }]);
-  await watcher.close();
 });
 
-test('nobody hears more than four messages a second, and all hear the last state', async () => {
+test('every client receives at most four messages a second, and the last state', async (t) => {
   const sale = await openSale(shards, { phone: 600 });
-  const watchers = await Promise.all(Array.from({ length: 40 }, () => watch(here, sale.saleId)));
+  const watchers = await Promise.all(
+    Array.from({ length: 40 }, () => useWatcher(t, here, sale.saleId)),
+  );
   const startedAt = performance.now();
   for (let i = 0; i < 600; i++) {
     await there.buy(sale.saleId, `buyer-${i}`);
     await sleep(2);
   }
-  assert.ok(performance.now() - startedAt > 1_000, 'too quick to tell');
+  assert.ok(performance.now() - startedAt > 1_000, 'too fast to measure');
   for (const watcher of watchers) await watcher.receives('sale', ({ skus }) => skus[0].soldOut);
+  // Two rounds of messages: one that repeated a state, or went back, would be among them.
   await sleep(600);
-  for (const { messages: told } of watchers) {
-    assert.equal(told.at(-1)!.message.skus[0].remaining, 0);
-    assert.ok(told.length > 3, `only ${told.length} messages`);
-    // The first one is the answer to coming, whenever that was.
-    const times = told.slice(1).map(({ message }) => Date.parse(message.serverTime));
+  for (const { messages } of watchers) {
+    assert.equal(messages.at(-1)!.message.skus[0].remaining, 0);
+    assert.ok(messages.length > 3, `only ${messages.length} messages`);
+    // The first message is sent on connecting, at any time.
+    const times = messages.slice(1).map(({ message }) => Date.parse(message.serverTime));
     for (let i = 4; i < times.length; i++) {
       assert.ok(
         times[i]! - times[i - 4]! >= 990,
         `five messages in ${times[i]! - times[i - 4]!} ms`,
       );
     }
-    const remaining = told.map(({ message }) => message.skus[0].remaining);
+    const remaining = messages.map(({ message }) => message.skus[0].remaining);
     assert.deepEqual(
       remaining,
       [...new Set(remaining)].sort((a, b) => b - a),
     );
   }
-  for (const watcher of watchers) await watcher.close();
 });
 
-test('nothing is told while nothing changes, and the sale is still known after the views’ idle time', async () => {
+test('no message is sent while nothing changes, and the view outlives its idle time', async (t) => {
   const sale = await openSale(shards, { phone: 2 });
-  const watcher = await watch(here, sale.saleId);
+  const watcher = await useWatcher(t, here, sale.saleId);
+  // A view without readers is dropped after ten seconds.
   await sleep(11_000);
   assert.equal(watcher.messages.length, 1);
   await there.buy(sale.saleId, 'ada');
   await watcher.receives('sale', ({ skus }) => skus[0].remaining === 1);
-  await watcher.close();
 });
 
-test('a sale that its clock ends is told to have ended, in time', async () => {
+test('a sale that ends by its clock sends the end in time', async (t) => {
   const endsAt = Date.now() + 1_500;
   const sale = await openSale(shards, { phone: 2 }, { endsAt });
-  const watcher = await watch(here, sale.saleId);
+  const watcher = await useWatcher(t, here, sale.saleId);
   const { serverTime } = await watcher.receives('sale', ({ status }) => status === 'ended');
   const lateMs = Date.parse(serverTime) - endsAt;
   assert.ok(lateMs >= 0 && lateMs < 600, `${lateMs} ms after the end`);
@@ -109,5 +108,4 @@ test('a sale that its clock ends is told to have ended, in time', async () => {
     watcher.of('sale').map(({ status }) => status),
     ['open', 'ended'],
   );
-  await watcher.close();
 });

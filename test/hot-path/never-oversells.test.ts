@@ -8,12 +8,12 @@ import { FILE } from '../../harness/use.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
-const frontEnds = [await useHotPath(FILE, redis.url), await useHotPath(FILE, redis.url)];
+const hotPaths = [await useHotPath(FILE, redis.url), await useHotPath(FILE, redis.url)];
 
-test('2,000 buyers at once through two front ends get exactly the 100 units there are, in order', async () => {
+test('2,000 buyers at once through two hot paths get exactly the 100 units, in order', async () => {
   const sale = await openSale(shards, { phone: 100 });
   const replies = await Promise.all(
-    Array.from({ length: 2_000 }, (_, i) => frontEnds[i % 2]!.buy(sale.saleId, `buyer-${i}`)),
+    Array.from({ length: 2_000 }, (_, i) => hotPaths[i % 2]!.buy(sale.saleId, `buyer-${i}`)),
   );
   const won = replies.filter(({ status }) => status === 201);
   const lost = replies.filter(({ status, body }) => status === 409 && body.code === 'sold_out');
@@ -32,19 +32,19 @@ test('2,000 buyers at once through two front ends get exactly the 100 units ther
   ]);
 });
 
-test('many who wait are decided in few calls', async () => {
+test('many waiting buyers are decided in few script calls', async () => {
   const sale = await openSale(shards, { phone: 1_000 });
-  await frontEnds[0]!.buy(sale.saleId, 'first');
+  await hotPaths[0]!.buy(sale.saleId, 'first');
   const client = shards.of(sale.saleId).client;
   await client.config('RESETSTAT');
   await Promise.all(
-    Array.from({ length: 600 }, (_, i) => frontEnds[0]!.buy(sale.saleId, `buyer-${i}`)),
+    Array.from({ length: 600 }, (_, i) => hotPaths[0]!.buy(sale.saleId, `buyer-${i}`)),
   );
   const calls = Number(/cmdstat_xadd:calls=(\d+)/.exec(await client.info('commandstats'))?.[1]);
   assert.ok(calls < 200, `600 buyers took ${calls} calls`);
 });
 
-test('a basket is all or nothing', async () => {
+test('a basket is reserved completely or not at all', async () => {
   const sale = await openSale(shards, { phone: 5, case: 2 }, { perBuyerLimit: 10 });
   const basket = {
     items: [
@@ -54,7 +54,7 @@ test('a basket is all or nothing', async () => {
   };
   const replies = await Promise.all(
     Array.from({ length: 20 }, (_, i) =>
-      frontEnds[i % 2]!.buy(sale.saleId, `b${i}`, { body: basket }),
+      hotPaths[i % 2]!.buy(sale.saleId, `b${i}`, { body: basket }),
     ),
   );
   assert.equal(replies.filter(({ status }) => status === 201).length, 2);
@@ -72,9 +72,9 @@ test('a basket is all or nothing', async () => {
   assert.equal(won.body.items.length, 2);
 });
 
-test('asking for more than is left of something is told apart from sold out', async () => {
+test('a quantity above the remaining units gets insufficient_stock, not sold_out', async () => {
   const sale = await openSale(shards, { phone: 2 }, { perBuyerLimit: 10 });
-  const reply = await frontEnds[0]!.buy(sale.saleId, 'ada', {
+  const reply = await hotPaths[0]!.buy(sale.saleId, 'ada', {
     body: { sku: 'phone', quantity: 3 },
   });
   assert.equal(reply.status, 409);
@@ -86,12 +86,12 @@ test('no buyer gets more units than the limit, whatever the keys', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 3 });
   const replies = await Promise.all(
     Array.from({ length: 50 }, (_, i) =>
-      frontEnds[i % 2]!.buy(sale.saleId, 'greedy', { key: `k${i}` }),
+      hotPaths[i % 2]!.buy(sale.saleId, 'greedy', { key: `k${i}` }),
     ),
   );
   assert.equal(replies.filter(({ status }) => status === 201).length, 3);
   assert.equal(replies.filter(({ body }) => body.code === 'limit_reached').length, 47);
-  const me = await frontEnds[0]!.call(`/v1/sales/${sale.saleId}/me`, { buyer: 'greedy' });
+  const me = await hotPaths[0]!.call(`/v1/sales/${sale.saleId}/me`, { buyer: 'greedy' });
   assert.equal(me.body.reservations.length, 3);
   assert.equal(me.body.remainingAllowance, 0);
 });

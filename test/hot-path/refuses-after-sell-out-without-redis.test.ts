@@ -1,6 +1,7 @@
-/** Who can get nothing any more hears so at once; whoever has something, or might, is never told so by mistake. */
+/** After the sell-out a hot path refuses buyers without Redis, but never a buyer who has a reservation or can still get one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { type TestHotPath, useHotPath } from '../../harness/engine/hot-path.ts';
@@ -8,7 +9,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { openSale, type TestSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { parseReservationId } from '../../src/domain/identifiers.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
 import { keysOf } from '../../src/lua/script.ts';
@@ -17,22 +18,22 @@ const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
 const [here, there] = [await useHotPath(FILE, redis.url), await useHotPath(FILE, redis.url)];
 
-/** How many the front end has refused without Redis. */
-const refused = (frontEnd: TestHotPath) => frontEnd.metric('flash_sale_local_sold_out_total');
+/** The number of requests that the hot path has refused without Redis. */
+const refused = (hotPath: TestHotPath) => hotPath.metric('flash_sale_local_sold_out_total');
 let strangers = 0;
 
-/** Until strangers are refused without Redis. */
-async function knowsThatAllIsGone(frontEnd: TestHotPath, { saleId }: TestSale, body?: unknown) {
-  const before = await refused(frontEnd);
+/** Waits until the hot path refuses strangers without Redis. */
+async function untilKnownSoldOut(hotPath: TestHotPath, { saleId }: TestSale, body?: unknown) {
+  const before = await refused(hotPath);
   await eventually(async () => {
-    const reply = await frontEnd.buy(saleId, `stranger-${++strangers}`, { body });
+    const reply = await hotPath.buy(saleId, `stranger-${++strangers}`, { body });
     assert.equal(reply.body.code, 'sold_out');
-    assert.ok((await refused(frontEnd)) > before);
+    assert.ok((await refused(hotPath)) > before);
   });
 }
 
-/** Given back by the merchant, as admin does it. */
-async function giveBack(reservationId: string, client?: Redis): Promise<void> {
+/** The merchant cancels a reservation, as admin does it. */
+async function cancel(reservationId: string, client?: Redis): Promise<void> {
   const address = parseReservationId(reservationId)!;
   const { saleId } = address;
   const move = { address, transition: 'cancel', buyerId: '', detail: 'a test', ...TRACE } as const;
@@ -52,10 +53,10 @@ async function giveBack(reservationId: string, client?: Redis): Promise<void> {
 }
 const TRACE = { requestId: 'test', traceparent: '', tag: 'abcdefgh' };
 
-test('ten thousand who come too late cost Redis next to nothing', async () => {
+test('ten thousand late buyers cost few Redis calls', async () => {
   const sale = await openSale(shards, { phone: 3 });
   for (const winner of ['w1', 'w2', 'w3']) await here.buy(sale.saleId, winner);
-  await knowsThatAllIsGone(here, sale);
+  await untilKnownSoldOut(here, sale);
   const calls = async () => {
     const stats = await shards.of(sale.saleId).client.info('commandstats');
     return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]);
@@ -69,85 +70,88 @@ test('ten thousand who come too late cost Redis next to nothing', async () => {
   assert.ok(spent < 1_000, `${spent} calls`);
 });
 
-test('whoever got something sees it, at whichever front end and with whichever key', async () => {
+test('a buyer with a reservation gets it from every hot path, with and without a key', async () => {
   const sale = await openSale(shards, { phone: 3 });
   const first = await here.buy(sale.saleId, 'ada');
   const second = await there.buy(sale.saleId, 'grace', { key: 'k-1' });
   const third = await there.buy(sale.saleId, 'mary');
-  await giveBack(third.body.reservationId);
+  await cancel(third.body.reservationId);
   const fourth = await there.buy(sale.saleId, 'joan');
-  for (const frontEnd of [here, there]) {
-    await knowsThatAllIsGone(frontEnd, sale);
+  for (const hotPath of [here, there]) {
+    await untilKnownSoldOut(hotPath, sale);
     for (const [won, buyer, key] of [
       [first, 'ada', undefined],
       [second, 'grace', 'k-1'],
       [fourth, 'joan', undefined],
     ] as const) {
-      const again = await frontEnd.buy(sale.saleId, buyer, key ? { key } : {});
+      const again = await hotPath.buy(sale.saleId, buyer, key ? { key } : {});
       assert.equal(again.status, 200, `${buyer}: ${JSON.stringify(again.body)}`);
       assert.equal(again.body.reservationId, won.body.reservationId);
     }
     assert.equal(
-      (await frontEnd.buy(sale.saleId, 'grace', { key: 'k-2' })).body.code,
+      (await hotPath.buy(sale.saleId, 'grace', { key: 'k-2' })).body.code,
       'limit_reached',
     );
   }
 });
 
-/** The first to get it; others may hear "sold out" for as long as word of it is on its way. */
-async function sellsAgain(frontEnd: TestHotPath, { saleId }: TestSale, withinMs: number) {
+/** Buys until a purchase succeeds. Until the hint arrives, buyers may get `sold_out`. */
+async function sellsAgain(hotPath: TestHotPath, { saleId }: TestSale, withinMs: number) {
   const startedAt = performance.now();
   for (;;) {
-    const reply = await frontEnd.buy(saleId, `stranger-${++strangers}`);
+    const reply = await hotPath.buy(saleId, `stranger-${++strangers}`);
     if (reply.status === 201) return reply.body;
     assert.equal(reply.body.code, 'sold_out');
     const lateMs = performance.now() - startedAt;
     assert.ok(lateMs < withinMs, `still sold out after ${lateMs} ms`);
   }
 }
-/** Word takes a millisecond; the rest is for a busy machine. Without it a reading would do after 60 to 250 ms. */
-const WORD_MS_MAX = 50;
+/** A hint takes a millisecond; the rest is for a busy machine. Without it, a read would do after 60 to 250 ms. */
+const HINT_MS_MAX = 50;
 
-test('what comes back is on sale again at once: given back, cancelled or loaded', async () => {
+test('released, cancelled and loaded units are on sale again at once', async () => {
   const sale = await openSale(shards, { phone: 1 });
   const won = await here.buy(sale.saleId, 'ada');
-  await knowsThatAllIsGone(here, sale);
-  const cancel = `/v1/reservations/${won.body.reservationId}/cancel`;
-  await here.call(cancel, { method: 'POST', buyer: 'ada' });
+  await untilKnownSoldOut(here, sale);
+  const path = `/v1/reservations/${won.body.reservationId}/cancel`;
+  await here.call(path, { method: 'POST', buyer: 'ada' });
   const next = await here.buy(sale.saleId, 'grace');
   assert.equal(next.status, 201, JSON.stringify(next.body));
 
-  await knowsThatAllIsGone(there, sale);
-  await giveBack(next.body.reservationId);
-  await sellsAgain(there, sale, WORD_MS_MAX);
+  await untilKnownSoldOut(there, sale);
+  await cancel(next.body.reservationId);
+  await sellsAgain(there, sale, HINT_MS_MAX);
 
-  await knowsThatAllIsGone(here, sale);
+  await untilKnownSoldOut(here, sale);
   await sale.change({}, [{ sku: 'phone', delta: 1 }]);
-  await sellsAgain(here, sale, WORD_MS_MAX);
+  await sellsAgain(here, sale, HINT_MS_MAX);
 });
 
-test('where word of it is lost, it is on sale again when the reading is too old', async (t) => {
+test('without the hint, units are on sale again when the view is too old', async (t) => {
   const { client } = shards.of('any');
-  // A merchant's side that may tell nobody.
+  // A merchant's connection that may not publish.
   await client.call('ACL', 'SETUSER', 'mute', 'on', '>mute', '~*', '+@all', 'resetchannels');
-  const mute = new Redis({ port: redis.port, username: 'mute', password: 'mute' });
-  t.after(() => mute.disconnect());
+  const mute = await use(
+    t,
+    () => new Redis({ port: redis.port, username: 'mute', password: 'mute' }),
+    (connection) => connection.disconnect(),
+  );
   const sale = await openSale(shards, { phone: 1 });
   const won = await there.buy(sale.saleId, 'ada');
-  await knowsThatAllIsGone(here, sale);
-  await giveBack(won.body.reservationId, mute);
+  await untilKnownSoldOut(here, sale);
+  await cancel(won.body.reservationId, mute);
   // 250 ms; the rest is for a busy machine.
   await sellsAgain(here, sale, 1_000);
 });
 
-test('another SKU of the sale goes on selling, and its buyers are told so of the first', async () => {
+test('another SKU of the sale continues to sell, while the first is refused as sold out', async () => {
   const sale = await openSale(shards, { phone: 1, case: 100 }, { perBuyerLimit: 2 });
   await there.buy(sale.saleId, 'ada', { body: { sku: 'phone' } });
-  await knowsThatAllIsGone(here, sale, { sku: 'phone' });
+  await untilKnownSoldOut(here, sale, { sku: 'phone' });
   for (let i = 0; i < 20; i++) {
     assert.equal((await here.buy(sale.saleId, `case-${i}`, { body: { sku: 'case' } })).status, 201);
   }
-  await knowsThatAllIsGone(here, sale, { sku: 'phone' });
+  await untilKnownSoldOut(here, sale, { sku: 'phone' });
   const basket = {
     items: [
       { sku: 'phone', quantity: 1 },
@@ -155,8 +159,11 @@ test('another SKU of the sale goes on selling, and its buyers are told so of the
     ],
   };
   assert.equal((await here.buy(sale.saleId, 'basket', { body: basket })).body.code, 'sold_out');
-  const wish = { sku: 'phone', quantity: 3 };
-  assert.equal((await here.buy(sale.saleId, 'greedy', { body: wish })).body.code, 'limit_reached');
+  const excessive = { sku: 'phone', quantity: 3 };
+  assert.equal(
+    (await here.buy(sale.saleId, 'greedy', { body: excessive })).body.code,
+    'limit_reached',
+  );
   const nothing = { sku: 'tablet' };
   assert.equal(
     (await here.buy(sale.saleId, 'lost', { body: nothing })).body.code,
@@ -164,23 +171,23 @@ test('another SKU of the sale goes on selling, and its buyers are told so of the
   );
 });
 
-test('a sale that is paused, ended or recovering says that, and not that it is sold out', async () => {
+test('a paused or recovering sale is refused for that reason, not as sold out', async () => {
   const sale = await openSale(shards, { phone: 1 });
   await there.buy(sale.saleId, 'ada');
-  await knowsThatAllIsGone(here, sale);
+  await untilKnownSoldOut(here, sale);
   await sale.change({ status: 'paused' });
   await eventually(async () =>
     assert.equal((await here.buy(sale.saleId, 'b')).body.code, 'sale_paused'),
   );
   await sale.change({ status: 'open' });
-  await knowsThatAllIsGone(here, sale);
+  await untilKnownSoldOut(here, sale);
   await shards.of(sale.saleId).client.hset(`fs:{${sale.saleId}}:sale`, 'fence', 'another');
   await eventually(async () =>
     assert.equal((await here.buy(sale.saleId, 'b')).body.code, 'recovering'),
   );
 });
 
-test('whatever buyers, merchants and operators do, nobody who has something is told "sold out"', async () => {
+test('in random histories, no buyer with a reservation gets sold_out', async () => {
   const step = fc.oneof(
     {
       weight: 6,
@@ -203,14 +210,14 @@ test('whatever buyers, merchants and operators do, nobody who has something is t
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 60 }), async (steps) => {
       const sale = await openSale(shards, { phone: 3 });
-      /** Buyer -> reservation that lives. */
+      /** Live reservations by buyer. */
       const living = new Map<string, string>();
       for (const each of steps) {
         const buyer = `buyer-${each.buyer}`;
-        const frontEnd = [here, there][each.at]!;
+        const hotPath = [here, there][each.at]!;
         const owned = living.get(buyer);
         if (each.do === 'buy') {
-          const reply = await frontEnd.buy(sale.saleId, buyer);
+          const reply = await hotPath.buy(sale.saleId, buyer);
           if (owned !== undefined) {
             assert.equal(reply.status, 200, `${buyer} has ${owned}: ${JSON.stringify(reply.body)}`);
             assert.equal(reply.body.reservationId, owned);
@@ -220,13 +227,13 @@ test('whatever buyers, merchants and operators do, nobody who has something is t
             assert.equal(reply.body.code, 'sold_out');
           }
         } else if (each.do === 'give-back' && owned !== undefined) {
-          await giveBack(owned);
+          await cancel(owned);
           living.delete(buyer);
         } else if (each.do === 'load' && each.buyer === 0) {
           await sale.change({}, [{ sku: 'phone', delta: 1 }]);
         } else if (each.do === 'settle') {
-          // Long enough for both front ends to know who has something.
-          await new Promise((resolve) => setTimeout(resolve, 150));
+          // Long enough for both hot paths to read who has a reservation.
+          await sleep(150);
         }
       }
       const { stock } = await sale.state();
@@ -235,5 +242,5 @@ test('whatever buyers, merchants and operators do, nobody who has something is t
     { numRuns: 12 },
   );
   const refusedNow = (await refused(here)) + (await refused(there));
-  assert.ok(refusedNow > refusedBefore, 'no run came to a refusal without Redis');
+  assert.ok(refusedNow > refusedBefore, 'no run reached a refusal without Redis');
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
 import {
   type CallOptions,
@@ -79,7 +80,7 @@ const BAD_BUYS: [
 ];
 
 for (const [name, options, status, code, field] of BAD_BUYS) {
-  test(`buy with ${name} answers ${status} ${code} and changes nothing`, async () => {
+  test(`buy with ${name} gets ${status} ${code} and changes nothing`, async () => {
     const held = await snapshot();
     const reply = await hotPath.buy(sale.saleId, 'ada', options);
     assert.equal(reply.status, status);
@@ -97,7 +98,7 @@ for (const [name, options, status, code, field] of BAD_BUYS) {
   });
 }
 
-test('a body that names no SKU is refused where the sale has several', async () => {
+test('a body without a SKU is refused where the sale has several SKUs', async () => {
   const reply = await hotPath.buy(basketSale.saleId, 'ada');
   assert.equal(reply.status, 422);
   assert.equal(reply.body.errors[0].field, 'sku');
@@ -129,7 +130,7 @@ const BAD_TOKENS: [name: string, authorization: string | undefined][] = [
 ];
 
 for (const [name, authorization] of BAD_TOKENS) {
-  test(`${name} answers 401 and changes nothing`, async () => {
+  test(`${name} gets 401 and changes nothing`, async () => {
     const held = await snapshot();
     const headers = authorization === undefined ? {} : { authorization };
     for (const [method, path] of [
@@ -146,7 +147,7 @@ for (const [name, authorization] of BAD_TOKENS) {
   });
 }
 
-const BAD_ADDRESSES: [method: string, path: string, status: number, code: string][] = [
+const BAD_PATHS: [method: string, path: string, status: number, code: string][] = [
   ['GET', '/nowhere', 404, 'not_found'],
   ['POST', '/v1/sales', 404, 'not_found'],
   ['GET', '/v1/sales/no-such-sale', 404, 'sale_not_found'],
@@ -163,8 +164,8 @@ const BAD_ADDRESSES: [method: string, path: string, status: number, code: string
   ['POST', '/healthz', 405, 'method_not_allowed'],
 ];
 
-for (const [method, path, status, code] of BAD_ADDRESSES) {
-  test(`${method} ${path} answers ${status} ${code}`, async () => {
+for (const [method, path, status, code] of BAD_PATHS) {
+  test(`${method} ${path} gets ${status} ${code}`, async () => {
     const reply = await hotPath.call(path, { method, buyer: 'ada' });
     assert.equal(reply.status, status);
     assert.equal(reply.body.code, code);
@@ -172,7 +173,7 @@ for (const [method, path, status, code] of BAD_ADDRESSES) {
   });
 }
 
-test("somebody else's reservation is as absent as none", async () => {
+test("another buyer's reservation gets the same response as one that does not exist", async () => {
   const mine = await hotPath.buy(sale.saleId, 'owner');
   assert.equal(mine.status, 201);
   const path = `/v1/reservations/${mine.body.reservationId}`;
@@ -182,7 +183,7 @@ test("somebody else's reservation is as absent as none", async () => {
   assert.equal(reply.body.code, 'reservation_not_found');
 });
 
-test('the request id is taken when well-formed, made otherwise, and on every answer', async () => {
+test('a well-formed request id is kept, any other replaced; every response carries one', async () => {
   const given = await hotPath.buy(sale.saleId, 'eve', { headers: { 'x-request-id': 'req.1' } });
   assert.equal(given.headers['x-request-id'], 'req.1');
   const malformed = await hotPath.call('/nowhere', { headers: { 'x-request-id': 'a'.repeat(65) } });
@@ -192,7 +193,7 @@ test('the request id is taken when well-formed, made otherwise, and on every ans
   assert.equal(traced.headers.traceparent, traceparent);
 });
 
-test('a body in chunks, also one that never says its length, is read or refused', async () => {
+test('a chunked body is read up to the limit, and refused beyond it', async () => {
   const token = tokenOf('chunky');
   const head = [
     `POST /v1/sales/${sale.saleId}/buy HTTP/1.1`,
@@ -209,20 +210,21 @@ test('a body in chunks, also one that never says its length, is read or refused'
   assert.deepEqual(large.statuses, [413]);
 });
 
-test('invented sale ids cost a buyer of a real one nothing', async () => {
+test('invented sale ids cost one Redis call each, and none later', async () => {
   const calls = async () => {
     const stats = await shards.of(sale.saleId).client.info('commandstats');
     return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]);
   };
   const earlier = await calls();
   for (let i = 0; i < 500; i++) await hotPath.call(`/v1/sales/invented-${i}`);
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
-  const asked = (await calls()) - earlier;
-  // One each, and what keeps the two real sales fresh meanwhile.
-  assert.ok(asked < 600, `${asked} calls to Redis for 500 invented ids`);
+  // Long enough for the timer to refresh the views several times, if it did so for invented ids.
+  await sleep(1_000);
+  const spent = (await calls()) - earlier;
+  // One call each, and those that refresh the two real sales meanwhile.
+  assert.ok(spent < 600, `${spent} calls to Redis for 500 invented ids`);
 });
 
-/** Everything that Redis holds of both sales. */
+/** Everything that Redis has of both sales. */
 async function snapshot(): Promise<unknown> {
   const client = shards.of(sale.saleId).client;
   const keys = (await client.keys('*')).sort((a, b) => (a < b ? -1 : 1));

@@ -19,7 +19,7 @@ const join = (hotPath: TestHotPath, saleId: string, buyer: string, body?: unknow
 const me = (hotPath: TestHotPath, saleId: string, buyer: string) =>
   hotPath.call(`/v1/sales/${saleId}/me`, { buyer });
 
-test('a reservation given back is on sale again, once, through every front end', async () => {
+test('the units of a cancelled reservation are on sale again, once, through every hot path', async () => {
   const sale = await openSale(shards, { phone: 1 });
   const won = await one.buy(sale.saleId, 'ada');
   assert.equal((await two.buy(sale.saleId, 'bob')).body.code, 'sold_out');
@@ -37,7 +37,7 @@ test('a reservation given back is on sale again, once, through every front end',
   assert.deepEqual([phone!.loaded, phone!.remaining, phone!.held], [1, 0, 1]);
 });
 
-test('fifty cancels at once give back once', async () => {
+test('fifty concurrent cancellations release the units once', async () => {
   const sale = await openSale(shards, { phone: 5 });
   const won = await one.buy(sale.saleId, 'ada');
   const replies = await Promise.all(
@@ -48,7 +48,7 @@ test('fifty cancels at once give back once', async () => {
   assert.equal((await sale.state()).stock[0]!.remaining, 5);
 });
 
-test("nobody gives back somebody else's, and nothing is known of what is not there", async () => {
+test("a buyer cannot cancel another buyer's reservation, nor an unknown one", async () => {
   const sale = await openSale(shards, { phone: 5 });
   const won = await one.buy(sale.saleId, 'ada');
   const id: string = won.body.reservationId;
@@ -66,7 +66,7 @@ test("nobody gives back somebody else's, and nothing is known of what is not the
   assert.equal((await sale.state()).stock[0]!.held, 1);
 });
 
-test('without a key one may buy again after giving back; with it one sees how it ended', async () => {
+test('after a cancellation, a buyer without a key buys again, and one with the key gets the ended reservation', async () => {
   const sale = await openSale(shards, { phone: 5 });
   const keyed = await one.buy(sale.saleId, 'ada', { key: 'k' });
   await cancel(one, keyed.body.reservationId, 'ada');
@@ -77,12 +77,12 @@ test('without a key one may buy again after giving back; with it one sees how it
   const keyless = await one.buy(sale.saleId, 'ada');
   assert.equal(keyless.status, 201);
   await cancel(one, keyless.body.reservationId, 'ada');
-  const anew = await one.buy(sale.saleId, 'ada');
-  assert.equal(anew.status, 201);
-  assert.notEqual(anew.body.reservationId, keyless.body.reservationId);
+  const second = await one.buy(sale.saleId, 'ada');
+  assert.equal(second.status, 201);
+  assert.notEqual(second.body.reservationId, keyless.body.reservationId);
 });
 
-test('returned units go to the first in line before anybody else, in order', async () => {
+test('released units go to the waitlist first, in order', async () => {
   const sale = await openSale(shards, { phone: 2 });
   const [a, b] = [await one.buy(sale.saleId, 'a'), await one.buy(sale.saleId, 'b')];
   const places = [];
@@ -109,7 +109,7 @@ test('returned units go to the first in line before anybody else, in order', asy
   assert.equal((await me(two, sale.saleId, 'w2')).body.waitlist[0].place, 1);
   assert.equal((await one.buy(sale.saleId, 'walk-in')).body.code, 'sold_out');
 
-  // Whoever leaves is passed over.
+  // A buyer who has left the waitlist is skipped.
   const left = await two.call(`/v1/sales/${sale.saleId}/waitlist`, {
     method: 'DELETE',
     buyer: 'w2',
@@ -120,7 +120,7 @@ test('returned units go to the first in line before anybody else, in order', asy
   assert.equal((await me(two, sale.saleId, 'w3')).body.reservations[0].status, 'reserved');
 });
 
-test('units that are loaded are not seen while somebody waits for them', async () => {
+test('loaded units are not on sale while buyers are on the waitlist', async () => {
   const sale = await openSale(shards, { phone: 1 });
   await one.buy(sale.saleId, 'a');
   await join(one, sale.saleId, 'w1');
@@ -132,7 +132,7 @@ test('units that are loaded are not seen while somebody waits for them', async (
   });
 });
 
-test('the line keeps the limit, and is for what is sold out only', async () => {
+test('the waitlist enforces the limit, and accepts only sold-out SKUs', async () => {
   const sale = await openSale(shards, { phone: 1, case: 2 }, { perBuyerLimit: 2 });
   const early = await join(one, sale.saleId, 'w', { sku: 'phone' });
   assert.equal(early.status, 409);
@@ -157,7 +157,7 @@ test('the line keeps the limit, and is for what is sold out only', async () => {
   assert.equal(left.body.left, 2);
 });
 
-test('bad input to the line has its answer', async () => {
+test('invalid waitlist requests get a problem', async () => {
   const sale = await openSale(shards, { phone: 1, case: 1 });
   const cases: [body: unknown, status: number, code: string][] = [
     [undefined, 422, 'invalid_request'],

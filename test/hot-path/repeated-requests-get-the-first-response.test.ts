@@ -10,7 +10,7 @@ const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
 const hotPath = await useHotPath(FILE, redis.url);
 
-test('one buyer and key, fifty times at once, is one reservation', async () => {
+test('fifty concurrent requests with one key make one reservation', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   const replies = await Promise.all(
     Array.from({ length: 50 }, () => hotPath.buy(sale.saleId, 'ada', { key: 'once' })),
@@ -23,7 +23,7 @@ test('one buyer and key, fifty times at once, is one reservation', async () => {
   assert.equal((await sale.state()).stock[0]!.held, 1);
 });
 
-test('without a key the buyer is the key', async () => {
+test('without a key, the buyer and the basket are the key', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   const first = await hotPath.buy(sale.saleId, 'ada');
   const second = await hotPath.buy(sale.saleId, 'ada', { body: { sku: 'phone', quantity: 1 } });
@@ -32,7 +32,7 @@ test('without a key the buyer is the key', async () => {
   assert.deepEqual(second.body, first.body);
 });
 
-test('whatever names and quantities there are, the first answer and the one repeated are the same', async () => {
+test('the repeated response equals the first, also with unusual names and quantities', async () => {
   const sku = '9007199254740991';
   const sale = await openSale(shards, { [sku]: 100 }, { saleId: `${sku}-u0001`, perBuyerLimit: 5 });
   const buyers = ['ada', 'a"b', 'c\\d', '\\u0001', sku];
@@ -54,7 +54,7 @@ test('whatever names and quantities there are, the first answer and the one repe
   }
 });
 
-test('a key that stands for another basket is refused and changes nothing', async () => {
+test('a key used for another basket gets 422 and changes nothing', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   await hotPath.buy(sale.saleId, 'ada', { key: 'k', body: { sku: 'phone', quantity: 1 } });
   const other = await hotPath.buy(sale.saleId, 'ada', {
@@ -68,10 +68,10 @@ test('a key that stands for another basket is refused and changes nothing', asyn
     key: 'k',
     body: { sku: 'phone', quantity: 2 },
   });
-  assert.equal(another.status, 201, "keys are the buyer's own");
+  assert.equal(another.status, 201, 'keys belong to one buyer');
 });
 
-test('equal baskets in another order are one request', async () => {
+test('equal baskets in another order are the same request', async () => {
   const sale = await openSale(shards, { a: 9, b: 9 }, { perBuyerLimit: 5 });
   const [one, two] = [
     { sku: 'a', quantity: 1 },
@@ -83,7 +83,7 @@ test('equal baskets in another order are one request', async () => {
   assert.equal(second.body.reservationId, first.body.reservationId);
 });
 
-test('a winner who asks again sees the reservation after sell-out, pause and end', async () => {
+test('a repeated request gets the reservation after sell-out, pause and end', async () => {
   const sale = await openSale(shards, { phone: 1 });
   const won = await hotPath.buy(sale.saleId, 'ada', { key: 'k' });
   assert.equal(won.status, 201);
@@ -104,20 +104,24 @@ test('a winner who asks again sees the reservation after sell-out, pause and end
   assert.deepEqual(again.body, won.body);
 });
 
-test('a sale sells inside its window only', async () => {
+test('a sale sells only between its start and its end', async () => {
   const soon = Date.now() + 1_500;
   const sale = await openSale(shards, { phone: 5 }, { startsAt: soon, endsAt: soon + 1_500 });
   const early = await hotPath.buy(sale.saleId, 'ada');
   assert.equal(early.body.code, 'sale_not_started');
   assert.equal(early.body.startsAt, new Date(soon).toISOString());
-  await new Promise((resolve) => setTimeout(resolve, soon - Date.now() + 100));
+  await sale.untilServerTime(soon);
   assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
-  await new Promise((resolve) => setTimeout(resolve, soon + 1_600 - Date.now()));
+  await sale.untilServerTime(soon + 1_500);
   assert.equal((await hotPath.buy(sale.saleId, 'bob')).body.code, 'sale_ended');
   assert.equal((await hotPath.call(`/v1/sales/${sale.saleId}`)).body.status, 'ended');
 
   const draft = await openSale(shards, { phone: 5 }, { status: 'draft' });
   assert.equal((await hotPath.buy(draft.saleId, 'ada')).body.code, 'sale_not_started');
   await draft.change({ status: 'open' });
-  assert.equal((await hotPath.buy(draft.saleId, 'ada')).status, 201, 'at once, by no stale view');
+  assert.equal(
+    (await hotPath.buy(draft.saleId, 'ada')).status,
+    201,
+    'at once, without a stale view',
+  );
 });

@@ -1,9 +1,9 @@
-/** Whatever comes over the wire: the process stays up, others are served meanwhile, and nothing is smuggled in. */
+/** Hostile bytes on a connection: the process stays up, other buyers are served, and no request is smuggled in. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { watch } from '../../harness/crowds/live-watcher.ts';
+import { useWatcher } from '../../harness/crowds/live-watcher.ts';
 import { tokenOf, useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { RawConnection, sendRaw } from '../../harness/network/raw-connection.ts';
@@ -18,12 +18,12 @@ const hotPath = await useHotPath(FILE, redis.url);
 const sale = await openSale(shards, { phone: 100_000 });
 const { port } = hotPath.parts;
 
-/** Where the machine has more to do than this: hostile connections that did hold others up would do so for longer. */
+/** Generous for a busy machine. A connection that blocked others would do so for longer. */
 const SERVED_MS_MAX = 5_000;
 
 let buyers = 0;
 
-/** Somebody else buys, and does not have to wait for it. */
+/** Another buyer is served without delay. */
 async function othersAreServed(): Promise<void> {
   const startedAt = performance.now();
   const reply = await hotPath.buy(sale.saleId, `other-${++buyers}`);
@@ -41,7 +41,7 @@ function buyHead(...lines: string[]): string {
   return head(`POST /v1/sales/${sale.saleId}/buy HTTP/1.1`, authorization, ...lines);
 }
 
-/** Answers 200 like nothing else that is said here: if it is answered, it was smuggled in. */
+/** The only request here that gets 200. A response to it means that it was smuggled in. */
 const HIDDEN = head('GET /healthz HTTP/1.1');
 
 const SLOW: Record<string, { first: () => string; next: string }> = {
@@ -49,14 +49,14 @@ const SLOW: Record<string, { first: () => string; next: string }> = {
   'a head that stops': { first: () => 'GET / HTTP/1.1\r\nHost: x\r\n', next: '' },
   'a body, a byte at a time': { first: () => buyHead('Content-Length: 4000'), next: ' ' },
   'a body that stops': { first: () => `${buyHead('Content-Length: 100')}{`, next: '' },
-  'a body in chunks of a byte': {
+  'a body in chunks of one byte': {
     first: () => buyHead('Transfer-Encoding: chunked'),
     next: '1\r\n \r\n',
   },
   nothing: { first: () => '', next: '' },
 };
 
-test('those who send slowly are let go after seconds, and nobody waits for them', async () => {
+test('slow senders are disconnected after seconds, and delay no other buyer', async () => {
   const pending = () => hotPath.metric('flash_sale_pending_requests');
   const connections: RawConnection[] = [];
   for (const { first, next } of Object.values(SLOW)) {
@@ -73,22 +73,22 @@ test('those who send slowly are let go after seconds, and nobody waits for them'
   }
   const startedAt = performance.now();
   while (connections.some(({ isClosed }) => !isClosed)) {
-    assert.ok(performance.now() - startedAt < 60_000, 'some are still there');
+    assert.ok(performance.now() - startedAt < 60_000, 'some are still connected');
     await othersAreServed();
     await sleep(200);
   }
-  await eventually(async () => assert.equal(await pending(), 1, 'none but this one'));
+  await eventually(async () => assert.equal(await pending(), 1, 'only the metrics request itself'));
   const statuses = new Set(connections.flatMap((connection) => connection.statuses));
   for (const status of statuses) assert.ok([413, 503].includes(status), `${status}`);
 });
 
-test('those who read nothing of their answers do not fill the memory', async () => {
-  const asked = head(`GET /v1/sales/${sale.saleId} HTTP/1.1`).repeat(50);
+test('clients that do not read their responses delay no other buyer', async () => {
+  const requests = head(`GET /v1/sales/${sale.saleId} HTTP/1.1`).repeat(50);
   const connections = await Promise.all(Array.from({ length: 50 }, () => RawConnection.open(port)));
   for (let round = 0; round < 20; round++) {
     for (const connection of connections) {
       connection.pause();
-      connection.send(asked);
+      connection.send(requests);
     }
     await othersAreServed();
   }
@@ -109,7 +109,7 @@ test('a flood of headers is refused with 431', async () => {
   await othersAreServed();
 });
 
-test('a body that is too long is refused before it is there, however it is sent', async () => {
+test('a body that is too long gets 413 before it has arrived, with a length or in chunks', async () => {
   for (const length of ['4097', '10000000000', '9007199254740993']) {
     const { statuses } = await sendRaw(port, `${buyHead(`Content-Length: ${length}`)}{`);
     assert.deepEqual(statuses, [413], length);
@@ -125,7 +125,7 @@ test('a body that is too long is refused before it is there, however it is sent'
   endless.destroy();
 });
 
-/** What two servers in a row might read differently. Of none may the hidden request be answered. */
+/** Heads that a proxy and this server could read differently. The hidden request must never get a response. */
 const AMBIGUOUS: Record<string, string> = {
   'two lengths': 'Content-Length: 0\r\nContent-Length: 33',
   'two equal lengths': 'Content-Length: 33\r\nContent-Length: 33',
@@ -154,15 +154,15 @@ const AMBIGUOUS: Record<string, string> = {
 };
 
 for (const path of ['/nope', '/v1/sales/none/buy']) {
-  test(`what can be read in two ways smuggles nothing into ${path}`, async () => {
-    const said = Object.entries(AMBIGUOUS).map(async ([what, lines]) => {
+  test(`an ambiguous head smuggles no request into ${path}`, async () => {
+    const sent = Object.entries(AMBIGUOUS).map(async ([what, lines]) => {
       const request = head(`POST ${path} HTTP/1.1`, lines);
       const { received, statuses } = await sendRaw(port, `${request}0\r\n\r\n${HIDDEN}`, 2);
       assert.ok(!received.includes('"status":"ok"'), `${what}: ${received}`);
       assert.ok(statuses.length <= 1, `${what}: ${received}`);
     });
     await othersAreServed();
-    await Promise.all(said);
+    await Promise.all(sent);
   });
 }
 
@@ -176,20 +176,20 @@ const BROKEN_CHUNKS = [
   '2\r\n{}X\r\n',
   '1\r\n{\n1\r\n}\r\n',
 ];
-test('chunks that are none decide nothing and leave no way in', async () => {
+test('broken chunks buy nothing and smuggle no request in', async () => {
   for (const chunk of BROKEN_CHUNKS) {
     const request = buyHead('Transfer-Encoding: chunked');
     const connection = await sendRaw(port, `${request}${chunk}${HIDDEN}`, 2, 1_500);
     assert.ok(!connection.received.includes('"status":"ok"'), JSON.stringify(chunk));
     for (const status of connection.statuses) {
-      // 505: what follows the chunks is no HTTP/1.1 in the eyes of the library.
+      // 505: the library does not read what follows the chunks as HTTP/1.1.
       assert.ok(status < 500 || status === 505, `${JSON.stringify(chunk)}: ${status}`);
     }
   }
   await othersAreServed();
 });
 
-test('requests in a row are answered each, in order, or the connection is closed', async () => {
+test('pipelined requests get responses in order, or the connection closes', async () => {
   const quick = Array.from({ length: 200 }, (_, i) =>
     head(`GET ${i % 2 === 0 ? '/healthz' : '/nope'} HTTP/1.1`),
   ).join('');
@@ -198,7 +198,7 @@ test('requests in a row are answered each, in order, or the connection is closed
     statuses,
     Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? 200 : 404)),
   );
-  // One that waits for Redis, and others behind it: this library gives up on such a connection.
+  // Requests behind one that waits for Redis: the library closes such a connection.
   const waiting = await sendRaw(port, `${buyHead('Content-Length: 0')}${HIDDEN}`.repeat(20), 40);
   assert.ok(waiting.isClosed || waiting.statuses.length === 40, waiting.received);
   await othersAreServed();
@@ -229,7 +229,7 @@ const TRICKY_PATHS = [
   '/v1/sales/constructor/me',
   `/${'../'.repeat(500)}etc/passwd`,
 ];
-test('no path but the written one leads anywhere', async () => {
+test('only the exact path of an operation is accepted', async () => {
   const authorization = `Authorization: Bearer ${tokenOf('pathfinder')}`;
   for (const path of TRICKY_PATHS) {
     const connection = await sendRaw(port, head(`GET ${path} HTTP/1.1`, authorization));
@@ -238,11 +238,11 @@ test('no path but the written one leads anywhere', async () => {
   }
   const encoded = sale.saleId.replace('s', '%73');
   const connection = await sendRaw(port, head(`GET /v1/sales/${encoded} HTTP/1.1`));
-  assert.deepEqual(connection.statuses, [404], 'one sale has one address');
+  assert.deepEqual(connection.statuses, [404], 'a sale has one path');
   await othersAreServed();
 });
 
-test('a method that is not meant does nothing', async () => {
+test('an unsupported method gets 405', async () => {
   const path = `/v1/sales/${sale.saleId}`;
   for (const method of ['PUT', 'TRACE', 'OPTIONS', 'HEAD', 'post', 'X', 'A'.repeat(2_000)]) {
     const connection = await sendRaw(port, head(`${method} ${path}/buy HTTP/1.1`));
@@ -251,36 +251,36 @@ test('a method that is not meant does nothing', async () => {
   const overridden = head(`GET ${path}/buy HTTP/1.1`, 'X-HTTP-Method-Override: POST');
   assert.deepEqual((await sendRaw(port, overridden)).statuses, [405]);
   const bodiless = await sendRaw(port, head('HEAD /healthz HTTP/1.1'));
-  assert.match(bodiless.received, /\r\n\r\n$/, 'the answer to HEAD has no body');
+  assert.match(bodiless.received, /\r\n\r\n$/, 'the response to HEAD has no body');
 });
 
-/** Said by the library, before any code of ours: 400 or 505 and a close, or silence until its time is up. */
+/** The library handles these before our code: 400, 431 or 505 and a close, or no response until its timeout. */
 const NO_HTTP: Record<string, string | Uint8Array> = {
   'HTTP/1.0': 'GET /healthz HTTP/1.0\r\nHost: x\r\n\r\n',
   'HTTP/2': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   'HTTP/9.9': 'GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n',
   'HTTP/0.9': 'GET /healthz\r\n',
   'no host': 'GET /healthz HTTP/1.1\r\n\r\n',
-  'a URL for an address': 'GET http://evil/healthz HTTP/1.1\r\nHost: x\r\n\r\n',
+  'a URL instead of a path': 'GET http://evil/healthz HTTP/1.1\r\nHost: x\r\n\r\n',
   'a tunnel': 'CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n',
   'a star': 'OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n',
   'bare LFs': 'GET /healthz HTTP/1.1\nHost: x\n\n',
-  'NUL in the address': 'GET /health\0z HTTP/1.1\r\nHost: x\r\n\r\n',
-  'a space in the address': 'GET /health z HTTP/1.1\r\nHost: x\r\n\r\n',
-  'no address': 'GET  HTTP/1.1\r\nHost: x\r\n\r\n',
+  'NUL in the path': 'GET /health\0z HTTP/1.1\r\nHost: x\r\n\r\n',
+  'a space in the path': 'GET /health z HTTP/1.1\r\nHost: x\r\n\r\n',
+  'no path': 'GET  HTTP/1.1\r\nHost: x\r\n\r\n',
   TLS: Buffer.from('16030100f1010000ed0303', 'hex'),
   'empty lines': '\r\n'.repeat(1_000),
   'random bytes': randomBytes(4_000),
   Redis: '*1\r\n$8\r\nFLUSHALL\r\n',
 };
-test('what is no HTTP/1.1 gets no answer of ours', async () => {
-  const said = Object.entries(NO_HTTP).map(async ([what, bytes]) => {
+test('bytes that are not HTTP/1.1 do not reach our code', async () => {
+  const sent = Object.entries(NO_HTTP).map(async ([what, bytes]) => {
     const { received, statuses } = await sendRaw(port, bytes);
     assert.doesNotMatch(received, /X-Request-Id/, what);
     for (const status of statuses) assert.ok([400, 431, 505].includes(status), what);
   });
   await othersAreServed();
-  await Promise.all(said);
+  await Promise.all(sent);
 });
 
 function upgradeHead(...lines: string[]): string {
@@ -294,7 +294,7 @@ function upgradeHead(...lines: string[]): string {
   );
 }
 
-/** A frame as a client may send it, masked with zeros. */
+/** A WebSocket frame from a client, masked with zeros. */
 function frame(opcode: number, payload: Buffer, isFinal = true): Buffer {
   const first = (isFinal ? 0x80 : 0) | opcode;
   const { length } = payload;
@@ -319,27 +319,26 @@ const FRAMES: Record<string, Buffer> = {
     ...Array.from({ length: 20 }, () => frame(0, Buffer.alloc(100), false)),
   ]),
   'a flood of pings': Buffer.concat(Array.from({ length: 5_000 }, () => frame(9, Buffer.alloc(0)))),
-  'a flood of words': Buffer.concat(
+  'a flood of messages': Buffer.concat(
     Array.from({ length: 5_000 }, () => frame(1, Buffer.from('hi'))),
   ),
   'random bytes': randomBytes(5_000),
 };
 for (const [what, bytes] of Object.entries(FRAMES)) {
-  test(`a WebSocket that sends ${what} is closed, and its neighbours are not`, async () => {
-    const neighbour = await watch(hotPath, sale.saleId);
+  test(`a WebSocket that sends ${what} is closed, and its neighbours are not`, async (t) => {
+    const neighbour = await useWatcher(t, hotPath, sale.saleId);
     const connection = await RawConnection.open(port);
     connection.send(upgradeHead());
     await eventually(() => assert.deepEqual(connection.statuses, [101]));
     connection.send(bytes);
     assert.ok(await connection.untilClosed(20_000), 'it is still open');
     await othersAreServed();
-    const told = neighbour.messages.length;
-    await eventually(() => assert.ok(neighbour.messages.length > told));
-    await neighbour.close();
+    const count = neighbour.messages.length;
+    await eventually(() => assert.ok(neighbour.messages.length > count));
   });
 }
 
-test('an upgrade that is none is refused, and so is one elsewhere', async () => {
+test('an invalid upgrade is refused, and so is one at another path', async () => {
   for (const lines of [
     ['Sec-WebSocket-Version: 13'],
     ['Sec-WebSocket-Key: x'],

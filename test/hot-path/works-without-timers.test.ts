@@ -1,14 +1,15 @@
 /**
- * While more sockets are ready than one turn of the event loop looks at, no timer fires and no turn ends. What buyers are
- * told may not depend on either: here both are taken away.
+ * While more sockets are ready than one turn of the event loop handles, no timer fires and no turn ends. Responses must
+ * depend on neither, so these tests disable both.
  */
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
+import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { Batcher, type QueuedPurchase } from '../../src/hot-path/buy/batcher.ts';
 import { SaleViews, VIEW_AGE_MS_MAX } from '../../src/hot-path/sales/sale-views.ts';
 
@@ -16,11 +17,10 @@ const { servers } = await useServers(FILE);
 const { shards } = servers;
 const SILENT = pino({ level: 'silent' });
 
-test('a reading that somebody looks at is renewed without a timer', async (context) => {
+test('a view that requests read is refreshed without a timer', async (context) => {
   const { saleId } = await makeSale(servers);
   context.mock.timers.enable({ apis: ['setInterval'] });
-  const views = new SaleViews(shards, SILENT, () => undefined);
-  context.after(() => views.close());
+  const views = await use(context, () => new SaleViews(shards, SILENT, () => undefined));
   await views.read(saleId);
   for (let looked = 0; looked < 60; looked++) {
     await sleep(10);
@@ -29,7 +29,7 @@ test('a reading that somebody looks at is renewed without a timer', async (conte
   }
 });
 
-test('a whole batch leaves before the turn ends, a part of one when it does', async (context) => {
+test('a full batch is sent before the turn ends, a partial one when it ends', async (context) => {
   const { saleId } = await makeSale(servers, { stock: 100 });
   context.mock.timers.enable({ apis: ['setImmediate'] });
   const limits = { batchSizeMax: 4, inFlightMax: 2, waitingMax: 100, backlogMax: () => 1_000 };
@@ -55,7 +55,7 @@ test('a whole batch leaves before the turn ends, a part of one when it does', as
   assert.deepEqual([batcher.inFlight, batcher.waiting], [1, 1]);
   context.mock.timers.tick(0);
   assert.deepEqual([batcher.inFlight, batcher.waiting], [2, 0]);
-  while (!batcher.isIdle) await sleep(5);
+  await eventually(() => assert.ok(batcher.isIdle));
   assert.deepEqual(
     settled,
     Array.from({ length: 5 }, () => 'reserved'),

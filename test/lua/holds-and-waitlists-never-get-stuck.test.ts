@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { openSale, type TestSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
@@ -28,7 +27,7 @@ async function buy(sale: TestSale, buyers: string[], items: string, idempotencyK
   return shards.call(reserve, sale.saleId, { tag: TAG, backlogMax: 1_000_000, requests });
 }
 
-test('an extended hold that is all that is left of a batch keeps its later deadline, and ends', async () => {
+test('an extended hold, the last of its batch, keeps its later deadline and expires', async () => {
   const sale = await openSale(shards, { phone: 3 }, { holdSeconds: 1 });
   await buy(sale, ['a', 'b', 'c'], 'phone*1');
   await shards.call(transition, sale.saleId, {
@@ -39,16 +38,17 @@ test('an extended hold that is all that is left of a batch keeps its later deadl
     traceparent: '',
     tag: TAG,
   });
-  await sleep(1_100);
-  // Two of the three, so that the rest of the batch is the one that was extended.
+  const { nowMs } = await sale.state();
+  await sale.untilServerTime(nowMs + 1_000);
+  // Two of the three, so that only the extended hold is left of the batch.
   for (let call = 0; call < 3; call++) await shards.call(sweep, sale.saleId, { most: 2, tag: TAG });
   assert.equal((await sale.state()).stock[0]!.held, 1);
-  await sleep(1_100);
+  await sale.untilServerTime(nowMs + 2_000);
   await shards.call(sweep, sale.saleId, { most: 2, tag: TAG });
   assert.equal((await sale.state()).stock[0]!.held, 0);
 });
 
-test('a long line behind somebody who has to wait keeps no other SKU waiting, and the sweep at rest', async () => {
+test('a blocked waitlist delays no other SKU, and the sweep rests', async () => {
   const sale = await openSale(shards, { a: 2, b: 1 }, { perBuyerLimit: 2 });
   await buy(sale, ['x'], 'a*2');
   await buy(sale, ['z'], 'b*1');
@@ -64,13 +64,13 @@ test('a long line behind somebody who has to wait keeps no other SKU waiting, an
   const reply = await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
   if (reply.outcome !== 'swept') assert.fail(reply.outcome);
   assert.equal(reply.served, 1);
-  assert.notEqual(reply.nextDueMs, 0, 'nothing more can be done now');
+  assert.notEqual(reply.nextDueMs, 0, 'there is nothing more to do now');
   const served = await shards.call(readBuyer, sale.saleId, 'y');
   if (served.outcome !== 'known') assert.fail(served.outcome);
   assert.equal(served.reservations[0]!.status, 'reserved');
 });
 
-test('nobody may wait for more than there is while something is there', async () => {
+test('a buyer may not wait for more units than are loaded', async () => {
   const sale = await openSale(shards, { phone: 9 }, { perBuyerLimit: 20 });
   const join = (quantity: number) =>
     shards.call(joinWaitlist, sale.saleId, { buyerId: 'evil', sku: 'phone', quantity });
@@ -80,8 +80,8 @@ test('nobody may wait for more than there is while something is there', async ()
   assert.equal((await join(9)).outcome, 'joined');
 });
 
-/** Moves the hold at a position back to stock; whoever waits is next. */
-async function giveBack(sale: TestSale, position: number) {
+/** Releases the hold at a position; its units go to the waitlist first. */
+async function release(sale: TestSale, position: number) {
   const reply = await shards.call(transition, sale.saleId, {
     address: { saleId: sale.saleId, position, tag: TAG },
     transition: 'give-back',
@@ -93,35 +93,36 @@ async function giveBack(sale: TestSale, position: number) {
   assert.equal(reply.outcome, 'changed');
 }
 
-async function ownOf(sale: TestSale, buyerId: string) {
+async function readOwn(sale: TestSale, buyerId: string) {
   const reply = await shards.call(readBuyer, sale.saleId, buyerId);
   if (reply.outcome !== 'known') assert.fail(reply.outcome);
   return reply;
 }
 
-for (const way of ['is given back', 'was first and leaves'] as const) {
-  test(`a hold that is over costs nobody the place when another ${way}`, async () => {
+for (const way of ['a hold is released', 'the first entry leaves'] as const) {
+  test(`an expired hold does not cost its buyer the waitlist entry when ${way}`, async () => {
     const sale = await openSale(shards, { a: 1, b: 5 }, { perBuyerLimit: 2, holdSeconds: 2 });
     const join = (buyerId: string, quantity: number) =>
       shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'a', quantity });
-    // Position 1 will be over when position 2, which is all of `a`, returns.
+    // Position 1 has expired when position 2, all units of `a`, is released.
     await buy(sale, ['q'], 'b*1', 'first');
-    await sleep(1_200);
+    const { nowMs } = await sale.state();
+    await sale.untilServerTime(nowMs + 1_200);
     await buy(sale, ['owner'], 'a*1');
     await sale.change({}, [{ sku: 'a', delta: 1 }]);
     await buy(sale, ['other'], 'a*1');
-    if (way === 'was first and leaves') await join('two', 2);
+    if (way === 'the first entry leaves') await join('two', 2);
     await join('q', 1);
     await join('behind', 1);
     await buy(sale, ['q'], 'b*1', 'second');
-    await sleep(1_000);
-    await giveBack(sale, 2);
-    if (way === 'was first and leaves') {
+    await sale.untilServerTime(nowMs + 2_000);
+    await release(sale, 2);
+    if (way === 'the first entry leaves') {
       await shards.call(leaveWaitlist, sale.saleId, { buyerId: 'two', tag: TAG });
     }
-    assert.equal((await ownOf(sale, 'q')).waiting.length, 1);
+    assert.equal((await readOwn(sale, 'q')).waiting.length, 1);
     await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
-    const own = await ownOf(sale, 'q');
+    const own = await readOwn(sale, 'q');
     assert.deepEqual(
       own.reservations.map(({ status, items }) => [items[0]!.sku, status]),
       [
@@ -134,14 +135,14 @@ for (const way of ['is given back', 'was first and leaves'] as const) {
   });
 }
 
-test('whoever waits for more than an operator has left keeps nobody waiting', async () => {
+test('an entry for more units than an operator has left does not block the waitlist', async () => {
   const sale = await openSale(shards, { phone: 10 }, { perBuyerLimit: 10, holdSeconds: 1 });
   await buy(sale, ['early'], 'phone*10');
   for (const [buyerId, quantity] of [['all', 10] as const, ['one', 1] as const]) {
     await shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'phone', quantity });
   }
   await sale.change({ status: 'paused' });
-  await sleep(1_100);
+  await sale.untilServerTime((await sale.state()).nowMs + 1_000);
   await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
   await sale.change({}, [{ sku: 'phone', delta: -1 }]);
   await sale.change({ status: 'open' });
@@ -152,11 +153,11 @@ test('whoever waits for more than an operator has left keeps nobody waiting', as
   assert.equal(late!.outcome, 'reserved');
 });
 
-test('whoever was served from the line and presses buy sees what the line gave', async () => {
+test('a buyer served from the waitlist gets that reservation when buying', async () => {
   const sale = await openSale(shards, { phone: 1 });
   await buy(sale, ['first'], 'phone*1');
   await shards.call(joinWaitlist, sale.saleId, { buyerId: 'waits', sku: 'phone', quantity: 1 });
-  await giveBack(sale, 1);
+  await release(sale, 1);
   const [again] = await buy(sale, ['waits'], 'phone*1');
   assert.equal(again!.outcome, 'replayed');
 });

@@ -14,10 +14,10 @@ const shards = await useShards(FILE, redis.url);
 async function buy(
   through: Shards,
   saleId: string,
-  wishes: { buyerId: string; items: string }[],
+  baskets: { buyerId: string; items: string }[],
 ): Promise<ReserveOutcome[]> {
-  const requests = wishes.map((wish) => ({
-    ...wish,
+  const requests = baskets.map((basket) => ({
+    ...basket,
     idempotencyKey: '',
     requestId: '',
     traceparent: '',
@@ -25,7 +25,7 @@ async function buy(
   return through.call(reserve, saleId, { tag: 'batchtag', backlogMax: 1_000_000, requests });
 }
 
-test('who may not be told of a decision keeps none half written', async (t) => {
+test('a user without the permission to publish leaves no decision half written', async (t) => {
   const { client } = shards.of('any');
   await client.acl('SETUSER', 'app', 'on', '>pw', '+@all', '~fs:*', '&fs:*');
   const app = await useShards(t, redis.url.replace('redis://', 'redis://app:pw@'));
@@ -44,14 +44,14 @@ test('who may not be told of a decision keeps none half written', async (t) => {
   );
 });
 
-test('the largest batch there can be is decided, whatever SKUs it names', async () => {
+test('the largest possible batch is decided, whatever SKUs it names', async () => {
   const sale = await openSale(shards, { phone: 10 });
-  const wishes = Array.from({ length: 256 }, (_, buyer) => ({
+  const baskets = Array.from({ length: 256 }, (_, buyer) => ({
     buyerId: `b${buyer}`,
     items: Array.from({ length: 10 }, (_each, item) => `no-${buyer}-${item}*1`).join(','),
   }));
-  wishes.push({ buyerId: 'sure', items: 'phone*1' });
-  const replies = await buy(shards, sale.saleId, wishes);
+  baskets.push({ buyerId: 'sure', items: 'phone*1' });
+  const replies = await buy(shards, sale.saleId, baskets);
   assert.equal(replies.pop()!.outcome, 'reserved');
   for (const { outcome } of replies) assert.equal(outcome, 'unknown_sku');
 });

@@ -23,14 +23,14 @@ const HOUR_MS = 3_600_000;
 const SKUS = ['A', 'B', 'C'];
 const BUYERS = ['ada', 'bob', 'cyd', 'dan'];
 
-interface Press {
+interface Purchase {
   buyerId: string;
   key: string;
   items: Item[];
 }
 
 type Step =
-  | { do: 'buy'; presses: Press[] }
+  | { do: 'buy'; purchases: Purchase[] }
   | { do: 'stock'; changes: StockChange[] }
   | {
       do: 'define';
@@ -40,7 +40,7 @@ type Step =
       limit: number;
       holdSeconds: number;
     }
-  | { do: 'move'; which: number; move: Exclude<ReservationTransition, 'expire'>; times: number }
+  | { do: 'transition'; which: number; to: Exclude<ReservationTransition, 'expire'>; times: number }
   | { do: 'sweep'; most: number }
   | { do: 'join'; buyerId: string; sku: string; quantity: number }
   | { do: 'leave'; buyerId: string };
@@ -57,12 +57,12 @@ const basket = fc
       ),
     ),
   );
-const press: fc.Arbitrary<Press> = fc.record({
+const purchase: fc.Arbitrary<Purchase> = fc.record({
   buyerId: fc.constantFrom(...BUYERS),
   key: fc.constantFrom('', '', 'k1', 'k2', 'k3'),
   items: basket,
 });
-/** Mostly the first: a sale that is closed shows little. */
+/** Mostly the first value: a closed sale exercises little. */
 function rarely<T>(usual: T, ...others: T[]): fc.Arbitrary<T> {
   return fc.oneof(
     { weight: 9, arbitrary: fc.constant(usual) },
@@ -75,7 +75,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     weight: 6,
     arbitrary: fc.record({
       do: fc.constant('buy' as const),
-      presses: fc.array(press, { minLength: 1, maxLength: 8 }),
+      purchases: fc.array(purchase, { minLength: 1, maxLength: 8 }),
     }),
   },
   {
@@ -96,16 +96,16 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
       startsIn: rarely<number | null>(null, -HOUR_MS, HOUR_MS),
       endsIn: rarely<number | null>(null, -HOUR_MS, HOUR_MS),
       limit: fc.integer({ min: 1, max: 8 }),
-      // Holds that are over at once, or not while this test runs.
+      // Holds that expire at once, or not during this test.
       holdSeconds: fc.constantFrom(0, 0, 300),
     }),
   },
   {
     weight: 4,
     arbitrary: fc.record({
-      do: fc.constant('move' as const),
+      do: fc.constant('transition' as const),
       which: fc.nat(),
-      move: fc.constantFrom('confirm', 'cancel', 'give-back', 'extend'),
+      to: fc.constantFrom('confirm', 'cancel', 'give-back', 'extend'),
       times: fc.integer({ min: 1, max: 2 }),
     }),
   },
@@ -139,7 +139,7 @@ const shards = await useShards(FILE, redis.url);
 
 let saleCount = 0;
 
-test('random sequences of buys, moves, sweeps, lines, loads and changes end as a plain model says', async () => {
+test('random sequences of purchases, transitions, sweeps, waitlist calls and sale operations match a reference model', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(anyStep, { minLength: 1, maxLength: 60, size: 'max' }),
@@ -167,7 +167,7 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
           });
           assert.equal(reply.outcome, model.apply(next, changes));
           if ('startsAt' in reply) assert.equal(reply.startsAt, model.definition.startsAt);
-          // Asked again, as after a crash, it answers the same and changes nothing.
+          // Repeated, as after a crash, it returns the same and changes nothing.
           const again = await shards.call(applyOperation, saleId, {
             operation,
             timeline: 0,
@@ -186,7 +186,7 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
           const tag = tagOf(index);
           switch (each.do) {
             case 'buy':
-              await buyAndCompare(saleId, model, each.presses, tag);
+              await buyAndCompare(saleId, model, each.purchases, tag);
               break;
             case 'stock':
               await operate(model.definition, each.changes);
@@ -194,12 +194,12 @@ test('random sequences of buys, moves, sweeps, lines, loads and changes end as a
             case 'define':
               await operate(definitionAfter(model.definition, each), []);
               break;
-            case 'move':
-              await moveAndCompare(saleId, model, each, tag);
+            case 'transition':
+              await transitionAndCompare(saleId, model, each, tag);
               break;
             case 'sweep':
               await sweepAll(saleId, each.most, tag);
-              // What the line got may be due at once, and what one line gives may end a wait in another.
+              // A hold from a waitlist may be due at once, and serving one waitlist may unblock another.
               for (let earlier = -1; earlier !== model.changes; ) {
                 earlier = model.changes;
                 model.sweep(Date.now(), tag);
@@ -255,31 +255,31 @@ function definitionAfter(
   };
 }
 
-/** A move asked any number of times is applied once; one by a stranger, or of another timeline, not at all. */
-async function moveAndCompare(
+/** A repeated transition applies once. One by another buyer, or with another timeline's tag, does not apply. */
+async function transitionAndCompare(
   saleId: string,
   model: SaleModel,
-  step: Extract<Step, { do: 'move' }>,
+  step: Extract<Step, { do: 'transition' }>,
   tag: string,
 ) {
   const reservation = model.reservations[step.which % model.reservations.length];
-  const asked = { transition: step.move, detail: 'a reason', requestId: 'r', traceparent: '', tag };
+  const request = { transition: step.to, detail: 'a reason', requestId: 'r', traceparent: '', tag };
   const { position, tag: ownTag } = reservation ?? { position: 1, tag: 'nobodys1' };
   const address = { saleId, position, tag: ownTag };
   if (!reservation) {
-    const reply = await shards.call(transition, saleId, { ...asked, address });
+    const reply = await shards.call(transition, saleId, { ...request, address });
     assert.equal(reply.outcome, 'unknown_reservation');
     return;
   }
   for (const wrong of [
-    { ...asked, address: { ...address, tag: 'another1' } },
-    { ...asked, address, buyerId: 'stranger' },
+    { ...request, address: { ...address, tag: 'another1' } },
+    { ...request, address, buyerId: 'stranger' },
   ]) {
     assert.equal((await shards.call(transition, saleId, wrong)).outcome, 'unknown_reservation');
   }
   for (let time = 0; time < step.times; time++) {
-    const reply = await shards.call(transition, saleId, { ...asked, address });
-    assert.equal(reply.outcome, model.move(reservation, step.move, Date.now(), tag));
+    const reply = await shards.call(transition, saleId, { ...request, address });
+    assert.equal(reply.outcome, model.transition(reservation, step.to, Date.now(), tag));
     if ('reservation' in reply) assert.equal(reply.reservation.version, reservation.version);
   }
 }
@@ -292,11 +292,11 @@ async function sweepAll(saleId: string, most: number, tag: string) {
   }
 }
 
-async function buyAndCompare(saleId: string, model: SaleModel, presses: Press[], tag: string) {
+async function buyAndCompare(saleId: string, model: SaleModel, purchases: Purchase[], tag: string) {
   const replies = await shards.call(reserve, saleId, {
     tag,
     backlogMax: 1_000_000,
-    requests: presses.map(({ buyerId, key, items }) => ({
+    requests: purchases.map(({ buyerId, key, items }) => ({
       buyerId,
       idempotencyKey: key,
       items: canonicalItems(items),
@@ -304,10 +304,10 @@ async function buyAndCompare(saleId: string, model: SaleModel, presses: Press[],
       traceparent: '',
     })),
   });
-  for (const [i, { buyerId, key, items }] of presses.entries()) {
+  for (const [i, { buyerId, key, items }] of purchases.entries()) {
     const expected = model.buy(buyerId, key, items, Date.now(), tag);
     const actual = replies[i]!;
-    assert.equal(actual.outcome, expected.outcome, `press ${i} of ${tag}`);
+    assert.equal(actual.outcome, expected.outcome, `purchase ${i} of ${tag}`);
     if ('record' in actual && 'reservation' in expected) {
       const record = parseRecord(actual.record, { saleId, currency: 'EUR' }, buyerId);
       assert.equal(record.position, expected.reservation.position);
@@ -328,7 +328,7 @@ async function compareStock(saleId: string, model: SaleModel) {
   assert.equal(state.events, model.events.length);
 }
 
-/** Every place that remembers a reservation remembers the same ones. */
+/** Every structure in Redis has the same reservations. */
 async function compareRecords(saleId: string, model: SaleModel) {
   const client = shards.of(saleId).client;
   const expected = model.reservations.map(
@@ -341,14 +341,14 @@ async function compareRecords(saleId: string, model: SaleModel) {
     const lines = fields[fields.indexOf('d') + 1]!.split('\n');
     return lines.map((line) => parseEvent(line, { saleId, currency: 'EUR' }));
   });
-  // Holds that end in one millisecond may end in any order.
-  const byPlace = (a: ModelEvent, b: ModelEvent) =>
+  // Holds that expire in the same millisecond may expire in any order.
+  const byPosition = (a: ModelEvent, b: ModelEvent) =>
     a.position - b.position || a.version - b.version;
   assert.deepEqual(
     events
       .map(({ position, buyerId, status, version }) => ({ position, buyerId, status, version }))
-      .sort(byPlace),
-    [...model.events].sort(byPlace),
+      .sort(byPosition),
+    [...model.events].sort(byPosition),
   );
 
   assert.deepEqual(
@@ -370,19 +370,19 @@ async function compareRecords(saleId: string, model: SaleModel) {
     expected,
   );
 
-  // Whatever is held has a deadline at which somebody will look at it.
-  const looked = new Set<number>();
+  // Every hold has a deadline at which the sweep checks it.
+  const swept = new Set<number>();
   for (const range of await client.zrange(saleKey(saleId, 'holds'), '0', '-1')) {
     const [first, last] = range.split('-').map(Number);
-    for (let position = first!; position <= last!; position++) looked.add(position);
+    for (let position = first!; position <= last!; position++) swept.add(position);
   }
   for (const { letter, position } of model.reservations) {
-    if (letter === 'R' || letter === 'P') assert.ok(looked.has(position), `position ${position}`);
+    if (letter === 'R' || letter === 'P') assert.ok(swept.has(position), `position ${position}`);
   }
 
   assert.deepEqual(
     (await client.zrange(saleKey(saleId, 'line'), '0', '-1')).length,
-    model.line.length,
+    model.waitlist.length,
   );
-  assert.equal(await client.hlen(saleKey(saleId, 'waiting')), model.line.length);
+  assert.equal(await client.hlen(saleKey(saleId, 'waiting')), model.waitlist.length);
 }

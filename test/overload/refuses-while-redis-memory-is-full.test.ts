@@ -1,6 +1,6 @@
 /**
- * A Redis without memory to spare. Nearly full, it sells to nobody new while all else goes on; full, it refuses before
- * it has written anything. Either way PostgreSQL takes what it is owed, which makes room, and selling goes on.
+ * Redis runs out of memory. When it is nearly full, only new purchases are refused; when it is full, a script refuses
+ * before it writes anything. Persisting to PostgreSQL frees memory, and selling resumes.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -22,8 +22,8 @@ const hotPath = await useHotPath(FILE, redis.url);
 const { client } = servers.shards.of('any');
 
 describe('redis runs out of memory', () => {
-  /** So that what is used now is this share of what there is. */
-  const leaveFull = async (share: number) => {
+  /** Limits the memory so that its present use is this share of it. */
+  const setUsedShare = async (share: number) => {
     const used = Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))![1]);
     await client.config('SET', 'maxmemory', String(Math.round(used / share)));
   };
@@ -43,29 +43,29 @@ describe('redis runs out of memory', () => {
     assert.ok(Number(refused.headers['retry-after']) > 0);
   };
 
-  it('nearly: nobody new gets anything, what there is can be settled', async () => {
+  it('nearly full: new purchases are refused, transitions and repeated requests succeed', async () => {
     const { saleId } = await makeSale(servers);
     const [ada] = await hold(servers.shards, saleId, ['ada']);
     assert.equal((await hotPath.buy(saleId, 'bob')).status, 201);
-    await leaveFull(0.9);
+    await setUsedShare(0.9);
     await eventually(() => assertOverloaded(saleId, `buyer-${performance.now()}`));
-    const joining = { method: 'POST', buyer: 'eve' };
-    assert.equal((await hotPath.call(`/v1/sales/${saleId}/waitlist`, joining)).status, 503);
+    const join = { method: 'POST', buyer: 'eve' };
+    assert.equal((await hotPath.call(`/v1/sales/${saleId}/waitlist`, join)).status, 503);
     const repeated = await hotPath.buy(saleId, 'bob');
     assert.equal(repeated.status, 200);
     const path = `/v1/reservations/${repeated.body.reservationId}/cancel`;
     assert.equal((await hotPath.call(path, { method: 'POST', buyer: 'bob' })).status, 200);
     assert.equal(((await confirm(ada!)) as { status: number }).status, 200);
-    await leaveFull(0.5);
+    await setUsedShare(0.5);
     await eventually(async () => assert.equal((await hotPath.buy(saleId, 'eve')).status, 201));
   });
 
-  it('entirely: it changes nothing at all, and is emptied by whoever writes to PostgreSQL', async (t) => {
+  it('full: no script changes anything, and the persister frees memory', async (t) => {
     await client.config('SET', 'maxmemory', '0');
     const { saleId } = await makeSale(servers, { holdSeconds: 600 });
     const [ada] = await hold(servers.shards, saleId, ['ada']);
     await holdMany(servers.shards, saleId, { count: 5_000, batchSize: 5 });
-    await leaveFull(1.001);
+    await setUsedShare(1.001);
     const untouched = await saleState(servers.shards, saleId);
     await assertOverloaded(saleId, 'one-too-many');
     const refused = await confirm(ada!);
@@ -83,8 +83,8 @@ describe('redis runs out of memory', () => {
       assert.ok('status' in confirmed && confirmed.status === 200);
     });
     assert.equal((await unitCounts(servers.shards, saleId)).confirmed, 1);
-    // Trimmed, it is still more than nearly full; an operator gives it more.
-    await leaveFull(0.5);
+    // It is still nearly full after trimming, until an operator adds memory.
+    await setUsedShare(0.5);
     await eventually(async () => {
       assert.equal((await hotPath.buy(saleId, 'one-too-many')).status, 201);
     });

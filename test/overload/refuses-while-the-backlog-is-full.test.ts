@@ -1,7 +1,6 @@
 /**
- * PostgreSQL is away until the stream holds as much as it may: nobody new gets anything, at once and with a time to
- * come back, everything that is known is still answered, and what there is can still be settled. When PostgreSQL is
- * back all of it is written, and selling goes on by itself.
+ * PostgreSQL is unavailable until the stream reaches its bound. New purchases get 503 with `Retry-After` at once, while
+ * repeated requests, reads and transitions succeed. When PostgreSQL returns, everything is written and selling resumes.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -21,7 +20,7 @@ import { useStoppableServers } from '../../harness/servers/connections.ts';
 import type { Reservation } from '../../src/domain/reservation.ts';
 
 const BACKLOG_MAX = 60;
-/** Longer than it takes to stop PostgreSQL and to fill the stream. */
+/** Longer than stopping PostgreSQL and filling the stream take. */
 const HOLD_SECONDS = 8;
 
 for (const [how, leave, comeBack] of [
@@ -34,30 +33,30 @@ for (const [how, leave, comeBack] of [
     await usePersister(t, redis.url, postgres.url, { silenceMs: 500, claimIdleMs: 500 });
     const hotPath = await useHotPath(t, redis.url, { BACKLOG_MAX: String(BACKLOG_MAX) });
     const { saleId } = await makeSale(servers, { stock: 10_000, holdSeconds: HOLD_SECONDS });
-    const firstComers = await hold(shards, saleId, ['ada', 'bob', 'eve']);
+    const early = await hold(shards, saleId, ['ada', 'bob', 'eve']);
     await eventually(async () => assert.equal((await saleState(shards, saleId)).drained, 3));
 
     await postgres[leave]();
     const refusal = await eventually(async () => {
-      const answer = await hotPath.buy(saleId, `buyer-${performance.now()}`);
-      assert.notEqual(answer.status, 201);
-      return answer;
+      const reply = await hotPath.buy(saleId, `buyer-${performance.now()}`);
+      assert.notEqual(reply.status, 201);
+      return reply;
     });
     assert.deepEqual([refusal.status, refusal.body.code], [503, 'overloaded']);
     assert.ok(Number(refusal.headers['retry-after']) > 0);
     const { events, drained } = await saleState(shards, saleId);
     assert.ok(events - drained >= BACKLOG_MAX);
 
-    await settleAll(firstComers);
+    await settleAll(early);
     const stillRefused = await hotPath.buy(saleId, 'one-more');
     assert.deepEqual([stillRefused.status, stillRefused.body.code], [503, 'overloaded']);
     assert.equal(
       (await hotPath.buy(saleId, 'ada')).status,
       200,
-      'a repeated request is no new one',
+      'a repeated request is not a new one',
     );
     assert.equal((await hotPath.call(`/v1/sales/${saleId}/me`, { buyer: 'bob' })).status, 200);
-    // Holds end on time without PostgreSQL.
+    // Holds expire on time without PostgreSQL.
     await eventually(async () => assert.equal((await unitCounts(shards, saleId)).held, 0), {
       timeoutMs: 15_000,
     });
@@ -84,7 +83,7 @@ for (const [how, leave, comeBack] of [
     );
     await assertPromisesHold(servers, saleId);
 
-    /** Money that has come is money that has come, whatever the stream holds. */
+    /** A payment must be confirmed, whatever the size of the stream. */
     async function settleAll([ada, bob, eve]: Reservation[]): Promise<void> {
       assert.equal((await applyTransition(shards, ada!, 'confirm')).outcome, 'changed');
       assert.equal((await applyTransition(shards, bob!, 'cancel')).outcome, 'changed');

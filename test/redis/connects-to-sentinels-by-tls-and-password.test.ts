@@ -1,4 +1,4 @@
-/** Sentinels that take TLS only and have a password of their own, in front of a master with another one. */
+/** Sentinels that accept only TLS and have their own password, for a master with another password. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -53,7 +53,7 @@ async function startSentinel(): Promise<void> {
     'bind 127.0.0.1',
     `dir ${directory}`,
     `requirepass "${OF_SENTINEL}"`,
-    // Certificates are about names.
+    // The certificates are valid for names only.
     'sentinel resolve-hostnames yes',
     'sentinel announce-hostnames yes',
     `sentinel monitor sale localhost ${masterPort} 1`,
@@ -90,7 +90,7 @@ function environmentOf(way: { scheme?: string; password?: string }): Record<stri
   };
 }
 
-test('a front end finds the master through them, and writes no password', async (t) => {
+test('a hot path finds the master through sentinels, and logs no password', async (t) => {
   const engine = await useEngineProcess(t, 'hot-path', environmentOf({}));
   await engine.untilReady();
   await engine.stop();
@@ -102,24 +102,24 @@ test('a front end finds the master through them, and writes no password', async 
   }
 });
 
-for (const [what, way, says] of [
+for (const [what, way, cause] of [
   ['another password', { password: 'a guess' }, /unreachable.*WRONGPASS/],
   ['no TLS', { scheme: 'redis+sentinel' }, /unreachable/],
 ] as const) {
-  test(`with ${what} it finds none, and says so once`, async (t) => {
+  test(`with ${what} it finds no master, and logs each cause once`, async (t) => {
     const engine = await useEngineProcess(t, 'hot-path', environmentOf(way));
     await eventually(async () => assert.deepEqual(await engine.missing(), ['redis']));
-    const complaints = engine.output.match(/redis is not usable[^"]*/g) ?? [];
+    const warnings = engine.output.match(/redis is not usable[^"]*/g) ?? [];
     assert.ok(
-      complaints.some((complaint) => says.test(complaint)),
+      warnings.some((warning) => cause.test(warning)),
       engine.output,
     );
-    assert.equal(new Set(complaints).size, complaints.length, 'each trouble is said once');
+    assert.equal(new Set(warnings).size, warnings.length, 'each cause is logged once');
     assert.doesNotMatch(engine.output, /after \d+ms/);
   });
 }
 
-test('what an address does not say is not there', () => {
+test('a sentinel URL without credentials yields no credentials', () => {
   const [one, two] = ['[::1]', 'sentinel-2:26380'];
   assert.deepEqual(parseRedisUrl(`redis+sentinel://${one}/sale,redis+sentinel://${two}`), {
     kind: 'server',

@@ -1,12 +1,12 @@
 /**
- * The loss windows of `fast` and `safe`, as docs/ARCHITECTURE.md states them. A killed process leaves to the operating
- * system what it has written, so a power cut is made by hand: the tail of the file that was not synced is cut off.
+ * The loss windows of `fast` and `safe`, as docs/ARCHITECTURE.md states them. What a killed process has written survives
+ * in the operating system. So a power cut is simulated: the unsynced tail of the file is cut off.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
+import { useRetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -29,17 +29,16 @@ const CUTS = 12;
 /** What `everysec` may leave unsynced: a second, and one more when the disk is slow. */
 const FAST_WINDOW_MS = 2_000;
 
-test('safe: a redis that is killed again and again forgets nobody', async (t) => {
+test('safe: a Redis that is killed again and again loses no reservation', async (t) => {
   const { redis, database, servers } = await useServers(t, { appendfsync: 'always' });
   await usePersister(t, redis.url, database.url);
-  const frontEnd = await useHotPath(t, redis.url, { DURABILITY: 'safe' });
+  const hotPath = await useHotPath(t, redis.url, { DURABILITY: 'safe' });
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
-  const crowd = new RetryingCrowd([frontEnd], saleId, { lanes: 20 });
-  t.after(() => crowd.stop());
+  const crowd = await useRetryingCrowd(t, [hotPath], saleId, { lanes: 20 });
   const closedMs: number[] = [];
   for (let kill = 0; kill < KILLS; kill++) {
-    const toldBefore = crowd.sold.size;
-    await eventually(() => assert.ok(crowd.sold.size > toldBefore + 100));
+    const soldBefore = crowd.sold.size;
+    await eventually(() => assert.ok(crowd.sold.size > soldBefore + 100));
     await redis.kill();
     await redis.start();
     const backAt = performance.now();
@@ -48,13 +47,13 @@ test('safe: a redis that is killed again and again forgets nobody', async (t) =>
   await crowd.stop();
   closedMs.sort((a, b) => a - b);
   t.diagnostic(
-    `${KILLS} kills, ${crowd.sold.size} told yes, 0 may be lost; redis back to buying: median ${Math.round(closedMs[KILLS / 2]!)} ms, longest ${Math.round(closedMs.at(-1)!)} ms`,
+    `${KILLS} kills, ${crowd.sold.size} reservations, 0 may be lost; from Redis' return to the next purchase: median ${Math.round(closedMs[KILLS / 2]!)} ms, longest ${Math.round(closedMs.at(-1)!)} ms`,
   );
-  await crowd.assertSameResponses(frontEnd);
+  await crowd.assertSameResponses(hotPath);
   await assertPromisesHold(servers, saleId);
 });
 
-test('safe: a decision that the disk has only in part is no decision, whole batches stand or fall', async (t) => {
+test('safe: a batch that the disk has only in part is lost completely', async (t) => {
   const { redis, database, servers } = await useServers(t, { appendfsync: 'always' });
   const { saleId } = await makeSale(servers);
   await buyMany(servers.shards, saleId, { count: 200, batchSize: 10, prefix: 'whole' });
@@ -84,34 +83,34 @@ test('safe: a decision that the disk has only in part is no decision, whole batc
   }
   await usePersister(t, redis.url, database.url);
   const sells = async () => {
-    const [answer] = await buy(servers.shards, saleId, ['after']);
-    assert.equal(answer?.outcome, 'reserved');
+    const [outcome] = await buy(servers.shards, saleId, ['after']);
+    assert.equal(outcome?.outcome, 'reserved');
   };
   await eventually(sells);
   await assertPromisesHold(servers, saleId);
 });
 
-test('safe: every yes leaves redis after the sync of what it says', async (t) => {
+test('safe: Redis sends every reply after the sync of its decision', async (t) => {
   const unsynced = await repliesBeforeSync(t, 'always');
   if (!unsynced) return;
   assert.ok(unsynced.replies > 50, `only ${unsynced.replies} replies were seen`);
   assert.equal(unsynced.early, 0);
 });
 
-test('fast: a yes may leave redis before the sync', async (t) => {
+test('fast: Redis may send a reply before the sync', async (t) => {
   const unsynced = await repliesBeforeSync(t, 'everysec');
   if (!unsynced) return;
   assert.ok(unsynced.early > unsynced.replies / 2, JSON.stringify(unsynced));
 });
 
-/** Of the replies that tell of a reservation, how many were sent while the file had something unsynced. */
+/** Counts the replies with a reservation, and those of them that were sent while the file had unsynced data. */
 async function repliesBeforeSync(t: TestContext, appendfsync: 'always' | 'everysec') {
   const { redis, servers } = await useServers(t, { appendfsync });
   const { saleId } = await makeSale(servers);
   await buy(servers.shards, saleId, ['first']);
   const trace = await useDiskTrace(t, redis.pid);
   if (!trace) {
-    t.skip('needs strace (apt-get install strace), and to be allowed to use it');
+    t.skip('needs strace (apt-get install strace) and the permission to use it');
     return undefined;
   }
   await buyMany(servers.shards, saleId, { count: 100, batchSize: 1 });
@@ -125,18 +124,19 @@ async function repliesBeforeSync(t: TestContext, appendfsync: 'always' | 'everys
       if (!isSynced) early++;
     }
   }
-  t.diagnostic(`appendfsync ${appendfsync}: ${early} of ${replies} yeses left before the sync`);
+  t.diagnostic(
+    `appendfsync ${appendfsync}: ${early} of ${replies} replies were sent before the sync`,
+  );
   return { replies, early };
 }
 
 test('fast: a power cut costs at most the last two seconds', async (t) => {
   const { redis, database, servers } = await useServers(t, { appendfsync: 'everysec' });
-  const frontEnd = await useHotPath(t, redis.url, { DURABILITY: 'fast' });
+  const hotPath = await useHotPath(t, redis.url, { DURABILITY: 'fast' });
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
-  const crowd = new RetryingCrowd([frontEnd], saleId, { lanes: 20 });
-  t.after(() => crowd.stop());
+  const crowd = await useRetryingCrowd(t, [hotPath], saleId, { lanes: 20 });
   await sleep(1_000);
-  // As if the last sync had been a second before the cut, which is as late as it may be.
+  // As if the last sync had been a second before the cut, the longest time that `everysec` allows.
   const synced = appendedBytes(redis);
   await sleep(1_000);
   const cutAt = performance.now();
@@ -150,18 +150,18 @@ test('fast: a power cut costs at most the last two seconds', async (t) => {
   const lost = buyers.flatMap((buyer, index) => (known.has(buyer) ? [] : [index]));
   const oldestMs = cutAt - crowd.soldAt[lost[0]!]!;
   t.diagnostic(
-    `${lost.length} of ${buyers.length} yeses lost, the oldest told ${Math.round(oldestMs)} ms before the cut`,
+    `${lost.length} of ${buyers.length} reservations lost, the oldest acknowledged ${Math.round(oldestMs)} ms before the cut`,
   );
-  assert.ok(lost.length > 0, 'this is what fast gives up');
+  assert.ok(lost.length > 0, 'fast may lose the latest reservations');
   assert.ok(oldestMs <= FAST_WINDOW_MS, `${oldestMs} ms`);
-  // Nobody is sold what somebody else was told to have: the sale is closed until it was compared.
+  // No unit is sold twice: the sale stays closed until recovery has compared both servers.
   await eventually(async () => {
-    const late = await frontEnd.buy(saleId, 'late', { key: 'k' });
+    const late = await hotPath.buy(saleId, 'late', { key: 'k' });
     assert.equal(late.body.code, 'recovering');
   });
   await usePersister(t, redis.url, database.url, {}, { DURABILITY: 'fast' });
   await eventually(async () => {
-    assert.equal((await frontEnd.buy(saleId, 'late', { key: 'k' })).status, 201);
+    assert.equal((await hotPath.buy(saleId, 'late', { key: 'k' })).status, 201);
   });
   await assertPromisesHold(servers, saleId);
 });

@@ -1,11 +1,11 @@
 /**
- * Sentinels promote a replica while buyers press. Every process finds the new master by itself, the sale is checked
- * before it sells on, and of what anybody was told nothing is lost, also when the old master comes back.
+ * Sentinels promote a replica during a sale. Every process finds the new master by itself, the sale is checked before it
+ * sells again, and no acknowledged reservation is lost, also when the old master returns.
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
+import { useRetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
 import { type TestHotPath, useHotPath } from '../../harness/engine/hot-path.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -14,36 +14,33 @@ import { makeSale } from '../../harness/sales/sales.ts';
 import { useConnections } from '../../harness/servers/connections.ts';
 import { useDatabase } from '../../harness/servers/postgres.ts';
 import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
-import { startReplicated } from '../../harness/servers/replication.ts';
+import { useReplicated } from '../../harness/servers/replication.ts';
 import { useSentinels } from '../../harness/servers/sentinels.ts';
-import { use } from '../../harness/use.ts';
+import { usePause } from '../../harness/servers/server-process.ts';
 
-// Generous: master and replicas sync to a disk that other tests may keep busy.
+// Generous: the disk may be busy with other tests.
 const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '4000' };
 const MAX_LAG_SECONDS = 5;
-/** Giving the master up, electing, promoting, and then waiting until the old one has fallen silent. */
+/** Time to detect the failure, elect, promote, and wait until the old master has stopped writing. */
 const FAILOVER = { timeoutMs: 40_000 };
 
-/** A sale with a crowd at two front ends, on a master with two replicas that three sentinels watch. */
+/** A sale with a crowd at two hot paths, on a master with two replicas and three sentinels. */
 async function startSale(t: TestContext) {
-  const redis = await use(t, () =>
-    startReplicated({
-      replicas: 2,
-      demanded: 1,
-      maxLagSeconds: MAX_LAG_SECONDS,
-    }),
-  );
+  const redis = await useReplicated(t, {
+    replicas: 2,
+    demanded: 1,
+    maxLagSeconds: MAX_LAG_SECONDS,
+  });
   const sentinels = await useSentinels(t, redis.master);
   const database = await useDatabase(t);
   const servers = await useConnections(t, sentinels.url, database.url);
   await usePersister(t, sentinels.url, database.url, {}, REPLICATED);
-  const frontEnds = [
+  const hotPaths = [
     await useHotPath(t, sentinels.url, REPLICATED),
     await useHotPath(t, sentinels.url, REPLICATED),
   ];
   const { saleId } = await makeSale(servers, { stock: 1_000_000 });
-  const crowd = new RetryingCrowd(frontEnds, saleId, { lanes: 10 });
-  t.after(() => crowd.stop());
+  const crowd = await useRetryingCrowd(t, hotPaths, saleId, { lanes: 10 });
   await eventually(() => assert.ok(crowd.sold.size > 200));
 
   const promoted = async () => {
@@ -54,56 +51,56 @@ async function startSale(t: TestContext) {
     }, FAILOVER);
     return redis.replicas.find((replica) => replica.port === port)!;
   };
-  /** That everybody sells on, and that all that was told is true. */
-  const assertSellsOn = async (after: number) => {
+  /** Purchases succeed again, and every acknowledged reservation exists. */
+  const assertSellsAgain = async (after: number) => {
     await eventually(() => assert.ok(crowd.soldAt.at(-1)! > after + 500), FAILOVER);
     t.diagnostic(
-      `${Math.round(crowd.firstSaleAfter(after)!)} ms until somebody could buy again, ${crowd.sold.size} told yes, ${crowd.retries} told to come back`,
+      `${Math.round(crowd.firstSaleAfter(after)!)} ms until the next purchase, ${crowd.sold.size} reservations, ${crowd.retries} retries`,
     );
     await crowd.stop();
-    for (const frontEnd of frontEnds) await crowd.assertSameResponses(frontEnd);
+    for (const hotPath of hotPaths) await crowd.assertSameResponses(hotPath);
     assert.equal(new Set(crowd.sold.values()).size, crowd.sold.size);
     await assertPromisesHold(servers, saleId);
   };
-  return { redis, servers, frontEnds, saleId, crowd, promoted, assertSellsOn };
+  return { redis, servers, hotPaths, saleId, crowd, promoted, assertSellsAgain };
 }
 
-test('a master that is killed is replaced, and not believed when it comes back', async (t) => {
-  const { redis, saleId, crowd, promoted, assertSellsOn } = await startSale(t);
+test('a killed master is replaced, and sells nothing when it returns', async (t) => {
+  const { redis, saleId, crowd, promoted, assertSellsAgain } = await startSale(t);
   await redis.master.kill();
   const killedAt = performance.now();
   await promoted();
   await eventually(() => assert.ok(crowd.firstSaleAfter(killedAt + 100)), FAILOVER);
-  // With all its data, and a master by its own word until a sentinel tells it otherwise.
+  // It has all its data, and considers itself a master until a sentinel reconfigures it.
   await redis.master.start();
   const isolated = await useHotPath(t, redis.master.url, REPLICATED, false);
-  await pressInVain(isolated, redis.master, saleId);
-  await assertSellsOn(killedAt + 100);
+  await assertSellsNothing(isolated, redis.master, saleId);
+  await assertSellsAgain(killedAt + 100);
 });
 
-test('a master that stood still is replaced, and sells nothing when it moves again', async (t) => {
-  const { redis, saleId, crowd, promoted, assertSellsOn } = await startSale(t);
-  // For buyers who only ever reach the old master, as if both were cut off from the rest.
+test('a frozen master is replaced, and sells nothing when it resumes', async (t) => {
+  const { redis, saleId, crowd, promoted, assertSellsAgain } = await startSale(t);
+  // Its buyers reach only the old master, as in a network partition.
   const isolated = await useHotPath(t, redis.master.url, REPLICATED);
   assert.equal((await isolated.buy(saleId, 'isolated-before')).status, 201);
-  redis.master.pause();
+  await usePause(t, redis.master);
   const pausedAt = performance.now();
   await promoted();
   await eventually(() => assert.ok(crowd.firstSaleAfter(pausedAt + 100)), FAILOVER);
   redis.master.resume();
-  await pressInVain(isolated, redis.master, saleId);
-  await assertSellsOn(pausedAt + 100);
+  await assertSellsNothing(isolated, redis.master, saleId);
+  await assertSellsAgain(pausedAt + 100);
 });
 
-/** Until the server was made a replica. */
-async function pressInVain(
-  frontEnd: TestHotPath,
+/** Every purchase fails until the server has become a replica. */
+async function assertSellsNothing(
+  hotPath: TestHotPath,
   server: TestRedis,
   saleId: string,
 ): Promise<void> {
   await withRedis(server.url, async (redis) => {
     for (let i = 0; (await redis.role())[0] !== 'slave'; i++) {
-      const { status, body } = await frontEnd.buy(saleId, `isolated-${i}`, { key: 'k' });
+      const { status, body } = await hotPath.buy(saleId, `isolated-${i}`, { key: 'k' });
       assert.equal(status, 503, JSON.stringify(body));
       await sleep(50);
     }

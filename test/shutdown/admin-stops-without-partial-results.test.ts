@@ -1,4 +1,4 @@
-/** An admin that is told to stop in the middle of an export, of a change, and with PostgreSQL saying nothing. */
+/** An admin that stops during an export, during a change, and while PostgreSQL is unresponsive. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
@@ -10,11 +10,12 @@ import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
 import { useStoppableServers } from '../../harness/servers/connections.ts';
+import { usePause } from '../../harness/servers/server-process.ts';
 import { FILE } from '../../harness/use.ts';
 
-/** What a process has in which to close before it ends all the same, with 1. */
+/** A process that has not closed by then exits with 1. */
 const CLOSE_DEADLINE_MS = 10_000;
-/** A moment's work, and more than all buffers between two processes hold. */
+/** Few rows are exported in a moment; many exceed all buffers between two processes. */
 const FEW_ROWS = 3_000;
 const MANY_ROWS = 40_000;
 const HEADERS = {
@@ -39,10 +40,10 @@ async function stopInTime(admin: EngineProcess): Promise<void> {
   assert.ok(tookMs < CLOSE_DEADLINE_MS, `stopping took ${tookMs} ms`);
 }
 
-test('an export that is being read comes whole; one that nobody reads is seen to be cut', async (t) => {
+test('an export that the client reads completes; an unread one fails visibly', async (t) => {
   const [few, many] = [await fillSale(FEW_ROWS), await fillSale(MANY_ROWS)];
   const leaving = await spawnAdmin(t);
-  const [read, unread] = await Promise.all([startExport(leaving, few), startExport(leaving, many)]);
+  const [read, unread] = await Promise.all([beginExport(leaving, few), beginExport(leaving, many)]);
   let text = '';
   read.setEncoding('latin1').on('data', (chunk: string) => {
     text += chunk;
@@ -53,32 +54,31 @@ test('an export that is being read comes whole; one that nobody reads is seen to
   assert.equal(
     text.split('\r\n').length,
     FEW_ROWS + 2,
-    'head, rows, and what follows the last end',
+    'header, rows, and the empty text after the last line',
   );
   await stopped;
   unread.resume();
-  await assert.rejects(once(unread, 'end'), 'a cut answer does not look like a whole one');
+  await assert.rejects(once(unread, 'end'), 'a cut response does not look complete');
 });
 
-test('a change that waits for Redis is done once, by whoever comes after', async (t) => {
+test('a change that waits for Redis is completed once, by the next admin', async (t) => {
   const { saleId } = await makeSale(servers, { stock: 10 });
   const leaving = await spawnAdmin(t);
-  redis.pause();
-  t.after(() => redis.resume());
+  await usePause(t, redis);
   const load = (admin: EngineProcess) =>
     fetch(`${admin.url}/admin/v1/sales/${saleId}/stock`, {
       method: 'POST',
       headers: { ...HEADERS, 'idempotency-key': 'delivery-7' },
       body: JSON.stringify({ sku: 'unit', delta: 5 }),
     });
-  const answered = load(leaving);
+  const responded = load(leaving);
   await eventually(async () => {
     const [row] = await servers.sql`
       SELECT count(*)::int AS recorded FROM sale_operations WHERE sale_id = ${saleId}`;
     assert.equal(row!.recorded, 2);
   });
   await stopInTime(leaving);
-  const refused = await answered;
+  const refused = await responded;
   assert.equal(refused.status, 503);
   assert.ok(Number(refused.headers.get('retry-after')) > 0);
 
@@ -88,28 +88,28 @@ test('a change that waits for Redis is done once, by whoever comes after', async
   assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 15);
 });
 
-test('who waits for a PostgreSQL that says nothing is answered, and the process ends on time', async (t) => {
+test('requests that wait for an unresponsive PostgreSQL get 503, and the process stops on time', async (t) => {
   const { saleId } = await makeSale(servers);
   const leaving = await spawnAdmin(t);
-  // Something for the repairer to be at: an operation that was recorded and never applied.
+  // Work for the repairer: an operation that was recorded and never applied.
   await servers.sql`
     INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
     SELECT sale_id, 2, 'test', definition, '[]', 'pending', actor, request_id FROM sale_operations
     WHERE sale_id = ${saleId}`;
-  postgres.pause();
-  t.after(() => postgres.resume());
+  await usePause(t, postgres);
   const waiting = Array.from({ length: 30 }, () =>
     fetch(`${leaving.url}/admin/v1/sales`, { headers: HEADERS }),
   );
+  // The repairer runs at an interval; it must be waiting for PostgreSQL, too.
   await sleep(2_500);
   await stopInTime(leaving);
-  for (const answer of await Promise.all(waiting)) {
-    assert.equal(answer.status, 503);
-    assert.ok(Number(answer.headers.get('retry-after')) > 0);
+  for (const response of await Promise.all(waiting)) {
+    assert.equal(response.status, 503);
+    assert.ok(Number(response.headers.get('retry-after')) > 0);
   }
 });
 
-/** With rows that nobody has sold; returns the sale's id. */
+/** A sale with inserted rows. Returns its id. */
 async function fillSale(rows: number): Promise<string> {
   const { saleId } = await makeSale(servers);
   await servers.sql`
@@ -121,8 +121,8 @@ async function fillSale(rows: number): Promise<string> {
   return saleId;
 }
 
-/** Resolves with its beginning. */
-async function startExport(admin: EngineProcess, saleId: string): Promise<IncomingMessage> {
+/** Resolves when the response begins. */
+async function beginExport(admin: EngineProcess, saleId: string): Promise<IncomingMessage> {
   const url = `${admin.url}/admin/v1/reservations.csv?saleId=${saleId}`;
   const request = get(url, { headers: HEADERS });
   const [response] = (await once(request, 'response')) as [IncomingMessage];

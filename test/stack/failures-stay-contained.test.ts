@@ -31,9 +31,9 @@ test('persister and admin killed, PostgreSQL frozen: buying goes on, nothing is 
   freeze(description.pids.postgres);
   await sleep(4_000);
   thaw(description.pids.postgres);
-  const { answers, reserved, slowestMs } = await buying;
+  const { responses, reserved, slowestMs } = await buying;
 
-  assert.deepEqual([...answers.keys()], ['201'], 'every buyer was told yes');
+  assert.deepEqual([...responses.keys()], ['201'], 'every buyer was told yes');
   const sold = reserved.length;
   assert.ok(sold > 100, `only ${sold} were sold`);
   assert.ok(slowestMs < PATIENCE_MS, `somebody waited ${slowestMs} ms`);

@@ -33,9 +33,9 @@ test('after FLUSHALL in mid-sale the sale is rebuilt, goes on, and every promise
   const flushedMs = performance.now();
   await redis.flushall();
   redis.disconnect();
-  const { answers, reserved } = await buying;
+  const { responses, reserved } = await buying;
 
-  const words = [...answers.keys()].filter((word) => word !== '201').sort();
+  const words = [...responses.keys()].filter((word) => word !== '201').sort();
   assert.ok(words.length <= 2, words.join());
   for (const word of words) assert.match(word, /^503 (recovering|unavailable)$/);
   const after = reserved.filter(({ atMs }) => atMs > flushedMs + 100);
