@@ -71,7 +71,7 @@ export class Inspector {
   constructor(urls: { redisUrl: string; postgresUrl: string }) {
     this.#redis = new Redis(urls.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000 });
     this.#redis.on('error', () => undefined); // Servers are killed here; who asks meanwhile hears of it.
-    this.#sql = connectPostgres(urls.postgresUrl, { name: 'chaos', connectionsMax: 2 });
+    this.#sql = connectPostgres(urls.postgresUrl, { process: 'chaos', connectionsMax: 2 });
   }
 
   /** What keeps a sale from being at rest: nothing held, nobody waiting, everything in PostgreSQL. Undefined: it is. */

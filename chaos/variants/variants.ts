@@ -151,9 +151,9 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'a rebuilt sale leaves out no positions',
     mistake: {
-      file: 'persister/recover/recover.ts',
-      original: 'const skip = wasLost ? tools.positionsSkipped : 0;',
-      broken: 'const skip = 0;',
+      file: 'persister/recover/compare.ts',
+      original: 'const skipped = wasLost ? rules.positionsSkipped : 0;',
+      broken: 'const skipped = 0;',
     },
     expected: 'position-reused',
     stock: 100,

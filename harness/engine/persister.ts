@@ -1,8 +1,8 @@
 /** Persisters inside the test's own process. They claim abandoned entries sooner than production ones. */
 import { readPersisterConfig } from '../../src/config.ts';
 import { type RunningPersister, startPersister } from '../../src/persister/main.ts';
+import type { WebhookTimings } from '../../src/persister/timings.ts';
 import { TIMINGS, type Timings } from '../../src/persister/timings.ts';
-import type { WebhookTimings } from '../../src/persister/webhooks/timings.ts';
 import { type Scope, use } from '../use.ts';
 import { metric } from './metrics.ts';
 

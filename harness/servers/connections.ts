@@ -34,7 +34,7 @@ export async function connectShards(url: string, choices: ShardsChoices = {}): P
 }
 
 export async function connect(redisUrl: string, postgresUrl: string): Promise<Connections> {
-  const sql = connectPostgres(postgresUrl, { name: 'test', connectionsMax: 4 });
+  const sql = connectPostgres(postgresUrl, { process: 'test', connectionsMax: 4 });
   const shards = await connectShards(redisUrl, { commandTimeoutMs: 5_000 });
   return {
     shards,

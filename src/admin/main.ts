@@ -21,7 +21,7 @@ export async function runAdmin(): Promise<RunningProcess> {
   const log = createLogger('admin', config.LOG_LEVEL);
   const metrics = createMetrics('admin');
   const sql = connectPostgres(config.DATABASE_URL, {
-    name: 'admin',
+    process: 'admin',
     connectionsMax: POSTGRES_CONNECTIONS_MAX,
   });
   const shards = new Shards({

@@ -13,7 +13,7 @@ const POLL_MS = 20;
 export async function runVerify(options: { sale?: string; json: boolean }): Promise<boolean> {
   const config = readServersConfig(process.env);
   const log = createLogger('verify', 'silent');
-  const sql = connectPostgres(config.DATABASE_URL, { name: 'verify', connectionsMax: 2 });
+  const sql = connectPostgres(config.DATABASE_URL, { process: 'verify', connectionsMax: 2 });
   const shards = new Shards({
     url: config.REDIS_URL,
     name: 'verify',

@@ -1,7 +1,6 @@
 /**
- * The persister: brings what Redis decided into PostgreSQL, opens sales again after Redis restarted, and tells
- * webhook endpoints what happened. Any number of them may run side by side; each is a consumer of the same group, and
- * every write is harmless to repeat.
+ * The persister: writes Redis' decisions to PostgreSQL, ends expired holds, recovers sales after Redis restarted, and
+ * delivers webhooks. Several can run side by side: each is a consumer of the same group, and every write is idempotent.
  */
 import { hostname } from 'node:os';
 import { nanoid } from 'nanoid';
@@ -15,7 +14,8 @@ import type { RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
-import { Database, StoppingError } from './database/database.ts';
+import { Database } from './database/database.ts';
+import { repeat } from './loop.ts';
 import { createPersisterMetrics } from './metrics.ts';
 import { RecoveryLog } from './recover/recovery-log.ts';
 import { SaleWorkers } from './sale-workers.ts';
@@ -23,21 +23,21 @@ import { TIMINGS, type Timings } from './timings.ts';
 import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
 import { retryRequested } from './write/dead-letters.ts';
 
-/** Sales that write at the same time. A recovering one needs two connections: one for the lock, one for the rows. */
+/** Sales that write concurrently. A recovery needs two connections: one for the locks, one for the rows. */
 const WRITERS_MAX = 3;
 const CONNECTIONS_MAX = WRITERS_MAX * 2 + 2 + WEBHOOK_CONNECTIONS;
 const DEAD_LETTERS_INTERVAL_MS = 1_000;
 const LAG_INTERVAL_MS = 2_000;
-/** A session that holds a sale and says nothing for so long holds up everybody else. */
+/** A session that holds a sale's lock and sends nothing for this long is ended, because it blocks all others. */
 const SILENT_MS_MAX = 10_000;
 const SILENT_HOLDERS_INTERVAL_MS = 5_000;
 /**
- * What Redis may hold for PostgreSQL is bounded when reserving, before a call and not within it; what it gives from the
- * line is not bounded, and each front end goes by its own `BACKLOG_MAX`, which need not be this process's.
+ * `BACKLOG_MAX` does not strictly bound the events that PostgreSQL lacks. It is checked before a reserve call and not
+ * within it, waitlist reservations are not bounded, and a hot path may have another value than this process.
  */
 const POSITIONS_PER_BACKLOG = 2;
 const POSITIONS_BEYOND_BACKLOG = 1_000_000;
-/** How long running transactions may take to finish when the process is asked to stop. */
+/** How long running transactions may take to end when the process stops. */
 const CLOSE_GRACE_MS = 3_000;
 
 export async function runPersister(): Promise<RunningProcess> {
@@ -49,7 +49,7 @@ export interface RunningPersister extends RunningProcess {
   port: number;
 }
 
-/** Throws `port_taken`. Resolves before Redis and PostgreSQL are there: it waits for them, and `/readyz` says so. */
+/** Throws `port_taken`. Resolves before Redis and PostgreSQL are available; `/readyz` shows what is missing. */
 export async function startPersister(
   config: PersisterConfig,
   timings: Timings,
@@ -112,14 +112,17 @@ export async function startPersister(
   });
   shards.onChanged((saleId) => saleWorkers.hint(saleId));
   shards.onReady(() => saleWorkers.wakeAll());
+  const every = (intervalMs: number) => ({ intervalMs, log, stopping: stopping.signal });
   const work = Promise.all([
     saleWorkers.run(),
-    repeat(DEAD_LETTERS_INTERVAL_MS, () => retryRequested(database, { log, metrics })),
-    repeat(LAG_INTERVAL_MS, () => saleWorkers.measureLag()),
-    repeat(LAG_INTERVAL_MS, async () => void unready()),
-    repeat(SILENT_HOLDERS_INTERVAL_MS, async () => {
+    repeat('retry dead letters', every(DEAD_LETTERS_INTERVAL_MS), () =>
+      retryRequested(database, { log, metrics }),
+    ),
+    repeat('measure lag', every(LAG_INTERVAL_MS), () => saleWorkers.measureLag()),
+    repeat('note readiness', every(LAG_INTERVAL_MS), async () => void unready()),
+    repeat('end silent holders', every(SILENT_HOLDERS_INTERVAL_MS), async () => {
       const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));
-      if (ended > 0) log.warn({ ended }, 'ended sessions that held a sale and said nothing');
+      if (ended > 0) log.warn({ ended, silentMs: SILENT_MS_MAX }, 'sessions holding a sale ended');
     }),
     runWebhooks(
       { database, shards, log, registry },
@@ -131,18 +134,6 @@ export async function startPersister(
     ),
   ]);
   log.info({ consumer, port: health.port }, 'persister started');
-
-  /** Its failures end only this round: what matters among them is reported where it happened. */
-  async function repeat(intervalMs: number, round: () => Promise<void>): Promise<void> {
-    while (!stopping.signal.aborted) {
-      try {
-        await round();
-      } catch (error) {
-        if (!(error instanceof StoppingError)) log.debug({ err: error }, 'a round failed');
-      }
-      await pause(intervalMs, stopping.signal);
-    }
-  }
 
   async function close(): Promise<void> {
     stopping.abort();

@@ -1,78 +1,76 @@
-/** What the persister counts, for the three questions of an operator: how far behind, how fast, what went wrong. */
+/** The persister's metrics. They show how far behind it is, how fast it writes, and what failed. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 export type PersisterMetrics = ReturnType<typeof createPersisterMetrics>;
 
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60];
+const RECOVERY_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120];
+const SWEEP_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1];
+
 export function createPersisterMetrics(registry: Registry) {
-  const registers = [registry];
-  const counter = (name: string, help: string) =>
-    new Counter({ name: `flash_sale_persister_${name}`, help, registers });
+  const named = (name: string, help: string) => ({
+    name: `flash_sale_${name}`,
+    help,
+    registers: [registry],
+  });
+  const counter = (name: string, help: string) => new Counter(named(name, help));
   const gaugePerSale = (name: string, help: string) =>
-    new Gauge({ name: `flash_sale_persister_${name}`, help, labelNames: ['sale'], registers });
+    new Gauge({ ...named(`persister_${name}`, help), labelNames: ['sale'] });
+  const histogram = (name: string, help: string, buckets = SECONDS) =>
+    new Histogram({ ...named(name, help), buckets });
   return {
-    events: counter('events_written_total', 'Events committed to PostgreSQL'),
-    batches: counter('batches_total', 'Transactions that committed events'),
-    batchSeconds: new Histogram({
-      name: 'flash_sale_persister_batch_duration_seconds',
-      help: 'From having read a batch to having committed it',
-      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60],
-      registers,
-    }),
-    deadLetters: counter('dead_letters_total', 'Events and entries set aside'),
-    outages: counter('postgres_outages_total', 'Times PostgreSQL stopped taking writes'),
-    failures: counter(
-      'postgres_failures_total',
-      'Tries that PostgreSQL did not take, without those for the data',
+    events: counter('persister_events_written_total', 'Events committed to PostgreSQL'),
+    batches: counter('persister_batches_total', 'Transactions that committed events'),
+    batchSeconds: histogram(
+      'persister_batch_duration_seconds',
+      'From reading a batch to committing it',
     ),
-    trims: counter('trims_total', 'Times a stream was trimmed'),
-    claimed: counter('entries_claimed_total', 'Entries taken over from consumers that left them'),
+    deadLetters: counter(
+      'persister_dead_letters_total',
+      'Events and entries that became dead letters',
+    ),
+    outages: counter('persister_postgres_outages_total', 'Times PostgreSQL became unavailable'),
+    failures: counter(
+      'persister_postgres_failures_total',
+      'Attempts that PostgreSQL failed, except for errors in the data',
+    ),
+    trims: counter('persister_trims_total', 'Trims of a stream'),
+    claimed: counter('persister_entries_claimed_total', 'Entries taken over from other consumers'),
     recoverySeconds: new Histogram({
-      name: 'flash_sale_persister_recovery_duration_seconds',
-      help: 'From finding a sale closed to having opened it again, by what it took',
+      ...named(
+        'persister_recovery_duration_seconds',
+        'From finding a sale closed to opening it again, by outcome',
+      ),
       labelNames: ['outcome'],
-      buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120],
-      registers,
+      buckets: RECOVERY_SECONDS,
     }),
-    lagEvents: gaugePerSale('lag_events', 'Events numbered by Redis that PostgreSQL does not have'),
+    lagEvents: gaugePerSale('lag_events', 'Events in Redis that PostgreSQL does not have'),
     lagSeconds: gaugePerSale(
       'lag_seconds',
-      'Age of the oldest entry that PostgreSQL does not have',
+      'Age of the oldest stream entry that PostgreSQL does not have',
     ),
     waitingEntries: gaugePerSale(
       'waiting_entries',
-      'Entries in a format of another version, waiting for a persister that knows it',
+      'Entries in a format version that only another persister reads',
     ),
-    expired: new Counter({
-      name: 'flash_sale_expired_total',
-      help: 'Holds that ended unpaid and gave their units back',
-      registers,
-    }),
-    served: new Counter({
-      name: 'flash_sale_served_total',
-      help: 'Reservations that the sweep gave to those who wait in line',
-      registers,
-    }),
-    expiryDelaySeconds: new Histogram({
-      name: 'flash_sale_expiry_delay_seconds',
-      help: 'From the deadline of the oldest hold that a sweep ended until it ended',
-      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60],
-      registers,
-    }),
-    sweepSeconds: new Histogram({
-      name: 'flash_sale_persister_sweep_duration_seconds',
-      help: 'One call of the sweep as the persister waits for it',
-      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1],
-      registers,
-    }),
-    notRecovered: new Gauge({
-      name: 'flash_sale_persister_sales_not_recovered',
-      help: 'Sales that stay closed until an operator does something',
-      registers,
-    }),
+    expired: counter('expired_total', 'Holds that expired and returned their units'),
+    served: counter('served_total', 'Reservations that the sweep made for the waitlist'),
+    expiryDelaySeconds: histogram(
+      'expiry_delay_seconds',
+      'From the deadline of the oldest hold in a sweep until it was ended',
+    ),
+    sweepSeconds: histogram(
+      'persister_sweep_duration_seconds',
+      'One call of the sweep script, as the persister sees it',
+      SWEEP_SECONDS,
+    ),
+    notRecovered: new Gauge(
+      named('persister_sales_not_recovered', 'Sales that stay closed until an operator acts'),
+    ),
   };
 }
 
-/** For a sale that is gone: its last values would stand there for ever. */
+/** Removes a deleted sale's gauges, which would otherwise keep their last values. */
 export function forgetSale(metrics: PersisterMetrics, saleId: string): void {
   metrics.lagEvents.remove(saleId);
   metrics.lagSeconds.remove(saleId);

@@ -1,17 +1,17 @@
 /**
- * One sale's loop: read what its stream has, write it, acknowledge it, trim the stream, again. Each turn takes one
- * slot and at most one batch (see deliveries.ts for which).
+ * One sale's drain: reads its stream, writes the events to PostgreSQL, acknowledges and trims the entries. Each turn
+ * holds a permit and writes at most one batch, which batch-reader.ts chooses.
  *
- * Anything unexpected (Redis away, a server that restarted, a group that vanished) ends the turn, and the next one
- * starts by asking Redis for the sale anew.
+ * An unexpected error (Redis unavailable, a restarted server, a missing group) ends the turn. The next turn first checks
+ * the sale's state on both servers again.
  */
 import { Fault, unreachable } from '../domain/fault.ts';
 import type { SaleStatus } from '../domain/sale.ts';
 import { readSale } from '../lua/read/read-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
-import { backoffMs, pause } from '../process/backoff.ts';
+import { backoffMs } from '../process/backoff.ts';
 import type { Semaphore } from '../process/semaphore.ts';
-import { StoppingError } from './database/database.ts';
+import { Loop } from './loop.ts';
 import { forgetSale } from './metrics.ts';
 import { openSale, type RecoveryContext, type SaleCondition } from './recover/recover.ts';
 import { BatchReader } from './stream/batch-reader.ts';
@@ -21,17 +21,18 @@ import type { Timings } from './timings.ts';
 import { persist } from './write/persist.ts';
 
 const TRIM_INTERVAL_MS = 200;
-/** Also without news: whoever acknowledged last may have died before trimming. */
+/** Trims without new writes, because the consumer that acknowledged last may have died before it trimmed. */
 const TRIM_ANYWAY_MS = 10_000;
 const IDLE_FIRST_MS = 10;
-const BUSY_MS = 100;
-/** Earlier events that do not come are reported after so long. */
+const FAILURE_MOST_MS = 1_000;
+const RETRY_MS = 100;
+/** Missing earlier events are reported after this time. */
 const MISSING_MS_MAX = 30_000;
 
-/** What a turn found, which decides how long to wait for the next. */
-type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['condition'], 'open'>;
+/** The result of a turn, which decides the pause until the next one. */
+type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['outcome'], 'open'>;
 
-/** Where a sale was found open: what is read there, and nowhere else, is of that timeline. */
+/** Where the sale was found open. Entries that are read there, and nowhere else, belong to that timeline. */
 interface Opened {
   stream: StreamConsumer;
   timeline: number;
@@ -44,22 +45,21 @@ export class SaleDrain {
   readonly #timings: Timings;
   readonly #consumer: string;
   readonly #batchReader: BatchReader;
-  readonly #stopping = new AbortController();
-  #wake = new AbortController();
+  readonly #loop: Loop;
   #status: SaleStatus;
-  /** Undefined: to be asked. */
+  /** Undefined: must be checked. */
   #opened: Opened | undefined;
-  /** Since when earlier events are missing. */
-  #aheadSinceMs: number | undefined;
+  #quietTurns = 0;
+  #missingSinceMs: number | undefined;
   #trimmedMs = 0;
-  #untrimmed = true;
-  /** What comes next, read while the batch before it is being written: PostgreSQL need not wait for us. */
-  #ahead: Promise<SortedEntries | undefined> | undefined;
-  /** The number of the last event that we wrote. */
+  #hasUntrimmed = true;
+  /** The next batch, read while the current one is being written, so that PostgreSQL does not wait for Redis. */
+  #readAhead: Promise<SortedEntries | undefined> | undefined;
+  /** The number of the last event that this drain wrote. */
   #lastWritten = Number.NaN;
   readonly #waiting = new Set<string>();
   readonly #unknownVersions = new Set<string>();
-  #lastComplaint = '';
+  #lastFailure = '';
 
   constructor(
     context: RecoveryContext,
@@ -78,56 +78,45 @@ export class SaleDrain {
     this.#timings = options.timings;
     this.#consumer = options.consumer;
     this.#batchReader = new BatchReader(options.timings, context.metrics);
+    this.#loop = new Loop({
+      turn: async () => this.#delayAfter(await this.#semaphore.run(() => this.#turn())),
+      onFailure: (error) => this.#startOver(error),
+      backoff: { firstMs: IDLE_FIRST_MS, mostMs: FAILURE_MOST_MS },
+      // Entries that were read ahead would stay pending until another consumer claims them.
+      hasUnfinishedWork: () => this.#readAhead !== undefined,
+    });
   }
 
   /** Resolves once stopped. */
   async run(): Promise<void> {
-    let quiet = 0;
-    let failures = 0;
-    // What was read ahead would stay pending until somebody claims it.
-    while (!this.#stopping.signal.aborted || this.#ahead) {
-      let delayMs: number;
-      try {
-        const turn = await this.#semaphore.run(() => this.#turn());
-        failures = 0;
-        quiet = turn === 'worked' ? 0 : quiet + 1;
-        delayMs = this.#delayAfter(turn, quiet);
-      } catch (error) {
-        if (error instanceof StoppingError) break;
-        await this.#startOver(error);
-        delayMs = backoffMs(failures++, IDLE_FIRST_MS, 1_000);
-      }
-      if (delayMs > 0) await this.#rest(delayMs);
-    }
+    await this.#loop.run();
     forgetSale(this.#context.metrics, this.saleId);
   }
 
-  /** What operators made of the sale. */
   update(status: SaleStatus): void {
     if (status === this.#status) return;
     this.#status = status;
     this.wake();
   }
 
-  /** An operator wants it recovered. */
+  /** An operator requested a recovery. */
   reopen(): void {
     this.#opened = undefined;
     this.wake();
   }
 
-  /** Ends a pause: there may be news. */
+  /** Ends a pause, because there may be something to do. */
   wake(): void {
-    this.#wake.abort();
+    this.#loop.wake();
   }
 
   stop(): void {
-    this.#stopping.abort();
-    this.#wake.abort();
+    this.#loop.stop();
   }
 
-  /** Looks at how far PostgreSQL is behind; works during its outages, when the loop itself only waits. */
+  /** Measures how far PostgreSQL is behind, also while PostgreSQL is unavailable and the loop only waits. */
   async measureLag(): Promise<void> {
-    const stream = this.#streamNow();
+    const stream = this.#pinStream();
     const reply = await stream.server.call(readSale, this.saleId);
     if (reply.outcome === 'unknown_sale') return;
     const { events, drained, nowMs, streamLength } = reply.state;
@@ -139,26 +128,26 @@ export class SaleDrain {
       oldestMs === undefined || events === drained ? 0 : Math.max(0, nowMs - oldestMs) / 1000,
     );
     for (const entryId of this.#waiting) {
-      // Someone else's newer version has written what we could not read.
+      // A persister of a newer version has written what this one cannot read.
       if (oldestMs === undefined || Number(entryId.split('-')[0]) < oldestMs)
         this.#waiting.delete(entryId);
     }
-    this.#reportWaiting();
+    this.#measureWaiting();
   }
 
   async #turn(): Promise<Turn> {
     const opened = await this.#open();
-    if (typeof opened === 'string') return opened;
-    const sorted = (await this.#takeAhead()) ?? (await this.#read(opened.stream));
+    if ('outcome' in opened) return opened.outcome;
+    const sorted = (await this.#takeReadAhead()) ?? (await this.#read(opened.stream));
     if (!sorted) {
       await this.#trimIfDue(opened.stream);
       return 'empty';
     }
     const persisting = this.#persist(sorted, opened);
     if (this.#mayReadAhead(sorted)) {
-      this.#ahead = this.#read(opened.stream);
-      // Whoever takes it hears of it.
-      this.#ahead.catch(() => undefined);
+      this.#readAhead = this.#read(opened.stream);
+      // The turn that takes it gets the error.
+      this.#readAhead.catch(() => undefined);
     }
     const turn = await persisting;
     await this.#trimIfDue(opened.stream);
@@ -166,50 +155,50 @@ export class SaleDrain {
   }
 
   /**
-   * Only where the sale is ours alone, or several persisters would hold what the other waits for; and where no other
-   * sale waits for a slot, or each of them would hold a batch in memory.
+   * Only if this persister has the sale to itself: otherwise two would each hold entries that the other waits for. And
+   * only if no other sale waits for a permit: otherwise each sale would keep a batch in memory.
    */
   #mayReadAhead({ events }: SortedEntries): boolean {
     return (
       events[0]?.number === this.#lastWritten + 1 &&
       this.#batchReader.isNewNext(events.length) &&
       !this.#semaphore.hasWaiters &&
-      !this.#stopping.signal.aborted
+      !this.#loop.isStopping
     );
   }
 
   async #read(stream: StreamConsumer): Promise<SortedEntries | undefined> {
-    const delivery = await this.#batchReader.next(stream);
-    return delivery && sortEntries(this.saleId, delivery.entries);
+    const entries = await this.#batchReader.next(stream);
+    return entries.length > 0 ? sortEntries(this.saleId, entries) : undefined;
   }
 
-  #takeAhead(): Promise<SortedEntries | undefined> | undefined {
-    const ahead = this.#ahead;
-    this.#ahead = undefined;
-    return ahead;
+  #takeReadAhead(): Promise<SortedEntries | undefined> | undefined {
+    const readAhead = this.#readAhead;
+    this.#readAhead = undefined;
+    return readAhead;
   }
 
-  /** What we have read may not be written now, or not by us: it is read anew, once nothing is being read any more. */
+  /** Entries that were read may not be written now, or not by this process. Read them again, once no read is running. */
   async #readAgain(): Promise<void> {
     this.#lastWritten = Number.NaN;
-    await this.#takeAhead()?.catch(() => undefined);
+    await this.#takeReadAhead()?.catch(() => undefined);
     this.#batchReader.readAgain();
   }
 
-  async #open(): Promise<Opened | Exclude<SaleCondition['condition'], 'open'>> {
+  async #open(): Promise<Opened | Exclude<SaleCondition, { outcome: 'open' }>> {
     if (this.#opened?.stream.server.isThere) return this.#opened;
-    // What was read by another connection may not have been written.
+    // Entries that another connection read may not have been written.
     await this.#readAgain();
-    const stream = this.#streamNow();
-    const found = await openSale(this.#context, stream);
-    if (found.condition !== 'open') return found.condition;
-    this.#opened = { stream, timeline: found.timeline };
-    this.#lastComplaint = '';
+    const stream = this.#pinStream();
+    const condition = await openSale(this.#context, stream);
+    if (condition.outcome !== 'open') return condition;
+    this.#opened = { stream, timeline: condition.timeline };
+    this.#lastFailure = '';
     return this.#opened;
   }
 
-  /** Of the server that there is now. */
-  #streamNow(): StreamConsumer {
+  /** On the server of the current connection. */
+  #pinStream(): StreamConsumer {
     const server = this.#context.shards.of(this.saleId).pin();
     return new StreamConsumer(server, this.saleId, this.#consumer);
   }
@@ -218,98 +207,99 @@ export class SaleDrain {
     const guard = { lock: 'take', timeline } as const;
     const { outcome, waiting } = await persist(this.#context, stream, sorted, guard);
     if (outcome === 'outdated') {
+      const reason = stream.server.isThere ? 'timeline_changed' : 'connection_lost';
+      this.#context.log.debug({ saleId: this.saleId, reason }, 'batch dropped');
       this.#opened = undefined;
       await this.#readAgain();
-      return 'busy';
+      return 'retry';
     }
-    this.#untrimmed = true;
+    this.#hasUntrimmed = true;
     for (const entryId of sorted.entryIds) this.#waiting.delete(entryId);
     for (const { entryId, version } of waiting) {
       this.#waiting.add(entryId);
       if (this.#unknownVersions.has(version)) continue;
       this.#unknownVersions.add(version);
       this.#context.log.error(
-        { saleId: this.saleId, entryId, version },
-        'entries of a format that this version does not know wait for one that does',
+        { saleId: this.saleId, entryId, version, reason: 'unknown format version' },
+        'entries left for a persister of another version',
       );
     }
-    this.#reportWaiting();
+    this.#measureWaiting();
     if (outcome === 'ahead') {
-      this.#complainOfMissing();
+      this.#reportMissing();
       await this.#readAgain();
       this.#batchReader.lookForMissing();
       return 'ahead';
     }
-    this.#aheadSinceMs = undefined;
+    this.#missingSinceMs = undefined;
     this.#lastWritten = sorted.events.at(-1)?.number ?? Number.NaN;
     return 'worked';
   }
 
-  /** Another persister has them and is slow, or a newer one must read them. Or they are nowhere. */
-  #complainOfMissing(): void {
+  /** A slow persister may hold the missing events, or only a newer version can read them, or they are lost. */
+  #reportMissing(): void {
     const nowMs = performance.now();
-    this.#aheadSinceMs ??= nowMs;
-    if (nowMs - this.#aheadSinceMs < MISSING_MS_MAX) return;
-    this.#aheadSinceMs = nowMs;
+    this.#missingSinceMs ??= nowMs;
+    if (nowMs - this.#missingSinceMs < MISSING_MS_MAX) return;
+    this.#missingSinceMs = nowMs;
     this.#context.log.error(
-      { saleId: this.saleId },
-      'events wait for earlier ones of the sale, which nobody writes',
+      { saleId: this.saleId, reason: 'earlier events of the sale are missing' },
+      'events held back',
     );
   }
 
   async #trimIfDue({ server }: StreamConsumer): Promise<void> {
     const sinceMs = performance.now() - this.#trimmedMs;
-    if (sinceMs < (this.#untrimmed ? TRIM_INTERVAL_MS : TRIM_ANYWAY_MS)) return;
+    if (sinceMs < (this.#hasUntrimmed ? TRIM_INTERVAL_MS : TRIM_ANYWAY_MS)) return;
     const reply = await server.call(trimEvents, this.saleId);
     this.#trimmedMs = performance.now();
-    this.#untrimmed = false;
+    this.#hasUntrimmed = false;
     if (reply.outcome === 'trimmed') this.#context.metrics.trims.inc();
     else this.#opened = undefined;
   }
 
-  #delayAfter(turn: Turn, quiet: number): number {
+  #delayAfter(turn: Turn): number {
+    this.#quietTurns = turn === 'worked' ? 0 : this.#quietTurns + 1;
+    const { restMs, idleMs } = this.#timings;
+    const mostMs = this.#isResting() ? restMs : idleMs;
     switch (turn) {
       case 'worked':
         return 0;
       case 'ahead':
-        return backoffMs(quiet, IDLE_FIRST_MS, BUSY_MS);
-      case 'busy':
-        return BUSY_MS;
-      case 'closed':
-        return this.#timings.restMs;
+        return backoffMs(this.#quietTurns, IDLE_FIRST_MS, RETRY_MS);
+      case 'retry':
+      case 'recovered':
+        return RETRY_MS;
+      case 'blocked':
+        return restMs;
       case 'absent':
-        // An open one is on its way from PostgreSQL to Redis.
-        return this.#rests() ? this.#timings.restMs : this.#timings.idleMs;
-      case 'empty': {
-        if (this.#untrimmed) return Math.min(TRIM_INTERVAL_MS, IDLE_FIRST_MS * 2 ** quiet);
-        const mostMs = this.#rests() ? this.#timings.restMs : this.#timings.idleMs;
-        return backoffMs(quiet, IDLE_FIRST_MS, mostMs);
-      }
+        // The admin may be about to send an open sale to Redis.
+        return mostMs;
+      case 'empty':
+        return this.#hasUntrimmed
+          ? Math.min(TRIM_INTERVAL_MS, IDLE_FIRST_MS * 2 ** this.#quietTurns)
+          : backoffMs(this.#quietTurns, IDLE_FIRST_MS, mostMs);
       default:
         return unreachable(turn);
     }
   }
 
-  #rests(): boolean {
+  #isResting(): boolean {
     return this.#status === 'ended' || this.#status === 'draft';
   }
 
+  /** Logs each new failure once; the Redis connection reports its own. */
   async #startOver(error: unknown): Promise<void> {
     this.#opened = undefined;
     await this.#readAgain();
     const message = error instanceof Error ? error.message : String(error);
     const isReported = error instanceof Fault && error.code === 'not_sent';
-    if (message === this.#lastComplaint || isReported || isGroupMissing(error)) return;
-    this.#lastComplaint = message;
-    this.#context.log.warn({ saleId: this.saleId, err: error }, 'draining stopped, trying again');
+    if (message === this.#lastFailure || isReported || isGroupMissing(error)) return;
+    this.#lastFailure = message;
+    this.#context.log.warn({ saleId: this.saleId, err: error }, 'drain failed, trying again');
   }
 
-  #reportWaiting(): void {
+  #measureWaiting(): void {
     this.#context.metrics.waitingEntries.set({ sale: this.saleId }, this.#waiting.size);
-  }
-
-  async #rest(delayMs: number): Promise<void> {
-    this.#wake = new AbortController();
-    if (!this.#stopping.signal.aborted) await pause(delayMs, this.#wake.signal);
   }
 }

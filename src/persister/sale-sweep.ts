@@ -1,85 +1,83 @@
 /**
- * One sale's other loop: ends the holds whose time is over and serves those who wait, by the script that decides
- * both (see sweep.lua). It needs Redis only, so holds end on time whatever becomes of draining and of PostgreSQL.
+ * One sale's sweep: ends expired holds and serves the waitlist, by one script (sweep.lua). It needs only Redis, so holds
+ * end on time also while the drain or PostgreSQL fails.
  *
- * Every persister runs one for every sale. Two at once share the work, because the script takes what is due in the
- * order of its deadlines and each call is atomic; one that dies between two calls leaves nothing half done.
+ * Every persister sweeps every sale. Two at once share the work: the script takes holds in the order of their deadlines,
+ * and each call is atomic, so a persister that dies between two calls leaves nothing half done.
  */
+import type { Logger } from 'pino';
 import { Fault } from '../domain/fault.ts';
 import { newTag } from '../domain/identifiers.ts';
 import type { SaleStatus } from '../domain/sale.ts';
 import { type SweepReply, sweep } from '../lua/buy/sweep.ts';
-import { backoffMs, pause } from '../process/backoff.ts';
-import type { RecoveryContext } from './recover/recover.ts';
+import type { Shards } from '../redis/shards.ts';
+import { Loop } from './loop.ts';
+import type { PersisterMetrics } from './metrics.ts';
 
-/** Holds looked at by one call. Keeps Redis busy for half a millisecond, see bench/expiry.ts: buyers wait meanwhile. */
+/** Blocks Redis, and so its buyers, for half a millisecond, see bench/expiry.ts. */
 export const HOLDS_PER_CALL = 50;
-/** A batch that has just been decided may have an earlier deadline than the last answer said, and restocked units or
- * a resumed sale are for those who wait: neither is announced, so a sale that can sell is looked at so often. */
+/** The longest pause while a sale can sell: a new batch may have an earlier deadline than the last reply announced, and
+ * nothing announces restocked units or a resumed sale, which the waitlist waits for. */
 const SELLING_MS_MAX = 200;
-/** Deadlines a few milliseconds apart are met together. */
+/** Deadlines a few milliseconds apart are served together. */
 const PAUSE_MS_MIN = 10;
-/** Drawn anew each time, so that several persisters do not all call at the same deadline for the work of one. */
+/** Keeps several persisters from calling at the same deadline. */
 const JITTER_MS = 20;
-/** During a long sweep the front ends hear of what returns so often, not once a call. */
+/** How often hot paths are notified of returned units during a long sweep. */
 const ANNOUNCE_MS = 100;
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MOST_MS = 1_000;
 
+interface SweepContext {
+  shards: Shards;
+  log: Logger;
+  metrics: PersisterMetrics;
+}
+
 export class SaleSweep {
   readonly saleId: string;
-  readonly #context: Pick<RecoveryContext, 'shards' | 'log' | 'metrics'>;
+  readonly #context: SweepContext;
   readonly #restMs: number;
-  readonly #stopping = new AbortController();
-  #wake = new AbortController();
+  readonly #loop: Loop;
   #status: SaleStatus;
   #isUnannounced = false;
   #announcedMs = 0;
-  #lastComplaint = '';
+  #lastFailure = '';
 
   constructor(
-    context: Pick<RecoveryContext, 'shards' | 'log' | 'metrics'>,
+    context: SweepContext,
     options: { saleId: string; status: SaleStatus; restMs: number },
   ) {
     this.saleId = options.saleId;
     this.#context = context;
     this.#status = options.status;
     this.#restMs = options.restMs;
+    this.#loop = new Loop({
+      turn: async () => {
+        const reply = await this.#sweep();
+        await this.#announce(reply);
+        if (reply.outcome === 'recovering') return undefined;
+        this.#lastFailure = '';
+        return this.#delayAfter(reply);
+      },
+      onFailure: (error) => this.#report(error),
+      backoff: { firstMs: BACKOFF_FIRST_MS, mostMs: BACKOFF_MOST_MS },
+    });
   }
 
   /** Resolves once stopped. Never rejects. */
   async run(): Promise<void> {
-    let failures = 0;
-    while (!this.#stopping.signal.aborted) {
-      let delayMs: number;
-      try {
-        const reply = await this.#sweep();
-        await this.#announce(reply);
-        if (reply.outcome === 'recovering') {
-          delayMs = backoffMs(failures++, BACKOFF_FIRST_MS, BACKOFF_MOST_MS);
-        } else {
-          failures = 0;
-          this.#lastComplaint = '';
-          delayMs = this.#delayAfter(reply);
-        }
-      } catch (error) {
-        this.#complain(error);
-        delayMs = backoffMs(failures++, BACKOFF_FIRST_MS, BACKOFF_MOST_MS);
-      }
-      if (delayMs > 0) await this.#rest(delayMs);
-    }
+    await this.#loop.run();
   }
 
-  /** What operators made of the sale. */
   update(status: SaleStatus): void {
     if (status === this.#status) return;
     this.#status = status;
-    this.#wake.abort();
+    this.#loop.wake();
   }
 
   stop(): void {
-    this.#stopping.abort();
-    this.#wake.abort();
+    this.#loop.stop();
   }
 
   async #sweep(): Promise<SweepReply> {
@@ -94,7 +92,7 @@ export class SaleSweep {
     return reply;
   }
 
-  /** Tells the front ends that there is something to be had again: at the end of a sweep, and now and then within. */
+  /** Notifies hot paths of returned units, at the end of a sweep and every `ANNOUNCE_MS` during it. */
   async #announce(reply: SweepReply): Promise<void> {
     if (reply.outcome !== 'swept') return;
     this.#isUnannounced ||= reply.expired > 0 || reply.served > 0;
@@ -115,17 +113,12 @@ export class SaleSweep {
     return dueMs + Math.random() * JITTER_MS;
   }
 
-  /** Once for each new trouble; that Redis is away is said by the connection. */
-  #complain(error: unknown): void {
+  /** Logs each new failure once; the Redis connection reports its own. */
+  #report(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     const isReported = error instanceof Fault && error.code === 'not_sent';
-    if (message === this.#lastComplaint || isReported) return;
-    this.#lastComplaint = message;
-    this.#context.log.warn({ saleId: this.saleId, err: error }, 'sweeping stopped, trying again');
-  }
-
-  async #rest(delayMs: number): Promise<void> {
-    this.#wake = new AbortController();
-    if (!this.#stopping.signal.aborted) await pause(delayMs, this.#wake.signal);
+    if (message === this.#lastFailure || isReported) return;
+    this.#lastFailure = message;
+    this.#context.log.warn({ saleId: this.saleId, err: error }, 'sweep failed, trying again');
   }
 }

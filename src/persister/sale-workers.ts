@@ -1,17 +1,16 @@
 /**
- * Which sales there are, as PostgreSQL has them, and for each a drain and a sweep. Looked up every second; a hint
- * from an operator's change makes it prompt. While PostgreSQL is away the last known list stands, and is swept on.
+ * Runs a drain and a sweep for every sale in PostgreSQL. The list of sales is read every second, and at once after a
+ * hint that an operator changed a sale. While PostgreSQL is unavailable, the last list stays in use.
  */
 import type { SaleStatus } from '../domain/sale.ts';
-import { pause } from '../process/backoff.ts';
 import { Semaphore } from '../process/semaphore.ts';
-import { StoppingError } from './database/database.ts';
+import { Loop } from './loop.ts';
 import type { RecoveryContext } from './recover/recover.ts';
 import { SaleDrain } from './sale-drain.ts';
 import { SaleSweep } from './sale-sweep.ts';
 import type { Timings } from './timings.ts';
 
-const LOOK_UP_MS = 1_000;
+const LIST_INTERVAL_MS = 1_000;
 
 interface SaleWork {
   drain: SaleDrain;
@@ -20,11 +19,11 @@ interface SaleWork {
 
 export class SaleWorkers {
   readonly #context: RecoveryContext;
-  readonly #options: { consumer: string; timings: Timings; stopping: AbortSignal };
+  readonly #options: { consumer: string; timings: Timings };
   readonly #semaphore: Semaphore;
   readonly #sales = new Map<string, SaleWork>();
   readonly #runs = new Set<Promise<void>>();
-  #hint = new AbortController();
+  readonly #loop: Loop;
 
   constructor(
     context: RecoveryContext,
@@ -33,52 +32,52 @@ export class SaleWorkers {
     this.#context = context;
     this.#options = options;
     this.#semaphore = new Semaphore(options.writersMax);
+    this.#loop = new Loop({
+      turn: async () => {
+        await this.#updateSales();
+        return LIST_INTERVAL_MS;
+      },
+      onFailure: (error) => {
+        throw error;
+      },
+      backoff: { firstMs: LIST_INTERVAL_MS, mostMs: LIST_INTERVAL_MS },
+    }).stopWith(options.stopping);
   }
 
-  /** Resolves when stopping, once every drain and sweep has finished what it was at. */
+  /** Resolves after the stop, once every drain and sweep has finished its turn. */
   async run(): Promise<void> {
-    const { stopping } = this.#options;
-    stopping.addEventListener('abort', () => this.#hint.abort(), { once: true });
-    try {
-      while (!stopping.aborted) {
-        await this.#lookUp();
-        this.#hint = new AbortController();
-        if (!stopping.aborted) await pause(LOOK_UP_MS, this.#hint.signal);
-      }
-    } catch (error) {
-      if (!(error instanceof StoppingError)) throw error;
-    }
+    await this.#loop.run();
     for (const work of this.#sales.values()) stop(work);
     await Promise.all(this.#runs);
   }
 
-  /** An operator changed this sale: it may be new, or have something to drain. */
+  /** An operator changed this sale: it may be new, or its stream may have entries. */
   hint(saleId: string): void {
     this.#sales.get(saleId)?.drain.wake();
-    this.#hint.abort();
+    this.#loop.wake();
   }
 
-  /** A server came (back): sales may have to be opened again, and buyers wait for that. */
+  /** A Redis server became available: buyers may wait for a recovery. */
   wakeAll(): void {
     for (const { drain } of this.#sales.values()) drain.wake();
   }
 
-  /** Of every sale that can be reached; one that cannot keeps what was measured last. */
+  /** A sale that cannot be reached keeps its last measurement. */
   async measureLag(): Promise<void> {
     await Promise.allSettled([...this.#sales.values()].map(({ drain }) => drain.measureLag()));
   }
 
-  async #lookUp(): Promise<void> {
+  async #updateSales(): Promise<void> {
     const sales = await this.#context.database.run(
-      (sql) => sql<{ saleId: string; status: SaleStatus; isRecoveryWanted: boolean }[]>`
+      (sql) => sql<{ saleId: string; status: SaleStatus; isRecoveryRequested: boolean }[]>`
         SELECT sale_id, status, sale_id IN (SELECT sale_id FROM sale_recoveries WHERE state = 'requested')
-          AS is_recovery_wanted
+          AS is_recovery_requested
         FROM sales`,
     );
-    for (const { saleId, status, isRecoveryWanted } of sales) {
+    for (const { saleId, status, isRecoveryRequested } of sales) {
       const work = this.#sales.get(saleId);
       work?.drain.update(status);
-      if (isRecoveryWanted) work?.drain.reopen();
+      if (isRecoveryRequested) work?.drain.reopen();
       work?.sweep.update(status);
       if (!work) this.#start(saleId, status);
     }

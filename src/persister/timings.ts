@@ -1,26 +1,54 @@
-/** How patient a persister is. Tests are in more of a hurry. */
-import { WEBHOOK_TIMINGS, type WebhookTimings } from './webhooks/timings.ts';
-
+/** Intervals and timeouts of a persister. Tests use shorter ones. */
 export interface Timings {
-  /** Entries that lie unacknowledged for so long are taken over; well over what a slow write takes. Taking one over
-   * too early costs a second write of it, which changes nothing. */
+  /** Pending entries this old are taken over. Well over a slow write; too early only repeats a write, harmlessly. */
   claimIdleMs: number;
-  /** Consumers that did nothing for so long, and have nothing, are removed. */
+  /** Consumers idle for this long, without pending entries, are removed. */
   consumerIdleMs: number;
-  /** The longest pause between two looks at a stream that was empty, while its sale can still sell. */
+  /** The longest pause between two reads of an empty stream while its sale can sell. */
   idleMs: number;
-  /** The same for drafts, and for sales that are over or closed. */
+  /** The same for drafts, and for sales that have ended or are blocked. */
   restMs: number;
-  /** PostgreSQL may be silent for so long before its connections are given up; a write takes tens of milliseconds. */
+  /** An attempt with no result for this long gives up PostgreSQL's connections. A write takes tens of milliseconds. */
   silenceMs: number;
   webhooks: WebhookTimings;
 }
 
+export interface WebhookTimings {
+  /** For one attempt: DNS, connection, TLS, request and response. */
+  timeoutMs: number;
+  /** How long a claimed delivery belongs to its claimer. Well over an attempt. */
+  leaseMs: number;
+  /** Backoff after a failed attempt. The delivery's `give_up_at` ends the attempts. */
+  retryFirstMs: number;
+  retryMostMs: number;
+  /** Backoff of an endpoint that keeps failing. */
+  pauseFirstMs: number;
+  pauseMostMs: number;
+  /** Between two claims of due deliveries. */
+  pollMs: number;
+  /** Between two checks of what sales have to announce. */
+  announceMs: number;
+  upkeepMs: number;
+}
+
+const SECOND_MS = 1_000;
+const HOUR_MS = 3_600_000;
+
 export const TIMINGS: Timings = {
-  claimIdleMs: 5_000,
-  consumerIdleMs: 600_000,
+  claimIdleMs: 5 * SECOND_MS,
+  consumerIdleMs: 600 * SECOND_MS,
   idleMs: 250,
-  restMs: 5_000,
-  silenceMs: 20_000,
-  webhooks: WEBHOOK_TIMINGS,
+  restMs: 5 * SECOND_MS,
+  silenceMs: 20 * SECOND_MS,
+  webhooks: {
+    timeoutMs: 10 * SECOND_MS,
+    leaseMs: 20 * SECOND_MS,
+    retryFirstMs: 5 * SECOND_MS,
+    retryMostMs: 4 * HOUR_MS,
+    pauseFirstMs: 30 * SECOND_MS,
+    pauseMostMs: HOUR_MS,
+    pollMs: 500,
+    announceMs: SECOND_MS,
+    upkeepMs: 60 * SECOND_MS,
+  },
 };

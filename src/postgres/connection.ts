@@ -29,11 +29,13 @@ export function verifiedAddress(url: string): { ssl?: { host: string } } {
   return isVerified && isIP(host) !== 0 ? { ssl: { host } } : {};
 }
 
+/** Every session of this engine has it, so that another process can find and end it, see sale-locks.ts. */
+export const APPLICATION_PREFIX = 'flash-sale-';
 const IDLE_IN_TRANSACTION_MS_MAX = 10_000;
 
 export function connectPostgres(
   url: string,
-  options: { name: string; connectionsMax: number },
+  options: { process: string; connectionsMax: number },
 ): Sql {
   return postgres(url, {
     ...verifiedAddress(url),
@@ -43,7 +45,7 @@ export function connectPostgres(
     // The default waits up to 20 s between attempts of the whole pool, long after the server is available again.
     backoff: (tries) => Math.min(2, 0.05 * 2 ** tries),
     connection: {
-      application_name: options.name,
+      application_name: APPLICATION_PREFIX + options.process,
       // Otherwise a process that is frozen inside a transaction would keep its locks and block every recovery.
       idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS_MAX,
     },
@@ -62,7 +64,7 @@ export async function requirePostgres(
   } catch (error) {
     throw new Fault(
       'server_unfit',
-      `PostgreSQL can't be used: ${(error as Error).message}\nIs it running, and is DATABASE_URL right? \`npm start\` runs one of its own.`,
+      `PostgreSQL cannot be used: ${(error as Error).message}\nIs it running, and is DATABASE_URL right? \`npm start\` runs one of its own.`,
       { cause: error },
     );
   }

@@ -2,7 +2,7 @@
  * Two locks on a sale, held until the transaction ends, also if the holder is killed: one for adding to its history, one
  * for applying sale operations. A recovery takes both.
  */
-import type { Sql, Transaction } from './connection.ts';
+import { APPLICATION_PREFIX, type Sql, type Transaction } from './connection.ts';
 
 /** Arbitrary numbers, the same in every process. */
 const HISTORY = 5_702_418;
@@ -34,7 +34,7 @@ export async function tryLockSale(transaction: Transaction, saleId: string): Pro
 export async function endSilentHolders(sql: Sql, silentMs: number): Promise<number> {
   const ended = await sql`
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name LIKE 'flash-sale-%' AND wait_event = 'ClientRead'
+    WHERE datname = current_database() AND application_name LIKE ${`${APPLICATION_PREFIX}%`} AND wait_event = 'ClientRead'
       AND state <> 'idle' AND state_change < now() - make_interval(secs => ${silentMs / 1_000})
       AND pid IN (SELECT pid FROM pg_locks
         WHERE locktype = 'advisory' AND granted AND classid IN (${HISTORY}::int::oid, ${OPERATIONS}::int::oid))`;

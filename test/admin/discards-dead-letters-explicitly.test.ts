@@ -229,7 +229,7 @@ describe('a dead letter that is discarded', () => {
     await untilDrained(saleId);
     await discard(id);
     await admin.shards.of(saleId).client.flushall();
-    await untilBlocked(saleId, /^more was promised than is loaded \(unit: 3 of 2\)/);
+    await untilBlocked(saleId, /^more is held and confirmed than loaded \(unit: 3 of 2\)/);
     await allow();
     const load = { body: { sku: 'unit', delta: 1 }, headers: { 'idempotency-key': 'one-more' } };
     await eventually(async () => {

@@ -134,7 +134,7 @@ async function appOn(
   database = '/none',
 ): Promise<FastifyInstance> {
   const sql = connectPostgres(`postgres://${user}127.0.0.1:${postgresPort}${database}`, {
-    name: 'test',
+    process: 'test',
     connectionsMax: 2,
   });
   t.after(() => sql.end({ timeout: 0 }));

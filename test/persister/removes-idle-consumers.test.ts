@@ -27,7 +27,7 @@ describe('a consumer that was idle for long', () => {
     await tidy.ensureGroup();
     for (const reader of [tidy, streamOf(servers, saleId, 'with nothing')]) {
       await buy(servers.shards, saleId, [`buyer-of-${reader.consumer.slice(0, 4)}`]);
-      await reader.acknowledge((await reader.readNew(1)).entries.map(({ id }) => id));
+      await reader.acknowledge((await reader.readNew(1)).map(({ id }) => id));
     }
     await buy(servers.shards, saleId, ['ada']);
     await streamOf(servers, saleId, 'with an entry').readNew(1);
@@ -59,10 +59,7 @@ describe('a consumer that was idle for long', () => {
       await sleep(2 * IDLE_MS);
       await buy(servers.shards, saleId, [`buyer-${round}`]);
       await Promise.all([tidy.removeIdleConsumers(IDLE_MS), thawed.readNew(1)]);
-      const there = [
-        ...(await tidy.readNew(1)).entries,
-        ...(await tidy.claim(0, '0-0', 1)).entries,
-      ];
+      const there = [...(await tidy.readNew(1)), ...(await tidy.claim(0, '0-0', 1)).entries];
       assert.equal(new Set(there.map(({ id }) => id)).size, 1, `the entry of round ${round}`);
       await tidy.acknowledge(there.map(({ id }) => id));
     }

@@ -8,7 +8,7 @@ import { migrate } from '../../src/postgres/migrate.ts';
 const database = await useDatabase(FILE);
 const sql = await use(
   FILE,
-  () => connectPostgres(database.url, { name: 'test', connectionsMax: 1 }),
+  () => connectPostgres(database.url, { process: 'test', connectionsMax: 1 }),
   (connection) => connection.end(),
 );
 

@@ -17,10 +17,10 @@ const sql = await usePool('victim', CONNECTIONS);
 const killer = await usePool('killer', 1);
 await killer`CREATE TABLE written (by text)`;
 
-function usePool(name: string, connectionsMax: number): Promise<Sql> {
+function usePool(process: string, connectionsMax: number): Promise<Sql> {
   return use(
     FILE,
-    () => connectPostgres(database.url, { name, connectionsMax }),
+    () => connectPostgres(database.url, { process, connectionsMax }),
     (pool) => pool.end({ timeout: 5 }),
   );
 }
@@ -29,7 +29,7 @@ describe('a connection to postgres that dies', () => {
   async function kill(): Promise<void> {
     await killer`
       SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE application_name = 'victim' AND datname = current_database()`;
+      WHERE application_name = 'flash-sale-victim' AND datname = current_database()`;
   }
 
   /** How many statements the pool runs side by side. */
@@ -97,7 +97,7 @@ describe('a connection to postgres that dies', () => {
 
 it('a transaction that waits for a silent server ends with its pool', async (test) => {
   const postgres = await usePostgres(test);
-  const pool = connectPostgres(postgres.url, { name: 'victim', connectionsMax: 1 });
+  const pool = connectPostgres(postgres.url, { process: 'victim', connectionsMax: 1 });
   const outcome = pool.begin(async (transaction) => {
     await transaction`SELECT 1`;
     postgres.pause();

@@ -78,19 +78,19 @@ describe('an endpoint', () => {
   }
 
   it('that answers 500 gets the same message again', async (test) => {
-    assert.equal((await failsFirst(test, status(500))).firstError, 'answered 500');
+    assert.equal((await failsFirst(test, status(500))).firstError, 'responded 500');
   });
 
   it('that never answers is left after its time', async (test) => {
     const { firstError, receiver } = await failsFirst(test, () => undefined);
-    assert.equal(firstError, 'no answer within 700 ms');
+    assert.equal(firstError, 'no response within 700 ms');
     const [first, second] = receiver.received;
     assert.ok(second!.atMs - first!.atMs >= 690);
   });
 
   it('that drips its answer’s head is left after its time', async (test) => {
     const { firstError } = await failsFirst(test, dripHead);
-    assert.equal(firstError, 'no answer within 700 ms');
+    assert.equal(firstError, 'no response within 700 ms');
   });
 
   it('that cuts the connection gets the message again', async (test) => {
@@ -101,7 +101,7 @@ describe('an endpoint', () => {
   it('that redirects is not followed', async (test) => {
     const elsewhere = await receiverThat(OK);
     const { firstError } = await failsFirst(test, status(307, { Location: elsewhere.url }));
-    assert.equal(firstError, 'answered 307; redirects are not followed');
+    assert.equal(firstError, 'responded 307; redirects are not followed');
     assert.equal(elsewhere.connections, 0);
   });
 
@@ -164,7 +164,7 @@ describe('an endpoint', () => {
         assert.ok(endpoint.pausedUntil);
         return endpoint;
       });
-      assert.equal(paused.lastError, `no answer within ${timeoutMs} ms`);
+      assert.equal(paused.lastError, `no response within ${timeoutMs} ms`);
       assert.ok(paused.failuresInRow >= FAILURES_MAX);
     }
     const metrics = await fetch(`http://127.0.0.1:${running.port}/metrics`);
@@ -203,7 +203,7 @@ describe('an endpoint', () => {
       assert.deepEqual(await statesOf(engine.sql, webhookId), { dead: 30 }),
     );
     const { status: state, lastError } = await endpointOf(engine.sql, webhookId);
-    assert.deepEqual([state, lastError], ['disabled', 'answered 410, gone']);
+    assert.deepEqual([state, lastError], ['disabled', 'responded 410, gone']);
     assert.ok(receiver.received.length <= 25, 'no more were sent than were under way');
     const saleId = await sell(3);
     await eventually(async () => assert.equal((await expectedIds(engine.sql, saleId)).length, 3));

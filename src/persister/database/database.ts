@@ -1,23 +1,23 @@
 /**
- * PostgreSQL as the persister needs it: work is tried until it is done, however long the server is away. An outage is
- * announced once when it begins and once when it ends. Only what the data itself is to blame for is thrown.
+ * PostgreSQL for the persister: repeats work until it succeeds, however long the server is unavailable. It logs the
+ * beginning and the end of an outage, and throws only errors that the data causes.
  *
- * A pool that cannot connect is thrown away: postgres.js lets its next try wait up to 20 s, which is for us to decide.
- * The same goes for one that is silent for too long, for a frozen server never closes its connections.
+ * A pool that cannot connect is replaced: in postgres.js its next attempt could wait up to 20 s. So is a pool that
+ * returns nothing for too long, because a frozen server never closes its connections.
  */
 import type { Logger } from 'pino';
 import { connectPostgres, type Sql } from '../../postgres/connection.ts';
 import { backoffMs, pause } from '../../process/backoff.ts';
 import type { PersisterMetrics } from '../metrics.ts';
-import { classifyError, reasonOf } from './postgres-errors.ts';
+import { classifyError } from './postgres-errors.ts';
 
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MOST_MS = 2_000;
 
-/** Thrown to whoever still waits for PostgreSQL when the process closes; the entries stay unacknowledged. */
+/** Rejects the work that still waits for PostgreSQL when the process stops. Its entries stay pending. */
 export class StoppingError extends Error {
   constructor() {
-    super('the persister is closing');
+    super('the persister is stopping');
     this.name = 'StoppingError';
   }
 }
@@ -28,7 +28,7 @@ export interface DatabaseOptions {
   silenceMs: number;
   log: Logger;
   metrics: PersisterMetrics;
-  /** Once aborted, what fails is not tried again. */
+  /** Once aborted, failed work is not repeated. */
   stopping: AbortSignal;
 }
 
@@ -39,9 +39,9 @@ interface Outage {
 export class Database {
   readonly #options: DatabaseOptions;
   #pool: Sql;
-  /** At first, until the first success: nobody has seen the server yet. */
+  /** Also from the start until the first success. */
   #outage: Outage | undefined = { sinceMs: performance.now() };
-  #announced = false;
+  #isReported = false;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
@@ -53,14 +53,14 @@ export class Database {
   }
 
   /**
-   * Runs the work, again and again until PostgreSQL has taken it, so it must be harmless to repeat. Throws `StoppingError`,
-   * and the errors for which the data is to blame.
+   * Repeats the work until it succeeds, so it must be safe to repeat. Throws `StoppingError`, and errors that the data
+   * causes.
    */
   async run<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
       const pool = this.#pool;
       try {
-        const result = await this.#unlessSilent(pool, work);
+        const result = await this.#withTimeLimit(pool, work);
         this.#reportRecovery();
         return result;
       } catch (error) {
@@ -74,20 +74,20 @@ export class Database {
     }
   }
 
-  /** Waits for PostgreSQL, then runs long work once, without the limit on silence. Throws whatever the work throws. */
-  async once<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+  /** Waits for PostgreSQL, then runs long work once, without the time limit. Throws what the work throws. */
+  async runOnce<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
     await this.run((sql) => sql`SELECT 1`);
     return work(this.#pool);
   }
 
-  /** Cuts off what still runs. */
+  /** Cuts off running work. */
   async close(): Promise<void> {
     await this.#pool.end({ timeout: 0 });
   }
 
   #connect(): Sql {
     return connectPostgres(this.#options.url, {
-      name: 'flash-sale-persister',
+      process: 'persister',
       connectionsMax: this.#options.connectionsMax,
     });
   }
@@ -98,7 +98,7 @@ export class Database {
     void failed.end({ timeout: 0 });
   }
 
-  async #unlessSilent<T>(pool: Sql, work: (sql: Sql) => Promise<T>): Promise<T> {
+  async #withTimeLimit<T>(pool: Sql, work: (sql: Sql) => Promise<T>): Promise<T> {
     const timer = setTimeout(() => this.#replace(pool), this.#options.silenceMs);
     try {
       return await work(pool);
@@ -110,18 +110,18 @@ export class Database {
   #reportOutage(error: unknown): void {
     this.#options.metrics.failures.inc();
     this.#outage ??= { sinceMs: performance.now() };
-    if (this.#announced) return;
-    this.#announced = true;
+    if (this.#isReported) return;
+    this.#isReported = true;
     this.#options.metrics.outages.inc();
-    this.#options.log.warn(`postgres does not take writes, waiting for it: ${reasonOf(error)}`);
+    this.#options.log.warn({ err: error }, 'postgres became unavailable');
   }
 
   #reportRecovery(): void {
     if (!this.#outage) return;
     const outageSeconds = (performance.now() - this.#outage.sinceMs) / 1000;
     this.#outage = undefined;
-    if (this.#announced) this.#options.log.info({ outageSeconds }, 'postgres takes writes again');
-    else this.#options.log.info('postgres is ready');
-    this.#announced = false;
+    if (this.#isReported) this.#options.log.info({ outageSeconds }, 'postgres recovered');
+    else this.#options.log.info('postgres connected');
+    this.#isReported = false;
   }
 }

@@ -1,11 +1,11 @@
 /**
- * What a failed write calls for. The one question that matters: is it the data, which trying again cannot mend, or
- * is it the server, which waiting can? In doubt it is the server: data set aside by mistake is the worse mistake.
+ * Classifies a failed write. Either the data causes the error, and repeating cannot help, or the server does, and waiting
+ * can. When in doubt it is the server, because rejecting good data is the worse mistake.
  *
  *   data          classes 22 (data exception), 23 (constraint), 54 (too large), P0001 (raised by a trigger)
- *   conflict      class 40 (serialization, deadlock), 55P03 (lock not available): the same again will do
- *   unreachable   no connection can be made; the pool is of no more use
- *   away          everything else: 08, 57P0x, 53, a standby (25006), a missing table, errors of no known kind
+ *   conflict      class 40 (serialization, deadlock), 55P03 (lock not available): repeat the same
+ *   unreachable   no connection can be made; the pool must be replaced
+ *   unavailable   everything else: 08, 57P0x, 53, a standby (25006), a missing table, unknown errors
  */
 import postgres from 'postgres';
 
@@ -35,7 +35,7 @@ export function classifyError(error: unknown): PostgresErrorKind {
   return UNREACHABLE.has(code) ? 'unreachable' : 'unavailable';
 }
 
-/** For the log and the dead letter: the code, and what PostgreSQL said. */
+/** For a dead letter: the code and the message. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error);
   const message = error instanceof Error ? error.message : String(error);

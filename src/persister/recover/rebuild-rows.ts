@@ -1,13 +1,12 @@
 /**
- * A sale's reservations as PostgreSQL has them, in the order of their positions. Each comes as one text: a value of a
- * row costs postgres.js, and a Date or a JSON document costs Node, more than all that is done with it here.
+ * Reads a sale's reservations from PostgreSQL in the order of their positions. Each row is one text, because parsing
+ * separate columns, dates and JSON would cost more than the rest of the rebuild.
  */
-
 import type { PricedItem, ReservationStatus } from '../../domain/reservation.ts';
 import { formatItems, formatPrices } from '../../domain/reservation-codec.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 
-/** Enough that asking for the next ones costs little, and few enough that PostgreSQL doesn't wait long to be asked. */
+/** Large enough to hide the round trip, small enough that PostgreSQL's transaction is never idle for long. */
 const PAGE = 2_000;
 const BASKETS_MAX = 1_000;
 
@@ -25,12 +24,12 @@ export interface ReservationRow {
 
 export interface Basket {
   items: readonly PricedItem[];
-  /** As records have them, see domain/reservation-codec.ts. */
+  /** In the format of records, see domain/reservation-codec.ts. */
   itemsText: string;
   pricesText: string;
 }
 
-/** In portions; while one is used the next one is on its way. */
+/** Returns pages; the next one is read while the caller uses the current one. */
 export async function* readRows(
   transaction: Transaction,
   saleId: string,
@@ -42,13 +41,13 @@ export async function* readRows(
     if (page.length === 0) return;
     const rows = page.map(({ row }) => parseRow(row, baskets));
     next = readPage(transaction, saleId, rows.at(-1)!.position);
-    // Whoever awaits it gets the error; nobody may, and then it must not count as unhandled.
+    // The next iteration gets the error. If there is none, the rejection must not count as unhandled.
     next.catch(() => undefined);
     yield rows;
   }
 }
 
-// No value has a TAB in it, and none is null.
+// No value contains a TAB, and none is null.
 async function readPage(
   transaction: Transaction,
   saleId: string,
@@ -78,7 +77,7 @@ function parseRow(text: string, baskets: Map<string, Basket>): ReservationRow {
   };
 }
 
-/** Most of a sale asks for the same few. */
+/** Most buyers of a sale choose among a few baskets. */
 function basketOf(json: string, baskets: Map<string, Basket>): Basket {
   let basket = baskets.get(json);
   if (!basket) {

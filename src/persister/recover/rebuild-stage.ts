@@ -1,6 +1,6 @@
 /**
- * What is to take a sale's place, on its way to Redis in numbered portions. A few are under way at a time; each checks
- * that it follows the one before, on the same server and for the same recovery.
+ * Sends a rebuilt sale to Redis in numbered portions, a few in flight at a time. The script checks that each follows the
+ * one before, on the same server and for the same recovery.
  */
 import { formatRecord } from '../../domain/reservation-codec.ts';
 import { discardRebuild } from '../../lua/recover/discard-rebuild.ts';
@@ -9,15 +9,15 @@ import { type Portion, stageRebuild } from '../../lua/recover/stage-rebuild.ts';
 import type { PinnedServer } from '../../redis/shard.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
 
-const UNDER_WAY_MAX = 4;
-/** Reservations and places in line of one portion: buyers of other sales wait for as long as Redis takes it in. */
+const IN_FLIGHT_MAX = 4;
+/** Reservations and waitlist members per portion. Redis serves no other sale while it stores one. */
 const PORTION = 500;
 
-/** Which recovery it is that rebuilds. */
+/** The recovery that rebuilds. */
 export interface Rebuilder {
   saleId: string;
   timeline: number;
-  /** Under which the sale is closed meanwhile. */
+  /** The name under which the recovery closed the sale. */
   closing: string;
 }
 
@@ -28,7 +28,7 @@ export interface WaitingMember {
   ticket: number;
 }
 
-/** Positions in a row whose holds end at the same time are kept as one range. */
+/** Consecutive positions whose holds have the same deadline are stored as one range. */
 interface HoldRange {
   deadlineMs: string;
   first: number;
@@ -40,7 +40,7 @@ export class RebuildStage {
   waiting = 0;
   readonly #server: PinnedServer;
   readonly #rebuilder: Rebuilder;
-  readonly #underWay: Promise<boolean>[] = [];
+  readonly #inFlight: Promise<boolean>[] = [];
   #parts = 0;
   #portion = emptyPortion();
   #range: HoldRange | undefined;
@@ -64,18 +64,18 @@ export class RebuildStage {
     return this.#portion.records.length + this.#portion.line.length >= 2 * PORTION;
   }
 
-  /** False: superseded. */
+  /** Sends the current portion. False: superseded. */
   async send(): Promise<boolean> {
     const portion = this.#portion;
     this.#portion = emptyPortion();
     const staged = this.#stage(++this.#parts, portion);
-    // Whoever awaits it gets the error; until somebody does it must not count as unhandled.
+    // A later call gets the error; until then it must not count as unhandled.
     staged.catch(() => undefined);
-    this.#underWay.push(staged);
-    return this.#underWay.length < UNDER_WAY_MAX || (await this.#underWay.shift()!);
+    this.#inFlight.push(staged);
+    return this.#inFlight.length < IN_FLIGHT_MAX || (await this.#inFlight.shift()!);
   }
 
-  /** Puts the sale in its place, or removes what there is of it. False: superseded. */
+  /** Puts the sale in place, or removes it if `sale` is undefined. False: superseded. */
   async finish(
     sale: RebuiltSale | undefined,
     beforeOpening: () => Promise<boolean>,
@@ -87,9 +87,9 @@ export class RebuildStage {
     return (await this.#server.call(finishRebuild, saleId, rebuild)) === 'finished';
   }
 
-  /** Frees what was staged. */
+  /** Deletes the staged data. */
   async discard(): Promise<void> {
-    await Promise.allSettled(this.#underWay);
+    await Promise.allSettled(this.#inFlight);
     const { saleId, timeline } = this.#rebuilder;
     await this.#server.call(discardRebuild, saleId, { timeline });
   }
@@ -102,7 +102,7 @@ export class RebuildStage {
 
   async #sendRest(): Promise<boolean> {
     const isLastStaged = await this.send();
-    return isLastStaged && (await Promise.all(this.#underWay)).every((isStaged) => isStaged);
+    return isLastStaged && (await Promise.all(this.#inFlight)).every((isStaged) => isStaged);
   }
 
   #addHold(position: number, deadlineMs: string): void {

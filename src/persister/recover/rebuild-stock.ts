@@ -1,33 +1,76 @@
-/** What a rebuilt sale has on offer: the definition and the stock that operators gave it, less what was sold. */
+/** The definition and the stock of a rebuilt sale: as operators loaded it, less held and confirmed units. */
+import type { Gap } from '../../domain/positions.ts';
 import type { SaleDefinition, SkuStock } from '../../domain/sale.ts';
+import { waitlistTicketOf } from '../../domain/waitlist.ts';
 import type { Operation } from '../../lua/operate/apply-operation.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import type { SettledOperation } from '../../postgres/settle-operation.ts';
-import type { Sold } from './rebuild-sold.ts';
+import type { ReservationRow } from './rebuild-rows.ts';
 
-/** What a sale has after an operation. */
+/** Totals over a sale's rows. */
+export class SoldTotals {
+  reservations = 0;
+  lastTicket = 0;
+  /** Waitlist tickets that were served. */
+  readonly tickets = new Set<number>();
+  readonly units = new Map<string, { held: number; confirmed: number }>();
+  readonly #gaps: Gap[] = [];
+  #lastPosition = 0;
+
+  count(row: ReservationRow): void {
+    this.reservations += 1;
+    this.#findGap(row.position - 1);
+    this.#lastPosition = row.position;
+    const ticket = waitlistTicketOf(row);
+    if (ticket !== undefined) {
+      this.tickets.add(ticket);
+      this.lastTicket = Math.max(this.lastTicket, ticket);
+    }
+    for (const { sku, quantity } of row.basket.items) {
+      let units = this.units.get(sku);
+      if (!units) {
+        units = { held: 0, confirmed: 0 };
+        this.units.set(sku, units);
+      }
+      if (row.status === 'reserved') units.held += quantity;
+      if (row.status === 'confirmed') units.confirmed += quantity;
+    }
+  }
+
+  /** PostgreSQL has a prefix of the decisions, so a position without a row was skipped. */
+  gapsUpTo(position: number): Gap[] {
+    this.#findGap(position);
+    return this.#gaps;
+  }
+
+  #findGap(before: number): void {
+    const count = before - this.#lastPosition;
+    if (count > 0) this.#gaps.push({ after: this.#lastPosition, count });
+  }
+}
+
+/** A sale's definition and loaded stock after an operation. */
 export interface Offer {
   operation: number;
   outcome: string;
-  /** Undefined: nothing was ever applied. */
+  /** Undefined: no operation was ever applied. */
   definition: SaleDefinition | undefined;
   loaded: ReadonlyMap<string, number>;
-  /** The pending operations that are counted in, as they come out; to be written before anybody buys of them. */
+  /** The pending operations that are counted in, with their outcomes. They must be stored before the sale opens. */
   countedIn: readonly SettledOperation[];
 }
 
 type PendingOperation = Omit<Operation, 'timeline'>;
 
 /**
- * By the operations that PostgreSQL knows as done. Pending ones are counted in, from the first on and no more of them
- * than it takes, only where what was sold can't be explained without: the first may have been done without
- * PostgreSQL's knowing, and any may be the load that an operator makes up for a lack with. The others are applied,
- * once, when the sale is open.
+ * Starts from the settled operations. If more was sold than those loaded, it counts in pending operations from the first
+ * on, and no more than needed: Redis may have applied the first one without PostgreSQL knowing it, and any of them may be
+ * the load by which an operator fixes a shortage. The others are applied once the sale is open.
  */
 export async function offerFor(
   transaction: Transaction,
   saleId: string,
-  sold: Sold,
+  sold: SoldTotals,
 ): Promise<Offer | { why: string }> {
   let offer = await settledOffer(transaction, saleId);
   let shortage = shortageOf(offer, sold);
@@ -41,17 +84,17 @@ export async function offerFor(
     if (!shortage) return offer;
   }
   return {
-    why: `more was promised than is loaded (${shortage}): load what is missing, which is recorded and opens the sale, though it is answered 503 until then`,
+    why: `more is held and confirmed than loaded (${shortage}): load what is missing, which opens the sale although the request gets 503 until then`,
   };
 }
 
-/** As Redis would apply it, only that what is short already refuses nothing but a withdrawal of the same SKU. */
-function countIn(offer: Offer, next: PendingOperation, sold: Sold): Offer {
+/** Applies an operation like Redis does, except that an existing shortage rejects only withdrawals of that SKU. */
+function countIn(offer: Offer, next: PendingOperation, sold: SoldTotals): Offer {
   const { operation, definition, changes } = next;
   const loaded = new Map(offer.loaded);
   for (const { sku, delta } of changes) loaded.set(sku, (loaded.get(sku) ?? 0) + delta);
   const isRefused = changes.some(
-    ({ sku, delta }) => delta < 0 && (loaded.get(sku) ?? 0) < promisedOf(sold, sku),
+    ({ sku, delta }) => delta < 0 && (loaded.get(sku) ?? 0) < soldUnitsOf(sold, sku),
   );
   if (isRefused) {
     const outcome = 'insufficient_stock';
@@ -71,7 +114,7 @@ function countIn(offer: Offer, next: PendingOperation, sold: Sold): Offer {
   };
 }
 
-/** Something was sold, so the sale had begun, and what has begun has begun: it is not put off. */
+/** Something was sold, so the sale has started, and its start cannot move to later. */
 function startAfter(before: SaleDefinition | undefined, next: SaleDefinition): number | null {
   if (!before || before.status === 'draft' || next.status === 'draft') return next.startsAt;
   if (before.startsAt === null || next.startsAt === null) return null;
@@ -97,26 +140,26 @@ async function settledOffer(transaction: Transaction, saleId: string): Promise<O
   };
 }
 
-/** SKUs of which more is held and confirmed than was loaded, or that the sale does not have; undefined: none. */
-function shortageOf(offer: Offer, sold: Sold): string | undefined {
+/** SKUs with more units held and confirmed than loaded, or unknown to the sale. Undefined: there are none. */
+function shortageOf(offer: Offer, sold: SoldTotals): string | undefined {
   const known = new Set(offer.definition?.skus.map(({ sku }) => sku));
   const short: string[] = [];
   for (const sku of sold.units.keys()) {
     const loaded = offer.loaded.get(sku) ?? 0;
-    const promised = promisedOf(sold, sku);
-    if (!known.has(sku) || promised > loaded) short.push(`${sku}: ${promised} of ${loaded}`);
+    const units = soldUnitsOf(sold, sku);
+    if (!known.has(sku) || units > loaded) short.push(`${sku}: ${units} of ${loaded}`);
   }
   return short.length > 0 ? short.join(', ') : undefined;
 }
 
-function promisedOf(sold: Sold, sku: string): number {
+function soldUnitsOf(sold: SoldTotals, sku: string): number {
   const { held, confirmed } = sold.units.get(sku) ?? { held: 0, confirmed: 0 };
   return held + confirmed;
 }
 
 export function stockOf(
   offer: Offer,
-  sold: Sold,
+  sold: SoldTotals,
   waiting: ReadonlyMap<string, number>,
 ): (SkuStock & { price: number })[] {
   return offer.definition!.skus.map(({ sku, price }) => {

@@ -1,11 +1,10 @@
 /**
- * Rebuilds a sale in Redis from PostgreSQL: reservations in the order of their positions, stock as the ledger loaded it
- * less what is reserved and confirmed, the definition as the last operation left it. The line for what is sold out is
- * not in PostgreSQL; what Redis still has of it is kept, but for those whom it has served since.
+ * Rebuilds a sale in Redis from PostgreSQL: reservations in the order of their positions, stock from the ledger less held
+ * and confirmed units, the definition of the last operation. The waitlist is not in PostgreSQL; the members that Redis
+ * still has are kept, except for those that were served since.
  *
- * All is staged beside the sale, which stays closed meanwhile, and put in its place by one call.
+ * Everything is staged beside the closed sale, and one call puts it in place.
  */
-
 import { Fault } from '../../domain/fault.ts';
 import { formatGaps } from '../../domain/positions.ts';
 import { parseWaitlistMember, waitingField } from '../../domain/waitlist.ts';
@@ -15,23 +14,22 @@ import type { Transaction } from '../../postgres/connection.ts';
 import type { SettledOperation } from '../../postgres/settle-operation.ts';
 import type { PinnedServer } from '../../redis/shard.ts';
 import { readRows } from './rebuild-rows.ts';
-import { Sold } from './rebuild-sold.ts';
 import { type Rebuilder, RebuildStage, type WaitingMember } from './rebuild-stage.ts';
-import { offerFor, stockOf } from './rebuild-stock.ts';
+import { offerFor, SoldTotals, stockOf } from './rebuild-stock.ts';
 
-/** Places in line that are read at once. */
-const PLACES = 1_000;
+/** Waitlist members per read. */
+const MEMBERS_PER_READ = 1_000;
 
 export interface RebuildPlan extends Rebuilder {
   /** The last event that PostgreSQL has. */
   events: number;
-  /** The last position that may have been told. */
+  /** The last position that may have been returned to a buyer. */
   position: number;
-  /** Called once, when all is staged, with what is counted in of what was pending. False: another recovery came between. */
+  /** Called once everything is staged, with the pending operations counted in. False: another recovery came between. */
   beforeOpening: (countedIn: readonly SettledOperation[]) => Promise<boolean>;
 }
 
-/** `removed`: no operation was ever applied, so there is nothing to be sold. */
+/** `removed`: no operation was ever applied, so there is nothing to sell. */
 export interface Rebuilt {
   outcome: 'rebuilt' | 'removed';
   reservations: number;
@@ -42,11 +40,11 @@ export interface Rebuilt {
 
 export interface Blocked {
   outcome: 'blocked';
-  /** In words, with what an operator can do. */
+  /** The cause, and what an operator can do. */
   why: string;
 }
 
-/** `superseded`: another recovery came between, and the sale is as that one left it. Throws what the servers say. */
+/** `superseded`: another recovery came between, and the sale is as that one left it. Throws errors of both servers. */
 export async function rebuild(
   server: PinnedServer,
   transaction: Transaction,
@@ -56,7 +54,7 @@ export async function rebuild(
   const letters = await unresolvedLetters(transaction, saleId);
   if (letters > 0) {
     return blocked(
-      `${letters} decisions are dead letters and would be forgotten: retry or discard them`,
+      `${letters} decisions are dead letters and would be lost: retry or discard them`,
     );
   }
   const stage = new RebuildStage(server, plan);
@@ -66,7 +64,7 @@ export async function rebuild(
     if (!(error instanceof Fault && error.code === 'out_of_memory')) throw error;
     await stage.discard();
     return blocked(
-      'Redis is full, and the sale is rebuilt beside what is there of it: raise maxmemory, or remove what else is in it',
+      'Redis is full, and a rebuild needs memory beside the old data: raise maxmemory, or remove other keys',
     );
   }
 }
@@ -78,9 +76,9 @@ async function rebuildOn(
   plan: RebuildPlan,
 ): Promise<Rebuilt | Blocked | 'superseded'> {
   const { saleId } = plan;
-  // The stage is taken before anything is read, so that whoever comes later and reads more is never overtaken.
+  // Reserves the stage before the first read, so that this rebuild cannot overtake a later one that reads more.
   if (!(await stage.send())) return 'superseded';
-  const sold = new Sold();
+  const sold = new SoldTotals();
   for await (const rows of readRows(transaction, saleId)) {
     for (const row of rows) {
       sold.count(row);
@@ -90,8 +88,8 @@ async function rebuildOn(
   }
   const waiting = new Map<string, number>();
   let lastTicket = sold.lastTicket;
-  for await (const members of readLine(server, saleId)) {
-    // PostgreSQL ends transactions that are idle for long, and the locks with them.
+  for await (const members of readWaitlist(server, saleId)) {
+    // PostgreSQL ends transactions that are idle for long, and their locks with them.
     await transaction`SELECT 1`;
     for (const member of members) {
       lastTicket = Math.max(lastTicket, member.ticket);
@@ -138,13 +136,16 @@ async function unresolvedLetters(transaction: Transaction, saleId: string): Prom
   return row!.count;
 }
 
-/** What this server still has of the line, in portions. */
-async function* readLine(server: PinnedServer, saleId: string): AsyncGenerator<WaitingMember[]> {
-  for (let from = 0; ; from += PLACES) {
+/** The waitlist members that this server still has, in pages. */
+async function* readWaitlist(
+  server: PinnedServer,
+  saleId: string,
+): AsyncGenerator<WaitingMember[]> {
+  for (let from = 0; ; from += MEMBERS_PER_READ) {
     const members = await server.client.zrange(
       saleKey(saleId, 'line'),
       String(from),
-      String(from + PLACES - 1),
+      String(from + MEMBERS_PER_READ - 1),
     );
     if (members.length === 0) return;
     yield members.map((member) => {

@@ -1,6 +1,6 @@
 /**
- * The record of recoveries: a row with a report and an entry in the audit for each, how long it took as a metric, and
- * which sales are blocked, so that each is reported once and counted for as long as it lasts.
+ * Records recoveries: a row with a report, an audit entry and a metric for each finished one; a log message for each new
+ * reason why one was postponed or is blocked.
  */
 import { nanoid } from 'nanoid';
 import type { Logger } from 'pino';
@@ -16,54 +16,92 @@ export type RecoveryReport = Record<string, string | number>;
 export interface FinishedRecovery {
   outcome: RecoveryOutcome;
   report: RecoveryReport;
-  /** The newest request that was there when it began; 0: nobody had asked. Who asked later wants a later one. */
+  /** The newest open request when the recovery began; 0: none. A later request needs another recovery. */
   request: number;
 }
 
+/** Why a recovery must be tried again later. */
+export type RetryReason =
+  /** Another process recovers the sale, writes its events or applies an operation. */
+  | 'lock_held'
+  | 'already_open'
+  | 'sale_deleted'
+  /** A replica was promoted less than its grace period ago. */
+  | 'old_master_may_still_decide'
+  | 'connection_lost'
+  | 'redis_forgot_the_sale'
+  | 'redis_behind_postgres'
+  | 'closed_by_another_recovery'
+  /** Another recovery began a timeline. */
+  | 'timeline_changed'
+  /** A recovery that lost its locks committed events after the comparison. */
+  | 'events_written_meanwhile'
+  | 'rebuild_superseded';
+
+export interface Retry {
+  outcome: 'retry';
+  reason: RetryReason;
+}
+
+export function retry(reason: RetryReason): Retry {
+  return { outcome: 'retry', reason };
+}
+
 export class RecoveryLog {
-  readonly #database: Database;
-  readonly #log: Logger;
-  readonly #metrics: PersisterMetrics;
-  /** The sales that could not be recovered, each with the reason reported last. */
+  readonly #context: { database: Database; log: Logger; metrics: PersisterMetrics };
+  /** The sales that are blocked, each with the cause reported last. */
   readonly #blocked = new Map<string, string>();
+  /** The sales whose recovery was postponed, each with the reasons so far, the current one last. */
+  readonly #postponed = new Map<string, RetryReason[]>();
 
   constructor(context: { database: Database; log: Logger; metrics: PersisterMetrics }) {
-    this.#database = context.database;
-    this.#log = context.log;
-    this.#metrics = context.metrics;
+    this.#context = context;
+  }
+
+  /** Logs each change of the reason once, however often the recovery is tried. */
+  postponed(saleId: string, reason: RetryReason): void {
+    const reasons = this.#postponed.get(saleId) ?? [];
+    if (reasons.at(-1) === reason) return;
+    this.#postponed.set(saleId, [...reasons.filter((one) => one !== reason), reason]);
+    this.#context.log.info({ saleId, reason }, 'recovery postponed');
   }
 
   async record(saleId: string, recovery: FinishedRecovery): Promise<void> {
-    const { outcome, report, request } = recovery;
+    const { database, log, metrics } = this.#context;
+    const { outcome, request } = recovery;
+    const postponedBy = this.#postponed.get(saleId)?.join(', ');
+    const report: RecoveryReport = { ...recovery.report, ...(postponedBy && { postponedBy }) };
+    this.#postponed.delete(saleId);
     if (outcome === 'blocked') {
-      if (this.#block(saleId, String(report.why)) && request === 0) return;
-      this.#log.error({ saleId, ...report }, 'a sale stays closed, it needs an operator');
+      const { why: reason, ...details } = report;
+      if (this.#block(saleId, String(reason)) && request === 0) return;
+      log.error({ saleId, ...details, reason }, 'recovery blocked, an operator must act');
     } else {
-      this.#metrics.recoverySeconds.observe({ outcome }, Number(report.seconds));
-      this.#log.warn({ saleId, outcome, ...report }, 'sale recovered');
-      this.unblock(saleId);
+      metrics.recoverySeconds.observe({ outcome }, Number(report.seconds));
+      log.warn({ saleId, outcome, ...report }, 'sale recovered');
+      this.opened(saleId);
     }
-    await this.#database.run((sql) =>
-      sql.begin((transaction) => write(transaction, saleId, recovery)),
+    await database.run((sql) =>
+      sql.begin((transaction) => write(transaction, saleId, { outcome, report, request })),
     );
   }
 
-  /** It is open. */
-  unblock(saleId: string): void {
+  opened(saleId: string): void {
+    this.#postponed.delete(saleId);
     this.#blocked.delete(saleId);
-    this.#metrics.notRecovered.set(this.#blocked.size);
+    this.#context.metrics.notRecovered.set(this.#blocked.size);
   }
 
-  /** Whether it was known. */
+  /** Returns whether this cause was reported before. */
   #block(saleId: string, why: string): boolean {
     const isKnown = this.#blocked.get(saleId) === why;
     this.#blocked.set(saleId, why);
-    this.#metrics.notRecovered.set(this.#blocked.size);
+    this.#context.metrics.notRecovered.set(this.#blocked.size);
     return isKnown;
   }
 }
 
-/** Finishes what operators had asked for; what nobody had asked for gets a row of its own. */
+/** Completes the operators' requests that the recovery covers, or inserts a row if there was none. */
 async function write(
   transaction: Transaction,
   saleId: string,

@@ -1,30 +1,29 @@
 /**
- * What of a sale's stream is to be written next, at most one batch, from the first of these that has something:
- * entries that we read and did not finish, entries that dead consumers left, new entries. Only where ours turned out to
- * come after some that others have and do not write, theirs come first.
+ * Chooses what of a sale's stream is written next, at most one batch, from the first of these that has entries: entries
+ * that this consumer has read and not finished, entries that dead consumers left, new entries. If ours follow entries
+ * that another consumer holds without writing them, those come first.
  */
-
 import type { PersisterMetrics } from '../metrics.ts';
 import type { Timings } from '../timings.ts';
-import type { Delivery, StreamConsumer } from './consumer.ts';
-import { countEvents } from './entries.ts';
+import type { Page, StreamConsumer } from './consumer.ts';
+import { countEvents, type StreamEntry } from './entries.ts';
 
-/** A batch is full with this many events; an entry holds up to 256 of them. */
+/** A batch is full with this many events. An entry has 1 to 256 events. */
 const EVENTS_PER_BATCH = 10_000;
 const EVENTS_PER_ENTRY_MAX = 256;
 const ENTRIES_PER_READ_MAX = 64;
-/** Read again or claimed, where the entries' size is not looked at: no more than a batch even of the largest. */
+/** For pages whose events are not counted: one batch of the largest entries. */
 const ENTRIES_PER_PAGE = Math.floor(EVENTS_PER_BATCH / EVENTS_PER_ENTRY_MAX);
 const START = '0-0';
-/** Whoever has entries that others wait for should have written them by then. */
+/** A live consumer writes entries within this time. */
 const MISSING_IDLE_MS = 500;
 
 export class BatchReader {
   readonly #timings: Timings;
   readonly #metrics: PersisterMetrics;
-  /** Where our own unfinished entries are read from next; undefined: there are none. */
+  /** Where the next page of our own pending entries starts. Undefined: there are none. */
   #ownFrom: string | undefined;
-  /** Where the sweep over abandoned entries goes on; undefined: no sweep is under way. */
+  /** Where the next page of abandoned entries starts. Undefined: no pass over them is in progress. */
   #claimFrom: string | undefined = START;
   #claimDueMs = 0;
   #isMissing = false;
@@ -34,18 +33,18 @@ export class BatchReader {
     this.#metrics = metrics;
   }
 
-  /** Something that was delivered may not have been written, or not acknowledged. */
+  /** Entries that were returned may not have been written or acknowledged. */
   readAgain(): void {
     this.#ownFrom = START;
   }
 
-  /** What we read can't be written yet: earlier entries are missing. */
+  /** The entries that were returned cannot be written yet, because earlier ones are missing. */
   lookForMissing(): void {
     this.#isMissing = true;
     this.readAgain();
   }
 
-  /** Whether new entries come next, and most likely are there: the last were a whole batch, of so many events. */
+  /** Whether new entries are next and probably exist, after a batch of so many events. */
   isNewNext(events: number): boolean {
     const isOlderDue =
       this.#isMissing ||
@@ -55,29 +54,28 @@ export class BatchReader {
     return !isOlderDue && events >= EVENTS_PER_BATCH / 2;
   }
 
-  /** Undefined when there is nothing. */
-  async next(stream: StreamConsumer): Promise<Delivery | undefined> {
+  /** Empty: there is nothing to write. */
+  async next(stream: StreamConsumer): Promise<StreamEntry[]> {
     if (this.#isMissing) {
       this.#isMissing = false;
       const page = await stream.claim(MISSING_IDLE_MS, START, ENTRIES_PER_PAGE);
       this.#metrics.claimed.inc(page.entries.length);
-      if (page.entries.length > 0) return page;
+      if (page.entries.length > 0) return page.entries;
     }
     if (this.#ownFrom !== undefined) {
       const page = await stream.readOwn(this.#ownFrom, ENTRIES_PER_PAGE);
       this.#ownFrom = page.entries.length > 0 ? page.next : undefined;
-      if (page.entries.length > 0) return page;
+      if (page.entries.length > 0) return page.entries;
     }
     if (performance.now() >= this.#claimDueMs) this.#claimFrom ??= START;
     if (this.#claimFrom !== undefined) {
       const page = await this.#claim(stream, this.#claimFrom);
-      if (page.entries.length > 0) return page;
+      if (page.entries.length > 0) return page.entries;
     }
-    const fresh = await this.#readNew(stream);
-    return fresh.entries.length > 0 ? fresh : undefined;
+    return this.#readNew(stream);
   }
 
-  async #claim(stream: StreamConsumer, from: string): Promise<Delivery> {
+  async #claim(stream: StreamConsumer, from: string): Promise<Page> {
     const page = await stream.claim(this.#timings.claimIdleMs, from, ENTRIES_PER_PAGE);
     this.#metrics.claimed.inc(page.entries.length);
     if (page.next === START) {
@@ -90,25 +88,25 @@ export class BatchReader {
     return page;
   }
 
-  /** A batch's worth, in as many reads as the size of the entries asks for. */
-  async #readNew(stream: StreamConsumer): Promise<Delivery> {
+  /** One batch, in as many reads as the entries' sizes require. */
+  async #readNew(stream: StreamConsumer): Promise<StreamEntry[]> {
     let wanted = entriesToRead(0, 0);
-    const delivery = await stream.readNew(wanted);
-    let got = delivery.entries.length;
+    const batch = await stream.readNew(wanted);
+    let got = batch.length;
     let events = 0;
-    for (const entry of delivery.entries) events += countEvents(entry);
+    for (const entry of batch) events += countEvents(entry);
     while (got === wanted && events < EVENTS_PER_BATCH / 2) {
-      wanted = entriesToRead(delivery.entries.length, events);
-      const { entries } = await stream.readNew(wanted);
+      wanted = entriesToRead(batch.length, events);
+      const entries = await stream.readNew(wanted);
       for (const entry of entries) events += countEvents(entry);
-      delivery.entries.push(...entries);
+      batch.push(...entries);
       got = entries.length;
     }
-    return delivery;
+    return batch;
   }
 }
 
-/** So many that a batch fills up, judging by the entries it has so far; of the first the largest size is assumed. */
+/** As many as fill the batch at the mean size of its entries so far; the first are assumed to be of the largest size. */
 function entriesToRead(entries: number, events: number): number {
   const eventsPerEntry = entries === 0 ? EVENTS_PER_ENTRY_MAX : events / entries;
   const count = Math.ceil((EVENTS_PER_BATCH - events) / eventsPerEntry);

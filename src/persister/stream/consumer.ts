@@ -1,23 +1,19 @@
 /**
- * One sale's events stream on one server, as one consumer of the group sees it. What is read stays ours, pending, until
- * it is acknowledged: nothing gets lost between Redis and PostgreSQL.
+ * One sale's event stream on one server, as one consumer of the group reads it. Entries stay pending for the consumer
+ * until it acknowledges them, so nothing is lost between Redis and PostgreSQL.
  *
- * Under `DURABILITY=replicated` nothing is given out that replicas lack. PostgreSQL is then never ahead of whoever is
- * promoted, and an old master that was cut off together with a persister writes nothing into it.
+ * Under `DURABILITY=replicated` it returns only entries that replicas have. PostgreSQL is then never ahead of a promoted
+ * replica, and an old master that was cut off together with a persister writes nothing to PostgreSQL.
  */
-
 import { PERSISTER_GROUP, saleKey } from '../../lua/keys.ts';
 import { ensureGroup } from '../../lua/stream/ensure-group.ts';
 import { removeIdleConsumers } from '../../lua/stream/remove-idle-consumers.ts';
 import type { PinnedServer } from '../../redis/shard.ts';
 import type { StreamEntry } from './entries.ts';
 
-export interface Delivery {
+/** A page of pending entries, and where the next page starts. */
+export interface Page {
   entries: StreamEntry[];
-}
-
-/** What `readOwn` and `claim` read from, and where the next page starts. */
-export interface Page extends Delivery {
   next: string;
 }
 
@@ -36,18 +32,18 @@ export class StreamConsumer {
     this.#key = saleKey(saleId, 'events');
   }
 
-  /** Entries that nobody has had yet, at most `count`. */
-  async readNew(count: number): Promise<Delivery> {
+  /** At most `count` entries that no consumer has read. */
+  async readNew(count: number): Promise<StreamEntry[]> {
     return this.#read('>', count);
   }
 
-  /** Entries that this consumer has had and never acknowledged, after the id given. */
+  /** Entries after the given id that this consumer has read and not acknowledged. */
   async readOwn(after: string, count: number): Promise<Page> {
-    const delivery = await this.#read(after, count);
-    return { ...delivery, next: delivery.entries.at(-1)?.id ?? START };
+    const entries = await this.#read(after, count);
+    return { entries, next: entries.at(-1)?.id ?? START };
   }
 
-  /** Takes over entries that lay unacknowledged with any consumer for so long. The last page's `next` is `0-0`. */
+  /** Takes over entries that any consumer has left pending for `minIdleMs`. The last page's `next` is `0-0`. */
   async claim(minIdleMs: number, from: string, count: number): Promise<Page> {
     const [next, entries] = (await this.server.client.xautoclaim(
       ...([this.#key, PERSISTER_GROUP, this.consumer, minIdleMs, from, 'COUNT', count] as const),
@@ -61,23 +57,23 @@ export class StreamConsumer {
     await this.server.client.xack(this.#key, PERSISTER_GROUP, ...entryIds);
   }
 
-  /** Makes the group, from the stream's beginning; and an empty stream where there is none, so ask for the sale first. */
+  /** Creates the group from the stream's beginning. Creates the stream, too, so read first whether the sale exists. */
   async ensureGroup(): Promise<void> {
     await this.server.call(ensureGroup, this.saleId);
   }
 
-  /** Removes consumers of processes long gone. Entries that one still has are claimed first, by another run. */
+  /** Removes consumers of processes that have ended. Consumers with pending entries stay until those are claimed. */
   async removeIdleConsumers(minIdleMs: number): Promise<void> {
     await this.server.call(removeIdleConsumers, this.saleId, { minIdleMs, kept: this.consumer });
   }
 
-  /** When the oldest entry that is still in the stream was written, by Redis' clock; undefined when none is. */
+  /** When the stream's oldest entry was written, by Redis' clock. Undefined: the stream is empty. */
   async oldestMs(): Promise<number | undefined> {
     const [first] = await this.server.client.xrange(this.#key, '-', '+', 'COUNT', 1);
     return first ? Number(first[0].split('-')[0]) : undefined;
   }
 
-  async #read(from: string, count: number): Promise<Delivery> {
+  async #read(from: string, count: number): Promise<StreamEntry[]> {
     const reply = await this.server.client.xreadgroup(
       'GROUP',
       PERSISTER_GROUP,
@@ -90,11 +86,11 @@ export class StreamConsumer {
     );
     const entries = entriesOf(reply);
     if (entries.length > 0) await this.server.replicated(this.saleId);
-    return { entries };
+    return entries;
   }
 }
 
-/** The group, or the whole stream, is not there. */
+/** The group or the whole stream does not exist. */
 export function isGroupMissing(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('NOGROUP');
 }

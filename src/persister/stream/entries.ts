@@ -1,21 +1,21 @@
 /**
- * From stream entries to events. An entry is one batch of decisions (see reserve.lua): `v` the format's version, `s`
- * the number of its first event, `c` the currency, `d` the event lines separated by LF.
+ * Parses stream entries into events. An entry is one batch of decisions (see reserve.lua). Its fields: `v` the format
+ * version, `s` the number of its first event, `c` the currency, `d` the event lines separated by LF.
  */
 import { setImmediate as immediate } from 'node:timers/promises';
 import type { ReservationEvent } from '../../domain/reservation.ts';
 import { parseEvent } from '../../domain/reservation-codec.ts';
 
-/** The one format that this version understands. */
+/** The only format that this version reads. */
 const FORMAT_VERSION = '1';
 
-/** As Redis gives it. No fields: it was deleted from the stream although it was still pending. */
+/** Fields are null if the entry was deleted from the stream while it was pending. */
 export interface StreamEntry {
   id: string;
   fields: string[] | null;
 }
 
-/** One event with where it stood, which is what a dead letter must tell. */
+/** An event with its place in the stream, which a dead letter must show. */
 export interface StreamEvent {
   entryId: string;
   /** Its number in the sale. */
@@ -35,13 +35,13 @@ export interface UnreadableEntry {
 export interface SortedEntries {
   events: StreamEvent[];
   unreadable: UnreadableEntry[];
-  /** Of another format version: they wait, unacknowledged, for a persister that knows it. */
+  /** Entries of another format version. They stay pending for a persister that reads it. */
   waiting: { entryId: string; version: string }[];
-  /** What to acknowledge once the events and the unreadable are in PostgreSQL. */
+  /** To acknowledge once the events and the unreadable entries are in PostgreSQL. */
   entryIds: string[];
 }
 
-/** Pauses before each entry for a moment: what is being written meanwhile need not wait. */
+/** Yields to the event loop before each entry, so that a write in progress is not delayed. */
 export async function sortEntries(
   saleId: string,
   entries: readonly StreamEntry[],
@@ -73,7 +73,7 @@ export async function sortEntries(
   return sorted;
 }
 
-/** Throws where the fields are not an entry of this format. */
+/** Throws if the fields are not an entry of this format. */
 export function eventsOf(saleId: string, entryId: string, fields: string[]): StreamEvent[] {
   const first = Number(fieldOf(fields, 's'));
   const currency = fieldOf(fields, 'c') ?? '';
@@ -87,7 +87,7 @@ export function eventsOf(saleId: string, entryId: string, fields: string[]): Str
   }));
 }
 
-/** How many events an entry holds, without parsing them. */
+/** Counts the events without parsing them. */
 export function countEvents(entry: StreamEntry): number {
   const lines = entry.fields === null ? '' : (fieldOf(entry.fields, 'd') ?? '');
   let count = 1;
@@ -100,7 +100,7 @@ function fieldOf(fields: readonly string[], name: string): string | undefined {
   return undefined;
 }
 
-/** Entry ids are two numbers, so they do not compare as text. */
+/** An entry id is two numbers, so ids do not compare as text. */
 export function compareEntryIds(a: string, b: string): number {
   const [aMs, aSequence] = a.split('-');
   const [bMs, bSequence] = b.split('-');

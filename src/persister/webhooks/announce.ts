@@ -1,10 +1,10 @@
 /**
- * What becomes of a sale as a whole: opened, sold out, restocked, ended. Nothing announces these by itself (a clock
- * opens and ends a sale, the sum of many purchases sells it out), so each sale is looked at again and again, and what
- * is seen is compared with what was last announced. What comes and goes between two looks is not announced.
+ * Announces changes of whole sales: opened, sold out, restocked, ended. No single call causes these: a clock opens and
+ * ends a sale, and many purchases together sell it out. So each sale is checked periodically and compared with what was
+ * last announced. A change that is undone between two checks is not announced.
  *
- * Several persisters look. Each decides under the lock of the sale's row in `sale_announcements`, from the row as it is
- * then, and writes the deliveries in the same transaction: one announces, the others find it announced.
+ * Every persister checks. Each decides under the lock of the sale's row in `sale_announcements` and writes the deliveries
+ * in the same transaction: one announces, the others find it announced.
  */
 import type { Logger } from 'pino';
 import { Fault } from '../../domain/fault.ts';
@@ -17,13 +17,13 @@ import type { Database } from '../database/database.ts';
 import { enqueue, subscribersOf } from '../write/outbox.ts';
 import type { WebhookMetrics } from './metrics.ts';
 
-/** Sales that are looked at in one go. */
-const LOOKS_AT_ONCE = 50;
-/** A look that took longer is not acted on. One that is newer by more is none: Redis' clock has been set back since. */
-const LOOK_MS_MAX = 60_000;
+/** Sales checked concurrently. */
+const CHECKS_AT_ONCE = 50;
+/** A check older than this is ignored. A stored one that is newer by more is ignored too: Redis' clock was set back. */
+const CHECK_MS_MAX = 60_000;
 
 export interface Announced {
-  /** `waiting`: not opened yet, as far as was announced. */
+  /** `waiting`: the opening has not been announced. */
   phase: 'waiting' | 'opened' | 'ended';
   soldOut: boolean;
 }
@@ -35,8 +35,8 @@ export interface Seen {
 }
 
 /**
- * What is to be announced now, in order, and what has then been announced. A pause announces nothing: what was
- * announced stays true after it. An end that was put off after it had come is followed by another opening.
+ * Returns the events to announce, in order, and what has been announced then. A pause announces nothing. If the end is
+ * moved to later after it was announced, another opening follows.
  */
 export function decide(
   announced: Announced,
@@ -67,7 +67,7 @@ interface AnnouncerContext {
   metrics: WebhookMetrics;
 }
 
-interface SaleToLookAt extends Announced {
+interface SaleToCheck extends Announced {
   saleId: string;
 }
 
@@ -78,23 +78,23 @@ export class Announcer {
     this.#context = context;
   }
 
-  /** Looks once at every sale of which something may have to be announced. */
-  async look(): Promise<void> {
-    const sales = await this.#context.database.run(salesToLookAt);
-    for (let from = 0; from < sales.length; from += LOOKS_AT_ONCE) {
-      await Promise.all(sales.slice(from, from + LOOKS_AT_ONCE).map((sale) => this.#lookAt(sale)));
+  /** Checks once every sale that may have something to announce. */
+  async checkSales(): Promise<void> {
+    const sales = await this.#context.database.run(salesToCheck);
+    for (let from = 0; from < sales.length; from += CHECKS_AT_ONCE) {
+      await Promise.all(sales.slice(from, from + CHECKS_AT_ONCE).map((sale) => this.#check(sale)));
     }
   }
 
-  async #lookAt(sale: SaleToLookAt): Promise<void> {
+  async #check(sale: SaleToCheck): Promise<void> {
     const { database, shards, log, metrics } = this.#context;
     const { saleId } = sale;
-    const lookedAt = performance.now();
+    const checkedAt = performance.now();
     const state = await readKnown(shards, saleId);
     if (!state) return;
-    // An ended one was touched; that it was looked at after that is written down too.
+    // An ended sale was changed. The check is stored even if it announces nothing, so that it is not repeated.
     if (sale.phase !== 'ended' && decide(sale, seenIn(state)).events.length === 0) return;
-    const events = await database.run((sql) => announce(sql, saleId, state, lookedAt));
+    const events = await database.run((sql) => announce(sql, saleId, state, checkedAt));
     for (const event of events) {
       metrics.announced.inc({ event });
       log.info({ saleId, event }, 'sale announced');
@@ -102,15 +102,15 @@ export class Announcer {
   }
 }
 
-/** All but drafts and those whose end has been announced, unless touched since; a minute, for Redis hears of it later. */
-function salesToLookAt(sql: Sql): Promise<SaleToLookAt[]> {
-  return sql<SaleToLookAt[]>`
+/** Excludes drafts, and ended sales that are announced and unchanged. A change reaches Redis up to a minute later. */
+function salesToCheck(sql: Sql): Promise<SaleToCheck[]> {
+  return sql<SaleToCheck[]>`
     SELECT s.sale_id, coalesce(a.phase, 'waiting') AS phase, coalesce(a.sold_out, false) AS sold_out
     FROM sales AS s LEFT JOIN sale_announcements AS a USING (sale_id)
     WHERE s.status <> 'draft' AND (a.phase IS DISTINCT FROM 'ended' OR s.updated_at > a.updated_at - interval '1 minute')`;
 }
 
-/** Undefined: Redis is away, or does not know the sale, or it is being recovered; the next look will tell. */
+/** Undefined: Redis is unavailable or does not know the sale, or the sale is being recovered. */
 async function readKnown(shards: Shards, saleId: string): Promise<SaleState | undefined> {
   try {
     const reply = await shards.call(readSale, saleId);
@@ -133,14 +133,14 @@ async function announce(
   sql: Sql,
   saleId: string,
   state: SaleState,
-  lookedAt: number,
+  checkedAt: number,
 ): Promise<SaleWebhookEvent[]> {
   return sql.begin<SaleWebhookEvent[]>(async (transaction) => {
     const announced = await lockAnnounced(transaction, saleId);
-    // Somebody has acted on a newer look.
+    // Another persister has stored a newer check.
     const aheadMs = announced.lookedAtMs - state.nowMs;
-    if (aheadMs >= 0 && aheadMs <= LOOK_MS_MAX) return [];
-    if (performance.now() - lookedAt > LOOK_MS_MAX) return [];
+    if (aheadMs >= 0 && aheadMs <= CHECK_MS_MAX) return [];
+    if (performance.now() - checkedAt > CHECK_MS_MAX) return [];
     const seen = seenIn(state);
     const { events, next } = decide(announced, seen);
     const { definition, stock, nowMs: atMs } = state;

@@ -1,13 +1,13 @@
 /**
- * The circuit breaker of an endpoint, as a function from what was to what is next:
+ * The circuit breaker of an endpoint, as a function from one state to the next:
  *
- *   closed ──`FAILURES_MAX` failures in a row──▶ paused ──its time is over──▶ one delivery tries (the probe)
+ *   closed ──`FAILURES_MAX` failures in a row──▶ paused ──pause over──▶ one delivery is the probe
  *     ▲                                            ▲                              │
  *     │                                            └───────fails: a longer pause──┤
  *     └────────────────────────────────────────────────────────────────succeeds───┘
  */
 import { backoffMs } from '../../process/backoff.ts';
-import type { WebhookTimings } from './timings.ts';
+import type { WebhookTimings } from '../timings.ts';
 
 export const FAILURES_MAX = 5;
 
@@ -18,13 +18,13 @@ export interface Breaker {
 }
 
 export interface BreakerStep extends Breaker {
-  /** A new pause, from now on; undefined: the old one, if there is one, stays as it is. */
+  /** The length of a new pause that starts now. Undefined: an existing pause continues. */
   pauseMs?: number;
 }
 
 export const CLOSED: Breaker = { isPaused: false, failuresInRow: 0, pausesInRow: 0 };
 
-/** Of tries that were under way when the pause began, only a success says something new. */
+/** A failure of an attempt that was in flight when the pause began changes nothing; only a success does. */
 export function afterFailure(
   breaker: BreakerStep,
   isProbe: boolean,

@@ -1,6 +1,6 @@
 /**
- * What is to be sent next, taken so that nobody else takes it: `due_at` moves on by a lease. A process that is killed
- * needs no cleaning up after; what it had taken falls due again by itself.
+ * Claims due deliveries for this process by moving `due_at` forward by a lease. Deliveries of a killed process become due
+ * again without cleanup.
  */
 import type { Sql } from '../../postgres/connection.ts';
 import type { Outgoing } from './send.ts';
@@ -8,38 +8,38 @@ import type { Outgoing } from './send.ts';
 export interface Claimed extends Outgoing {
   deliveryId: number;
   webhookId: string;
-  /** Tries so far. */
+  /** Attempts so far. */
   attempts: number;
-  /** The one try that a paused endpoint gets when its time is over. */
+  /** The single attempt that an endpoint gets when its pause is over. */
   isProbe: boolean;
 }
 
-export interface Room {
-  /** Tries that may begin in all, and for one endpoint. */
+export interface Capacity {
+  /** Attempts that may begin in total, and for one endpoint. */
   total: number;
   perEndpoint: number;
-  /** What is under way, by endpoint. */
-  underWay: ReadonlyMap<string, number>;
+  /** Attempts in flight, by endpoint. */
+  inFlight: ReadonlyMap<string, number>;
   leaseMs: number;
 }
 
-export async function claim(sql: Sql, room: Room): Promise<Claimed[]> {
-  const [probes, due] = await Promise.all([claimProbes(sql, room), claimDue(sql, room)]);
+export async function claim(sql: Sql, capacity: Capacity): Promise<Claimed[]> {
+  const [probes, due] = await Promise.all([claimProbes(sql, capacity), claimDue(sql, capacity)]);
   return [...probes, ...due];
 }
 
 /**
- * Of each endpoint that is not paused as many as it has room for; one that has just failed gets one at a time. Where
- * the total is less, chance decides among endpoints, so that the same ones are not always first.
+ * Claims for each endpoint that is not paused up to its capacity; after a failure, one at a time. If the total capacity
+ * is lower, a random choice keeps the same endpoints from always being first.
  */
-function claimDue(sql: Sql, room: Room): Promise<Claimed[]> {
+function claimDue(sql: Sql, capacity: Capacity): Promise<Claimed[]> {
   return sql<Claimed[]>`
     WITH ready AS (
       SELECT webhook_id, url, secret,
-        CASE WHEN failures_in_row > 0 THEN 1 ELSE ${room.perEndpoint}::integer END - coalesce(count, 0) AS room
+        CASE WHEN failures_in_row > 0 THEN 1 ELSE ${capacity.perEndpoint}::integer END - coalesce(count, 0) AS room
       FROM webhook_endpoints LEFT JOIN unnest(
-        ${[...room.underWay.keys()]}::text[],
-        ${[...room.underWay.values()].map(String)}::text[]::integer[]) AS under_way(webhook_id, count) USING (webhook_id)
+        ${[...capacity.inFlight.keys()]}::text[],
+        ${[...capacity.inFlight.values()].map(String)}::text[]::integer[]) AS in_flight(webhook_id, count) USING (webhook_id)
       WHERE status = 'active' AND paused_until IS NULL
     ), taken AS (
       SELECT webhook_id, url, secret, delivery_id FROM ready CROSS JOIN LATERAL (
@@ -47,17 +47,17 @@ function claimDue(sql: Sql, room: Room): Promise<Claimed[]> {
         WHERE d.webhook_id = ready.webhook_id AND state = 'pending' AND due_at <= now()
         ORDER BY due_at LIMIT greatest(room, 0) FOR UPDATE SKIP LOCKED
       ) AS due
-      ORDER BY random() LIMIT ${room.total}
+      ORDER BY random() LIMIT ${capacity.total}
     )
-    UPDATE webhook_deliveries AS d SET due_at = now() + ${room.leaseMs}::integer * interval '1 ms'
+    UPDATE webhook_deliveries AS d SET due_at = now() + ${capacity.leaseMs}::integer * interval '1 ms'
     FROM taken WHERE d.webhook_id = taken.webhook_id AND d.delivery_id = taken.delivery_id
     RETURNING d.delivery_id, d.webhook_id, d.message_id, d.payload, d.attempts, taken.url, taken.secret,
       false AS is_probe`;
 }
 
-/** Of each endpoint whose pause is over one; the pause goes on meanwhile, so that the others' probes wait for it. */
-function claimProbes(sql: Sql, room: Room): Promise<Claimed[]> {
-  const lease = sql`now() + ${room.leaseMs}::integer * interval '1 ms'`;
+/** Claims one delivery for each endpoint whose pause is over, and extends the pause so that there is one probe only. */
+function claimProbes(sql: Sql, capacity: Capacity): Promise<Claimed[]> {
+  const lease = sql`now() + ${capacity.leaseMs}::integer * interval '1 ms'`;
   return sql<Claimed[]>`
     WITH ready AS (
       SELECT webhook_id, delivery_id FROM (
@@ -79,7 +79,7 @@ function claimProbes(sql: Sql, room: Room): Promise<Claimed[]> {
       true AS is_probe`;
 }
 
-/** Gives back what was taken and not tried to the end. */
+/** Returns deliveries whose attempt was cut off. */
 export async function release(sql: Sql, claimed: readonly Claimed[]): Promise<void> {
   await sql`
     UPDATE webhook_deliveries AS d SET due_at = now()

@@ -1,4 +1,4 @@
-/** What the deliveries count: how many, how they ended, how far behind, who is paused. */
+/** Metrics of webhook deliveries: attempts and their outcomes, backlog, paused endpoints. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Sql } from '../../postgres/connection.ts';
 
@@ -11,7 +11,7 @@ export function createWebhookMetrics(registry: Registry) {
   return {
     attempts: new Counter({
       name: 'flash_sale_persister_webhook_attempts_total',
-      help: 'Tries to deliver, by how they ended',
+      help: 'Delivery attempts, by outcome',
       labelNames: ['outcome'],
       registers,
     }),
@@ -22,20 +22,20 @@ export function createWebhookMetrics(registry: Registry) {
     }),
     seconds: new Histogram({
       name: 'flash_sale_persister_webhook_attempt_duration_seconds',
-      help: 'One try to deliver, whatever came of it',
+      help: 'One delivery attempt, whatever its outcome',
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
       registers,
     }),
     announced: new Counter({
       name: 'flash_sale_persister_sale_announcements_total',
-      help: 'Changes of sales that were announced, by event',
+      help: 'Announced changes of sales, by event',
       labelNames: ['event'],
       registers,
     }),
-    pending: gauge('pending', 'Deliveries that have not ended, to endpoints that are not disabled'),
-    oldestSeconds: gauge('oldest_pending_seconds', 'Age of the oldest of them'),
-    paused: gauge('endpoints_paused', 'Endpoints that the circuit breaker holds off'),
-    disabled: gauge('endpoints_disabled', 'Endpoints that answered that they are gone'),
+    pending: gauge('pending', 'Pending deliveries to endpoints that are not disabled'),
+    oldestSeconds: gauge('oldest_pending_seconds', 'Age of the oldest pending delivery'),
+    paused: gauge('endpoints_paused', 'Endpoints that the circuit breaker has paused'),
+    disabled: gauge('endpoints_disabled', 'Endpoints that responded 410 Gone'),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * One try to deliver one message: signed, within one deadline, to an address that is allowed, following no redirect
- * and reading little of the answer. Node's own HTTP client does all of this and is there anyway.
+ * One attempt to deliver one message: signed, with one deadline, to an allowed address only. It follows no redirect and
+ * reads little of the response. Node's own HTTP client suffices for this.
  */
 import { type LookupAddress, lookup } from 'node:dns';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
@@ -13,9 +13,9 @@ import {
   type TargetRules,
 } from '../../domain/webhook-target.ts';
 
-/** Of an answer only the status matters; reading a short body keeps the connection for the next message. */
-const ANSWER_BYTES_MAX = 64 * 1024;
-const ANSWER_MS_MAX = 1_000;
+/** Only the status of a response matters; reading a short body keeps the connection for the next message. */
+const RESPONSE_BYTES_MAX = 64 * 1024;
+const RESPONSE_MS_MAX = 1_000;
 const IDLE_CONNECTIONS_MAX = 16;
 
 export interface Outgoing {
@@ -25,10 +25,10 @@ export interface Outgoing {
   payload: string;
 }
 
-/** `gone`: the endpoint says that it will never want anything again. */
+/** `gone`: the endpoint will never accept a message again. */
 export interface Sent {
   outcome: 'delivered' | 'failed' | 'gone';
-  /** Null: there was no answer. */
+  /** Null: there was no response. */
   status: number | null;
   /** Null when delivered. */
   error: string | null;
@@ -47,7 +47,7 @@ export class Sender {
     this.#lookup = rules.isDevelopment ? lookup : lookUpPublic;
   }
 
-  /** Never rejects. A try that the signal cuts off has failed like any other. */
+  /** Never rejects. An attempt that the signal cuts off counts as failed. */
   async send(outgoing: Outgoing, signal: AbortSignal): Promise<Sent> {
     const complaint = complaintAboutUrl(outgoing.url, this.#rules);
     if (complaint !== undefined) return failed(null, `the URL ${complaint}`);
@@ -56,12 +56,12 @@ export class Sender {
     const timer = setTimeout(cut, this.#timeoutMs);
     signal.addEventListener('abort', cut, { once: true });
     try {
-      const response = await this.#ask(outgoing, cutOff.signal);
+      const response = await this.#exchange(outgoing, cutOff.signal);
       const sent = judge(response.statusCode ?? 0);
       await readLittle(response);
       return sent;
     } catch (error) {
-      if (cutOff.signal.aborted) return failed(null, `no answer within ${this.#timeoutMs} ms`);
+      if (cutOff.signal.aborted) return failed(null, `no response within ${this.#timeoutMs} ms`);
       return failed(null, reasonOf(error));
     } finally {
       clearTimeout(timer);
@@ -74,8 +74,8 @@ export class Sender {
     this.#https.destroy();
   }
 
-  /** Once more where a kept connection turned out to be closed: the request may not even have left. */
-  async #ask(outgoing: Outgoing, signal: AbortSignal): Promise<IncomingMessage> {
+  /** Repeats once if a reused connection turned out to be closed: the request may not have been sent. */
+  async #exchange(outgoing: Outgoing, signal: AbortSignal): Promise<IncomingMessage> {
     const first = this.#request(outgoing, signal);
     try {
       return await first.response;
@@ -106,7 +106,9 @@ export class Sender {
       : httpRequest(url, { ...options, agent: this.#http });
     const response = new Promise<IncomingMessage>((resolve, reject) => {
       request.once('response', resolve);
-      request.once('close', () => reject(new Error('the connection was closed without an answer')));
+      request.once('close', () =>
+        reject(new Error('the connection was closed without a response')),
+      );
       request.on('error', reject);
       request.end(payload);
     });
@@ -116,31 +118,31 @@ export class Sender {
 
 function judge(status: number): Sent {
   if (status >= 200 && status < 300) return { outcome: 'delivered', status, error: null };
-  if (status === 410) return { outcome: 'gone', status, error: 'answered 410, gone' };
+  if (status === 410) return { outcome: 'gone', status, error: 'responded 410, gone' };
   const isRedirect = status >= 300 && status < 400;
-  return failed(status, `answered ${status}${isRedirect ? '; redirects are not followed' : ''}`);
+  return failed(status, `responded ${status}${isRedirect ? '; redirects are not followed' : ''}`);
 }
 
 function failed(status: number | null, error: string): Sent {
   return { outcome: 'failed', status, error };
 }
 
-/** Until the answer ends, has become too long or has taken too long; in the latter cases the connection is closed. */
+/** Reads until the response ends. Closes the connection if it is too long or takes too long. */
 async function readLittle(response: IncomingMessage): Promise<void> {
   let bytes = 0;
-  const timer = setTimeout(() => response.destroy(), ANSWER_MS_MAX);
+  const timer = setTimeout(() => response.destroy(), RESPONSE_MS_MAX);
   await new Promise<void>((resolve) => {
     response.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
-      if (bytes > ANSWER_BYTES_MAX) response.destroy();
+      if (bytes > RESPONSE_BYTES_MAX) response.destroy();
     });
-    response.on('error', () => undefined); // The status has been read, and nothing else was wanted.
+    response.on('error', () => undefined); // Only the status is needed, and that has been read.
     response.once('close', resolve);
   });
   clearTimeout(timer);
 }
 
-/** As `dns.lookup`, for a connection that is to be made; refuses names with an address that is not public among theirs. */
+/** Like `dns.lookup`, but rejects a name if any of its addresses is not public. */
 const lookUpPublic: LookupFunction = (hostname, options, callback) => {
   lookup(hostname, { ...options, all: true }, (error, addresses: LookupAddress[]) => {
     if (error) return callback(error, []);
@@ -152,10 +154,10 @@ const lookUpPublic: LookupFunction = (hostname, options, callback) => {
   });
 };
 
-/** Node's errors name addresses at most, never the URL, which may hold a token. */
+/** Node's errors contain addresses at most, never the URL, which may contain a token. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  // Of several addresses that were tried, the reasons of each.
+  // One error for each address that was tried.
   if (error instanceof AggregateError) return error.errors.map(reasonOf).join('; ').slice(0, 300);
   return error.message.slice(0, 300);
 }

@@ -1,47 +1,48 @@
 /**
- * Writes down how the tries for one endpoint ended, and what follows for the endpoint, in one transaction: its row is
- * locked, so the failures that several processes see are counted one after the other.
+ * Stores the results of attempts for one endpoint and its new breaker state in one transaction. It locks the endpoint's
+ * row, so that failures seen by several processes are counted in sequence.
  */
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { backoffMs } from '../../process/backoff.ts';
+import type { WebhookTimings } from '../timings.ts';
 import { afterFailure, type Breaker, type BreakerStep, CLOSED } from './breaker.ts';
 import type { Claimed } from './claim.ts';
 import type { Sent } from './send.ts';
-import type { WebhookTimings } from './timings.ts';
 
-export interface Tried {
+export interface Attempt {
   claimed: Claimed;
   sent: Sent;
 }
 
-/** What became of an endpoint by this, for the log. */
+/** How the endpoint changed, for the log. */
 export interface Settled {
   dead: number;
   change: 'none' | 'paused' | 'closed' | 'disabled';
   error: string | null;
 }
 
-/** All of one endpoint, in the order in which they ended. Throws what PostgreSQL says. */
+/** The attempts are in the order in which they ended. Throws PostgreSQL's errors. */
 export async function settle(
   sql: Sql,
   webhookId: string,
-  tried: readonly Tried[],
+  attempts: readonly Attempt[],
   timings: WebhookTimings,
 ): Promise<Settled> {
   return sql.begin<Settled>(async (transaction) => {
     const [before] = await transaction<(Breaker & { status: string })[]>`
       SELECT failures_in_row, pauses_in_row, paused_until IS NOT NULL AS is_paused, status FROM webhook_endpoints
       WHERE webhook_id = ${webhookId} FOR NO KEY UPDATE`;
-    // It was deleted meanwhile, and its deliveries with it, or soon.
+    // The endpoint was deleted; its deliveries are too, or will be soon.
     if (!before) return { dead: 0, change: 'none', error: null };
     let after: BreakerStep = before;
-    for (const { claimed, sent } of tried) {
+    for (const { claimed, sent } of attempts) {
       after = sent.outcome === 'delivered' ? CLOSED : afterFailure(after, claimed.isProbe, timings);
     }
-    const isGone = before.status === 'active' && tried.some(({ sent }) => sent.outcome === 'gone');
+    const isGone =
+      before.status === 'active' && attempts.some(({ sent }) => sent.outcome === 'gone');
     const isBack = before.isPaused && !after.isPaused;
-    const dead = await writeDeliveries(transaction, webhookId, tried, timings);
-    const error = await writeEndpoint(transaction, webhookId, { tried, after, isGone });
+    const dead = await writeDeliveries(transaction, webhookId, attempts, timings);
+    const error = await writeEndpoint(transaction, webhookId, { attempts, after, isGone });
     if (isBack) await bringForward(transaction, webhookId, timings);
     if (isGone) return { dead, change: 'disabled', error };
     if (isBack) return { dead, change: 'closed', error };
@@ -49,14 +50,14 @@ export async function settle(
   });
 }
 
-/** Returns how many were given up. A success counts even where somebody else's later try has been given up. */
+/** Returns how many became dead. A success counts even if another process has made the delivery dead since. */
 async function writeDeliveries(
   transaction: Transaction,
   webhookId: string,
-  tried: readonly Tried[],
+  attempts: readonly Attempt[],
   { retryFirstMs, retryMostMs }: WebhookTimings,
 ): Promise<number> {
-  const delays = tried.map(({ claimed }) =>
+  const delays = attempts.map(({ claimed }) =>
     String(Math.round(backoffMs(claimed.attempts, retryFirstMs, retryMostMs))),
   );
   const rows = await transaction<{ state: string }[]>`
@@ -66,11 +67,11 @@ async function writeDeliveries(
       state = next.state,
       finished_at = CASE WHEN next.state <> 'pending' THEN now() END
     FROM unnest(
-      ${tried.map(({ claimed }) => String(claimed.deliveryId))}::text[]::bigint[],
-      ${tried.map(({ sent }) => sent.outcome)}::text[],
+      ${attempts.map(({ claimed }) => String(claimed.deliveryId))}::text[]::bigint[],
+      ${attempts.map(({ sent }) => sent.outcome)}::text[],
       ${delays}::text[]::bigint[],
-      ${tried.map(({ sent }) => sent.status && String(sent.status))}::text[]::integer[],
-      ${tried.map(({ sent }) => sent.error)}::text[]) AS tried(delivery_id, outcome, delay_ms, status, error)
+      ${attempts.map(({ sent }) => sent.status && String(sent.status))}::text[]::integer[],
+      ${attempts.map(({ sent }) => sent.error)}::text[]) AS tried(delivery_id, outcome, delay_ms, status, error)
     JOIN LATERAL (
       SELECT CASE WHEN outcome = 'delivered' THEN 'delivered'
         WHEN outcome = 'gone' OR give_up_at <= now() THEN 'dead' ELSE 'pending' END AS state
@@ -82,14 +83,18 @@ async function writeDeliveries(
   return rows.filter(({ state }) => state === 'dead').length;
 }
 
-/** Returns the last error among the tries. */
+/** Returns the last error among the attempts. */
 async function writeEndpoint(
   transaction: Transaction,
   webhookId: string,
-  { tried, after, isGone }: { tried: readonly Tried[]; after: BreakerStep; isGone: boolean },
+  {
+    attempts,
+    after,
+    isGone,
+  }: { attempts: readonly Attempt[]; after: BreakerStep; isGone: boolean },
 ): Promise<string | null> {
-  const error = tried.findLast(({ sent }) => sent.error !== null)?.sent.error ?? null;
-  const hasSuccess = tried.some(({ sent }) => sent.outcome === 'delivered');
+  const error = attempts.findLast(({ sent }) => sent.error !== null)?.sent.error ?? null;
+  const hasSuccess = attempts.some(({ sent }) => sent.outcome === 'delivered');
   const pauseMs = after.pauseMs === undefined ? null : String(Math.round(after.pauseMs));
   await transaction`
     UPDATE webhook_endpoints
@@ -104,7 +109,7 @@ async function writeEndpoint(
   return error;
 }
 
-/** The endpoint works again: what waits for a far-off retry need not. What is under way is due within a lease. */
+/** The endpoint works again, so late retries become due now. Attempts in flight are due within a lease anyway. */
 async function bringForward(
   transaction: Transaction,
   webhookId: string,

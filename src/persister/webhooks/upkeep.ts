@@ -1,6 +1,6 @@
 /**
- * What nobody waits for: giving up what a dead endpoint never took, and removing what is long over. In small portions,
- * each a statement of its own, so that no lock lasts; several processes share the work.
+ * Periodic cleanup: gives up deliveries that an endpoint never accepted, and deletes old ones. It works in small portions
+ * with one statement each, so that locks are short. Several processes share the work.
  */
 import type { Sql } from '../../postgres/connection.ts';
 import type { Database } from '../database/database.ts';
@@ -32,8 +32,8 @@ async function inPortions(
 }
 
 /**
- * What a paused endpoint keeps waiting gets no tries of its own, so its time passes without one. It is over when the
- * endpoint has been seen failing after it: our own absence is no reason to give up. A disabled endpoint gets none.
+ * Deliveries to a paused endpoint get no attempts, so they expire without one: once the endpoint has failed after their
+ * `give_up_at`. Downtime of the persisters alone never expires a delivery. A disabled endpoint gets no attempts at all.
  */
 async function giveUp(sql: Sql): Promise<number> {
   const rows = await sql`
@@ -44,7 +44,7 @@ async function giveUp(sql: Sql): Promise<number> {
       LIMIT ${ROWS_PER_PORTION} FOR UPDATE OF d SKIP LOCKED
     )
     UPDATE webhook_deliveries AS d
-    SET state = 'dead', finished_at = now(), last_error = coalesce(last_error, 'the endpoint took nothing for too long')
+    SET state = 'dead', finished_at = now(), last_error = coalesce(last_error, 'the endpoint accepted nothing for too long')
     FROM over WHERE d.webhook_id = over.webhook_id AND d.delivery_id = over.delivery_id`;
   return rows.count;
 }
@@ -73,7 +73,7 @@ async function removeDeliveriesOfDeleted(sql: Sql): Promise<number> {
   return rows.count;
 }
 
-/** An hour later: by then no transaction is left that may still add a delivery. */
+/** Waits an hour, until no transaction can still add a delivery. */
 async function removeDeleted(sql: Sql): Promise<void> {
   await sql`
     DELETE FROM webhook_endpoints AS e WHERE status = 'deleted' AND updated_at < now() - interval '1 hour'

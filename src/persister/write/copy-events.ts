@@ -1,6 +1,6 @@
 /**
- * The fastest way for events into PostgreSQL: two COPYs, one of the reservations that they make, one of the history. It
- * knows no duplicates, so it is for events that are known to be new.
+ * The fastest way to write events: one COPY of new reservations, one of the history. A duplicate makes it fail, so it
+ * is only for events that are known to be new.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -18,10 +18,10 @@ import {
   timeField,
 } from './copy-format.ts';
 
-/** So many rows are made while PostgreSQL is busy with those before. */
+/** Rows are formatted in chunks, so that PostgreSQL works on one while the next is formatted. */
 const ROWS_PER_CHUNK = 500;
 
-/** Of first events only. */
+/** The events must be first versions of their reservations. */
 export async function copyReservations(
   transaction: Transaction,
   events: readonly StreamEvent[],
@@ -96,10 +96,9 @@ function historyRow({ number, reservation }: StreamEvent): string {
   );
 }
 
-/** The last that was made into bytes: nearly everybody wants the same. */
+/** The last formatted basket: nearly all buyers have the same one. */
 let last: { items: ReservationEvent['items']; bytes: string } = { items: [], bytes: '' };
 
-/** Items and total. */
 function basketFields({ items, total }: ReservationEvent): string {
   if (items !== last.items) last = { items, bytes: jsonbField(items) + int8Field(total) };
   return last.bytes;

@@ -1,16 +1,16 @@
 /**
- * Rows in PostgreSQL's binary COPY format, as strings of bytes: one character is one byte. PostgreSQL then has no dates
- * and numbers to parse, and no text has to be escaped.
+ * Rows in PostgreSQL's binary COPY format, as strings with one byte a character. PostgreSQL then parses no dates and
+ * numbers, and no text needs escaping.
  *
- * Format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". A field is its length, four bytes, and
- * its value as the type's receive function wants it.
+ * Format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". A field is its length in four
+ * bytes, then its value as the type's receive function reads it.
  */
 
 /** Signature, flags, length of the header's extension. */
 export const COPY_HEAD = 'PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0';
 export const COPY_TAIL = '\xff\xff';
 
-/** How a row begins. */
+/** The number of a row's fields. */
 export function rowHead(fields: number): string {
   return String.fromCharCode(fields >> 8, fields & 255);
 }
@@ -18,7 +18,7 @@ export function rowHead(fields: number): string {
 const LENGTHS = Array.from({ length: 256 }, (_, length) => int4Bytes(length));
 const IS_ASCII = /^[\0-\x7f]*$/;
 
-/** `text`, and `char(n)`. */
+/** For `text` and `char(n)`. */
 export function textField(value: string): string {
   return field(IS_ASCII.test(value) ? value : Buffer.from(value).toString('latin1'));
 }
@@ -31,7 +31,7 @@ export function int4Field(value: number): string {
   return LENGTHS[4]! + int4Bytes(value);
 }
 
-/** `bigint`, of a whole number from 0 to 2^53. */
+/** For `bigint`, from an integer between 0 and 2^53. */
 export function int8Field(value: number): string {
   return LENGTHS[8]! + int4Bytes(Math.floor(value / 2 ** 32)) + int4Bytes(value % 2 ** 32);
 }
@@ -40,7 +40,7 @@ const POSTGRES_EPOCH_MS = Date.UTC(2000, 0, 1);
 const TIMES_REMEMBERED_MAX = 64;
 const timesRemembered = new Map<number, string>();
 
-/** `timestamptz`, of milliseconds since 1970. The events of a batch share a few moments. */
+/** For `timestamptz`, from milliseconds since 1970. The events of a batch share a few times. */
 export function timeField(ms: number): string {
   let bytes = timesRemembered.get(ms);
   if (bytes === undefined) {

@@ -1,6 +1,6 @@
 /**
- * What PostgreSQL refused for its own sake, set aside with the reason, so that one bad event never holds up the good
- * ones behind it. Setting the same one aside twice is setting it aside once. On an operator's request it is tried again.
+ * Dead letters: events and entries that PostgreSQL can never accept, stored with the reason, so that a bad event does not
+ * block the ones behind it. Storing one is idempotent. An operator can have one retried.
  */
 import type { Logger } from 'pino';
 import { parseEvent } from '../../domain/reservation-codec.ts';
@@ -16,7 +16,7 @@ import { advance, insertEvents, type WriteGuard } from './write-batch.ts';
 export interface DeadLetter {
   saleId: string;
   entryId: string;
-  /** Null: the entry as a whole. */
+  /** Null: the whole entry. */
   event: number | null;
   currency: string;
   /** The event's line, or the entry's fields as JSON. */
@@ -40,8 +40,8 @@ export function deadLetterOfEntry(saleId: string, entry: UnreadableEntry): DeadL
 }
 
 /**
- * Sets one aside; an event's checkpoint moves past it in the same transaction. False: the sale is on another timeline
- * by now, and nothing was done. Throws what PostgreSQL says.
+ * Stores one and moves the checkpoint past its event, in one transaction. False: the sale is on another timeline, and
+ * nothing was done. Throws PostgreSQL's errors.
  */
 export async function setAside(
   sql: Sql,
@@ -65,7 +65,7 @@ export async function setAside(
   });
 }
 
-/** Tries again what operators asked for, one at a time, each once whoever asks. */
+/** Retries the dead letters that operators requested, one at a time. Persisters share the work. */
 export async function retryRequested(
   database: Database,
   context: { log: Logger; metrics: PersisterMetrics },
@@ -73,16 +73,16 @@ export async function retryRequested(
   for (;;) {
     const retried = await database.run(retryOne);
     if (!retried) return;
-    const { deadLetterId, refusal } = retried;
-    if (refusal === undefined) context.log.info({ deadLetterId }, 'dead letter resolved');
-    else context.log.warn({ deadLetterId }, `dead letter refused again: ${refusal}`);
+    const { deadLetterId, reason } = retried;
+    if (reason === undefined) context.log.info({ deadLetterId }, 'dead letter resolved');
+    else context.log.warn({ deadLetterId, reason }, 'dead letter rejected again');
   }
 }
 
 interface Retried {
   deadLetterId: number;
-  /** Undefined: it is written now. */
-  refusal: string | undefined;
+  /** Undefined: it was written. */
+  reason: string | undefined;
 }
 
 async function retryOne(sql: Sql): Promise<Retried | undefined> {
@@ -100,20 +100,20 @@ async function retryOne(sql: Sql): Promise<Retried | undefined> {
         await Promise.all(insertEvents(savepoint, eventsOfLetter(letter), subscribers));
       });
     } catch (error) {
-      if (isServersFault(error)) throw error;
-      const refusal = storable(reasonOf(error));
+      if (isServerError(error)) throw error;
+      const reason = storable(reasonOf(error));
       await transaction`
-        UPDATE dead_letters SET attempts = attempts + 1, reason = ${refusal}, retry_requested_at = NULL
+        UPDATE dead_letters SET attempts = attempts + 1, reason = ${reason}, retry_requested_at = NULL
         WHERE dead_letter_id = ${deadLetterId}`;
-      return { deadLetterId, refusal };
+      return { deadLetterId, reason };
     }
     await transaction`
       UPDATE dead_letters SET resolved_at = now() WHERE dead_letter_id = ${deadLetterId}`;
-    return { deadLetterId, refusal: undefined };
+    return { deadLetterId, reason: undefined };
   });
 }
 
-/** Throws where the payload still cannot be read. */
+/** Throws if the payload still cannot be read. */
 function eventsOfLetter(letter: DeadLetter): StreamEvent[] {
   const { saleId, entryId, currency, payload } = letter;
   if (letter.event === null) return eventsOf(saleId, entryId, JSON.parse(payload) as string[]);
@@ -121,16 +121,16 @@ function eventsOfLetter(letter: DeadLetter): StreamEvent[] {
   return [{ entryId, number: letter.event, line: payload, reservation }];
 }
 
-/** Errors with a code come from PostgreSQL or its connection; those without come from reading the payload. */
-function isServersFault(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && !isFaultOfPayload(error);
+/** Errors without a code come from parsing the payload; those with one from PostgreSQL or its connection. */
+function isServerError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && !isPayloadError(error);
 }
 
-function isFaultOfPayload(error: Error): boolean {
+function isPayloadError(error: Error): boolean {
   return error.name === 'Fault' || classifyError(error) === 'data';
 }
 
-/** PostgreSQL's text holds everything but NUL. */
+/** PostgreSQL's text type accepts every character but NUL. */
 function storable(text: string): string {
   return text.replaceAll('\0', '\\0');
 }

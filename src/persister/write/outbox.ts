@@ -1,16 +1,7 @@
 /**
- * The outbox: what is to be sent, written in the transaction of the event itself, so that an event and its deliveries
- * are there together or not at all.
- *
- * It is a table of our own and no job library's. graphile-worker takes no driver but node-postgres, for which it would
- * hold a second pool; jobs of a worker that was killed stay locked for four hours; and its backoff has no jitter.
- * pg-boss can write jobs by any driver, in our transaction. But its job would be a second row beside the delivery that
- * operators list, filter and send again, with a state of its own to be kept in step. A paused endpoint's jobs cannot be
- * held back: each would be fetched and failed, which uses up its tries, or each endpoint would be a queue that every
- * process polls. What would be left to it is one `SKIP LOCKED` query (claim.ts), for a second migration mechanism,
- * a second driver in the dependencies and its own maintenance loops.
+ * The webhook outbox: deliveries are written in the transaction of their event, so both exist or neither.
+ * docs/adr/0016-webhook-outbox.md says why it is not a job library.
  */
-
 import {
   reservationEventType,
   reservationMessage,
@@ -19,14 +10,14 @@ import {
 import type { Transaction } from '../../postgres/connection.ts';
 import type { StreamEvent } from '../stream/entries.ts';
 
-/** An endpoint, as far as it matters to what is written for it. */
+/** An endpoint that receives events of a sale. */
 export interface Subscriber {
   webhookId: string;
   /** Empty: all. */
   events: string[];
 }
 
-/** Who wants to hear of a sale. A paused one does too, a disabled one does not. */
+/** Includes paused endpoints, but no disabled ones. */
 export async function subscribersOf(
   transaction: Transaction,
   saleId: string,
@@ -36,16 +27,16 @@ export async function subscribersOf(
     WHERE status = 'active' AND (sale_id IS NULL OR sale_id = ${saleId})`;
 }
 
-/** Only for events whose history row this transaction inserted: of any other, the deliveries are there already. */
+/** Only for events whose history row this transaction inserted: deliveries of other events exist already. */
 export async function enqueueReservations(
   transaction: Transaction,
   events: readonly StreamEvent[],
   subscribers: readonly Subscriber[],
 ): Promise<void> {
-  const wanted = events.filter(({ reservation }) =>
-    subscribers.some((one) => wants(one, reservationEventType(reservation.status))),
+  const received = events.filter(({ reservation }) =>
+    subscribers.some((one) => receives(one, reservationEventType(reservation.status))),
   );
-  const messages = wanted.map(({ reservation }) => reservationMessage(reservation));
+  const messages = received.map(({ reservation }) => reservationMessage(reservation));
   await enqueue(transaction, messages, subscribers);
 }
 
@@ -56,7 +47,7 @@ export async function enqueue(
 ): Promise<void> {
   const rows = subscribers.flatMap((subscriber) =>
     messages
-      .filter(({ type }) => wants(subscriber, type))
+      .filter(({ type }) => receives(subscriber, type))
       .map((message) => ({ ...message, webhookId: subscriber.webhookId })),
   );
   if (rows.length === 0) return;
@@ -70,6 +61,6 @@ export async function enqueue(
       ${rows.map((row) => row.payload)}::text[])`;
 }
 
-function wants({ events }: Subscriber, type: string): boolean {
+function receives({ events }: Subscriber, type: string): boolean {
   return events.length === 0 || events.includes(type);
 }

@@ -1,17 +1,17 @@
 /**
- * Brings one delivery of entries into PostgreSQL and acknowledges it. A batch that PostgreSQL refuses is halved until
- * the guilty events stand alone: only they are set aside, everything else is written.
+ * Writes one batch of entries to PostgreSQL and acknowledges it. A batch that PostgreSQL rejects is halved until the
+ * rejected events stand alone: only they become dead letters, all others are written.
  */
 import type { Logger } from 'pino';
 import type { Database } from '../database/database.ts';
-import { classifyError, reasonOf } from '../database/postgres-errors.ts';
+import { classifyError } from '../database/postgres-errors.ts';
 import type { PersisterMetrics } from '../metrics.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
 import type { SortedEntries, StreamEvent } from '../stream/entries.ts';
 import { deadLetterOfEntry, deadLetterOfEvent, setAside } from './dead-letters.ts';
 import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
 
-/** A COPY costs two round trips of its own, which fewer events are not worth. */
+/** A COPY needs two round trips of its own; with fewer events an upsert is faster. */
 const COPIED_EVENTS_MIN = 500;
 
 export interface WriteContext {
@@ -22,13 +22,13 @@ export interface WriteContext {
 
 export interface Persisted {
   outcome: WriteOutcome;
-  /** Entries of another format version, left unacknowledged. */
+  /** Entries of another format version, left pending. */
   waiting: SortedEntries['waiting'];
 }
 
 /**
- * Throws `StoppingError`, or Redis' error where acknowledging failed: then all is written, and comes again harmlessly. Events
- * go in runs of following numbers; where earlier ones are missing, it ends there with `ahead`.
+ * Writes the events in runs of consecutive numbers, and ends with `ahead` where earlier ones are missing. Throws
+ * `StoppingError`, or Redis' error if the acknowledgement fails: then all is written, and writing it again is harmless.
  */
 export async function persist(
   context: WriteContext,
@@ -44,14 +44,18 @@ export async function persist(
     const isSetAside = await context.database.run((sql) => setAside(sql, letter, guard));
     if (!isSetAside) return { outcome: 'outdated', waiting: sorted.waiting };
     context.metrics.deadLetters.inc();
-    context.log.error({ entryId: entry.entryId }, `set aside an unreadable entry: ${entry.reason}`);
+    const { entryId, reason } = entry;
+    context.log.error(
+      { saleId: stream.saleId, entryId, reason },
+      'entry set aside as a dead letter',
+    );
   }
   let outcome: WriteOutcome = 'written';
   const unwritten = new Set<string>();
   for (const run of runsOf(sorted.events)) {
     if (outcome === 'written') {
-      const way = run.length < COPIED_EVENTS_MIN ? 'upsert' : 'copy';
-      outcome = await writeOrHalve(context, stream.saleId, run, writeGuard, way);
+      const method = run.length < COPIED_EVENTS_MIN ? 'upsert' : 'copy';
+      outcome = await writeOrBisect(context, stream.saleId, run, writeGuard, method);
     }
     if (outcome !== 'written') for (const { entryId } of run) unwritten.add(entryId);
   }
@@ -62,7 +66,7 @@ export async function persist(
   return { outcome, waiting: sorted.waiting };
 }
 
-/** Cut where a number does not follow the one before. Entries come in order, and what came twice may come again. */
+/** Splits where a number does not follow the one before: entries come in order, but may be repeated. */
 function runsOf(events: readonly StreamEvent[]): StreamEvent[][] {
   const runs: StreamEvent[][] = [];
   for (const event of events) {
@@ -73,16 +77,16 @@ function runsOf(events: readonly StreamEvent[]): StreamEvent[][] {
   return runs;
 }
 
-async function writeOrHalve(
+async function writeOrBisect(
   context: WriteContext,
   saleId: string,
   events: readonly StreamEvent[],
   guard: WriteGuard,
-  way: 'copy' | 'upsert',
+  method: 'copy' | 'upsert',
 ): Promise<WriteOutcome> {
   try {
     const outcome = await context.database.run((sql) =>
-      writeBatch(sql, saleId, events, guard, way),
+      writeBatch(sql, saleId, events, guard, method),
     );
     if (outcome === 'written') {
       context.metrics.events.inc(events.length);
@@ -91,14 +95,14 @@ async function writeOrHalve(
     return outcome;
   } catch (error) {
     if (classifyError(error) !== 'data') throw error;
-    // Whatever it is, the way that minds least finds the guilty.
-    if (way === 'copy') return writeOrHalve(context, saleId, events, guard, 'upsert');
+    // Upserts accept more than a COPY, so they find the events that PostgreSQL really rejects.
+    if (method === 'copy') return writeOrBisect(context, saleId, events, guard, 'upsert');
     if (events.length === 1) return setEventAside(context, events[0]!, guard, error);
   }
   const middle = events.length >> 1;
-  const first = await writeOrHalve(context, saleId, events.slice(0, middle), guard, way);
+  const first = await writeOrBisect(context, saleId, events.slice(0, middle), guard, method);
   if (first !== 'written') return first;
-  return writeOrHalve(context, saleId, events.slice(middle), guard, way);
+  return writeOrBisect(context, saleId, events.slice(middle), guard, method);
 }
 
 async function setEventAside(
@@ -110,9 +114,10 @@ async function setEventAside(
   const letter = deadLetterOfEvent(event, cause);
   if (!(await context.database.run((sql) => setAside(sql, letter, guard)))) return 'outdated';
   context.metrics.deadLetters.inc();
+  const { entryId, number, reservation } = event;
   context.log.error(
-    { entryId: event.entryId, event: event.number, reservationId: event.reservation.reservationId },
-    `set aside an event that postgres refuses: ${reasonOf(cause)}`,
+    { entryId, event: number, reservationId: reservation.reservationId, err: cause },
+    'event set aside as a dead letter',
   );
   return 'written';
 }

@@ -1,10 +1,10 @@
 /**
- * The write: reservations, their history, the deliveries that tell of it and the checkpoint, in one transaction. What is
- * known to be new is copied in; what was delivered before goes by upserts, which are right for duplicates and for any
- * order of delivery, because every event carries the whole reservation and its version.
+ * Writes a batch in one transaction: reservations, their history, webhook deliveries and the checkpoint. New events are
+ * copied. Events that may be repeated are upserted, which is correct for duplicates and for any order, because every
+ * event carries the whole reservation and its version.
  *
- * Rows are upserted sorted by their key, for concurrent upserts in different orders deadlock. Arrays travel as text:
- * postgres.js takes an array's element type from its first element, and gets times and jsonb wrong.
+ * Upserts are sorted by key, because concurrent upserts in different orders deadlock. Arrays are sent as text, because
+ * postgres.js takes an array's element type from its first element and gets times and jsonb wrong.
  */
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
@@ -12,49 +12,46 @@ import { compareEntryIds, type StreamEvent } from '../stream/entries.ts';
 import { copyHistory, copyReservations } from './copy-events.ts';
 import { enqueueReservations, type Subscriber, subscribersOf } from './outbox.ts';
 
-/** How far the stream has been written, when this batch is. */
+/** The last event that PostgreSQL has after the batch. */
 export interface Checkpoint {
   entryId: string;
   event: number;
 }
 
 /**
- * What stands between a slow writer and a sale that was recovered meanwhile. Decisions that a server has forgotten must
- * not be written once the sale sells on from before them.
+ * Rejects a slow writer's batch after the sale was recovered. Decisions that Redis has forgotten must not be written once
+ * the sale continues from an earlier state.
  */
 export interface WriteGuard {
   /**
-   * `held`: by the recovery that this write is part of. Its locks may die before this write does, so it holds the row
-   * of the sale, too: no other timeline begins meanwhile.
+   * `held`: the recovery that this write is part of has the lock. It may lose it before the write ends, so the write
+   * also locks the sale's row: no other timeline can begin meanwhile.
    */
   lock: 'take' | 'held';
-  /** That the entries are of. */
+  /** The timeline of the entries. */
   timeline: number;
-  /** Whether the connection on which the entries were read is still there. */
+  /** Whether the connection that read the entries is still open. */
   isCurrent: () => boolean;
 }
 
-/**
- * `outdated`: nothing was written, the entries must be read again. `ahead`: nothing was written, for earlier events of
- * the sale are still to come.
- */
+/** `outdated`: nothing was written, read the entries again. `ahead`: nothing was written, earlier events are missing. */
 export type WriteOutcome = 'written' | 'outdated' | 'ahead';
 
 /**
- * Writes events of one sale whose numbers follow each other. PostgreSQL always has the events of a sale from the first
- * to some last one, so that what it has is what Redis once had: a sale can be rebuilt from it. So it is known, too, that
- * events beyond the last one are new and can be copied in; what was delivered again, or is to go by `upsert`, goes by
- * statements that do not mind. Throws what PostgreSQL says.
+ * Writes events of one sale with consecutive numbers. Throws PostgreSQL's errors.
+ *
+ * PostgreSQL always has a prefix of a sale's events, so it has a state that Redis once had, from which the sale can be
+ * rebuilt. Events after the prefix are therefore new and can be copied; repeated ones are upserted, whatever `method`.
  */
 export async function writeBatch(
   sql: Sql,
   saleId: string,
   events: readonly StreamEvent[],
   guard: WriteGuard,
-  way: 'copy' | 'upsert',
+  method: 'copy' | 'upsert',
 ): Promise<WriteOutcome> {
   return sql.begin<WriteOutcome>(async (transaction) => {
-    // One round trip; each statement sees what was committed before it began, so after the lock was granted.
+    // One round trip. The queries begin after the lock is granted, so they see what its last holder committed.
     const [, [progress], subscribers] = await Promise.all([
       guard.lock === 'held' || lockHistory(transaction, saleId),
       transaction<Progress[]>`
@@ -74,8 +71,8 @@ export async function writeBatch(
     }
     const isNew = first.number > progress.event;
     const checkpoint = { entryId: last.entryId, event: last.number };
-    if (isNew && way === 'copy') {
-      // One after the other: while a COPY is under way nothing else can be sent.
+    if (isNew && method === 'copy') {
+      // In sequence: nothing else can be sent during a COPY.
       await copyEvents(transaction, events, subscribers);
       await advance(transaction, saleId, checkpoint);
     } else {
@@ -95,7 +92,7 @@ interface Progress {
   entrySequence: number;
 }
 
-/** Whether what is missing stood in an entry that could not be read, so that nobody knows how many events it held. */
+/** Whether an unreadable entry explains the gap. Nobody knows how many events such an entry has. */
 async function isGapSetAside(
   transaction: Transaction,
   saleId: string,
@@ -127,7 +124,7 @@ function isFirst({ reservation }: StreamEvent): boolean {
   return reservation.version === 1;
 }
 
-/** Sends, in this order and without waiting in between, what writes the events, all of one sale; deliveries last. */
+/** Sends the statements that write one sale's events, in this order and without waiting in between. */
 export function insertEvents(
   transaction: Transaction,
   events: readonly StreamEvent[],
@@ -154,7 +151,7 @@ function byReservation(a: StreamEvent, b: StreamEvent): number {
   return x.version - y.version;
 }
 
-/** One statement cannot write a row twice, so what was delivered twice is sent once. */
+/** One statement cannot write a row twice, so a repeated event is sent once. */
 function firstVersions(sorted: readonly StreamEvent[]): StreamEvent[] {
   return sorted.filter(({ reservation }, index) => {
     const previous = sorted[index - 1]?.reservation;
@@ -162,7 +159,7 @@ function firstVersions(sorted: readonly StreamEvent[]): StreamEvent[] {
   });
 }
 
-/** For the same reason, of several versions after the first only the last is sent. */
+/** For the same reason, only the last of several later versions is sent. */
 function newestLater(sorted: readonly StreamEvent[]): StreamEvent[] {
   return sorted.filter(({ reservation }, index) => {
     const next = sorted[index + 1]?.reservation;
@@ -197,8 +194,8 @@ function rowsOf(transaction: Transaction, events: readonly StreamEvent[]) {
 }
 
 /**
- * A reservation's first event makes its row. Where a later one came before it, the row keeps the newer state and
- * learns which request made the reservation.
+ * A reservation's first event makes its row. If a later event came before it, the row keeps the newer state and takes
+ * the request id and the trace of the first one.
  */
 function upsertFirst(transaction: Transaction, events: readonly StreamEvent[]): Promise<unknown> {
   return transaction`
@@ -209,7 +206,7 @@ function upsertFirst(transaction: Transaction, events: readonly StreamEvent[]): 
       AND (stored.request_id, stored.traceparent) <> (excluded.request_id, excluded.traceparent)`;
 }
 
-/** A later event changes only what a transition can change. */
+/** A later event changes only the columns that a transition can change. */
 function upsertNewest(transaction: Transaction, events: readonly StreamEvent[]): Promise<unknown> {
   return transaction`
     INSERT INTO reservations AS stored ${rowsOf(transaction, events)}
@@ -219,7 +216,7 @@ function upsertNewest(transaction: Transaction, events: readonly StreamEvent[]):
     WHERE stored.version < excluded.version`;
 }
 
-/** What is already in the history was delivered, or is being delivered, from the transaction that put it there. */
+/** Events that are in the history already got their deliveries from the transaction that inserted them. */
 async function insertHistoryAndDeliveries(
   transaction: Transaction,
   events: readonly StreamEvent[],
@@ -238,7 +235,7 @@ function insertHistory(
 ): Promise<{ event: number }[]> {
   const column = (pick: (event: StreamEvent) => string | number) =>
     events.map((event) => String(pick(event)));
-  // What is there already is left alone. Where that is another event with the same number, this is an error.
+  // The same event is left as it is. Another event with the same number is an error.
   return transaction<{ event: number }[]>`
     INSERT INTO reservation_events AS stored
       (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
@@ -252,13 +249,13 @@ function insertHistory(
       ${column(({ reservation }) => reservation.detail)}::text[],
       ${column(({ reservation }) => reservation.requestId)}::text[],
       ${column(({ reservation }) => reservation.traceparent)}::text[])
-    -- No event has no number, so PostgreSQL refuses the row (23502).
+    -- The number must not be null, so PostgreSQL rejects the row (23502).
     ON CONFLICT (sale_id, event) DO UPDATE SET event = NULL
     WHERE (stored.reservation_id, stored.version) <> (excluded.reservation_id, excluded.version)
     ${returning}`;
 }
 
-/** Only forward: entries that were claimed may have been written before. */
+/** Moves the checkpoint forward only: claimed entries may have been written before. */
 export function advance(
   transaction: Transaction,
   saleId: string,
@@ -274,7 +271,7 @@ export function advance(
     WHERE stored.event < excluded.event`;
 }
 
-/** The events of a batch share a few moments, and printing one costs more than remembering it. */
+/** The events of a batch share a few times, and formatting one costs more than caching it. */
 let lastMs = Number.NaN;
 let lastIso = '';
 function isoTime(ms: number): string {

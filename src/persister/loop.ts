@@ -1,0 +1,93 @@
+/** Loops that run turns until they are stopped, with a pause after each turn that a wake-up ends. */
+import type { Logger } from 'pino';
+import { backoffMs } from '../process/backoff.ts';
+import { StoppingError } from './database/database.ts';
+
+export interface LoopOptions {
+  /** Returns the milliseconds until the next turn; undefined: back off, as after a failure. */
+  turn: () => Promise<number | undefined>;
+  /** What it throws ends the loop. */
+  onFailure: (error: unknown) => void | Promise<void>;
+  backoff: { firstMs: number; mostMs: number };
+  /** After `stop`, turns continue for as long as this holds. */
+  hasUnfinishedWork?: () => boolean;
+}
+
+export class Loop {
+  readonly #options: LoopOptions;
+  #failures = 0;
+  #isStopping = false;
+  #endPause: () => void = () => undefined;
+
+  constructor(options: LoopOptions) {
+    this.#options = options;
+  }
+
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  /** Resolves once stopped, or when the process stops. */
+  async run(): Promise<void> {
+    const { turn, onFailure, backoff, hasUnfinishedWork } = this.#options;
+    while (!this.#isStopping || hasUnfinishedWork?.()) {
+      let delayMs: number | undefined;
+      try {
+        delayMs = await turn();
+      } catch (error) {
+        if (error instanceof StoppingError) return;
+        await onFailure(error);
+      }
+      if (delayMs === undefined) {
+        delayMs = backoffMs(this.#failures++, backoff.firstMs, backoff.mostMs);
+      } else {
+        this.#failures = 0;
+      }
+      await this.#pause(delayMs);
+    }
+  }
+
+  /** Ends the current pause, if any. A turn that is running is followed by its pause all the same. */
+  wake(): void {
+    this.#endPause();
+  }
+
+  stop(): void {
+    this.#isStopping = true;
+    this.#endPause();
+  }
+
+  stopWith(signal: AbortSignal): this {
+    if (signal.aborted) this.stop();
+    signal.addEventListener('abort', () => this.stop(), { once: true });
+    return this;
+  }
+
+  async #pause(delayMs: number): Promise<void> {
+    if (this.#isStopping || delayMs <= 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, delayMs);
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** Runs a job periodically until the signal aborts. A failure costs that round only. */
+export async function repeat(
+  job: string,
+  { intervalMs, log, stopping }: { intervalMs: number; log: Logger; stopping: AbortSignal },
+  round: () => Promise<void>,
+): Promise<void> {
+  const loop = new Loop({
+    turn: async () => {
+      await round();
+      return intervalMs;
+    },
+    onFailure: (err) => log.warn({ err, job }, 'periodic job failed'),
+    backoff: { firstMs: intervalMs, mostMs: intervalMs },
+  });
+  await loop.stopWith(stopping).run();
+}

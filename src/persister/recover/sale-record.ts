@@ -1,0 +1,99 @@
+/** What PostgreSQL stores of a sale's timeline, and what a recovery changes of it. */
+import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { type SettledOperation, settleOperation } from '../../postgres/settle-operation.ts';
+import type { Database } from '../database/database.ts';
+import type { StreamConsumer } from '../stream/consumer.ts';
+
+export interface SaleRecord {
+  timeline: number;
+  /** The closing that the timeline was begun after: everything that server had by then is in PostgreSQL. Empty: none. */
+  closing: string;
+  positionFloor: number;
+  /** Redis has applied an operation of the sale, or decided something. */
+  wasInRedis: boolean;
+  /** The newest open request of an operator to recover the sale; 0: none. */
+  request: number;
+}
+
+export async function readRecord(
+  sql: Sql | Transaction,
+  saleId: string,
+): Promise<SaleRecord | undefined> {
+  const [row] = await sql<SaleRecord[]>`
+    SELECT timeline, closing, position_floor,
+      EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
+        OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
+      coalesce((SELECT max(recovery_id) FROM sale_recoveries
+        WHERE sale_id = ${saleId} AND state = 'requested'), 0)::bigint AS request
+    FROM sales WHERE sale_id = ${saleId}`;
+  return row;
+}
+
+/** The last event, operation and position that PostgreSQL has. */
+export interface Progress {
+  events: number;
+  operation: number;
+  position: number;
+}
+
+export async function readProgress(transaction: Transaction, saleId: string): Promise<Progress> {
+  const [row] = await transaction<Progress[]>`
+    SELECT coalesce((SELECT event FROM checkpoints WHERE sale_id = ${saleId}), 0)::bigint AS events,
+      coalesce((SELECT max(operation) FROM sale_operations
+        WHERE sale_id = ${saleId} AND outcome <> 'pending'), 0)::bigint AS operation,
+      coalesce((SELECT max(position) FROM reservations WHERE sale_id = ${saleId}), 0)::bigint AS position`;
+  return row!;
+}
+
+/** Dead letters that an operator discarded and whose events are in no history. */
+export async function countDiscarded(transaction: Transaction, saleId: string): Promise<number> {
+  const [row] = await transaction<{ count: number }[]>`
+    SELECT count(*) AS count FROM dead_letters letter
+    WHERE sale_id = ${saleId} AND discard_reason IS NOT NULL AND NOT EXISTS (
+      SELECT FROM reservation_events WHERE sale_id = letter.sale_id AND event = letter.event)`;
+  return row!.count;
+}
+
+/**
+ * Begins the next timeline, only after the one that was compared. Undefined: the sale was deleted or another recovery
+ * began a timeline. It commits on a connection of its own, before the sale opens: the recovery's locks end with theirs.
+ *
+ * A recovery that fails later has used up a number. The next try must get another one, so that nothing in flight from
+ * the first try passes for the second. The fence column is for people who query the table.
+ */
+export async function beginTimeline(
+  database: Database,
+  { saleId, server }: StreamConsumer,
+  next: { after: number; above: number; closing: string },
+): Promise<number | undefined> {
+  const [row] = await database.run(
+    (sql) => sql<{ timeline: number }[]>`
+      UPDATE sales SET timeline = greatest(timeline, ${next.above}::bigint) + 1, fence = ${server.runId}, closing = ${next.closing}
+      WHERE sale_id = ${saleId} AND timeline = ${next.after} RETURNING timeline`,
+  );
+  return row?.timeline;
+}
+
+/**
+ * Ensures that no position up to `floor` is assigned again. False: another recovery began a timeline. It commits right
+ * before the sale opens: a recovery that fails earlier has shown nobody a position, so the next one skips the same ones.
+ *
+ * The operations that a rebuild counts in are settled with it: a sale in Redis may be at most one operation ahead.
+ */
+export async function raiseFloor(
+  database: Database,
+  saleId: string,
+  { timeline, floor }: { timeline: number; floor: number },
+  countedIn: readonly SettledOperation[] = [],
+): Promise<boolean> {
+  return database.run((sql) =>
+    sql.begin(async (transaction) => {
+      const { count } = await transaction`
+        UPDATE sales SET position_floor = ${floor}
+        WHERE sale_id = ${saleId} AND timeline = ${timeline}`;
+      if (count === 0) return false;
+      for (const operation of countedIn) await settleOperation(transaction, saleId, operation);
+      return true;
+    }),
+  );
+}
