@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readAdminConfig } from '../config.ts';
 import { connectPostgres } from '../postgres/connection.ts';
 import { portTaken } from '../process/health-server.ts';
-import type { RunningProcess } from '../process/lifecycle.ts';
+import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
@@ -51,13 +51,13 @@ export async function runAdmin(): Promise<RunningProcess> {
   }
   const repairer = startPendingRepairer({ sql, shards, log }, metrics);
   return {
-    async close() {
+    close: closeOnce(async () => {
       const closing = app.close();
       // Requests that wait longer for PostgreSQL get `unavailable` before their connections are closed.
       await Promise.race([closing, sleep(POSTGRES_GRACE_MS, undefined, { ref: false })]);
       await Promise.all([repairer.close(), sql.end({ timeout: POSTGRES_END_SECONDS })]);
       await closing;
       shards.close();
-    },
+    }),
   };
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../config.ts';
 import type { Fault } from '../domain/fault.ts';
-import type { RunningProcess } from '../process/lifecycle.ts';
+import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createMetrics, metricsOfAllWorkers } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { Admission } from './admission/admission.ts';
@@ -120,11 +120,11 @@ export async function startHotPath(
     port: server.port,
     shards,
     batchers,
-    async close() {
+    close: closeOnce(async () => {
       await drain(server, traffic, log);
       server.close();
       closeParts();
-    },
+    }),
   };
 }
 

@@ -10,7 +10,7 @@ import type { Fault } from '../domain/fault.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
 import { pause } from '../process/backoff.ts';
 import { serveHealth } from '../process/health-server.ts';
-import type { RunningProcess } from '../process/lifecycle.ts';
+import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { Shards } from '../redis/shards.ts';
@@ -145,14 +145,7 @@ export async function startPersister(
     log.info('persister closed');
   }
 
-  let closed: Promise<void> | undefined;
-  return {
-    port: health.port,
-    close: () => {
-      closed ??= close();
-      return closed;
-    },
-  };
+  return { port: health.port, close: closeOnce(close) };
 }
 
 function endUnfit(log: Logger, fault: Fault): void {

@@ -21,7 +21,7 @@ import { until } from '../../harness/engine/stack-process.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 /** All that the set-up script is made of: it imports no package. */
-const SET_UP_FOLDERS = ['scripts', 'src/dev/bootstrap', 'src/process'];
+const SET_UP_FOLDERS = ['scripts', 'src/dev/bootstrap', 'src/process/supervisor'];
 
 /** A checkout whose npm only notes that it ran and puts this Node where npm would have put one. */
 class Checkout {
