@@ -1,19 +1,18 @@
-# One image for every process; the subcommand says which:
+# One image for every process; the subcommand selects it:
 #   docker build -t flash-sale .
 #   docker run --rm flash-sale --help
 #
-# Debian and not Alpine: uWebSockets.js is a native library linked with glibc.
+# Debian instead of Alpine: uWebSockets.js is a native library that needs glibc.
 ARG NODE_IMAGE=node:22-slim
 
 FROM ${NODE_IMAGE} AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY patches ./patches
-# Without the development packages there is also no second Node: the package `node` is one of them. No package that
-# production needs has an install script.
+# Omits the development packages, among them `node`. No production package has an install script.
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
  && npm exec --offline patch-package -- --error-on-fail
-# The package carries a library for each platform and each Node; this image can load exactly one of them.
+# The package has one library per platform and Node version; this image keeps the one that it loads.
 RUN find node_modules/uWebSockets.js/dist/bin -name '*.node' \
       ! -name "uws_linux_$(node -p process.arch)_$(node -p process.versions.modules).node" -delete \
  && node --input-type=module --eval "import { App } from 'uWebSockets.js'; App();"
@@ -25,11 +24,11 @@ COPY --from=packages /app/node_modules ./node_modules
 COPY package.json ./
 COPY migrations ./migrations
 COPY src ./src
-# The image's user `node`, by number: Kubernetes can tell only from a number that it isn't root.
+# The image's user `node`, as a number: Kubernetes can only check a number against root.
 USER 1000:1000
 EXPOSE 8080 8081 8082
 STOPSIGNAL SIGTERM
-# A container runs one process, so one of the three ports answers. Node has fetch; the image has no curl.
+# A container runs one process, so one of the three ports responds. The image has no curl, but Node has fetch.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["node", "--eval", "const { HOT_PATH_PORT = 8080, ADMIN_PORT = 8081, PERSISTER_PORT = 8082 } = process.env; const live = async (port) => { if (!(await fetch(`http://127.0.0.1:${port}/healthz`)).ok) throw new Error('not live'); }; Promise.any([HOT_PATH_PORT, ADMIN_PORT, PERSISTER_PORT].map(live)).then(() => process.exit(0), () => process.exit(1));"]
 ENTRYPOINT ["node", "src/main.ts"]

@@ -1,7 +1,7 @@
 /**
- * Makes a bare machine ready: packages, redis-server, PostgreSQL. Then runs a script with the project's own Node:
+ * Installs what a bare machine lacks: packages, redis-server, PostgreSQL. Then runs a script with the project's Node:
  *   node scripts/set-up.mjs [script.ts [arguments…]]
- * Runs on any Node from 18 on and imports no package, because it is what installs them. Silent when all is there.
+ * Runs on Node 18 or newer without packages, because it installs them. Prints nothing when nothing is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -29,16 +29,16 @@ import {
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MODULES = join(ROOT, 'node_modules');
 const BIN = join(MODULES, '.bin');
-/** Lives inside node_modules so that it goes when they go. */
+/** Inside node_modules, so that it disappears with them. */
 const STAMP = join(MODULES, '.set-up-stamp');
 const LOCK = join(ROOT, '.flash-sale', 'set-up.lock');
 const LOCK_WAIT_MS = 15 * 60_000;
 const PARENT_CHECK_MS = 500;
 
-/** Compose takes its secrets from a file that no repository may hold. */
+/** Compose reads its secrets from a file that the repository does not contain. */
 const IN_CONTAINERS = '  node scripts/write-env.mjs\n  docker compose up';
 
-/** What a person has to do; printed as it is, without a stack. */
+/** An error that tells the user what to type; printed without a stack. */
 class Instructions extends Error {}
 
 async function main([script, ...args]) {
@@ -46,7 +46,7 @@ async function main([script, ...args]) {
     await setUp();
   } catch (error) {
     console.error(
-      error instanceof Instructions ? error.message : `Setting up failed: ${error.message}`,
+      error instanceof Instructions ? error.message : `Set-up failed: ${error.message}`,
     );
     process.exit(1);
   }
@@ -60,7 +60,7 @@ async function setUp() {
   if (packagesReady() && serversReady()) return;
   const release = await lock();
   try {
-    // Whoever had the lock until now may have done all of it.
+    // The previous holder of the lock may have installed everything.
     if (!packagesReady()) installPackages();
     if (!serversReady()) installServers();
   } finally {
@@ -68,16 +68,16 @@ async function setUp() {
   }
 }
 
-/** Two at once would pull node_modules from under each other. */
+/** Concurrent installations would corrupt node_modules. */
 async function lock() {
   const deadline = Date.now() + LOCK_WAIT_MS;
   for (let told = false; ; told = true) {
     const { release, holderPid } = tryLock(LOCK);
     if (release) return release;
-    if (!told) tell(`waiting for the set-up that is at work already (process ${holderPid})`);
+    if (!told) tell(`waiting for another set-up (process ${holderPid})`);
     if (Date.now() > deadline)
       throw new Instructions(
-        `Process ${holderPid} has been setting up for very long; end it, then try again.`,
+        `Process ${holderPid} still runs a set-up after ${LOCK_WAIT_MS / 60_000} minutes. Stop it, then try again.`,
       );
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
@@ -97,7 +97,7 @@ function readStamp() {
   }
 }
 
-/** The packages are what the lock file names, with our patches in them. */
+/** The packages depend on the lock file and the patches. */
 function packagesHash() {
   const hash = createHash('sha256').update(readFileSync(join(ROOT, 'package-lock.json')));
   const patches = join(ROOT, 'patches');
@@ -107,7 +107,7 @@ function packagesHash() {
   return hash.digest('hex');
 }
 
-/** The Node of the packages; or the one running this, where packages came without their install scripts. */
+/** The Node among the packages; the current one if their install scripts did not run. */
 function projectNode() {
   const installed = join(BIN, 'node');
   if (runsTypeScript(spawnSync(installed, ['--version'], { encoding: 'utf8' }).stdout)) {
@@ -116,7 +116,7 @@ function projectNode() {
   return runsTypeScript(process.version) ? process.execPath : undefined;
 }
 
-/** From 22.18 on Node runs TypeScript as it is; the HTTP server's binaries end at 22. */
+/** Node runs TypeScript directly from 22.18 on; the HTTP server has binaries up to 22. */
 function runsTypeScript(version) {
   const [, major, minor] = /^v(\d+)\.(\d+)/.exec(version ?? '') ?? [];
   return Number(major) === 22 && Number(minor) >= 18;
@@ -127,25 +127,25 @@ function installPackages() {
   rmSync(STAMP, { force: true });
   let result = npm('ci');
   if (result.status !== 0 && result.stderr.includes('EUSAGE')) {
-    // A lock file written on one platform may lack the optional packages of another, and `npm ci` calls that out of
-    // sync. `npm install` takes the same locked versions and adds what is missing, without changing the lock file.
-    tell('the lock file does not know every package of this platform; installing with npm install');
+    // A lock file may lack the optional packages of another platform, which `npm ci` rejects. `npm install` uses the
+    // same locked versions and adds what is missing, without a change of the lock file.
+    tell('the lock file lacks packages of this platform; installing with npm install');
     result = npm('install', '--no-save');
   }
   if (result.status !== 0) {
     throw new Instructions(
-      `${result.stderr.trim()}\nThe packages could not be installed (${outcome(result)}). Type this to see more:\n  npm ci\nOr run everything in containers, with nothing more installed but Docker:\n${IN_CONTAINERS}`,
+      `${result.stderr.trim()}\nThe packages could not be installed (${outcome(result)}). To see more, type:\n  npm ci\nOr run everything in containers, which needs only Docker:\n${IN_CONTAINERS}`,
     );
   }
   if (projectNode() === undefined) {
     throw new Instructions(
-      `The packages came without Node 22, because install scripts are switched off here. Type:\n  npm ci --ignore-scripts=false\nOr use Node 22.18 or newer of 22. Or run everything in containers, with nothing more installed but Docker:\n${IN_CONTAINERS}`,
+      `Node 22 is missing among the packages, because install scripts are disabled here. Type:\n  npm ci --ignore-scripts=false\nOr use Node 22.18 or a newer 22. Or run everything in containers, which needs only Docker:\n${IN_CONTAINERS}`,
     );
   }
   writeFileSync(STAMP, packagesHash());
 }
 
-/** Runs npm with the machine's Node: that of node_modules/.bin disappears under it while it works. */
+/** Runs npm with the machine's Node, because the one in node_modules/.bin is removed during the installation. */
 function npm(...command) {
   const path = (process.env.PATH ?? '')
     .split(delimiter)
@@ -174,16 +174,16 @@ function installServers() {
   tell(`${names} not found on this machine`);
   if (exists('apt-get')) installWithApt(missing, names);
   else if (exists('brew')) installWithHomebrew(missing, names);
-  else throw new Instructions(whatToType(names, 'no package manager that set-up knows was found'));
+  else throw new Instructions(whatToType(names, 'no supported package manager was found'));
   if (!serversReady())
     throw new Instructions(
-      whatToType(names, tooOld() ?? 'they were installed and still not found'),
+      whatToType(names, tooOld() ?? 'they were installed but still not found'),
     );
 }
 
 /**
- * Debian starts a server's service as soon as it is installed. /usr/sbin/policy-rc.d is Debian's way to say no to
- * that; it is there only while apt works, and not touched where the machine has one of its own.
+ * Debian starts a service when its package is installed. /usr/sbin/policy-rc.d prevents that. It exists only while apt
+ * runs, and an existing one is not changed.
  */
 const APT_SCRIPT = `
 set -e
@@ -213,24 +213,26 @@ function installWithApt(missing, names) {
     ...packages,
   ];
   const [command, ...args] = [...privilege(names), ...script];
-  tell(`installing ${packages.join(' and ')} with apt-get${command === 'sudo' ? ' by sudo' : ''}`);
+  tell(
+    `installing ${packages.join(' and ')} with apt-get${command === 'sudo' ? ' with sudo' : ''}`,
+  );
   const result = spawnSync(command, args, { stdio: ['inherit', 2, 2] });
   if (result.status !== 0)
     throw new Instructions(whatToType(names, `apt-get failed (${outcome(result)})`));
   tell(
-    'the packages registered system services, which this project does not use; they were not started, but a reboot would start them. To keep them off: systemctl disable redis-server postgresql',
+    'the packages registered system services, which this project does not use. They were not started, but a reboot would start them. To prevent that: systemctl disable redis-server postgresql',
   );
 }
 
 function privilege(names) {
   if (process.getuid() === 0) return [];
   if (!exists('sudo'))
-    throw new Instructions(whatToType(names, 'this is not root, and there is no sudo'));
+    throw new Instructions(whatToType(names, 'the user is not root, and there is no sudo'));
   if (process.stdin.isTTY) return ['sudo'];
-  // Without a terminal a question for the password would wait for ever.
+  // Without a terminal, the prompt for a password would wait forever.
   if (spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0) return ['sudo', '-n'];
   throw new Instructions(
-    whatToType(names, 'sudo wants a password, and there is no terminal to ask for it'),
+    whatToType(names, 'sudo needs a password, and there is no terminal to enter it'),
   );
 }
 
@@ -254,24 +256,24 @@ function tooOld() {
       ({ bin, version }) => `${join(bin, 'postgres')} is ${version}`,
     ),
   ];
-  return found.length === 0 ? undefined : `what there is does not do: ${found.join(', ')}`;
+  return found.length === 0 ? undefined : `the installed versions are too old: ${found.join(', ')}`;
 }
 
 function whatToType(names, reason) {
-  return `${names} could not be set up: ${reason}.
+  return `${names} could not be installed: ${reason}.
 
 Type one of these, then try again:
 ${installLines()
   .map((line) => `  ${line}`)
   .join('\n')}
-Or run everything in containers, with nothing more installed but Docker:
+Or run everything in containers, which needs only Docker:
 ${IN_CONTAINERS}`;
 }
 
 function installLines() {
   const sudo = process.getuid() === 0 ? '' : 'sudo ';
   if (exists('apt-get') && findRedisServers().length > 0 && !findRedisServer()) {
-    // The distribution's own Redis is too old, so it has to come from Redis.
+    // The distribution's Redis is too old, so it comes from the repository of Redis.
     return [
       `curl -fsSL https://packages.redis.io/gpg | ${sudo}gpg --dearmor -o /usr/share/keyrings/redis.gpg`,
       `echo "deb [signed-by=/usr/share/keyrings/redis.gpg] https://packages.redis.io/deb $(. /etc/os-release && echo $VERSION_CODENAME) main" | ${sudo}tee /etc/apt/sources.list.d/redis.list`,
@@ -293,15 +295,15 @@ function installLines() {
 // The script
 
 /**
- * Ctrl-C in a terminal reaches the script as well as this process, and `kill` only this one. So signals are passed
- * on (the script may see one twice and stops once), and this process ends when the script has, with its code.
+ * Ctrl-C in a terminal reaches the script and this process, `kill` only this one. So this process forwards signals (the
+ * script handles a repeated one once), and ends with the exit code of the script.
  */
 function runScript(script, args) {
   const node = projectNode();
   const child = spawn(node, [script, ...args], {
     cwd: process.cwd(),
     env: { ...process.env, PATH: [BIN, process.env.PATH ?? ''].join(delimiter) },
-    // The channel carries no messages: it closes when this process is killed, which tells the script to stop.
+    // The channel carries no messages. It closes when this process is killed, which stops the script.
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
   });
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
@@ -314,7 +316,7 @@ function runScript(script, args) {
   child.on('exit', (code, signal) => process.exit(code ?? 128 + constants.signals[signal]));
 }
 
-/** npm waits for its script; when npm (or its shell) is gone, it was killed and nobody is left to stop the script. */
+/** npm waits for its script. When npm or its shell is gone, it was killed, so the script must stop. */
 function stopWithParent(child) {
   const parent = process.ppid;
   setInterval(() => {
@@ -331,7 +333,7 @@ function outcome(result) {
   return result.signal ? `killed by ${result.signal}` : `exit code ${result.status}`;
 }
 
-/** On stderr: stdout belongs to the script. */
+/** Prints to stderr, because stdout belongs to the script. */
 function tell(text) {
   console.error(`set-up: ${text}`);
 }

@@ -1,7 +1,7 @@
 /**
- * Makes the file that `docker compose up` wants: .env.example with secrets drawn at random. A file that is there stays.
- *   node scripts/write-env.mjs [path, .env when missing]
- * Runs on any Node from 18 on and imports no package, because it is advised where packages could not be installed.
+ * Writes the file that `docker compose up` needs: .env.example with random secrets. Keeps an existing file.
+ *   node scripts/write-env.mjs [path, by default .env]
+ * Runs on Node 18 or newer without packages: set-up suggests it where packages cannot be installed.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -23,13 +23,13 @@ for (const [name, value] of Object.entries(SECRETS)) {
 }
 try {
   writeFileSync(path, text, { flag: 'wx', mode: 0o600 });
-  console.log(`${path}: written, with secrets of its own`);
+  console.log(`${path}: written, with new secrets`);
 } catch (error) {
   if (error.code !== 'EEXIST') throw error;
-  console.log(`${path}: there already, left as it is`);
+  console.log(`${path}: exists already and was not changed`);
 }
 
-/** Hexadecimal, which needs no quotes in a file and none in a URL. */
+/** Hexadecimal, which needs no escaping in a file or a URL. */
 function secret(bytes) {
   return randomBytes(bytes).toString('hex');
 }
