@@ -32,7 +32,7 @@ describe('redis runs out of memory', () => {
       { ...servers, log: createLogger('test', 'silent') },
       {
         reservationId,
-        move: 'confirm',
+        transition: 'confirm',
         caller: { actor: 'merchant', requestId: 'r' },
         traceparent: undefined,
       },

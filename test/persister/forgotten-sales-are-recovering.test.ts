@@ -14,7 +14,7 @@ import type { TestDatabase } from '../../harness/servers/postgres.ts';
 import type { TestRedis } from '../../harness/servers/redis.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { applyOperation, type Operation } from '../../src/lua/operate/apply-operation.ts';
+import { applyOperation, type SaleOperation } from '../../src/lua/operate/apply-operation.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { closeSale } from '../../src/lua/recover/close-sale.ts';
 import { renewFence } from '../../src/lua/recover/renew-fence.ts';
@@ -79,7 +79,7 @@ describe('a sale that redis has forgotten', () => {
   it('is no sale, whoever looks at the mark', async () => {
     const { saleId } = await makeSale(servers);
     const { client } = servers.shards.of(saleId);
-    const [row] = await servers.sql<Pick<Operation, 'definition' | 'changes'>[]>`
+    const [row] = await servers.sql<Pick<SaleOperation, 'definition' | 'changes'>[]>`
       SELECT definition, changes FROM sale_operations WHERE sale_id = ${saleId}`;
     await client.flushall();
     const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);

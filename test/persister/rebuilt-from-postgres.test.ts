@@ -19,7 +19,7 @@ import { RESERVATION_TRANSITIONS } from '../../src/domain/reservation.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
 import { REBUILD_KEYS, saleKey } from '../../src/lua/keys.ts';
-import { applyOperation, type Operation } from '../../src/lua/operate/apply-operation.ts';
+import { applyOperation, type SaleOperation } from '../../src/lua/operate/apply-operation.ts';
 import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
 import { closeSale } from '../../src/lua/recover/close-sale.ts';
@@ -80,8 +80,8 @@ describe('rebuilt from postgres', () => {
   }
 
   function saleAsMade(
-    definition: Operation['definition'],
-    changes: Operation['changes'],
+    definition: SaleOperation['definition'],
+    changes: SaleOperation['changes'],
   ): RebuiltSale {
     const stock = changes.map(({ sku, delta }) => {
       const counts = { loaded: delta, remaining: delta, held: 0, confirmed: 0, waiting: 0 };
@@ -98,8 +98,10 @@ describe('rebuilt from postgres', () => {
     return REBUILD_KEYS.filter((_, index) => found[index] === 1);
   }
 
-  async function definitionOf(saleId: string): Promise<Pick<Operation, 'definition' | 'changes'>> {
-    const [row] = await servers.sql<Pick<Operation, 'definition' | 'changes'>[]>`
+  async function definitionOf(
+    saleId: string,
+  ): Promise<Pick<SaleOperation, 'definition' | 'changes'>> {
+    const [row] = await servers.sql<Pick<SaleOperation, 'definition' | 'changes'>[]>`
       SELECT definition, changes FROM sale_operations WHERE sale_id = ${saleId} AND operation = 1`;
     return row!;
   }

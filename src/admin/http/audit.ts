@@ -2,12 +2,12 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
+import { timeSchema } from '../../api/schemas.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { Caller, Servers } from '../context.ts';
 import { isRefusal, READ_PROBLEMS, refuse } from './outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from './page.ts';
-import { pathIdSchema } from './request-schemas.ts';
+import { OPERATOR_REQUEST, pathIdSchema } from './request-schemas.ts';
 import { serveOperation } from './serve-operation.ts';
 
 const auditEntrySchema = z
@@ -26,12 +26,11 @@ const AUDIT = {
   operationId: 'listAuditEntries',
   method: 'GET',
   path: '/admin/v1/sales/{saleId}/audit',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'List the audit entries of a sale, newest first',
   description: 'The entries remain after a draft is deleted.',
   access: 'viewer',
   params: z.object({ saleId: pathIdSchema }),
-  headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
   responses: { 200: { description: 'A page of entries.', schema: pageSchema(auditEntrySchema) } },
   problems: [...READ_PROBLEMS, 'sale_not_found'],

@@ -1,5 +1,9 @@
 /** Schemas of request values that several groups of routes accept. */
 import { z } from 'zod';
+import { tracingHeaders } from '../../api/schemas.ts';
+
+/** What the operations of operators have in common. */
+export const OPERATOR_REQUEST = { tag: 'Operators', headers: z.object(tracingHeaders) } as const;
 
 /** The end of the year 9999, the last year that ISO 8601 writes with four digits. */
 const TIME_MS_MAX = 253_402_300_799_999;

@@ -2,12 +2,12 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
+import { timeSchema } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
 import { isRefusal, READ_PROBLEMS, type Refusal, refuse, respond } from '../http/outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
-import { numericId, pathIdSchema, textSchema } from '../http/request-schemas.ts';
+import { numericId, OPERATOR_REQUEST, pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 
 const deadLetterSchema = z
@@ -31,10 +31,9 @@ const LIST = {
   operationId: 'listDeadLetters',
   method: 'GET',
   path: '/admin/v1/dead-letters',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'List events that PostgreSQL rejected, newest first',
   access: 'viewer',
-  headers: z.object(tracingHeaders),
   query: z.strictObject({
     ...pageQuery,
     resolved: z
@@ -54,11 +53,10 @@ const RETRY = {
   operationId: 'retryDeadLetter',
   method: 'POST',
   path: '/admin/v1/dead-letters/{deadLetterId}/retry',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Request that the persister retries the event',
   access: 'operator',
   params: z.object({ deadLetterId: pathIdSchema }),
-  headers: z.object(tracingHeaders),
   responses: { 202: { description: 'The retry is requested.', schema: deadLetterSchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
@@ -67,13 +65,12 @@ const DISCARD = {
   operationId: 'discardDeadLetter',
   method: 'POST',
   path: '/admin/v1/dead-letters/{deadLetterId}/discard',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Discard the event of a dead letter permanently',
   description:
     'For an event that can never be written and blocks the recovery of its sale. PostgreSQL never gets the event. Redis keeps its effect until the sale is rebuilt from PostgreSQL. Then a reservation whose first event was discarded, and that has no later event in PostgreSQL, no longer exists and its units are on sale again. Any other reservation has the state of its last written event. To apply this at once, and to make `verify` pass, recover the sale. If the buyer keeps the goods: pause the sale, discard, recover, withdraw as many units, resume. A repeated request changes nothing and keeps the first reason.',
   access: 'operator',
   params: z.object({ deadLetterId: pathIdSchema }),
-  headers: z.object(tracingHeaders),
   body: z.strictObject({
     reason: textSchema(500)
       .regex(/\S/, { error: 'must not be empty' })

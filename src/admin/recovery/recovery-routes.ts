@@ -2,12 +2,12 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import { timeSchema, tracingHeaders } from '../../api/schemas.ts';
+import { timeSchema } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
 import { isRefusal, READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
-import { pathIdSchema } from '../http/request-schemas.ts';
+import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 
 const recoverySchema = z
@@ -32,13 +32,12 @@ const RECOVER = {
   operationId: 'recoverSale',
   method: 'POST',
   path: '/admin/v1/sales/{saleId}/recover',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Rebuild the sale in Redis from PostgreSQL, regardless of its state',
   description:
     'Sales recover automatically; this is for a sale that was damaged manually. A persister closes, drains, rebuilds and opens the sale; meanwhile buyers get `recovering`. A repeated request joins a requested recovery that is not done, but not one that the persister began itself. The list of recoveries shows the outcome.',
   access: 'operator',
   params: z.object({ saleId: pathIdSchema }),
-  headers: z.object(tracingHeaders),
   responses: { 202: { description: 'The recovery is requested.', schema: recoverySchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
@@ -47,11 +46,10 @@ const LIST = {
   operationId: 'listRecoveries',
   method: 'GET',
   path: '/admin/v1/sales/{saleId}/recoveries',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'List the recoveries of a sale, newest first',
   access: 'viewer',
   params: z.object({ saleId: pathIdSchema }),
-  headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
   responses: { 200: { description: 'A page of recoveries.', schema: pageSchema(recoverySchema) } },
   problems: [...READ_PROBLEMS, 'sale_not_found'],

@@ -41,7 +41,7 @@ const EXTEND = {
 } as const satisfies ApiOperation;
 
 export function serveMerchants(app: FastifyInstance, servers: Servers): void {
-  for (const [move, operation] of [
+  for (const [transition, operation] of [
     ['confirm', CONFIRM],
     ['cancel', CANCEL],
     ['extend', EXTEND],
@@ -50,7 +50,7 @@ export function serveMerchants(app: FastifyInstance, servers: Servers): void {
       transitionReservation(servers, {
         ...params,
         ...body,
-        move,
+        transition,
         caller,
         traceparent: headers.traceparent,
       }),
@@ -58,11 +58,11 @@ export function serveMerchants(app: FastifyInstance, servers: Servers): void {
   }
 }
 
-function operationOf(move: MerchantTransition, summary: string) {
+function operationOf(transition: MerchantTransition, summary: string) {
   return {
-    operationId: `${move}Reservation`,
+    operationId: `${transition}Reservation`,
     method: 'POST',
-    path: `/admin/v1/reservations/{reservationId}/${move}`,
+    path: `/admin/v1/reservations/{reservationId}/${transition}`,
     tag: 'Merchants',
     summary,
     description:

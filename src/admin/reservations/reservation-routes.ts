@@ -2,19 +2,13 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import {
-  buyerIdSchema,
-  saleIdSchema,
-  skuSchema,
-  timeSchema,
-  tracingHeaders,
-} from '../../api/schemas.ts';
+import { buyerIdSchema, saleIdSchema, skuSchema, timeSchema } from '../../api/schemas.ts';
 import { RESERVATION_STATUSES } from '../../domain/reservation.ts';
 import { readDetail } from '../../domain/transition-detail.ts';
 import type { Servers } from '../context.ts';
 import { isRefusal, READ_PROBLEMS, respond } from '../http/outcome.ts';
 import { pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
-import { pathIdSchema, timestampSchema } from '../http/request-schemas.ts';
+import { OPERATOR_REQUEST, pathIdSchema, timestampSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import {
   cursorOf,
@@ -41,12 +35,11 @@ const LIST = {
   operationId: 'listReservations',
   method: 'GET',
   path: '/admin/v1/reservations',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'List reservations, newest first',
   description:
     'Reservations of one sale are ordered by position, those of all sales by time. A cursor is valid only with the filters of its page.',
   access: 'viewer',
-  headers: z.object(tracingHeaders),
   query: z.strictObject({ ...filterQuery, ...pageQuery }),
   responses: {
     200: { description: 'A page of reservations.', schema: pageSchema(reservationRowSchema) },
@@ -58,12 +51,11 @@ const EXPORT = {
   operationId: 'exportReservations',
   method: 'GET',
   path: '/admin/v1/reservations.csv',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Export all matching reservations as CSV, streamed',
   description:
     'A cell that would start a formula in a spreadsheet is prefixed with a single quote.',
   access: 'viewer',
-  headers: z.object(tracingHeaders),
   query: z.strictObject(filterQuery),
   responses: {
     200: { description: 'One line per reservation.', schema: z.string(), contentType: 'text/csv' },
@@ -75,11 +67,10 @@ const GET = {
   operationId: 'getReservationForOperators',
   method: 'GET',
   path: '/admin/v1/reservations/{reservationId}',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Get a reservation with its history',
   access: 'viewer',
   params: z.object({ reservationId: pathIdSchema }),
-  headers: z.object(tracingHeaders),
   responses: {
     200: {
       description: 'The reservation.',

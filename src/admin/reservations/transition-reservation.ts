@@ -17,7 +17,7 @@ export type MerchantTransition = (typeof MERCHANT_TRANSITIONS)[number];
 
 export interface MerchantRequest {
   reservationId: string;
-  move: MerchantTransition;
+  transition: MerchantTransition;
   paymentRef?: string | undefined;
   reason?: string | undefined;
   caller: Caller;
@@ -43,12 +43,12 @@ export async function transitionReservation(
   const address = parseReservationId(request.reservationId);
   if (!address) return UNKNOWN_RESERVATION;
   const { saleId } = address;
-  const { move, caller, paymentRef, reason, traceparent } = request;
+  const { caller, paymentRef, reason, traceparent } = request;
   let reply: TransitionReply;
   try {
     reply = await servers.shards.call(transition, saleId, {
       address,
-      transition: move,
+      transition: request.transition,
       detail: writeDetail({ actor: caller.actor, paymentRef, reason }),
       requestId: caller.requestId,
       traceparent: traceparent !== undefined && TRACEPARENT.test(traceparent) ? traceparent : '',
@@ -60,14 +60,15 @@ export async function transitionReservation(
   switch (reply.outcome) {
     case 'changed':
       // A hint, so that the hot paths show the returned units at once.
-      if (move === 'cancel') servers.shards.publishChanged(saleId).catch(() => undefined);
+      if (request.transition === 'cancel')
+        servers.shards.publishChanged(saleId).catch(() => undefined);
       return respond(200, publicReservation(reply.reservation));
     case 'repeated':
       return respond(200, publicReservation(reply.reservation), { 'Idempotent-Replayed': 'true' });
     case 'forbidden':
       return refuse('invalid_transition', {
         from: reply.reservation.status,
-        to: statusAfter(move),
+        to: statusAfter(request.transition),
       });
     case 'unknown_reservation':
       return UNKNOWN_RESERVATION;

@@ -11,7 +11,7 @@
  * rebuilt from it would start a second time.
  */
 import { Fault, unreachable } from '../../domain/fault.ts';
-import { applyOperation, type Operation } from '../../lua/operate/apply-operation.ts';
+import { applyOperation, type SaleOperation } from '../../lua/operate/apply-operation.ts';
 import { readSale } from '../../lua/read/read-sale.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import { lockOperations } from '../../postgres/sale-locks.ts';
@@ -38,7 +38,7 @@ async function applyNext(
   saleId: string,
 ): Promise<ApplicationState | 'applied'> {
   await lockOperations(tx, saleId);
-  const [next] = await tx<Operation[]>`
+  const [next] = await tx<SaleOperation[]>`
     SELECT operation, timeline, definition, changes FROM sale_operations JOIN sales USING (sale_id)
     WHERE sale_id = ${saleId} AND outcome = 'pending' ORDER BY operation LIMIT 1`;
   if (!next) return 'settled';

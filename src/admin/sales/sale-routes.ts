@@ -14,7 +14,7 @@ import {
   respond,
 } from '../http/outcome.ts';
 import { pageOf, pageQuery, pageSchema, parsePage } from '../http/page.ts';
-import { pathIdSchema } from '../http/request-schemas.ts';
+import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import { decidePatch, decideTransition } from './decide-operation.ts';
 import { changeSale, createSale, deleteSale } from './record-operation.ts';
@@ -26,7 +26,7 @@ const CREATE = {
   operationId: 'createSale',
   method: 'POST',
   path: '/admin/v1/sales',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Create a sale as a draft',
   access: 'operator',
   headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
@@ -50,10 +50,9 @@ const LIST = {
   operationId: 'listSales',
   method: 'GET',
   path: '/admin/v1/sales',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'List sales with their current counts, newest first',
   access: 'viewer',
-  headers: z.object(tracingHeaders),
   query: z.strictObject(pageQuery),
   responses: { 200: { description: 'A page of sales.', schema: pageSchema(saleSchema) } },
   problems: READ_PROBLEMS,
@@ -65,13 +64,12 @@ const GET = {
   operationId: 'getSaleForOperators',
   method: 'GET',
   path: '/admin/v1/sales/{saleId}',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Get a sale with its current counts',
   description:
     'Also works while Redis is unavailable: then `redis` is `away` and the counts are null.',
   access: 'viewer',
   params: saleParams,
-  headers: z.object(tracingHeaders),
   responses: { 200: { description: 'The sale.', schema: saleSchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
@@ -80,13 +78,12 @@ const PATCH = {
   operationId: 'patchSale',
   method: 'PATCH',
   path: '/admin/v1/sales/{saleId}',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'OperationRequest a sale',
   description:
     'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. A new startsAt is ignored if the sale starts before Redis gets it.',
   access: 'operator',
   params: saleParams,
-  headers: z.object(tracingHeaders),
   body: salePatchSchema,
   responses: { 200: { description: 'The current state of the sale.', schema: saleSchema } },
   problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
@@ -96,11 +93,10 @@ const DELETE = {
   operationId: 'deleteSale',
   method: 'DELETE',
   path: '/admin/v1/sales/{saleId}',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Delete a draft',
   access: 'operator',
   params: saleParams,
-  headers: z.object(tracingHeaders),
   responses: { 204: { description: 'Deleted.' } },
   problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
 } as const satisfies ApiOperation;
@@ -179,12 +175,11 @@ function transitionOperation(transition: SaleTransition) {
     operationId: `${transition}Sale`,
     method: 'POST',
     path: `/admin/v1/sales/{saleId}/${transition}`,
-    tag: 'Operators',
+    ...OPERATOR_REQUEST,
     summary: TRANSITION_SUMMARIES[transition],
     description: 'A repeated request changes nothing and also gets 200.',
     access: 'operator',
     params: saleParams,
-    headers: z.object(tracingHeaders),
     responses: { 200: { description: 'The current state of the sale.', schema: saleSchema } },
     problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'invalid_transition'],
   } as const satisfies ApiOperation;

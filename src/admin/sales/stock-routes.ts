@@ -5,7 +5,7 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { idempotencyKeySchema, tracingHeaders } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { CHANGE_PROBLEMS, isRefusal, type Outcome, refuse, respond } from '../http/outcome.ts';
-import { pathIdSchema } from '../http/request-schemas.ts';
+import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import { decideStock } from './decide-operation.ts';
 import { changeSale, type RecordedOperation } from './record-operation.ts';
@@ -16,7 +16,7 @@ const CHANGE_STOCK = {
   operationId: 'changeStock',
   method: 'POST',
   path: '/admin/v1/sales/{saleId}/stock',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Load units of a SKU, or withdraw remaining ones',
   description:
     'Send an Idempotency-Key: requests with the same key and body change the stock once and get the same response. A withdrawal of more units than remain changes nothing.',

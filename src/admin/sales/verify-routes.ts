@@ -2,11 +2,10 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import { tracingHeaders } from '../../api/schemas.ts';
 import { verifySale } from '../../verify/verify.ts';
 import type { Servers } from '../context.ts';
 import { READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
-import { pathIdSchema } from '../http/request-schemas.ts';
+import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import { SingleFlight } from '../http/single-flight.ts';
 import { findSale } from './sale-store.ts';
@@ -15,13 +14,12 @@ const VERIFY = {
   operationId: 'verifySale',
   method: 'GET',
   path: '/admin/v1/sales/{saleId}/verify',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Verify the guarantees of a sale over Redis and PostgreSQL',
   description:
     'Also works while the sale is running. Waits up to 10 seconds for PostgreSQL to catch up, then compares every reservation. The status is 200 whether the checks pass or not; see `ok`.',
   access: 'viewer',
   params: z.object({ saleId: pathIdSchema }),
-  headers: z.object(tracingHeaders),
   responses: {
     200: {
       description: 'Each check with its expected and actual result.',

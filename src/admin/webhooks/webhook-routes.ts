@@ -2,12 +2,12 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import { saleIdSchema, timeSchema, tracingHeaders } from '../../api/schemas.ts';
+import { saleIdSchema, timeSchema } from '../../api/schemas.ts';
 import { DELIVERY_STATES, WEBHOOK_EVENTS } from '../../domain/webhook.ts';
 import type { AdminContext } from '../context.ts';
 import { isRefusal, READ_PROBLEMS, refuse, refuseFields, respond } from '../http/outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
-import { numericId, pathIdSchema, textSchema } from '../http/request-schemas.ts';
+import { numericId, OPERATOR_REQUEST, pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import {
   checkTarget,
@@ -95,17 +95,15 @@ const DELIVERY_RULES =
   'Requests are signed by Standard Webhooks. Each event is sent at least once to each endpoint, in any order, always with the same `webhook-id`. A 2xx response within 10 seconds finishes the delivery; any other result (including a redirect) is retried for 24 hours.';
 
 const webhookParams = z.object({ webhookId: pathIdSchema });
-const headers = z.object(tracingHeaders);
 
 const CREATE = {
   operationId: 'createWebhook',
   method: 'POST',
   path: '/admin/v1/webhooks',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Create an endpoint that events are sent to',
   description: DELIVERY_RULES,
   access: 'operator',
-  headers,
   body: newWebhookSchema,
   responses: { 201: { description: 'Created.', schema: createdWebhookSchema } },
   problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
@@ -115,10 +113,9 @@ const LIST = {
   operationId: 'listWebhooks',
   method: 'GET',
   path: '/admin/v1/webhooks',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'List endpoints with their state, newest first',
   access: 'operator',
-  headers,
   query: z.strictObject(pageQuery),
   responses: { 200: { description: 'A page of endpoints.', schema: pageSchema(webhookSchema) } },
   problems: READ_PROBLEMS,
@@ -128,11 +125,10 @@ const DELETE = {
   operationId: 'deleteWebhook',
   method: 'DELETE',
   path: '/admin/v1/webhooks/{webhookId}',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Delete an endpoint; nothing more is sent to it',
   access: 'operator',
   params: webhookParams,
-  headers,
   responses: { 204: { description: 'Deleted.' } },
   problems: [...READ_PROBLEMS, 'not_found'],
 } as const satisfies ApiOperation;
@@ -141,12 +137,11 @@ const DELIVERIES = {
   operationId: 'listWebhookDeliveries',
   method: 'GET',
   path: '/admin/v1/webhooks/{webhookId}/deliveries',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'List the deliveries to an endpoint, newest first',
   description: 'Delivered ones are kept for 7 days, dead ones for 30 days.',
   access: 'operator',
   params: webhookParams,
-  headers,
   query: z.strictObject({ ...pageQuery, state: z.enum(DELIVERY_STATES).optional() }),
   responses: { 200: { description: 'A page of deliveries.', schema: pageSchema(deliverySchema) } },
   problems: [...READ_PROBLEMS, 'not_found'],
@@ -156,12 +151,11 @@ const RETRY = {
   operationId: 'retryWebhookDelivery',
   method: 'POST',
   path: '/admin/v1/webhooks/{webhookId}/deliveries/{deliveryId}/retry',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Retry a pending or dead delivery now',
   description: 'It is retried for another 24 hours. While the endpoint is paused, nothing is sent.',
   access: 'operator',
   params: webhookParams.extend({ deliveryId: pathIdSchema }),
-  headers,
   responses: { 202: { description: 'The retry is scheduled.', schema: deliverySchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
@@ -170,11 +164,10 @@ const RESUME = {
   operationId: 'resumeWebhook',
   method: 'POST',
   path: '/admin/v1/webhooks/{webhookId}/resume',
-  tag: 'Operators',
+  ...OPERATOR_REQUEST,
   summary: 'Resume a paused or disabled endpoint',
   access: 'operator',
   params: webhookParams,
-  headers,
   responses: { 200: { description: 'The endpoint is active.', schema: webhookSchema } },
   problems: [...READ_PROBLEMS, 'not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;

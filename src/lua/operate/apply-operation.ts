@@ -7,7 +7,7 @@ export interface StockChange {
   delta: number;
 }
 
-export interface Operation {
+export interface SaleOperation {
   /** Counts from 1 in each sale, without gaps. */
   operation: number;
   /** Which line of decisions the sale is on; operation 1 begins it. */
@@ -26,7 +26,7 @@ export const applyOperation = defineScript({
   source: new URL('apply-operation.lua', import.meta.url),
   keys: ['sale', 'stock'],
   args: 'operation timeline definition changes',
-  encode(operation: Operation) {
+  encode(operation: SaleOperation) {
     return [
       operation.operation,
       operation.timeline,

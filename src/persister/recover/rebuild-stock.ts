@@ -2,7 +2,7 @@
 import type { Gap } from '../../domain/positions.ts';
 import type { SaleDefinition, SkuStock } from '../../domain/sale.ts';
 import { waitlistTicketOf } from '../../domain/waitlist.ts';
-import type { Operation } from '../../lua/operate/apply-operation.ts';
+import type { SaleOperation } from '../../lua/operate/apply-operation.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import type { SettledOperation } from '../../postgres/settle-operation.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
@@ -60,7 +60,7 @@ export interface Offer {
   countedIn: readonly SettledOperation[];
 }
 
-type PendingOperation = Omit<Operation, 'timeline'>;
+type PendingOperation = Omit<SaleOperation, 'timeline'>;
 
 /**
  * Starts from the settled operations. If more was sold than those loaded, it counts in pending operations from the first
