@@ -1,18 +1,18 @@
 /**
- * From a reservation to its end, once for each id:
+ * Settles each reservation once per id:
  *
- *   waiting ──paid──▶ confirmed, or refunded where the hold was over before we could confirm
+ *   waiting ──paid──▶ confirmed, or refunded if the hold ended before the confirmation
  *      ├──refused──▶ cancelled
- *      ├──nobody pays──▶ abandoned; the hold ends by itself
- *      └──we heard of it when its hold was over──▶ missed; nobody is charged
+ *      ├──shopper leaves──▶ abandoned; the hold ends by itself
+ *      └──hold had ended already──▶ missed; nothing is charged
  *
- * All of it is in memory. What a crash forgets, `resume` finds again at the engine, and neither the provider nor the
- * engine does anything twice.
+ * All state is in memory. After a crash, `resume` gets the open reservations from the engine; the provider and the
+ * engine do nothing twice.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MerchantApi, Reservation } from './merchant-api.ts';
-import type { ChargeAnswer, PaymentProvider } from './payment-provider.ts';
-import type { Shopper } from './shopper.ts';
+import type { ChargeResult, PaymentProvider } from './payment-provider.ts';
+import type { Shopper } from './simulation.ts';
 
 const STATES = [
   'waiting',
@@ -25,28 +25,28 @@ const STATES = [
 ] as const;
 export type PaymentState = (typeof STATES)[number];
 
-/** A hold that ends sooner than this, with its payment still open, is extended. */
+/** While its payment is open, a hold that ends sooner than this is extended. */
 const EXTEND_BEFORE_END_MS = 8_000;
-const ASK_AGAIN_MS = 500;
+const RETRY_MS = 500;
 
-export interface CheckoutParts {
+export interface CheckoutContext {
   engine: MerchantApi;
   provider: PaymentProvider;
   shopper: Shopper;
 }
 
 export class Checkout {
-  readonly #parts: CheckoutParts;
+  readonly #context: CheckoutContext;
   readonly #stopping: AbortSignal;
   readonly #states = new Map<string, PaymentState>();
   #extended = 0;
 
-  constructor(parts: CheckoutParts, stopping: AbortSignal) {
-    this.#parts = parts;
+  constructor(context: CheckoutContext, stopping: AbortSignal) {
+    this.#context = context;
     this.#stopping = stopping;
   }
 
-  /** Begins to settle a reservation, unless it has begun already. Returns at once. */
+  /** Starts to settle a reservation unless that has started, and returns at once. */
   accept(reservation: Reservation): void {
     const { reservationId } = reservation;
     const state = this.#states.get(reservationId) ?? 'failed';
@@ -56,37 +56,37 @@ export class Checkout {
       (reached) => this.#states.set(reservationId, reached),
       (error: unknown) => {
         if (this.#stopping.aborted) return;
-        // Until somebody tells of it again, it is a case for people.
+        // Remains failed until a webhook or a resume delivers it again.
         this.#states.set(reservationId, 'failed');
         console.error(`${reservationId} was not settled:`, error);
       },
     );
   }
 
-  /** Somebody cancelled it at the engine, perhaps after it was paid for: then the money goes back, too. */
+  /** Refunds a payment whose reservation was cancelled at the engine. */
   async refund({ reservationId }: Reservation): Promise<void> {
-    await this.#parts.provider.refund(reservationId);
+    await this.#context.provider.refund(reservationId);
   }
 
-  /** Takes up what is still reserved: it was accepted by a process that is no more, or its webhook never came. */
+  /** Accepts all reservations that are still reserved: a crashed process accepted them, or their webhook never came. */
   async resume(saleId: string | undefined): Promise<void> {
-    for await (const reservation of this.#parts.engine.reserved(saleId, this.#stopping)) {
+    for await (const reservation of this.#context.engine.reserved(saleId, this.#stopping)) {
       this.accept(reservation);
     }
   }
 
-  /** How many payments are in each state; how many holds were extended; how many payments the provider has kept. */
+  /** The number of payments in each state, of extended holds, and of payments that were not refunded. */
   get counts(): Record<PaymentState | 'extended' | 'kept', number> {
     const counts = Object.fromEntries(STATES.map((state) => [state, 0])) as Record<
       PaymentState,
       number
     >;
     for (const state of this.#states.values()) counts[state] += 1;
-    return { ...counts, extended: this.#extended, kept: this.#parts.provider.kept };
+    return { ...counts, extended: this.#extended, kept: this.#context.provider.kept };
   }
 
   async #settle(reservation: Reservation): Promise<PaymentState> {
-    const { engine, provider, shopper } = this.#parts;
+    const { engine, provider, shopper } = this.#context;
     const { reservationId } = reservation;
     if (shopper.abandons(reservationId)) return 'abandoned';
     await this.#pause(shopper.thinksMs(reservationId));
@@ -102,24 +102,24 @@ export class Checkout {
     return 'refunded';
   }
 
-  /** Asks until the provider knows, and keeps the goods for so long. */
+  /** Repeats the charge until the provider responds, and extends the hold meanwhile. */
   async #charge(
     reservation: Reservation,
-  ): Promise<Exclude<ChargeAnswer, { outcome: 'no_answer' }>> {
-    const { engine, provider } = this.#parts;
+  ): Promise<Exclude<ChargeResult, { outcome: 'no_response' }>> {
+    const { engine, provider } = this.#context;
     const { reservationId } = reservation;
     let isExtended = false;
     for (;;) {
-      const answer = await provider.charge(reservationId, reservation);
-      if (answer.outcome !== 'no_answer') return answer;
+      const result = await provider.charge(reservationId, reservation);
+      if (result.outcome !== 'no_response') return result;
       const leftMs = Date.parse(reservation.expiresAt) - Date.now();
       if (!isExtended && leftMs < EXTEND_BEFORE_END_MS) {
         isExtended = true;
-        // Refused means over already: then there is a refund to come, or nothing.
+        // Refused if the hold has ended; then a successful charge is refunded later.
         const extended = await engine.extend(reservationId, this.#stopping);
         if (extended.outcome === 'done') this.#extended += 1;
       }
-      await this.#pause(ASK_AGAIN_MS);
+      await this.#pause(RETRY_MS);
     }
   }
 

@@ -1,14 +1,14 @@
-/** The shop's process: reads its settings, picks up what was left open, takes webhooks until it is told to stop. */
+/** The shop's process: reads its settings, resumes open reservations and receives webhooks until it is stopped. */
 import { Checkout } from './checkout.ts';
 import { MerchantApi } from './merchant-api.ts';
 import { PaymentProvider } from './payment-provider.ts';
 import { startServer } from './server.ts';
-import { Shopper } from './shopper.ts';
+import { Shopper } from './simulation.ts';
 
 const settings = readSettings(process.env);
 const stopping = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort());
-// Whoever started it over a channel and is gone has nobody left to sell for.
+// Started with an IPC channel, it ends with its parent.
 if (process.connected) process.once('disconnect', () => stopping.abort());
 
 const engine = new MerchantApi(settings.engineUrl, settings.merchantToken);
@@ -26,9 +26,9 @@ const checkout = new Checkout(
   stopping.signal,
 );
 const server = await startServer(settings, checkout);
-console.log(`taking webhooks at ${server.url}/webhooks`);
+console.log(`receiving webhooks at ${server.url}/webhooks`);
 checkout.resume(settings.saleId).catch((error: unknown) => {
-  if (!stopping.signal.aborted) console.error('could not pick up what was left open:', error);
+  if (!stopping.signal.aborted) console.error('open reservations were not resumed:', error);
 });
 
 stopping.signal.addEventListener('abort', () => {
@@ -42,7 +42,9 @@ stopping.signal.addEventListener('abort', () => {
 function readSettings(env: NodeJS.ProcessEnv) {
   const missing = ['ENGINE_URL', 'MERCHANT_TOKEN', 'WEBHOOK_SECRET'].filter((name) => !env[name]);
   if (missing.length > 0) {
-    console.error(`These variables are missing: ${missing.join(', ')}. See the README beside me.`);
+    console.error(
+      `These variables must be set: ${missing.join(', ')}. See examples/checkout/README.md.`,
+    );
     process.exit(1);
   }
   const percent = (name: string, fallback: number) => Number(env[name] || fallback) / 100;
@@ -52,7 +54,7 @@ function readSettings(env: NodeJS.ProcessEnv) {
     engineUrl: env.ENGINE_URL!,
     merchantToken: env.MERCHANT_TOKEN!,
     webhookSecret: env.WEBHOOK_SECRET!,
-    /** Only this sale's reservations are picked up at start; all sales' when missing. */
+    /** Only reservations of this sale are resumed at start; by default those of all sales. */
     saleId: env.SALE_ID || undefined,
     abandonedShare: percent('ABANDONED_PERCENT', 3),
     refusedShare: percent('REFUSED_PERCENT', 20),

@@ -1,6 +1,6 @@
 /**
- * The engine as a merchant sees it. Every call is asked again, for a while, until there is an answer: the engine does
- * each move once, so a reply that got lost costs nothing but time.
+ * The client of the engine's API for merchants. It repeats every request until there is a response, within a time
+ * limit. This is safe because the engine makes each transition once.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
@@ -15,17 +15,17 @@ export interface Reservation {
   expiresAt: string;
 }
 
-/** `refused`: it can no longer be done, because the reservation is in this state. */
-export type MoveAnswer =
+/** `refused`: the reservation is in a state that does not allow the transition. */
+export type TransitionResult =
   | { outcome: 'done'; reservation: Reservation }
   | { outcome: 'refused'; status: Reservation['status'] };
 
 const CONNECTIONS = 16;
-const ANSWER_TIMEOUT_MS = 5_000;
+const RESPONSE_TIMEOUT_MS = 5_000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
-/** Longer than any restart or recovery that the engine should need. */
-const PATIENCE_MS = 120_000;
+/** Longer than any restart or recovery of the engine should take. */
+const RETRY_MS_MAX = 120_000;
 
 export class MerchantApi {
   readonly #pool: Pool;
@@ -34,36 +34,40 @@ export class MerchantApi {
   constructor(engineUrl: string, merchantToken: string) {
     this.#pool = new Pool(engineUrl, {
       connections: CONNECTIONS,
-      headersTimeout: ANSWER_TIMEOUT_MS,
-      bodyTimeout: ANSWER_TIMEOUT_MS,
+      headersTimeout: RESPONSE_TIMEOUT_MS,
+      bodyTimeout: RESPONSE_TIMEOUT_MS,
     });
     this.#authorization = `Bearer ${merchantToken}`;
   }
 
-  confirm(reservationId: string, paymentRef: string, stopping: AbortSignal): Promise<MoveAnswer> {
-    return this.#move(reservationId, 'confirm', { paymentRef }, stopping);
+  confirm(
+    reservationId: string,
+    paymentRef: string,
+    stopping: AbortSignal,
+  ): Promise<TransitionResult> {
+    return this.#transition(reservationId, 'confirm', { paymentRef }, stopping);
   }
 
-  cancel(reservationId: string, reason: string, stopping: AbortSignal): Promise<MoveAnswer> {
-    return this.#move(reservationId, 'cancel', { reason }, stopping);
+  cancel(reservationId: string, reason: string, stopping: AbortSignal): Promise<TransitionResult> {
+    return this.#transition(reservationId, 'cancel', { reason }, stopping);
   }
 
-  extend(reservationId: string, stopping: AbortSignal): Promise<MoveAnswer> {
-    return this.#move(reservationId, 'extend', {}, stopping);
+  extend(reservationId: string, stopping: AbortSignal): Promise<TransitionResult> {
+    return this.#transition(reservationId, 'extend', {}, stopping);
   }
 
-  /** What still waits for a payment, of one sale or of all. */
+  /** Reservations without a payment, of one sale or of all. */
   async *reserved(saleId: string | undefined, stopping: AbortSignal): AsyncGenerator<Reservation> {
     const query = new URLSearchParams({ status: 'reserved', limit: '500' });
     if (saleId !== undefined) query.set('saleId', saleId);
     for (;;) {
-      const { status, body } = await this.#ask(
+      const { status, body } = await this.#request(
         'GET',
         `/reservations?${query.toString()}`,
         undefined,
         stopping,
       );
-      if (status !== 200) throw new Error(`listing was answered with ${status}`);
+      if (status !== 200) throw new Error(`listing reservations got status ${status}`);
       const page = body as { data: Reservation[]; nextCursor: string | null };
       yield* page.data;
       if (page.nextCursor === null) return;
@@ -75,43 +79,44 @@ export class MerchantApi {
     await this.#pool.destroy();
   }
 
-  async #move(
+  async #transition(
     reservationId: string,
-    move: string,
-    asked: object,
+    transition: string,
+    content: object,
     stopping: AbortSignal,
-  ): Promise<MoveAnswer> {
-    const path = `/reservations/${encodeURIComponent(reservationId)}/${move}`;
-    const { status, body } = await this.#ask('POST', path, asked, stopping);
+  ): Promise<TransitionResult> {
+    const path = `/reservations/${encodeURIComponent(reservationId)}/${transition}`;
+    const { status, body } = await this.#request('POST', path, content, stopping);
     if (status === 200) return { outcome: 'done', reservation: body as Reservation };
     const problem = body as { code?: string; from?: Reservation['status'] };
     if (problem.code === 'invalid_transition' && problem.from) {
       return { outcome: 'refused', status: problem.from };
     }
-    throw new Error(`${move} of ${reservationId}: ${status} ${problem.code}`);
+    throw new Error(`${transition} of ${reservationId}: ${status} ${problem.code}`);
   }
 
-  async #ask(
+  async #request(
     method: 'GET' | 'POST',
     path: string,
     body: object | undefined,
     stopping: AbortSignal,
   ): Promise<{ status: number; body: unknown }> {
-    const patienceEndsAt = Date.now() + PATIENCE_MS;
+    const deadlineMs = Date.now() + RETRY_MS_MAX;
     for (let attempt = 1; ; attempt += 1) {
-      const answer = await this.#askOnce(method, path, body, stopping);
-      if (answer.status !== undefined) return { status: answer.status, body: answer.body };
-      const waitMs = Math.max(backoffMs(attempt), answer.retryAfterMs);
-      if (Date.now() + waitMs > patienceEndsAt) throw new Error(`${path}: no answer to be had`);
+      const response = await this.#send(method, path, body, stopping);
+      if (response.status !== undefined) return { status: response.status, body: response.body };
+      const waitMs = Math.max(backoffMs(attempt), response.retryAfterMs);
+      if (Date.now() + waitMs > deadlineMs)
+        throw new Error(`${path}: no response within ${RETRY_MS_MAX / 1_000} s`);
       await sleep(waitMs, undefined, { signal: stopping });
     }
   }
 
-  /** Without a status: no answer, or one that says to ask again. */
-  async #askOnce(
+  /** Without a status: there was no response, or one that asks for a repetition. */
+  async #send(
     method: 'GET' | 'POST',
     path: string,
-    asked: object | undefined,
+    content: object | undefined,
     stopping: AbortSignal,
   ): Promise<{ status?: number; body?: unknown; retryAfterMs: number }> {
     try {
@@ -120,9 +125,9 @@ export class MerchantApi {
         path: `/admin/v1${path}`,
         headers: {
           authorization: this.#authorization,
-          ...(asked ? { 'content-type': 'application/json' } : {}),
+          ...(content ? { 'content-type': 'application/json' } : {}),
         },
-        body: asked ? JSON.stringify(asked) : null,
+        body: content ? JSON.stringify(content) : null,
         signal: stopping,
       });
       const text = await body.text();
@@ -137,7 +142,7 @@ export class MerchantApi {
   }
 }
 
-/** Jittered: what failed together must not come back together. */
+/** With jitter, so that clients that failed together do not retry together. */
 function backoffMs(attempt: number): number {
   const bound = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (attempt - 1));
   return bound * (0.5 + Math.random() / 2);

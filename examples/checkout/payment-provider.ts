@@ -1,23 +1,22 @@
 /**
- * A payment provider, simulated with what makes real ones hard: it takes its time, refuses some, and now and then the
- * caller hears nothing, while the charge has gone through, or been refused, or never arrived. Its promise is that of
- * real ones, too: charges with the same key are one charge.
+ * A simulated payment provider with the difficulties of real ones: it can be slow, refuse a charge, or not respond
+ * although the charge succeeded, was refused or never arrived. As with real ones, charges with the same key are one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chanceOf } from './chance.ts';
+import { chanceOf } from './simulation.ts';
 
-/** `no_answer`: nobody knows; asking again with the same key tells. */
-export type ChargeAnswer =
+/** `no_response`: the outcome is unknown; a charge with the same key returns it. */
+export type ChargeResult =
   | { outcome: 'paid'; paymentRef: string }
   | { outcome: 'refused' }
-  | { outcome: 'no_answer' };
+  | { outcome: 'no_response' };
 
-export interface Misfortune {
-  /** Shares of all charges. */
+export interface FailureRates {
+  /** Shares of all charges, 0 to 1. */
   refused: number;
-  /** The first request or its reply gets lost. */
+  /** The first request or its response is lost. */
   lost: number;
-  /** Takes `slowMs`. */
+  /** The charge takes `slowMs`. */
   slow: number;
   slowMs: number;
 }
@@ -33,20 +32,20 @@ interface Charge {
 }
 
 export class PaymentProvider {
-  readonly #misfortune: Misfortune;
+  readonly #rates: FailureRates;
   readonly #charges = new Map<string, Charge>();
   readonly #lostRequests = new Set<string>();
 
-  constructor(misfortune: Misfortune) {
-    this.#misfortune = misfortune;
+  constructor(rates: FailureRates) {
+    this.#rates = rates;
   }
 
-  async charge(key: string, _amount: { total: number; currency: string }): Promise<ChargeAnswer> {
-    const isLost = chanceOf(key, 'lost') < this.#misfortune.lost;
+  async charge(key: string, _amount: { total: number; currency: string }): Promise<ChargeResult> {
+    const isLost = chanceOf(key, 'lost') < this.#rates.lost;
     const isRequestLost = isLost && chanceOf(key, 'which') < 0.5;
     if (isRequestLost && !this.#lostRequests.has(key)) {
       this.#lostRequests.add(key);
-      return this.#silence();
+      return this.#timeOut();
     }
     const known = this.#charges.get(key);
     const charge = known ?? {
@@ -55,16 +54,16 @@ export class PaymentProvider {
       isRefunded: false,
     };
     this.#charges.set(key, charge);
-    if (isLost && !isRequestLost && !known) return this.#silence();
+    if (isLost && !isRequestLost && !known) return this.#timeOut();
     const waitMs = charge.decidedAtMs - Date.now();
-    if (waitMs > TIMEOUT_MS) return this.#silence();
+    if (waitMs > TIMEOUT_MS) return this.#timeOut();
     if (waitMs > 0) await sleep(waitMs);
-    if (chanceOf(key, 'refused') < this.#misfortune.refused) return { outcome: 'refused' };
+    if (chanceOf(key, 'refused') < this.#rates.refused) return { outcome: 'refused' };
     charge.isPaid = true;
     return { outcome: 'paid', paymentRef: `pay_${key}` };
   }
 
-  /** Payments taken and not given back. */
+  /** How many payments were taken and not refunded. */
   get kept(): number {
     let count = 0;
     for (const { isPaid, isRefunded } of this.#charges.values()) {
@@ -73,19 +72,19 @@ export class PaymentProvider {
     return count;
   }
 
-  /** Gives the money back, if any was taken; twice is once. */
+  /** Refunds the charge, if there is one. Repeating it has no further effect. */
   async refund(key: string): Promise<void> {
     const charge = this.#charges.get(key);
     if (charge) charge.isRefunded = true;
   }
 
   #delayMs(key: string): number {
-    if (chanceOf(key, 'slow') < this.#misfortune.slow) return this.#misfortune.slowMs;
+    if (chanceOf(key, 'slow') < this.#rates.slow) return this.#rates.slowMs;
     return USUAL_MS_MIN + chanceOf(key, 'delay') * (USUAL_MS_MAX - USUAL_MS_MIN);
   }
 
-  async #silence(): Promise<ChargeAnswer> {
+  async #timeOut(): Promise<ChargeResult> {
     await sleep(TIMEOUT_MS);
-    return { outcome: 'no_answer' };
+    return { outcome: 'no_response' };
   }
 }

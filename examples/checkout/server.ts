@@ -1,6 +1,4 @@
-/**
- * `POST /webhooks`, which the engine calls, and `GET /payments`, for whoever wants to know how far the payments are.
- */
+/** Serves `POST /webhooks`, which the engine calls, and `GET /payments`, which shows the state of all payments. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -26,18 +24,18 @@ export async function startServer(
 ): Promise<RunningServer> {
   const webhook = new Webhook(settings.webhookSecret);
   const server = createServer((request, response) => {
-    answer(request, response).catch((error: unknown) => {
+    respond(request, response).catch((error: unknown) => {
       console.error('a request failed:', error);
-      // The engine takes anything but a 2xx for "send it again".
+      // The engine retries after any status but 2xx.
       if (!response.headersSent) response.writeHead(500);
       response.end();
     });
   });
 
-  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     switch (`${request.method} ${request.url}`) {
       case 'POST /webhooks':
-        response.writeHead(await takeWebhook(request)).end();
+        response.writeHead(await receiveWebhook(request)).end();
         return;
       case 'GET /payments':
         response
@@ -49,19 +47,19 @@ export async function startServer(
     }
   }
 
-  /** The status to answer with. Nothing is done here that takes time: whoever delivers waits for it. */
-  async function takeWebhook(request: IncomingMessage): Promise<number> {
+  /** Returns the response's status. It must be fast, because the engine waits for it. */
+  async function receiveWebhook(request: IncomingMessage): Promise<number> {
     const body = await readBody(request);
     if (body === undefined) return 413;
     let message: WebhookMessage;
     try {
-      // Of the very bytes that came: JSON taken apart and put together again has another signature.
+      // Over the received bytes: JSON that is parsed and serialized again has another signature.
       message = webhook.verify(body, request.headers as Record<string, string>) as WebhookMessage;
     } catch {
       return 400;
     }
     const { reservation } = message.data;
-    // An extension is told as "reserved" again; settling once by id makes nothing of it, as of a duplicate.
+    // An extension also sends `reservation.reserved`; like a duplicate, it has no effect.
     if (reservation && message.type === 'reservation.reserved') checkout.accept(reservation);
     if (reservation && message.type === 'reservation.cancelled') await checkout.refund(reservation);
     return 204;
@@ -79,7 +77,7 @@ export async function startServer(
   };
 }
 
-/** Undefined: longer than any webhook. */
+/** Returns undefined if the body is too long. */
 async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;

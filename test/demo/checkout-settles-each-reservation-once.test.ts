@@ -6,9 +6,9 @@ import { type TestContext, test } from 'node:test';
 import { Webhook } from 'standardwebhooks';
 import { Checkout } from '../../examples/checkout/checkout.ts';
 import { MerchantApi } from '../../examples/checkout/merchant-api.ts';
-import { type Misfortune, PaymentProvider } from '../../examples/checkout/payment-provider.ts';
+import { type FailureRates, PaymentProvider } from '../../examples/checkout/payment-provider.ts';
 import { startServer } from '../../examples/checkout/server.ts';
-import { Shopper } from '../../examples/checkout/shopper.ts';
+import { Shopper } from '../../examples/checkout/simulation.ts';
 import { stateInRedis, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -20,7 +20,7 @@ import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 
 const SECRET = `whsec_${Buffer.from('a-secret-for-tests-of-the-webhook').toString('base64')}`;
-const HAPPY: Misfortune = { refused: 0, lost: 0, slow: 0, slowMs: 0 };
+const HAPPY: FailureRates = { refused: 0, lost: 0, slow: 0, slowMs: 0 };
 
 const admin = await useAdmin(FILE);
 await admin.app.listen({ port: 0, host: '127.0.0.1' });
@@ -49,11 +49,11 @@ interface Shop {
 
 async function openShop(
   t: TestContext,
-  choices: { misfortune?: Partial<Misfortune>; abandoning?: number; engineUrl?: string } = {},
+  choices: { failureRates?: Partial<FailureRates>; abandoning?: number; engineUrl?: string } = {},
 ): Promise<Shop> {
   const stopping = new AbortController();
   const engine = new MerchantApi(choices.engineUrl ?? adminUrl, TOKENS.merchant);
-  const provider = new PaymentProvider({ ...HAPPY, ...choices.misfortune });
+  const provider = new PaymentProvider({ ...HAPPY, ...choices.failureRates });
   const shopper = new Shopper({ abandoning: choices.abandoning ?? 0, thinkingMs: 0 });
   const checkout = new Checkout({ engine, provider, shopper }, stopping.signal);
   const server = await startServer({ host: '127.0.0.1', port: 0, webhookSecret: SECRET }, checkout);
@@ -108,7 +108,7 @@ async function settled({ checkout }: Shop, count: number) {
 test('each webhook three times, a fifth refused, half of the calls lost: as many sold as paid for', async (t) => {
   const { saleId, reservations } = await sell(60);
   const shop = await openShop(t, {
-    misfortune: { refused: 0.2, lost: 0.5 },
+    failureRates: { refused: 0.2, lost: 0.5 },
     engineUrl: await startUnreliableEngine(t),
   });
   const tripled = [...reservations, ...reservations, ...reservations];
@@ -168,7 +168,7 @@ test('whoever is not the engine is not believed', async (t) => {
 
 test('a payment that takes longer than the hold has it extended, and is confirmed', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 4 });
-  const shop = await openShop(t, { misfortune: { slow: 1, slowMs: 5_000 } });
+  const shop = await openShop(t, { failureRates: { slow: 1, slowMs: 5_000 } });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   const { confirmed, extended, kept } = await settled(shop, 3);
   assert.deepEqual([confirmed, extended, kept], [3, 3, 3]);
@@ -177,7 +177,7 @@ test('a payment that takes longer than the hold has it extended, and is confirme
 
 test('a payment that comes when the hold is over is given back', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
-  const shop = await openShop(t, { misfortune: { slow: 1, slowMs: 4_000 } });
+  const shop = await openShop(t, { failureRates: { slow: 1, slowMs: 4_000 } });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   const { refunded, kept } = await settled(shop, 3);
   assert.deepEqual([refunded, kept], [3, 0]);

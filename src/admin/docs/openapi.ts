@@ -1,6 +1,6 @@
 /**
- * The OpenAPI document of both APIs, generated: the admin's operations from its routes, the buyers' from their
- * table, both through the same plugin and the same schemas that check the requests.
+ * Generates the OpenAPI document of both APIs: the admin's operations from its routes, the buyers' from their table. One
+ * plugin describes both, from the schemas that validate the requests.
  */
 import swagger, { type SwaggerOptions } from '@fastify/swagger';
 import Fastify, { type FastifyInstance } from 'fastify';
@@ -25,16 +25,16 @@ const SWAGGER_OPTIONS: SwaggerOptions = {
       title: 'flash-sale',
       version: '1',
       description:
-        'Sells exactly what there is, first come, first served. Buyers talk to the hot path, operators and merchants to the admin; every refusal is a problem of RFC 9457 with a stable `code`.',
+        'Flash sales that never oversell, first come, first served. Buyers use the hot path; operators and merchants use the admin. Every refusal is an RFC 9457 problem with a stable `code`.',
     },
     tags: [
-      { name: 'Buyers', description: 'The hot path: buying, and what one has.' },
+      { name: 'Buyers', description: 'The hot path: buying, and the own reservations.' },
       {
         name: 'Operators',
-        description: 'The admin: sales, stock, reservations, promises checked.',
+        description: 'The admin: sales, stock, reservations and verification.',
       },
-      { name: 'Merchants', description: 'The admin, for the shop that takes the payment.' },
-      { name: 'Processes', description: 'What every process answers about itself.' },
+      { name: 'Merchants', description: 'The admin, for shops that take payments.' },
+      { name: 'Processes', description: 'Health, readiness and metrics of every process.' },
     ],
     components: {
       securitySchemes: {
@@ -42,19 +42,20 @@ const SWAGGER_OPTIONS: SwaggerOptions = {
           type: 'http',
           scheme: 'bearer',
           description:
-            'A token of ADMIN_TOKENS; viewers look, merchants also move reservations, operators do everything.',
+            'A token of ADMIN_TOKENS. Viewers read; merchants also confirm, cancel and extend reservations; operators can do everything.',
         },
         buyerToken: {
           type: 'http',
           scheme: 'bearer',
           bearerFormat: 'JWT',
-          description: "BUYER_AUTH=jwt: the buyer's JWT.",
+          description: 'With BUYER_AUTH=jwt: the JWT of the buyer.',
         },
         buyerHeader: {
           type: 'apiKey',
           in: 'header',
           name: 'X-Buyer-Id',
-          description: 'BUYER_AUTH=header: the buyer id, set by the gateway in front.',
+          description:
+            'With BUYER_AUTH=header: the buyer id, set by a gateway in front of the hot path.',
         },
       },
     },
@@ -63,12 +64,12 @@ const SWAGGER_OPTIONS: SwaggerOptions = {
   transformObject: jsonSchemaTransformObject,
 };
 
-/** Must be registered before the routes that it is to describe. */
+/** Must be called before the routes that it describes are added. */
 export async function describeRoutes(app: FastifyInstance): Promise<void> {
   await app.register(swagger, SWAGGER_OPTIONS);
 }
 
-/** The document of everything, once the admin's routes are all there. */
+/** The document of both APIs. Call it when all routes of the admin are added. */
 export async function buildDocument(
   app: FastifyInstance,
   adminOperations: readonly ApiOperation[],
@@ -98,19 +99,19 @@ const HOT_PATH_SERVERS = [
   },
 ];
 
-/** Routes that are only described, never served: the hot path serves them, and it is no Fastify. */
+/** Describes the routes that the hot path serves, which is not a Fastify application. */
 async function buyersDocument(): Promise<OpenApiDocument> {
   const described = Fastify();
   described.setValidatorCompiler(validatorCompiler);
   described.setSerializerCompiler(serializerCompiler);
   await described.register(swagger, SWAGGER_OPTIONS);
   for (const operation of BUYER_OPERATIONS as readonly ApiOperation[]) {
-    serveOperation(described, operation, () => Promise.reject(new Error('only described')));
+    serveOperation(described, operation, () => Promise.reject(new Error('described only')));
   }
   await described.ready();
   const document = described.swagger() as OpenApiDocument;
   await described.close();
-  // The page is served by the admin, and these are not: say where they are.
+  // The admin serves the document, but the hot path serves these operations.
   for (const path of Object.values(document.paths ?? {})) {
     for (const operation of [path!.get, path!.post, path!.delete]) {
       if (operation) operation.servers = HOT_PATH_SERVERS;
@@ -119,7 +120,7 @@ async function buyersDocument(): Promise<OpenApiDocument> {
   return document;
 }
 
-/** Adds what the plugin has no place for: headers of answers, answers without a body, the id of every operation. */
+/** Adds what the plugin cannot express: response headers, and responses without a body. */
 function finishOperation(document: OpenApiDocument, operation: ApiOperation): void {
   const method = operation.method.toLowerCase() as 'get' | 'post' | 'patch' | 'delete';
   const described = document.paths?.[operation.path]?.[method];
@@ -129,29 +130,29 @@ function finishOperation(document: OpenApiDocument, operation: ApiOperation): vo
   }
   for (const [status, response] of Object.entries(described.responses)) {
     if ('$ref' in response) continue;
-    const answer: ApiResponse | undefined = operation.responses[Number(status)];
-    if (answer && !answer.schema) delete response.content;
-    response.headers = headersOf(answer, operation, Number(status));
+    const documented: ApiResponse | undefined = operation.responses[Number(status)];
+    if (documented && !documented.schema) delete response.content;
+    response.headers = headersOf(documented, operation, Number(status));
   }
 }
 
 function headersOf(
-  answer: ApiResponse | undefined,
+  documented: ApiResponse | undefined,
   operation: ApiOperation,
   status: number,
 ): Record<string, OpenAPIV3_1.HeaderObject> {
   const headers: Record<string, string> = {
-    'X-Request-Id': 'Names the request, here and in every log.',
-    ...answer?.headers,
+    'X-Request-Id': 'The id of the request, as in every log.',
+    ...documented?.headers,
   };
   const codes: ProblemCode[] = operation.problems.filter(
     (code) => PROBLEMS[code].status === status,
   );
   if (codes.some((code) => retryAfterSecondsOf(code) !== undefined)) {
-    headers['Retry-After'] = 'Seconds after which the same request is worth sending again.';
+    headers['Retry-After'] = 'Seconds until the same request should be sent again.';
   }
-  if (codes.includes('unauthorized')) headers['WWW-Authenticate'] = 'How to authenticate.';
-  if (codes.includes('method_not_allowed')) headers.Allow = 'The methods that there are.';
+  if (codes.includes('unauthorized')) headers['WWW-Authenticate'] = 'The authentication scheme.';
+  if (codes.includes('method_not_allowed')) headers.Allow = 'The methods of this path.';
   return Object.fromEntries(
     Object.entries(headers).map(([name, description]) => [
       name,
@@ -160,7 +161,7 @@ function headersOf(
   );
 }
 
-/** The provider emits each named schema as request and as answer, whether it occurs there or not. */
+/** The type provider emits every named schema for requests and for responses, even if one of them is unused. */
 function dropUnusedSchemas(document: OpenApiDocument): void {
   const schemas = document.components?.schemas ?? {};
   const used = new Set<string>();

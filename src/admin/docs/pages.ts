@@ -1,10 +1,10 @@
-/** The pages for people, and the document for programs: everything comes from this process, nothing from outside. */
+/** The start page, the OpenAPI document and Swagger UI. This process serves all their assets itself. */
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import type { ApiOperation } from '../../api/operation.ts';
 import { buildDocument, type OpenApiDocument } from './openapi.ts';
 
-/** Nothing from elsewhere, no framing; the inline styles are those that Swagger UI sets on its own elements. */
+/** No foreign sources and no framing; Swagger UI needs inline styles. */
 const CONTENT_SECURITY_POLICY =
   "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -22,16 +22,16 @@ const START_PAGE = `<!doctype html>
 <title>flash-sale admin</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>
 <h1>flash-sale admin</h1>
-<p>This is the operators' and merchants' side of a flash-sale engine: sales, stock, reservations, and proof that
-the promises hold. Its API wants a bearer token.</p>
+<p>The API of operators and merchants of a flash-sale engine: sales, stock, reservations and verification. It requires
+a bearer token.</p>
 <ul>
-<li><a href="/docs">The APIs, described</a> and as a document: <a href="/openapi.json">openapi.json</a></li>
-<li><a href="/readyz">Whether it is ready</a>, <a href="/metrics">its metrics</a></li>
+<li><a href="/docs">Documentation of both APIs</a>, and as a document: <a href="/openapi.json">openapi.json</a></li>
+<li><a href="/readyz">Readiness</a>, <a href="/metrics">metrics</a></li>
 </ul>
 </html>
 `;
 
-/** Everything is sniff-proof; pages also say what a browser may load and who may frame them. */
+/** Forbids content sniffing everywhere; pages also restrict what a browser loads and which site may frame them. */
 export function setSecurityHeaders(app: FastifyInstance): void {
   app.addHook('onSend', async (_request, reply, payload) => {
     const isPage = String(reply.getHeader('content-type') ?? '').startsWith('text/html');
@@ -46,7 +46,7 @@ export async function servePages(
   adminOperations: () => readonly ApiOperation[],
 ): Promise<void> {
   let document: OpenApiDocument | undefined;
-  // Routes can be described only when all are there, so the document is made when the app has become ready.
+  // The document needs all routes, so it is built when the app is ready.
   app.addHook('onReady', async () => {
     document = await buildDocument(app, adminOperations());
   });
