@@ -5,7 +5,7 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema } from '../../api/schemas.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { Caller, Servers } from '../context.ts';
-import { isRefusal, READ_PROBLEMS, refuse } from './outcome.ts';
+import { isRefusal, READ_PROBLEMS, refuse, rowToJson } from './outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from './page.ts';
 import { OPERATOR_REQUEST, pathIdSchema } from './request-schemas.ts';
 import { serveOperation } from './serve-operation.ts';
@@ -36,14 +36,8 @@ const AUDIT = {
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 
-interface AuditRow {
-  auditId: number;
+interface AuditRow extends Omit<z.infer<typeof auditEntrySchema>, 'occurredAt'> {
   occurredAt: Date;
-  actor: string;
-  action: string;
-  saleId: string;
-  requestId: string;
-  details: Record<string, unknown>;
 }
 
 export async function writeAudit(
@@ -69,10 +63,6 @@ export function serveAudit(app: FastifyInstance, { sql }: Servers): void {
       ORDER BY audit_id DESC LIMIT ${rowsMax}`;
     // Every sale has the entry of its creation: without any entry, the sale never existed.
     if (rows.length === 0 && !after) return refuse('sale_not_found');
-    return respondPage(rows, page, ({ auditId }) => [auditId], showEntry);
+    return respondPage(rows, page, ({ auditId }) => [auditId], rowToJson);
   });
-}
-
-function showEntry(row: AuditRow): z.infer<typeof auditEntrySchema> {
-  return { ...row, occurredAt: row.occurredAt.toISOString() };
 }

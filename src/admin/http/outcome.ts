@@ -30,8 +30,21 @@ export function refuseFields(...errors: FieldError[]): Refusal {
   return refuse('invalid_request', { errors });
 }
 
-export function isRefusal(value: object): value is Refusal {
-  return 'refused' in value;
+export function isRefusal(value: object | string): value is Refusal {
+  return typeof value === 'object' && 'refused' in value;
+}
+
+/** A row with its times as ISO 8601. */
+type JsonOf<Row> = {
+  [Field in keyof Row]: Date extends Row[Field] ? string | Exclude<Row[Field], Date> : Row[Field];
+};
+
+export function rowToJson<Row extends object>(row: Row): JsonOf<Row> {
+  const fields = Object.entries(row).map(([name, value]) => [
+    name,
+    value instanceof Date ? value.toISOString() : (value as unknown),
+  ]);
+  return Object.fromEntries(fields) as JsonOf<Row>;
 }
 
 /** The problems that every authenticated operation can return. */

@@ -5,7 +5,14 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
-import { isRefusal, READ_PROBLEMS, type Refusal, refuse, respond } from '../http/outcome.ts';
+import {
+  isRefusal,
+  READ_PROBLEMS,
+  type Refusal,
+  refuse,
+  respond,
+  rowToJson,
+} from '../http/outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
 import { numericId, OPERATOR_REQUEST, pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
@@ -82,19 +89,13 @@ const DISCARD = {
   problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
-interface DeadLetterRow {
-  deadLetterId: number;
-  saleId: string;
-  entryId: string;
-  event: number | null;
-  payload: string;
-  reason: string;
-  attempts: number;
+type DeadLetterJson = z.infer<typeof deadLetterSchema>;
+
+interface DeadLetterRow
+  extends Omit<DeadLetterJson, 'createdAt' | 'retryRequestedAt' | 'resolvedAt'> {
   createdAt: Date;
   retryRequestedAt: Date | null;
   resolvedAt: Date | null;
-  discardedBy: string | null;
-  discardReason: string | null;
 }
 
 const UNKNOWN_LETTER = refuse('not_found', { detail: 'There is no dead letter with that id.' });
@@ -113,7 +114,7 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
       WHERE (resolved_at IS NOT NULL) = ${query.resolved === 'true'}
         ${after ? sql`AND dead_letter_id < ${after[0]}` : sql``}
       ORDER BY dead_letter_id DESC LIMIT ${rowsMax}`;
-    return respondPage(rows, page, ({ deadLetterId }) => [deadLetterId], showDeadLetter);
+    return respondPage(rows, page, ({ deadLetterId }) => [deadLetterId], rowToJson);
   });
 
   serveOperation(app, RETRY, async ({ params: { deadLetterId }, caller }) => {
@@ -128,7 +129,7 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
         return refuse('invalid_transition', { from, to: 'retried' });
       }
       await writeAudit(tx, row.saleId, 'retry-dead-letter', caller, { deadLetterId: id });
-      return respond(202, showDeadLetter(row));
+      return respond(202, rowToJson(row));
     });
   });
 
@@ -154,15 +155,6 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
     if (isRefusal(result)) return result;
     // Prompts the recovery that the dead letter blocked.
     await shards.publishChanged(result.saleId).catch(() => undefined);
-    return respond(200, showDeadLetter(result));
+    return respond(200, rowToJson(result));
   });
-}
-
-function showDeadLetter(row: DeadLetterRow): z.infer<typeof deadLetterSchema> {
-  return {
-    ...row,
-    createdAt: row.createdAt.toISOString(),
-    retryRequestedAt: row.retryRequestedAt?.toISOString() ?? null,
-    resolvedAt: row.resolvedAt?.toISOString() ?? null,
-  };
 }

@@ -5,7 +5,7 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
-import { isRefusal, READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
+import { isRefusal, READ_PROBLEMS, refuse, respond, rowToJson } from '../http/outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
 import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
@@ -55,31 +55,27 @@ const LIST = {
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 
-interface RecoveryRow {
-  recoveryId: number;
-  saleId: string;
-  actor: string;
-  state: 'requested' | 'done';
-  outcome: 'renewed' | 'rebuilt' | 'removed' | 'blocked' | null;
-  report: Record<string, unknown>;
+interface RecoveryRow extends Omit<z.infer<typeof recoverySchema>, 'requestedAt' | 'finishedAt'> {
   requestedAt: Date;
   finishedAt: Date | null;
 }
 
 export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers): void {
+  const columns = sql`
+    recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at`;
+
   serveOperation(app, RECOVER, async ({ params: { saleId }, caller }) => {
     const row = await sql.begin(async (tx) => {
       // Locked: of two concurrent requests, the second finds the recovery of the first.
       const [sale] = await tx`SELECT FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;
       if (!sale) return undefined;
       const [present] = await tx<RecoveryRow[]>`
-        SELECT recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at
-        FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'requested'`;
+        SELECT ${columns} FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'requested'`;
       if (present) return present;
       const [requested] = await tx<RecoveryRow[]>`
         INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
         VALUES (${saleId}, ${caller.actor}, ${caller.requestId}, 'requested')
-        RETURNING recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at`;
+        RETURNING ${columns}`;
       await writeAudit(tx, saleId, 'request-recovery', caller, {
         recoveryId: requested!.recoveryId,
       });
@@ -87,7 +83,7 @@ export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers):
     });
     if (!row) return refuse('sale_not_found');
     await shards.publishChanged(saleId).catch(() => undefined);
-    return respond(202, showRecovery(row));
+    return respond(202, rowToJson(row));
   });
 
   serveOperation(app, LIST, async ({ params: { saleId }, query }) => {
@@ -97,18 +93,9 @@ export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers):
     const [sale] = await sql`SELECT FROM sales WHERE sale_id = ${saleId}`;
     if (!sale) return refuse('sale_not_found');
     const rows = await sql<RecoveryRow[]>`
-      SELECT recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at
-      FROM sale_recoveries
+      SELECT ${columns} FROM sale_recoveries
       WHERE sale_id = ${saleId} ${after ? sql`AND recovery_id < ${after[0]}` : sql``}
       ORDER BY recovery_id DESC LIMIT ${rowsMax}`;
-    return respondPage(rows, page, ({ recoveryId }) => [recoveryId], showRecovery);
+    return respondPage(rows, page, ({ recoveryId }) => [recoveryId], rowToJson);
   });
-}
-
-function showRecovery(row: RecoveryRow): z.infer<typeof recoverySchema> {
-  return {
-    ...row,
-    requestedAt: row.requestedAt.toISOString(),
-    finishedAt: row.finishedAt?.toISOString() ?? null,
-  };
 }

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { timeSchema } from '../../api/schemas.ts';
-import type { PricedItem, ReservationStatus } from '../../domain/reservation.ts';
+import { RESERVATION_STATUSES, type ReservationStatus } from '../../domain/reservation.ts';
 import type { Sql } from '../../postgres/connection.ts';
 import type { RowRange } from '../http/page.ts';
 
@@ -18,38 +18,12 @@ export interface ReservationFilter {
   to?: number | undefined;
 }
 
-export interface ReservationRow {
-  reservationId: string;
-  saleId: string;
-  buyerId: string;
-  status: ReservationStatus;
-  items: PricedItem[];
-  total: number;
-  currency: string;
-  position: number;
-  version: number;
-  reservedAt: Date;
-  expiresAt: Date;
-  updatedAt: Date;
-  requestId: string;
-}
-
-const saleCursorSchema = z.tuple([z.literal('s'), z.int().min(1)]);
-const timeCursorSchema = z.tuple([
-  z.literal('t'),
-  z.int().min(0).max(8.64e15),
-  z.string().max(100),
-]);
-
-/** A position within one sale, or a time in ms and an id over all sales. */
-export type ReservationCursor = z.infer<typeof saleCursorSchema | typeof timeCursorSchema>;
-
 export const reservationRowSchema = z
   .object({
     reservationId: z.string(),
     saleId: z.string(),
     buyerId: z.string(),
-    status: z.enum(['reserved', 'confirmed', 'cancelled', 'expired']),
+    status: z.enum(RESERVATION_STATUSES),
     items: z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
     total: z.int().describe('In minor units of the currency.'),
     currency: z.string(),
@@ -61,6 +35,23 @@ export const reservationRowSchema = z
     requestId: z.string(),
   })
   .meta({ id: 'ReservationRow' });
+
+export interface ReservationRow
+  extends Omit<z.infer<typeof reservationRowSchema>, 'reservedAt' | 'expiresAt' | 'updatedAt'> {
+  reservedAt: Date;
+  expiresAt: Date;
+  updatedAt: Date;
+}
+
+const saleCursorSchema = z.tuple([z.literal('s'), z.int().min(1)]);
+const timeCursorSchema = z.tuple([
+  z.literal('t'),
+  z.int().min(0).max(8.64e15),
+  z.string().max(100),
+]);
+
+/** A position within one sale, or a time in ms and an id over all sales. */
+export type ReservationCursor = z.infer<typeof saleCursorSchema | typeof timeCursorSchema>;
 
 /** The schema of the cursors that belong to the filter's order. */
 export function cursorSchemaFor(filter: ReservationFilter): z.ZodType<ReservationCursor> {
@@ -97,9 +88,7 @@ export async function listReservations(
       ? sql`ORDER BY reserved_at DESC, reservation_id DESC`
       : sql`ORDER BY position DESC`;
   return sql<ReservationRow[]>`
-    SELECT reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, reserved_at,
-      expires_at, updated_at, request_id
-    FROM reservations ${where} ${order} LIMIT ${page.rowsMax}`;
+    SELECT ${columnsOf(sql)} FROM reservations ${where} ${order} LIMIT ${page.rowsMax}`;
 }
 
 export async function findReservation(
@@ -107,9 +96,7 @@ export async function findReservation(
   reservationId: string,
 ): Promise<ReservationRow | undefined> {
   const [row] = await sql<ReservationRow[]>`
-    SELECT reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, reserved_at,
-      expires_at, updated_at, request_id
-    FROM reservations WHERE reservation_id = ${reservationId}`;
+    SELECT ${columnsOf(sql)} FROM reservations WHERE reservation_id = ${reservationId}`;
   return row;
 }
 
@@ -128,13 +115,10 @@ export async function historyOf(sql: Sql, reservationId: string): Promise<Histor
     WHERE reservation_id = ${reservationId} ORDER BY version`;
 }
 
-export function showReservation(row: ReservationRow): z.infer<typeof reservationRowSchema> {
-  return {
-    ...row,
-    reservedAt: row.reservedAt.toISOString(),
-    expiresAt: row.expiresAt.toISOString(),
-    updatedAt: row.updatedAt.toISOString(),
-  };
+function columnsOf(sql: Sql) {
+  return sql`
+    reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, reserved_at, expires_at,
+    updated_at, request_id`;
 }
 
 function afterCursor(sql: Sql, after: ReservationCursor) {

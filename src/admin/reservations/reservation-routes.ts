@@ -6,7 +6,7 @@ import { buyerIdSchema, saleIdSchema, skuSchema, timeSchema } from '../../api/sc
 import { RESERVATION_STATUSES } from '../../domain/reservation.ts';
 import { readDetail } from '../../domain/transition-detail.ts';
 import type { Servers } from '../context.ts';
-import { isRefusal, READ_PROBLEMS, respond } from '../http/outcome.ts';
+import { isRefusal, READ_PROBLEMS, respond, rowToJson } from '../http/outcome.ts';
 import { pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
 import { OPERATOR_REQUEST, pathIdSchema, timestampSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
@@ -17,7 +17,6 @@ import {
   historyOf,
   listReservations,
   reservationRowSchema,
-  showReservation,
 } from './reservation-queries.ts';
 import { streamCsv } from './reservations-csv.ts';
 import { UNKNOWN_RESERVATION } from './transition-reservation.ts';
@@ -109,7 +108,7 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
     const page = parsePage(query, cursorSchemaFor(query));
     if (isRefusal(page)) return page;
     const rows = await listReservations(sql, query, page);
-    return respondPage(rows, page, (row) => cursorOf(row, query), showReservation);
+    return respondPage(rows, page, (row) => cursorOf(row, query), rowToJson);
   });
 
   serveOperation(
@@ -128,7 +127,7 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
     if (!row) return UNKNOWN_RESERVATION;
     const history = await historyOf(sql, reservationId);
     return respond(200, {
-      ...showReservation(row),
+      ...rowToJson(row),
       history: history.map((event) => ({
         ...event,
         ...readDetail(event.detail),

@@ -92,8 +92,7 @@ export async function changeSale(
     await writeOperation(tx, operation, decision, change, digest);
     return { saleId: change.saleId, operation, replayed: false };
   });
-  if (recorded !== 'unchanged' && isRefusal(recorded)) return recorded;
-  return settle(servers, change.saleId, recorded);
+  return isRefusal(recorded) ? recorded : settle(servers, change.saleId, recorded);
 }
 
 /**

@@ -152,7 +152,7 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
     const changed = await changeSale(servers, { saleId, caller, request: body }, (sale) =>
       decidePatch(sale, body, sale.nowMs),
     );
-    return changed !== 'unchanged' && isRefusal(changed) ? changed : showSale(saleId);
+    return isRefusal(changed) ? changed : showSale(saleId);
   });
 
   serveOperation(app, DELETE, async ({ params, caller }) => {
@@ -165,7 +165,7 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
       const changed = await changeSale(servers, { saleId, caller, request: transition }, (sale) =>
         decideTransition(sale, transition),
       );
-      return changed !== 'unchanged' && isRefusal(changed) ? changed : showSale(saleId);
+      return isRefusal(changed) ? changed : showSale(saleId);
     });
   }
 }

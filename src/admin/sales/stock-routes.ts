@@ -54,9 +54,8 @@ export function serveStock(app: FastifyInstance, servers: Servers): void {
       { saleId, caller, idempotencyKey, request: body },
       async (sale, tx) => decideStock(sale, body, await loadedUnits(tx, saleId, body.sku)),
     );
-    if (changed === 'unchanged' || isRefusal(changed)) {
-      return changed === 'unchanged' ? refuse('unavailable') : changed;
-    }
+    if (changed === 'unchanged') return refuse('unavailable');
+    if (isRefusal(changed)) return changed;
     return receiptOf(servers, changed);
   });
 }

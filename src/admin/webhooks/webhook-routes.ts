@@ -5,7 +5,14 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { saleIdSchema, timeSchema } from '../../api/schemas.ts';
 import { DELIVERY_STATES, WEBHOOK_EVENTS } from '../../domain/webhook.ts';
 import type { AdminContext } from '../context.ts';
-import { isRefusal, READ_PROBLEMS, refuse, refuseFields, respond } from '../http/outcome.ts';
+import {
+  isRefusal,
+  READ_PROBLEMS,
+  refuse,
+  refuseFields,
+  respond,
+  rowToJson,
+} from '../http/outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
 import { numericId, OPERATOR_REQUEST, pathIdSchema, textSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
@@ -231,27 +238,17 @@ export function serveWebhooks(app: FastifyInstance, { sql, isDevelopment }: Admi
 function showWebhook(row: WebhookRow): z.infer<typeof webhookSchema> {
   const { status, events, createdAtExact: _, ...rest } = row;
   return {
-    ...rest,
+    ...rowToJson(rest),
     events: events.length === 0 ? null : events,
     state: status === 'active' && row.pausedUntil ? 'paused' : status,
-    pausedUntil: timeOf(row.pausedUntil),
-    lastFailureAt: timeOf(row.lastFailureAt),
-    lastSuccessAt: timeOf(row.lastSuccessAt),
-    createdAt: row.createdAt.toISOString(),
   };
 }
 
 function showDelivery(row: DeliveryRow): z.infer<typeof deliverySchema> {
   const { eventType, dueAt, ...rest } = row;
   return {
-    ...rest,
+    ...rowToJson(rest),
     event: eventType,
     nextAttemptAt: row.state === 'pending' ? dueAt.toISOString() : null,
-    createdAt: row.createdAt.toISOString(),
-    finishedAt: timeOf(row.finishedAt),
   };
-}
-
-function timeOf(time: Date | null): string | null {
-  return time?.toISOString() ?? null;
 }
