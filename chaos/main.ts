@@ -1,7 +1,7 @@
 /**
- * The chaos suite: `npm run chaos -- --runs 200 --seed 1`. Each run is a sale on the real stack while processes are
- * killed and frozen and connections cut by a schedule that its seed draws; afterwards a checker compares what clients
- * were told with what Redis and PostgreSQL hold. Exits 1 when any run broke a promise, and keeps that run's logs.
+ * The chaos suite: `npm run chaos -- --runs 200 --seed 1`. Each run sells on the real stack while a schedule drawn
+ * from its seed kills and freezes processes and cuts connections. Then a checker compares the responses of clients
+ * with Redis and PostgreSQL. Exits 1 when a run breaks a promise, and keeps the logs of that run.
  */
 import { Option } from 'commander';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
@@ -9,31 +9,35 @@ import { openCommandSession } from '../harness/command/command-session.ts';
 import { WRITE_OPTION } from '../harness/command/result-files.ts';
 import { startPostgres, type TestPostgres } from '../harness/servers/postgres.ts';
 import { MAIN_MODULE } from '../src/process/supervisor/supervised-process.ts';
-import { describeFault, type MemoryFaultKind } from './faults/schedule.ts';
+import { type DataLossKind, describeFault } from './faults/schedule.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
-import { type RunReport, run } from './run.ts';
-import { openRunLogs } from './run-logs.ts';
+import { openRunLogs, type RunReport, run } from './run.ts';
 import { seededScenario } from './seeded-scenario.ts';
 import type { Durability } from './stack.ts';
 
-/** Enough evidence to begin with; a run that goes wrong can break a promise a thousand times. */
+/** A failed run can have a thousand violations; these are enough to start with. */
 const VIOLATIONS_SHOWN = 12;
 const REST_MS_MAX = 60_000;
 const WINDOW_MS = 5_000;
 const FAULTS = { least: 6, most: 14 };
-/** Under `safe` Redis loses nothing that it has answered, unless it loses everything. */
-const MEMORY_FAULTS: Record<Durability, readonly MemoryFaultKind[]> = {
+/** Under `safe` Redis loses nothing that it has acknowledged, unless it loses everything. */
+const DATA_LOSSES: Record<Durability, readonly DataLossKind[]> = {
   safe: ['flush', 'lose-disk'],
   fast: ['flush', 'lose-disk', 'lose-tail'],
 };
 
-const options = command('chaos', 'Sells while everything dies, and checks what was promised.')
-  .option('--runs <count>', 'how many, with the seeds that follow', wholeNumber, 20)
+const options = command(
+  'chaos',
+  'Sells on the real stack while faults are injected, and checks every promise. Exits 1 on a violation.',
+)
+  .option('--runs <count>', 'with consecutive seeds', wholeNumber, 20)
   .option('--seed <number>', 'of the first run', wholeNumber, 1)
   .option('--buyers <count>', 'in each run', wholeNumber, 2_000)
-  .option('--at-once <count>', 'runs side by side, each with servers of its own', wholeNumber, 1)
+  .option('--at-once <count>', 'runs in parallel, each with its own servers', wholeNumber, 1)
   .addOption(
-    new Option('--profile <durability>', 'as DURABILITY').choices(['safe', 'fast']).default('safe'),
+    new Option('--profile <durability>', 'the DURABILITY of the engine')
+      .choices(['safe', 'fast'])
+      .default('safe'),
   )
   .option(...WRITE_OPTION)
   .parse()
@@ -54,7 +58,7 @@ let nextSeed = options.seed;
 const servers = await Promise.all(Array.from({ length: options.atOnce }, () => startPostgres()));
 after(() => Promise.all(servers.map((postgres) => postgres.stop())));
 try {
-  const lanes = servers.map(runOneAfterTheOther);
+  const lanes = servers.map(runInSequence);
   after(() => Promise.allSettled(lanes));
   await Promise.all(lanes);
   completed.sort((a, b) => a.report.seed - b.report.seed);
@@ -65,8 +69,8 @@ try {
 }
 process.exit(completed.every(({ report }) => report.violations.length === 0) ? 0 : 1);
 
-/** PostgreSQL is killed too, so whoever runs at the same time has another one. */
-async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
+/** Faults also kill PostgreSQL, so runs in parallel have one each. */
+async function runInSequence(postgres: TestPostgres): Promise<void> {
   while (nextSeed < options.seed + options.runs) {
     const seed = nextSeed++;
     const { scenario, schedule } = seededScenario({
@@ -74,7 +78,7 @@ async function runOneAfterTheOther(postgres: TestPostgres): Promise<void> {
       buyers: options.buyers,
       windowMs: WINDOW_MS,
       faults: FAULTS,
-      memoryFaults: memoryFaultsOf(seed),
+      dataLosses: dataLossesOf(seed),
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
     const report = await run(
@@ -103,9 +107,9 @@ function tellSoFar(): void {
   if (completed.length > 0) printSummary(completed);
 }
 
-/** With odd seeds Redis keeps its memory, so that nothing at all that was acknowledged may be missing. */
-function memoryFaultsOf(seed: number): readonly MemoryFaultKind[] {
-  return seed % 2 === 1 ? [] : MEMORY_FAULTS[options.profile];
+/** With odd seeds Redis keeps its data, so that no acknowledged reservation may be missing. */
+function dataLossesOf(seed: number): readonly DataLossKind[] {
+  return seed % 2 === 1 ? [] : DATA_LOSSES[options.profile];
 }
 
 function printRun(report: RunReport, faults: number): void {
@@ -122,6 +126,6 @@ function printViolations({ seed, violations }: RunReport): void {
     console.log(`    ${kind}: ${evidence}`);
   }
   const again = `npm run chaos -- --runs 1 --seed ${seed} --profile ${options.profile} --buyers ${options.buyers}`;
-  console.log(`    ${violations.length} violations; the same again: ${again}`);
+  console.log(`    ${violations.length} violations; repeat: ${again}`);
   console.log(`    logs: ${logsOf(String(seed))}`);
 }

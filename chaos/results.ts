@@ -1,4 +1,4 @@
-/** What many runs together have shown: what was done to the stack how often, and how clients were answered. */
+/** The summary of many runs: how often each fault was injected, and how often each response was given. */
 import { join } from 'node:path';
 import Table from 'cli-table3';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
@@ -18,12 +18,12 @@ export interface ResultChoices {
   buyers: number;
   atOnce: number;
   profile: Durability;
-  /** Of a server that the runs have used. */
+  /** A server that the runs have used. */
   postgresUrl: string;
   write?: boolean;
 }
 
-/** A fault may come to nothing: the process is dead already, nobody uses the link, what it waits for is not sent. */
+/** A fault may hit nothing: the process is already dead, the link is unused, or the request is never sent. */
 interface FaultCount {
   planned: number;
   done: number;
@@ -69,9 +69,9 @@ export async function writeResult(
     violations: countViolations(reports),
     reservations: sum(({ reservations }) => reservations),
     events: sum(({ events }) => events),
-    /** Acknowledged, not yet in PostgreSQL, and forgotten by a Redis that lost everything: the stated window. */
+    /** Acknowledged, not yet in PostgreSQL, and lost with all data of Redis: the documented loss window. */
     lostReservations: sum(({ lost }) => lost),
-    /** From the last fault and the last answer until nothing was held and everything was in PostgreSQL. */
+    /** From the last fault and the last response until nothing was held and everything was in PostgreSQL. */
     restSeconds: { p50: rests[rests.length >> 1], max: rests.at(-1) },
     faultsByKind: countFaults(completed, ({ kind }) => kind),
     faults: countFaults(completed, nameOf),
@@ -106,7 +106,7 @@ function countFaults(
   return sorted(counts);
 }
 
-/** Both front ends and both persisters are one to whoever counts. */
+/** Without the numbers of hot paths and persisters. */
 function nameOf({ kind, target, request }: PlannedFault): string {
   const what = request === undefined ? kind : `${kind} (${request})`;
   return `${what} ${target.replaceAll(/-\d/g, '')}`;

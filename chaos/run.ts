@@ -1,8 +1,10 @@
 /**
- * One run: a stack of its own, a sale, something that happens to both, then peace. When the sale has come to rest by
- * itself, everything that was said and is kept is judged.
+ * One run: its own stack and sale, a scenario with faults, then calm. When the sale has come to rest by itself, the
+ * checker judges the history and the server snapshot.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
 import { Random } from '../harness/random.ts';
@@ -26,15 +28,14 @@ export interface RunContext {
   terms: Terms;
 }
 
-/** What happens in a run. */
 export interface Scenario {
   terms: Omit<Terms, 'saleId'>;
-  /** Resolves when everybody has what they came for, or has given up. */
+  /** Resolves when every client is done or has given up. */
   act: (scene: RunContext) => Promise<Acted>;
 }
 
 export interface Acted {
-  /** What Redis was made to forget. */
+  /** The data that Redis lost. */
   losses: Loss[];
   begun?: StartedFault[];
   /** When the last fault was over, on the monotonic clock. */
@@ -44,31 +45,31 @@ export interface Acted {
 export interface RunChoices
   extends Pick<StackChoices, 'mainModule' | 'durability' | 'directory' | 'postgres' | 'stopping'> {
   seed: number;
-  /** After everything is over the sale has so long to come to rest by itself. */
+  /** How long the sale may take to come to rest by itself. */
   restMsMax: number;
-  /** Whether the engine's own check is asked as well. */
+  /** Whether to request the engine's own `verify` as well. */
   verifies: boolean;
 }
 
 export interface RunReport {
   seed: number;
   violations: Violation[];
-  /** How often each answer was given, by what was asked. */
+  /** How often each response was given, by kind of request. */
   responses: Record<string, number>;
   reservations: number;
   events: number;
-  /** Acknowledged and taken by a loss of memory, as it may. */
+  /** Acknowledged reservations that a data loss was allowed to take. */
   lost: number;
-  /** Of the planned faults those that met what they were meant for. */
+  /** The planned faults that hit their target. */
   effectiveFaults: PlannedFault[];
   seconds: number;
-  /** From the end of the last fault until all clients had their answers and the sale was at rest. */
+  /** From the end of the last fault until all clients had their responses and the sale was at rest. */
   restSeconds: number;
 }
 
 const POLL_MS = 50;
 
-/** A port that was free when it was chosen may be another program's by the time a process wants it. */
+/** Another program may have taken a port since it was found free. */
 const START_TRIES = 3;
 
 async function startStack(choices: StackChoices): Promise<ChaosStack> {
@@ -81,7 +82,7 @@ async function startStack(choices: StackChoices): Promise<ChaosStack> {
   }
 }
 
-/** Rejects, with everything stopped, when it is told to stop by `choices.stopping`. */
+/** Rejects, with everything stopped, when `choices.stopping` is aborted. */
 export async function run(choices: RunChoices, scenario: Scenario): Promise<RunReport> {
   const startedMs = performance.now();
   mkdirSync(choices.directory, { recursive: true });
@@ -98,7 +99,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     const acted = await scenario.act({ stack, client, inspector, random, terms });
     const { losses, begun = [], calmAtMs } = acted;
     stack.heal();
-    const restless = await waitForRest(inspector, saleId, choices.restMsMax);
+    const pending = await waitForRest(inspector, saleId, choices.restMsMax);
     const restMs = performance.now() - calmAtMs;
     const snapshot = await inspector.read(saleId);
     const { violations, lost } = check({
@@ -108,7 +109,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       snapshot,
       losses,
     });
-    if (restless !== undefined) violations.push({ kind: 'did-not-recover', evidence: restless });
+    if (pending !== undefined) violations.push({ kind: 'did-not-recover', evidence: pending });
     if (choices.verifies) violations.push(...(await verify(client, saleId)));
     for (const evidence of stack.unexpectedExits) {
       violations.push({ kind: 'process-died', evidence });
@@ -131,7 +132,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     await client.close();
     await inspector.close();
     await stack.stop();
-    // Whoever stops everything ends PostgreSQL with all that is in it, and it may be down or frozen just now.
+    // After a signal, PostgreSQL ends with all its databases; it may be down or frozen now.
     if (!choices.stopping?.aborted) await database.drop();
   }
 }
@@ -159,10 +160,10 @@ async function openSale(client: Client, terms: Terms, random: Random): Promise<v
     holdSeconds,
     skus,
   });
-  await client.sendUntilDecided({ kind: 'open' }, random);
+  await client.sendUntilSettled({ kind: 'open' }, random);
 }
 
-/** Undefined: it came to rest. Else what kept it from it at last. */
+/** Undefined: it came to rest. Otherwise the last reason why it did not. */
 async function waitForRest(
   inspector: Inspector,
   saleId: string,
@@ -172,7 +173,7 @@ async function waitForRest(
   for (;;) {
     const why = await inspector
       .pendingWork(saleId)
-      .catch((error: unknown) => `it can not be looked at: ${String(error)}`);
+      .catch((error: unknown) => `the servers cannot be read: ${String(error)}`);
     if (why === undefined || performance.now() > deadlineMs) return why;
     await sleep(POLL_MS);
   }
@@ -203,7 +204,7 @@ function countResponses(history: History): Record<string, number> {
   return counts;
 }
 
-/** A copy of the migrated database that `startPostgres` has made. */
+/** A copy of the migrated database of `startPostgres`. */
 async function createDatabase(
   url: string,
   name: string,
@@ -225,5 +226,25 @@ async function createDatabase(
   return {
     url: Object.assign(new URL(url), { pathname: `/${name}` }).href,
     drop: () => execute((sql) => sql`DROP DATABASE IF EXISTS ${sql(name)} WITH (FORCE)`),
+  };
+}
+
+export interface RunLogs {
+  /** The directory of a run, by its name. */
+  logsOf: (run: string) => string;
+  /** Deletes the logs of a run that passed. */
+  forgetLogsOf: (run: string) => void;
+}
+
+/** Call this before the command session opens, whose temporary directory is deleted. */
+export function openRunLogs(): RunLogs {
+  const logs = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-logs-'));
+  process.once('exit', () => {
+    if (readdirSync(logs).length === 0) rmSync(logs, { recursive: true });
+  });
+  const logsOf = (run: string) => join(logs, run);
+  return {
+    logsOf,
+    forgetLogsOf: (run) => rmSync(logsOf(run), { recursive: true, force: true }),
   };
 }

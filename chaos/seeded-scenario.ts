@@ -1,23 +1,23 @@
-/** The scenario of the suite: a crowd, an operator and a schedule of faults, all drawn from one seed. */
+/** The scenario of the suite: buyers, an operator and a schedule of faults, all drawn from one seed. */
 
 import { Random } from '../harness/random.ts';
 import { Buyer } from './clients/buyer.ts';
 import { nowMs } from './clients/history.ts';
 import { operate } from './clients/operator.ts';
 import { runSchedule } from './faults/inject.ts';
-import { drawSchedule, type MemoryFaultKind, type PlannedFault } from './faults/schedule.ts';
+import { type DataLossKind, drawSchedule, type PlannedFault } from './faults/schedule.ts';
 import type { Acted, RunContext, Scenario } from './run.ts';
 
 export interface SeededChoices {
   seed: number;
   buyers: number;
-  /** Buyers come, operators act and faults begin within so long. */
+  /** Buyers arrive, operators act and faults start within this time. */
   windowMs: number;
   faults: { least: number; most: number };
-  memoryFaults: readonly MemoryFaultKind[];
+  dataLosses: readonly DataLossKind[];
 }
 
-/** After the window, so long for everybody to get an answer: a multiple of what it takes on a machine that is busy. */
+/** How long clients repeat requests after the window: several times what a busy machine needs. */
 const PATIENCE_MS = 90_000;
 
 export function seededScenario(choices: SeededChoices): {

@@ -1,4 +1,4 @@
-/** What the two servers hold of a sale in the end, read past every proxy. */
+/** What Redis and PostgreSQL hold of a sale at the end, read without the proxies. */
 import { Redis } from 'ioredis';
 import type { Reservation, ReservationStatus } from '../src/domain/reservation.ts';
 import { parseRecords } from '../src/domain/reservation-codec.ts';
@@ -42,7 +42,7 @@ export interface RedisSnapshot {
   /** `<sku>:<count>`. */
   stock: Record<string, number>;
   reservations: Reservation[];
-  /** Who has position 1, 2, …. */
+  /** The buyers at positions 1, 2, …. */
   order: string[];
   waiting: number;
   holds: number;
@@ -50,11 +50,11 @@ export interface RedisSnapshot {
 
 export interface PostgresSnapshot {
   rows: Row[];
-  /** In the order of their numbers. */
+  /** By event number. */
   events: EventRow[];
   ledger: LedgerRow[];
   checkpointEvent: number;
-  /** Why PostgreSQL refused what it refused. */
+  /** The reason of each. */
   deadLetters: string[];
 }
 
@@ -63,29 +63,32 @@ export interface ServerSnapshot {
   postgres: PostgresSnapshot;
 }
 
-/** Direct connections of the harness itself. */
+/** The suite's own connections. */
 export class Inspector {
   readonly #redis: Redis;
   readonly #sql: Sql;
 
   constructor(urls: { redisUrl: string; postgresUrl: string }) {
     this.#redis = new Redis(urls.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000 });
-    this.#redis.on('error', () => undefined); // Servers are killed here; who asks meanwhile hears of it.
+    this.#redis.on('error', () => undefined); // A command reports the failure of a killed server.
     this.#sql = connectPostgres(urls.postgresUrl, { process: 'chaos', connectionsMax: 2 });
   }
 
-  /** What keeps a sale from being at rest: nothing held, nobody waiting, everything in PostgreSQL. Undefined: it is. */
+  /**
+   * Why a sale is not at rest: held units, buyers on the waitlist, or decisions not in PostgreSQL. Undefined: it is
+   * at rest.
+   */
   async pendingWork(saleId: string): Promise<string | undefined> {
     const info = await this.#redis.info('server');
     const runId = /^run_id:(\w+)/m.exec(info)?.[1];
-    // At one moment: a hold that ends between two readings would be neither held nor on its way to PostgreSQL.
+    // One transaction, because a hold that expires between two reads would be missing in both.
     const replies = await this.#redis
       .multi()
       .hgetall(saleKey(saleId, 'sale'))
       .hgetall(saleKey(saleId, 'stock'))
       .exec();
     const [sale, stock] = replies!.map(([, reply]) => reply) as Record<string, string>[];
-    if (sale!.fence !== runId) return 'the sale is closed: its fence is not that of the server';
+    if (sale!.fence !== runId) return 'the sale is closed: its fence is of another server';
     for (const [field, count] of Object.entries(stock!)) {
       if (/:(held|waiting)$/.test(field) && Number(count) > 0) return `${field} is ${count}`;
     }
@@ -98,7 +101,7 @@ export class Inspector {
     return row!.pending > 0 ? `${row!.pending} operations are pending` : undefined;
   }
 
-  /** Whether PostgreSQL has all that Redis has decided so far. */
+  /** Whether PostgreSQL has all decisions of Redis. */
   async isDrained(saleId: string): Promise<boolean> {
     const sale = await this.#redis.hgetall(saleKey(saleId, 'sale'));
     return sale.drained === sale.events;

@@ -1,6 +1,6 @@
 /**
- * The real stack of one run: a Redis and a database of its own, two front ends, two persisters and an admin, each a
- * process under the supervisor that `npm start` uses, and a proxy between each pair that talks.
+ * The stack of one run: its own Redis and database, two hot paths, two persisters and an admin, each a process under
+ * the supervisor of `npm start`, and a proxy between each pair that communicates.
  */
 import { readFileSync, truncateSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
@@ -25,23 +25,23 @@ import {
 export type Durability = 'fast' | 'safe';
 
 export interface StackChoices {
-  /** The engine's `main.ts`: ours, or that of a broken copy. */
+  /** The engine's `main.ts`, or that of a broken copy. */
   mainModule: string;
   durability: Durability;
-  /** Where the processes' logs go. */
+  /** For the logs of the processes. */
   directory: string;
   saleId: string;
   postgres: TestPostgres;
-  /** Of the run, in that server. */
+  /** The run's database on that server. */
   databaseUrl: string;
-  /** Gives up starting. */
+  /** Ends the start. */
   stopping?: AbortSignal | undefined;
 }
 
 const JWT_SECRET = 'a-secret-for-chaos-of-more-than-32-bytes';
 const OPERATOR_TOKEN = 'a-token-of-the-operator';
 const HOST = '127.0.0.1';
-/** PostgreSQL refuses to start while a backend of the server that was killed still lives. */
+/** PostgreSQL refuses to start while a backend of the killed server still runs. */
 const START_TRIES = 20;
 
 export class ChaosStack {
@@ -51,7 +51,7 @@ export class ChaosStack {
   readonly endpoints: SaleEndpoints;
   readonly #links: Map<LinkName, CuttableProxy>;
   readonly #processes: Map<EngineProcess, SupervisedProcess>;
-  /** Deaths of processes that nobody here has killed. */
+  /** Exits of processes that no fault has killed. */
   readonly unexpectedExits: string[] = [];
   readonly #killed = new Set<number>();
 
@@ -77,7 +77,7 @@ export class ChaosStack {
     );
   }
 
-  /** Resolves when every process is ready. Throws, with the end of its log, when one does not get there. */
+  /** Resolves when every process is ready. Throws with the end of its log when one fails. */
   static async start(choices: StackChoices): Promise<ChaosStack> {
     const redis = await startRedis({
       appendfsync: choices.durability === 'fast' ? 'everysec' : 'always',
@@ -118,7 +118,7 @@ export class ChaosStack {
     return this.#links.get(name)!;
   }
 
-  /** As with all that is done to a process: false when it was not there to suffer it. */
+  /** Returns whether the process was running, as the other faults do. */
   async kill(name: ProcessName): Promise<boolean> {
     if (name !== 'redis' && name !== 'postgres') return this.#signal(name, 'SIGKILL');
     const wasRunning = this[name].isRunning;
@@ -126,7 +126,7 @@ export class ChaosStack {
     return wasRunning;
   }
 
-  /** A server that was killed, with the data it had. What the supervisor keeps up comes back by itself. */
+  /** Starts a killed server with its data. The supervisor restarts the engine's processes by itself. */
   async startAgain(name: ProcessName): Promise<void> {
     if (name !== 'redis' && name !== 'postgres') return;
     for (let attempt = 1; ; attempt++) {
@@ -157,14 +157,14 @@ export class ChaosStack {
     else this.#signal(name, 'SIGCONT');
   }
 
-  /** While Redis is down: nothing of it is left. */
+  /** While Redis is down. */
   async loseRedisDisk(): Promise<void> {
     for (const name of await readdir(this.redis.directory)) {
       await rm(join(this.redis.directory, name), { recursive: true, force: true });
     }
   }
 
-  /** While Redis is down: the newest part of its append-only file is gone, as if it had not been synced. */
+  /** While Redis is down: removes the end of the append-only file, as if it had not been synced. */
   async loseRedisTail(bytes: number): Promise<void> {
     const directory = join(this.redis.directory, 'appendonlydir');
     const files = (await readdir(directory)).filter((name) => name.endsWith('.incr.aof'));
@@ -172,7 +172,7 @@ export class ChaosStack {
     truncateSync(newest, Math.max(0, readFileSync(newest).length - bytes));
   }
 
-  /** Everything runs, and every link is whole. Servers that were killed have to be started before. */
+  /** Resumes all processes and restores all links. Killed servers must run again before. */
   heal(): void {
     for (const link of this.#links.values()) link.heal();
     for (const name of ENGINE_PROCESSES) this.resume(name);
@@ -186,14 +186,14 @@ export class ChaosStack {
     await this.redis.stop();
   }
 
-  /** Children end by themselves when we do; but not one that is frozen just then. */
+  /** Children end by themselves when this process ends, except frozen ones. */
   readonly #killAll = (): void => {
     for (const supervised of this.#processes.values()) supervised.signalStop();
   };
 
   #signal(name: EngineProcess, signal: NodeJS.Signals): boolean {
     const { pid } = this.#processes.get(name)!;
-    // Dead already, and about to be started again.
+    // It is already dead, and the supervisor is about to restart it.
     if (processIdentity(pid) === undefined) return false;
     if (signal === 'SIGKILL' || signal === 'SIGTERM') this.#killed.add(pid);
     try {

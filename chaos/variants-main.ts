@@ -1,20 +1,23 @@
 /**
- * Shows that the checker can fail: `npm run chaos:variants`. Runs the scenario of every variant on the broken engine,
- * where its mistake must be found, and on the whole one, where nothing may be. Takes a part of a name to run fewer.
+ * Shows that the checker can fail: `npm run chaos:variants`. Runs the scenario of each variant on the broken engine,
+ * where the checker must find the mistake, and on the intact one, where it must find nothing.
  */
 import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { startPostgres } from '../harness/servers/postgres.ts';
-import { openRunLogs } from './run-logs.ts';
+import { openRunLogs } from './run.ts';
 import { runBroken, runIntact } from './variants/run-variant.ts';
 import { VARIANTS } from './variants/variants.ts';
 
-const [part = ''] = command('chaos:variants', 'Engines with one mistake each, which must be found.')
-  .argument('[part]', 'of a name, to run fewer')
+const [part = ''] = command(
+  'chaos:variants',
+  'Runs engines with one mistake each. Exits 1 when the checker misses one.',
+)
+  .argument('[part]', 'of a name; runs only these variants')
   .parse().args;
 const chosen = VARIANTS.filter(({ name }) => name.includes(part));
 if (chosen.length === 0) {
-  console.error(`No variant has "${part}" in its name. There are:`);
+  console.error(`No variant matches "${part}". The variants are:`);
   for (const { name } of VARIANTS) console.error(`  ${name}`);
   process.exit(2);
 }
@@ -24,7 +27,7 @@ const postgres = await startPostgres();
 after(() => postgres.stop());
 let failures = 0;
 try {
-  const all = runOneAfterTheOther();
+  const all = runInSequence();
   after(() => Promise.allSettled([all]));
   await all;
 } finally {
@@ -32,7 +35,7 @@ try {
 }
 process.exit(failures === 0 ? 0 : 1);
 
-async function runOneAfterTheOther(): Promise<void> {
+async function runInSequence(): Promise<void> {
   for (const variant of chosen) {
     const run = variant.name.replaceAll(' ', '-');
     const directory = logsOf(run);
@@ -44,7 +47,7 @@ async function runOneAfterTheOther(): Promise<void> {
       const whole = await runIntact(variant, choices);
       isOk = found.includes(variant.expected) && whole.violations.length === 0;
       console.log(
-        `${isOk ? 'ok    ' : 'FAILED'}  ${variant.name}: ${found.join(', ') || 'nothing found'}`,
+        `${isOk ? 'ok    ' : 'FAILED'}  ${variant.name}: ${found.join(', ') || 'no violation'}`,
       );
       if (!isOk) console.log(`        logs: ${directory}`);
       for (const { kind, evidence } of whole.violations.slice(0, 5)) {

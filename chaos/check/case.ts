@@ -1,6 +1,6 @@
 /**
- * What the checker judges: the terms of the sale, what clients asked and were told, what both servers hold in the end,
- * and what Redis was made to forget. And what follows from these, found once for all checks.
+ * The input of the checker: the terms of the sale, the history of requests and responses, the server snapshot, and
+ * the data losses that the run caused. And what several checks derive from them.
  */
 import type { PublicReservation, ReservationStatus } from '../../src/domain/reservation.ts';
 import { type Exchange, type History, isSettled, reservationsIn } from '../clients/history.ts';
@@ -23,10 +23,10 @@ export interface Case {
   losses: readonly Loss[];
 }
 
-/** `extended` is shown as `reserved`, with a later end. */
+/** The API shows `extended` as `reserved` with a later end. */
 export type LifeState = ReservationStatus | 'extended';
 
-/** One state of a reservation, from its event until the next. */
+/** One state of a reservation, from its event to the next. */
 export interface Stage {
   state: LifeState;
   version: number;
@@ -36,19 +36,19 @@ export interface Stage {
   requestId: string;
 }
 
-/** A reservation as PostgreSQL has it, with all its stages in order. */
+/** A reservation in PostgreSQL with all its stages in order. */
 export interface Life {
   row: Row;
   stages: Stage[];
 }
 
-/** A reservation as one answer showed it. */
+/** A reservation in one response. */
 export interface Sighting {
   exchange: Exchange;
   reservation: PublicReservation;
 }
 
-/** A change of stock: somewhere in this time it came to be, if it did. */
+/** A change of stock. If it was applied, that happened within this time. */
 export interface StockWindow {
   key: string;
   sku: string;
@@ -59,21 +59,21 @@ export interface StockWindow {
 }
 
 export interface Findings extends Case {
-  /** In the order of positions. */
+  /** By position. */
   lives: readonly Life[];
   lifeOf: ReadonlyMap<string, Life>;
-  /** What each reservation was shown as, in the order of the answers. */
+  /** What clients saw of each reservation, in the order of the responses. */
   sightingsOf: ReadonlyMap<string, Sighting[]>;
   exchangeOf: ReadonlyMap<string, Exchange>;
   stockWindows: readonly StockWindow[];
-  /** Reservations that clients were told of and that a loss of memory took, as it may. */
+  /** Reservations that clients saw and that a data loss was allowed to take. */
   lost: ReadonlySet<string>;
 }
 
-/** Clocks show whole milliseconds, and a script's time is that of its beginning. */
+/** Clocks show whole milliseconds, and a script's time is the time of its start. */
 export const TOLERANCE_MS = 5;
 
-/** A front end may refuse from what it knew so long ago. */
+/** A hot path may refuse on readings of the sale up to this age. */
 export const STALE_MS_MAX = 1_000;
 
 export function findingsOf(aCase: Case): Findings {
@@ -103,7 +103,10 @@ export function findingsOf(aCase: Case): Findings {
   };
 }
 
-/** Whether a loss of memory may have taken what an answer told: it was in the tail, or decided at that very moment. */
+/**
+ * Whether a data loss may have taken what a response showed: an event in the lost tail, or a decision during the
+ * loss.
+ */
 export function mayBeLost(losses: readonly Loss[], { exchange, reservation }: Sighting): boolean {
   const { reservationId, position, status } = reservation;
   return losses.some((loss) => {
@@ -116,7 +119,7 @@ export function mayBeLost(losses: readonly Loss[], { exchange, reservation }: Si
   });
 }
 
-/** The state that an answer shows. */
+/** The state that a response shows. */
 export function stateOf(reservation: PublicReservation, { holdSeconds }: Terms): LifeState {
   const heldMs = Date.parse(reservation.expiresAt) - Date.parse(reservation.reservedAt);
   const isExtended = reservation.status === 'reserved' && heldMs > holdSeconds * 1_000;
@@ -127,7 +130,7 @@ export function isLiving(state: LifeState): boolean {
   return state === 'reserved' || state === 'extended' || state === 'confirmed';
 }
 
-/** How many units of a SKU a basket has. */
+/** Units of a SKU in a basket. */
 export function unitsOf(items: readonly { sku: string; quantity: number }[], sku: string): number {
   return items.find((item) => item.sku === sku)?.quantity ?? 0;
 }
@@ -185,7 +188,7 @@ function stockWindowsOf({ history, snapshot }: Case): StockWindow[] {
   return [...windows.values()];
 }
 
-/** The most units of a SKU that can have been loaded at some time. */
+/** The maximum that can have been loaded of a SKU at some time. */
 export function loadedMost({ terms, stockWindows }: Findings, sku: string, atMs: number): number {
   let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
   for (const window of stockWindows) {
@@ -196,7 +199,7 @@ export function loadedMost({ terms, stockWindows }: Findings, sku: string, atMs:
   return units;
 }
 
-/** The least. */
+/** The minimum. */
 export function loadedLeast({ terms, stockWindows }: Findings, sku: string, atMs: number): number {
   let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
   for (const window of stockWindows) {

@@ -1,7 +1,4 @@
-/**
- * The checker: from what clients were told and what both servers hold in the end to the list of what is wrong. A pure
- * function, and none of the engine's own checks is in it.
- */
+/** The checker: a pure function from a case to its violations. It shares nothing with the engine's own `verify`. */
 
 import { type Case, type Findings, findingsOf } from './case.ts';
 import { checkOperations } from './operations.ts';
@@ -23,7 +20,7 @@ const CHECKS: readonly ((findings: Findings) => Violation[])[] = [
 
 export interface Verdict {
   violations: Violation[];
-  /** Acknowledged reservations that a loss of memory took, as it may. */
+  /** Acknowledged reservations that a data loss was allowed to take. */
   lost: number;
 }
 

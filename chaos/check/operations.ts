@@ -1,4 +1,4 @@
-/** Operators' changes of stock were done once, and as their answers said. */
+/** Changes of stock by operators were applied once, and as their responses say. */
 import { isSettled } from '../clients/history.ts';
 import type { Findings } from './case.ts';
 import { describeResponse } from './responses.ts';
@@ -20,7 +20,7 @@ export function checkOperations({ history, snapshot: { postgres } }: Findings): 
       const isSo =
         rows.length === 1 && row!.sku === sku && row!.delta === delta && row!.outcome === outcome;
       if (!isSo) {
-        const evidence = `${key} (${delta} ${sku}) was answered ${describeResponse(exchange)}, the ledger has ${JSON.stringify(rows)}`;
+        const evidence = `${key} (${delta} ${sku}) got ${describeResponse(exchange)}, the ledger has ${JSON.stringify(rows)}`;
         violations.push({ kind: 'operation-differs', evidence });
       }
     }

@@ -6,7 +6,7 @@ export function checkOrder(findings: Findings): Violation[] {
   return [...reusedPositions(findings), ...positionGaps(findings), ...outOfOrder(findings)];
 }
 
-/** Also one that only a client was told of keeps its position for good. */
+/** A position that only a client saw stays taken for good. */
 function reusedPositions({ sightingsOf, lives }: Findings): Violation[] {
   const idOf = new Map<number, string>();
   const violations: Violation[] = [];
@@ -32,16 +32,16 @@ function reusedPositions({ sightingsOf, lives }: Findings): Violation[] {
 function positionGaps({ lives, snapshot: { redis }, losses, durability }: Findings): Violation[] {
   const violations: Violation[] = [];
   const gap = (evidence: string) => violations.push({ kind: 'position-gap', evidence });
-  // Where decisions may have been lost, positions that may have been told are left out.
+  // After a possible loss of decisions, positions that clients may have seen are skipped.
   const mayLeaveOut = losses.length > 0 || durability === 'fast';
   const hole = lives.findIndex(({ row }, index) => row.position !== index + 1);
   if (hole !== -1 && !mayLeaveOut) {
-    gap(`the position after ${hole} is ${lives[hole]!.row.position}`);
+    gap(`position ${hole} is followed by ${lives[hole]!.row.position}`);
   }
   const other = redis.order.findIndex((buyerId, index) => buyerId !== lives[index]?.row.buyerId);
   if (other !== -1 || redis.order.length !== lives.length) {
     gap(
-      `Redis has ${redis.order.length} in order, PostgreSQL ${lives.length}; they part at ${other}`,
+      `Redis has ${redis.order.length} in order, PostgreSQL ${lives.length}; they differ from index ${other}`,
     );
   }
   return violations;
@@ -64,10 +64,10 @@ function outOfOrder({ lives, exchangeOf }: Findings): Violation[] {
     const exchange = exchangeOf.get(row.requestId);
     if (exchange?.request.kind !== 'buy') continue;
     if (endedMs < exchange.startedMs) {
-      const evidence = `${row.reservationId} was asked for when ${later} had been answered`;
+      const evidence = `${row.reservationId} was requested after the response with ${later}`;
       violations.push({ kind: 'out-of-order', evidence });
     }
-    // Any other answer, even 503, may have come before the decision.
+    // A request with another response, even 503, may have been decided after that response.
     if (exchange.response?.status === 201 && exchange.endedMs < endedMs) {
       endedMs = exchange.endedMs;
       later = row.reservationId;

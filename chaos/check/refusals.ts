@@ -1,6 +1,6 @@
 /**
- * A no was true: whoever was told "sold out" could not have had it, and did not have it already. Only what can not have
- * been otherwise is accused; where the order of things is open, the engine is right.
+ * Refusals were true: a buyer who got `sold_out` could not have had a unit, and did not have one already. The checker
+ * reports only what cannot have been otherwise; if the order of requests is open, the engine is right.
  */
 import { type Exchange, isSettled, type RequestOf, reservationsIn } from '../clients/history.ts';
 import {
@@ -22,11 +22,11 @@ interface Span {
 
 export function checkRefusals(findings: Findings): Violation[] {
   const rowOfRequest = new Map(findings.lives.map(({ row }) => [row.requestId, row]));
-  // What a loss of memory took was held until then, and nobody knows any more by what.
+  // Nobody knows which units a lost reservation held, so refusals cannot be judged after a data loss.
   const isKnowable = findings.losses.length === 0;
   const stock = new Map(findings.terms.skus.map(({ sku }) => [sku, remainingLeast(findings, sku)]));
   const waiting = waitingSpans(findings);
-  const told = Map.groupBy(
+  const successes = Map.groupBy(
     findings.history.ofKind('buy').filter((exchange) => reservationsIn(exchange).length > 0),
     ({ request }) => request.buyerId,
   );
@@ -34,14 +34,14 @@ export function checkRefusals(findings: Findings): Violation[] {
     if (!isSettled(exchange) || exchange.response!.status < 400) return [];
     const row = rowOfRequest.get(exchange.requestId);
     if (row) {
-      const evidence = `${row.reservationId} by a request that was answered ${exchange.response!.code}`;
+      const evidence = `${row.reservationId} by a request with the response ${exchange.response!.code}`;
       return [{ kind: 'refused-but-decided', evidence }];
     }
     if (!isKnowable) return [];
-    const toldBefore = told.get(exchange.request.buyerId) ?? [];
-    const mayBeNews = !toldBefore.some((each) => hasReservationOf(findings, each, exchange));
-    if (mayBeNews && couldBeTrue(findings, exchange, stock, waiting)) return [];
-    const evidence = `${JSON.stringify(exchange.request)} was answered ${exchange.response!.code} at ${new Date(exchange.endedMs).toISOString()}`;
+    const earlier = successes.get(exchange.request.buyerId) ?? [];
+    const isFirst = !earlier.some((each) => hasReservationOf(findings, each, exchange));
+    if (isFirst && couldBeTrue(findings, exchange, stock, waiting)) return [];
+    const evidence = `${JSON.stringify(exchange.request)} got ${exchange.response!.code} at ${new Date(exchange.endedMs).toISOString()}`;
     return [{ kind: 'false-refusal', evidence }];
   });
 }
@@ -83,22 +83,23 @@ function couldBeTrue(
 }
 
 /**
- * Whether this is what the buyer asked for before and was given, long enough ago for every front end to know: it gets
- * the same again, whatever is left. Without a key, as long as the reservation certainly lives.
+ * Whether the buyer already had a response with this reservation, long enough ago for every hot path to know. The
+ * same request then gets the same reservation, whatever is left; without a key, as long as the reservation certainly
+ * lives.
  */
 function hasReservationOf(
   { lifeOf }: Findings,
-  told: Exchange<RequestOf<'buy'>>,
+  earlier: Exchange<RequestOf<'buy'>>,
   { request, startedMs, endedMs }: Exchange<RequestOf<'buy'>>,
 ): boolean {
-  if (told.endedMs > startedMs - STALE_MS_MAX) return false;
+  if (earlier.endedMs > startedMs - STALE_MS_MAX) return false;
   if (
-    told.request.key !== request.key ||
-    basketOf(told.request.items) !== basketOf(request.items)
+    earlier.request.key !== request.key ||
+    basketOf(earlier.request.items) !== basketOf(request.items)
   ) {
     return false;
   }
-  return reservationsIn(told).some(({ reservationId }) => {
+  return reservationsIn(earlier).some(({ reservationId }) => {
     const stages = lifeOf.get(reservationId)?.stages ?? [];
     const ended = stages.find(({ state }) => !isLiving(state));
     return (
@@ -108,11 +109,11 @@ function hasReservationOf(
   });
 }
 
-/** The least that can have remained of a SKU, at any time. */
+/** The minimum that can have remained of a SKU over time. */
 class Remaining {
   readonly #findings: Findings;
   readonly #sku: string;
-  /** Units held from each of these times on. */
+  /** Units held from this time on. */
   readonly #held: { fromMs: number; units: number }[] = [];
 
   constructor(findings: Findings, sku: string) {
@@ -153,7 +154,7 @@ function remainingLeast(findings: Findings, sku: string): Remaining {
   return new Remaining(findings, sku);
 }
 
-/** When somebody may have stood in the line for a SKU, which is then sold out for everybody else. */
+/** When a buyer may have been on the waitlist of a SKU, which is then sold out for all others. */
 function waitingSpans({ history }: Findings): Map<string, Span[]> {
   const spans = new Map<string, Span[]>();
   const leaves = Map.groupBy(history.ofKind('leave'), ({ request }) => request.buyerId);
@@ -167,7 +168,7 @@ function waitingSpans({ history }: Findings): Map<string, Span[]> {
     );
     const span = {
       fromMs: joins[0]!.startedMs,
-      // Served ones leave earlier; that they may still have waited is what counts here.
+      // A served buyer leaves earlier; here it counts that the buyer may still have waited.
       untilMs: left.length > 0 ? left[0]!.endedMs : Number.POSITIVE_INFINITY,
     };
     spans.set(sku, [...(spans.get(sku) ?? []), span]);
@@ -187,7 +188,10 @@ function mostUnitsOf({ lives }: Findings, buyerId: string, span: Span): number {
   return units;
 }
 
-/** Whether the key, or without one the buyer, stood for another basket; what the line gives has no key either. */
+/**
+ * Whether the key (without one, the buyer) already belonged to another basket. Reservations from the waitlist have no
+ * key.
+ */
 function keyUsedForOtherBasket(
   { history }: Findings,
   exchange: Exchange<RequestOf<'buy'>>,
@@ -208,7 +212,7 @@ function keyUsedForOtherBasket(
   );
 }
 
-/** From when a pause may have come to be until a resume certainly was. */
+/** From when a pause may have been applied until a resume certainly was. */
 function pausedSpans({ history }: Findings): Span[] {
   const pauses = history.ofKind('pause');
   const resumes = history.ofKind('resume').filter(({ response }) => response?.status === 200);

@@ -1,4 +1,4 @@
-/** What clients were told was decided, was true when they were told, and stays: asking twice is safe. */
+/** Responses were true when they were sent and stay true, and a repeated request gets the same result. */
 import { canonicalItems } from '../../src/domain/reservation-codec.ts';
 import { type Exchange, isSettled, type RequestKind, reservationsIn } from '../clients/history.ts';
 import {
@@ -34,7 +34,7 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
   const life = findings.lifeOf.get(reservationId);
   if (!life) {
     const { exchange } = sightings[0]!;
-    return [{ kind: 'lost-reservation', evidence: `${reservationId}, told ${timeOf(exchange)}` }];
+    return [{ kind: 'lost-reservation', evidence: `${reservationId}, seen ${timeOf(exchange)}` }];
   }
   const { row, stages } = life;
   return sightings.flatMap(({ exchange, reservation }): Violation[] => {
@@ -62,13 +62,13 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
     return [
       {
         kind: stage ? 'response-untrue' : 'lost-transition',
-        evidence: `${reservationId} was told ${state} ${timeOf(exchange)}; its history: ${history}`,
+        evidence: `${reservationId} was shown as ${state} ${timeOf(exchange)}; its history: ${history}`,
       },
     ];
   });
 }
 
-/** Whoever asks for all of one's reservations is shown each that had been decided. */
+/** `/me` shows every reservation of the buyer that was decided before. */
 function missingFromList({ history, lives, losses }: Findings): Violation[] {
   const livesOfBuyer = Map.groupBy(lives, ({ row }) => row.buyerId);
   return history.ofKind('me').flatMap((exchange): Violation[] => {
@@ -78,15 +78,15 @@ function missingFromList({ history, lives, losses }: Findings): Violation[] {
       ({ row, stages }) =>
         !shown.has(row.reservationId) && stages[0]!.fromMs < exchange.startedMs - TOLERANCE_MS,
     );
-    // Until it was rebuilt, a Redis that had forgotten answers nobody; `losses` excuse nothing here.
+    // Before the rebuild, a Redis that lost its data serves no buyer, so losses excuse nothing here.
     return missing.map(({ row }) => ({
       kind: 'response-untrue',
-      evidence: `${row.reservationId} is missing from what ${row.buyerId} was shown ${timeOf(exchange)} (${losses.length} losses)`,
+      evidence: `${row.reservationId} is missing from the list of ${row.buyerId} ${timeOf(exchange)} (${losses.length} losses)`,
     }));
   });
 }
 
-/** One key, one reservation; and only one answer says that it is new. */
+/** One key has one reservation, and only one response is a 201. */
 function differentResponses(findings: Findings): Violation[] {
   const violations: Violation[] = [];
   const byRequest = Map.groupBy(
@@ -104,13 +104,13 @@ function differentResponses(findings: Findings): Violation[] {
       violations.push({ kind: 'responses-differ', evidence: `${request}: ${[...ids].join(', ')}` });
     }
     for (const id of ids) {
-      const news = shown.filter(
+      const created = shown.filter(
         ({ reservationId, exchange }) => reservationId === id && exchange.response!.status === 201,
       );
-      if (news.length > 1) {
+      if (created.length > 1) {
         violations.push({
           kind: 'decided-twice',
-          evidence: `${request}: ${id} was news ${news.length} times`,
+          evidence: `${request}: ${id} was a 201 ${created.length} times`,
         });
       }
     }
@@ -142,7 +142,7 @@ function overLimit({ terms, lives }: Findings): Violation[] {
   return violations;
 }
 
-/** Every answer that each request can get, but for 503, which all can. */
+/** All responses that each request may get, besides 503. */
 const RESPONSES: Record<RequestKind, readonly string[]> = {
   buy: [
     '201',
@@ -176,7 +176,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
 
 function unexpectedResponses(findings: Findings): Violation[] {
   const { history, lost } = findings;
-  const ignorance = spansOfUnknownSale(findings);
+  const unknown = spansOfUnknownSale(findings);
   return history.exchanges.flatMap((exchange): Violation[] => {
     const { request, startedMs, endedMs } = exchange;
     if (!isSettled(exchange)) return [];
@@ -185,22 +185,22 @@ function unexpectedResponses(findings: Findings): Violation[] {
     const isNotFound =
       response === '404 sale_not_found' || response === '404 reservation_not_found';
     const isOfLost = 'reservationId' in request && lost.has(request.reservationId);
-    const isIgnorant = ignorance.some(
+    const isUnknown = unknown.some(
       ({ fromMs, untilMs }) => fromMs <= endedMs && startedMs <= untilMs,
     );
-    if (isNotFound && (isOfLost || isIgnorant)) return [];
+    if (isNotFound && (isOfLost || isUnknown)) return [];
     const evidence = `${JSON.stringify(request)}: ${response} ${timeOf(exchange)}`;
     return [{ kind: 'unexpected-response', evidence }];
   });
 }
 
 /**
- * From when Redis forgot the sale until somebody was told of it again. A front end that was started anew meanwhile has
- * never heard of the sale, and can not know that it is Redis that is wrong.
+ * From the data loss until a client saw the sale again. A hot path that restarted meanwhile does not know the sale
+ * and cannot detect that Redis lost it.
  */
 function spansOfUnknownSale({ losses, history }: Findings): { fromMs: number; untilMs: number }[] {
   return losses.map(({ atMs, overMs }) => {
-    // Buyers are answered from Redis alone; operators may hear from PostgreSQL what was done before.
+    // Only buyers are served from Redis alone; admin may respond from PostgreSQL.
     const known = history.exchanges
       .filter(
         ({ request, response }) =>
@@ -213,7 +213,7 @@ function spansOfUnknownSale({ losses, history }: Findings): { fromMs: number; un
   });
 }
 
-/** An answer in short: its status, and of a refusal its code. */
+/** The status, with the code of a refusal. */
 export function describeResponse({ response }: Exchange): string {
   if (!response) return 'none';
   return response.code === undefined

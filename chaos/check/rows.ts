@@ -1,6 +1,6 @@
 /**
- * Every decision exists exactly once, in its right state: Redis and PostgreSQL agree, the history is complete and legal,
- * and behind everything stands somebody's request.
+ * Every decision exists exactly once and in its right state: Redis and PostgreSQL agree, the history is complete and
+ * its transitions are legal, and every decision has a request.
  */
 import type { ClientRequest, Exchange, RequestKind } from '../clients/history.ts';
 import { type Findings, isLiving, type Life, type LifeState, TOLERANCE_MS } from './case.ts';
@@ -89,7 +89,7 @@ function shownAs(state: LifeState): string {
   return state === 'extended' ? 'reserved' : state;
 }
 
-/** Written out here, and not taken from the engine's own table, so that a mistake there is a mistake. */
+/** Written out here instead of imported from the engine, so that a mistake there shows. */
 const TRANSITIONS_FROM: Record<LifeState, readonly LifeState[]> = {
   reserved: ['extended', 'confirmed', 'cancelled', 'expired'],
   extended: ['confirmed', 'cancelled', 'expired'],
@@ -117,7 +117,7 @@ function illegalTransitions({ row, stages }: Life): Violation[] {
   return violations;
 }
 
-/** What a stage may have been asked for by. */
+/** The requests that may lead to a state. */
 const REQUESTED_BY: Record<LifeState, readonly RequestKind[]> = {
   reserved: ['buy'],
   extended: ['extend'],
@@ -130,8 +130,8 @@ function unrequested(findings: Findings, { row, stages }: Life): Violation[] {
   return stages.flatMap((stage): Violation[] => {
     if (stage.state === 'expired') return [];
     const exchange = findings.exchangeOf.get(stage.requestId);
-    const isFromLine = stage.version === 1 && row.idempotencyKey.startsWith('waitlist ');
-    const isAsked = isFromLine
+    const isFromWaitlist = stage.version === 1 && row.idempotencyKey.startsWith('waitlist ');
+    const isAsked = isFromWaitlist
       ? hasJoined(findings, row)
       : exchange !== undefined &&
         REQUESTED_BY[stage.state].includes(exchange.request.kind) &&
@@ -169,7 +169,7 @@ export function basketOf(items: Extract<ClientRequest, { kind: 'buy' }>['items']
     .join(',');
 }
 
-/** By the request itself, by its key, and, without a key, by the buyer, who then is the key for as long as one lives. */
+/** By request, by key, and without a key by buyer: a keyless purchase blocks the next one as long as it lives. */
 function decidedTwiceByRequest({ lives }: Findings): Violation[] {
   const violations: Violation[] = [];
   const firstOf = new Map<string, string>();
@@ -185,8 +185,8 @@ function decidedTwiceByRequest({ lives }: Findings): Violation[] {
   const livesOfBuyer = new Map<string, Life[]>();
   for (const life of lives) {
     const { reservationId, buyerId, idempotencyKey, requestId } = life.row;
-    const isFromLine = idempotencyKey.startsWith('waitlist ');
-    if (!isFromLine) once(`request ${requestId}`, reservationId);
+    const isFromWaitlist = idempotencyKey.startsWith('waitlist ');
+    if (!isFromWaitlist) once(`request ${requestId}`, reservationId);
     if (idempotencyKey !== '') once(`${buyerId} with key "${idempotencyKey}"`, reservationId);
     const earlier = livesOfBuyer.get(buyerId) ?? [];
     if (idempotencyKey === '') {

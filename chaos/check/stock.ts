@@ -1,4 +1,4 @@
-/** Never oversold: in the end, at every moment of the history, and as far as clients' answers alone can prove. */
+/** Never oversold: at the end, at every moment of the history, and as far as the responses alone can prove. */
 import {
   type Findings,
   isLiving,
@@ -59,7 +59,7 @@ function oversoldByRows(findings: Findings, sku: string): Violation[] {
   });
 }
 
-/** A change of how many units are held. */
+/** A change in the number of held units. */
 interface Step {
   atMs: number;
   units: number;
@@ -86,9 +86,9 @@ function oversoldByResponses(findings: Findings, sku: string): Violation[] {
     if (!span || span.untilMs <= span.fromMs) continue;
     steps.push({ atMs: span.fromMs, units }, { atMs: span.untilMs, units: -units });
   }
-  // Units that go at a moment make room for those that come at the same.
+  // Units released at a moment are free for purchases at the same moment.
   steps.sort((a, b) => a.atMs - b.atMs || a.units - b.units);
-  return oversoldAt(findings, sku, steps, 'by what clients were told');
+  return oversoldAt(findings, sku, steps, 'by the responses');
 }
 
 function oversoldAt(findings: Findings, sku: string, steps: Step[], how: string): Violation[] {
@@ -106,7 +106,7 @@ function oversoldAt(findings: Findings, sku: string, steps: Step[], how: string)
   return [];
 }
 
-/** From the first answer that shows it alive, until something may have ended it. */
+/** From the first response that shows it alive, until something may have ended it. */
 function provenLife(
   { terms, losses, lost, history }: Findings,
   sightings: readonly Sighting[],
@@ -122,8 +122,8 @@ function provenLife(
       TOLERANCE_MS;
   for (const { startedMs } of history.endingsOf(reservationId))
     untilMs = Math.min(untilMs, startedMs);
-  // What was told while Redis was being made to forget may be gone; and of what a loss did take, word may come later.
-  const toldMs = lost.has(reservationId) ? sightings[0]!.exchange.startedMs : fromMs;
-  for (const { atMs, overMs } of losses) if (overMs >= toldMs) untilMs = Math.min(untilMs, atMs);
+  // A reservation seen during a data loss may be gone, and the response about a lost one may arrive later.
+  const seenMs = lost.has(reservationId) ? sightings[0]!.exchange.startedMs : fromMs;
+  for (const { atMs, overMs } of losses) if (overMs >= seenMs) untilMs = Math.min(untilMs, atMs);
   return { fromMs, untilMs };
 }

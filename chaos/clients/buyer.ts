@@ -1,6 +1,6 @@
 /**
- * One buyer, from the first press to the last, and the shop's back end that takes this buyer's payment. What a buyer
- * wants is drawn from the buyer's own sequence, so it is the same in every run of a seed, whatever goes wrong.
+ * A buyer, and the shop's back end that takes the payment. The buyer's own random sequence draws what the buyer does,
+ * so it is the same in every run of a seed, whatever fails.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from '../../harness/random.ts';
@@ -24,7 +24,7 @@ export class Buyer {
     this.#skus = skus;
   }
 
-  /** Comes along after a while, buys once or twice, and sees to what came of it. */
+  /** Arrives, buys once or twice, and handles the reservations. */
   async shop(arrivesAfterMs: number): Promise<void> {
     const random = this.#random;
     await sleep(arrivesAfterMs);
@@ -39,10 +39,10 @@ export class Buyer {
       else if (exchange.response?.code === 'sold_out' && random.chance(0.35))
         await this.#wait(items);
     }
-    if (random.chance(0.3)) await this.#sendUntilDecided({ kind: 'me', buyerId: this.#buyerId });
+    if (random.chance(0.3)) await this.#sendUntilSettled({ kind: 'me', buyerId: this.#buyerId });
   }
 
-  /** Mostly the scarce SKU, which is the first; sometimes several of one, or a basket. */
+  /** Mostly the first SKU, which is scarce; sometimes several units, or a basket. */
   #drawItems(): Item[] {
     const random = this.#random;
     const [scarce, ...others] = this.#skus as [string, ...string[]];
@@ -59,60 +59,60 @@ export class Buyer {
   async #press(key: string | undefined, items: Item[]): Promise<Exchange | undefined> {
     const random = this.#random;
     const request = { kind: 'buy', buyerId: this.#buyerId, key, items } as const;
-    let exchange = await this.#sendUntilDecided(request);
+    let exchange = await this.#sendUntilSettled(request);
     for (let i = 0; i < TRIES_WHILE_PAUSED && exchange?.response?.code === 'sale_paused'; i++) {
       await sleep(random.between(100, 400));
-      exchange = await this.#sendUntilDecided(request);
+      exchange = await this.#sendUntilSettled(request);
     }
-    // Pressing again after an answer must change nothing.
-    return random.chance(0.25) ? ((await this.#sendUntilDecided(request)) ?? exchange) : exchange;
+    // A repeated request must change nothing.
+    return random.chance(0.25) ? ((await this.#sendUntilSettled(request)) ?? exchange) : exchange;
   }
 
-  /** Pays, gives back, or forgets about it. */
+  /** Pays, cancels, or does nothing. */
   async #settle({ reservationId }: PublicReservation): Promise<void> {
     const random = this.#random;
     const buyerId = this.#buyerId;
     await sleep(random.between(0, 600));
     const fate = random.next();
     if (fate < 0.4) {
-      await this.#sendUntilDecided({ kind: 'confirm', reservationId });
-      if (random.chance(0.2)) await this.#sendUntilDecided({ kind: 'cancel', reservationId });
+      await this.#sendUntilSettled({ kind: 'confirm', reservationId });
+      if (random.chance(0.2)) await this.#sendUntilSettled({ kind: 'cancel', reservationId });
     } else if (fate < 0.5) {
-      await this.#sendUntilDecided({ kind: 'extend', reservationId });
+      await this.#sendUntilSettled({ kind: 'extend', reservationId });
       await sleep(random.between(0, 1_500));
-      await this.#sendUntilDecided({ kind: 'confirm', reservationId });
+      await this.#sendUntilSettled({ kind: 'confirm', reservationId });
     } else if (fate < 0.65) {
-      await this.#sendUntilDecided({ kind: 'release', buyerId, reservationId });
+      await this.#sendUntilSettled({ kind: 'release', buyerId, reservationId });
     } else if (fate < 0.75) {
-      await this.#sendUntilDecided({ kind: 'read', buyerId, reservationId });
+      await this.#sendUntilSettled({ kind: 'read', buyerId, reservationId });
     } else if (fate < 0.8) {
-      // A payment that comes when the hold is over, or nearly.
+      // A payment when the hold has expired, or nearly.
       await sleep(random.between(1_000, 2_500));
-      await this.#sendUntilDecided({ kind: 'confirm', reservationId });
+      await this.#sendUntilSettled({ kind: 'confirm', reservationId });
     }
   }
 
-  /** In the line for the first SKU that was asked for, until patience or units come. Always leaves it in the end. */
+  /** Joins the waitlist of the first SKU in the basket, until units or patience run out. Always leaves it. */
   async #wait([item]: Item[]): Promise<void> {
     const random = this.#random;
     const buyerId = this.#buyerId;
-    const joined = await this.#sendUntilDecided({ kind: 'join', buyerId, ...item! });
+    const joined = await this.#sendUntilSettled({ kind: 'join', buyerId, ...item! });
     if (!joined || joined.response!.status >= 300) return;
     for (let look = 0; look < LOOKS_WHILE_WAITING; look++) {
       await sleep(random.between(150, 500));
-      const me = await this.#sendUntilDecided({ kind: 'me', buyerId });
+      const me = await this.#sendUntilSettled({ kind: 'me', buyerId });
       const served = me && reservationsIn(me).find(({ status }) => status === 'reserved');
       if (served) {
         await this.#settle(served);
         break;
       }
     }
-    await this.#sendUntilDecided({ kind: 'leave', buyerId });
+    await this.#sendUntilSettled({ kind: 'leave', buyerId });
   }
 
-  #sendUntilDecided(
-    request: Parameters<Client['sendUntilDecided']>[0],
+  #sendUntilSettled(
+    request: Parameters<Client['sendUntilSettled']>[0],
   ): Promise<Exchange | undefined> {
-    return this.#client.sendUntilDecided(request, this.#random);
+    return this.#client.sendUntilSettled(request, this.#random);
   }
 }

@@ -1,6 +1,4 @@
-/**
- * Sends requests as buyers, merchants and operators do, over links that break, and puts every one in the history.
- */
+/** Sends requests as buyers, merchants and operators over links that fail, and records each exchange in the history. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
@@ -10,18 +8,18 @@ import { type ClientRequest, type Exchange, type History, isSettled, nowMs } fro
 
 export interface SaleEndpoints {
   saleId: string;
-  /** Front ends, as buyers reach them. */
+  /** Hot paths, through the buyers' links. */
   hotPathUrls: readonly string[];
   adminUrl: string;
   jwtSecret: string;
   operatorToken: string;
 }
 
-/** Longer than the engine's own limits, so that silence means that something is broken. */
+/** Longer than the engine's own limits, so no response within it means that something is broken. */
 const RESPONSE_TIMEOUT_MS = 3_000;
 const CONNECTIONS = 128;
 const TOKEN_MS = 3_600_000;
-/** About what `Retry-After` asks for. */
+/** About what `Retry-After` says. */
 const RETRY_MS = { least: 200, most: 1_200 };
 
 interface HttpRequest {
@@ -41,7 +39,7 @@ export class Client {
   readonly #tokens = new Map<string, string>();
   readonly #sign: (claims: { sub: string }) => string;
   #count = 0;
-  /** When whoever has no answer yet gives up. */
+  /** After this time, requests without a settled response are not repeated. */
   patienceEndsMs = Number.POSITIVE_INFINITY;
 
   constructor(endpoints: SaleEndpoints, history: History) {
@@ -65,7 +63,7 @@ export class Client {
     this.#sign = (claims) => sign(claims);
   }
 
-  /** Once, whatever comes of it. `random` chooses the front end. */
+  /** Sends once. `random` chooses the hot path. */
   async send(request: ClientRequest, random: Random): Promise<Exchange> {
     const requestId = `${this.saleId}-${(++this.#count).toString(36)}`;
     const { pool, method, path, headers, body } = this.#requestOf(request, random);
@@ -98,8 +96,8 @@ export class Client {
     return exchange;
   }
 
-  /** The same request again and again until it has a real answer. Undefined: patience ended before. */
-  async sendUntilDecided(request: ClientRequest, random: Random): Promise<Exchange | undefined> {
+  /** Repeats the same request until its response is settled. Undefined: patience ran out. */
+  async sendUntilSettled(request: ClientRequest, random: Random): Promise<Exchange | undefined> {
     for (;;) {
       const exchange = await this.send(request, random);
       if (isSettled(exchange)) return exchange;
@@ -111,7 +109,7 @@ export class Client {
     }
   }
 
-  /** Asks admin what is not part of the model, such as `verify`. */
+  /** A request to admin outside the model, such as `verify`. */
   async requestAdmin(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown> {
     const response = await this.#admin.request({
       method,
@@ -125,7 +123,7 @@ export class Client {
     });
     const text = await response.body.text();
     if (response.statusCode >= 300) {
-      throw new Error(`${method} ${path} was answered ${response.statusCode}: ${text}`);
+      throw new Error(`${method} ${path} got ${response.statusCode}: ${text}`);
     }
     return JSON.parse(text);
   }

@@ -1,6 +1,6 @@
 /**
- * The model: every request that any client sent, and what it was answered, with the times around it. The checker takes
- * nothing else for what clients were told.
+ * The model: every request that a client sent and its response, with the times of both. The checker has no other
+ * source for what clients know.
  */
 import type { Item, PublicReservation } from '../../src/domain/reservation.ts';
 
@@ -29,19 +29,19 @@ export interface ClientResponse {
   body: unknown;
 }
 
-/** Times are milliseconds since the epoch on the harness' clock, which is the servers' too: it is one machine. */
+/** Times are ms since the epoch. Clients and servers share one clock, because they run on one machine. */
 export interface Exchange<A extends ClientRequest = ClientRequest> {
   request: A;
   requestId: string;
   startedMs: number;
   endedMs: number;
-  /** Undefined: the connection broke or nothing came in time, so the outcome is unknown. */
+  /** Undefined: the connection failed or the response timed out, so the outcome is unknown. */
   response: ClientResponse | undefined;
 }
 
 export class History {
   readonly exchanges: Exchange[] = [];
-  /** Requests whose sender lost patience without ever having got a real answer. */
+  /** Requests whose client gave up without a settled response. */
   readonly unanswered: ClientRequest[] = [];
 
   readonly #endings = new Map<string, Exchange[]>();
@@ -66,12 +66,12 @@ export class History {
   }
 }
 
-/** Whether an answer decides anything: 503 and silence both mean "ask again". */
+/** Whether a response settles the request. 503 and no response mean that it must be repeated. */
 export function isSettled(exchange: Exchange): boolean {
   return exchange.response !== undefined && exchange.response.status !== 503;
 }
 
-/** The reservations that an answer shows. */
+/** The reservations in a response. */
 export function reservationsIn({ request, response }: Exchange): PublicReservation[] {
   if (!response || response.status >= 300) return [];
   switch (request.kind) {
@@ -90,7 +90,7 @@ export function reservationsIn({ request, response }: Exchange): PublicReservati
 }
 
 let last = 0;
-/** The clock of the history, which is the servers' too; it never goes back, not even when the machine's does. */
+/** The clock of the history. It never goes back, even if the machine's clock does. */
 export function nowMs(): number {
   last = Math.max(last, Date.now());
   return last;

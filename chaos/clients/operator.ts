@@ -1,4 +1,6 @@
-/** The operator of a run: loads and withdraws stock, pauses and resumes, each until there is an answer. */
+/**
+ * The operator of a run: adds and withdraws stock, pauses and resumes, and repeats each request until it is settled.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from '../../harness/random.ts';
 import type { Client } from './client.ts';
@@ -20,9 +22,9 @@ export async function operate(
     wentMs = atMs;
     const kind = random.pick(['load', 'load', 'withdraw', 'pause'] as const);
     if (kind === 'pause') {
-      await client.sendUntilDecided({ kind: 'pause' }, random);
+      await client.sendUntilSettled({ kind: 'pause' }, random);
       await sleep(random.between(PAUSED_MS.least, PAUSED_MS.most));
-      await client.sendUntilDecided({ kind: 'resume' }, random);
+      await client.sendUntilSettled({ kind: 'resume' }, random);
       continue;
     }
     const units = random.between(1, UNITS_MOST);
@@ -33,7 +35,7 @@ export async function operate(
       sku: random.pick(choices.skus),
       delta,
     } as const;
-    await client.sendUntilDecided(request, random);
-    if (random.chance(0.3)) await client.sendUntilDecided(request, random);
+    await client.sendUntilSettled(request, random);
+    if (random.chance(0.3)) await client.sendUntilSettled(request, random);
   }
 }

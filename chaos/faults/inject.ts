@@ -1,4 +1,4 @@
-/** Carries out a schedule on a stack, fault by fault at its time, and undoes what lasts. */
+/** Injects the faults of a schedule, each at its time, and ends those that last. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unreachable } from '../../src/domain/fault.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
@@ -8,10 +8,10 @@ import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 import { renewFence } from '../../src/lua/recover/renew-fence.ts';
 import { trimEvents } from '../../src/lua/stream/trim-events.ts';
 import type { ChaosStack } from '../stack.ts';
-import { type Loss, loseMemory } from './losses.ts';
+import { type Loss, loseRedisData } from './losses.ts';
 import type { LinkName, PlannedFault, ProcessName, RequestName } from './schedule.ts';
 
-/** By what a request is known on the wire. */
+/** How a request is recognized on the wire. */
 const TEXT_OF: Record<RequestName, string> = {
   http: 'HTTP/1.1',
   reserve: reserve.sha1,
@@ -24,16 +24,15 @@ const TEXT_OF: Record<RequestName, string> = {
   commit: 'commit',
 };
 
-/** A fault that was begun. */
 export interface StartedFault {
   fault: PlannedFault;
-  /** Whether it has met anything: a process that was alive, a connection, the request that it waited for. */
+  /** Whether the fault hit something: a living process, a used connection, the request that it waited for. */
   tookEffect: () => boolean;
 }
 
 /**
- * Resolves when the last fault is over. Faults of one target wait for each other, for a server that is still starting
- * can not be killed properly. Returns what Redis was made to forget, in order, and what else was done.
+ * Resolves when the last fault is over. Faults of one target run one after the other, because a server that is still
+ * starting cannot be killed properly. Returns the data losses in order, and the faults that were started.
  */
 export async function runSchedule(
   schedule: readonly PlannedFault[],
@@ -60,12 +59,12 @@ export async function runSchedule(
 }
 
 interface Injected {
-  /** A function where it will only be known later. */
+  /** A function if it is known only later. */
   tookEffect: boolean | (() => boolean);
   loss?: Loss;
 }
 
-/** Begins one fault, waits for as long as it lasts, and ends it. */
+/** Starts one fault, waits for its duration, and ends it. */
 async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected> {
   const { kind, forMs } = fault;
   const target = fault.target as ProcessName;
@@ -107,7 +106,7 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'flush':
     case 'lose-disk':
     case 'lose-tail':
-      return { tookEffect: true, loss: await loseMemory(kind, stack, forMs) };
+      return { tookEffect: true, loss: await loseRedisData(kind, stack, forMs) };
     default:
       return unreachable(kind);
   }

@@ -1,6 +1,6 @@
 /**
- * Making Redis forget, and writing down just before what of its decisions nobody else had: what a loss may take is
- * this and nothing more.
+ * Makes Redis lose data, and records just before which decisions only Redis had. A loss may take these and nothing
+ * more.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -8,26 +8,26 @@ import { saleKey } from '../../src/lua/keys.ts';
 import { eventsOf } from '../../src/persister/stream/entries.ts';
 import { nowMs } from '../clients/history.ts';
 import type { ChaosStack } from '../stack.ts';
-import type { MemoryFaultKind } from './schedule.ts';
+import type { DataLossKind } from './schedule.ts';
 
 export interface Loss {
-  kind: MemoryFaultKind;
-  /** From when on nothing that was decided before can be relied on. */
+  kind: DataLossKind;
+  /** From here on, earlier decisions may be gone. */
   atMs: number;
-  /** By when Redis was back, without its memory. */
+  /** When Redis was back, without the data. */
   overMs: number;
-  /** `reservationId#version` of the events that were in the stream: not yet drained, or drained and not yet trimmed. */
+  /** `reservationId#version` of the events in the stream: not drained yet, or drained and not trimmed yet. */
   tail: ReadonlySet<string>;
-  /** What was decided later than the reading above has numbers beyond these. */
+  /** Decisions after this reading have numbers beyond these. */
   position: number;
   event: number;
 }
 
-/** Of the append-only file; a decision takes about a hundred bytes. */
+/** Of the append-only file. A decision takes about a hundred bytes. */
 const TAIL_BYTES = 8_192;
 
-export async function loseMemory(
-  kind: MemoryFaultKind,
+export async function loseRedisData(
+  kind: DataLossKind,
   stack: ChaosStack,
   forMs: number,
 ): Promise<Loss> {

@@ -1,6 +1,6 @@
 /**
- * What goes wrong in a run, and when: drawn from the seed alone, before anything has started, so that the same seed
- * always brings the same schedule.
+ * The faults of a run and their times. Only the seed determines them, before anything starts, so the same seed always
+ * gives the same schedule.
  */
 
 import type { Random } from '../../harness/random.ts';
@@ -16,7 +16,7 @@ export const ENGINE_PROCESSES = [
 export type EngineProcess = (typeof ENGINE_PROCESSES)[number];
 export type ProcessName = EngineProcess | 'redis' | 'postgres';
 
-/** Each is a proxy of its own, so that one pair can lose sight of each other while everybody else goes on. */
+/** Each link is a proxy, so that a fault can separate one pair of processes while all others continue. */
 export const LINKS = [
   'buyers>hot-path-1',
   'buyers>hot-path-2',
@@ -32,7 +32,7 @@ export const LINKS = [
 ] as const;
 export type LinkName = (typeof LINKS)[number];
 
-/** What travels over links, as far as a fault can wait for it. */
+/** The requests that a fault can wait for. */
 export type RequestName =
   | 'http'
   | 'reserve'
@@ -46,37 +46,37 @@ export type RequestName =
 
 const PROCESS_FAULTS = ['kill', 'pause', 'restart'] as const;
 /**
- * `half-open`: nothing passes and nobody is told. `lose-request`, `lose-reply`: the connection is cut before the next
- * such request arrives, or after it was carried out and before its answer.
+ * `half-open`: nothing passes, and no side notices. `lose-request`: the connection is cut before the next such
+ * request arrives. `lose-reply`: it is cut after the request was executed, before its reply.
  */
 const LINK_FAULTS = ['cut', 'refuse', 'half-open', 'lose-request', 'lose-reply'] as const;
-/** Redis forgets: everything in place, its whole disk, or the newest part of its append-only file. */
-const MEMORY_FAULTS = ['flush', 'lose-disk', 'lose-tail'] as const;
+/** Redis loses all keys, its whole disk, or the newest part of its append-only file. */
+const DATA_LOSSES = ['flush', 'lose-disk', 'lose-tail'] as const;
 
 export type ProcessFaultKind = (typeof PROCESS_FAULTS)[number];
 export type LinkFaultKind = (typeof LINK_FAULTS)[number];
-export type MemoryFaultKind = (typeof MEMORY_FAULTS)[number];
-export type FaultKind = ProcessFaultKind | LinkFaultKind | MemoryFaultKind;
+export type DataLossKind = (typeof DATA_LOSSES)[number];
+export type FaultKind = ProcessFaultKind | LinkFaultKind | DataLossKind;
 
 export interface PlannedFault {
-  /** After the workload has begun. */
+  /** After the start of the workload. */
   atMs: number;
-  /** How long it lasts; 0 for what is over at once, and for what the supervisor mends. */
+  /** 0 for faults that are over at once, and for those that the supervisor repairs. */
   forMs: number;
   kind: FaultKind;
   target: ProcessName | LinkName;
-  /** Which request `lose-request` and `lose-reply` wait for. */
+  /** The request that `lose-request` and `lose-reply` wait for. */
   request?: RequestName;
 }
 
 export interface ScheduleChoices {
-  /** Faults begin within so long. */
+  /** Faults start within this time. */
   windowMs: number;
   faults: { least: number; most: number };
-  memoryFaults: readonly MemoryFaultKind[];
+  dataLosses: readonly DataLossKind[];
 }
 
-/** How often one kind is drawn compared to the others. */
+/** The relative frequency of each kind. */
 const WEIGHTS: Record<FaultKind, number> = {
   kill: 6,
   pause: 4,
@@ -91,17 +91,17 @@ const WEIGHTS: Record<FaultKind, number> = {
   'lose-tail': 6,
 };
 
-/** A server that was killed stays away so long; what lasts must end, or nothing would ever get better. */
+/** How long a killed server stays down. Every fault must end, or the sale could not recover. */
 const SERVER_AWAY_MS = { least: 100, most: 1_500 };
 const PAUSE_MS = { least: 200, most: 2_500 };
 const LINK_DOWN_MS = { least: 200, most: 2_500 };
 
 export function drawSchedule(random: Random, choices: ScheduleChoices): PlannedFault[] {
-  const kinds = [...PROCESS_FAULTS, ...LINK_FAULTS, ...choices.memoryFaults];
+  const kinds = [...PROCESS_FAULTS, ...LINK_FAULTS, ...choices.dataLosses];
   const count = random.between(choices.faults.least, choices.faults.most);
   const drawn = Array.from({ length: count }, () => drawFault(random, kinds, choices.windowMs));
   drawn.sort((a, b) => a.atMs - b.atMs);
-  // One thing at a time for each target: what is dead can not be killed.
+  // One fault at a time per target: a dead process cannot be killed.
   const busyUntilMs = new Map<string, number>();
   return drawn.filter(({ target, atMs, forMs }) => {
     if ((busyUntilMs.get(target) ?? 0) > atMs) return false;
@@ -118,7 +118,7 @@ function drawFault(random: Random, kinds: readonly FaultKind[], windowMs: number
     case 'kill':
     case 'restart':
     case 'pause': {
-      // Servers as often as all the engine's processes of a kind.
+      // Each server is as likely as each process of the engine.
       const target = random.pick(['redis', 'postgres', ...ENGINE_PROCESSES] as const);
       const isServer = target === 'redis' || target === 'postgres';
       if (kind === 'pause') return { atMs, forMs: within(PAUSE_MS), kind, target };
@@ -181,7 +181,7 @@ function requestsOver(link: LinkName): readonly RequestName[] {
   }
 }
 
-/** A line for people. */
+/** For the console. */
 export function describeFault({ atMs, forMs, kind, target, request }: PlannedFault): string {
   const what = request ? `${kind} ${request}` : kind;
   return `${String(atMs).padStart(6)} ms  ${what} ${target}${forMs > 0 ? ` for ${forMs} ms` : ''}`;

@@ -1,19 +1,21 @@
-/** Runs a variant's scenario, on the broken engine or on the one that there is. */
-
+/** Runs the scenario of a variant on a broken copy of the engine, or on the intact one. The engine has no switch for it. */
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { TestPostgres } from '../../harness/servers/postgres.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 import { type RunReport, run } from '../run.ts';
-import { makeBrokenCopy } from './broken-copy.ts';
-import { Stage, VARIANTS, type Variant } from './variants.ts';
+import { Steps } from './steps.ts';
+import { type Mistake, VARIANTS, type Variant } from './variants.ts';
 
 export interface VariantChoices {
   stopping?: AbortSignal;
   postgres: TestPostgres;
-  /** For the processes' logs. */
+  /** For the logs of the processes. */
   directory: string;
 }
 
-/** A broken engine need not come to rest, and is not waited for. */
+/** A broken engine need not come to rest. */
 const BROKEN_REST_MS_MAX = 2_500;
 const WHOLE_REST_MS_MAX = 20_000;
 
@@ -26,7 +28,7 @@ export async function runBroken(variant: Variant, choices: VariantChoices): Prom
   }
 }
 
-/** The scenario alone, which must break nothing. */
+/** Runs the scenario without the mistake. It must break nothing. */
 export function runIntact(variant: Variant, choices: VariantChoices): Promise<RunReport> {
   return runOn(MAIN_MODULE, variant, choices, WHOLE_REST_MS_MAX);
 }
@@ -43,11 +45,39 @@ function runOn(
     { ...choices, mainModule, seed, durability, restMsMax, verifies: false },
     {
       terms: { perBuyerLimit: 3, holdSeconds, skus: [{ sku: 'unit', price: 1_000, stock }] },
-      act: async (scene) => {
-        const stage = new Stage(scene);
-        await variant.act(stage);
-        return { losses: stage.losses, calmAtMs: performance.now() };
+      act: async (context) => {
+        const steps = new Steps(context);
+        await variant.act(steps);
+        return { losses: steps.losses, calmAtMs: performance.now() };
       },
     },
   );
+}
+
+export interface BrokenCopy {
+  mainModule: string;
+  remove(): void;
+}
+
+const REPOSITORY = join(import.meta.dirname, '../..');
+
+/** Throws when the text does not occur exactly once; then the variant must be rewritten. */
+export function makeBrokenCopy({ file, original, broken }: Mistake): BrokenCopy {
+  const text = readFileSync(join(REPOSITORY, 'src', file), 'utf8');
+  const count = text.split(original).length - 1;
+  if (count !== 1)
+    throw new Error(`src/${file} contains this text ${count} times instead of once:\n${original}`);
+  const directory = mkdtempSync(join(tmpdir(), 'flash-sale-broken-'));
+  cpSync(join(REPOSITORY, 'src'), join(directory, 'src'), { recursive: true });
+  for (const name of ['package.json', 'node_modules', 'migrations']) {
+    symlinkSync(join(REPOSITORY, name), join(directory, name));
+  }
+  writeFileSync(
+    join(directory, 'src', file),
+    text.replace(original, () => broken),
+  );
+  return {
+    mainModule: join(directory, 'src', 'main.ts'),
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
 }

@@ -1,130 +1,41 @@
 /**
- * Engines with one mistake each, and for each a scenario in which the mistake does its harm, so that the checker has
- * to find it. The same scenario without the mistake breaks nothing.
+ * Engines with one mistake each, and a scenario in which the mistake does harm, so that the checker must find it. The
+ * same scenario without the mistake breaks nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually } from '../../harness/eventually.ts';
-import { reserve } from '../../src/lua/buy/reserve.ts';
 import { STALE_MS_MAX } from '../check/case.ts';
 import type { ViolationKind } from '../check/violation.ts';
-import { nowMs, reservationsIn } from '../clients/history.ts';
-import { type Loss, loseMemory } from '../faults/losses.ts';
-import type { MemoryFaultKind } from '../faults/schedule.ts';
-import type { RunContext } from '../run.ts';
 import type { Durability } from '../stack.ts';
-import type { Mistake } from './broken-copy.ts';
+import type { Steps } from './steps.ts';
+
+export interface Mistake {
+  /** Relative to `src/`. */
+  file: string;
+  /** Occurs in the file exactly once. */
+  original: string;
+  broken: string;
+}
 
 export interface Variant {
   name: string;
   mistake: Mistake;
-  /** What the checker must find, whatever else it finds. */
+  /** What the checker must find, besides other kinds. */
   expected: ViolationKind;
   stock: number;
   holdSeconds: number;
   durability?: Durability;
-  act: (stage: Stage) => Promise<void>;
+  act: (steps: Steps) => Promise<void>;
 }
 
-/** A variant's scene, with the few moves that all scenarios are made of. */
-export class Stage {
-  readonly #scene: RunContext;
-  readonly losses: Loss[] = [];
-
-  constructor(scene: RunContext) {
-    this.#scene = scene;
-    scene.client.patienceEndsMs = nowMs() + PATIENCE_MS;
-  }
-
-  get stack(): RunContext['stack'] {
-    return this.#scene.stack;
-  }
-
-  /** Until there is an answer. */
-  async buy(buyerId: string, choices: BuyChoices = {}): Promise<string | undefined> {
-    const exchange = await this.#scene.client.sendUntilDecided(
-      buyOf(buyerId, choices),
-      this.#scene.random,
-    );
-    return exchange && reservationsIn(exchange)[0]?.reservationId;
-  }
-
-  /** So many buyers at the same time. Returns the ids of their reservations. */
-  async buyMany(count: number, prefix: string): Promise<string[]> {
-    const buyers = Array.from({ length: count }, (_, index) => `${prefix}-${index + 1}`);
-    const ids = await Promise.all(buyers.map((buyerId) => this.buy(buyerId)));
-    return ids.filter((id) => id !== undefined);
-  }
-
-  async move(kind: 'confirm' | 'cancel', reservationIds: readonly string[]): Promise<void> {
-    const { client, random } = this.#scene;
-    for (const reservationId of reservationIds)
-      await client.sendUntilDecided({ kind, reservationId }, random);
-  }
-
-  async untilDrained(): Promise<void> {
-    const { inspector, terms } = this.#scene;
-    await eventually(
-      async () => {
-        if (!(await inspector.isDrained(terms.saleId))) throw new Error('not drained');
-      },
-      { timeoutMs: DRAINED_MS_MAX },
-    );
-  }
-
-  /** Nothing is held, and the sale is open on the server that there is: so also recovered. */
-  async untilAtRest(): Promise<void> {
-    const { inspector, terms } = this.#scene;
-    await eventually(
-      async () => {
-        const restless = await inspector.pendingWork(terms.saleId);
-        if (restless !== undefined) throw new Error(restless);
-      },
-      { timeoutMs: AT_REST_MS_MAX },
-    );
-  }
-
-  /** Redis forgets. */
-  async lose(kind: MemoryFaultKind): Promise<void> {
-    this.losses.push(await loseMemory(kind, this.stack, 0));
-  }
-
-  /** Presses once, but the reply to the front end is lost, and after it the front end can not reach Redis for so long. */
-  async loseReplyTo(buyerId: string, awayMs: number): Promise<void> {
-    const links = FRONT_END_LINKS.map((name) => this.stack.link(name));
-    const traps = links.map((link) => link.loseReplyTo(reserve.sha1));
-    const pressed = this.#scene.client.send(buyOf(buyerId, {}), this.#scene.random);
-    // Sooner than the front end connects again.
-    while (!traps.some(({ hasCaught }) => hasCaught)) await sleep(1);
-    for (const link of links) link.refuse();
-    await sleep(awayMs);
-    for (const link of links) link.heal();
-    await pressed;
-  }
-}
-
-interface BuyChoices {
-  key?: string;
-  quantity?: number;
-}
-
-const PATIENCE_MS = 10_000;
-/** Well over what a persister waits before it takes over what another has read. */
-const DRAINED_MS_MAX = 20_000;
-const AT_REST_MS_MAX = 20_000;
 const PERSISTERS = ['persister-1', 'persister-2'] as const;
-const FRONT_END_LINKS = ['hot-path-1>redis', 'hot-path-2>redis'] as const;
-/** Longer than holds of a second need to end, with their sweep. */
+/** Longer than holds of one second and their sweep need. */
 const HOLD_OVER_MS = 1_600;
-/** For processes to notice what was done to others: a poll of a stream comes every 250 ms. */
+/** For processes to notice a fault of another one. A read of the stream blocks for 250 ms. */
 const NOTICE_MS = 700;
-
-function buyOf(buyerId: string, { key, quantity = 1 }: BuyChoices) {
-  return { kind: 'buy', buyerId, key, items: [{ sku: 'unit', quantity }] } as const;
-}
 
 export const VARIANTS: readonly Variant[] = [
   {
-    name: 'scripts do not look at the fence',
+    name: 'scripts ignore the fence',
     mistake: {
       file: 'lua/parts/sale.lua',
       original: "elseif fields[1] ~= arg_fence then\n  refused = 'recovering'",
@@ -132,24 +43,24 @@ export const VARIANTS: readonly Variant[] = [
     },
     expected: 'position-reused',
     stock: 1_000,
-    // Long enough that the newest part of the file, which gets lost, holds purchases and no ends of holds.
+    // Long enough that the lost end of the file has purchases and no expiries.
     holdSeconds: 12,
     durability: 'fast',
-    act: async (stage) => {
-      await stage.buyMany(40, 'before');
-      for (let i = 0; i < 40; i++) await stage.buy(`one-by-one-${i}`);
-      await stage.untilDrained();
-      // Sold on before a recovery can look at it.
-      for (const name of PERSISTERS) stage.stack.pause(name);
-      await stage.lose('lose-tail');
-      const sold = stage.buyMany(10, 'after');
+    act: async (steps) => {
+      await steps.buyMany(40, 'before');
+      for (let i = 0; i < 40; i++) await steps.buy(`one-by-one-${i}`);
+      await steps.untilDrained();
+      // Sells before a recovery can compare the servers.
+      for (const name of PERSISTERS) steps.stack.pause(name);
+      await steps.loseData('lose-tail');
+      const sold = steps.buyMany(10, 'after');
       await sleep(2 * NOTICE_MS);
-      for (const name of PERSISTERS) stage.stack.resume(name);
+      for (const name of PERSISTERS) steps.stack.resume(name);
       await sold;
     },
   },
   {
-    name: 'a rebuilt sale leaves out no positions',
+    name: 'a rebuild skips no positions',
     mistake: {
       file: 'persister/recover/compare.ts',
       original: 'const skipped = wasLost ? rules.positionsSkipped : 0;',
@@ -158,18 +69,18 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'position-reused',
     stock: 100,
     holdSeconds: 2,
-    act: async (stage) => {
-      await stage.buyMany(5, 'kept');
-      await stage.untilDrained();
-      for (const name of PERSISTERS) stage.stack.pause(name);
-      await stage.buyMany(5, 'forgotten');
-      await stage.lose('flush');
-      for (const name of PERSISTERS) stage.stack.resume(name);
-      await stage.buyMany(10, 'after');
+    act: async (steps) => {
+      await steps.buyMany(5, 'kept');
+      await steps.untilDrained();
+      for (const name of PERSISTERS) steps.stack.pause(name);
+      await steps.buyMany(5, 'forgotten');
+      await steps.loseData('flush');
+      for (const name of PERSISTERS) steps.stack.resume(name);
+      await steps.buyMany(10, 'after');
     },
   },
   {
-    name: 'a frozen persister writes what was forgotten',
+    name: 'a frozen persister writes lost events',
     mistake: {
       file: 'persister/write/write-batch.ts',
       original: 'progress?.timeline !== guard.timeline ||',
@@ -178,24 +89,24 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'never-decided',
     stock: 100,
     holdSeconds: 2,
-    act: async (stage) => {
-      // So that the one that will be frozen has the sale open. Paid, for the end of a hold would be an event.
-      stage.stack.pause('persister-2');
-      await stage.move('confirm', await stage.buyMany(1, 'kept'));
-      await stage.untilDrained();
-      stage.stack.link('persister-1>postgres').stall();
-      await stage.buyMany(5, 'forgotten');
+    act: async (steps) => {
+      // So that the persister that will be frozen has the sale open. Confirmed, because an expiry would be an event.
+      steps.stack.pause('persister-2');
+      await steps.transition('confirm', await steps.buyMany(1, 'kept'));
+      await steps.untilDrained();
+      steps.stack.link('persister-1>postgres').stall();
+      await steps.buyMany(5, 'forgotten');
       await sleep(NOTICE_MS);
-      await stage.lose('flush');
-      stage.stack.resume('persister-2');
-      await stage.untilAtRest();
-      // Nothing has happened since, so the numbers of what was forgotten belong to nobody: PostgreSQL refuses none.
-      stage.stack.link('persister-1>postgres').heal();
+      await steps.loseData('flush');
+      steps.stack.resume('persister-2');
+      await steps.untilAtRest();
+      // There were no events since, so the numbers of the lost events are free and PostgreSQL accepts them.
+      steps.stack.link('persister-1>postgres').heal();
       await sleep(NOTICE_MS);
     },
   },
   {
-    name: 'rows take whatever version comes',
+    name: 'an older version overwrites a row',
     mistake: {
       file: 'persister/write/write-batch.ts',
       original: 'WHERE stored.version < excluded.version`;',
@@ -204,19 +115,19 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'stale-row',
     stock: 100,
     holdSeconds: 60,
-    act: async (stage) => {
-      const ids = await stage.buyMany(10, 'buyer');
-      await stage.untilDrained();
-      // One persister reads the confirmations and can not write them until the other has written the refunds.
-      stage.stack.link('persister-1>postgres').stall();
-      stage.stack.pause('persister-2');
-      await stage.move('confirm', ids);
+    act: async (steps) => {
+      const ids = await steps.buyMany(10, 'buyer');
+      await steps.untilDrained();
+      // One persister reads the confirmations and can write them only after the other has written the cancellations.
+      steps.stack.link('persister-1>postgres').stall();
+      steps.stack.pause('persister-2');
+      await steps.transition('confirm', ids);
       await sleep(NOTICE_MS);
-      stage.stack.resume('persister-2');
-      await stage.move('cancel', ids);
-      // Also the confirmations, when the other persister has taken them over.
-      await stage.untilDrained();
-      stage.stack.link('persister-1>postgres').heal();
+      steps.stack.resume('persister-2');
+      await steps.transition('cancel', ids);
+      // Includes the confirmations, after the other persister has claimed them.
+      await steps.untilDrained();
+      steps.stack.link('persister-1>postgres').heal();
       await sleep(NOTICE_MS);
     },
   },
@@ -231,19 +142,19 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'history-gap',
     stock: 100,
     holdSeconds: 60,
-    act: async (stage) => {
-      stage.stack.pause('postgres');
-      const ids = await stage.buyMany(10, 'buyer');
+    act: async (steps) => {
+      steps.stack.pause('postgres');
+      const ids = await steps.buyMany(10, 'buyer');
       await sleep(NOTICE_MS);
-      await stage.stack.kill('persister-1');
-      await stage.stack.kill('persister-2');
-      stage.stack.resume('postgres');
-      await stage.move('confirm', ids);
-      await stage.untilDrained();
+      await steps.stack.kill('persister-1');
+      await steps.stack.kill('persister-2');
+      steps.stack.resume('postgres');
+      await steps.transition('confirm', ids);
+      await steps.untilDrained();
     },
   },
   {
-    name: 'trims what is still pending',
+    name: 'trims pending entries',
     mistake: {
       file: 'lua/stream/trim-events.lua',
       original: "local oldest = redis.call('XPENDING', key_events, arg_group)[2]",
@@ -252,22 +163,22 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'history-gap',
     stock: 100,
     holdSeconds: 60,
-    act: async (stage) => {
-      stage.stack.link('persister-1>postgres').stall();
-      stage.stack.pause('persister-2');
-      const ids = await stage.buyMany(10, 'first');
+    act: async (steps) => {
+      steps.stack.link('persister-1>postgres').stall();
+      steps.stack.pause('persister-2');
+      const ids = await steps.buyMany(10, 'first');
       await sleep(NOTICE_MS);
-      stage.stack.resume('persister-2');
-      ids.push(...(await stage.buyMany(10, 'second')));
+      steps.stack.resume('persister-2');
+      ids.push(...(await steps.buyMany(10, 'second')));
       await sleep(NOTICE_MS);
-      await stage.stack.kill('persister-1');
-      stage.stack.link('persister-1>postgres').heal();
-      await stage.move('confirm', ids);
-      await stage.untilDrained();
+      await steps.stack.kill('persister-1');
+      steps.stack.link('persister-1>postgres').heal();
+      await steps.transition('confirm', ids);
+      await steps.untilDrained();
     },
   },
   {
-    name: 'the client library sends again by itself',
+    name: 'the client library resends commands',
     mistake: {
       file: 'redis/connection.ts',
       original: `      enableOfflineQueue: false,
@@ -280,11 +191,11 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'decided-twice',
     stock: 100,
     holdSeconds: 1,
-    act: async (stage) => {
-      // So that both front ends have a connection, and Redis has the script.
-      await stage.buyMany(20, 'early');
-      // Long enough for the hold to end: without a key, the buyer may then buy again.
-      await stage.loseReplyTo('buyer', HOLD_OVER_MS);
+    act: async (steps) => {
+      // So that both hot paths are connected, and Redis has the script.
+      await steps.buyMany(20, 'early');
+      // Long enough for the hold to expire; without a key the buyer may then buy again.
+      await steps.loseReplyTo('buyer', HOLD_OVER_MS);
       await sleep(NOTICE_MS);
     },
   },
@@ -298,13 +209,13 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'responses-differ',
     stock: 100,
     holdSeconds: 1,
-    act: async (stage) => {
-      await stage.buy('buyer', { key: 'cart' });
-      await stage.buy('buyer', { key: 'cart' });
+    act: async (steps) => {
+      await steps.buy('buyer', { key: 'cart' });
+      await steps.buy('buyer', { key: 'cart' });
     },
   },
   {
-    name: 'what expires returns twice',
+    name: 'an expired hold returns its units twice',
     mistake: {
       file: 'lua/buy/sweep.lua',
       original: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1',
@@ -313,14 +224,14 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'oversold',
     stock: 4,
     holdSeconds: 1,
-    act: async (stage) => {
-      await stage.buyMany(4, 'forgetful');
+    act: async (steps) => {
+      await steps.buyMany(4, 'forgetful');
       await sleep(HOLD_OVER_MS);
-      await stage.move('confirm', await stage.buyMany(8, 'late'));
+      await steps.transition('confirm', await steps.buyMany(8, 'late'));
     },
   },
   {
-    name: 'a payment revives what has expired',
+    name: 'a payment confirms an expired reservation',
     mistake: {
       file: 'domain/reservation.ts',
       original: "confirm: { from: 'RP', to: 'C' }",
@@ -329,14 +240,14 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'illegal-transition',
     stock: 4,
     holdSeconds: 1,
-    act: async (stage) => {
-      const ids = await stage.buyMany(2, 'slow');
+    act: async (steps) => {
+      const ids = await steps.buyMany(2, 'slow');
       await sleep(HOLD_OVER_MS);
-      await stage.move('confirm', ids);
+      await steps.transition('confirm', ids);
     },
   },
   {
-    name: 'a batch uses up one position only',
+    name: 'a batch advances the position by one',
     mistake: {
       file: 'lua/parts/changes.lua',
       original: "'position', number(sale.position), 'events'",
@@ -345,13 +256,13 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'position-reused',
     stock: 200,
     holdSeconds: 1,
-    act: async (stage) => {
-      await stage.buyMany(60, 'first');
-      await stage.buyMany(60, 'second');
+    act: async (steps) => {
+      await steps.buyMany(60, 'first');
+      await steps.buyMany(60, 'second');
     },
   },
   {
-    name: 'an unknown outcome is told as sold out',
+    name: 'an unknown outcome is reported as sold out',
     mistake: {
       file: 'hot-path/sales/with-sale.ts',
       original: 'PROBLEM_RESPONSES[problemOf(fault)];',
@@ -360,13 +271,13 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'refused-but-decided',
     stock: 100,
     holdSeconds: 1,
-    act: async (stage) => {
-      await stage.buyMany(20, 'early');
-      await stage.loseReplyTo('buyer', 0);
+    act: async (steps) => {
+      await steps.buyMany(20, 'early');
+      await steps.loseReplyTo('buyer', 0);
     },
   },
   {
-    name: 'a winner who asks again is told sold out',
+    name: 'a repeated purchase gets sold out',
     mistake: {
       file: 'hot-path/sales/sold-out.ts',
       original: 'holders.count >= placeOf(state.position, state.gaps)',
@@ -375,12 +286,12 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'false-refusal',
     stock: 4,
     holdSeconds: 60,
-    act: async (stage) => {
-      await stage.move('confirm', await stage.buyMany(4, 'winner'));
-      // Enough for both front ends to hear it, and to begin to refuse by themselves.
-      await stage.buyMany(40, 'late');
+    act: async (steps) => {
+      await steps.transition('confirm', await steps.buyMany(4, 'winner'));
+      // Enough for both hot paths to learn that the sale is sold out, and to refuse by themselves.
+      await steps.buyMany(40, 'late');
       await sleep(STALE_MS_MAX + NOTICE_MS);
-      for (let i = 0; i < 5; i++) await stage.buyMany(4, 'winner');
+      for (let i = 0; i < 5; i++) await steps.buyMany(4, 'winner');
     },
   },
   {
@@ -393,9 +304,9 @@ export const VARIANTS: readonly Variant[] = [
     expected: 'over-limit',
     stock: 100,
     holdSeconds: 1,
-    act: async (stage) => {
-      await stage.buy('buyer', { key: 'cart-1', quantity: 3 });
-      await stage.buy('buyer', { key: 'cart-2' });
+    act: async (steps) => {
+      await steps.buy('buyer', { key: 'cart-1', quantity: 3 });
+      await steps.buy('buyer', { key: 'cart-2' });
     },
   },
 ];

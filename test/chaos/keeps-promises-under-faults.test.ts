@@ -20,7 +20,7 @@ import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts'
 const SEED = 1;
 const FAULTS = ['kill redis', 'kill postgres', 'kill hot-path-2', 'flush redis'];
 const REST_MS_MAX = 40_000;
-const VARIANTS_IN_SHORT = ['scripts do not look at the fence', 'acknowledges before the commit'];
+const VARIANTS_IN_SHORT = ['scripts ignore the fence', 'acknowledges before the commit'];
 
 const directory = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-'));
 const postgres = await usePostgres(FILE);
@@ -31,7 +31,7 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
     buyers: 400,
     windowMs: 3_000,
     faults: { least: 8, most: 8 },
-    memoryFaults: ['flush'],
+    dataLosses: ['flush'],
   } as const;
   const { scenario, schedule } = seededScenario(choices);
   const drawn = namesOf(schedule);

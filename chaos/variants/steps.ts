@@ -1,0 +1,99 @@
+/** The steps from which the scenarios of variants are made. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../harness/eventually.ts';
+import { reserve } from '../../src/lua/buy/reserve.ts';
+import { nowMs, reservationsIn } from '../clients/history.ts';
+import { type Loss, loseRedisData } from '../faults/losses.ts';
+import type { DataLossKind } from '../faults/schedule.ts';
+import type { RunContext } from '../run.ts';
+
+const PATIENCE_MS = 10_000;
+/** Much longer than a persister waits before it claims entries of another one. */
+const DRAINED_MS_MAX = 20_000;
+const AT_REST_MS_MAX = 20_000;
+const HOT_PATH_LINKS = ['hot-path-1>redis', 'hot-path-2>redis'] as const;
+
+interface BuyChoices {
+  key?: string;
+  quantity?: number;
+}
+
+export class Steps {
+  readonly #run: RunContext;
+  readonly losses: Loss[] = [];
+
+  constructor(run: RunContext) {
+    this.#run = run;
+    run.client.patienceEndsMs = nowMs() + PATIENCE_MS;
+  }
+
+  get stack(): RunContext['stack'] {
+    return this.#run.stack;
+  }
+
+  /** Repeats the request until it is settled. */
+  async buy(buyerId: string, choices: BuyChoices = {}): Promise<string | undefined> {
+    const exchange = await this.#run.client.sendUntilSettled(
+      buyOf(buyerId, choices),
+      this.#run.random,
+    );
+    return exchange && reservationsIn(exchange)[0]?.reservationId;
+  }
+
+  /** In parallel. Returns the ids of the reservations. */
+  async buyMany(count: number, prefix: string): Promise<string[]> {
+    const buyers = Array.from({ length: count }, (_, index) => `${prefix}-${index + 1}`);
+    const ids = await Promise.all(buyers.map((buyerId) => this.buy(buyerId)));
+    return ids.filter((id) => id !== undefined);
+  }
+
+  async transition(kind: 'confirm' | 'cancel', reservationIds: readonly string[]): Promise<void> {
+    const { client, random } = this.#run;
+    for (const reservationId of reservationIds)
+      await client.sendUntilSettled({ kind, reservationId }, random);
+  }
+
+  async untilDrained(): Promise<void> {
+    const { inspector, terms } = this.#run;
+    await eventually(
+      async () => {
+        if (!(await inspector.isDrained(terms.saleId))) throw new Error('not drained');
+      },
+      { timeoutMs: DRAINED_MS_MAX },
+    );
+  }
+
+  /** Nothing is held, and the sale is open on this server, so a recovery is also over. */
+  async untilAtRest(): Promise<void> {
+    const { inspector, terms } = this.#run;
+    await eventually(
+      async () => {
+        const pending = await inspector.pendingWork(terms.saleId);
+        if (pending !== undefined) throw new Error(pending);
+      },
+      { timeoutMs: AT_REST_MS_MAX },
+    );
+  }
+
+  /** Makes Redis lose data. */
+  async loseData(kind: DataLossKind): Promise<void> {
+    this.losses.push(await loseRedisData(kind, this.stack, 0));
+  }
+
+  /** Sends one purchase whose reply to the hot path is lost; then the hot path cannot reach Redis for `awayMs`. */
+  async loseReplyTo(buyerId: string, awayMs: number): Promise<void> {
+    const links = HOT_PATH_LINKS.map((name) => this.stack.link(name));
+    const traps = links.map((link) => link.loseReplyTo(reserve.sha1));
+    const sent = this.#run.client.send(buyOf(buyerId, {}), this.#run.random);
+    // Before the hot path reconnects.
+    while (!traps.some(({ hasCaught }) => hasCaught)) await sleep(1);
+    for (const link of links) link.refuse();
+    await sleep(awayMs);
+    for (const link of links) link.heal();
+    await sent;
+  }
+}
+
+function buyOf(buyerId: string, { key, quantity = 1 }: BuyChoices) {
+  return { kind: 'buy', buyerId, key, items: [{ sku: 'unit', quantity }] } as const;
+}
