@@ -242,9 +242,9 @@ export function openRunLogs(): RunLogs {
   process.once('exit', () => {
     if (readdirSync(logs).length === 0) rmSync(logs, { recursive: true });
   });
-  const logsOf = (run: string) => join(logs, run);
+  const logsOf = (name: string) => join(logs, name);
   return {
     logsOf,
-    forgetLogsOf: (run) => rmSync(logsOf(run), { recursive: true, force: true }),
+    forgetLogsOf: (name) => rmSync(logsOf(name), { recursive: true, force: true }),
   };
 }
