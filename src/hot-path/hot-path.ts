@@ -1,4 +1,4 @@
-/** One hot path, assembled: connections, views, lines and the server in front of them. */
+/** Assembles one hot path, starts it, and shuts it down. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../config.ts';
@@ -9,20 +9,22 @@ import { Shards } from '../redis/shards.ts';
 import { Admission } from './admission/admission.ts';
 import { createAuthenticate } from './admission/authenticate.ts';
 import { Batchers } from './buy/batchers.ts';
+import { BuyBodies } from './buy/buy-body.ts';
+import { BuyerCalls } from './buyer/buyer-calls.ts';
 import { ServerLoad } from './http/server-load.ts';
 import { Live } from './live/live.ts';
-import { createHotPathMetrics } from './metrics/metrics.ts';
+import { createHotPathMetrics } from './metrics/hot-path-metrics.ts';
 import { MemoryPressure } from './sales/memory-pressure.ts';
 import { SaleViews } from './sales/sale-views.ts';
 import { SoldOut } from './sales/sold-out.ts';
 import { type HotPathServer, serve } from './server.ts';
 
-/** Whoever listens is sent buyers: better to listen a moment later than to refuse the first. Redis may be away, though. */
-const REDIS_PATIENCE_MS = 2_000;
-/** Requests that were read before the process was told to stop get so long to be answered. */
+/** Listening starts when Redis is ready, so that the first buyers are not rejected; but no later than this. */
+const REDIS_WAIT_MS_MAX = 2_000;
+/** The time that requests in progress have to finish when the process stops. */
 const DRAIN_MS_MAX = 8_000;
-/** Connections without a request get so long to bring one, whose answer then closes them in good order. */
-const LINGER_MS = 1_000;
+/** The time that idle connections have to send a request, whose response then closes them without an error. */
+const IDLE_GRACE_MS = 1_000;
 const POLL_MS = 10;
 
 export interface HotPath extends RunningProcess {
@@ -39,11 +41,12 @@ export async function startHotPath(
   const { log, onUnfit, sharePort } = options;
   const authenticate = createAuthenticate(config);
   const registry = createMetrics('hot-path');
-  const traffic = new ServerLoad(config.REQUESTS_MAX);
-  const metrics = createHotPathMetrics(registry, traffic, {
-    waiting: () => batchers.waiting,
+  const load = new ServerLoad(config.REQUESTS_MAX);
+  const metrics = createHotPathMetrics(registry, {
+    load,
+    queued: () => batchers.waiting,
     subscribers: () => live.subscribers,
-    soldOutLocally: () => soldOut.refusals,
+    localSoldOut: () => soldOut.rejections,
   });
   const shards = new Shards({
     url: config.REDIS_URL,
@@ -56,18 +59,18 @@ export async function startHotPath(
   const views = new SaleViews(shards, log, () => metrics.invariantBroken());
   const soldOut = new SoldOut(shards, log);
   shards.onChanged((saleId) => {
-    soldOut.changed(saleId);
+    soldOut.invalidate(saleId);
     views.changed(saleId);
   });
-  const memory = new MemoryPressure(shards);
+  const memoryPressure = new MemoryPressure(shards);
   const limits = {
     batchSizeMax: config.BATCH_SIZE_MAX,
     inFlightMax: config.BATCHES_IN_FLIGHT_MAX,
     waitingMax: config.WAITING_MAX,
     backlogMax: config.BACKLOG_MAX,
   };
-  const batchers = new Batchers(shards, memory, limits, metrics, log, (saleId) =>
-    soldOut.noticed(saleId),
+  const batchers = new Batchers(shards, memoryPressure, limits, metrics, log, (saleId) =>
+    soldOut.track(saleId),
   );
   const admission = new Admission({
     authenticate,
@@ -78,71 +81,73 @@ export async function startHotPath(
     shards,
     views,
     authenticate,
-    traffic,
+    load,
     log,
     config,
     onSlow: () => metrics.liveDropped(),
   });
-  const closeParts = () => {
+  const closeAll = () => {
     live.close();
     batchers.close();
     soldOut.close();
-    memory.close();
+    memoryPressure.close();
     views.close();
     shards.close();
-    traffic.close();
+    load.close();
   };
-  const patientUntil = performance.now() + REDIS_PATIENCE_MS;
-  while (!shards.isReady && performance.now() < patientUntil) await sleep(POLL_MS);
+  const deadline = performance.now() + REDIS_WAIT_MS_MAX;
+  while (!shards.isReady && performance.now() < deadline) await sleep(POLL_MS);
   const server = await serve(
     {
       shards,
       views,
-      memory,
+      memoryPressure,
+      buyBodies: new BuyBodies(),
       batchers,
+      buyerCalls: new BuyerCalls({ metrics, log }),
       soldOut,
       live,
       admission,
-      traffic,
+      load,
       metrics,
       registry,
-      measurements: sharePort ? metricsOfAllWorkers(registry) : () => registry.metrics(),
+      collectMetrics: sharePort ? metricsOfAllWorkers(registry) : () => registry.metrics(),
       log,
     },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
   ).catch((error: unknown) => {
-    closeParts();
+    closeAll();
     throw error;
   });
-  log.info({ url: `http://${config.HOST}:${server.port}` }, 'hot path is listening');
+  log.info({ url: `http://${config.HOST}:${server.port}` }, 'hot path started');
 
   return {
     port: server.port,
     shards,
     batchers,
     close: closeOnce(async () => {
-      await drain(server, traffic, log);
+      await drain(server, load, log);
       server.close();
-      closeParts();
+      closeAll();
     }),
   };
 }
 
 /**
- * Answers what was read. A connection that is closed with a request on its way to us costs its client another try, so
- * those that stay open are given a moment to learn from an answer that this process is going.
+ * Responds to the requests in progress. Closing a connection while a request is in transit costs its client a retry, so
+ * open connections get a short time in which a response can announce the close.
  */
-async function drain(server: HotPathServer, traffic: ServerLoad, log: Logger): Promise<void> {
-  traffic.draining = true;
+async function drain(server: HotPathServer, load: ServerLoad, log: Logger): Promise<void> {
+  load.startDraining();
   server.stopListening();
   const startedAt = performance.now();
   for (;;) {
     const spentMs = performance.now() - startedAt;
-    const isIdle = traffic.pending === 0 && (traffic.connections === 0 || spentMs > LINGER_MS);
+    const isIdle = load.pending === 0 && (load.connections === 0 || spentMs > IDLE_GRACE_MS);
     if (isIdle || spentMs > DRAIN_MS_MAX) break;
     await sleep(POLL_MS);
   }
-  if (traffic.pending > 0) {
-    log.error({ pending: traffic.pending }, 'stopping with requests unanswered');
+  if (load.pending > 0) {
+    log.error({ pending: load.pending }, 'stopped with requests pending');
   }
 }

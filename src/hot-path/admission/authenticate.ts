@@ -1,5 +1,4 @@
-/** Who is buying: the `sub` of a signed token, or, behind a gateway that has checked already, a header. */
-
+/** Authenticates buyers: by the `sub` of a signed token, or by a header that a trusted gateway sets. */
 import { createPublicKey } from 'node:crypto';
 import { type Algorithm, createVerifier } from 'fast-jwt';
 import type { HotPathConfig } from '../../config.ts';
@@ -8,7 +7,7 @@ import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
 import { type HashedName, hashName } from './hashed-name.ts';
 import { TokenCache } from './token-cache.ts';
 
-/** What a request shows, the headers as they came; empty: not sent. */
+/** The headers of a request, unparsed; empty if not sent. */
 export interface Credentials {
   authorization: string;
   /** `X-Buyer-Id`. */
@@ -20,8 +19,8 @@ interface Claims {
   exp?: number;
 }
 
-/** Undefined: nobody we know. */
-export type Authenticate = (shown: Credentials) => HashedName | undefined;
+/** Undefined: the credentials are missing or invalid. */
+export type Authenticate = (credentials: Credentials) => HashedName | undefined;
 
 type AuthenticateConfig = Pick<
   HotPathConfig,
@@ -35,31 +34,31 @@ type AuthenticateConfig = Pick<
 >;
 
 export function createAuthenticate(config: AuthenticateConfig): Authenticate {
-  if (config.BUYER_AUTH === 'header') return (shown) => buyerOf(shown.buyerId);
+  if (config.BUYER_AUTH === 'header') return ({ buyerId }) => buyerOf(buyerId);
 
   const verifiers = verifiersOf(config);
-  const remembered = new TokenCache();
+  const cache = new TokenCache();
   return ({ authorization }) => {
-    const known = remembered.get(authorization);
-    // One that has expired is verified again, and refused.
+    const known = cache.get(authorization);
+    // An expired token is verified again, which rejects it.
     if (known && Date.now() < known.expiresAt * 1_000) return known;
     if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return undefined;
     const claims = verify(authorization.slice(7), verifiers);
     const buyer = buyerOf(claims?.sub);
     if (buyer === undefined) return undefined;
     const expiresAt = claims?.exp ?? Number.POSITIVE_INFINITY;
-    remembered.add({ ...buyer, authorization, expiresAt });
+    cache.add({ ...buyer, authorization, expiresAt });
     return buyer;
   };
 }
 
-/** One for each key. While keys are being changed there are two of a kind, and what either has signed counts. */
+/** One verifier per key. During a key rotation, tokens signed by the previous key are valid too. */
 function verifiersOf(config: AuthenticateConfig) {
   const { JWT_ISSUER, JWT_AUDIENCE } = config;
   const claims = {
     ...(JWT_ISSUER ? { allowedIss: JWT_ISSUER } : {}),
     ...(JWT_AUDIENCE ? { allowedAud: JWT_AUDIENCE } : {}),
-    // Otherwise a token that lacks the claim would pass: only a wrong one is looked at.
+    // fast-jwt compares a claim only if it is present, so a token without it must be rejected here.
     requiredClaims: ['sub', ...(JWT_ISSUER ? ['iss'] : []), ...(JWT_AUDIENCE ? ['aud'] : [])],
   };
   const secrets = [config.JWT_SECRET, config.JWT_SECRET_PREVIOUS];
@@ -74,19 +73,19 @@ function verifiersOf(config: AuthenticateConfig) {
   ];
 }
 
-/** By the first key that has signed it; a token that none has signed, or that is not valid now, is nobody's. */
+/** Undefined: no key has signed the token, or it is not valid now. */
 function verify(token: string, verifiers: ((token: string) => Claims)[]): Claims | undefined {
   for (const verifyWithKey of verifiers) {
     try {
       return verifyWithKey(token);
     } catch {
-      // Not by this key: the next one may have signed it.
+      // Another key may have signed it.
     }
   }
   return undefined;
 }
 
-/** The key decides what may be signed with it, never the token. */
+/** The type of the key decides which algorithms are allowed, never the token. */
 function algorithmsOf(pem: string): Algorithm[] {
   const key = createPublicKey(pem);
   switch (key.asymmetricKeyType) {

@@ -1,6 +1,6 @@
 /**
- * Where a request comes from: the network that counts as one client. Behind balancers that were named as trusted, it
- * is the nearest address in `X-Forwarded-For` that is none of theirs; what stands further left anybody can invent.
+ * The network that counts as one client. Behind trusted proxies it is the rightmost address in `X-Forwarded-For` that is
+ * not a trusted proxy; clients can forge the addresses to the left of it.
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import ipaddr from 'ipaddr.js';
@@ -12,7 +12,7 @@ export type ClientAddress = (
   request: Pick<HttpRequest, 'forEach'>,
 ) => string;
 
-/** `trustedProxies`: addresses and CIDR ranges. */
+/** `trustedProxies` are addresses and CIDR ranges. */
 export function createClientAddress(trustedProxies: readonly string[]): ClientAddress {
   const ranges = trustedProxies.map((range) =>
     range.includes('/') ? ipaddr.parseCIDR(range) : hostRange(range),
@@ -33,7 +33,7 @@ export function createClientAddress(trustedProxies: readonly string[]): ClientAd
   };
 }
 
-/** Of all such headers: some balancers add one of their own behind the client's, and the first is the client's. */
+/** Joins all headers of that name: some proxies append their own header after the one of the client. */
 function forwardedFor(request: Pick<HttpRequest, 'forEach'>): string {
   const values: string[] = [];
   request.forEach((name, value) => {
@@ -52,7 +52,7 @@ function hostRange(text: string): [Address, number] {
   return [address, address.kind() === 'ipv4' ? 32 : 128];
 }
 
-/** One client of IPv6 has a whole /64 to choose addresses from, so the /64 is the client. */
+/** An IPv6 client can use any address of its /64, so the /64 counts as the client. */
 function networkOf(address: Address): string {
   if (address.kind() === 'ipv4') return address.toString();
   return address.toByteArray().slice(0, 8).join('.');

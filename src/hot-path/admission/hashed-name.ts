@@ -1,21 +1,18 @@
-/**
- * A name and what it hashes to. A buyer's is worked out once for each token, and serves whoever keeps account of many:
- * the rate limit, and the set of those who have something.
- */
+/** A name with its hashes, which the rate limiter and the membership filter use. A buyer's are computed once per token. */
 import { randomInt } from 'node:crypto';
 
 export interface HashedName {
   readonly name: string;
-  /** Two independent hashes of 32 bits, as signed integers; never 0. */
+  /** Two independent 32-bit hashes, as signed integers; never 0. */
   readonly first: number;
   readonly second: number;
 }
 
-/** Drawn for each process, so that nobody can choose a name that hashes like somebody else's. */
+/** Random per process, so that no client can choose a name that collides with another one. */
 const FIRST_SEED = randomInt(2 ** 32);
 const SECOND_SEED = randomInt(2 ** 32);
 
-/** FNV-1a, and its like with another prime. */
+/** FNV-1a, and a variant with another prime. */
 export function hashName(name: string): HashedName {
   let first = FIRST_SEED;
   let second = SECOND_SEED;
@@ -29,7 +26,7 @@ export function hashName(name: string): HashedName {
   return { name, first: mixed(first), second: mixed(second) };
 }
 
-/** So that every bit of the input tells in every bit. */
+/** Makes every bit of the result depend on every bit of the input. */
 function mixed(hash: number): number {
   const once = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   return (once ^ (once >>> 13)) | 0 || 1;

@@ -1,47 +1,46 @@
 /**
- * How often somebody may ask: a token bucket a key, in memory that is taken once and never grows. A bucket is one
- * number, the moment at which it will be full again; a bucket that is full says nothing and may be forgotten. So when
- * its places are all taken, a newcomer takes the one that is full soonest, and a flood of invented keys washes away
- * idle ones first and those who are at their limit last.
+ * A token bucket per key, in a table of fixed size. A bucket is one number: the time at which it is full again. A full
+ * bucket carries no information, so it can be evicted. A new key evicts the bucket of its set that is full first.
+ * A flood of invented keys therefore evicts idle keys first, and keys at their limit last.
  */
 import type { HashedName } from './hashed-name.ts';
 
-/** So much unused allowance may be saved up. */
+/** The capacity of a bucket. */
 const BURST_SECONDS = 10;
 
-/** 131,072 keys, 2 MiB. A key may stand in the places of one set only, so finding it is a look at four neighbours. */
+/** 131,072 keys, 2 MiB. A key belongs to one set, so a lookup compares four adjacent slots. */
 const SETS = 2 ** 15;
-const PLACES_PER_SET = 4;
-/** Of a place: whose it is, by a hash, and when that bucket will be full. */
+const SLOTS_PER_SET = 4;
+/** A slot holds the hash of its key, and the time at which its bucket is full. */
 const FIELDS = 2;
 
 export class RateLimiter {
   readonly #spacingMs: number;
-  readonly #places = new Float64Array(SETS * PLACES_PER_SET * FIELDS);
+  readonly #slots = new Float64Array(SETS * SLOTS_PER_SET * FIELDS);
 
   constructor(perSecond: number) {
     this.#spacingMs = 1_000 / perSecond;
   }
 
-  /** Counts one request; false: it is one too many, and was not counted. `nowMs` is of a clock that never goes back. */
+  /** Counts a request. False: it is over the limit, and is not counted. `nowMs` is of a monotonic clock. */
   take(key: HashedName, nowMs: number): boolean {
-    const bucket = this.#placeOf(key, nowMs) + 1;
-    const fullAtMs = Math.max(this.#places[bucket]!, nowMs) + this.#spacingMs;
+    const bucket = this.#slotOf(key, nowMs) + 1;
+    const fullAtMs = Math.max(this.#slots[bucket]!, nowMs) + this.#spacingMs;
     if (fullAtMs > nowMs + BURST_SECONDS * 1_000) return false;
-    this.#places[bucket] = fullAtMs;
+    this.#slots[bucket] = fullAtMs;
     return true;
   }
 
-  #placeOf({ first, second }: HashedName, nowMs: number): number {
-    const begin = (first & (SETS - 1)) * PLACES_PER_SET * FIELDS;
-    const end = begin + PLACES_PER_SET * FIELDS;
-    let emptiest = begin;
-    for (let place = begin; place < end; place += FIELDS) {
-      if (this.#places[place] === second) return place;
-      if (this.#places[place + 1]! < this.#places[emptiest + 1]!) emptiest = place;
+  #slotOf({ first, second }: HashedName, nowMs: number): number {
+    const begin = (first & (SETS - 1)) * SLOTS_PER_SET * FIELDS;
+    const end = begin + SLOTS_PER_SET * FIELDS;
+    let fullest = begin;
+    for (let slot = begin; slot < end; slot += FIELDS) {
+      if (this.#slots[slot] === second) return slot;
+      if (this.#slots[slot + 1]! < this.#slots[fullest + 1]!) fullest = slot;
     }
-    this.#places[emptiest] = second;
-    this.#places[emptiest + 1] = nowMs;
-    return emptiest;
+    this.#slots[fullest] = second;
+    this.#slots[fullest + 1] = nowMs;
+    return fullest;
   }
 }

@@ -1,25 +1,25 @@
 /**
- * Group commit for one sale: buyers wait only while calls are in flight, then all who wait go in the next call.
- * Under light load a buy is one round trip; under heavy load one call carries a hundred decisions.
+ * Group commit for one sale: purchases wait only while calls are in flight, then the next call takes all of them.
+ * Under light load a purchase takes one round trip; under heavy load one call carries a hundred decisions.
  */
 import { Fault } from '../../domain/fault.ts';
 import { newTag } from '../../domain/identifiers.ts';
 import { type ReserveOutcome, type ReserveRequest, reserve } from '../../lua/buy/reserve.ts';
 import type { Shards } from '../../redis/shards.ts';
 
-/** Whoever waited longer than this is told to come back: its client has most likely given up by then. */
+/** A purchase that waited longer is rejected, because its client has most likely timed out. */
 const WAIT_MS_MAX = 4_000;
-/** Whoever would have to wait longer than this, as calls go at present, is told so at once instead. */
+/** A purchase whose expected wait is longer is rejected at once. */
 const EXPECTED_WAIT_MS_MAX = 2_000;
-/** The quickest of so many calls says what one takes: who came first is not sent away because Redis hung for a moment. */
-const CALLS_REMEMBERED = 4;
+/** The fastest of the last calls estimates the duration of a call, so one slow call does not cause rejections. */
+const CALLS_MEASURED = 4;
 
 export interface QueuedPurchase extends ReserveRequest {
-  /** When the buyer got in line, on this process' monotonic clock; a slow upload is not waiting. */
+  /** On this process' monotonic clock. A slow upload does not count as waiting. */
   queuedAt: number;
-  /** The client went away: it is dropped before the call, never sold to. */
+  /** The client closed the connection: the purchase is dropped before the call. */
   readonly isAborted: boolean;
-  /** One of the two is called once, unless the client went away. */
+  /** The batcher calls one of the two, once, unless the client closed the connection. */
   settle(outcome: ReserveOutcome): void;
   fail(fault: Fault): void;
 }
@@ -28,7 +28,7 @@ export interface BatcherLimits {
   batchSizeMax: number;
   inFlightMax: number;
   waitingMax: number;
-  /** Asked for each call; 0: nobody new gets anything. */
+  /** Read for each call; 0: no new reservations. */
   backlogMax: () => number;
 }
 
@@ -48,12 +48,12 @@ export class Batcher {
   readonly #limits: BatcherLimits;
   readonly #observer: BatcherObserver;
   #waiting: QueuedPurchase[] = [];
-  /** Index of the first who waits; the ones before have left. */
+  /** Index of the first waiting purchase; the entries before it are done. */
   #head = 0;
   #inFlight = 0;
   #isScheduled = false;
   readonly #lastCallsMs: number[] = [];
-  /** What a call takes at present; 0 before the first. */
+  /** Estimated duration of a call; 0 before the first. */
   #callMs = 0;
 
   constructor(saleId: string, shards: Shards, limits: BatcherLimits, observer: BatcherObserver) {
@@ -75,35 +75,35 @@ export class Batcher {
     return this.waiting === 0 && this.#inFlight === 0;
   }
 
-  /** False: the line is as long as it may be, and this buyer was not taken. */
-  submit(buyer: QueuedPurchase): boolean {
+  /** False: the queue is full, or the expected wait is too long. */
+  submit(purchase: QueuedPurchase): boolean {
     if (this.waiting >= this.#limits.waitingMax) return false;
     if (this.#expectedWaitMs() > EXPECTED_WAIT_MS_MAX) return false;
-    this.#waiting.push(buyer);
+    this.#waiting.push(purchase);
     this.#schedule();
     return true;
   }
 
-  /** Until all who wait now have left. */
+  /** Until the current queue is empty. */
   #expectedWaitMs(): number {
     const { batchSizeMax, inFlightMax } = this.#limits;
     return (this.waiting / batchSizeMax / inFlightMax) * this.#callMs;
   }
 
-  #remember(callMs: number): void {
+  #measure(callMs: number): void {
     this.#lastCallsMs.push(callMs);
-    if (this.#lastCallsMs.length > CALLS_REMEMBERED) this.#lastCallsMs.shift();
+    if (this.#lastCallsMs.length > CALLS_MEASURED) this.#lastCallsMs.shift();
     this.#callMs = Math.min(...this.#lastCallsMs);
   }
 
   #schedule(): void {
     if (this.#inFlight >= this.#limits.inFlightMax || this.waiting === 0) return;
-    // A turn of the event loop lasts as long as a thousand sockets are ready at once: those who are a whole batch go now.
+    // One turn of the event loop can handle a thousand sockets, so a full batch does not wait for its end.
     if (this.waiting >= this.#limits.batchSizeMax) {
       this.#sendWaiting();
     } else if (!this.#isScheduled) {
       this.#isScheduled = true;
-      // The end of this turn: everyone whose request was read in it goes together.
+      // At the end of this turn, all requests that were read in it go together.
       setImmediate(() => {
         this.#isScheduled = false;
         this.#sendWaiting();
@@ -122,10 +122,10 @@ export class Batcher {
     const batch: QueuedPurchase[] = [];
     const latestStart = performance.now() - WAIT_MS_MAX;
     while (batch.length < this.#limits.batchSizeMax && this.#head < this.#waiting.length) {
-      const buyer = this.#waiting[this.#head++]!;
-      if (buyer.isAborted) continue;
-      if (buyer.queuedAt < latestStart) buyer.settle({ outcome: 'overloaded' });
-      else batch.push(buyer);
+      const purchase = this.#waiting[this.#head++]!;
+      if (purchase.isAborted) continue;
+      if (purchase.queuedAt < latestStart) purchase.settle({ outcome: 'overloaded' });
+      else batch.push(purchase);
     }
     if (this.#head === this.#waiting.length) {
       this.#waiting = [];
@@ -154,12 +154,12 @@ export class Batcher {
     }
     this.#inFlight--;
     const callMs = performance.now() - sentAt;
-    this.#remember(callMs);
-    // The slot is free: let the next batch leave before this one's answers are written.
+    this.#measure(callMs);
+    // Send the next batch before writing the responses of this one.
     this.#schedule();
     if (outcomes instanceof Fault) {
       this.#observer.faulted(outcomes, batch.length);
-      for (const buyer of batch) buyer.fail(outcomes);
+      for (const purchase of batch) purchase.fail(outcomes);
       return;
     }
     for (let i = 0; i < batch.length; i++) batch[i]!.settle(outcomes[i]!);

@@ -1,10 +1,9 @@
-/** The lines of all sales in this process: one batcher each, made on the first buy and dropped when idle. */
-
+/** The batchers of this process: one per sale, created by the first purchase and dropped when idle. */
 import type { Logger } from 'pino';
 import { positionAndTagOf } from '../../domain/reservation-codec.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../lua/buy/reserve.ts';
 import type { Shards } from '../../redis/shards.ts';
-import type { HotPathMetrics } from '../metrics/metrics.ts';
+import type { HotPathMetrics } from '../metrics/hot-path-metrics.ts';
 import type { MemoryPressure } from '../sales/memory-pressure.ts';
 import { Batcher, type BatcherLimits } from './batcher.ts';
 
@@ -14,7 +13,7 @@ export type QueueLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: numb
 
 export class Batchers {
   readonly #shards: Shards;
-  readonly #memory: MemoryPressure;
+  readonly #memoryPressure: MemoryPressure;
   readonly #limits: QueueLimits;
   readonly #metrics: HotPathMetrics;
   readonly #log: Logger;
@@ -24,14 +23,14 @@ export class Batchers {
 
   constructor(
     shards: Shards,
-    memory: MemoryPressure,
+    memoryPressure: MemoryPressure,
     limits: QueueLimits,
     metrics: HotPathMetrics,
     log: Logger,
     onSoldOut: (saleId: string) => void,
   ) {
     this.#shards = shards;
-    this.#memory = memory;
+    this.#memoryPressure = memoryPressure;
     this.#limits = limits;
     this.#metrics = metrics;
     this.#log = log;
@@ -44,17 +43,17 @@ export class Batchers {
     if (!batcher) {
       const limits = {
         ...this.#limits,
-        backlogMax: () => (this.#memory.isTight(saleId) ? 0 : this.#limits.backlogMax),
+        backlogMax: () => (this.#memoryPressure.isHigh(saleId) ? 0 : this.#limits.backlogMax),
       };
       batcher = new Batcher(saleId, this.#shards, limits, {
         decided: (tag, batch, outcomes, seconds) => {
           this.#metrics.reserveCalled(batch.length, seconds);
-          this.#note(saleId, tag, batch, outcomes);
+          this.#logDecisions(saleId, tag, batch, outcomes);
           if (outcomes.some(({ outcome }) => outcome === 'sold_out')) this.#onSoldOut(saleId);
         },
         faulted: (fault, size) => {
           this.#metrics.faulted(fault.code);
-          this.#log.warn({ saleId, buyers: size, why: fault.message }, 'a batch was not decided');
+          this.#log.warn({ saleId, buyers: size, err: fault }, 'batch not decided');
         },
       });
       this.#bySale.set(saleId, batcher);
@@ -62,7 +61,7 @@ export class Batchers {
     return batcher;
   }
 
-  /** Buyers in line over all sales. */
+  /** Queued purchases of all sales. */
   get waiting(): number {
     let waiting = 0;
     for (const batcher of this.#bySale.values()) waiting += batcher.waiting;
@@ -74,11 +73,11 @@ export class Batchers {
   }
 
   /**
-   * Who got what, by request: a line a batch, for a line a purchase would cost more than deciding it. Of those
-   * that are reserved the n-th has the position `from` + n − 1; a reservation's id is the sale's, the position and
-   * the tag, `_` between them.
+   * Logs which request got which reservation, in one message per batch, because one per purchase would cost more than
+   * the decision. The n-th reserved request has the position `from` + n − 1. A reservation id consists of the sale id,
+   * the position and the tag, joined by `_`.
    */
-  #note(
+  #logDecisions(
     saleId: string,
     tag: string,
     batch: readonly ReserveRequest[],
@@ -97,9 +96,10 @@ export class Batchers {
         replayed.push(`${batch[i]!.requestId}=${positionAndTagOf(result.record)}`);
       }
     }
-    if (from > 0) this.#log.info({ saleId, tag, from, reserved: reserved.join(' ') }, 'decided');
+    if (from > 0)
+      this.#log.info({ saleId, tag, from, reserved: reserved.join(' ') }, 'batch decided');
     if (replayed.length > 0)
-      this.#log.info({ saleId, replayed: replayed.join(' ') }, 'asked again');
+      this.#log.info({ saleId, replayed: replayed.join(' ') }, 'purchases replayed');
   }
 
   #dropIdle(): void {

@@ -1,29 +1,15 @@
-/** What a buyer is told of what Redis decided. */
-
+/** Maps the outcome of a purchase to the response. */
 import type { ProblemCode } from '../../api/problems.ts';
 import { unreachable } from '../../domain/fault.ts';
 import { parseReservationId, reservationIdOf } from '../../domain/identifiers.ts';
+import { memoizeLast } from '../../domain/memoize-last.ts';
 import { publicReservation } from '../../domain/reservation.ts';
 import { parseRecord } from '../../domain/reservation-codec.ts';
 import type { Reserved, ReserveOutcome } from '../../lua/buy/reserve.ts';
-import {
-  jsonText,
-  PROBLEM_RESPONSES,
-  type PreparedResponse,
-  problemResponse,
-  replayed,
-} from '../http/responses.ts';
+import { UNKNOWN_SKU } from '../http/request-validation.ts';
+import { jsonText, PROBLEM_RESPONSES, type PreparedResponse, replayed } from '../http/responses.ts';
 import type { SaleView } from '../sales/sale-views.ts';
-
-export const UNKNOWN_SKU = problemResponse('invalid_request', {
-  errors: [{ field: 'sku', message: 'this sale does not have that SKU' }],
-});
-
-export function notStarted(startsAt: number | null): PreparedResponse {
-  return problemResponse('sale_not_started', {
-    startsAt: startsAt === null ? null : new Date(startsAt).toISOString(),
-  });
-}
+import { notStartedResponse } from '../sales/with-sale.ts';
 
 export function outcomeResponse(
   result: ReserveOutcome,
@@ -37,13 +23,13 @@ export function outcomeResponse(
     case 'replayed':
       return replayed(publicReservation(parseRecord(result.record, definition, buyerId)));
     case 'sale_not_started':
-      return notStarted(definition.startsAt);
+      return notStartedResponse(definition.startsAt);
     case 'unknown_sku':
       return UNKNOWN_SKU;
     case 'key_reused':
       return PROBLEM_RESPONSES.idempotency_key_reused;
     case 'unknown_sale':
-      // It was known a moment ago: either a draft was deleted, or Redis forgot a sale.
+      // This process knew the sale: either the draft was deleted, or Redis lost the sale.
       return definition.status === 'draft'
         ? PROBLEM_RESPONSES.sale_not_found
         : PROBLEM_RESPONSES.recovering;
@@ -60,27 +46,28 @@ export function outcomeResponse(
   }
 }
 
-/** Stands for what differs: no field of a reservation can have such a character. */
-const ANY = '\u0001';
+/** Marks the variable fields in a template. No field of a reservation can contain this character. */
+const VARIABLE = '\u0001';
 
-/** The JSON of the last reservation made, cut where the next of the same batch differs. */
-let template = { saleId: '', terms: '', tag: '', pieces: ['', '', '', ''] };
+/**
+ * The JSON of the new reservations of one batch, split at the variable fields. Buyers of a batch who order the same items
+ * share it: serializing each reservation from scratch takes 24 times as long (6,000 against 250 ns).
+ */
+const templateOf = memoizeLast((sale: SaleIdentity, _terms: string, reserved: Reserved) => {
+  const reservation = publicReservation(parseRecord(reserved.record, sale, VARIABLE));
+  const text = JSON.stringify({ ...reservation, reservationId: VARIABLE, position: VARIABLE });
+  const { tag } = parseReservationId(reservation.reservationId)!;
+  return { tag, pieces: text.split(JSON.stringify(VARIABLE)) };
+});
 
-/** The JSON of a new reservation: those of one batch differ in position and buyer only, and are made from one text. */
-function reservedText(
-  reserved: Reserved,
-  sale: { saleId: string; currency: string },
-  buyerId: string,
-): string {
-  const { saleId } = sale;
+interface SaleIdentity {
+  saleId: string;
+  currency: string;
+}
+
+function reservedText(reserved: Reserved, sale: SaleIdentity, buyerId: string): string {
   const { position, terms } = reserved;
-  if (template.terms !== terms || template.saleId !== saleId) {
-    const likeIt = publicReservation(parseRecord(reserved.record, sale, buyerId));
-    const { tag } = parseReservationId(likeIt.reservationId)!;
-    const text = JSON.stringify({ ...likeIt, reservationId: ANY, buyerId: ANY, position: ANY });
-    template = { saleId, terms, tag, pieces: text.split(JSON.stringify(ANY)) };
-  }
-  const [untilId, untilBuyer, untilPosition, rest] = template.pieces;
-  const id = reservationIdOf({ saleId, position, tag: template.tag });
-  return `${untilId}"${id}"${untilBuyer}${JSON.stringify(buyerId)}${untilPosition}${position}${rest}`;
+  const { tag, pieces } = templateOf(sale, terms, reserved);
+  const id = reservationIdOf({ saleId: sale.saleId, position, tag });
+  return `${pieces[0]}"${id}"${pieces[1]}${JSON.stringify(buyerId)}${pieces[2]}${position}${pieces[3]}`;
 }

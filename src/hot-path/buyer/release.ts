@@ -1,8 +1,10 @@
-/** A buyer gives a reservation back: its units go to whoever waits, or on sale again, in the same step. */
+/** A buyer releases a reservation. Its units go to the waitlist, or on sale again, in the same step. */
 import { newTag, parseReservationId } from '../../domain/identifiers.ts';
 import { publicReservation, statusAfter } from '../../domain/reservation.ts';
 import { transition } from '../../lua/buy/transition.ts';
-import type { HotPathContext } from '../context.ts';
+import type { Shards } from '../../redis/shards.ts';
+import type { HashedName } from '../admission/hashed-name.ts';
+import type { HttpExchange } from '../http/http-exchange.ts';
 import {
   json,
   PROBLEM_RESPONSES,
@@ -10,35 +12,48 @@ import {
   problemResponse,
   replayed,
 } from '../http/responses.ts';
+import type { SaleViews } from '../sales/sale-views.ts';
+import type { SoldOut } from '../sales/sold-out.ts';
+import type { BuyerCalls } from './buyer-calls.ts';
 
-export interface ReleaseRequest {
-  reservationId: string;
-  buyerId: string;
-  requestId: string;
-  traceparent: string;
+interface ReleaseContext {
+  shards: Shards;
+  views: SaleViews;
+  soldOut: SoldOut;
+  buyerCalls: BuyerCalls;
 }
 
-/** Throws what Shards.call throws. */
-export async function releaseResponse(
-  { shards, views, soldOut }: Pick<HotPathContext, 'shards' | 'views' | 'soldOut'>,
-  request: ReleaseRequest,
+export function releaseReservation(
+  exchange: HttpExchange,
+  reservationId: string,
+  { name }: HashedName,
+  context: ReleaseContext,
+): void {
+  context.buyerCalls.run(exchange, () => releaseResponse(exchange, reservationId, name, context));
+}
+
+async function releaseResponse(
+  { requestId, traceparent }: HttpExchange,
+  reservationId: string,
+  buyerId: string,
+  { shards, views, soldOut }: ReleaseContext,
 ): Promise<PreparedResponse> {
-  const address = parseReservationId(request.reservationId);
+  const address = parseReservationId(reservationId);
   if (!address) return PROBLEM_RESPONSES.reservation_not_found;
   const { saleId } = address;
   const reply = await shards.call(transition, saleId, {
     address,
     transition: 'give-back',
-    buyerId: request.buyerId,
+    buyerId,
     detail: 'by the buyer',
-    requestId: request.requestId,
-    traceparent: request.traceparent,
+    requestId,
+    traceparent,
     tag: newTag(),
   });
   switch (reply.outcome) {
     case 'changed':
-      soldOut.changed(saleId);
-      // The hint only makes it prompt that other front ends show the units.
+      soldOut.invalidate(saleId);
+      // Only a hint: it makes other hot paths show the units sooner.
       shards.publishChanged(saleId).catch(() => undefined);
       return json(200, publicReservation(reply.reservation));
     case 'repeated':

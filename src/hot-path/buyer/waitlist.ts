@@ -1,11 +1,19 @@
-/** The line of a SKU that is sold out: joining it, leaving it. */
+/** Joining and leaving the waitlist of a sold-out SKU. */
 import { waitlistBody } from '../../api/buyer-operations.ts';
 import { newTag } from '../../domain/identifiers.ts';
-import { joinWaitlist } from '../../lua/buy/join-waitlist.ts';
-import { leaveWaitlist } from '../../lua/buy/leave-waitlist.ts';
+import { joinWaitlist as joinScript } from '../../lua/buy/join-waitlist.ts';
+import { leaveWaitlist as leaveScript } from '../../lua/buy/leave-waitlist.ts';
 import type { Shards } from '../../redis/shards.ts';
-import { notStarted } from '../buy/buy-responses.ts';
-import { fieldErrorsOf, jsonOf, NOT_JSON } from '../http/json-body.ts';
+import type { HashedName } from '../admission/hashed-name.ts';
+import type { HttpExchange } from '../http/http-exchange.ts';
+import {
+  fieldErrorsOf,
+  invalidRequest,
+  NOT_JSON,
+  parseJson,
+  SKU_REQUIRED,
+  UNKNOWN_SKU,
+} from '../http/request-validation.ts';
 import {
   json,
   PROBLEM_RESPONSES,
@@ -13,28 +21,71 @@ import {
   problemResponse,
   replayed,
 } from '../http/responses.ts';
+import type { MemoryPressure } from '../sales/memory-pressure.ts';
 import { onlySkuOf, type SaleView } from '../sales/sale-views.ts';
+import {
+  absentSaleResponse,
+  notStartedResponse,
+  type SaleContext,
+  withSale,
+} from '../sales/with-sale.ts';
+import type { BuyerCalls } from './buyer-calls.ts';
 
-/** Throws what Shards.call throws. */
-export async function joinResponse(
+interface WaitlistContext extends SaleContext {
+  shards: Shards;
+  memoryPressure: MemoryPressure;
+  buyerCalls: BuyerCalls;
+}
+
+export function joinWaitlist(
+  exchange: HttpExchange,
+  saleId: string,
+  { name }: HashedName,
+  context: WaitlistContext,
+): void {
+  const { shards, memoryPressure, buyerCalls } = context;
+  exchange.readBody((body) => {
+    if (typeof body === 'string') return exchange.respond(PROBLEM_RESPONSES[body]);
+    const bytes = Buffer.from(body);
+    withSale(exchange, context, saleId, Number.POSITIVE_INFINITY, (lookup) => {
+      if (lookup.outcome !== 'known') return exchange.respond(absentSaleResponse(lookup.outcome));
+      buyerCalls.run(exchange, async () =>
+        memoryPressure.isHigh(saleId)
+          ? PROBLEM_RESPONSES.overloaded
+          : joinResponse(shards, lookup.view, name, bytes),
+      );
+    });
+  });
+}
+
+/** A buyer who is on no waitlist gets the same response. */
+export function leaveWaitlist(
+  exchange: HttpExchange,
+  saleId: string,
+  { name }: HashedName,
+  context: WaitlistContext,
+): void {
+  withSale(exchange, context, saleId, Number.POSITIVE_INFINITY, (lookup) => {
+    if (lookup.outcome !== 'known') return exchange.respond(absentSaleResponse(lookup.outcome));
+    context.buyerCalls.run(exchange, () => leaveResponse(context.shards, saleId, name));
+  });
+}
+
+async function joinResponse(
   shards: Shards,
   view: SaleView,
   buyerId: string,
   body: Buffer,
 ): Promise<PreparedResponse> {
   const { saleId, startsAt } = view.state.definition;
-  const value = body.length === 0 ? {} : jsonOf(body);
-  if (value === undefined) return problemResponse('invalid_request', { errors: [NOT_JSON] });
+  const value = body.length === 0 ? {} : parseJson(body);
+  if (value === undefined) return invalidRequest([NOT_JSON]);
   const parsed = waitlistBody.safeParse(value);
-  if (!parsed.success) {
-    return problemResponse('invalid_request', { errors: fieldErrorsOf(parsed.error) });
-  }
+  if (!parsed.success) return invalidRequest(fieldErrorsOf(parsed.error));
   const sku = parsed.data.sku ?? onlySkuOf(view.state.definition);
-  if (sku === undefined) {
-    return invalidSku('this sale has several SKUs; say which');
-  }
+  if (sku === undefined) return SKU_REQUIRED;
   const asked = { buyerId, sku, quantity: parsed.data.quantity };
-  const reply = await shards.call(joinWaitlist, saleId, asked);
+  const reply = await shards.call(joinScript, saleId, asked);
   switch (reply.outcome) {
     case 'joined':
     case 'already': {
@@ -43,14 +94,14 @@ export async function joinResponse(
     }
     case 'available':
       return problemResponse('invalid_transition', {
-        detail: 'This is not sold out: buy it.',
+        detail: 'The SKU is not sold out. Buy it instead of joining the waitlist.',
         from: 'available',
         to: 'waiting',
       });
     case 'unknown_sku':
-      return invalidSku('this sale does not have that SKU');
+      return UNKNOWN_SKU;
     case 'sale_not_started':
-      return notStarted(startsAt);
+      return notStartedResponse(startsAt);
     case 'unknown_sale':
       return PROBLEM_RESPONSES.recovering;
     default:
@@ -58,18 +109,9 @@ export async function joinResponse(
   }
 }
 
-/** Leaving a line that one is not in is no mistake. Throws what Shards.call throws. */
-export async function leaveResponse(
-  shards: Shards,
-  saleId: string,
-  buyerId: string,
-): Promise<PreparedResponse> {
-  const reply = await shards.call(leaveWaitlist, saleId, { buyerId, tag: newTag() });
+async function leaveResponse(shards: Shards, saleId: string, buyerId: string) {
+  const reply = await shards.call(leaveScript, saleId, { buyerId, tag: newTag() });
   if (reply.outcome !== 'left') return PROBLEM_RESPONSES.recovering;
   if (reply.count > 0) shards.publishChanged(saleId).catch(() => undefined);
   return json(200, { saleId, left: reply.count });
-}
-
-function invalidSku(message: string): PreparedResponse {
-  return problemResponse('invalid_request', { errors: [{ field: 'sku', message }] });
 }

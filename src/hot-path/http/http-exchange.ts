@@ -1,35 +1,36 @@
 /**
- * One request and its answer on uWebSockets.js, with the rules of that library kept in this one place:
- * `onAborted` is registered before anything else; what the request says is copied while it is there, for it dies
- * with the handler; after an abort nothing is written; what is written later is corked.
+ * One HTTP request and its response on uWebSockets.js. This class follows the rules of that library: it registers
+ * `onAborted` first, copies what it needs from the request before the handler returns, writes nothing after an abort,
+ * and corks a response that is written later.
  */
 import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
-// The global of that name is a getter, which costs as much again as the clock.
+// The global `performance` is a getter, which costs as much as the clock itself.
 import { performance } from 'node:perf_hooks';
 import { customAlphabet } from 'nanoid';
 import type { ProblemCode } from '../../api/problems.ts';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../../domain/identifiers.ts';
 import type { PreparedResponse } from './responses.ts';
-import type { ServerLoad, Upload } from './server-load.ts';
+import type { ServerLoad } from './server-load.ts';
+import type { Upload } from './upload-deadlines.ts';
 
-/** What a WebSocket's opening takes from its request. */
+/** The parts of a request that a WebSocket upgrade needs. */
 export interface Handshake {
   key: string;
-  /** Empty: none. */
+  /** Empty: no subprotocol. */
   protocol: string;
   extensions: string;
   context: us_socket_context_t;
 }
 
-/** Too long, or so slow that it was given up: of that nothing was decided, and it may be sent again. */
-export type BodyRefusal = Extract<ProblemCode, 'payload_too_large' | 'overloaded'>;
+/** The body is too large, or arrived too slowly. No decision was made, so the client may retry. */
+export type BodyProblem = Extract<ProblemCode, 'payload_too_large' | 'overloaded'>;
 
 const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)();
 let requestCount = 0;
 
 /**
- * What we want to know of a request's headers, copied in one pass, for they die with the handler. Of a header that
- * comes twice the first counts. One of these serves all requests, as each is copied before the next one begins.
+ * The headers that the hot path reads, copied in one pass. The first of several headers with one name counts.
+ * One instance serves all requests: each request is copied before the next one starts.
  */
 class RequestHeaders {
   authorization = '';
@@ -42,9 +43,9 @@ class RequestHeaders {
   #lengths = 0;
 
   /**
-   * False: others may see another end of this request than we do. A length said more than once or left empty, a
-   * transfer coding other than `chunked` alone, which these versions of uWebSockets.js read as if it were: a proxy that
-   * reads it differently would let a second request be smuggled in.
+   * False: the end of this request is ambiguous, so a proxy in front could be tricked into request smuggling.
+   * That is the case if the length is repeated or empty, or if the transfer coding is not exactly `chunked`.
+   * uWebSockets.js treats every transfer coding as `chunked`.
    */
   read(request: HttpRequest): boolean {
     this.authorization = '';
@@ -96,46 +97,46 @@ export class HttpExchange implements Upload {
   readonly requestId: string;
   readonly traceparent: string;
   readonly authorization: string;
-  /** Who it is, as a gateway says. */
+  /** The value of `X-Buyer-Id`, which a gateway sets. */
   readonly buyerId: string;
   readonly idempotencyKey: string;
   readonly startedAt = performance.now();
   older: Upload | undefined;
   younger: Upload | undefined;
-  /** Empty: none was declared. */
+  /** Empty: no length was declared. */
   readonly #contentLength: string;
   readonly #hasBody: boolean;
   readonly #response: HttpResponse;
-  readonly #traffic: ServerLoad;
+  readonly #load: ServerLoad;
   #isAborted = false;
   #hasResponded = false;
-  /** While uWebSockets.js calls us: it sends what is written then in one piece. */
+  /** True while uWebSockets.js runs a callback: it sends everything written meanwhile at once. */
   #isCorked = true;
-  #closesAfter = false;
-  /** Until the body is complete, or refused. */
-  #onBody: ((body: Buffer | BodyRefusal) => void) | undefined;
-  /** What has come of it, when it comes in several parts. */
+  #closesConnection = false;
+  /** Set until the body is complete or rejected. */
+  #onBody: ((body: Buffer | BodyProblem) => void) | undefined;
+  /** The parts received so far, when the body arrives in several. */
   #body: Buffer = NO_BODY;
 
-  /** Undefined: the request is ambiguous, and its connection was closed; an answer would leave the rest of it to be parsed. */
+  /** Undefined: the request was ambiguous. Its connection is closed, because its remainder must not be parsed. */
   static begin(
     response: HttpResponse,
     request: HttpRequest,
-    traffic: ServerLoad,
+    load: ServerLoad,
   ): HttpExchange | undefined {
-    if (headers.read(request)) return new HttpExchange(response, traffic);
+    if (headers.read(request)) return new HttpExchange(response, load);
     response.close();
     return undefined;
   }
 
-  private constructor(response: HttpResponse, traffic: ServerLoad) {
+  private constructor(response: HttpResponse, load: ServerLoad) {
     this.#response = response;
-    this.#traffic = traffic;
-    traffic.pending++;
+    this.#load = load;
+    load.pending++;
     response.onAborted(() => {
       this.#isAborted = true;
-      if (!this.#hasResponded) traffic.pending--;
-      if (this.#onBody) traffic.endUpload(this);
+      if (!this.#hasResponded) load.pending--;
+      if (this.#onBody) load.uploads.remove(this);
     });
     const { requestId, traceparent, contentLength } = headers;
     this.requestId =
@@ -150,34 +151,34 @@ export class HttpExchange implements Upload {
     this.#hasBody = headers.isChunked || (contentLength !== '' && contentLength !== '0');
   }
 
-  /** The client went away: whatever is decided now would be sold to nobody. */
+  /** The client closed the connection, so a unit sold now would have no buyer. */
   get isAborted(): boolean {
     return this.#isAborted;
   }
 
-  /** To be called when the synchronous part of the handler ends. */
+  /** Must be called when the synchronous part of the handler ends. */
   leaveHandler(): void {
     this.#isCorked = false;
   }
 
-  respond(answer: PreparedResponse): void {
+  respond(prepared: PreparedResponse): void {
     if (this.#isAborted || this.#hasResponded) return;
     this.#hasResponded = true;
-    this.#traffic.pending--;
-    if (this.#isCorked) this.#write(answer);
-    else this.#response.cork(() => this.#write(answer));
+    this.#load.pending--;
+    if (this.#isCorked) this.#write(prepared);
+    else this.#response.cork(() => this.#write(prepared));
   }
 
   /**
-   * Makes it a WebSocket: from here on it is no request any more. Never inside a cork of ours: when the WebSocket
-   * comes to lie at the request's own address, the end of that cork takes it for the request, and may close it.
+   * Upgrades the request to a WebSocket and ends the exchange. The upgrade must not run inside our own cork: the
+   * WebSocket can reuse the request's memory, and the end of the cork would then treat it as the request and close it.
    */
-  upgrade(carried: object, handshake: Handshake): void {
+  upgrade(userData: object, handshake: Handshake): void {
     if (this.#isAborted || this.#hasResponded) return;
     this.#hasResponded = true;
-    this.#traffic.pending--;
-    // It leaves the connections that the server counts, and will not be missed there when it closes.
-    this.#traffic.connections--;
+    this.#load.pending--;
+    // The server's connection filter reports no close for an upgraded connection.
+    this.#load.connections--;
     const response = this.#response;
     const writeHead = () => {
       response.writeStatus('101 Switching Protocols');
@@ -186,15 +187,15 @@ export class HttpExchange implements Upload {
     if (this.#isCorked) writeHead();
     else response.cork(writeHead);
     const { key, protocol, extensions, context } = handshake;
-    response.upgrade(carried, key, protocol, extensions, context);
+    response.upgrade(userData, key, protocol, extensions, context);
   }
 
   /**
-   * Collects the body and calls back once: with its bytes, which are there during that call only, or with what it is
-   * refused for. What a client still sends after that is read and forgotten, so that it gets to see the answer. Without
-   * a body it calls back at once.
+   * Collects the body and calls back once, with the bytes or with a problem. The bytes are valid during the call only.
+   * Later data from the client is read and discarded, so that the client receives the response. Without a body the
+   * callback runs synchronously.
    */
-  readBody(onBody: (body: Buffer | BodyRefusal) => void): void {
+  readBody(onBody: (body: Buffer | BodyProblem) => void): void {
     if (!this.#hasBody) {
       onBody(NO_BODY);
       return;
@@ -204,23 +205,23 @@ export class HttpExchange implements Upload {
       return;
     }
     this.#onBody = onBody;
-    this.#traffic.startUpload(this);
+    this.#load.uploads.add(this);
     this.#response.onData((chunk, isLast) => {
       if (!this.#onBody || this.#isAborted) return;
       this.#isCorked = true;
-      this.#takePart(chunk, isLast);
+      this.#addChunk(chunk, isLast);
       this.#isCorked = false;
     });
   }
 
-  /** The body takes too long: the rest of it may never come. */
-  giveUp(): void {
-    this.#closesAfter = true;
+  /** Rejects a body that takes too long, and closes the connection, because the rest may never arrive. */
+  abortUpload(): void {
+    this.#closesConnection = true;
     this.#endBody('overloaded');
   }
 
-  #takePart(chunk: ArrayBuffer, isLast: boolean): void {
-    // Its memory dies with the callback.
+  #addChunk(chunk: ArrayBuffer, isLast: boolean): void {
+    // The chunk's memory is valid during the callback only.
     const part = Buffer.from(chunk);
     if (this.#body.length + part.length > BODY_BYTES_MAX) {
       this.#endBody('payload_too_large');
@@ -231,21 +232,21 @@ export class HttpExchange implements Upload {
     }
   }
 
-  #endBody(result: Buffer | BodyRefusal): void {
+  #endBody(result: Buffer | BodyProblem): void {
     const onBody = this.#onBody;
     this.#onBody = undefined;
     this.#body = NO_BODY;
-    this.#traffic.endUpload(this);
+    this.#load.uploads.remove(this);
     onBody?.(result);
   }
 
-  #write(answer: PreparedResponse): void {
+  #write(prepared: PreparedResponse): void {
     const response = this.#response;
-    response.writeStatus(answer.status);
-    response.writeHeader('Content-Type', answer.contentType);
+    response.writeStatus(prepared.status);
+    response.writeHeader('Content-Type', prepared.contentType);
     response.writeHeader('X-Request-Id', this.requestId);
     if (this.traceparent !== '') response.writeHeader('traceparent', this.traceparent);
-    for (const [name, value] of answer.headers) response.writeHeader(name, value);
-    response.end(answer.body, this.#closesAfter || this.#traffic.draining);
+    for (const [name, value] of prepared.headers) response.writeHeader(name, value);
+    response.end(prepared.body, this.#closesConnection || this.#load.isDraining);
   }
 }

@@ -1,17 +1,15 @@
-/**
- * What the hot path can say, as values. Refusals are the same bytes each time, so they are made once.
- */
+/** Responses of the hot path as values. A problem without extension members is always the same bytes, so it is built once. */
 import { PROBLEMS, type ProblemCode, problem, retryAfterSecondsOf } from '../../api/problems.ts';
 
 export interface PreparedResponse {
-  /** As uWebSockets.js writes it. */
+  /** The code and the reason phrase, as uWebSockets.js writes them. */
   status: string;
   contentType: string;
   headers: readonly (readonly [name: string, value: string])[];
   body: string;
 }
 
-const REASONS: Record<number, string> = {
+const STATUS_LINES: Record<number, string> = {
   200: '200 OK',
   201: '201 Created',
   401: '401 Unauthorized',
@@ -37,21 +35,21 @@ export function json(
   return jsonText(status, JSON.stringify(value), headers);
 }
 
-/** The same of a value that is JSON already. */
+/** `body` is already serialized JSON. */
 export function jsonText(
   status: 200 | 201 | 503,
   body: string,
   headers: PreparedResponse['headers'] = NONE,
 ): PreparedResponse {
-  return { status: REASONS[status]!, contentType: 'application/json', headers, body };
+  return { status: STATUS_LINES[status]!, contentType: 'application/json', headers, body };
 }
 
-/** What an earlier request has already brought about. */
+/** The result of an earlier request, returned again. */
 export function replayed(value: unknown): PreparedResponse {
   return json(200, value, [['Idempotent-Replayed', 'true']]);
 }
 
-/** A problem with members beyond its code. */
+/** A problem with extension members. */
 export function problemResponse(
   code: ProblemCode,
   extensions: Record<string, unknown> = {},
@@ -59,7 +57,7 @@ export function problemResponse(
 ): PreparedResponse {
   const retryAfterSeconds = retryAfterSecondsOf(code);
   return {
-    status: REASONS[PROBLEMS[code].status]!,
+    status: STATUS_LINES[PROBLEMS[code].status]!,
     contentType: PROBLEM_TYPE,
     headers:
       retryAfterSeconds === undefined

@@ -1,39 +1,39 @@
 /**
- * When clients hear of their sales. A send costs this process some microseconds, and buyers wait meanwhile. So clients
- * stand in rows, which have their turns one after the other, and no buyer ever waits for all of them; and the more
- * clients there are, and the busier the process, the longer a round takes.
+ * Schedules the messages about sales to WebSockets. A send takes some microseconds, during which purchases wait. Clients
+ * are therefore divided into groups that take turns, so no purchase waits for all sends. A round over all groups takes
+ * longer with more clients, and when the process is busy.
  */
 
-/** No client hears of the sale more often than four times a second. */
+/** A client gets at most four messages about its sale a second. */
 const ROUND_MS_MIN = 250;
 const SENDS_PER_SECOND_MAX = 10_000;
 const SENDS_PER_SECOND_BUSY = 2_500;
-/** The share of its time that the event loop works. */
-const BUSY_MIN = 0.5;
-const ROWS = 16;
+/** Utilization of the event loop from which the process counts as busy. */
+const BUSY_UTILIZATION_MIN = 0.5;
+const GROUPS = 16;
 
 export class BroadcastSchedule {
-  readonly #takeTurn: (row: number) => void;
+  readonly #takeTurn: (group: number) => void;
   readonly #countClients: () => number;
-  #row = 0;
-  #given = 0;
+  #group = 0;
+  #lastAssigned = 0;
   #sendsPerSecond = SENDS_PER_SECOND_MAX;
-  #worked = performance.eventLoopUtilization();
+  #lastUtilization = performance.eventLoopUtilization();
   #timer: NodeJS.Timeout | undefined;
 
-  /** `takeTurn` is called with each row in turn, the first of a round with 0, while there are clients. */
-  constructor(takeTurn: (row: number) => void, countClients: () => number) {
+  /** `takeTurn` is called with each group in turn, starting each round with 0, while there are clients. */
+  constructor(takeTurn: (group: number) => void, countClients: () => number) {
     this.#takeTurn = takeTurn;
     this.#countClients = countClients;
   }
 
-  /** The row of the next client to come. */
-  nextRow(): number {
-    this.#given = (this.#given + 1) % ROWS;
-    return this.#given;
+  /** Assigns a new client to a group. */
+  nextGroup(): number {
+    this.#lastAssigned = (this.#lastAssigned + 1) % GROUPS;
+    return this.#lastAssigned;
   }
 
-  /** Goes on until a turn finds no client. */
+  /** Runs until a turn finds no clients. */
   start(): void {
     this.#timer ??= this.#schedule();
   }
@@ -45,21 +45,22 @@ export class BroadcastSchedule {
 
   #schedule(): NodeJS.Timeout {
     const roundMs = Math.max(ROUND_MS_MIN, (this.#countClients() / this.#sendsPerSecond) * 1_000);
-    // Rounded up, for a round must not be shorter than its least.
-    return setTimeout(() => this.#turn(), Math.ceil(roundMs / ROWS));
+    // Rounded up, because a round must not be shorter than its minimum.
+    return setTimeout(() => this.#turn(), Math.ceil(roundMs / GROUPS));
   }
 
   #turn(): void {
-    this.#lookHowBusy();
-    this.#takeTurn(this.#row);
-    this.#row = (this.#row + 1) % ROWS;
+    this.#adaptRate();
+    this.#takeTurn(this.#group);
+    this.#group = (this.#group + 1) % GROUPS;
     this.#timer = this.#countClients() > 0 ? this.#schedule() : undefined;
   }
 
-  #lookHowBusy(): void {
-    const worked = performance.eventLoopUtilization();
-    const { utilization } = performance.eventLoopUtilization(worked, this.#worked);
-    this.#worked = worked;
-    this.#sendsPerSecond = utilization < BUSY_MIN ? SENDS_PER_SECOND_MAX : SENDS_PER_SECOND_BUSY;
+  #adaptRate(): void {
+    const current = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(current, this.#lastUtilization);
+    this.#lastUtilization = current;
+    this.#sendsPerSecond =
+      utilization < BUSY_UTILIZATION_MIN ? SENDS_PER_SECOND_MAX : SENDS_PER_SECOND_BUSY;
   }
 }

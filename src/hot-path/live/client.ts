@@ -1,7 +1,7 @@
 /**
- * One WebSocket and what its client has been told: of the sale by publish/subscribe, of its buyer's own things from
- * here. Whatever comes twice or late is kept back: of a reservation no older version follows a newer, and a place is
- * told when it changes.
+ * One WebSocket, with the state of its buyer as last sent. It filters out repeated and late updates: an older version of
+ * a reservation never follows a newer one, and a rank on the waitlist is sent only when it changes. Messages about the
+ * sale come from the room by publish/subscribe.
  */
 
 import { publicReservation, type Reservation } from '../../domain/reservation.ts';
@@ -9,55 +9,55 @@ import { waitlistTicketOf } from '../../domain/waitlist.ts';
 import type { ReadBuyerReply, WaitlistRank } from '../../lua/read/read-buyer.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 
-/** The part of uWebSockets.js' WebSocket that is used; it is void once closed. */
+/** The used part of the WebSocket of uWebSockets.js, which is invalid once closed. */
 export interface LiveSocket {
   send(message: string): unknown;
   end(code: number, reason: string): void;
   cork(write: () => void): unknown;
 }
 
-/** Reservations of one buyer whose version is remembered; the ones told of longest ago leave first. */
+/** The number of reservations whose sent version is stored; the least recently sent are evicted. */
 const VERSIONS_MAX = 256;
-/** A client has nothing to say: so many messages and pings in so long, and it is closed. */
-const HEARD_MAX = 30;
-const HEARD_WINDOW_MS = 10_000;
+/** Clients have no reason to send: more messages and pings than this in a window close the WebSocket. */
+const RECEIVED_MAX = 30;
+const RECEIVED_WINDOW_MS = 10_000;
 
 export class LiveClient {
   readonly saleId: string;
-  /** Undefined: came without a token, and hears of the sale alone. */
+  /** Undefined: the client sent no token, and gets messages about the sale only. */
   readonly buyerId: string | undefined;
-  /** Where it comes from; see client-address.ts. */
+  /** See client-address.ts. */
   readonly address: string;
-  /** The group that hears of the sale at the same moment. */
-  readonly row: number;
+  /** Its group in the broadcast schedule. */
+  readonly group: number;
   isSlow = false;
   #socket: LiveSocket | undefined;
   readonly #versions = new Map<string, number>();
-  /** By SKU. */
-  readonly #places = new Map<string, WaitlistRank>();
-  /** By SKU: when word came that the line had served it. What was asked before that tells of a place that is gone. */
+  /** By SKU, as last sent. */
+  readonly #ranks = new Map<string, WaitlistRank>();
+  /** By SKU: when the waitlist served this buyer. A rank that was read before that is outdated. */
   readonly #servedAt = new Map<string, number>();
   #hasSnapshot = false;
-  #heard = 0;
-  #heardSince = 0;
+  #received = 0;
+  #windowStartedAt = 0;
 
   constructor(
-    asked: { saleId: string; buyer: HashedName | undefined; address: string },
-    row: number,
+    upgrade: { saleId: string; buyer: HashedName | undefined; address: string },
+    group: number,
   ) {
-    this.saleId = asked.saleId;
-    this.buyerId = asked.buyer?.name;
-    this.address = asked.address;
-    this.row = row;
+    this.saleId = upgrade.saleId;
+    this.buyerId = upgrade.buyer?.name;
+    this.address = upgrade.address;
+    this.group = group;
   }
 
   get isOpen(): boolean {
     return this.#socket !== undefined;
   }
 
-  /** SKUs that it was told to wait for. */
-  get waitsFor(): Iterable<string> {
-    return this.#places.keys();
+  /** The SKUs whose waitlists it is on, as last sent. */
+  get waitlistedSkus(): Iterable<string> {
+    return this.#ranks.keys();
   }
 
   opened(socket: LiveSocket): void {
@@ -76,61 +76,61 @@ export class LiveClient {
     this.#socket?.send(text);
   }
 
-  /** False: it talks too much. */
-  hear(): boolean {
+  /** Counts a message from the client. False: it sends too many. */
+  countReceived(): boolean {
     const now = performance.now();
-    if (now - this.#heardSince > HEARD_WINDOW_MS) {
-      this.#heardSince = now;
-      this.#heard = 0;
+    if (now - this.#windowStartedAt > RECEIVED_WINDOW_MS) {
+      this.#windowStartedAt = now;
+      this.#received = 0;
     }
-    return ++this.#heard <= HEARD_MAX;
+    return ++this.#received <= RECEIVED_MAX;
   }
 
   /**
-   * A reservation as it is now. `isNews`: it came to be or changed while the client was listening; in a first reading
-   * there is no telling how old a gift of the line is.
+   * Sends the current state of a reservation. `isLive`: it was created or changed while the client was connected. In the
+   * first snapshot, a reservation from the waitlist can be of any age.
    */
-  tellReservation(reservation: Reservation, isNews: boolean): void {
+  sendReservation(reservation: Reservation, isLive: boolean): void {
     const { reservationId, version } = reservation;
-    const told = this.#versions.get(reservationId);
-    if (told !== undefined && told >= version) return;
-    this.#remember(reservationId, version);
-    this.#say({ type: 'reservation', reservation: publicReservation(reservation) });
-    if (told !== undefined || waitlistTicketOf(reservation) === undefined) return;
+    const sent = this.#versions.get(reservationId);
+    if (sent !== undefined && sent >= version) return;
+    this.#storeVersion(reservationId, version);
+    this.#sendJson({ type: 'reservation', reservation: publicReservation(reservation) });
+    if (sent !== undefined || waitlistTicketOf(reservation) === undefined) return;
     for (const { sku, quantity } of reservation.items) {
-      const waited = this.#places.delete(sku);
-      if (!waited && !isNews) continue;
+      const wasWaiting = this.#ranks.delete(sku);
+      if (!wasWaiting && !isLive) continue;
       this.#servedAt.set(sku, performance.now());
-      this.#sayPlace({ sku, quantity, place: 0 }, 'served');
+      this.#sendRank({ sku, quantity, place: 0 }, 'served');
     }
   }
 
-  /** Where it stands for a SKU; `askedAt` is when that was asked, on this process' monotonic clock. */
-  tellPlace(place: WaitlistRank, askedAt: number): void {
-    if (askedAt <= (this.#servedAt.get(place.sku) ?? Number.NEGATIVE_INFINITY)) return;
-    const told = this.#places.get(place.sku);
-    if (told?.place === place.place && told.quantity === place.quantity) return;
-    this.#places.set(place.sku, place);
-    this.#sayPlace(place, 'waiting');
+  /** Sends the rank for a SKU. `readAt` is when the read was sent, on this process' monotonic clock. */
+  sendRank(rank: WaitlistRank, readAt: number): void {
+    if (readAt <= (this.#servedAt.get(rank.sku) ?? Number.NEGATIVE_INFINITY)) return;
+    const sent = this.#ranks.get(rank.sku);
+    if (sent?.place === rank.place && sent.quantity === rank.quantity) return;
+    this.#ranks.set(rank.sku, rank);
+    this.#sendRank(rank, 'waiting');
   }
 
-  /** Everything of its own at one moment. What it waited for and is neither here nor served, it has left. */
-  tellAll(reply: Extract<ReadBuyerReply, { outcome: 'known' }>, askedAt: number): void {
+  /** Sends a snapshot of the buyer's state. The client has left every waitlist that is neither in it nor served. */
+  sendSnapshot(reply: Extract<ReadBuyerReply, { outcome: 'known' }>, readAt: number): void {
     this.#socket?.cork(() => {
       for (const reservation of reply.reservations) {
-        this.tellReservation(reservation, this.#hasSnapshot);
+        this.sendReservation(reservation, this.#hasSnapshot);
       }
       this.#hasSnapshot = true;
-      for (const place of reply.waiting) this.tellPlace(place, askedAt);
-      for (const [sku, place] of this.#places) {
+      for (const rank of reply.waiting) this.sendRank(rank, readAt);
+      for (const [sku, rank] of this.#ranks) {
         if (reply.waiting.some((each) => each.sku === sku)) continue;
-        this.#places.delete(sku);
-        this.#sayPlace({ ...place, place: 0 }, 'left');
+        this.#ranks.delete(sku);
+        this.#sendRank({ ...rank, place: 0 }, 'left');
       }
     });
   }
 
-  #remember(reservationId: string, version: number): void {
+  #storeVersion(reservationId: string, version: number): void {
     this.#versions.delete(reservationId);
     this.#versions.set(reservationId, version);
     if (this.#versions.size > VERSIONS_MAX) {
@@ -139,11 +139,11 @@ export class LiveClient {
     }
   }
 
-  #sayPlace(place: WaitlistRank, state: 'waiting' | 'served' | 'left'): void {
-    this.#say({ type: 'waitlist', saleId: this.saleId, ...place, state });
+  #sendRank(rank: WaitlistRank, state: 'waiting' | 'served' | 'left'): void {
+    this.#sendJson({ type: 'waitlist', saleId: this.saleId, ...rank, state });
   }
 
-  #say(message: object): void {
+  #sendJson(message: object): void {
     this.send(JSON.stringify(message));
   }
 }

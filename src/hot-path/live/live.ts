@@ -1,9 +1,7 @@
 /**
- * `GET /v1/sales/{saleId}/live`: sales and one's own things as they change, over a WebSocket. The rules of
- * uWebSockets.js are those of exchange.ts, and two more: a WebSocket is void from its close handler on, and what it is
- * given to carry (`getUserData`) is copied property by property, so it carries one property.
+ * `GET /v1/sales/{saleId}/live`: the WebSockets of all sales. Beside the rules in http-exchange.ts, uWebSockets.js has
+ * two for WebSockets: one is invalid from its close handler on, and its user data is a shallow copy of the given object.
  */
-
 import type {
   HttpRequest,
   TemplatedApp,
@@ -19,22 +17,22 @@ import type { HashedName } from '../admission/hashed-name.ts';
 import type { Handshake, HttpExchange } from '../http/http-exchange.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
 import type { ServerLoad } from '../http/server-load.ts';
+import { EventSubscriber } from '../sales/event-subscriber.ts';
 import type { SaleView, SaleViews } from '../sales/sale-views.ts';
 import { BroadcastSchedule } from './broadcast-schedule.ts';
 import { LiveClient } from './client.ts';
-import { EventSubscriber } from './event-subscriber.ts';
 import { ResyncQueue } from './resync-queue.ts';
 import { Room, topicOf } from './room.ts';
 
-/** Offered by browsers, which can set no header, together with `bearer.<token>`; the only one that is answered. */
+/** Browsers cannot set headers, so they offer this subprotocol together with `bearer.<token>`. The server selects this one. */
 const PROTOCOL = 'flash-sale';
 
-/** What a client that does not read leaves unread in this process before it is dropped. */
+/** Unsent bytes from which a client that does not read is disconnected. */
 const BACKPRESSURE_BYTES_MAX = 64 * 1024;
-/** What a client says is ignored. */
+/** Messages from clients are ignored. */
 const MESSAGE_BYTES_MAX = 1024;
 const IDLE_SECONDS_MAX = 60;
-/** A token is looked at once, when its bearer connects: so nobody stays for ever. */
+/** The token is verified only when a client connects, so a connection must end at some time. */
 const LIFETIME_MINUTES_MAX = 60;
 
 const SERVICE_RESTART = 1012;
@@ -45,49 +43,49 @@ export interface LiveContext {
   shards: Shards;
   views: SaleViews;
   authenticate: Authenticate;
-  traffic: ServerLoad;
+  load: ServerLoad;
   log: Logger;
   config: Pick<HotPathConfig, 'BUYER_AUTH' | 'LIVE_SUBSCRIBERS_MAX' | 'LIVE_PER_ADDRESS_MAX'>;
-  /** A client was dropped for not reading. */
+  /** A client that did not read was disconnected. */
   onSlow: () => void;
 }
 
-interface Carried {
+export interface LiveUserData {
   client: LiveClient;
   view: SaleView;
 }
 
-/** What an upgrade asks for, copied: the request dies with its handler. */
-export interface LiveRequest {
+/** An upgrade request, copied, because the request is invalid after its handler. */
+export interface LiveUpgrade {
   saleId: string;
-  /** Where it comes from; see client-address.ts. */
+  /** See client-address.ts. */
   address: string;
-  /** Undefined: no token was shown. */
+  /** Undefined: no token was sent. */
   buyer: HashedName | undefined;
   handshake: Handshake;
 }
 
 export class Live {
-  readonly #parts: LiveContext;
-  readonly #sales = new Map<string, Room>();
-  readonly #syncs: ResyncQueue;
-  readonly #channel: EventSubscriber;
-  readonly #rounds: BroadcastSchedule;
+  readonly #context: LiveContext;
+  readonly #rooms = new Map<string, Room>();
+  readonly #resyncs: ResyncQueue;
+  readonly #events: EventSubscriber;
+  readonly #schedule: BroadcastSchedule;
   #app: TemplatedApp | undefined;
   #subscribers = 0;
-  /** Only of addresses that have any. */
+  /** Addresses without subscribers have no entry. */
   readonly #subscribersByAddress = new Map<string, number>();
 
-  constructor(parts: LiveContext) {
-    this.#parts = parts;
-    this.#syncs = new ResyncQueue(parts.shards, parts.log);
-    this.#rounds = new BroadcastSchedule(
-      (row) => this.#takeTurn(row),
+  constructor(context: LiveContext) {
+    this.#context = context;
+    this.#resyncs = new ResyncQueue(context.shards, context.log);
+    this.#schedule = new BroadcastSchedule(
+      (group) => this.#takeTurn(group),
       () => this.#subscribers,
     );
-    this.#channel = new EventSubscriber(() => parts.shards.listener('live'), {
-      heard: (saleId) => this.#sales.get(saleId)?.syncBuyers(),
-      happened: (saleId, lines) => this.#sales.get(saleId)?.hear(lines),
+    this.#events = new EventSubscriber(() => context.shards.listener('live'), {
+      subscribed: (saleId) => this.#rooms.get(saleId)?.resyncBuyers(),
+      received: (saleId, events) => this.#rooms.get(saleId)?.receive(events),
     });
   }
 
@@ -95,8 +93,8 @@ export class Live {
     return this.#subscribers;
   }
 
-  /** How the WebSockets of this app behave; `upgrade` is left to the server. */
-  behavior(app: TemplatedApp): WebSocketBehavior<Carried> {
+  /** The settings and handlers of the WebSockets, except `upgrade`. */
+  behavior(app: TemplatedApp): WebSocketBehavior<LiveUserData> {
     this.#app = app;
     return {
       maxBackpressure: BACKPRESSURE_BYTES_MAX,
@@ -105,34 +103,35 @@ export class Live {
       idleTimeout: IDLE_SECONDS_MAX,
       sendPingsAutomatically: true,
       maxLifetime: LIFETIME_MINUTES_MAX,
-      open: (socket) => this.#opened(socket),
-      message: (socket) => this.#heard(socket),
-      ping: (socket) => this.#heard(socket),
-      dropped: (socket) => this.#dropped(socket),
-      close: (socket) => this.#closed(socket.getUserData().client),
+      open: (socket) => this.#onOpen(socket),
+      message: (socket) => this.#onReceived(socket),
+      ping: (socket) => this.#onReceived(socket),
+      dropped: (socket) => this.#onDropped(socket),
+      close: (socket) => this.#onClose(socket.getUserData().client),
     };
   }
 
-  /** Undefined: a token was shown, and it is nobody's. */
-  requestOf(
-    saleId: string,
+  /** Undefined: the token is invalid. */
+  parseUpgrade(
     address: string,
     request: HttpRequest,
     context: us_socket_context_t,
-  ): LiveRequest | undefined {
+  ): LiveUpgrade | undefined {
     const offered = request.getHeader('sec-websocket-protocol').split(/\s*,\s*/);
     const bearer = offered.find((protocol) => protocol.startsWith('bearer.'));
-    const shown = {
+    const credentials = {
       authorization:
         request.getHeader('authorization') || (bearer ? `Bearer ${bearer.slice(7)}` : ''),
       buyerId: request.getHeader('x-buyer-id'),
     };
     const isAnonymous =
-      (this.#parts.config.BUYER_AUTH === 'header' ? shown.buyerId : shown.authorization) === '';
-    const buyer = isAnonymous ? undefined : this.#parts.authenticate(shown);
+      (this.#context.config.BUYER_AUTH === 'header'
+        ? credentials.buyerId
+        : credentials.authorization) === '';
+    const buyer = isAnonymous ? undefined : this.#context.authenticate(credentials);
     if (!isAnonymous && buyer === undefined) return undefined;
     return {
-      saleId,
+      saleId: request.getParameter(0) ?? '',
       address,
       buyer,
       handshake: {
@@ -144,60 +143,60 @@ export class Live {
     };
   }
 
-  /** Makes the request a WebSocket, or refuses it, once the sale is known. */
-  admit(exchange: HttpExchange, asked: LiveRequest, view: SaleView): void {
-    const problemResponse = this.#refusalOf(view, asked.address);
-    if (problemResponse) {
-      exchange.respond(problemResponse);
+  /** Upgrades the request to a WebSocket, or rejects it. */
+  admit(exchange: HttpExchange, upgrade: LiveUpgrade, view: SaleView): void {
+    const rejection = this.#rejectionOf(view, upgrade.address);
+    if (rejection) {
+      exchange.respond(rejection);
       return;
     }
-    const client = new LiveClient(asked, this.#rounds.nextRow());
-    exchange.upgrade({ client, view } satisfies Carried, asked.handshake);
+    const client = new LiveClient(upgrade, this.#schedule.nextGroup());
+    exchange.upgrade({ client, view } satisfies LiveUserData, upgrade.handshake);
   }
 
-  /** Sends everybody away, to come back to whatever process then listens. No new ones may come: see ServerLoad. */
+  /** Disconnects all clients, which then reconnect to another process. Requires that the process is draining. */
   close(): void {
-    for (const sale of this.#sales.values()) {
-      this.#sendAway(sale, SERVICE_RESTART, 'service restart');
+    for (const room of this.#rooms.values()) {
+      this.#disconnect(room, SERVICE_RESTART, 'service restart');
     }
-    this.#rounds.stop();
-    this.#syncs.close();
-    this.#channel.close();
+    this.#schedule.stop();
+    this.#resyncs.close();
+    this.#events.close();
   }
 
-  #refusalOf(view: SaleView, address: string): PreparedResponse | undefined {
-    const { traffic, config } = this.#parts;
+  #rejectionOf(view: SaleView, address: string): PreparedResponse | undefined {
+    const { load, config } = this.#context;
     const { LIVE_PER_ADDRESS_MAX: perAddressMax } = config;
     if (view.isRecovering) return PROBLEM_RESPONSES.recovering;
     const fromThere = this.#subscribersByAddress.get(address) ?? 0;
     if (perAddressMax > 0 && fromThere >= perAddressMax) return PROBLEM_RESPONSES.rate_limited;
     const isFull = this.#subscribers >= config.LIVE_SUBSCRIBERS_MAX;
-    return traffic.draining || isFull ? PROBLEM_RESPONSES.overloaded : undefined;
+    return load.isDraining || isFull ? PROBLEM_RESPONSES.overloaded : undefined;
   }
 
-  #opened(socket: WebSocket<Carried>): void {
+  #onOpen(socket: WebSocket<LiveUserData>): void {
     const { client, view } = socket.getUserData();
     const { saleId } = client;
     this.#count(client, 1);
     client.opened(socket);
-    let sale = this.#sales.get(saleId);
-    if (!sale) {
-      sale = new Room(view, {
-        shards: this.#parts.shards,
-        syncs: this.#syncs,
-        log: this.#parts.log,
+    let room = this.#rooms.get(saleId);
+    if (!room) {
+      room = new Room(view, {
+        shards: this.#context.shards,
+        resyncs: this.#resyncs,
+        log: this.#context.log,
         publish: (topic, text) => this.#app!.publish(topic, text),
       });
-      this.#sales.set(saleId, sale);
+      this.#rooms.set(saleId, room);
     }
-    this.#see(sale);
-    sale.add(client);
-    socket.subscribe(topicOf(saleId, client.row));
-    this.#rounds.start();
+    this.#update(room);
+    room.add(client);
+    socket.subscribe(topicOf(saleId, client.group));
+    this.#schedule.start();
     if (client.buyerId === undefined) return;
-    // Heard before it is read, so that nothing falls in between; not heard yet: read as soon as it is.
-    if (this.#channel.isHeard(saleId)) this.#syncs.add(client);
-    else this.#channel.want(saleId);
+    // Subscribe before reading, so that no event is missed in between. Without a subscription, the read follows it.
+    if (this.#events.isSubscribed(saleId)) this.#resyncs.add(client);
+    else this.#events.subscribe(saleId);
   }
 
   #count({ address }: LiveClient, change: 1 | -1): void {
@@ -207,61 +206,62 @@ export class Live {
     else this.#subscribersByAddress.set(address, count);
   }
 
-  #closed(client: LiveClient): void {
+  #onClose(client: LiveClient): void {
     this.#count(client, -1);
     client.closed();
-    const sale = this.#sales.get(client.saleId);
-    if (!sale) return;
-    sale.remove(client);
-    if (!sale.hasBuyers) this.#channel.drop(client.saleId);
-    if (sale.isEmpty) this.#sales.delete(client.saleId);
+    const room = this.#rooms.get(client.saleId);
+    if (!room) return;
+    room.remove(client);
+    if (!room.hasBuyers) this.#events.unsubscribe(client.saleId);
+    if (room.isEmpty) this.#rooms.delete(client.saleId);
   }
 
-  #heard(socket: WebSocket<Carried>): void {
+  #onReceived(socket: WebSocket<LiveUserData>): void {
     const { client } = socket.getUserData();
-    if (!client.hear()) client.end(POLICY_VIOLATION, 'this is for listening');
+    if (!client.countReceived()) client.end(POLICY_VIOLATION, 'too many messages');
   }
 
-  #dropped(socket: WebSocket<Carried>): void {
+  #onDropped(socket: WebSocket<LiveUserData>): void {
     const { client } = socket.getUserData();
-    if (!client.isSlow) this.#parts.onSlow();
+    if (!client.isSlow) this.#context.onSlow();
     client.isSlow = true;
   }
 
-  #sendAway(sale: Room, code: number, reason: string): void {
-    for (const client of sale.clients) client.end(code, reason);
+  #disconnect(room: Room, code: number, reason: string): void {
+    for (const client of room.clients) client.end(code, reason);
   }
 
-  #takeTurn(row: number): void {
-    for (const sale of this.#sales.values()) {
-      this.#see(sale);
-      sale.tellRow(row);
-      if (row === 0) {
-        this.#keepFresh(sale);
-        sale.lookAtPlaces();
+  #takeTurn(group: number): void {
+    for (const room of this.#rooms.values()) {
+      this.#update(room);
+      room.broadcastTo(group);
+      if (group === 0) {
+        this.#keepFresh(room);
+        room.updateRanks();
       }
     }
   }
 
-  /** Also says that the sale is in use, so that its view is read again and again. */
-  #see(sale: Room): void {
-    const lookup = this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY, performance.now());
-    if (lookup?.outcome === 'known') sale.see(lookup.view);
+  /** The peek marks the sale as used, so that its view keeps being refreshed. */
+  #update(room: Room): void {
+    const lookup = this.#context.views.peek(
+      room.saleId,
+      Number.POSITIVE_INFINITY,
+      performance.now(),
+    );
+    if (lookup?.outcome === 'known') room.update(lookup.view);
   }
 
-  /** A sale that is not there is not read by the timer of the views. A draft may have been deleted. */
-  #keepFresh(sale: Room): void {
-    if (
-      this.#parts.views.peek(sale.saleId, Number.POSITIVE_INFINITY, performance.now())?.outcome ===
-      'known'
-    )
-      return;
-    this.#parts.views
-      .read(sale.saleId)
-      .then(({ outcome }) => {
-        if (outcome === 'unknown_sale') this.#sendAway(sale, SALE_GONE, 'sale_not_found');
-        return outcome;
-      })
-      .catch(() => undefined); // Redis is away: asked again the next round.
+  /** The views do not refresh an absent sale, for example a deleted draft. */
+  #keepFresh(room: Room): void {
+    const { views } = this.#context;
+    const lookup = views.peek(room.saleId, Number.POSITIVE_INFINITY, performance.now());
+    if (lookup?.outcome === 'known') return;
+    views.read(room.saleId).then(
+      ({ outcome }) => {
+        if (outcome === 'unknown_sale') this.#disconnect(room, SALE_GONE, 'sale_not_found');
+      },
+      () => undefined, // Redis is unavailable: the next round tries again.
+    );
   }
 }

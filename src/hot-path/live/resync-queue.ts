@@ -1,6 +1,7 @@
 /**
- * Reads of what is a client's own: when it comes, when the channel may have missed something, when it is no longer in
- * line. In order of asking and few at a time, so that ten thousand clients that come back together are no storm.
+ * Reads the state of buyers and sends it to their clients: after connecting, after possibly missed events, and after
+ * leaving a waitlist. First in, first out with few reads in flight, so that 10,000 clients that reconnect together do not
+ * overload Redis.
  */
 import type { Logger } from 'pino';
 import { readBuyer } from '../../lua/read/read-buyer.ts';
@@ -8,8 +9,8 @@ import type { Shards } from '../../redis/shards.ts';
 import type { LiveClient } from './client.ts';
 
 const IN_FLIGHT_MAX = 8;
-/** A sale that recovers, a Redis that is away: asked again after so long. */
-const RETRY_MS = 1_000;
+/** After a read that failed, or of a sale that is recovering. */
+const RETRY_DELAY_MS = 1_000;
 
 export class ResyncQueue {
   readonly #shards: Shards;
@@ -17,7 +18,7 @@ export class ResyncQueue {
   readonly #waiting = new Set<LiveClient>();
   readonly #failed = new Set<LiveClient>();
   #inFlight = 0;
-  #retry: NodeJS.Timeout | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
 
   constructor(shards: Shards, log: Logger) {
     this.#shards = shards;
@@ -30,7 +31,7 @@ export class ResyncQueue {
   }
 
   close(): void {
-    clearTimeout(this.#retry);
+    clearTimeout(this.#retryTimer);
     this.#waiting.clear();
   }
 
@@ -38,34 +39,34 @@ export class ResyncQueue {
     for (const client of this.#waiting) {
       if (this.#inFlight >= IN_FLIGHT_MAX) return;
       this.#waiting.delete(client);
-      if (client.isOpen) void this.#sync(client);
+      if (client.isOpen) void this.#resync(client);
     }
   }
 
-  async #sync(client: LiveClient): Promise<void> {
+  async #resync(client: LiveClient): Promise<void> {
     this.#inFlight++;
-    const askedAt = performance.now();
+    const readAt = performance.now();
     try {
       const { saleId, buyerId } = client;
       const reply = await this.#shards.call(readBuyer, saleId, buyerId!);
-      if (reply.outcome === 'known') client.tellAll(reply, askedAt);
-      else this.#tryLater(client);
+      if (reply.outcome === 'known') client.sendSnapshot(reply, readAt);
+      else this.#retryLater(client);
     } catch (error) {
-      this.#log.debug({ saleId: client.saleId, err: error }, 'a live client was not told its own');
-      this.#tryLater(client);
+      this.#log.debug({ saleId: client.saleId, err: error }, 'live client not resynchronized');
+      this.#retryLater(client);
     } finally {
       this.#inFlight--;
       this.#start();
     }
   }
 
-  #tryLater(client: LiveClient): void {
+  #retryLater(client: LiveClient): void {
     this.#failed.add(client);
-    this.#retry ??= setTimeout(() => {
-      this.#retry = undefined;
+    this.#retryTimer ??= setTimeout(() => {
+      this.#retryTimer = undefined;
       for (const each of this.#failed) this.#waiting.add(each);
       this.#failed.clear();
       this.#start();
-    }, RETRY_MS).unref();
+    }, RETRY_DELAY_MS).unref();
   }
 }

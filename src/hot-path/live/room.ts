@@ -1,6 +1,6 @@
 /**
- * One sale and those who watch it live. Everybody hears of the sale when it has changed; buyers who said who they are
- * hear of their own reservations, wherever they were changed, and of their places in line.
+ * One sale with the clients that watch it live. All clients get the changes of the sale. Clients with a token also get
+ * their buyer's reservations, whichever process changed them, and ranks on waitlists.
  */
 import type { Logger } from 'pino';
 import { buyerOfEventLine, parseEvent } from '../../domain/reservation-codec.ts';
@@ -13,45 +13,45 @@ import { WaitlistRanks } from './waitlist-ranks.ts';
 
 export interface RoomContext {
   shards: Shards;
-  syncs: ResyncQueue;
-  /** To everybody who subscribed to a topic of `topicOf`. */
+  resyncs: ResyncQueue;
+  /** Sends to all clients that are subscribed to a topic of `topicOf`. */
   publish: (topic: string, text: string) => void;
   log: Logger;
 }
 
-/** Clients that hear of the sale at the same moment. */
-interface Row {
+/** Clients that get messages about the sale at the same time. */
+interface Group {
   size: number;
-  /** What they were told last, without the time. */
-  told: string;
+  /** The state last sent, without the time. */
+  sentState: string;
 }
 
-export function topicOf(saleId: string, row: number): string {
-  return `${saleId}/${row}`;
+export function topicOf(saleId: string, group: number): string {
+  return `${saleId}/${group}`;
 }
 
 export class Room {
   readonly saleId: string;
-  readonly #tools: RoomContext;
-  readonly #places: WaitlistRanks;
+  readonly #context: RoomContext;
+  readonly #ranks: WaitlistRanks;
   readonly #clients = new Set<LiveClient>();
   readonly #byBuyer = new Map<string, Set<LiveClient>>();
-  readonly #rows = new Map<number, Row>();
+  readonly #groups = new Map<number, Group>();
   #view: SaleView;
   #status: SaleStatus;
   #state: string;
 
-  constructor(view: SaleView, tools: RoomContext) {
+  constructor(view: SaleView, context: RoomContext) {
     this.saleId = view.state.definition.saleId;
-    this.#tools = tools;
-    this.#places = new WaitlistRanks(
+    this.#context = context;
+    this.#ranks = new WaitlistRanks(
       {
         saleId: this.saleId,
         clients: this.#byBuyer,
-        vanished: (client) => tools.syncs.add(client),
+        onLeft: (client) => context.resyncs.add(client),
       },
-      tools.shards,
-      tools.log,
+      context.shards,
+      context.log,
     );
     this.#view = view;
     this.#status = statusOf(view);
@@ -66,13 +66,13 @@ export class Room {
     return this.#clients.size === 0;
   }
 
-  /** Whether anybody said who they are. */
+  /** True: at least one client sent a token. */
   get hasBuyers(): boolean {
     return this.#byBuyer.size > 0;
   }
 
-  /** The newest reading of the sale, or the same once more: its clock goes on. */
-  see(view: SaleView): void {
+  /** Takes the newest view. The same view can have another status, because its clock advances. */
+  update(view: SaleView): void {
     const status = statusOf(view);
     if (view === this.#view && status === this.#status) return;
     this.#view = view;
@@ -80,12 +80,12 @@ export class Room {
     this.#state = stateOf(view, status);
   }
 
-  /** Tells a client that has just come how things stand. */
+  /** Adds a client and sends it the current state of the sale. */
   add(client: LiveClient): void {
     this.#clients.add(client);
-    const row = this.#rows.get(client.row);
-    if (row) row.size++;
-    else this.#rows.set(client.row, { size: 1, told: this.#state });
+    const group = this.#groups.get(client.group);
+    if (group) group.size++;
+    else this.#groups.set(client.group, { size: 1, sentState: this.#state });
     client.send(this.#message());
     if (client.buyerId === undefined) return;
     const clients = this.#byBuyer.get(client.buyerId);
@@ -95,51 +95,51 @@ export class Room {
 
   remove(client: LiveClient): void {
     this.#clients.delete(client);
-    const row = this.#rows.get(client.row);
-    if (row && --row.size === 0) this.#rows.delete(client.row);
+    const group = this.#groups.get(client.group);
+    if (group && --group.size === 0) this.#groups.delete(client.group);
     if (client.buyerId === undefined) return;
     const clients = this.#byBuyer.get(client.buyerId);
     clients?.delete(client);
     if (clients?.size === 0) this.#byBuyer.delete(client.buyerId);
   }
 
-  /** Tells a row of clients what has changed since it was last told. */
-  tellRow(index: number): void {
-    const row = this.#rows.get(index);
-    if (!row || row.told === this.#state) return;
-    row.told = this.#state;
-    this.#tools.publish(topicOf(this.saleId, index), this.#message());
+  /** Sends the state of the sale to a group if it has changed since the last message. */
+  broadcastTo(index: number): void {
+    const group = this.#groups.get(index);
+    if (!group || group.sentState === this.#state) return;
+    group.sentState = this.#state;
+    this.#context.publish(topicOf(this.saleId, index), this.#message());
   }
 
-  lookAtPlaces(): void {
-    if (this.hasBuyers) this.#places.look(this.#view);
+  updateRanks(): void {
+    if (this.hasBuyers) this.#ranks.update(this.#view);
   }
 
-  /** Has every buyer's own things read anew. */
-  syncBuyers(): void {
+  /** Reads the state of all connected buyers again. */
+  resyncBuyers(): void {
     for (const clients of this.#byBuyer.values()) {
-      for (const client of clients) this.#tools.syncs.add(client);
+      for (const client of clients) this.#context.resyncs.add(client);
     }
   }
 
-  /** Events of the sale, of which most concern nobody here: only the others are taken apart. */
-  hear(lines: string): void {
+  /** Handles events of the sale. Most concern no connected buyer, so only the others are parsed. */
+  receive(lines: string): void {
     const { currency } = this.#view.state.definition;
     for (const line of lines.split('\n')) {
       const clients = this.#byBuyer.get(buyerOfEventLine(line));
       if (!clients) continue;
-      if (this.#tools.shards.waitsForReplicas) {
-        // A line comes before the replicas' word; reading the buyer's records waits for that.
-        for (const client of clients) this.#tools.syncs.add(client);
+      if (this.#context.shards.waitsForReplicas) {
+        // The event precedes the acknowledgement of the replicas; reading the buyer's records waits for it.
+        for (const client of clients) this.#context.resyncs.add(client);
         continue;
       }
       try {
         const reservation = parseEvent(line, { saleId: this.saleId, currency });
-        for (const client of clients) client.tellReservation(reservation, true);
+        for (const client of clients) client.sendReservation(reservation, true);
       } catch (error) {
-        // Of a newer version, perhaps: what it says is read from the buyer's records instead.
-        this.#tools.log.warn({ saleId: this.saleId, err: error }, 'an event was not understood');
-        for (const client of clients) this.#tools.syncs.add(client);
+        // Possibly an event of a newer version: read the buyer's records instead.
+        this.#context.log.warn({ saleId: this.saleId, err: error }, 'event not parsed');
+        for (const client of clients) this.#context.resyncs.add(client);
       }
     }
   }
@@ -154,7 +154,7 @@ function statusOf(view: SaleView): SaleStatus {
   return effectiveStatus(view.state.definition, redisNowMs(view));
 }
 
-/** What a message says besides the time, as the inside of a JSON object: equal while nothing has changed. */
+/** A message without its time, as the inner text of a JSON object; equal while nothing has changed. */
 function stateOf(view: SaleView, status: SaleStatus): string {
   const skus = view.state.stock.map((counts) => {
     const remaining = availableOf(counts);

@@ -1,8 +1,8 @@
 /**
- * Places in line, for those who wait and are connected here. Each time that somebody ahead leaves or is served,
- * everybody behind moves up; telling them each time would be a storm. So the line is looked at in rounds: at most one
- * a second and sale, only when the sale has changed, few buyers to a call and one call at a time. However long the
- * line and however fast it moves, Redis spends less than one call's time on this process at any moment.
+ * The ranks of connected buyers on the waitlists of a sale. Each departure changes the ranks of all buyers behind it, so
+ * sending every change would flood the clients. Ranks are read in rounds instead: at most one round a second per sale,
+ * only if the sale has changed, with few buyers per call and one call at a time. The load on Redis is therefore at most
+ * one call at any moment, for waitlists of any length.
  */
 import type { Logger } from 'pino';
 import { readWaitlistRanks, type WaitlistQuery } from '../../lua/read/read-waitlist-ranks.ts';
@@ -11,84 +11,85 @@ import type { SaleView } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
 
 const ROUND_INTERVAL_MS = 1_000;
-/** One who leaves and one who joins between two readings of the sale look like nothing; this finds them. */
-const ROUND_ANYWAY_MS = 5_000;
-/** Some hundred microseconds of Redis' time. */
-const ASKED_MAX = 200;
+/** Also without a visible change: a departure and an arrival between two views of the sale cancel out. */
+const UNCONDITIONAL_INTERVAL_MS = 5_000;
+/** A call takes Redis a few hundred microseconds. */
+const QUERIES_PER_CALL_MAX = 200;
 
-export interface WaitlistRoom {
+export interface RankRecipients {
   saleId: string;
-  /** Clients by buyer. */
+  /** By buyer. */
   clients: ReadonlyMap<string, ReadonlySet<LiveClient>>;
-  /** Waited and is in line no more. */
-  vanished(client: LiveClient): void;
+  /** The client was on a waitlist and no longer is. */
+  onLeft(client: LiveClient): void;
 }
 
 export class WaitlistRanks {
-  readonly #watch: WaitlistRoom;
+  readonly #recipients: RankRecipients;
   readonly #shards: Shards;
   readonly #log: Logger;
   #isReading = false;
   #startedAt = Number.NEGATIVE_INFINITY;
-  /** What of the sale moves places, as it was when last looked at. */
-  #mark = '';
+  /** The state of the sale that ranks depend on, at the last check. */
+  #checkedState = '';
   #isDue = false;
 
-  constructor(watch: WaitlistRoom, shards: Shards, log: Logger) {
-    this.#watch = watch;
+  constructor(recipients: RankRecipients, shards: Shards, log: Logger) {
+    this.#recipients = recipients;
     this.#shards = shards;
     this.#log = log;
   }
 
-  /** Begins a round, if one is due. */
-  look(view: SaleView): void {
-    const mark = `${view.state.events} ${view.state.stock.map(({ waiting }) => waiting).join()}`;
-    this.#isDue ||= mark !== this.#mark;
-    this.#mark = mark;
+  /** Starts a round if one is due. */
+  update(view: SaleView): void {
+    const state = `${view.state.events} ${view.state.stock.map(({ waiting }) => waiting).join()}`;
+    this.#isDue ||= state !== this.#checkedState;
+    this.#checkedState = state;
     const age = performance.now() - this.#startedAt;
-    if (this.#isReading || age < (this.#isDue ? ROUND_INTERVAL_MS : ROUND_ANYWAY_MS)) return;
+    if (this.#isReading || age < (this.#isDue ? ROUND_INTERVAL_MS : UNCONDITIONAL_INTERVAL_MS))
+      return;
     this.#isDue = false;
-    const asked = this.#asked(view);
-    if (asked.length === 0) return;
+    const queries = this.#queriesOf(view);
+    if (queries.length === 0) return;
     this.#startedAt = performance.now();
     this.#isReading = true;
-    void this.#readAll(asked)
+    void this.#readAll(queries)
       .catch((error: unknown) => {
         this.#isDue = true;
-        this.#log.debug({ saleId: this.#watch.saleId, err: error }, 'places were not read');
+        this.#log.debug({ saleId: this.#recipients.saleId, err: error }, 'waitlist ranks not read');
       })
       .finally(() => {
         this.#isReading = false;
       });
   }
 
-  /** Every buyer here for every SKU that has a line, and for what they were told that they wait for. */
-  #asked(view: SaleView): WaitlistQuery[] {
-    const lines = view.state.stock.filter(({ waiting }) => waiting > 0).map(({ sku }) => sku);
-    const asked: WaitlistQuery[] = [];
-    for (const [buyerId, clients] of this.#watch.clients) {
-      const skus = new Set(lines);
-      for (const { waitsFor } of clients) for (const sku of waitsFor) skus.add(sku);
-      for (const sku of skus) asked.push({ buyerId, sku });
+  /** All connected buyers for all SKUs with a waitlist, and for the waitlists that they were on. */
+  #queriesOf(view: SaleView): WaitlistQuery[] {
+    const waitlisted = view.state.stock.filter(({ waiting }) => waiting > 0).map(({ sku }) => sku);
+    const queries: WaitlistQuery[] = [];
+    for (const [buyerId, clients] of this.#recipients.clients) {
+      const skus = new Set(waitlisted);
+      for (const { waitlistedSkus } of clients) for (const sku of waitlistedSkus) skus.add(sku);
+      for (const sku of skus) queries.push({ buyerId, sku });
     }
-    return asked;
+    return queries;
   }
 
-  async #readAll(asked: WaitlistQuery[]): Promise<void> {
-    const { saleId } = this.#watch;
-    for (let from = 0; from < asked.length; from += ASKED_MAX) {
-      const some = asked.slice(from, from + ASKED_MAX);
-      const askedAt = performance.now();
-      const reply = await this.#shards.call(readWaitlistRanks, saleId, some);
+  async #readAll(queries: WaitlistQuery[]): Promise<void> {
+    const { saleId } = this.#recipients;
+    for (let from = 0; from < queries.length; from += QUERIES_PER_CALL_MAX) {
+      const page = queries.slice(from, from + QUERIES_PER_CALL_MAX);
+      const readAt = performance.now();
+      const reply = await this.#shards.call(readWaitlistRanks, saleId, page);
       if (reply.outcome !== 'known') {
         this.#isDue = true;
         return;
       }
-      for (const [i, { buyerId, sku }] of some.entries()) {
+      for (const [i, { buyerId, sku }] of page.entries()) {
         const { quantity, place } = reply.ranks[i]!;
-        for (const client of this.#watch.clients.get(buyerId) ?? []) {
-          if (place > 0) client.tellPlace({ sku, quantity, place }, askedAt);
-          else if ([...client.waitsFor].includes(sku)) this.#watch.vanished(client);
+        for (const client of this.#recipients.clients.get(buyerId) ?? []) {
+          if (place > 0) client.sendRank({ sku, quantity, place }, readAt);
+          else if ([...client.waitlistedSkus].includes(sku)) this.#recipients.onLeft(client);
         }
       }
     }

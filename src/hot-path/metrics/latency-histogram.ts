@@ -1,7 +1,6 @@
 /**
- * How long buys took, by what their buyers were told: the one histogram that every answer is counted in. prom-client's
- * own way checks and hashes the labels of each observation; here it is two additions, and labels are made when somebody
- * asks.
+ * The latency of purchases by outcome, as a metric for a prom-client registry. prom-client's own histogram validates and
+ * hashes the labels of each observation; here an observation is two additions, and a scrape builds the labels.
  */
 import type { Histogram, Registry } from 'prom-client';
 
@@ -10,20 +9,20 @@ const BOUNDS_SECONDS = [
 ] as const;
 
 interface Counts {
-  /** By bucket, the last of them without a bound; not cumulative. */
+  /** One per bucket, not cumulative; the last bucket has no upper bound. */
   buckets: Float64Array;
   sumSeconds: number;
 }
 
 export class LatencyHistogram {
   readonly name = 'flash_sale_buy_seconds';
-  readonly help = 'Time from reading a buy request to answering it, by outcome';
+  readonly help = 'Time from reading a purchase request to its response, by outcome';
   readonly type = 'histogram';
   readonly aggregator = 'sum';
   readonly #byOutcome = new Map<string, Counts>();
 
   constructor(registry: Registry) {
-    // Of a metric a registry wants no more than these fields and `get`; its types want the classes of the library.
+    // A registry uses only these fields and `get`, but its types require the classes of the library.
     registry.registerMetric(this as unknown as Histogram<'outcome'>);
   }
 
@@ -39,7 +38,7 @@ export class LatencyHistogram {
     counts.sumSeconds += seconds;
   }
 
-  /** As prom-client's histograms answer. */
+  /** In the format of prom-client's own histograms. */
   async get() {
     const { name, help, type, aggregator } = this;
     const values = [...this.#byOutcome].flatMap(([outcome, { buckets, sumSeconds }]) => {

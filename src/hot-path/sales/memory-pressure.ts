@@ -1,50 +1,50 @@
 /**
- * Whether a sale's server is nearly full. Nobody new gets anything then, while there is still room for what is to
- * become of the reservations that there are: each will be confirmed, cancelled or expire, and the events of that are
- * kept for PostgreSQL, which may be away. A server that is really full refuses everything.
+ * Whether a Redis server is nearly full. New reservations are then rejected, to keep room for the existing ones: each is
+ * going to be confirmed, cancelled or expired, and Redis keeps those events until PostgreSQL has them. A server that is
+ * completely full rejects every write.
  */
 import type { Shard } from '../../redis/shard.ts';
 import type { Shards } from '../../redis/shards.ts';
 
-const SHARE_MAX = 0.8;
-/** Selling fills some tens of megabytes a second at most, far less than what is left. */
+const USED_SHARE_MAX = 0.8;
+/** Sales use some tens of megabytes a second at most, far less than the remaining memory. */
 const INTERVAL_MS = 500;
 
 export class MemoryPressure {
   readonly #shards: Shards;
-  readonly #isTight = new Map<Shard, boolean>();
+  readonly #isHighByShard = new Map<Shard, boolean>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(shards: Shards) {
     this.#shards = shards;
     this.#timer = setInterval(() => {
-      for (const shard of this.#isTight.keys()) void this.#look(shard);
+      for (const shard of this.#isHighByShard.keys()) void this.#check(shard);
     }, INTERVAL_MS);
   }
 
-  /** As it was when last looked at; of a server that is asked for the first time there is no telling yet. */
-  isTight(saleId: string): boolean {
+  /** The result of the last check. False before the first check of a server. */
+  isHigh(saleId: string): boolean {
     const shard = this.#shards.of(saleId);
-    const isTight = this.#isTight.get(shard);
-    if (isTight === undefined) {
-      this.#isTight.set(shard, false);
-      void this.#look(shard);
+    const isHigh = this.#isHighByShard.get(shard);
+    if (isHigh === undefined) {
+      this.#isHighByShard.set(shard, false);
+      void this.#check(shard);
     }
-    return isTight ?? false;
+    return isHigh ?? false;
   }
 
   close(): void {
     clearInterval(this.#timer);
   }
 
-  async #look(shard: Shard): Promise<void> {
+  async #check(shard: Shard): Promise<void> {
     try {
       const info = await shard.client.info('memory');
       const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1]);
-      const most = field('maxmemory');
-      this.#isTight.set(shard, most > 0 && field('used_memory') > SHARE_MAX * most);
+      const limit = field('maxmemory');
+      this.#isHighByShard.set(shard, limit > 0 && field('used_memory') > USED_SHARE_MAX * limit);
     } catch {
-      // It is away, which is noticed elsewhere; or it doesn't say, and refuses by itself when it is full.
+      // An unavailable server is detected elsewhere. A server that does not allow INFO still rejects writes when full.
     }
   }
 }

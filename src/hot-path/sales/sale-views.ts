@@ -1,9 +1,9 @@
 /**
- * What this process knows of each sale: read from Redis on a timer and on hints, never on a buyer's request but
- * the first. Gates and `GET /v1/sales/{saleId}` are answered from here; counting is left to Redis.
+ * Cached views of sales. A timer and hints from Redis refresh them; only the first request for a sale waits for Redis.
+ * Early checks and `GET /v1/sales/{saleId}` use these views. Only Redis decides about stock.
  *
- * Only sales that exist are kept fresh. That there is none of an id is remembered just long enough to answer those
- * who ask at the same time, apart from the sales and bounded, so that invented ids push nothing out.
+ * Only existing sales are refreshed. Unknown ids are cached for 250 ms in a separate bounded cache, so that requests
+ * for invented ids evict no sale.
  */
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
@@ -12,20 +12,20 @@ import type { SaleDefinition } from '../../domain/sale.ts';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
 import type { Shards } from '../../redis/shards.ts';
 
-/** No view that is shown to a buyer is older. */
+/** The maximum age of a view in a response. */
 export const VIEW_AGE_MS_MAX = 250;
 const REFRESH_AGE_MS = 80;
 const TICK_MS = 60;
-/** A sale that nobody asks for is no longer read. */
+/** A sale without requests for this long is no longer refreshed. */
 const IDLE_MS = 10_000;
 const SALES_MAX = 10_000;
 const ABSENCES_MAX = 10_000;
-/** Reads under way at once; whoever would be one more is told to come back. */
+/** Concurrent reads; more are rejected. */
 const READS_MAX = 500;
 
 export interface SaleView {
   state: SaleState;
-  /** The sale was opened on another server than the one that now answers: nothing is sold until it was checked. */
+  /** The sale was opened on another server than the current one: nothing is sold until recovery has checked it. */
   isRecovering: boolean;
   /** On this process' monotonic clock. */
   readAt: number;
@@ -36,9 +36,9 @@ type Absence = { outcome: 'unknown_sale' | 'recovering' };
 
 interface Entry {
   lookup: SaleLookup & { outcome: 'known' };
-  /** When Redis was asked last, on this process' monotonic clock. */
-  askedAt: number;
-  /** Asked for since the timer looked last. */
+  /** When the last read was sent, on this process' monotonic clock. */
+  readSentAt: number;
+  /** Used since the last tick of the timer. */
   isUsed: boolean;
   usedAt: number;
 }
@@ -48,10 +48,10 @@ export class SaleViews {
   readonly #log: Logger;
   readonly #sales = new LRUCache<string, Entry>({ max: SALES_MAX });
   readonly #absences = new LRUCache<string, Absence>({ max: ABSENCES_MAX, ttl: VIEW_AGE_MS_MAX });
-  /** Those that whoever wants to know of a sale may share; others may be under way besides. */
+  /** The newest read in flight of each sale, shared by all callers. */
   readonly #reads = new Map<string, Promise<SaleLookup>>();
-  #underWay = 0;
-  /** Sales that were once more than a draft: if Redis forgets one of those, it is Redis that is wrong. */
+  #inFlight = 0;
+  /** Sales seen with a status other than draft. If Redis does not know one of them, Redis lost its data. */
   readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
   readonly #onBrokenInvariant: (saleId: string, sku: string) => void;
   readonly #timer: NodeJS.Timeout;
@@ -67,38 +67,38 @@ export class SaleViews {
     this.#timer = setInterval(() => this.#refreshUsed(), TICK_MS);
   }
 
-  /** What is known, at most `ageMsMax` old at `nowMs`; undefined when it has to be read first. */
+  /** The cached view if it is at most `ageMsMax` old at `nowMs`; undefined: the sale must be read first. */
   peek(saleId: string, ageMsMax: number, nowMs: number): SaleLookup | undefined {
     const entry = this.#sales.get(saleId);
     if (!entry) return this.#absences.get(saleId);
     const { lookup } = entry;
     if (nowMs - lookup.view.readAt > ageMsMax) return undefined;
     entry.isUsed = true;
-    // No timer fires while more sockets are ready than one turn of the event loop looks at. Then a reply is late, too,
-    // so the next reading is not put off until it is there.
-    if (nowMs - entry.askedAt >= REFRESH_AGE_MS && this.#underWay < READS_MAX) {
+    // Timers starve while many sockets are ready, so requests refresh a stale view too. Replies are late at such
+    // times, so the next read does not wait for the reply to the last one.
+    if (nowMs - entry.readSentAt >= REFRESH_AGE_MS && this.#inFlight < READS_MAX) {
       this.#read(saleId).catch(() => undefined);
     }
     return lookup;
   }
 
   /**
-   * Reads the sale, together with everyone else who is waiting for it. Throws what Shards.call throws, and `busy`
-   * when too many sales are being read.
+   * Reads the sale; concurrent callers share one read. Throws the faults of Shards.call, and `busy` if too many reads
+   * are in flight.
    */
   read(saleId: string): Promise<SaleLookup> {
     const reading = this.#reads.get(saleId);
     if (reading) return reading;
-    if (this.#underWay >= READS_MAX) return Promise.reject(new Fault('busy'));
+    if (this.#inFlight >= READS_MAX) return Promise.reject(new Fault('busy'));
     return this.#read(saleId);
   }
 
-  /** A sale that this process has seen for sale and that Redis does not know has been forgotten, not removed. */
+  /** True: this process has seen the sale launched. If Redis does not know it, Redis lost the sale. */
   wasLaunched(saleId: string): boolean {
     return this.#launched.has(saleId);
   }
 
-  /** An operator changed it, it is said. */
+  /** A hint that an operator changed the sale. */
   changed(saleId: string): void {
     this.#absences.delete(saleId);
     if (this.#sales.has(saleId)) void this.#refresh(saleId);
@@ -114,11 +114,11 @@ export class SaleViews {
       if (entry.isUsed) entry.usedAt = now;
       entry.isUsed = false;
       if (now - entry.usedAt > IDLE_MS) this.#sales.delete(saleId);
-      else if (now - entry.askedAt >= REFRESH_AGE_MS) void this.#refresh(saleId);
+      else if (now - entry.readSentAt >= REFRESH_AGE_MS) void this.#refresh(saleId);
     }
   }
 
-  /** Whoever needs it will hear why it can't be read. */
+  /** Ignores failures: a request that needs the sale reports them. */
   async #refresh(saleId: string): Promise<void> {
     await this.read(saleId).catch(() => undefined);
   }
@@ -126,25 +126,25 @@ export class SaleViews {
   #read(saleId: string): Promise<SaleLookup> {
     const sentAt = performance.now();
     const entry = this.#sales.peek(saleId);
-    if (entry) entry.askedAt = sentAt;
-    this.#underWay++;
+    if (entry) entry.readSentAt = sentAt;
+    this.#inFlight++;
     const reading = this.#shards
       .call(readSale, saleId)
       .then((reply): SaleLookup => {
         if (reply.outcome === 'unknown_sale') {
-          return this.#rememberAbsence(saleId, reply.isForgotten);
+          return this.#storeAbsence(saleId, reply.isForgotten);
         }
-        return this.#rememberSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
+        return this.#storeSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
       })
       .finally(() => {
-        this.#underWay--;
+        this.#inFlight--;
         if (this.#reads.get(saleId) === reading) this.#reads.delete(saleId);
       });
     this.#reads.set(saleId, reading);
     return reading;
   }
 
-  #rememberAbsence(saleId: string, isForgotten: boolean): SaleLookup {
+  #storeAbsence(saleId: string, isForgotten: boolean): SaleLookup {
     const isThere = isForgotten || this.wasLaunched(saleId);
     const absence: Absence = { outcome: isThere ? 'recovering' : 'unknown_sale' };
     this.#sales.delete(saleId);
@@ -152,38 +152,36 @@ export class SaleViews {
     return absence;
   }
 
-  #rememberSale(
-    saleId: string,
-    state: SaleState,
-    isRecovering: boolean,
-    sentAt: number,
-  ): SaleLookup {
+  #storeSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): SaleLookup {
     if (state.definition.status !== 'draft') this.#launched.set(saleId, true);
     this.#checkInvariant(saleId, state);
     const known = this.#sales.peek(saleId);
-    // A reading that was sent before the last one may come after it, by another connection.
+    // On another connection, an older read can return after a newer one.
     if (known && known.lookup.view.readAt > sentAt) return known.lookup;
     const lookup = { outcome: 'known', view: { state, isRecovering, readAt: sentAt } } as const;
-    const { isUsed = false, usedAt = sentAt, askedAt = sentAt } = known ?? {};
-    this.#sales.set(saleId, { lookup, askedAt, isUsed, usedAt });
+    const { isUsed = false, usedAt = sentAt, readSentAt = sentAt } = known ?? {};
+    this.#sales.set(saleId, { lookup, readSentAt, isUsed, usedAt });
     return lookup;
   }
 
   #checkInvariant(saleId: string, state: SaleState): void {
     for (const { sku, loaded, remaining, held, confirmed } of state.stock) {
       if (loaded === remaining + held + confirmed && remaining >= 0) continue;
-      this.#log.fatal({ saleId, sku, loaded, remaining, held, confirmed }, 'stock does not add up');
+      this.#log.fatal(
+        { saleId, sku, loaded, remaining, held, confirmed },
+        'stock invariant violated',
+      );
       this.#onBrokenInvariant(saleId, sku);
     }
   }
 }
 
-/** Redis' clock as this process can tell it: the last reading plus what has passed since. */
+/** The clock of Redis, estimated: its time at the last read, plus the time passed since. */
 export function redisNowMs(view: SaleView, nowMs = performance.now()): number {
   return view.state.nowMs + (nowMs - view.readAt);
 }
 
-/** The items of a request that names none: one unit of the sale's only SKU. */
+/** The SKU of a request that names none; undefined if the sale has several. */
 export function onlySkuOf(definition: SaleDefinition): string | undefined {
   return definition.skus.length === 1 ? definition.skus[0]!.sku : undefined;
 }

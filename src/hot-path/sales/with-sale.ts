@@ -1,30 +1,41 @@
-/**
- * What every handler needs of the sale it is about, and what it says where there is none to be had: calls back at once
- * when the sale is known well enough, else after it was read.
- */
+/** Looks up the sale of a request, and maps an absent sale or a failure to a response. */
+
+import type { Logger } from 'pino';
 import { problemOf } from '../../api/problems.ts';
 import { Fault } from '../../domain/fault.ts';
 import { SALE_ID } from '../../domain/identifiers.ts';
-import type { HotPathContext } from '../context.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
-import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
-import type { SaleLookup } from './sale-views.ts';
+import { PROBLEM_RESPONSES, type PreparedResponse, problemResponse } from '../http/responses.ts';
+import type { HotPathMetrics } from '../metrics/hot-path-metrics.ts';
+import type { SaleLookup, SaleViews } from './sale-views.ts';
 
-/** A Redis that can't be asked is answered here; `onSale` is called otherwise. */
+export interface FailureContext {
+  metrics: HotPathMetrics;
+  log: Logger;
+}
+
+export interface SaleContext extends FailureContext {
+  views: SaleViews;
+}
+
+/**
+ * Calls back synchronously if the view is at most `ageMsMax` old, otherwise after reading the sale from Redis. If Redis
+ * fails, it responds instead of calling back.
+ */
 export function withSale(
   exchange: HttpExchange,
-  parts: HotPathContext,
+  context: SaleContext,
   saleId: string,
   ageMsMax: number,
   onSale: (lookup: SaleLookup) => void,
 ): void {
-  const known = parts.views.peek(saleId, ageMsMax, exchange.startedAt);
+  const known = context.views.peek(saleId, ageMsMax, exchange.startedAt);
   if (known) {
     onSale(known);
   } else if (SALE_ID.test(saleId)) {
-    parts.views
+    context.views
       .read(saleId)
-      .then(onSale, (error: unknown) => exchange.respond(errorResponse(error, parts, exchange)));
+      .then(onSale, (error: unknown) => exchange.respond(errorResponse(error, context, exchange)));
   } else {
     onSale({ outcome: 'unknown_sale' });
   }
@@ -34,21 +45,27 @@ export function absentSaleResponse(outcome: 'unknown_sale' | 'recovering'): Prep
   return outcome === 'recovering' ? PROBLEM_RESPONSES.recovering : PROBLEM_RESPONSES.sale_not_found;
 }
 
-/** A Redis that can't be asked: what is known of the outcome decides the words, never "sold out". */
+export function notStartedResponse(startsAt: number | null): PreparedResponse {
+  return problemResponse('sale_not_started', {
+    startsAt: startsAt === null ? null : new Date(startsAt).toISOString(),
+  });
+}
+
+/** A failed call to Redis never results in "sold out": the response says what is known about the outcome. */
 export function faultResponse(fault: Fault): PreparedResponse {
   return PROBLEM_RESPONSES[problemOf(fault)];
 }
 
-/** A fault is an ordinary bad day; anything else is a bug, told to the log and not to the buyer. */
+/** A fault is counted. Any other error is a bug: it is logged, and the buyer gets no detail of it. */
 export function errorResponse(
   error: unknown,
-  parts: HotPathContext,
+  context: FailureContext,
   exchange: HttpExchange,
 ): PreparedResponse {
   if (error instanceof Fault) {
-    parts.metrics.faulted(error.code);
+    context.metrics.faulted(error.code);
     return faultResponse(error);
   }
-  parts.log.error({ err: error, requestId: exchange.requestId }, 'a handler failed');
+  context.log.error({ err: error, requestId: exchange.requestId }, 'handler failed');
   return PROBLEM_RESPONSES.unavailable;
 }

@@ -1,28 +1,32 @@
-/** What the hot path counts. Labels are bound once, so that counting costs an addition. */
+/** The metrics of the hot path. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { FaultCode } from '../../domain/fault.ts';
-import type { ServerLoad } from '../http/server-load.ts';
 import { LatencyHistogram } from './latency-histogram.ts';
 
+/** Values that a scrape reads from other parts. */
+export interface MetricSources {
+  load: { readonly pending: number; readonly connections: number };
+  queued: () => number;
+  subscribers: () => number;
+  localSoldOut: () => number;
+}
+
 export interface HotPathMetrics {
-  /** One answered buy, by what the buyer was told, and the seconds it took inside this process. */
+  /** Counts the response to a purchase; `seconds` is the time inside this process. */
   bought(outcome: string, seconds: number): void;
   reserveCalled(size: number, seconds: number): void;
   faulted(code: FaultCode): void;
   invariantBroken(): void;
-  /** A request was refused unread, because too many were under way. */
+  /** A request was rejected without reading it, because too many were in progress. */
   requestRejected(): void;
-  /** A live client that did not read was closed. */
+  /** A WebSocket was closed because its client did not read. */
   liveDropped(): void;
-  /** A request was refused because whoever sent it sends too many. */
+  /** A request was rejected by a rate limit. */
   rateLimited(by: 'buyer' | 'address'): void;
 }
 
-export function createHotPathMetrics(
-  registry: Registry,
-  traffic: ServerLoad,
-  counts: { waiting: () => number; subscribers: () => number; soldOutLocally: () => number },
-): HotPathMetrics {
+export function createHotPathMetrics(registry: Registry, sources: MetricSources): HotPathMetrics {
+  const { load } = sources;
   const registers = [registry];
   const buyTimes = new LatencyHistogram(registry);
   const reserveSeconds = new Histogram({
@@ -33,24 +37,24 @@ export function createHotPathMetrics(
   });
   const reserveSize = new Histogram({
     name: 'flash_sale_reserve_batch_size',
-    help: 'Buyers decided by one reserve call',
+    help: 'Purchases decided by one reserve call',
     buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
     registers,
   });
   const faults = new Counter({
     name: 'flash_sale_redis_faults_total',
-    help: 'Calls to Redis that failed, by what is known of their outcome',
+    help: 'Failed calls to Redis, by fault code',
     labelNames: ['code'],
     registers,
   });
   const broken = new Counter({
     name: 'flash_sale_invariant_violations_total',
-    help: 'Times that the stock of a SKU did not add up; anything but 0 is an alarm',
+    help: 'Violations of the stock invariant of a SKU; any value above 0 is an alarm',
     registers,
   });
   const requestRejected = new Counter({
     name: 'flash_sale_rejected_requests_total',
-    help: 'Requests refused unread, because the process had too many under way',
+    help: 'Requests rejected without reading them, because too many were in progress',
     registers,
   });
   const dropped = new Counter({
@@ -60,18 +64,18 @@ export function createHotPathMetrics(
   });
   const limited = new Counter({
     name: 'flash_sale_rate_limited_total',
-    help: 'Requests refused because their buyer, or their address, sends too many',
+    help: 'Requests rejected by the rate limit of a buyer or of an address',
     labelNames: ['by'],
     registers,
   });
   registry.registerMetric(
     new Counter({
       name: 'flash_sale_local_sold_out_total',
-      help: 'Buyers told "sold out" without a call to Redis',
+      help: 'Purchases rejected as sold out without a call to Redis',
       registers: [],
       collect() {
         this.reset();
-        this.inc(counts.soldOutLocally());
+        this.inc(sources.localSoldOut());
       },
     }),
   );
@@ -86,14 +90,10 @@ export function createHotPathMetrics(
         },
       }),
     );
-  gauge('flash_sale_queued_buyers', 'Buyers waiting for a reserve call', counts.waiting);
-  gauge('flash_sale_pending_requests', 'Requests read and not answered yet', () => traffic.pending);
-  gauge(
-    'flash_sale_connections',
-    'Connections open, without WebSockets',
-    () => traffic.connections,
-  );
-  gauge('flash_sale_live_subscribers', 'WebSockets that are open', counts.subscribers);
+  gauge('flash_sale_queued_buyers', 'Purchases waiting for a reserve call', sources.queued);
+  gauge('flash_sale_pending_requests', 'Requests without a response so far', () => load.pending);
+  gauge('flash_sale_connections', 'Open connections, WebSockets excluded', () => load.connections);
+  gauge('flash_sale_live_subscribers', 'Open WebSockets', sources.subscribers);
   return {
     bought: (outcome, seconds) => buyTimes.count(outcome, seconds),
     reserveCalled(size, seconds) {

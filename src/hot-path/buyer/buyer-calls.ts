@@ -1,0 +1,28 @@
+/** Runs the calls to Redis that concern one buyer, each a round trip of its own, and limits how many are in flight. */
+import type { HttpExchange } from '../http/http-exchange.ts';
+import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
+import { errorResponse, type FailureContext } from '../sales/with-sale.ts';
+
+const IN_FLIGHT_MAX = 2_000;
+
+export class BuyerCalls {
+  readonly #context: FailureContext;
+  #inFlight = 0;
+
+  constructor(context: FailureContext) {
+    this.#context = context;
+  }
+
+  /** Responds with the result of `call`, or with the problem that fits its error. */
+  run(exchange: HttpExchange, call: () => Promise<PreparedResponse>): void {
+    if (this.#inFlight >= IN_FLIGHT_MAX) {
+      exchange.respond(PROBLEM_RESPONSES.overloaded);
+      return;
+    }
+    this.#inFlight++;
+    void call()
+      .catch((error: unknown) => errorResponse(error, this.#context, exchange))
+      .then((response) => exchange.respond(response))
+      .finally(() => this.#inFlight--);
+  }
+}

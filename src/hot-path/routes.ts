@@ -1,0 +1,227 @@
+/**
+ * Serves the tables of operations on uWebSockets.js. The table gives each route its method, path and access, and each
+ * path the `Allow` of its 405. Everything is resolved at registration: a request runs one closure and its handler.
+ */
+import type { HttpRequest, HttpResponse, TemplatedApp, WebSocketBehavior } from 'uWebSockets.js';
+import type { Registry } from 'prom-client';
+import { BUYER_OPERATIONS } from '../api/buyer-operations.ts';
+import type { ProblemCode } from '../api/problems.ts';
+import { PROCESS_OPERATIONS } from '../api/process-operations.ts';
+import { healthBody } from '../process/health-server.ts';
+import type { Shards } from '../redis/shards.ts';
+import type { Admission } from './admission/admission.ts';
+import type { HashedName } from './admission/hashed-name.ts';
+import type { Batchers } from './buy/batchers.ts';
+import { buy, countPurchase } from './buy/buy.ts';
+import type { BuyBodies } from './buy/buy-body.ts';
+import type { BuyerCalls } from './buyer/buyer-calls.ts';
+import { getBuyer, getReservation, getSale } from './buyer/queries.ts';
+import { releaseReservation } from './buyer/release.ts';
+import { joinWaitlist, leaveWaitlist } from './buyer/waitlist.ts';
+import { HttpExchange } from './http/http-exchange.ts';
+import { invalidField } from './http/request-validation.ts';
+import {
+  json,
+  PROBLEM_RESPONSES,
+  type PreparedResponse,
+  problemResponse,
+} from './http/responses.ts';
+import type { ServerLoad } from './http/server-load.ts';
+import type { Live, LiveUserData } from './live/live.ts';
+import type { MemoryPressure } from './sales/memory-pressure.ts';
+import type { SoldOut } from './sales/sold-out.ts';
+import {
+  absentSaleResponse,
+  errorResponse,
+  type SaleContext,
+  withSale,
+} from './sales/with-sale.ts';
+
+const NOT_A_WEBSOCKET = invalidField('Upgrade', 'must be websocket');
+
+/** Everything that a handler may use. Each handler declares the part that it takes. */
+export interface HotPathContext extends SaleContext {
+  shards: Shards;
+  memoryPressure: MemoryPressure;
+  buyBodies: BuyBodies;
+  batchers: Batchers;
+  buyerCalls: BuyerCalls;
+  soldOut: SoldOut;
+  live: Live;
+  admission: Admission;
+  load: ServerLoad;
+  registry: Registry;
+  collectMetrics: () => Promise<string>;
+}
+
+const OPERATIONS = [...BUYER_OPERATIONS, ...PROCESS_OPERATIONS];
+type Operation = (typeof OPERATIONS)[number];
+
+type Serve = (response: HttpResponse, request: HttpRequest) => void;
+
+/** `Access` is a type-level tag: it ties a route to operations whose entry in the table has that access. */
+interface Route<Access extends Operation['access']> {
+  access: Access;
+  serve: Serve;
+}
+
+/** The compiler rejects a missing operation, an unknown one, and a route whose access is not that of the table. */
+type Routes = { [Each in Operation as Each['operationId']]: Route<Each['access']> };
+
+/** `id` is the only path parameter of a buyers' operation. */
+type PublicHandler = (exchange: HttpExchange, id: string, context: HotPathContext) => void;
+type BuyerHandler = (
+  exchange: HttpExchange,
+  id: string,
+  buyer: HashedName,
+  context: HotPathContext,
+) => void;
+type ProcessHandler = (exchange: HttpExchange, context: HotPathContext) => void;
+
+const REGISTER = { GET: 'get', POST: 'post', DELETE: 'del' } as const;
+
+export function registerRoutes(app: TemplatedApp, context: HotPathContext): void {
+  const routes: Routes = {
+    buy: buyerRoute(context, buy, countPurchase),
+    getSale: publicRoute(context, getSale),
+    getMine: buyerRoute(context, getBuyer),
+    getReservation: buyerRoute(context, getReservation),
+    giveBack: buyerRoute(context, releaseReservation),
+    joinWaitlist: buyerRoute(context, joinWaitlist),
+    leaveWaitlist: buyerRoute(context, leaveWaitlist),
+    watchSale: { access: 'public', serve: rejectAll(context, NOT_A_WEBSOCKET) },
+    getHealth: processRoute(context, getHealth),
+    getReadiness: processRoute(context, getReadiness),
+    getMetrics: processRoute(context, getMetrics),
+  };
+  for (const [path, operations] of Map.groupBy(OPERATIONS, (operation) => operation.path)) {
+    const pattern = path.replaceAll(/\{(\w+)\}/g, ':$1');
+    for (const { operationId, method } of operations) {
+      // Upgrade requests match this route, other requests the next.
+      if (operationId === 'watchSale') app.ws(pattern, liveBehavior(app, context));
+      app[REGISTER[method]](pattern, routes[operationId].serve);
+    }
+    const allow = operations.map(({ method }) => method).join(', ');
+    const notAllowed = problemResponse('method_not_allowed', {}, [['Allow', allow]]);
+    app.any(pattern, rejectAll(context, notAllowed));
+  }
+  app.any('/*', rejectAll(context, PROBLEM_RESPONSES.not_found));
+}
+
+/** Begins the exchange of a request. Undefined: the request was rejected by a limit of the process or of its address. */
+function admit(
+  { load, metrics, admission }: HotPathContext,
+  response: HttpResponse,
+  request: HttpRequest,
+): HttpExchange | undefined {
+  const exchange = HttpExchange.begin(response, request, load);
+  if (!exchange) return undefined;
+  if (load.isOverloaded) {
+    metrics.requestRejected();
+    exchange.respond(PROBLEM_RESPONSES.overloaded);
+    return undefined;
+  }
+  if (admission.admitsAddress(response, request, exchange.startedAt)) return exchange;
+  exchange.respond(PROBLEM_RESPONSES.rate_limited);
+  return undefined;
+}
+
+function publicRoute(context: HotPathContext, handle: PublicHandler): Route<'public'> {
+  return {
+    access: 'public',
+    serve(response, request) {
+      const exchange = admit(context, response, request);
+      if (!exchange) return;
+      handle(exchange, request.getParameter(0) ?? '', context);
+      exchange.leaveHandler();
+    },
+  };
+}
+
+/** `onRejected` is called for a buyer without a valid token or over the rate limit. */
+function buyerRoute(
+  context: HotPathContext,
+  handle: BuyerHandler,
+  onRejected?: (exchange: HttpExchange, code: ProblemCode, context: HotPathContext) => void,
+): Route<'buyer'> {
+  return {
+    access: 'buyer',
+    serve(response, request) {
+      const exchange = admit(context, response, request);
+      if (!exchange) return;
+      const buyer = context.admission.buyerOf(exchange, exchange.startedAt);
+      if (typeof buyer !== 'string') {
+        handle(exchange, request.getParameter(0) ?? '', buyer, context);
+      } else {
+        exchange.respond(PROBLEM_RESPONSES[buyer]);
+        onRejected?.(exchange, buyer, context);
+      }
+      exchange.leaveHandler();
+    },
+  };
+}
+
+/** Has no limits, so that a process can be monitored under any load. */
+function processRoute(context: HotPathContext, handle: ProcessHandler): Route<'public'> {
+  return {
+    access: 'public',
+    serve(response, request) {
+      const exchange = HttpExchange.begin(response, request, context.load);
+      if (!exchange) return;
+      handle(exchange, context);
+      exchange.leaveHandler();
+    },
+  };
+}
+
+/** A response to HEAD must have no body: the client would read it as the start of the next response. */
+function rejectAll(context: HotPathContext, prepared: PreparedResponse): Serve {
+  const withoutBody = { ...prepared, body: '' };
+  return (response, request) => {
+    const isHead = request.getMethod() === 'head';
+    admit(context, response, request)?.respond(isHead ? withoutBody : prepared);
+  };
+}
+
+function liveBehavior(app: TemplatedApp, context: HotPathContext): WebSocketBehavior<LiveUserData> {
+  const { live, admission } = context;
+  return {
+    ...live.behavior(app),
+    upgrade(response, request, socketContext) {
+      const exchange = admit(context, response, request);
+      if (!exchange) return;
+      const address = admission.addressOf(response, request);
+      const upgrade = live.parseUpgrade(address, request, socketContext);
+      if (upgrade === undefined) return exchange.respond(PROBLEM_RESPONSES.unauthorized);
+      if (upgrade.buyer && !admission.admitsBuyer(upgrade.buyer, exchange.startedAt)) {
+        return exchange.respond(PROBLEM_RESPONSES.rate_limited);
+      }
+      // A view of any age is enough: newer states are sent as soon as they are known.
+      withSale(exchange, context, upgrade.saleId, Number.POSITIVE_INFINITY, (lookup) => {
+        if (lookup.outcome === 'known') live.admit(exchange, upgrade, lookup.view);
+        else exchange.respond(absentSaleResponse(lookup.outcome));
+      });
+      exchange.leaveHandler();
+    },
+  };
+}
+
+function getHealth(exchange: HttpExchange): void {
+  exchange.respond(json(200, healthBody([])));
+}
+
+function getReadiness(exchange: HttpExchange, { shards, load }: HotPathContext): void {
+  const missing = [
+    ...(shards.isReady ? [] : ['redis']),
+    ...(load.isDraining ? ['shutting down'] : []),
+  ];
+  exchange.respond(json(missing.length > 0 ? 503 : 200, healthBody(missing)));
+}
+
+function getMetrics(exchange: HttpExchange, context: HotPathContext): void {
+  const { contentType } = context.registry;
+  context.collectMetrics().then(
+    (body) => exchange.respond({ status: '200 OK', contentType, headers: [], body }),
+    (error: unknown) => exchange.respond(errorResponse(error, context, exchange)),
+  );
+}
