@@ -51,6 +51,18 @@ export const buyerInSaleSchema = z
 
 const saleParams = z.object({ saleId: saleIdSchema });
 const anyBuyer = ['unauthorized', 'rate_limited', 'unavailable'] as const;
+const inSale = [...anyBuyer, 'sale_not_found', 'method_not_allowed'] as const;
+const ownReservation = [...anyBuyer, 'reservation_not_found', 'method_not_allowed'] as const;
+const ordering = [
+  'insufficient_stock',
+  'limit_reached',
+  'sale_not_started',
+  'sale_paused',
+  'sale_ended',
+  'payload_too_large',
+  'invalid_request',
+] as const;
+const retryable = ['recovering', 'overloaded'] as const;
 
 export const BUYER_OPERATIONS = [
   {
@@ -73,22 +85,7 @@ export const BUYER_OPERATIONS = [
         headers: { 'Idempotent-Replayed': 'Always `true` here.' },
       },
     },
-    problems: [
-      ...anyBuyer,
-      'sale_not_found',
-      'method_not_allowed',
-      'sold_out',
-      'insufficient_stock',
-      'limit_reached',
-      'sale_not_started',
-      'sale_paused',
-      'sale_ended',
-      'payload_too_large',
-      'invalid_request',
-      'idempotency_key_reused',
-      'recovering',
-      'overloaded',
-    ],
+    problems: [...inSale, 'sold_out', ...ordering, 'idempotency_key_reused', ...retryable],
   },
   {
     operationId: 'getSale',
@@ -119,14 +116,7 @@ export const BUYER_OPERATIONS = [
     params: saleParams,
     headers: z.object(tracingHeaders),
     responses: { 200: { description: 'What the buyer has.', schema: buyerInSaleSchema } },
-    problems: [
-      ...anyBuyer,
-      'sale_not_found',
-      'method_not_allowed',
-      'invalid_request',
-      'recovering',
-      'overloaded',
-    ],
+    problems: [...inSale, 'invalid_request', ...retryable],
   },
   {
     operationId: 'getReservation',
@@ -138,13 +128,7 @@ export const BUYER_OPERATIONS = [
     params: z.object({ reservationId: z.string() }),
     headers: z.object(tracingHeaders),
     responses: { 200: { description: 'The reservation.', schema: reservationSchema } },
-    problems: [
-      ...anyBuyer,
-      'reservation_not_found',
-      'method_not_allowed',
-      'recovering',
-      'overloaded',
-    ],
+    problems: [...ownReservation, ...retryable],
   },
   {
     operationId: 'giveBack',
@@ -164,14 +148,7 @@ export const BUYER_OPERATIONS = [
         headers: { 'Idempotent-Replayed': '`true` when it was cancelled before.' },
       },
     },
-    problems: [
-      ...anyBuyer,
-      'reservation_not_found',
-      'method_not_allowed',
-      'invalid_transition',
-      'recovering',
-      'overloaded',
-    ],
+    problems: [...ownReservation, 'invalid_transition', ...retryable],
   },
   {
     operationId: 'joinWaitlist',
@@ -193,21 +170,7 @@ export const BUYER_OPERATIONS = [
         headers: { 'Idempotent-Replayed': 'Always `true` here.' },
       },
     },
-    problems: [
-      ...anyBuyer,
-      'sale_not_found',
-      'method_not_allowed',
-      'invalid_transition',
-      'insufficient_stock',
-      'limit_reached',
-      'sale_not_started',
-      'sale_paused',
-      'sale_ended',
-      'payload_too_large',
-      'invalid_request',
-      'recovering',
-      'overloaded',
-    ],
+    problems: [...inSale, 'invalid_transition', ...ordering, ...retryable],
   },
   {
     operationId: 'leaveWaitlist',
@@ -224,7 +187,7 @@ export const BUYER_OPERATIONS = [
         schema: z.object({ saleId: z.string(), left: z.int().describe('Lines that were left.') }),
       },
     },
-    problems: [...anyBuyer, 'sale_not_found', 'method_not_allowed', 'recovering', 'overloaded'],
+    problems: [...inSale, ...retryable],
   },
   {
     operationId: 'watchSale',

@@ -8,16 +8,11 @@ import { BUYER_OPERATIONS } from '../api/buyer-operations.ts';
 import type { ProblemCode } from '../api/problems.ts';
 import { PROCESS_OPERATIONS } from '../api/process-operations.ts';
 import { healthBody } from '../process/health-server.ts';
-import type { Shards } from '../redis/shards.ts';
-import type { Admission } from './admission/admission.ts';
-import type { HashedName } from './admission/hashed-name.ts';
-import type { Batchers } from './buy/batchers.ts';
-import { buy, countPurchase } from './buy/buy.ts';
-import type { BuyBodies } from './buy/buy-body.ts';
-import type { BuyerCalls } from './buyer/buyer-calls.ts';
+import type { Admission, BuyerHandler } from './admission/admission.ts';
+import { type BuyContext, buy, countPurchase } from './buy/buy.ts';
 import { getBuyer, getReservation, getSale } from './buyer/queries.ts';
-import { releaseReservation } from './buyer/release.ts';
-import { joinWaitlist, leaveWaitlist } from './buyer/waitlist.ts';
+import { type ReleaseContext, release } from './buyer/release.ts';
+import { join, leave, type WaitlistContext } from './buyer/waitlist.ts';
 import { HttpExchange } from './http/http-exchange.ts';
 import { invalidField } from './http/request-validation.ts';
 import {
@@ -28,25 +23,12 @@ import {
 } from './http/responses.ts';
 import type { ServerLoad } from './http/server-load.ts';
 import type { Live, LiveUserData } from './live/live.ts';
-import type { MemoryPressure } from './sales/memory-pressure.ts';
-import type { SoldOut } from './sales/sold-out.ts';
-import {
-  absentSaleResponse,
-  errorResponse,
-  type SaleContext,
-  withSale,
-} from './sales/with-sale.ts';
+import { absentSaleResponse, errorResponse, withSale } from './sales/with-sale.ts';
 
 const NOT_A_WEBSOCKET = invalidField('Upgrade', 'must be websocket');
 
 /** Everything that a handler may use. Each handler declares the part that it takes. */
-export interface HotPathContext extends SaleContext {
-  shards: Shards;
-  memoryPressure: MemoryPressure;
-  buyBodies: BuyBodies;
-  batchers: Batchers;
-  buyerCalls: BuyerCalls;
-  soldOut: SoldOut;
+export interface HotPathContext extends BuyContext, ReleaseContext, WaitlistContext {
   live: Live;
   admission: Admission;
   load: ServerLoad;
@@ -68,14 +50,8 @@ interface Route<Access extends Operation['access']> {
 /** The compiler rejects a missing operation, an unknown one, and a route whose access is not that of the table. */
 type Routes = { [Each in Operation as Each['operationId']]: Route<Each['access']> };
 
-/** `id` is the only path parameter of a buyers' operation. */
+/** `id` is the path parameter. */
 type PublicHandler = (exchange: HttpExchange, id: string, context: HotPathContext) => void;
-type BuyerHandler = (
-  exchange: HttpExchange,
-  id: string,
-  buyer: HashedName,
-  context: HotPathContext,
-) => void;
 type ProcessHandler = (exchange: HttpExchange, context: HotPathContext) => void;
 
 const REGISTER = { GET: 'get', POST: 'post', DELETE: 'del' } as const;
@@ -86,9 +62,9 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
     getSale: publicRoute(context, getSale),
     getMine: buyerRoute(context, getBuyer),
     getReservation: buyerRoute(context, getReservation),
-    giveBack: buyerRoute(context, releaseReservation),
-    joinWaitlist: buyerRoute(context, joinWaitlist),
-    leaveWaitlist: buyerRoute(context, leaveWaitlist),
+    giveBack: buyerRoute(context, release),
+    joinWaitlist: buyerRoute(context, join),
+    leaveWaitlist: buyerRoute(context, leave),
     watchSale: { access: 'public', serve: rejectAll(context, NOT_A_WEBSOCKET) },
     getHealth: processRoute(context, getHealth),
     getReadiness: processRoute(context, getReadiness),
@@ -141,7 +117,7 @@ function publicRoute(context: HotPathContext, handle: PublicHandler): Route<'pub
 /** `onRejected` is called for a buyer without a valid token or over the rate limit. */
 function buyerRoute(
   context: HotPathContext,
-  handle: BuyerHandler,
+  handle: BuyerHandler<HotPathContext>,
   onRejected?: (exchange: HttpExchange, code: ProblemCode, context: HotPathContext) => void,
 ): Route<'buyer'> {
   return {

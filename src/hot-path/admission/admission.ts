@@ -1,10 +1,19 @@
 /** Admits requests: rate limits by client address and by buyer, and authentication. It makes no calls, in fixed memory. */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import type { HotPathConfig } from '../../config.ts';
+import type { HttpExchange } from '../http/http-exchange.ts';
 import type { Authenticate, Credentials } from './authenticate.ts';
 import { type ClientAddress, createClientAddress } from './client-address.ts';
 import { type HashedName, hashName } from './hashed-name.ts';
 import { RateLimiter } from './rate-limiter.ts';
+
+/** Handles a request of an authenticated buyer; `id` is the path parameter. */
+export type BuyerHandler<Context> = (
+  exchange: HttpExchange,
+  id: string,
+  buyer: HashedName,
+  context: Context,
+) => void;
 
 /** The buyer, or the reason for the rejection. */
 export type Admitted = HashedName | 'unauthorized' | 'rate_limited';

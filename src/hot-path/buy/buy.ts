@@ -4,6 +4,7 @@ import type { Fault } from '../../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
 import { memoizeLast } from '../../domain/memoize-last.ts';
 import type { ReserveOutcome } from '../../lua/buy/reserve.ts';
+import type { BuyerHandler } from '../admission/admission.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import {
@@ -44,14 +45,9 @@ export interface BuyContext extends SaleContext {
   soldOut: SoldOut;
 }
 
-export function buy(
-  exchange: HttpExchange,
-  saleId: string,
-  buyer: HashedName,
-  context: BuyContext,
-): void {
+export const buy: BuyerHandler<BuyContext> = (exchange, saleId, buyer, context) => {
   new Purchase(exchange, saleId, buyer, context).start();
-}
+};
 
 /** Also counts a purchase that is rejected before `buy`. */
 export function countPurchase(

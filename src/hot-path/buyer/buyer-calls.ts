@@ -1,7 +1,13 @@
 /** Runs the calls to Redis that concern one buyer, each a round trip of its own, and limits how many are in flight. */
+import type { Shards } from '../../redis/shards.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
-import { errorResponse, type FailureContext } from '../sales/with-sale.ts';
+import { errorResponse, type FailureContext, type SaleContext } from '../sales/with-sale.ts';
+
+export interface BuyerContext extends SaleContext {
+  shards: Shards;
+  buyerCalls: BuyerCalls;
+}
 
 const IN_FLIGHT_MAX = 2_000;
 

@@ -3,19 +3,12 @@ import { parseReservationId, SALE_ID } from '../../domain/identifiers.ts';
 import { publicReservation } from '../../domain/reservation.ts';
 import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readBuyer } from '../../lua/read/read-buyer.ts';
-import type { Shards } from '../../redis/shards.ts';
-import type { HashedName } from '../admission/hashed-name.ts';
+import type { BuyerHandler } from '../admission/admission.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { json, PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
-import { redisNowMs, type SaleView, type SaleViews, VIEW_AGE_MS_MAX } from '../sales/sale-views.ts';
+import { redisNowMs, type SaleView, VIEW_AGE_MS_MAX } from '../sales/sale-views.ts';
 import { absentSaleResponse, type SaleContext, withSale } from '../sales/with-sale.ts';
-import type { BuyerCalls } from './buyer-calls.ts';
-
-interface QueryContext {
-  shards: Shards;
-  views: SaleViews;
-  buyerCalls: BuyerCalls;
-}
+import type { BuyerContext } from './buyer-calls.ts';
 
 export function getSale(exchange: HttpExchange, saleId: string, context: SaleContext): void {
   withSale(exchange, context, saleId, VIEW_AGE_MS_MAX, (lookup) => {
@@ -23,25 +16,6 @@ export function getSale(exchange: HttpExchange, saleId: string, context: SaleCon
       lookup.outcome === 'known' ? saleResponse(lookup.view) : absentSaleResponse(lookup.outcome),
     );
   });
-}
-
-export function getBuyer(
-  exchange: HttpExchange,
-  saleId: string,
-  { name }: HashedName,
-  context: QueryContext,
-): void {
-  if (!SALE_ID.test(saleId)) exchange.respond(PROBLEM_RESPONSES.sale_not_found);
-  else context.buyerCalls.run(exchange, () => buyerResponse(saleId, name, context));
-}
-
-export function getReservation(
-  exchange: HttpExchange,
-  reservationId: string,
-  { name }: HashedName,
-  context: QueryContext,
-): void {
-  context.buyerCalls.run(exchange, () => reservationResponse(reservationId, name, context));
 }
 
 function saleResponse(view: SaleView): PreparedResponse {
@@ -69,54 +43,54 @@ function saleResponse(view: SaleView): PreparedResponse {
   });
 }
 
-async function buyerResponse(
-  saleId: string,
-  buyerId: string,
-  { shards, views }: QueryContext,
-): Promise<PreparedResponse> {
-  const reply = await shards.call(readBuyer, saleId, buyerId);
-  if (reply.outcome !== 'known') return absent(reply.outcome, views, saleId);
-  const active = reply.reservations.filter(
-    ({ status }) => status === 'reserved' || status === 'confirmed',
-  );
-  let units = 0;
-  for (const { items } of active) for (const { quantity } of items) units += quantity;
-  return json(200, {
-    saleId,
-    buyerId,
-    reservations: reply.reservations.map(publicReservation),
-    perBuyerLimit: reply.perBuyerLimit,
-    waitlist: reply.waiting,
-    remainingAllowance: Math.max(0, reply.perBuyerLimit - units),
+export const getBuyer: BuyerHandler<BuyerContext> = (exchange, saleId, { name }, context) => {
+  const { shards, views, buyerCalls } = context;
+  if (!SALE_ID.test(saleId)) return exchange.respond(PROBLEM_RESPONSES.sale_not_found);
+  buyerCalls.run(exchange, async () => {
+    const reply = await shards.call(readBuyer, saleId, name);
+    if (reply.outcome !== 'known') {
+      return absentResponse(reply.outcome, views.wasLaunched(saleId), 'sale_not_found');
+    }
+    let units = 0;
+    for (const { status, items } of reply.reservations) {
+      if (status !== 'reserved' && status !== 'confirmed') continue;
+      for (const { quantity } of items) units += quantity;
+    }
+    return json(200, {
+      saleId,
+      buyerId: name,
+      reservations: reply.reservations.map(publicReservation),
+      perBuyerLimit: reply.perBuyerLimit,
+      waitlist: reply.waiting,
+      remainingAllowance: Math.max(0, reply.perBuyerLimit - units),
+    });
   });
-}
+};
 
 /** The reservation of another buyer gets the same response as one that does not exist. */
-async function reservationResponse(
-  reservationId: string,
-  buyerId: string,
-  { shards, views }: QueryContext,
-): Promise<PreparedResponse> {
-  const address = parseReservationId(reservationId);
-  if (!address) return PROBLEM_RESPONSES.reservation_not_found;
-  const reply = await shards.call(readBuyer, address.saleId, buyerId);
-  if (reply.outcome !== 'known') {
-    return reply.outcome === 'recovering' || views.wasLaunched(address.saleId)
-      ? PROBLEM_RESPONSES.recovering
-      : PROBLEM_RESPONSES.reservation_not_found;
-  }
-  const own = reply.reservations.find((each) => each.reservationId === reservationId);
-  return own ? json(200, publicReservation(own)) : PROBLEM_RESPONSES.reservation_not_found;
-}
+export const getReservation: BuyerHandler<BuyerContext> = (exchange, id, { name }, context) => {
+  const { shards, views, buyerCalls } = context;
+  const address = parseReservationId(id);
+  if (!address) return exchange.respond(PROBLEM_RESPONSES.reservation_not_found);
+  const { saleId } = address;
+  buyerCalls.run(exchange, async () => {
+    const reply = await shards.call(readBuyer, saleId, name);
+    if (reply.outcome !== 'known') {
+      return absentResponse(reply.outcome, views.wasLaunched(saleId), 'reservation_not_found');
+    }
+    const own = reply.reservations.find(({ reservationId }) => reservationId === id);
+    return own ? json(200, publicReservation(own)) : PROBLEM_RESPONSES.reservation_not_found;
+  });
+};
 
-function absent(
-  outcome: 'recovering' | 'unknown_sale',
-  views: SaleViews,
-  saleId: string,
+/** If Redis does not know a launched sale, it lost the sale, and recovery restores it. */
+export function absentResponse(
+  outcome: string,
+  wasLaunched: boolean,
+  notFound: 'sale_not_found' | 'reservation_not_found',
 ): PreparedResponse {
-  return outcome === 'recovering' || views.wasLaunched(saleId)
-    ? PROBLEM_RESPONSES.recovering
-    : PROBLEM_RESPONSES.sale_not_found;
+  const isRecovering = outcome === 'recovering' || (outcome === 'unknown_sale' && wasLaunched);
+  return PROBLEM_RESPONSES[isRecovering ? 'recovering' : notFound];
 }
 
 function isoOrNull(time: number | null): string | null {

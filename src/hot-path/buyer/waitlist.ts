@@ -1,11 +1,10 @@
 /** Joining and leaving the waitlist of a sold-out SKU. */
 import { waitlistBody } from '../../api/buyer-operations.ts';
 import { newTag } from '../../domain/identifiers.ts';
-import { joinWaitlist as joinScript } from '../../lua/buy/join-waitlist.ts';
-import { leaveWaitlist as leaveScript } from '../../lua/buy/leave-waitlist.ts';
+import { joinWaitlist } from '../../lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../../lua/buy/leave-waitlist.ts';
 import type { Shards } from '../../redis/shards.ts';
-import type { HashedName } from '../admission/hashed-name.ts';
-import type { HttpExchange } from '../http/http-exchange.ts';
+import type { BuyerHandler } from '../admission/admission.ts';
 import {
   fieldErrorsOf,
   invalidRequest,
@@ -23,26 +22,14 @@ import {
 } from '../http/responses.ts';
 import type { MemoryPressure } from '../sales/memory-pressure.ts';
 import { onlySkuOf, type SaleView } from '../sales/sale-views.ts';
-import {
-  absentSaleResponse,
-  notStartedResponse,
-  type SaleContext,
-  withSale,
-} from '../sales/with-sale.ts';
-import type { BuyerCalls } from './buyer-calls.ts';
+import { absentSaleResponse, notStartedResponse, withSale } from '../sales/with-sale.ts';
+import type { BuyerContext } from './buyer-calls.ts';
 
-interface WaitlistContext extends SaleContext {
-  shards: Shards;
+export interface WaitlistContext extends BuyerContext {
   memoryPressure: MemoryPressure;
-  buyerCalls: BuyerCalls;
 }
 
-export function joinWaitlist(
-  exchange: HttpExchange,
-  saleId: string,
-  { name }: HashedName,
-  context: WaitlistContext,
-): void {
+export const join: BuyerHandler<WaitlistContext> = (exchange, saleId, { name }, context) => {
   const { shards, memoryPressure, buyerCalls } = context;
   exchange.readBody((body) => {
     if (typeof body === 'string') return exchange.respond(PROBLEM_RESPONSES[body]);
@@ -56,20 +43,21 @@ export function joinWaitlist(
       );
     });
   });
-}
+};
 
 /** A buyer who is on no waitlist gets the same response. */
-export function leaveWaitlist(
-  exchange: HttpExchange,
-  saleId: string,
-  { name }: HashedName,
-  context: WaitlistContext,
-): void {
+export const leave: BuyerHandler<WaitlistContext> = (exchange, saleId, { name }, context) => {
+  const { shards, buyerCalls } = context;
   withSale(exchange, context, saleId, Number.POSITIVE_INFINITY, (lookup) => {
     if (lookup.outcome !== 'known') return exchange.respond(absentSaleResponse(lookup.outcome));
-    context.buyerCalls.run(exchange, () => leaveResponse(context.shards, saleId, name));
+    buyerCalls.run(exchange, async () => {
+      const reply = await shards.call(leaveWaitlist, saleId, { buyerId: name, tag: newTag() });
+      if (reply.outcome !== 'left') return PROBLEM_RESPONSES.recovering;
+      if (reply.count > 0) shards.publishChanged(saleId).catch(() => undefined);
+      return json(200, { saleId, left: reply.count });
+    });
   });
-}
+};
 
 async function joinResponse(
   shards: Shards,
@@ -85,7 +73,7 @@ async function joinResponse(
   const sku = parsed.data.sku ?? onlySkuOf(view.state.definition);
   if (sku === undefined) return SKU_REQUIRED;
   const asked = { buyerId, sku, quantity: parsed.data.quantity };
-  const reply = await shards.call(joinScript, saleId, asked);
+  const reply = await shards.call(joinWaitlist, saleId, asked);
   switch (reply.outcome) {
     case 'joined':
     case 'already': {
@@ -107,11 +95,4 @@ async function joinResponse(
     default:
       return PROBLEM_RESPONSES[reply.outcome];
   }
-}
-
-async function leaveResponse(shards: Shards, saleId: string, buyerId: string) {
-  const reply = await shards.call(leaveScript, saleId, { buyerId, tag: newTag() });
-  if (reply.outcome !== 'left') return PROBLEM_RESPONSES.recovering;
-  if (reply.count > 0) shards.publishChanged(saleId).catch(() => undefined);
-  return json(200, { saleId, left: reply.count });
 }

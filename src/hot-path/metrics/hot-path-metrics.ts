@@ -11,21 +11,9 @@ export interface MetricSources {
   localSoldOut: () => number;
 }
 
-export interface HotPathMetrics {
-  /** Counts the response to a purchase; `seconds` is the time inside this process. */
-  bought(outcome: string, seconds: number): void;
-  reserveCalled(size: number, seconds: number): void;
-  faulted(code: FaultCode): void;
-  invariantBroken(): void;
-  /** A request was rejected without reading it, because too many were in progress. */
-  requestRejected(): void;
-  /** A WebSocket was closed because its client did not read. */
-  liveDropped(): void;
-  /** A request was rejected by a rate limit. */
-  rateLimited(by: 'buyer' | 'address'): void;
-}
+export type HotPathMetrics = ReturnType<typeof createHotPathMetrics>;
 
-export function createHotPathMetrics(registry: Registry, sources: MetricSources): HotPathMetrics {
+export function createHotPathMetrics(registry: Registry, sources: MetricSources) {
   const { load } = sources;
   const registers = [registry];
   const buyTimes = new LatencyHistogram(registry);
@@ -41,33 +29,28 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
     buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
     registers,
   });
-  const faults = new Counter({
-    name: 'flash_sale_redis_faults_total',
-    help: 'Failed calls to Redis, by fault code',
-    labelNames: ['code'],
-    registers,
-  });
-  const broken = new Counter({
-    name: 'flash_sale_invariant_violations_total',
-    help: 'Violations of the stock invariant of a SKU; any value above 0 is an alarm',
-    registers,
-  });
-  const requestRejected = new Counter({
-    name: 'flash_sale_rejected_requests_total',
-    help: 'Requests rejected without reading them, because too many were in progress',
-    registers,
-  });
-  const dropped = new Counter({
-    name: 'flash_sale_live_dropped_clients_total',
-    help: 'WebSockets closed because their client did not read',
-    registers,
-  });
-  const limited = new Counter({
-    name: 'flash_sale_rate_limited_total',
-    help: 'Requests rejected by the rate limit of a buyer or of an address',
-    labelNames: ['by'],
-    registers,
-  });
+  const counter = (name: string, help: string, labelNames: string[] = []) =>
+    new Counter({ name, help, labelNames, registers });
+  const faults = counter('flash_sale_redis_faults_total', 'Failed calls to Redis, by fault code', [
+    'code',
+  ]);
+  const violations = counter(
+    'flash_sale_invariant_violations_total',
+    'Violations of the stock invariant of a SKU; any value above 0 is an alarm',
+  );
+  const rejected = counter(
+    'flash_sale_rejected_requests_total',
+    'Requests rejected without reading them, because too many were in progress',
+  );
+  const dropped = counter(
+    'flash_sale_live_dropped_clients_total',
+    'WebSockets closed because their client did not read',
+  );
+  const limited = counter(
+    'flash_sale_rate_limited_total',
+    'Requests rejected by the rate limit of a buyer or of an address',
+    ['by'],
+  );
   registry.registerMetric(
     new Counter({
       name: 'flash_sale_local_sold_out_total',
@@ -90,20 +73,21 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
         },
       }),
     );
-  gauge('flash_sale_queued_buyers', 'Purchases waiting for a reserve call', sources.queued);
+  gauge('flash_sale_queued_purchases', 'Purchases waiting for a reserve call', sources.queued);
   gauge('flash_sale_pending_requests', 'Requests without a response so far', () => load.pending);
   gauge('flash_sale_connections', 'Open connections, WebSockets excluded', () => load.connections);
   gauge('flash_sale_live_subscribers', 'Open WebSockets', sources.subscribers);
   return {
-    bought: (outcome, seconds) => buyTimes.count(outcome, seconds),
-    reserveCalled(size, seconds) {
+    /** `seconds` is the time inside this process. */
+    bought: (outcome: string, seconds: number) => buyTimes.count(outcome, seconds),
+    reserveCalled(size: number, seconds: number) {
       reserveSeconds.observe(seconds);
       reserveSize.observe(size);
     },
-    faulted: (code) => faults.inc({ code }),
-    invariantBroken: () => broken.inc(),
-    requestRejected: () => requestRejected.inc(),
+    faulted: (code: FaultCode) => faults.inc({ code }),
+    invariantBroken: () => violations.inc(),
+    requestRejected: () => rejected.inc(),
     liveDropped: () => dropped.inc(),
-    rateLimited: (by) => limited.inc({ by }),
+    rateLimited: (by: 'buyer' | 'address') => limited.inc({ by }),
   };
 }
