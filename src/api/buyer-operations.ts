@@ -1,6 +1,6 @@
 /**
- * The buyers' API as a table. The hot path validates bodies with these schemas, and the OpenAPI document that the
- * admin serves is generated from the same table.
+ * The buyers' API as a table of operations. The hot path serves its routes and validates bodies from it, and the admin
+ * generates the OpenAPI document from it.
  */
 import { z } from 'zod';
 import type { ApiOperation } from './operation.ts';
@@ -18,12 +18,12 @@ import {
 } from './schemas.ts';
 
 /**
- * What a buy asks for: nothing (one unit of the sale's only SKU; an empty body parses as undefined), one SKU, or a
- * basket, which is decided all or nothing.
+ * The items of a purchase: none (an empty body parses as undefined: one unit of the sale's only SKU), one SKU, or
+ * several SKUs, which are reserved all or nothing.
  */
 export const buyBody = z.union([z.undefined(), itemSchema, z.strictObject({ items: itemsSchema })]);
 
-/** What to wait for: one unit of the sale's only SKU, unless said otherwise. */
+/** Defaults: one unit, of the sale's only SKU. */
 export const waitlistBody = z.strictObject({
   sku: skuSchema.optional(),
   quantity: quantitySchema.default(1),
@@ -34,7 +34,7 @@ export const waitlistEntrySchema = z
     saleId: z.string(),
     sku: z.string(),
     quantity: z.int(),
-    place: z.int().describe('Counted from 1; the next units go to place 1.'),
+    place: z.int().describe('Rank on the waitlist, from 1; returned units go to rank 1 first.'),
   })
   .meta({ id: 'WaitlistPlace' });
 
@@ -45,7 +45,9 @@ export const buyerInSaleSchema = z
     reservations: z.array(reservationSchema),
     waitlist: z.array(waitlistEntrySchema.omit({ saleId: true })),
     perBuyerLimit: z.int(),
-    remainingAllowance: z.int().describe('Units that the limit still allows this buyer.'),
+    remainingAllowance: z
+      .int()
+      .describe('Units that the buyer may still reserve within the limit.'),
   })
   .meta({ id: 'BuyerInSale' });
 
@@ -70,17 +72,17 @@ export const BUYER_OPERATIONS = [
     method: 'POST',
     path: '/v1/sales/{saleId}/buy',
     tag: 'Buyers',
-    summary: 'Reserve, first come, first served',
+    summary: 'Reserve units, first come, first served',
     description:
-      'Safe to repeat after any failure: the same Idempotency-Key with the same body gets the answer the first one got. Without a key the buyer is the key, for as long as the reservation lives. An empty body asks for one unit of the only SKU of the sale.',
+      'Safe to repeat after any failure: a request with the same Idempotency-Key and the same body gets the first response again. Without a key, the buyer is the key for the lifetime of the reservation. An empty body requests one unit of the only SKU of the sale.',
     access: 'buyer',
     params: saleParams,
     headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
     body: buyBody,
     responses: {
-      201: { description: 'Reserved, until `expiresAt`.', schema: reservationSchema },
+      201: { description: 'Reserved until `expiresAt`.', schema: reservationSchema },
       200: {
-        description: 'This request was answered before; the same reservation as it stands now.',
+        description: 'A repeated request: the same reservation in its current state.',
         schema: reservationSchema,
         headers: { 'Idempotent-Replayed': 'Always `true` here.' },
       },
@@ -92,7 +94,7 @@ export const BUYER_OPERATIONS = [
     method: 'GET',
     path: '/v1/sales/{saleId}',
     tag: 'Buyers',
-    summary: 'The sale and what is left, at most 250 ms old',
+    summary: 'The sale and its remaining units, at most 250 ms old',
     access: 'public',
     params: saleParams,
     headers: z.object(tracingHeaders),
@@ -111,11 +113,13 @@ export const BUYER_OPERATIONS = [
     method: 'GET',
     path: '/v1/sales/{saleId}/me',
     tag: 'Buyers',
-    summary: "The buyer's reservations in this sale, and what the limit still allows",
+    summary: "The buyer's reservations in this sale, and the remaining allowance",
     access: 'buyer',
     params: saleParams,
     headers: z.object(tracingHeaders),
-    responses: { 200: { description: 'What the buyer has.', schema: buyerInSaleSchema } },
+    responses: {
+      200: { description: 'The state of the buyer in this sale.', schema: buyerInSaleSchema },
+    },
     problems: [...inSale, 'invalid_request', ...retryable],
   },
   {
@@ -135,17 +139,17 @@ export const BUYER_OPERATIONS = [
     method: 'POST',
     path: '/v1/reservations/{reservationId}/cancel',
     tag: 'Buyers',
-    summary: 'Give a reservation back',
+    summary: 'Release a reservation',
     description:
-      'Units and allowance return in the same step, to whoever waits first. Repeatable. What is confirmed can only be cancelled by the merchant.',
+      'Returns the units to the waitlist or to the sale, and the allowance to the buyer, in one step. Safe to repeat. Only the merchant can cancel a confirmed reservation.',
     access: 'buyer',
     params: z.object({ reservationId: z.string() }),
     headers: z.object(tracingHeaders),
     responses: {
       200: {
-        description: 'It is cancelled.',
+        description: 'The reservation is cancelled.',
         schema: reservationSchema,
-        headers: { 'Idempotent-Replayed': '`true` when it was cancelled before.' },
+        headers: { 'Idempotent-Replayed': '`true` if it was already cancelled.' },
       },
     },
     problems: [...ownReservation, 'invalid_transition', ...retryable],
@@ -155,17 +159,17 @@ export const BUYER_OPERATIONS = [
     method: 'POST',
     path: '/v1/sales/{saleId}/waitlist',
     tag: 'Buyers',
-    summary: 'Join the line for what is sold out',
+    summary: 'Join the waitlist of a sold-out SKU',
     description:
-      'Units that return go to the first in line, as a fresh hold with its own deadline, before anybody else sees them. What one waits for counts against the limit.',
+      'Returned units go to the first buyer on the waitlist, as a new hold with its own deadline, before they are on sale again. The requested units count against the limit.',
     access: 'buyer',
     params: saleParams,
     headers: z.object(tracingHeaders),
     body: waitlistBody.optional(),
     responses: {
-      201: { description: 'In line.', schema: waitlistEntrySchema },
+      201: { description: 'On the waitlist.', schema: waitlistEntrySchema },
       200: {
-        description: 'In line already; the place as it is now.',
+        description: 'Already on the waitlist, with the current rank.',
         schema: waitlistEntrySchema,
         headers: { 'Idempotent-Replayed': 'Always `true` here.' },
       },
@@ -177,14 +181,17 @@ export const BUYER_OPERATIONS = [
     method: 'DELETE',
     path: '/v1/sales/{saleId}/waitlist',
     tag: 'Buyers',
-    summary: 'Leave the lines of a sale',
+    summary: 'Leave the waitlists of a sale',
     access: 'buyer',
     params: saleParams,
     headers: z.object(tracingHeaders),
     responses: {
       200: {
-        description: 'In none of its lines any more.',
-        schema: z.object({ saleId: z.string(), left: z.int().describe('Lines that were left.') }),
+        description: 'On no waitlist of the sale.',
+        schema: z.object({
+          saleId: z.string(),
+          left: z.int().describe('The number of waitlists left.'),
+        }),
       },
     },
     problems: [...inSale, ...retryable],
@@ -194,14 +201,17 @@ export const BUYER_OPERATIONS = [
     method: 'GET',
     path: '/v1/sales/{saleId}/live',
     tag: 'Buyers',
-    summary: 'The sale, and what is one’s own in it, as they change: a WebSocket',
+    summary: 'A WebSocket with the changes of the sale and of the buyer’s own state',
     description:
-      'Everybody hears of the sale; who shows a token also hears of their own reservations and places in line. Browsers, which can set no header here, offer the subprotocols `flash-sale` and `bearer.<token>`. The present state comes first, so coming back is all there is to do after a close: 1012 when the process restarts, 1008 for a client that talks, 1006 for one that does not read, and after an hour.',
+      'Every client gets the changes of the sale. A client with a token also gets its own reservations and waitlist ranks. Browsers cannot set headers here, so they offer the subprotocols `flash-sale` and `bearer.<token>`. The current state is sent first, so a client only needs to reconnect after a close. Close codes: 1012 if the process restarts, 1008 for a client that sends too much, 1006 for one that does not read. A connection ends after an hour.',
     access: 'public',
     params: saleParams,
     headers: z.object({
       ...tracingHeaders,
-      authorization: z.string().optional().describe('`Bearer` and the token; none: the sale only.'),
+      authorization: z
+        .string()
+        .optional()
+        .describe('`Bearer` and the token; without it: the sale only.'),
       'sec-websocket-protocol': z
         .string()
         .optional()
@@ -209,7 +219,7 @@ export const BUYER_OPERATIONS = [
     }),
     responses: {
       101: {
-        description: 'A WebSocket; each of its messages is one of these.',
+        description: 'A WebSocket with messages of these types.',
         schema: liveMessageSchema,
       },
     },

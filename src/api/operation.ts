@@ -1,6 +1,6 @@
 /**
- * One operation of an HTTP API as data: what it takes, what it answers, which problems it may give. Both APIs are
- * tables of these; validation and the OpenAPI document come from the same table and can not drift apart.
+ * One operation of an HTTP API as data: its parameters, responses and problems. Both APIs are tables of operations.
+ * Routes, validation and the OpenAPI document come from the same table, so they cannot diverge.
  */
 import { z } from 'zod';
 import { PROBLEMS, type ProblemCode } from './problems.ts';
@@ -9,23 +9,23 @@ export type ApiTag = 'Buyers' | 'Operators' | 'Merchants' | 'Processes';
 
 export interface ApiResponse {
   description: string;
-  /** None: the answer has no body. */
+  /** Undefined: the response has no body. */
   schema?: z.ZodType;
-  /** `application/json` unless said. */
+  /** By default `application/json`. */
   contentType?: string;
-  /** Response headers of this answer: name -> what it says. */
+  /** Descriptions by header name. */
   headers?: Record<string, string>;
 }
 
 export interface ApiOperation {
   operationId: string;
   method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
-  /** With `{name}` for each parameter, as OpenAPI writes it. */
+  /** In the notation of OpenAPI, with `{name}` for a parameter. */
   path: string;
   tag: ApiTag;
   summary: string;
   description?: string;
-  /** Whose token it wants. */
+  /** The role that the token must have. */
   access: 'public' | 'buyer' | 'viewer' | 'merchant' | 'operator';
   params?: z.ZodObject;
   query?: z.ZodObject;
@@ -35,7 +35,7 @@ export interface ApiOperation {
   problems: readonly ProblemCode[];
 }
 
-/** What a problem looks like that has one of these codes. Extensions such as `startsAt` come on top. */
+/** The schema of a problem with one of these codes. Extension members such as `startsAt` are allowed. */
 function problemSchema(codes: readonly ProblemCode[]) {
   return z.looseObject({
     type: z.string(),
@@ -46,14 +46,14 @@ function problemSchema(codes: readonly ProblemCode[]) {
     errors: z
       .array(z.object({ field: z.string(), message: z.string() }))
       .optional()
-      .describe('The mistakes in the request, where it was not understood.'),
+      .describe('The invalid fields of the request.'),
   });
 }
 
-/** The limit of a body is each API's own, and the catalogue's words are the buyers'. */
+/** The APIs have different limits for bodies; the catalogue names the one of the buyers' API. */
 function describe(code: ProblemCode): string {
   return code === 'payload_too_large'
-    ? 'The body is larger than this API takes.'
+    ? 'The body exceeds the limit of this API.'
     : PROBLEMS[code].detail;
 }
 
@@ -62,12 +62,12 @@ interface RouteResponse {
   content: Record<string, { schema: z.ZodType }>;
 }
 
-/** All answers of an operation by status, problems among them, in the form that a route's schema takes. */
+/** All responses of an operation by status, problems included, in the format of a Fastify route schema. */
 export function responsesOf(operation: ApiOperation): Record<number, RouteResponse> {
-  const answers: Record<number, RouteResponse> = {};
-  for (const [status, answer] of Object.entries(operation.responses)) {
-    const { description, schema, contentType = 'application/json' } = answer;
-    answers[Number(status)] = {
+  const responses: Record<number, RouteResponse> = {};
+  for (const [status, response] of Object.entries(operation.responses)) {
+    const { description, schema, contentType = 'application/json' } = response;
+    responses[Number(status)] = {
       description,
       content: { [contentType]: { schema: schema ?? z.undefined() } },
     };
@@ -76,10 +76,10 @@ export function responsesOf(operation: ApiOperation): Record<number, RouteRespon
   for (const [status, codes] of codesByStatus) {
     const problems = { 'application/problem+json': { schema: problemSchema(codes) } };
     const description = codes.map((code) => `\`${code}\`: ${describe(code)}`).join('\n\n');
-    const answer = answers[status];
-    answers[status] = answer
-      ? { ...answer, content: { ...answer.content, ...problems } }
+    const response = responses[status];
+    responses[status] = response
+      ? { ...response, content: { ...response.content, ...problems } }
       : { description, content: problems };
   }
-  return answers;
+  return responses;
 }

@@ -1,13 +1,11 @@
-/**
- * Every refusal that leaves either API: its code, its HTTP status, its words. RFC 9457, problem details.
- */
+/** The catalogue of errors of both APIs, as RFC 9457 problem details: code, HTTP status and texts. */
 import { FAULTS, type Fault } from '../domain/fault.ts';
 
 interface ProblemKind {
   status: number;
   title: string;
   detail: string;
-  /** Seconds after which the same request, with the same key, is worth sending again. */
+  /** Set if the client may repeat the same request with the same key. */
   retryAfterSeconds?: number;
 }
 
@@ -20,25 +18,29 @@ export const PROBLEMS = {
   forbidden: {
     status: 403,
     title: 'Forbidden',
-    detail: "The token's role does not allow this.",
+    detail: "The token's role does not allow this operation.",
   },
-  not_found: { status: 404, title: 'Not found', detail: 'There is nothing at this address.' },
-  sale_not_found: { status: 404, title: 'Sale not found', detail: 'There is no sale of that id.' },
+  not_found: { status: 404, title: 'Not found', detail: 'This path does not exist.' },
+  sale_not_found: {
+    status: 404,
+    title: 'Sale not found',
+    detail: 'There is no sale with that id.',
+  },
   reservation_not_found: {
     status: 404,
     title: 'Reservation not found',
-    detail: 'There is no reservation of that id, or it is not yours.',
+    detail: 'There is no reservation with that id, or it belongs to another buyer.',
   },
   method_not_allowed: {
     status: 405,
     title: 'Method not allowed',
-    detail: 'This address exists, but not for this method.',
+    detail: 'This path does not support the method.',
   },
-  sold_out: { status: 409, title: 'Sold out', detail: 'Nothing is left of what you asked for.' },
+  sold_out: { status: 409, title: 'Sold out', detail: 'The requested items are sold out.' },
   limit_reached: {
     status: 409,
     title: 'Limit reached',
-    detail: 'This would be more than one buyer may have in this sale.',
+    detail: 'The request exceeds the limit per buyer.',
   },
   sale_not_started: {
     status: 409,
@@ -48,71 +50,70 @@ export const PROBLEMS = {
   sale_paused: {
     status: 409,
     title: 'Sale paused',
-    detail: 'The sale is paused; it may go on later.',
+    detail: 'The sale is paused. It may resume later.',
   },
   invalid_transition: {
     status: 409,
     title: 'Invalid transition',
-    detail: 'This can not be done in the present state.',
+    detail: 'The current state does not allow this change.',
   },
   insufficient_stock: {
     status: 409,
     title: 'Insufficient stock',
-    detail: 'Fewer are left than that; ask for fewer.',
+    detail: 'Not enough units are left for that quantity.',
   },
-  sale_ended: { status: 410, title: 'Sale ended', detail: 'The sale is over.' },
+  sale_ended: { status: 410, title: 'Sale ended', detail: 'The sale has ended.' },
   payload_too_large: {
     status: 413,
     title: 'Payload too large',
-    detail: 'The body may have 4096 bytes at most.',
+    detail: 'The body must not exceed 4096 bytes.',
   },
   invalid_request: {
     status: 422,
     title: 'Invalid request',
-    detail: 'The request is not what this address takes; see errors.',
+    detail: 'The request is invalid; see errors.',
   },
   idempotency_key_reused: {
     status: 422,
     title: 'Idempotency key reused',
     detail:
-      'This key already stands for another request. Send a new Idempotency-Key for another purchase; without a key, the buyer is the key.',
+      'This key belongs to another request. Send a new Idempotency-Key for another purchase. Without a key, the buyer is the key.',
   },
   rate_limited: {
     status: 429,
     title: 'Rate limited',
-    detail: 'Too many requests; wait a little.',
+    detail: 'Too many requests. Wait before the next one.',
     retryAfterSeconds: 1,
   },
   recovering: {
     status: 503,
     title: 'Recovering',
-    detail:
-      'The sale is being checked against what is remembered. Send the same request again, same key.',
+    detail: 'The sale is being recovered. Send the same request again, with the same key.',
     retryAfterSeconds: 1,
   },
   overloaded: {
     status: 503,
     title: 'Overloaded',
-    detail: 'Nothing was decided. Send the same request again, same key.',
+    detail: 'No decision was made. Send the same request again, with the same key.',
     retryAfterSeconds: 1,
   },
   unavailable: {
     status: 503,
     title: 'Unavailable',
     detail:
-      'The outcome is unknown. Send the same request again, same key: it is never done twice.',
+      'The outcome is unknown. Send the same request again, with the same key. It takes effect at most once.',
     retryAfterSeconds: 1,
   },
 } as const satisfies Record<string, ProblemKind>;
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
-/** The problem that a request ends with when it meets a fault: the only mapping of faults to HTTP. */
+/** The problem for a fault: the only mapping of faults to HTTP. */
 export function problemOf({ code }: Fault) {
   return FAULTS[code].problem satisfies ProblemCode;
 }
 
-/** One mistake in a request: where (a path such as `items.0.quantity`), and what is wrong there. */
+/** An invalid field of a request. `field` is a path such as `items.0.quantity`. */
 export interface FieldError {
   field: string;
   message: string;

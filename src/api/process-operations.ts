@@ -19,7 +19,7 @@ export const PROCESS_OPERATIONS = [
     method: 'GET',
     path: '/readyz',
     tag: 'Processes',
-    summary: 'Whether this process can do its work, and if not, what is missing',
+    summary: 'Whether this process is ready, and which dependencies are missing',
     access: 'public',
     responses: {
       200: { description: 'Ready.', schema: healthSchema },
@@ -32,11 +32,11 @@ export const PROCESS_OPERATIONS = [
     method: 'GET',
     path: '/metrics',
     tag: 'Processes',
-    summary: 'Measurements in the text format of Prometheus',
+    summary: 'Metrics in the text format of Prometheus',
     access: 'public',
     responses: {
       200: {
-        description: 'The metrics; of all workers together where several share a port.',
+        description: 'The metrics, aggregated over all workers that share the port.',
         schema: z.string(),
         contentType: 'text/plain',
       },

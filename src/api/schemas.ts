@@ -1,6 +1,6 @@
 /**
- * The JSON that both APIs speak: the pieces of requests and answers that more than one operation uses. Patterns
- * and limits are those of identifiers.ts; money is integer minor units, times are ISO 8601 UTC with milliseconds.
+ * The JSON schemas that several operations share. Patterns and limits come from identifiers.ts. Money is in integer minor
+ * units; times are ISO 8601 UTC with milliseconds.
  */
 import { z } from 'zod';
 import {
@@ -16,33 +16,33 @@ import { RESERVATION_STATUSES } from '../domain/reservation.ts';
 import { SALE_STATUSES } from '../domain/sale.ts';
 
 export const saleIdSchema = z.string().regex(SALE_ID, {
-  error: 'wants 1 to 40 of a-z, 0-9 and -, not beginning with -',
+  error: 'must be 1 to 40 characters of a-z, 0-9 and -, and must not begin with -',
 });
 export const skuSchema = z.string().regex(SKU, {
-  error: 'wants 1 to 40 letters, digits, _ or -, beginning with a letter or digit',
+  error: 'must be 1 to 40 letters, digits, _ or -, and must begin with a letter or digit',
 });
 export const buyerIdSchema = z
   .string()
-  .regex(VISIBLE_ASCII_64, { error: 'wants 1 to 64 visible ASCII characters' });
+  .regex(VISIBLE_ASCII_64, { error: 'must be 1 to 64 visible ASCII characters' });
 export const idempotencyKeySchema = z
   .string()
-  .regex(VISIBLE_ASCII_64, { error: 'wants 1 to 64 visible ASCII characters' });
+  .regex(VISIBLE_ASCII_64, { error: 'must be 1 to 64 visible ASCII characters' });
 
-/** A point in time as every answer writes it. */
+/** The format of times in all responses. */
 export const timeSchema = z.string().meta({ format: 'date-time' });
 
-/** Headers that every operation understands; what is not well-formed is ignored, never refused. */
+/** Headers of every operation. A malformed value is ignored, not rejected. */
 export const tracingHeaders = {
   'x-request-id': z
     .string()
     .optional()
     .describe(
-      `Comes back with the answer where it matches ${REQUEST_ID.source}; else one is made.`,
+      `Returned with the response if it matches ${REQUEST_ID.source}; otherwise the server generates one.`,
     ),
   traceparent: z
     .string()
     .optional()
-    .describe(`W3C Trace Context, passed on where it matches ${TRACEPARENT.source}.`),
+    .describe(`W3C Trace Context, propagated if it matches ${TRACEPARENT.source}.`),
 };
 
 export const quantitySchema = z.int().min(1).max(QUANTITY_MAX);
@@ -57,7 +57,11 @@ export const itemsSchema = z
     const seen = new Set<string>();
     for (const [index, { sku }] of items.entries()) {
       if (seen.has(sku)) {
-        context.addIssue({ code: 'custom', path: [index, 'sku'], message: 'is named twice' });
+        context.addIssue({
+          code: 'custom',
+          path: [index, 'sku'],
+          message: 'must not appear twice',
+        });
       }
       seen.add(sku);
     }
@@ -72,9 +76,7 @@ export const reservationSchema = z
     items: z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
     total: z.int().describe('Minor units.'),
     currency: z.string().describe('ISO 4217.'),
-    position: z
-      .int()
-      .describe("Counts the sale's reservations from 1 in the order of decision; never reused."),
+    position: z.int().describe("Position in the sale's order of decisions, from 1; never reused."),
     reservedAt: timeSchema,
     expiresAt: timeSchema,
   })
@@ -104,7 +106,7 @@ export const saleViewSchema = z
   })
   .meta({ id: 'SaleView' });
 
-/** What a WebSocket of a sale carries, one JSON object a message. */
+/** The messages of a sale's WebSocket, one JSON object each. */
 export const liveMessageSchema = z
   .discriminatedUnion('type', [
     z
@@ -116,27 +118,27 @@ export const liveMessageSchema = z
         skus: z.array(z.object({ sku: z.string(), remaining: z.int(), soldOut: z.boolean() })),
       })
       .describe(
-        'To everybody: first of all, then when it has changed, four times a second at most.',
+        'To every client: first after connecting, then after each change, at most four times a second.',
       ),
     z
       .object({ type: z.literal('reservation'), reservation: reservationSchema })
-      .describe("The buyer's own: each that there is, then each change."),
+      .describe("The buyer's own reservations: all existing ones, then each change."),
     z
       .object({
         type: z.literal('waitlist'),
         saleId: z.string(),
         sku: z.string(),
         quantity: z.int(),
-        place: z.int().describe('Counted from 1; 0: no longer in line.'),
+        place: z.int().describe('Rank on the waitlist, from 1; 0: no longer on the waitlist.'),
         state: z.enum(['waiting', 'served', 'left']),
       })
-      .describe("The buyer's own places in line, once a second at most."),
+      .describe("The buyer's own ranks on waitlists, at most once a second."),
   ])
   .meta({ id: 'LiveMessage' });
 
 export const healthSchema = z
   .object({
     status: z.enum(['ok', 'unready']),
-    missing: z.array(z.string()).describe('What this process still waits for.'),
+    missing: z.array(z.string()).describe('The dependencies that are not ready.'),
   })
   .meta({ id: 'Health' });
