@@ -1,4 +1,4 @@
-/** X-Forwarded-For is whatever a client says it is, except for what a trusted balancer has appended. */
+/** A client can send any X-Forwarded-For. Only the part that a trusted balancer appended counts. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import ipaddr from 'ipaddr.js';
@@ -19,32 +19,32 @@ function clientOf(trusted: string[], peer: string, ...forwardedFor: string[]): s
 const BALANCERS = ['10.0.0.0/8', 'fd00::/8', '192.0.2.7'];
 
 describe('the client of a request', () => {
-  it('is who connects, whatever the header says, where no balancer is trusted', () => {
+  it('is the connecting address, whatever the header says, unless a trusted balancer connects', () => {
     assert.equal(clientOf([], '203.0.113.5', '198.51.100.1'), '203.0.113.5');
     assert.equal(clientOf(BALANCERS, '203.0.113.5', '198.51.100.1'), '203.0.113.5');
   });
 
-  it('is the nearest address that is no balancer', () => {
+  it('is the nearest address that is not a balancer', () => {
     assert.equal(clientOf(BALANCERS, '10.1.2.3', '198.51.100.1'), '198.51.100.1');
     assert.equal(clientOf(BALANCERS, '192.0.2.7', '198.51.100.1, 10.9.9.9'), '198.51.100.1');
     assert.equal(clientOf(BALANCERS, 'fd00::1', '198.51.100.1'), '198.51.100.1');
   });
 
-  it('is not what the client wrote in front of what the balancer appended', () => {
+  it('is not an address that the client put before that of the balancer', () => {
     const invented = '1.2.3.4, 10.0.0.1';
     assert.equal(clientOf(BALANCERS, '10.1.2.3', `${invented}, 198.51.100.1`), '198.51.100.1');
-    // Some balancers append a header of their own instead.
+    // Some balancers append a second header instead.
     assert.equal(clientOf(BALANCERS, '10.1.2.3', invented, '198.51.100.1'), '198.51.100.1');
   });
 
-  it('is the balancer where it names nobody, or nobody who could be', () => {
+  it('is the balancer where the header names no valid address', () => {
     assert.equal(clientOf(BALANCERS, '10.1.2.3'), '10.1.2.3');
-    for (const nobody of ['', ',', 'unknown', '999.1.1.1', '<script>', '1.2.3.4:80']) {
-      assert.equal(clientOf(BALANCERS, '10.1.2.3', nobody), '10.1.2.3', nobody);
+    for (const invalid of ['', ',', 'unknown', '999.1.1.1', '<script>', '1.2.3.4:80']) {
+      assert.equal(clientOf(BALANCERS, '10.1.2.3', invalid), '10.1.2.3', invalid);
     }
   });
 
-  it('is one network, from whichever address of its /64 it comes', () => {
+  it('is one network for all IPv6 addresses of a /64', () => {
     const one = clientOf([], '2001:db8:1:2::1');
     assert.equal(clientOf([], '2001:db8:1:2:ffff:ffff:ffff:ffff'), one);
     assert.notEqual(clientOf([], '2001:db8:1:3::1'), one);

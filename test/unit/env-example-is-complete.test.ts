@@ -1,4 +1,4 @@
-/** `.env.example` is where people look for a variable: it has to know them all, and none that is gone. */
+/** `.env.example` documents every variable, and none that has been removed. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ const REPOSITORY = join(import.meta.dirname, '../..');
 const text = readFileSync(join(REPOSITORY, '.env.example'), 'utf8');
 const compose = readFileSync(join(REPOSITORY, 'docker-compose.yml'), 'utf8');
 
-/** Not read by src/config.ts: it moves the developer's stack, before any configuration is read. */
+/** Not read by src/config.ts: it sets the directory of the development stack, before any configuration is read. */
 const FOR_DEVELOPERS = ['FLASH_SALE_HOME'];
 
 const listed = new Map(
@@ -38,12 +38,12 @@ describe('.env.example', () => {
     );
   });
 
-  it('lists nothing that nobody reads', () => {
+  it('lists no variable that nothing reads', () => {
     const stale = [...listed.keys()].filter((name) => !known.has(name) && !usedByCompose.has(name));
     assert.deepEqual(stale, []);
   });
 
-  it('explains each variable, or each group of them, in the lines above', () => {
+  it('explains each variable or group of variables in the lines above', () => {
     const groups = text.split(/\n{2,}/).filter((paragraph) => /^[A-Z][A-Z0-9_]*=/m.test(paragraph));
     assert.deepEqual(
       groups.filter((paragraph) => !paragraph.startsWith('# ')),
@@ -51,7 +51,7 @@ describe('.env.example', () => {
     );
   });
 
-  it('gives the defaults that the code has, so that copying it changes nothing', () => {
+  it('has the defaults of the code, so that copying it changes nothing', () => {
     const secrets = { JWT_SECRET: 's'.repeat(32), ADMIN_TOKENS: 'operator:0123456789abcdef' };
     const copied = { ...Object.fromEntries(listed), ...secrets };
     assert.deepEqual(readHotPathConfig(copied), readHotPathConfig(secrets));

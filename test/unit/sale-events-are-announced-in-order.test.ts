@@ -1,4 +1,4 @@
-/** What is announced of a sale follows from what was announced before and what is seen now, and from nothing else. */
+/** The sale events to announce depend only on the events announced before and the sale's present state. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Announced, decide, type Seen } from '../../src/persister/webhooks/announce.ts';
@@ -10,35 +10,39 @@ const SOLD_OUT: Seen = { ...SELLING, soldOut: true };
 const PAUSED: Seen = { ...SELLING, status: 'paused' };
 const ENDED: Seen = { ...SOLD_OUT, status: 'ended' };
 
-/** Everything that is announced while these are seen one after the other. */
+/** The events announced for these states, one after the other. */
 function announcedBy(...seen: Seen[]): string[] {
   let announced: Announced = { phase: 'waiting', soldOut: false };
   return seen.flatMap((one) => {
     const { events, next } = decide(announced, one);
     announced = next;
-    assert.deepEqual(decide(announced, one).events, [], 'seeing the same again says nothing');
+    assert.deepEqual(decide(announced, one).events, [], 'the same state again announces nothing');
     return events;
   });
 }
 
-describe('a sale', () => {
+describe('the announcer', () => {
   const lives: [string, Seen[], string[]][] = [
-    ['opens when its clock says so', [DRAFT, EARLY, SELLING], ['sale.opened']],
+    ['opens when its start time comes', [DRAFT, EARLY, SELLING], ['sale.opened']],
     [
-      'sells out and is restocked as often as it happens',
+      'announces every sell-out and restock',
       [SELLING, SOLD_OUT, SELLING, SOLD_OUT, ENDED],
       ['sale.opened', 'sale.sold_out', 'sale.restocked', 'sale.sold_out', 'sale.ended'],
     ],
     [
-      'that sold out between two looks opened first',
+      'announces the opening of a sale that sold out between two checks',
       [EARLY, SOLD_OUT],
       ['sale.opened', 'sale.sold_out'],
     ],
-    ['says nothing when it pauses', [SELLING, PAUSED, SELLING], ['sale.opened']],
-    ['that was paused before it started opens when it goes on', [PAUSED, SELLING], ['sale.opened']],
-    ['that never opened may end', [DRAFT, ENDED], ['sale.ended']],
+    ['announces nothing on a pause', [SELLING, PAUSED, SELLING], ['sale.opened']],
     [
-      'whose end was put off opens again',
+      'announces the opening when a sale paused before its start resumes',
+      [PAUSED, SELLING],
+      ['sale.opened'],
+    ],
+    ['announces the end of a sale that never opened', [DRAFT, ENDED], ['sale.ended']],
+    [
+      'announces a second opening when the end is postponed',
       [SELLING, ENDED, SELLING],
       ['sale.opened', 'sale.ended', 'sale.opened'],
     ],

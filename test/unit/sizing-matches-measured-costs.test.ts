@@ -1,4 +1,4 @@
-/** What a million buyers take is worked out from what was measured, and the document says what is worked out. */
+/** The sizing for a million buyers is computed from measured costs, and the document shows the computed values. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
@@ -24,36 +24,36 @@ const COSTS: Costs = {
 describe('the size of a rush', () => {
   const size = sizeOf(COSTS, { buyersPerSecond: 1_000_000, units: 100_000 });
 
-  it('counts cores for refusals, of which no more than seven tenths are used', () => {
+  it('plans cores for refusals at 0.7 utilization', () => {
     assert.equal(size.hotPathsWarm, 10);
     assert.equal(size.hotPathsCold, 20);
   });
 
-  it('counts bytes both ways, with a packet around each', () => {
+  it('counts bytes both ways, with packet headers', () => {
     assert.equal(size.gbitInPerSecond, 4);
     assert.equal(size.gbitOutPerSecond, 3);
   });
 
-  it('takes the one thread of a shard for the bound of a sale', () => {
+  it('bounds a sale by the one thread of its shard', () => {
     assert.equal(size.winsPerSecond, 200_000);
     assert.equal(size.sellOutSeconds, 0.5);
     assert.equal(size.refusalsByRedisPerSecond, 400_000);
   });
 
-  it('lets front ends know who has something when they have asked, and Redis has answered all', () => {
-    // 20 front ends have 2,000,000 buyers read; Redis can tell 10,000,000 a second, one front end asks for 200,000.
+  it('computes when hot paths know the holders: after all requests and replies', () => {
+    // 20 hot paths read 2,000,000 buyers in total. Redis sends 10,000,000 a second, one hot path reads 200,000.
     assert.equal(size.knownSeconds, 0.5);
     const many = sizeOf(COSTS, { buyersPerSecond: 10_000_000, units: 100_000 });
     assert.equal(many.hotPathsCold, 199);
     assert.equal(many.knownSeconds.toFixed(6), '1.990000');
   });
 
-  it('leaves to PostgreSQL what was sold, and nothing else', () => {
+  it('counts only sold units for PostgreSQL', () => {
     assert.equal(size.drainSeconds, 2);
     assert.equal(size.redisMiB, 97.65625);
   });
 
-  it('wants shards only where everybody wins', () => {
+  it('needs shards only where every buyer wins', () => {
     assert.equal(size.shards, 5);
     assert.equal(size.hotPathsWinning, 30);
     assert.equal(size.drainAllSeconds, 20);
@@ -61,7 +61,7 @@ describe('the size of a rush', () => {
 });
 
 describe('what one request costs', () => {
-  it('is found in the results', () => {
+  it('is read from the results', () => {
     const found = costsOf({
       throughput: [
         result('win', { [ENGINE]: { serverMicros: 13.75, redisMicros: 3.5 } }),
@@ -80,7 +80,7 @@ describe('what one request costs', () => {
     assert.deepEqual(found, { costs: COSTS });
   });
 
-  it('is missing by name where it was not measured', () => {
+  it('is reported by name where it was not measured', () => {
     const found = costsOf({ throughput: [], growth: [] });
     assert.ok('missing' in found);
     assert.ok(found.missing.includes('connections (serverMicros)'), found.missing.join());
@@ -98,7 +98,7 @@ describe('docs/PERFORMANCE.md', () => {
       ? { sizing: '', 'simulated rush': '' }
       : { sizing: sizingText(found.costs), 'simulated rush': rushText(found.costs) };
   for (const [name, text] of Object.entries(expected)) {
-    it(`says in "${name}" what the kept results make`, () => {
+    it(`shows in "${name}" the values of the recorded results`, () => {
       const document = readFileSync(new URL('../../docs/PERFORMANCE.md', import.meta.url), 'utf8');
       const said = new RegExp(`<!-- ${name} -->(.*)<!-- /${name} -->`, 's').exec(document)?.[1];
       assert.equal(said?.trim(), text, 'npm run bench:growth -- --write');
@@ -116,7 +116,7 @@ describe('a simulated rush', () => {
     costs: COSTS,
   };
 
-  it('answers everybody once and sells what there is', () => {
+  it('gives every buyer one response and sells every unit', () => {
     const { won, refused, soldOutMs } = simulateRush(choices);
     assert.equal(won, 10_000);
     assert.equal(refused, 90_000);
@@ -128,11 +128,11 @@ describe('a simulated rush', () => {
     assert.deepEqual(simulateRush(far), simulateRush(far));
   });
 
-  it('lasts as long as its buyers come where there are front ends enough', () => {
+  it('lasts as long as buyers arrive if there are enough hot paths', () => {
     assert.equal(simulateRush(choices).finishedMs, 1_000);
   });
 
-  it('lasts as long as front ends work where there are not', () => {
+  it('lasts as long as hot paths work if there are not', () => {
     const many = { ...choices, buyers: 2_000_000, hotPaths: 2, units: 1 };
     const { finishedMs, hotPathSeconds } = simulateRush(many);
     // About a million refusals each, of 13.875 µs with the token.
@@ -140,7 +140,7 @@ describe('a simulated rush', () => {
     assert.ok(hotPathSeconds >= 27.75 && hotPathSeconds < 28.2, `${hotPathSeconds} s`);
   });
 
-  it('lasts as long as Redis decides where everybody wins', () => {
+  it('lasts as long as Redis decides if every buyer wins', () => {
     const all = { ...choices, withinMs: 1, units: 100_000, hotPaths: 16 };
     const { finishedMs, won, soldOutMs } = simulateRush(all);
     assert.equal(won, 100_000);
@@ -148,7 +148,7 @@ describe('a simulated rush', () => {
     assert.ok(finishedMs >= 350 && finishedMs < 400, `${finishedMs} ms`);
   });
 
-  it('sends away whoever would wait too long, and serves them later', () => {
+  it('turns away buyers who would wait too long, and serves them later', () => {
     const slow = { ...COSTS, redisWinMicros: 100, redisRefusalMicros: 100 };
     const { retries, won, refused } = simulateRush({ ...choices, costs: slow, hotPaths: 1 });
     assert.ok(retries > 0);
@@ -157,7 +157,7 @@ describe('a simulated rush', () => {
 });
 
 describe('points along a line', () => {
-  it('end where the machine does', () => {
+  it('end at the limit of the machine', () => {
     assert.deepEqual(reachable([100, 10_000, 100_000], 200_000), [100, 10_000, 100_000]);
     assert.deepEqual(reachable([100, 10_000, 100_000], 19_800), [100, 10_000, 19_000]);
     assert.deepEqual(reachable([100, 10_000, 100_000], 10_400), [100, 10_000]);

@@ -1,4 +1,4 @@
-/** The table of moves in docs/ARCHITECTURE.md is the one that the code decides by. */
+/** The table of transitions in docs/ARCHITECTURE.md equals the one in the code. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -19,10 +19,12 @@ const COUNTS: Record<string, string> = {
   E: 'remaining',
 };
 
-test('docs/ARCHITECTURE.md has every move and no other', () => {
+test('docs/ARCHITECTURE.md lists exactly the transitions of the code', () => {
   const text = readFileSync(new URL('../../docs/ARCHITECTURE.md', import.meta.url), 'utf8');
-  const table = /\| move \| from \| to \| units \|\n\|[-|]+\|\n((?:\|.*\|\n)+)/.exec(text)?.[1];
-  assert.ok(table, 'there is no table of moves');
+  const table = /\| transition \| from \| to \| units \|\n\|[-|]+\|\n((?:\|.*\|\n)+)/.exec(
+    text,
+  )?.[1];
+  assert.ok(table, 'there is no table of transitions');
   const documented = table
     .trim()
     .split('\n')
@@ -32,8 +34,8 @@ test('docs/ARCHITECTURE.md has every move and no other', () => {
         .slice(1, -1)
         .map((cell) => cell.trim()),
     );
-  const decided = Object.entries(RESERVATION_TRANSITIONS).map(([move, { from, to }]) => [
-    `\`${move}\``,
+  const implemented = Object.entries(RESERVATION_TRANSITIONS).map(([name, { from, to }]) => [
+    `\`${name}\``,
     from
       .split('')
       .map((letter) => STATES[letter])
@@ -41,7 +43,7 @@ test('docs/ARCHITECTURE.md has every move and no other', () => {
     STATES[to],
     unitsOf(from, to),
   ]);
-  assert.deepEqual(documented, decided);
+  assert.deepEqual(documented, implemented);
 });
 
 function unitsOf(from: string, to: string): string {

@@ -1,4 +1,4 @@
-/** Where webhooks may go and where not: every spelling of a private place is refused. */
+/** Webhooks may only go to public addresses; every spelling of a private one is refused. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { complaintAboutUrl, isPublicAddress } from '../../src/domain/webhook-target.ts';
@@ -60,26 +60,26 @@ const NEVER = [
 ];
 
 describe('the target of a webhook', () => {
-  it('may be public', () => {
+  it('may be a public address', () => {
     for (const url of PUBLIC) {
       assert.equal(complaintAboutUrl(url, { isDevelopment: false }), undefined, url);
     }
   });
 
-  it('may not be private, however it is spelled', () => {
+  it('must not be a private address in any spelling', () => {
     for (const url of REFUSED) {
       assert.match(complaintAboutUrl(url, { isDevelopment: false }) ?? '', /public/, url);
       assert.equal(complaintAboutUrl(url, { isDevelopment: true }), undefined, url);
     }
   });
 
-  it('must use TLS, but in development', () => {
+  it('must use TLS, except in development', () => {
     const url = 'http://example.com/hook';
     assert.match(complaintAboutUrl(url, { isDevelopment: false }) ?? '', /https/);
     assert.equal(complaintAboutUrl(url, { isDevelopment: true }), undefined);
   });
 
-  it('is never a thing of another kind, nor does it hold credentials', () => {
+  it('must be an http(s) URL without credentials', () => {
     for (const url of NEVER) {
       for (const isDevelopment of [true, false]) {
         assert.ok(complaintAboutUrl(url, { isDevelopment }), url);
@@ -87,7 +87,7 @@ describe('the target of a webhook', () => {
     }
   });
 
-  it('is judged by what an address is, not by what it is not', () => {
+  it('is public only if the address is known to be public', () => {
     assert.ok(isPublicAddress('8.8.8.8'));
     assert.ok(isPublicAddress('2606:4700::1111'));
     for (const address of [
