@@ -1,6 +1,6 @@
 /**
- * The runner behind `npm test`: one PostgreSQL for all tests, a template database in it, then node's own runner with
- * whatever was typed: `npm test -- test/persister`, a file, or options of `node --test`. Leaves nothing running.
+ * The runner behind `npm test`: it starts one PostgreSQL with a template database, then Node's test runner with the
+ * given folders, files and options of `node --test`. It leaves nothing running.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -21,16 +21,16 @@ import { RECORDS_VARIABLE } from '../harness/servers/server-process.ts';
 import { processIdentity } from '../src/process/supervisor/process-identity.mjs';
 
 const SEED_VARIABLE = 'TEST_SEED';
-/** A test that hangs ends here instead of holding up the run for ever. */
+/** Ends a test that hangs. */
 const TEST_TIMEOUT_MS = 180_000;
 
 const HELP = `Usage: npm test -- [folders, files, options of node --test]
 
-Sets up, starts a PostgreSQL for all tests, and runs all of them or what is named:
+Sets up, starts a PostgreSQL for all tests, and runs all of them or the named ones:
   npm test -- test/persister
   npm test -- test/hot-path/never-oversells.test.ts
   npm test -- test/lua --test-name-pattern=batch
-  ${SEED_VARIABLE}=7 npm test                what is drawn at random is drawn as with this seed
+  ${SEED_VARIABLE}=7 npm test                repeats the random choices of this seed
 `;
 
 if (['--help', '-h'].some((option) => process.argv.includes(option))) {
@@ -44,7 +44,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 // The supervisor's channel closes when it is killed.
 if (process.connected) process.once('disconnect', stop);
 
-// Everything temporary goes in here, also what a test that was killed leaves; PostgreSQL's user must get in.
+// All temporary files go here, also those of a killed test. PostgreSQL's user must be able to enter.
 const temporary = mkdtempSync(join(tmpdir(), 'flash-sale-test-run-'));
 chmodSync(temporary, 0o755);
 process.env.TMPDIR = temporary;
@@ -55,9 +55,9 @@ let code = 1;
 try {
   code = await run();
 } finally {
-  const left = endServersLeftBehind();
+  const left = killServersLeftBehind();
   if (left > 0) {
-    console.error(`${left} server(s) were left running by a test; ended now.`);
+    console.error(`${left} server(s) were left running by a test and have been killed.`);
     code ||= 1;
   }
   rmSync(temporary, { recursive: true, force: true, maxRetries: 10 });
@@ -70,7 +70,7 @@ async function run(): Promise<number> {
     const seed = process.env[SEED_VARIABLE] ?? String(randomInt(2 ** 31));
     const again = process.argv.slice(2).join(' ');
     console.log(
-      `seed ${seed}; the same again: ${SEED_VARIABLE}=${seed} npm test${again === '' ? '' : ` -- ${again}`}`,
+      `seed ${seed}; repeat with ${SEED_VARIABLE}=${seed} npm test${again === '' ? '' : ` -- ${again}`}`,
     );
     return stopping.signal.aborted ? 130 : await runTests(url, seed);
   } finally {
@@ -106,7 +106,7 @@ function runTests(postgresUrl: string, seed: string): Promise<number> {
   });
 }
 
-/** A folder stands for the tests in it. */
+/** A folder means the tests in it. */
 function patternOf(path: string): string {
   const isFolder = existsSync(path) && statSync(path).isDirectory();
   return isFolder ? join(path, '**/*.test.ts') : path;
@@ -117,8 +117,8 @@ function stop(): void {
   child?.kill('SIGTERM');
 }
 
-/** By their records, and only while the pid still means the very process that left the record. */
-function endServersLeftBehind(): number {
+/** Kills recorded servers, but only if the pid still belongs to the recorded process. */
+function killServersLeftBehind(): number {
   let count = 0;
   for (const name of readdirSync(records)) {
     const identity = readFileSync(join(records, name), 'utf8');

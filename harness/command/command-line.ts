@@ -1,4 +1,4 @@
-/** The command line of what npm runs: who mistypes is told so, and what was probably meant, with exit code 2. */
+/** The command lines of benches and the chaos suite. A mistyped option prints a suggestion and exits with 2. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 
 export function command(name: string, description: string): Command {

@@ -13,13 +13,13 @@ export interface CommandSession {
   stopping: AbortSignal;
   /** What to do at the end, whichever that is; the last is done first. */
   after: (cleanUp: () => unknown) => void;
-  /** Tells what is done now. */
+  /** Prints the present step. */
   step: (line: string) => void;
   /** Does what was left for the end. */
   close: () => Promise<void>;
 }
 
-/** npm and set-up pass a signal on that the terminal has sent already; later than this it is somebody's impatience. */
+/** npm and set-up forward a signal that the terminal has sent already. A later one means that the user is impatient. */
 const SAME_SIGNAL_MS = 1_000;
 /** What servers may take to stop, and a little more. */
 const CLOSE_MS_MAX = 15_000;

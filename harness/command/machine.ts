@@ -7,7 +7,7 @@ import postgres from 'postgres';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 
-/** `note` says who else was at work on it. */
+/** `note` describes the other load on the machine. */
 export function machine(note: string) {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',

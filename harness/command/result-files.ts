@@ -1,4 +1,4 @@
-/** Where a run's result goes: over the one that is committed only if that was asked for. */
+/** Where a run's result is written: only `--write` replaces the committed one. */
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

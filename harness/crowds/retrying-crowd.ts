@@ -6,7 +6,7 @@ import { eventually } from '../eventually.ts';
 import { type Scope, use } from '../use.ts';
 
 /** A hot path of any kind, in this process or another. */
-export interface FrontEnd {
+export interface HotPathClient {
   buy(saleId: string, buyer: string, options: { key: string }): Promise<Reply>;
 }
 
@@ -36,13 +36,13 @@ export class RetryingCrowd {
 
   /** Starts at once, with one buyer at a time in each lane. Lanes are spread over the hot paths. */
   constructor(
-    frontEnds: readonly FrontEnd[],
+    hotPaths: readonly HotPathClient[],
     saleId: string,
     choices: { lanes: number; prefix?: string },
   ) {
     this.#saleId = saleId;
     this.#lanes = Array.from({ length: choices.lanes }, (_, lane) =>
-      this.#runLane(frontEnds[lane % frontEnds.length]!, `${choices.prefix ?? 'patient'}-${lane}`),
+      this.#runLane(hotPaths[lane % hotPaths.length]!, `${choices.prefix ?? 'patient'}-${lane}`),
     );
   }
 
@@ -59,19 +59,19 @@ export class RetryingCrowd {
   }
 
   /** Every buyer repeats its request and must get the same reservation. */
-  async assertSameResponses(frontEnd: FrontEnd): Promise<void> {
-    assert.deepEqual(await this.differentResponses(frontEnd), []);
+  async assertSameResponses(hotPath: HotPathClient): Promise<void> {
+    assert.deepEqual(await this.differentResponses(hotPath), []);
   }
 
   /** Every buyer repeats its request. Returns the responses with another reservation, or with none. */
-  async differentResponses(frontEnd: FrontEnd): Promise<string[]> {
+  async differentResponses(hotPath: HotPathClient): Promise<string[]> {
     const buyers = [...this.sold];
     const different: string[] = [];
     const repeatNext = async () => {
       for (let next = buyers.pop(); next; next = buyers.pop()) {
         const [buyer, reservationId] = next;
         const { body } = await eventually(async () => {
-          const reply = await frontEnd.buy(this.#saleId, buyer, { key: KEY });
+          const reply = await hotPath.buy(this.#saleId, buyer, { key: KEY });
           assert.notEqual(reply.status, 503, `${buyer} got ${JSON.stringify(reply.body)}`);
           return reply;
         }, PATIENCE);
@@ -83,16 +83,16 @@ export class RetryingCrowd {
     return different;
   }
 
-  async #runLane(frontEnd: FrontEnd, prefix: string): Promise<void> {
+  async #runLane(hotPath: HotPathClient, prefix: string): Promise<void> {
     for (let number = 1; !this.#stopping.signal.aborted; number++) {
-      await this.#buy(frontEnd, `${prefix}-${number}`);
+      await this.#buy(hotPath, `${prefix}-${number}`);
     }
   }
 
-  async #buy(frontEnd: FrontEnd, buyer: string): Promise<void> {
+  async #buy(hotPath: HotPathClient, buyer: string): Promise<void> {
     const cameAt = performance.now();
     while (!this.#stopping.signal.aborted) {
-      const { status, body } = await frontEnd.buy(this.#saleId, buyer, { key: KEY });
+      const { status, body } = await hotPath.buy(this.#saleId, buyer, { key: KEY });
       if (status < 300) {
         this.sold.set(buyer, body.reservationId);
         const now = performance.now();

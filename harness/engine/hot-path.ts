@@ -33,12 +33,12 @@ export interface CallOptions {
 
 export class TestHotPath {
   readonly url: string;
-  readonly parts: HotPath;
+  readonly internals: HotPath;
   readonly #pool: Pool;
 
-  constructor(parts: HotPath) {
-    this.parts = parts;
-    this.url = `http://127.0.0.1:${parts.port}`;
+  constructor(internals: HotPath) {
+    this.internals = internals;
+    this.url = `http://127.0.0.1:${internals.port}`;
     this.#pool = new Pool(this.url, {
       connections: 200,
       bodyTimeout: 10_000,
@@ -77,16 +77,16 @@ export class TestHotPath {
 
   /** A metric by its full name, summed over its samples. */
   async metric(name: string): Promise<number> {
-    return metric(this.parts, name);
+    return metric(this.internals, name);
   }
 
   async close(): Promise<void> {
     await this.#pool.destroy();
-    await this.parts.close();
+    await this.internals.close();
   }
 }
 
-/** `environment` overrides the configuration; the port is always a free one. Waits for Redis unless told not to. */
+/** `environment` overrides the configuration; the port is always a free one. Waits for Redis by default. */
 export async function startHotPath(
   redisUrl: string,
   environment: Record<string, string> = {},

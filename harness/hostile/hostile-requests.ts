@@ -93,9 +93,9 @@ function kindsOf({ routes, tokens, bodies }: HostileTarget): Record<string, fc.A
   const request = (parts: fc.Arbitrary<Parts>): fc.Arbitrary<string> =>
     fc
       .tuple(route, token, parts)
-      .map(([asked, bearer, { startLine, lines = [], body: sent }]) =>
+      .map(([requestLine, bearer, { startLine, lines = [], body: sent }]) =>
         [
-          startLine ?? `${asked} HTTP/1.1`,
+          startLine ?? `${requestLine} HTTP/1.1`,
           'Host: x',
           `Authorization: Bearer ${bearer}`,
           ...(sent === undefined
@@ -132,12 +132,14 @@ function kindsOf({ routes, tokens, bodies }: HostileTarget): Record<string, fc.A
           ),
           route,
         )
-        .map(([method, asked]) => ({ startLine: `${method} ${asked.split(' ')[1]} HTTP/1.1` })),
+        .map(([method, requestLine]) => ({
+          startLine: `${method} ${requestLine.split(' ')[1]} HTTP/1.1`,
+        })),
     ),
     'an odd version': request(
       fc
         .tuple(route, fc.constantFrom('HTTP/1.0', 'HTTP/0.9', 'HTTP/2.0', 'HTTP/9', 'ICY', ''))
-        .map(([asked, version]) => ({ startLine: `${asked} ${version}` })),
+        .map(([requestLine, version]) => ({ startLine: `${requestLine} ${version}` })),
     ),
     'a tricky path': request(
       fc
@@ -155,8 +157,8 @@ function kindsOf({ routes, tokens, bodies }: HostileTarget): Record<string, fc.A
             fc.tuple(fc.constantFrom('limit', 'cursor', 'saleId', 'from', 'x'), bytesUpTo(40)),
           ),
         )
-        .map(([asked, fields]) => ({
-          startLine: `${asked}?${fields.map(([name, value]) => `${name}=${encodeURI(value)}`).join('&')} HTTP/1.1`,
+        .map(([requestLine, fields]) => ({
+          startLine: `${requestLine}?${fields.map(([name, value]) => `${name}=${encodeURI(value)}`).join('&')} HTTP/1.1`,
         })),
     ),
     'a flood of headers': request(
@@ -225,20 +227,20 @@ function kindsOf({ routes, tokens, bodies }: HostileTarget): Record<string, fc.A
     ),
     'a forged token': fc
       .tuple(route, token, fc.nat(), bytesUpTo(20), fc.boolean())
-      .map(([asked, right, at, other, replaces]) => {
+      .map(([requestLine, right, at, other, replaces]) => {
         const from = at % right.length;
         const forged = replaces
           ? right.slice(0, from) + other + right.slice(from + other.length)
           : right.slice(0, from);
-        return `${asked} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${forged}\r\n\r\n`;
+        return `${requestLine} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${forged}\r\n\r\n`;
       }),
     'cut off': fc.tuple(whole, fc.nat()).map(([text, at]) => text.slice(0, at % text.length)),
     'many in a row': fc
       .array(fc.oneof(whole, bytesUpTo(50)), { minLength: 2, maxLength: 20 })
       .map((texts) => texts.join('')),
     'a WebSocket of garbage': request(
-      fc.tuple(route, bytesUpTo(30), bytesUpTo(500)).map(([asked, key, frames]) => ({
-        startLine: `GET ${asked.split(' ')[1]!.replace(/\/(buy|me)$/, '/live')} HTTP/1.1`,
+      fc.tuple(route, bytesUpTo(30), bytesUpTo(500)).map(([requestLine, key, frames]) => ({
+        startLine: `GET ${requestLine.split(' ')[1]!.replace(/\/(buy|me)$/, '/live')} HTTP/1.1`,
         lines: [
           'Connection: Upgrade',
           'Upgrade: websocket',

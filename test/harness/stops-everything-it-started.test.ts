@@ -3,9 +3,9 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { type Scope, use } from '../../harness/use.ts';
 
-const SET_UP = new URL('../../harness/use.ts', import.meta.url).href;
+const USE_MODULE = new URL('../../harness/use.ts', import.meta.url).href;
 
-/** A scope that is over when the test says so. */
+/** A scope that ends when the test calls `end`. */
 function scope(): Scope & { end(): Promise<void> } {
   const hooks: (() => unknown)[] = [];
   return {
@@ -16,7 +16,7 @@ function scope(): Scope & { end(): Promise<void> } {
   };
 }
 
-test('the last that was started is undone first, all of it, and what failed is told', async () => {
+test('everything is stopped in reverse order, and a failure to stop is reported', async () => {
   const undone: string[] = [];
   const one = scope();
   for (const name of ['redis', 'database', 'admin']) {
@@ -36,10 +36,10 @@ test('the last that was started is undone first, all of it, and what failed is t
   assert.deepEqual(undone, ['admin', 'database', 'redis']);
 });
 
-test('a file whose start fails ends with the reason, and with nothing left of what had started', async () => {
+test('a file whose start fails exits with the reason, after everything else was stopped', async () => {
   const program = `
     import { test } from 'node:test';
-    import { FILE, use } from ${JSON.stringify(SET_UP)};
+    import { FILE, use } from ${JSON.stringify(USE_MODULE)};
     const started = (name) => use(FILE, () => setInterval(() => {}, 1_000), (timer) => {
       clearInterval(timer);
       console.log('undone:', name);
@@ -57,7 +57,7 @@ test('a file whose start fails ends with the reason, and with nothing left of wh
       (...ended) => resolve(ended),
     );
   });
-  // Which code is node's affair; a file that hangs is killed, and has none.
+  // Any code: a file that hangs is killed, and has none.
   assert.equal(typeof (error as { code?: unknown } | null)?.code, 'number', stderr);
   assert.deepEqual(stdout.match(/undone: \w+/g), ['undone: database', 'undone: redis']);
   assert.match(stderr, /the port is taken/);

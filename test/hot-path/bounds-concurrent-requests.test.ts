@@ -50,7 +50,7 @@ test('requests beyond the limit get 503, whatever their sale and operation', asy
 
 test('an incomplete body gives its slot back after a timeout', async (t) => {
   const hotPath = await useHotPath(t, redis.url);
-  const client = await useClient(t, hotPath.parts.port);
+  const client = await useClient(t, hotPath.internals.port);
   const { saleId } = await openSale(shards, { phone: 1 });
   const startedAt = performance.now();
   const refused = await client.send(

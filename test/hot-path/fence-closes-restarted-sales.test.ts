@@ -14,7 +14,7 @@ test('a restarted Redis sells nothing until recovery has checked it', async (t) 
   assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
   await redis.kill();
   await redis.start();
-  await eventually(() => assert.ok(hotPath.parts.shards.isReady && shards.isReady));
+  await eventually(() => assert.ok(hotPath.internals.shards.isReady && shards.isReady));
   for (const buyer of ['ada', 'bob']) {
     const reply = await hotPath.buy(sale.saleId, buyer);
     assert.equal(reply.status, 503);

@@ -20,24 +20,24 @@ test('a change through another hot path reaches its owner, and no other client',
   const ada = await useWatcher(t, here, sale.saleId, { buyer: 'ada' });
   const adaToo = await useWatcher(t, there, sale.saleId, { buyer: 'ada' });
   const grace = await useWatcher(t, here, sale.saleId, { buyer: 'grace' });
-  const nobody = await useWatcher(t, here, sale.saleId);
+  const anonymous = await useWatcher(t, here, sale.saleId);
   const { body: reservation } = await there.buy(sale.saleId, 'ada');
   for (const watcher of [ada, adaToo]) {
-    const told = await watcher.receives('reservation', () => true);
-    assert.deepEqual(told, { type: 'reservation', reservation });
+    const message = await watcher.receives('reservation', () => true);
+    assert.deepEqual(message, { type: 'reservation', reservation });
   }
   await confirm(reservation.reservationId);
   for (const watcher of [ada, adaToo]) {
-    await watcher.receives('reservation', (told) => told.reservation.status === 'confirmed');
+    await watcher.receives('reservation', (message) => message.reservation.status === 'confirmed');
   }
   // A purchase sends to every client: once each has the next state of the sale, earlier messages have arrived.
   await there.buy(sale.saleId, 'next');
-  for (const watcher of [ada, adaToo, grace, nobody]) {
+  for (const watcher of [ada, adaToo, grace, anonymous]) {
     await watcher.receives('sale', ({ skus }) => skus[0].remaining === 8);
   }
   assert.equal(ada.of('reservation').length, 2);
   assert.deepEqual(grace.of('reservation'), []);
-  assert.deepEqual(nobody.of('reservation'), []);
+  assert.deepEqual(anonymous.of('reservation'), []);
 });
 
 test('a client that reconnects receives the sale first, then its own reservations', async (t) => {
@@ -50,7 +50,10 @@ test('a client that reconnects receives the sale first, then its own reservation
   await confirm(first.reservationId);
   const second = (await there.buy(sale.saleId, 'ada', { key: 'two' })).body;
   const again = await useWatcher(t, here, sale.saleId, { buyer: 'ada' });
-  await again.receives('reservation', (told) => told.reservation.position === second.position);
+  await again.receives(
+    'reservation',
+    (message) => message.reservation.position === second.position,
+  );
   assert.deepEqual(
     again.messages.map(({ message }) => message.type),
     ['sale', 'reservation', 'reservation'],
@@ -128,10 +131,10 @@ test('no process subscribes to a sale without authenticated clients', async (t) 
   const { client } = shards.of(sale.saleId);
   const channels = async () =>
     (await client.pubsub('CHANNELS', `*{${sale.saleId}}*`)) as unknown as string[];
-  const nobody = await useWatcher(t, here, sale.saleId);
+  const anonymous = await useWatcher(t, here, sale.saleId);
   // A subscription would exist by the time of an update.
   await there.buy(sale.saleId, 'grace');
-  await nobody.receives('sale', ({ skus }) => skus[0].remaining === 9);
+  await anonymous.receives('sale', ({ skus }) => skus[0].remaining === 9);
   assert.deepEqual(await channels(), []);
   const ada = await useWatcher(t, here, sale.saleId, { buyer: 'ada' });
   await ada.receives('sale', () => true);

@@ -50,8 +50,8 @@ test('while buyers are on the waitlist, nothing remains for others', async (t) =
   assert.equal((await shards.call(joinWaitlist, sale.saleId, entry)).outcome, 'joined');
   // A paused sale does not serve the waitlist: the loaded units remain, for the buyers on it.
   await sale.change({ status: 'paused' }, [{ sku: 'phone', delta: 5 }]);
-  const told = await watcher.receives('sale', ({ status }) => status === 'paused');
-  assert.deepEqual(told.skus, [{ sku: 'phone', remaining: 0, soldOut: true }]);
+  const update = await watcher.receives('sale', ({ status }) => status === 'paused');
+  assert.deepEqual(update.skus, [{ sku: 'phone', remaining: 0, soldOut: true }]);
 });
 
 test('every client receives at most four messages a second, and the last state', async (t) => {

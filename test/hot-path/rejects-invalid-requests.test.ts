@@ -202,7 +202,7 @@ test('a chunked body is read up to the limit, and refused beyond it', async () =
     'Transfer-Encoding: chunked',
     '\r\n',
   ].join('\r\n');
-  const { port } = hotPath.parts;
+  const { port } = hotPath.internals;
   const small = await sendRaw(port, `${head}5\r\n{"sku\r\n9\r\n":"phone"\r\n1\r\n}\r\n0\r\n\r\n`);
   assert.deepEqual(small.statuses, [201]);
   const chunk = `1000\r\n${' '.repeat(4_096)}\r\n`;

@@ -71,7 +71,7 @@ test('a client that disconnects before its script call buys nothing', async (t) 
   assert.equal((await hotPath.buy(sale.saleId, 'first')).status, 201);
   await usePause(t, redis);
   const inFlight = hotPath.buy(sale.saleId, 'in-flight');
-  await eventually(() => assert.equal(hotPath.parts.batchers.of(sale.saleId).inFlight, 1));
+  await eventually(() => assert.equal(hotPath.internals.batchers.of(sale.saleId).inFlight, 1));
   const abort = new AbortController();
   const gone = Array.from({ length: 20 }, (_, i) =>
     fetch(`${hotPath.url}/v1/sales/${sale.saleId}/buy`, {
@@ -80,7 +80,7 @@ test('a client that disconnects before its script call buys nothing', async (t) 
       signal: abort.signal,
     }).catch(() => 'gone'),
   );
-  await eventually(() => assert.equal(hotPath.parts.batchers.of(sale.saleId).waiting, 20));
+  await eventually(() => assert.equal(hotPath.internals.batchers.of(sale.saleId).waiting, 20));
   abort.abort();
   assert.deepEqual(new Set(await Promise.all(gone)), new Set(['gone']));
   await eventually(async () => {
@@ -89,7 +89,7 @@ test('a client that disconnects before its script call buys nothing', async (t) 
   });
   redis.resume();
   assert.equal((await inFlight).status, 201);
-  await eventually(() => assert.ok(hotPath.parts.batchers.of(sale.saleId).isIdle));
+  await eventually(() => assert.ok(hotPath.internals.batchers.of(sale.saleId).isIdle));
   assert.equal((await sale.state()).stock[0]!.held, 2);
 });
 
@@ -103,9 +103,9 @@ test('a full queue gives 503 overloaded at once', async (t) => {
   assert.equal((await hotPath.buy(sale.saleId, 'first')).status, 201);
   await usePause(t, redis);
   const inFlight = hotPath.buy(sale.saleId, 'in-flight');
-  await eventually(() => assert.equal(hotPath.parts.batchers.of(sale.saleId).inFlight, 1));
+  await eventually(() => assert.equal(hotPath.internals.batchers.of(sale.saleId).inFlight, 1));
   const waiting = Array.from({ length: 5 }, (_, i) => hotPath.buy(sale.saleId, `waits-${i}`));
-  await eventually(() => assert.equal(hotPath.parts.batchers.of(sale.saleId).waiting, 5));
+  await eventually(() => assert.equal(hotPath.internals.batchers.of(sale.saleId).waiting, 5));
   const refused = await hotPath.buy(sale.saleId, 'one-too-many');
   assert.equal(refused.status, 503);
   assert.equal(refused.body.code, 'overloaded');
@@ -132,8 +132,8 @@ test('closing sends a response to every accepted request', async (t) => {
   assert.equal((await hotPath.buy(sale.saleId, 'first')).status, 201);
   await usePause(t, redis);
   const buys = Array.from({ length: 150 }, (_, i) => hotPath.buy(sale.saleId, `b-${i}`));
-  await eventually(() => assert.ok(hotPath.parts.batchers.waiting > 100));
-  const closing = hotPath.parts.close();
+  await eventually(() => assert.ok(hotPath.internals.batchers.waiting > 100));
+  const closing = hotPath.internals.close();
   redis.resume();
   for (const { status } of await Promise.all(buys)) assert.equal(status, 201);
   await closing;

@@ -16,7 +16,7 @@ const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
 const hotPath = await useHotPath(FILE, redis.url);
 const sale = await openSale(shards, { phone: 100_000 });
-const { port } = hotPath.parts;
+const { port } = hotPath.internals;
 
 /** Generous for a busy machine. A connection that blocked others would do so for longer. */
 const SERVED_MS_MAX = 5_000;

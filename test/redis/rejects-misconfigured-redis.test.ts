@@ -14,7 +14,7 @@ const UNFIT: [
   name: string,
   config: Record<string, string>,
   demands: ServerRequirements,
-  says: RegExp,
+  pattern: RegExp,
 ][] = [
   ['one that evicts', { 'maxmemory-policy': 'allkeys-lru' }, SAFE, /maxmemory-policy noeviction/],
   ['one that persists nothing', { appendonly: 'no' }, SAFE, /appendonly yes/],
@@ -33,7 +33,7 @@ const UNFIT: [
   ],
 ];
 
-const USERS: [name: string, rules: string[], says?: RegExp][] = [
+const USERS: [name: string, rules: string[], pattern?: RegExp][] = [
   ['a user that may not publish', ['+@all', '~fs:*'], /may not PUBLISH, SUBSCRIBE as .*&fs:\*/],
   ['a user without access to the keys', ['+@all', '&fs:*', '~other:*'], /may not EVAL.*ZREM as/],
   ['a user without one command', ['+@all', '-xadd', '~fs:*', '&fs:*'], /may not XADD as/],
@@ -49,7 +49,7 @@ test('a misconfigured server is refused with the settings to change', async (t) 
   const redis = await useClientOf(t, server.url);
   const fit = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
   await requireFit(redis, SAFE);
-  for (const [name, config, demands, says] of UNFIT) {
+  for (const [name, config, demands, pattern] of UNFIT) {
     await t.test(name, async () => {
       for (const [key, value] of Object.entries({ ...fit, ...config })) {
         await redis.config('SET', key, value);
@@ -57,7 +57,7 @@ test('a misconfigured server is refused with the settings to change', async (t) 
       await assert.rejects(
         () => requireFit(redis, demands),
         (error) =>
-          error instanceof Fault && error.code === 'server_unfit' && says.test(error.message),
+          error instanceof Fault && error.code === 'server_unfit' && pattern.test(error.message),
       );
     });
   }
@@ -70,12 +70,12 @@ test('a misconfigured server is refused with the settings to change', async (t) 
     await requireFit(redis, { DURABILITY: 'fast', NODE_ENV: 'production' });
   });
   await redis.config('SET', 'appendfsync', 'always');
-  for (const [name, rules, says] of USERS) {
+  for (const [name, rules, pattern] of USERS) {
     await t.test(name, async (test) => {
       await redis.acl('SETUSER', 'app', 'reset', 'on', '>pw', ...rules);
       const app = await useClientOf(test, server.url, { username: 'app', password: 'pw' });
-      const asked = requireFit(app, SAFE);
-      await (says ? assert.rejects(asked, says) : asked);
+      const check = requireFit(app, SAFE);
+      await (pattern ? assert.rejects(check, pattern) : check);
     });
   }
   await t.test('a replica', async (test) => {

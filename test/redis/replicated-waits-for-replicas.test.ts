@@ -93,7 +93,7 @@ describe('under replicated', () => {
     await usePause(t, replica);
     const waiting = hotPath.buy(sale.saleId, 'bob');
     await eventually(async () => assert.equal((await sale.state()).stock[0]!.held, 2));
-    const { shards: busy } = hotPath.parts;
+    const { shards: busy } = hotPath.internals;
     const startedAt = performance.now();
     assert.match(await busy.of(sale.saleId).client.info('server'), /run_id/);
     const tookMs = performance.now() - startedAt;

@@ -100,8 +100,10 @@ describe('docs/PERFORMANCE.md', () => {
   for (const [name, text] of Object.entries(expected)) {
     it(`shows in "${name}" the values of the recorded results`, () => {
       const document = readFileSync(new URL('../../docs/PERFORMANCE.md', import.meta.url), 'utf8');
-      const said = new RegExp(`<!-- ${name} -->(.*)<!-- /${name} -->`, 's').exec(document)?.[1];
-      assert.equal(said?.trim(), text, 'npm run bench:growth -- --write');
+      const documented = new RegExp(`<!-- ${name} -->(.*)<!-- /${name} -->`, 's').exec(
+        document,
+      )?.[1];
+      assert.equal(documented?.trim(), text, 'npm run bench:growth -- --write');
     });
   }
 });
