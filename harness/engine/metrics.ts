@@ -1,5 +1,7 @@
 /** Metrics of a running process, read from `/metrics`. */
+import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../eventually.ts';
 
 /** The sum of a metric's samples, or of those with these labels, e.g. `outcome="sold_out"`. */
 export async function metric(
@@ -12,6 +14,12 @@ export async function metric(
   return samples
     .filter(([sample]) => labels.every((label) => sample.includes(label)))
     .reduce((sum, [, value]) => sum + Number(value), 0);
+}
+
+/** Waits until a count is higher by `by`: so much was done meanwhile, which a test then shows to have changed nothing. */
+export async function untilIncreased(read: () => Promise<number>, by = 1): Promise<void> {
+  const before = await read();
+  await eventually(async () => assert.ok((await read()) >= before + by, `not ${by} more`));
 }
 
 /** Reads metrics at an interval until `end`, which returns the highest value of each. */

@@ -4,8 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { newTag, parseReservationId } from '../../src/domain/identifiers.ts';
 import type { Reservation, ReservationTransition } from '../../src/domain/reservation.ts';
 import { type TransitionReply, transition } from '../../src/lua/buy/transition.ts';
+import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 import type { Shards } from '../../src/redis/shards.ts';
 import { verifySale } from '../../src/verify/verify.ts';
+import { eventually } from '../eventually.ts';
 import type { Connections } from '../servers/connections.ts';
 import { saleState } from './stream.ts';
 
@@ -62,10 +64,47 @@ export async function historyOf(
 }
 
 /** Fails unless every check of `verify` passes. */
-export async function assertPromisesHold(servers: Connections, saleId: string): Promise<void> {
+export async function assertPromisesHold(
+  servers: Pick<Connections, 'shards' | 'sql'>,
+  saleId: string,
+): Promise<void> {
   const report = await verifySale(servers, saleId);
   assert.deepEqual(
     report.checks.filter(({ ok }) => !ok),
     [],
   );
+  assert.equal(report.ok, true);
+}
+
+/** A buyer's reservations in Redis. */
+export async function reservationsOf(
+  shards: Shards,
+  saleId: string,
+  buyerId: string,
+): Promise<Reservation[]> {
+  const reply = await shards.call(readBuyer, saleId, buyerId);
+  if (reply.outcome !== 'known') throw new Error(reply.outcome);
+  return reply.reservations;
+}
+
+/** The number of reservations in PostgreSQL, of buyers whose ids begin with `prefix`. */
+export async function rowCount(
+  { sql }: Pick<Connections, 'sql'>,
+  saleId: string,
+  prefix = '',
+): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    SELECT count(*)::int AS count FROM reservations
+    WHERE sale_id = ${saleId} AND starts_with(buyer_id, ${prefix})`;
+  return row!.count;
+}
+
+/** Waits until PostgreSQL has so many reservations. */
+export async function untilRows(
+  servers: Pick<Connections, 'sql'>,
+  saleId: string,
+  count: number,
+  prefix = '',
+): Promise<void> {
+  await eventually(async () => assert.equal(await rowCount(servers, saleId, prefix), count));
 }

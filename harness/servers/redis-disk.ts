@@ -1,7 +1,7 @@
 /** What Redis writes to its disk: the append-only file, and the order of its writes and syncs. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Scope, use } from '../use.ts';
@@ -22,6 +22,20 @@ export function appendedBytes(redis: TestRedis): number {
 /** Cuts the file to its first bytes, as a power cut may. The server must not be running. */
 export function cutTo(redis: TestRedis, bytes: number): void {
   truncateSync(appendedFile(redis), bytes);
+}
+
+/** Keeps a copy of all files that Redis has written, for `restartFromCopy`. */
+export function copyAppendedFiles({ directory }: TestRedis): void {
+  cpSync(join(directory, 'appendonlydir'), join(directory, 'copy'), { recursive: true });
+}
+
+/** Kills Redis and starts it with the copy, as if nothing written since had reached the disk. */
+export async function restartFromCopy(redis: TestRedis): Promise<void> {
+  await redis.kill();
+  const appended = join(redis.directory, 'appendonlydir');
+  rmSync(appended, { recursive: true });
+  cpSync(join(redis.directory, 'copy'), appended, { recursive: true });
+  await redis.start();
 }
 
 export interface DiskCall {

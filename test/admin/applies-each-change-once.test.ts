@@ -1,3 +1,4 @@
+/** Each change of a sale is applied once, however often and by however many admins it is requested. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -14,7 +15,7 @@ import { FILE } from '../../harness/use.ts';
 const admin = await useAdmin(FILE);
 const replica = await useApp(FILE, admin);
 
-test('a sale is made whole: in PostgreSQL, in the ledger and in Redis, as a draft', async () => {
+test('a new sale is a draft in PostgreSQL, in the ledger and in Redis', async () => {
   const saleId = `phones-${Date.now()}`;
   const created = await admin.call('POST /sales', {
     body: newSale({
@@ -57,7 +58,7 @@ test('a sale is made whole: in PostgreSQL, in the ledger and in Redis, as a draf
   assert.equal(refused?.outcome, 'sale_not_started');
 });
 
-test('an id is made from the name where none is given', async () => {
+test('a sale without an id gets one made from its name', async () => {
   assert.match(
     await makeDraft(admin, { name: 'Été 2030: Ünique!' }),
     /^ete-2030-unique-[a-z0-9]{8}$/,
@@ -66,14 +67,14 @@ test('an id is made from the name where none is given', async () => {
   assert.match(await makeDraft(admin, { name: 'x'.repeat(200) }), /^x{30}-[a-z0-9]{8}$/);
 });
 
-test('a sale id is given once', async () => {
+test('a sale id is unique', async () => {
   const saleId = await makeDraft(admin);
   const again = await admin.call('POST /sales', { body: newSale({ saleId }) });
   assert.equal(again.status, 422);
   assert.equal(again.body.errors[0].field, 'saleId');
 });
 
-test('a creation repeated by its key makes one sale, also at the same time and by two admins', async () => {
+test('concurrent creations with the same idempotency key, at two admins, create one sale', async () => {
   const headers = { 'idempotency-key': 'make-it-once' };
   const body = newSale({ name: 'Once' });
   const answers = await Promise.all(
@@ -92,7 +93,7 @@ test('a creation repeated by its key makes one sale, also at the same time and b
   assert.equal(other.body.code, 'idempotency_key_reused');
 });
 
-test('fifty times the same load is one load, and every answer is the same', async () => {
+test('fifty loads with the same idempotency key are one load with the same response', async () => {
   const saleId = await makeDraft(admin);
   const request = { body: { sku: 'black', delta: 7 }, headers: { 'idempotency-key': 'load-7' } };
   const answers = await Promise.all(
@@ -119,7 +120,7 @@ test('fifty times the same load is one load, and every answer is the same', asyn
   assert.equal(other.body.code, 'idempotency_key_reused');
 });
 
-test('a withdrawal never goes below what remains, changes nothing then, and is refused alike again', async () => {
+test('a withdrawal of more than remains changes nothing, and its repetition gets the same response', async () => {
   const saleId = await makeDraft(admin, { skus: [{ sku: 'unit', price: 1_000, stock: 10 }] });
   await admin.call(`POST /sales/${saleId}/open`);
   await buy(admin.shards, saleId, ['a', 'b', 'c']);
@@ -144,7 +145,7 @@ test('a withdrawal never goes below what remains, changes nothing then, and is r
   assert.equal(ledger?.units, 4);
 });
 
-test('stock has an upper end, and belongs to a SKU of the sale', async () => {
+test('stock has a maximum and needs a SKU of the sale', async () => {
   const saleId = await makeDraft(admin);
   const over = await admin.call(`POST /sales/${saleId}/stock`, {
     body: { sku: 'black', delta: 1_000_000_000 },
@@ -156,7 +157,7 @@ test('stock has an upper end, and belongs to a SKU of the sale', async () => {
   assert.deepEqual([unknown.status, unknown.body.errors[0].field], [422, 'sku']);
 });
 
-test('two admins at once lose no change and keep the numbers without gaps', async () => {
+test('concurrent changes at two admins are all applied, numbered without gaps', async () => {
   const saleId = await makeDraft(admin);
   const answers = await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
@@ -175,7 +176,7 @@ test('two admins at once lose no change and keep the numbers without gaps', asyn
   assert.deepEqual({ ...row }, { last: 41, rows: 41 });
 });
 
-test('a draft can be deleted, with its keys, and its id used again from the beginning', async () => {
+test('a deleted draft leaves no keys in Redis, and its id can be used again', async () => {
   const saleId = await makeDraft(admin);
   await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'black', delta: 5 } });
   assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 204);
@@ -191,7 +192,7 @@ test('a draft can be deleted, with its keys, and its id used again from the begi
   assert.deepEqual([refused.body.from, refused.body.to], ['open', 'deleted']);
 });
 
-test('every change is audited with who asked and which request', async () => {
+test('every change is audited with its actor and its request id', async () => {
   const saleId = await makeDraft(admin);
   await admin.call(`POST /sales/${saleId}/stock`, {
     body: { sku: 'black', delta: 1, reason: 'x' },
@@ -214,7 +215,7 @@ test('every change is audited with who asked and which request', async () => {
   }
 });
 
-test('sales are listed newest first, page by page', async () => {
+test('sales are listed newest first, in pages', async () => {
   const made = [await makeDraft(admin), await makeDraft(admin), await makeDraft(admin)];
   const listed: string[] = [];
   let cursor = '';

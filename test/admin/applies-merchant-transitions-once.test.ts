@@ -1,4 +1,6 @@
-/** Every move of a merchant from every state, repeated and raced: done once, or refused with the reason. */
+/**
+ * Every merchant transition from every status, repeated and concurrent, is applied once or rejected with the reason.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -46,7 +48,7 @@ const UNITS = 10;
 const admin = await useAdmin(FILE);
 const replica = await useApp(FILE, admin);
 
-/** A sale of its own, and the id of the one reservation in it. */
+/** Makes a sale with one reservation and returns the reservation's id. */
 async function reserveOne(choices: Partial<SaleDefinition> = {}): Promise<string> {
   const sale = await makeSale(admin, { stock: UNITS, ...choices });
   return reserveIn(sale, 'ada');
@@ -92,7 +94,7 @@ async function countsOf(saleId: string) {
   return { loaded, remaining, held, confirmed };
 }
 
-/** With the one reservation in this state. */
+/** The counts of the sale when its one reservation has this status. */
 function countsIn(state: State) {
   const counts = { loaded: UNITS, remaining: UNITS - 1, held: 0, confirmed: 0 };
   counts[COUNT_OF[state]] += 1;
@@ -133,7 +135,7 @@ for (const name of MERCHANT_TRANSITIONS) {
 }
 
 for (const name of MERCHANT_TRANSITIONS) {
-  test(`${name} asked fifty times at once, of two admins, is one event and one answer`, async () => {
+  test(`${name} requested fifty times concurrently, at two admins, is one event with one response`, async () => {
     const reservationId = await reserveOne();
     const answers = await Promise.all(
       Array.from({ length: 50 }, (_, index) =>
@@ -154,7 +156,7 @@ for (const name of MERCHANT_TRANSITIONS) {
   });
 }
 
-test('a confirmation racing a cancellation: one order or the other, and the units agree with it', async () => {
+test('a concurrent confirmation and cancellation take effect in one order, and the units agree with it', async () => {
   const sale = await makeSale(admin, { stock: 100 });
   let confirmedFirst = 0;
   for (let round = 1; round <= 30; round += 1) {
@@ -184,7 +186,7 @@ test('a confirmation racing a cancellation: one order or the other, and the unit
   });
 });
 
-test('a refund gives the unit back once, and to the next buyer', async () => {
+test('a refund returns the unit once, for the next purchase', async () => {
   const reservationId = await reserveOne();
   const saleId = saleOf(reservationId);
   await move(reservationId, 'confirm', { body: { paymentRef: 'pay-1' } });
@@ -195,10 +197,10 @@ test('a refund gives the unit back once, and to the next buyer', async () => {
   );
   assert.deepEqual(await countsOf(saleId), countsIn('X'));
   const [again] = await buy(admin.shards, saleId, ['ada']);
-  assert.equal(again?.outcome, 'reserved', 'the allowance came back with the unit');
+  assert.equal(again?.outcome, 'reserved', 'the limit per buyer allows another unit');
 });
 
-test('an extension adds as long as holds of the sale last, once', async () => {
+test('an extension adds the hold duration of the sale, once', async () => {
   const reservationId = await reserveOne({ holdSeconds: 100 });
   const first = await move(reservationId, 'extend');
   const { reservedAt, expiresAt } = first.body;
@@ -206,7 +208,7 @@ test('an extension adds as long as holds of the sale last, once', async () => {
   assert.deepEqual((await move(reservationId, 'extend')).body, first.body);
 });
 
-test('an extended hold outlives its first deadline, and ends at its second', async () => {
+test('an extended hold does not expire at its first deadline, but at its second', async () => {
   const reservationId = await reserveOne({ holdSeconds: 1 });
   const saleId = saleOf(reservationId);
   await move(reservationId, 'extend');
@@ -217,7 +219,7 @@ test('an extended hold outlives its first deadline, and ends at its second', asy
   assert.deepEqual(await countsOf(saleId), countsIn('E'));
 });
 
-test('whoever waits gets what a merchant cancels, in the same step', async () => {
+test('a cancelled unit goes to the waitlist in the same step', async () => {
   const sale = await makeSale(admin, { stock: 1 });
   const reservationId = await reserveIn(sale, 'ada');
   const joined = await admin.shards.call(joinWaitlist, sale.saleId, {
@@ -233,7 +235,7 @@ test('whoever waits gets what a merchant cancels, in the same step', async () =>
   assert.deepEqual([served.remaining, served.held, served.waiting], [0, 1, 0]);
 });
 
-test('the history tells who did it, for which payment and why', async (t) => {
+test('the history records the actor, the payment reference and the reason', async (t) => {
   await usePersister(t, admin.redis.url, admin.databaseUrl);
   const reservationId = await reserveOne();
   const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
@@ -252,14 +254,14 @@ test('the history tells who did it, for which payment and why', async (t) => {
     return shown.body;
   });
   type Shown = Record<'status' | 'actor' | 'paymentRef' | 'reason' | 'detail', string | null>;
-  const told = (history as Shown[]).map(({ status, actor, paymentRef, reason, detail }) => [
+  const shown = (history as Shown[]).map(({ status, actor, paymentRef, reason, detail }) => [
     status,
     actor?.replace(/:[0-9a-f]{8}$/, ''),
     paymentRef,
     reason,
     detail,
   ]);
-  assert.deepEqual(told, [
+  assert.deepEqual(shown, [
     ['reserved', undefined, null, null, ''],
     ['reserved', 'operator', null, null, ''],
     ['confirmed', 'merchant', 'pay%7 "é" 😀', null, ''],

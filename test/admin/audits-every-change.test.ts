@@ -1,4 +1,4 @@
-/** Who changed what can always be told: every changing operation of the admin, asked once, leaves who asked. */
+/** Every operation of the admin that changes something leaves an audit record of its actor. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
@@ -13,13 +13,13 @@ const admin = await useAdmin(FILE);
 
 const ACTORS = { operator: actorOf('operator'), merchant: actorOf('merchant') };
 
-/** A token is named by its role and the beginning of its digest. */
+/** An actor is the role of the token and the beginning of its digest. */
 function actorOf(role: 'operator' | 'merchant'): string {
   const digest = createHash('sha256').update(TOKENS[role]).digest('hex');
   return `${role}:${digest.slice(0, 8)}`;
 }
 
-/** Each changing operation of the admin: brings about what it needs, and says how it is asked. */
+/** For each operation that changes something: prepares its resource and returns its request. */
 const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>> = {
   createSale: async () => ({ request: 'POST /sales', body: newSale() }),
   patchSale: async () => ({
@@ -39,7 +39,7 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
   retryDeadLetter: async () => ({ request: `POST /dead-letters/${await makeLetter(1)}/retry` }),
   discardDeadLetter: async () => ({
     request: `POST /dead-letters/${await makeLetter(2)}/discard`,
-    body: { reason: 'nobody can mend it' },
+    body: { reason: 'cannot be repaired' },
   }),
   createWebhook: async () => ({ request: 'POST /webhooks', body: { url: WEBHOOK_URL } }),
   resumeWebhook: async () => ({ request: `POST /webhooks/${await makeWebhook()}/resume` }),
@@ -55,7 +55,7 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
   },
 };
 
-/** What is decided in Redis is audited by the event itself, which also works while PostgreSQL is away. */
+/** Redis decides these, so the event itself is the audit record, also while PostgreSQL is unavailable. */
 const MOVES = ['confirmReservation', 'cancelReservation', 'extendReservation'];
 
 const WEBHOOK_URL = 'https://93.184.216.34/hook';
@@ -77,7 +77,7 @@ async function saleAfter(...actions: string[]): Promise<string> {
   return saleId;
 }
 
-test('every changing operation that the document describes is among those tested here', async () => {
+test('every operation in the OpenAPI document that changes something is tested here', async () => {
   const { body: document } = await admin.call('GET //openapi.json', { as: null });
   const changing = Object.entries<Record<string, { operationId: string }>>(document.paths)
     .filter(([path]) => path.startsWith('/admin/'))
@@ -88,7 +88,7 @@ test('every changing operation that the document describes is among those tested
 });
 
 for (const [operation, prepare] of Object.entries(CHANGES)) {
-  test(`${operation} leaves who asked for it, and no token`, async () => {
+  test(`${operation} records its actor and no token`, async () => {
     const { request, body } = await prepare();
     const requestId = `audit-of-${operation}`;
     const headers = { 'x-request-id': requestId };
@@ -102,7 +102,7 @@ for (const [operation, prepare] of Object.entries(CHANGES)) {
   });
 }
 
-test('what a merchant did stands in the history of the reservation, with who', async (t) => {
+test('a merchant transition is in the history of the reservation with its actor', async (t) => {
   await usePersister(t, admin.redis.url, admin.databaseUrl);
   const { saleId } = await makeSale(admin);
   for (const [index, operation] of MOVES.entries()) {
@@ -121,7 +121,7 @@ test('what a merchant did stands in the history of the reservation, with who', a
   }
 });
 
-test('what was refused or changed nothing is no change, and not audited as one', async () => {
+test('a rejected request, or one without effect, is not audited as a change', async () => {
   const saleId = await saleAfter('open');
   for (const [request, body] of [
     [`POST /sales/${saleId}/open`],
@@ -133,7 +133,7 @@ test('what was refused or changed nothing is no change, and not audited as one',
   }
   const rows = await admin.sql<{ action: string }[]>`
     SELECT action FROM audit_log WHERE request_id = 'changes-nothing' ORDER BY audit_id`;
-  // A withdrawal is recorded before Redis decides it, and then what became of it.
+  // A withdrawal is recorded before Redis decides it, and its outcome afterwards.
   assert.deepEqual(
     rows.map(({ action }) => action),
     ['withdraw', 'insufficient_stock'],

@@ -1,4 +1,7 @@
-/** PostgreSQL says nothing and operators go on asking: so many wait, the others are told at once, merchants notice nothing. */
+/**
+ * While PostgreSQL is unresponsive, a limited number of operators' requests wait, others get 503 at once, and merchants
+ * are not affected.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { callAdmin, useApp } from '../../harness/engine/admin.ts';
@@ -9,7 +12,7 @@ import { parseRecord } from '../../src/domain/reservation-codec.ts';
 
 const MOST = 200;
 
-test('calls that wait for PostgreSQL', async (t) => {
+test('requests that wait for PostgreSQL are limited', async (t) => {
   const { postgres, servers } = await useStoppableServers(t);
   const app = await useApp(t, servers);
   const sale = await makeSale(servers);
@@ -31,5 +34,5 @@ test('calls that wait for PostgreSQL', async (t) => {
 
   postgres.resume();
   for (const answered of await Promise.all(waiting)) assert.equal(answered.status, 200);
-  assert.equal((await callAdmin(app, 'GET /sales')).status, 200, 'and there is room again');
+  assert.equal((await callAdmin(app, 'GET /sales')).status, 200, 'the limit is free again');
 });

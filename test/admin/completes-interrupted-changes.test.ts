@@ -1,3 +1,4 @@
+/** A change that was recorded in PostgreSQL and not yet applied in Redis is applied later, once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -29,7 +30,7 @@ async function loaded(saleId: string): Promise<number | undefined> {
   return 'state' in reply ? reply.state.stock[0]?.loaded : undefined;
 }
 
-/** What a process leaves that died between recording an operation and applying it. */
+/** Leaves a sale operation as a process does that dies between recording and applying it. */
 async function recordOnly(saleId: string, delta: number): Promise<number> {
   return admin.sql.begin(async (tx) => {
     const [row] = await tx<{ operation: number }[]>`
@@ -58,7 +59,7 @@ async function eventuallyReady(): Promise<void> {
   await eventually(() => assert.ok(admin.shards.isReady));
 }
 
-test('an operation recorded by a process that died is applied by the repairer, once', async () => {
+test('an operation recorded by a process that died is applied once by the repairer', async () => {
   const saleId = await makeSale();
   await recordOnly(saleId, 5);
   assert.equal((await admin.call(`GET /sales/${saleId}`)).body.pendingOperations, 1);
@@ -68,7 +69,7 @@ test('an operation recorded by a process that died is applied by the repairer, o
   assert.deepEqual(await outcomes(saleId), ['applied/applied', 'applied/applied']);
 });
 
-test('an operation that Redis has applied and PostgreSQL does not know of is not applied again', async () => {
+test('an operation that Redis has applied and PostgreSQL has as pending is not applied again', async () => {
   const saleId = await makeSale();
   const operation = await recordOnly(saleId, 5);
   const [row] = await admin.sql<{ definition: never; timeline: number }[]>`
@@ -87,7 +88,7 @@ test('an operation that Redis has applied and PostgreSQL does not know of is not
   assert.deepEqual(await outcomes(saleId), ['applied/applied', 'applied/applied']);
 });
 
-test('the next call for the sale finishes what is pending, in order', async () => {
+test('the next request for the sale applies pending operations in order', async () => {
   const saleId = await makeSale();
   await recordOnly(saleId, -4);
   await recordOnly(saleId, -7);
@@ -103,7 +104,7 @@ test('the next call for the sale finishes what is pending, in order', async () =
   ]);
 });
 
-test('the repairer works by itself and leaves when asked', async () => {
+test('the repairer runs periodically and can be closed', async () => {
   const saleId = await makeSale();
   await recordOnly(saleId, 1);
   const repairer = startPendingRepairer(admin, createMetrics('admin'), 20);
@@ -111,7 +112,7 @@ test('the repairer works by itself and leaves when asked', async () => {
   await repairer.close();
 });
 
-test('while Redis is away a load is recorded and answered 503, and applied once when it is back', async () => {
+test('a load while Redis is unavailable is recorded, gets 503, and is applied once afterwards', async () => {
   const saleId = await makeSale();
   await admin.redis.kill();
   await eventually(() => assert.ok(!admin.shards.isReady));
@@ -151,7 +152,7 @@ test('while Redis is away a load is recorded and answered 503, and applied once 
   assert.equal(await loaded(saleId), 15);
 });
 
-test('a Redis that hangs leaves the outcome unknown; the same key finds out', async () => {
+test('a request to an unresponsive Redis has an unknown outcome, and a retry with the same key finds it', async () => {
   const saleId = await makeSale();
   admin.redis.pause();
   const request = { body: { sku: 'unit', delta: 5 }, headers: { 'idempotency-key': 'h-1' } };
@@ -165,12 +166,12 @@ test('a Redis that hangs leaves the outcome unknown; the same key finds out', as
   assert.equal(await loaded(saleId), 15);
 });
 
-test('a start that is put off too late is kept, and remembered as kept', async () => {
+test('a start that is postponed too late is kept, and audited as kept', async () => {
   const startsAt = Date.now() + 4_000;
   const saleId = await makeDraft(admin, { startsAt: new Date(startsAt).toISOString() });
   await admin.call(`POST /sales/${saleId}/open`);
   const later = new Date(startsAt + 3_600_000).toISOString();
-  // Whoever applies operations is slow, so the change reaches Redis when buyers have had their answers.
+  // The lock delays the change until the old start has passed and buyers may have bought.
   const answers: Promise<AdminReply>[] = [];
   await admin.sql.begin(async (tx) => {
     await lockOperations(tx, saleId);
@@ -202,7 +203,7 @@ test('a start that is put off too late is kept, and remembered as kept', async (
   );
 });
 
-test('an open sale that Redis has forgotten is left to recovery', async () => {
+test('an open sale that Redis has lost is left to the recovery', async () => {
   const saleId = await makeSale();
   await admin.call(`POST /sales/${saleId}/open`);
   await buy(admin.shards, saleId, ['a']);
@@ -212,7 +213,7 @@ test('an open sale that Redis has forgotten is left to recovery', async () => {
   assert.equal(await loaded(saleId), undefined);
 });
 
-test('a sale that is made while Redis is away is told by its id, and made once when it is back', async () => {
+test('a sale created while Redis is unavailable returns its id, and is created once afterwards', async () => {
   await admin.redis.kill();
   await eventually(() => assert.ok(!admin.shards.isReady));
   const request = { body: newSale({ name: 'Later' }), headers: { 'idempotency-key': 'later' } };

@@ -1,6 +1,6 @@
 /**
- * A dead letter that can never be written is discarded by an operator, who says why. What it held is given up, and
- * nothing else: the history goes on, no unit is sold twice, and each place that counts says what is missing.
+ * An operator discards a dead letter that can never be written, with a reason. Only its event is lost: the history
+ * continues, no unit is sold twice, and checks report what is missing.
  */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
@@ -20,9 +20,12 @@ const POISON = "buyer_id <> 'poison'";
 
 const admin = await useAdmin(FILE);
 
-describe('a dead letter that is discarded', () => {
-  /** PostgreSQL refuses rows for which this does not hold, until the test is over or says otherwise. */
-  async function refuseUnless(test: TestContext, condition: string): Promise<() => Promise<void>> {
+describe('a discarded dead letter', () => {
+  /** Makes PostgreSQL reject rows for which the condition is false. Returns what allows them again. */
+  async function rejectRowsUnless(
+    test: TestContext,
+    condition: string,
+  ): Promise<() => Promise<void>> {
     const allow = async () => {
       await admin.sql`ALTER TABLE reservations DROP CONSTRAINT IF EXISTS no_poison`;
     };
@@ -91,7 +94,7 @@ describe('a dead letter that is discarded', () => {
     return reply.reservations[0];
   }
 
-  it('is so once and for all, with who did it and why', async () => {
+  it('stays discarded, with its actor and the reason', async () => {
     const [id, written] = [await makeLetter(1), await makeLetter(2)];
     await admin.sql`UPDATE dead_letters SET resolved_at = now() WHERE dead_letter_id = ${written}`;
     for (const body of [{}, { reason: ' ' }, { reason: 7 }, { reason: 'x'.repeat(501) }]) {
@@ -132,9 +135,9 @@ describe('a dead letter that is discarded', () => {
     assert.deepEqual(await listed('?resolved=true'), [written, id]);
   });
 
-  it('holds up no recovery: its reservation is gone, its unit on sale, its position nobody’s', async (test) => {
+  it('does not block a recovery: its reservation is gone, its unit is for sale, its position is left out', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
-    await refuseUnless(test, POISON);
+    await rejectRowsUnless(test, POISON);
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'bob', 'poison', 'cyd']);
     const id = await theLetterOf(saleId);
@@ -161,9 +164,9 @@ describe('a dead letter that is discarded', () => {
       report.checks.filter(({ ok }) => !ok),
       [],
     );
-    const told = (name: string) => report.checks.find((check) => check.name === name)!;
-    assert.match(told('no-dead-letters').actual, /^0 unresolved, 1 discarded/);
-    assert.match(told('every-event-is-kept').expected, /^10 events, except 1 discarded$/);
+    const checkOf = (name: string) => report.checks.find((check) => check.name === name)!;
+    assert.match(checkOf('no-dead-letters').actual, /^0 unresolved, 1 discarded/);
+    assert.match(checkOf('every-event-is-kept').expected, /^10 events, except 1 discarded$/);
     const { body } = await admin.call(`GET /sales/${saleId}/recoveries`);
     assert.equal(body.data[0].report.discarded, 1);
     const [row] = await admin.sql`
@@ -171,9 +174,9 @@ describe('a dead letter that is discarded', () => {
     assert.equal(row!.count, 0);
   });
 
-  it('is still what Redis goes by until the sale is recovered, and verify says so', async (test) => {
+  it('is still in effect in Redis until the sale is recovered, which verify reports', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
-    await refuseUnless(test, POISON);
+    await rejectRowsUnless(test, POISON);
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'poison', 'bob']);
     const id = await theLetterOf(saleId);
@@ -191,9 +194,9 @@ describe('a dead letter that is discarded', () => {
     assert.deepEqual(await broken(saleId), []);
   });
 
-  it('takes nothing from a reservation of which a later event is kept', async (test) => {
+  it('does not change a reservation of which a later event was written', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
-    const allow = await refuseUnless(test, POISON);
+    const allow = await rejectRowsUnless(test, POISON);
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'poison', 'bob']);
     const id = await theLetterOf(saleId);
@@ -217,9 +220,9 @@ describe('a dead letter that is discarded', () => {
     await history(2);
   });
 
-  it('as the return of a unit that was sold again is no reason to sell it twice', async (test) => {
+  it('for the return of a unit that was sold again does not make the sale oversell', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 2 });
-    const allow = await refuseUnless(test, "status <> 'cancelled'");
+    const allow = await rejectRowsUnless(test, "status <> 'cancelled'");
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'bob']);
     const { reservationId } = (await reservationOf(saleId, 'ada'))!;
@@ -238,13 +241,13 @@ describe('a dead letter that is discarded', () => {
     assert.equal((await reservationOf(saleId, 'ada'))?.status, 'reserved');
     const { stock } = await stateInRedis(admin, saleId);
     assert.deepEqual([stock[0]!.loaded, stock[0]!.remaining, stock[0]!.held], [3, 0, 3]);
-    // What was given up can be done anew.
+    // The discarded transition can be requested again.
     assert.equal((await admin.call(`POST /reservations/${reservationId}/cancel`)).status, 200);
     await untilDrained(saleId);
     assert.deepEqual(await broken(saleId), []);
   });
 
-  it('excuses, as an entry that could not be read, one hole in the history and no other', async (test) => {
+  it('for an unreadable entry accounts for one gap in the history and no other', async (test) => {
     const { saleId } = await makeSale(admin);
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buyMany(admin.shards, saleId, { count: 10, batchSize: 5, prefix: 'before' });

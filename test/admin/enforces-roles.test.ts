@@ -1,3 +1,4 @@
+/** Each role may do what it needs: viewers read, merchants also apply transitions, operators do everything. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { newSale, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
@@ -6,7 +7,7 @@ import { createAuthenticator } from '../../src/admin/http/authenticate.ts';
 
 const admin = await useAdmin(FILE);
 
-const LOOKS = [
+const READS = [
   'GET /sales',
   'GET /sales/some',
   'GET /sales/some/verify',
@@ -29,7 +30,7 @@ const CHANGES = [
   'POST /sales/some/recover',
   'POST /dead-letters/1/retry',
   'POST /dead-letters/1/discard',
-  // Looking at them shows where events go, so it is the operators' business too.
+  // Reading webhooks reveals where events are sent, so it needs an operator too.
   'GET /webhooks',
   'GET /webhooks/some/deliveries',
   'POST /webhooks',
@@ -43,8 +44,8 @@ const MOVES = [
   'POST /reservations/some_1_aaaaaaaa/extend',
 ];
 
-test('without a token nothing is shown and nothing is changed', async () => {
-  for (const request of [...LOOKS, ...CHANGES, ...MOVES]) {
+test('every request without a token gets 401', async () => {
+  for (const request of [...READS, ...CHANGES, ...MOVES]) {
     const answered = await admin.call(request, { as: null });
     assert.equal(answered.status, 401, request);
     assert.equal(answered.body.code, 'unauthorized');
@@ -52,7 +53,7 @@ test('without a token nothing is shown and nothing is changed', async () => {
   }
 });
 
-test('a token that nobody has is no token', async () => {
+test('an unknown or malformed token gets 401', async () => {
   for (const authorization of [
     'Bearer',
     'Bearer ',
@@ -67,9 +68,9 @@ test('a token that nobody has is no token', async () => {
   }
 });
 
-test('viewers and merchants look and do not change', async () => {
+test('viewers and merchants may read and not change', async () => {
   for (const as of ['viewer', 'merchant'] as const) {
-    for (const request of LOOKS) {
+    for (const request of READS) {
       assert.notEqual((await admin.call(request, { as })).status, 403, `${as} ${request}`);
     }
     for (const request of CHANGES) {
@@ -80,7 +81,7 @@ test('viewers and merchants look and do not change', async () => {
   }
 });
 
-test('merchants and operators move reservations, viewers do not', async () => {
+test('merchants and operators may apply transitions, viewers may not', async () => {
   for (const request of MOVES) {
     const refused = await admin.call(request, { as: 'viewer' });
     assert.deepEqual([refused.status, refused.body.code], [403, 'forbidden'], request);
@@ -90,13 +91,13 @@ test('merchants and operators move reservations, viewers do not', async () => {
   }
 });
 
-test('the document, the pages and the probes are open to all', async () => {
+test('the OpenAPI document, the pages and the probes need no token', async () => {
   for (const path of ['/', '/docs', '/openapi.json', '/healthz', '/readyz', '/metrics']) {
     assert.equal((await admin.call(`GET /${path}`, { as: null })).status, 200, path);
   }
 });
 
-test('a token is compared by its digest, whatever its length, and the last of many is found', () => {
+test('tokens of any length are compared by digest, and the last of many is found', () => {
   const tokens = Array.from({ length: 20 }, (_, index) => ({
     role: 'viewer' as const,
     token: `${index}-token-${'x'.repeat(index)}`,
@@ -107,7 +108,7 @@ test('a token is compared by its digest, whatever its length, and the last of ma
   assert.equal(authenticate(undefined), undefined);
 });
 
-test('an actor names its token without giving it away', async () => {
+test('an actor identifies its token without revealing it', async () => {
   const created = await admin.call('POST /sales', { body: newSale() });
   const audit = await admin.call(`GET /sales/${created.body.saleId}/audit`);
   assert.match(audit.body.data[0].actor, /^operator:[0-9a-f]{8}$/);

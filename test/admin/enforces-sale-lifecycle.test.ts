@@ -1,3 +1,4 @@
+/** A sale changes its status only along its lifecycle, and an open sale keeps the terms on which buyers rely. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -20,7 +21,7 @@ const IMPOSSIBLE: [done: string[], action: string, from: string, to: string][] =
   [['open', 'end'], 'resume', 'ended', 'open'],
 ];
 for (const [done, action, from, to] of IMPOSSIBLE) {
-  test(`${action} of a sale that is ${from} (after ${done.join(', ') || 'nothing'}) is refused`, async () => {
+  test(`${action} of a sale that is ${from} (after ${done.join(', ') || 'nothing'}) is rejected`, async () => {
     const saleId = await makeDraft(admin);
     for (const one of done) {
       assert.equal((await admin.call(`POST /sales/${saleId}/${one}`)).status, 200);
@@ -32,7 +33,7 @@ for (const [done, action, from, to] of IMPOSSIBLE) {
   });
 }
 
-test('a transition that already holds is answered 200 and is no operation', async () => {
+test('a transition to the current status gets 200 and is no operation', async () => {
   const saleId = await makeDraft(admin);
   for (const [action, status] of [
     ['open', 'open'],
@@ -51,7 +52,7 @@ test('a transition that already holds is answered 200 and is no operation', asyn
   assert.equal((await stateInRedis(admin, saleId)).operation, 5);
 });
 
-test('ten admins opening at once open once', async () => {
+test('ten concurrent requests to open a sale are one operation', async () => {
   const saleId = await makeDraft(admin);
   const answers = await Promise.all(
     Array.from({ length: 10 }, (_, index) =>
@@ -62,7 +63,7 @@ test('ten admins opening at once open once', async () => {
   assert.equal((await stateInRedis(admin, saleId)).operation, 2);
 });
 
-test('a draft changes in everything but its currency', async () => {
+test('a draft can change in everything except its currency', async () => {
   const saleId = await makeDraft(admin);
   const patched = await admin.call(`PATCH /sales/${saleId}`, {
     body: {
@@ -101,7 +102,7 @@ test('a draft changes in everything but its currency', async () => {
   assert.equal((await stateInRedis(admin, saleId)).operation, 2);
 });
 
-test('an open sale changes only in what betrays no answer', async () => {
+test('an open sale cannot change the terms on which buyers rely', async () => {
   const saleId = await makeDraft(admin, { startsAt: '2031-01-01T00:00:00Z' });
   await admin.call(`POST /sales/${saleId}/open`);
   const patch = (body: object) => admin.call(`PATCH /sales/${saleId}`, { body });
@@ -109,9 +110,17 @@ test('an open sale changes only in what betrays no answer', async () => {
   const skus = [{ sku: 'black', price: 1 }];
   assert.deepEqual((await patch({ skus })).body.errors[0].field, 'skus');
   assert.equal((await patch({ name: 'New', perBuyerLimit: 5 })).status, 200);
-  assert.equal((await patch({ startsAt: null })).status, 200, 'it had not begun');
-  assert.equal((await patch({ startsAt: '2032-01-01T00:00:00Z' })).status, 409, 'it has begun');
-  assert.equal((await patch({ endsAt: '2020-01-01T00:00:00Z' })).status, 200, 'which ends it');
-  assert.equal((await patch({ endsAt: '2033-01-01T00:00:00Z' })).status, 409, 'buyers were told');
+  assert.equal((await patch({ startsAt: null })).status, 200, 'the sale had not started');
+  assert.equal(
+    (await patch({ startsAt: '2032-01-01T00:00:00Z' })).status,
+    409,
+    'the sale has started',
+  );
+  assert.equal((await patch({ endsAt: '2020-01-01T00:00:00Z' })).status, 200, 'this ends the sale');
+  assert.equal(
+    (await patch({ endsAt: '2033-01-01T00:00:00Z' })).status,
+    409,
+    'buyers know that it has ended',
+  );
   assert.equal((await patch({ name: 'Newer' })).status, 200);
 });

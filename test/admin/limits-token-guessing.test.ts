@@ -1,3 +1,4 @@
+/** After 100 wrong tokens in a minute, a client address does not learn whether another token is right. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { callAdmin, type TestAdmin, TOKENS, useAdmin, useApp } from '../../harness/engine/admin.ts';
@@ -8,7 +9,7 @@ const admin = await useAdmin(FILE);
 
 type App = TestAdmin['app'];
 
-/** An admin that has not been asked anything yet, behind a balancer that says who asks. */
+/** A new admin behind a load balancer that forwards the client's address. */
 function freshApp(t: TestContext): Promise<App> {
   return useApp(t, admin, { trustedProxies: ['127.0.0.1'] });
 }
@@ -24,20 +25,20 @@ async function guess(app: App, count: number, from: string): Promise<number[]> {
   return statuses;
 }
 
-test('after a hundred wrong tokens in a minute an address learns nothing from more', async (t) => {
+test('after a hundred wrong tokens in a minute, an address gets 429 also for the right one', async (t) => {
   const app = await freshApp(t);
   const statuses = await guess(app, 150, '203.0.113.5');
   assert.deepEqual(new Set(statuses.slice(0, 100)), new Set([401]));
   assert.deepEqual(new Set(statuses.slice(100)), new Set([429]));
 
   const right = await show(app, TOKENS.operator, '203.0.113.5');
-  assert.equal(right.status, 429, 'a right guess looks like a wrong one');
+  assert.equal(right.status, 429, 'a right token gets the same response as a wrong one');
   assert.equal(right.body.code, 'rate_limited');
   const waitSeconds = Number(right.headers['retry-after']);
   assert.ok(waitSeconds >= 1 && waitSeconds <= 60, `${waitSeconds}`);
 });
 
-test('other addresses, and who was let in from there before, go on as they did', async (t) => {
+test('other addresses, and tokens already accepted from this one, are not affected', async (t) => {
   const app = await freshApp(t);
   assert.equal((await show(app, TOKENS.operator, '203.0.113.5')).status, 200);
   assert.equal((await guess(app, 150, '203.0.113.5')).at(-1), 429);
@@ -45,14 +46,14 @@ test('other addresses, and who was let in from there before, go on as they did',
   assert.equal((await show(app, TOKENS.viewer, '203.0.113.6')).status, 200);
 });
 
-test('a client of IPv6 is its network, whichever of its addresses it uses', async (t) => {
+test('all addresses of an IPv6 network count as one client', async (t) => {
   const app = await freshApp(t);
   for (let i = 0; i < 101; i++) await show(app, `guess-${i}`, `2001:db8::${i.toString(16)}`);
   assert.equal((await show(app, 'guess', '2001:db8::ffff')).status, 429);
   assert.equal((await show(app, 'guess', '2001:db8:0:1::1')).status, 401);
 });
 
-test('right tokens and requests without one are not counted', async (t) => {
+test('right tokens and requests without a token are not counted', async (t) => {
   const app = await freshApp(t);
   for (let i = 0; i < 150; i++) {
     assert.equal((await show(app, TOKENS.viewer, '203.0.113.5')).status, 200);
@@ -62,7 +63,7 @@ test('right tokens and requests without one are not counted', async (t) => {
   assert.equal((await show(app, 'guess', '203.0.113.5')).status, 401);
 });
 
-test('guesses from ever new addresses take no more memory than the first few thousand', async (t) => {
+test('guesses from ever more addresses need no more memory than the first few thousand', async (t) => {
   const app = await freshApp(t);
   const flood = async (count: number) => {
     for (let i = 0; i < count; i++) {
@@ -75,7 +76,7 @@ test('guesses from ever new addresses take no more memory than the first few tho
   assert.ok(later < full + 5, `${later} MiB after ${full} MiB`);
 });
 
-test('whoever is not told to be a balancer can not choose an address', async (t) => {
+test('a client that is not a trusted proxy cannot choose its address', async (t) => {
   const app = await useApp(t, admin);
   for (let i = 0; i < 101; i++) await show(app, `guess-${i}`, `203.0.113.${i}`);
   assert.equal((await show(app, 'guess', '203.0.113.200')).status, 429);

@@ -1,3 +1,4 @@
+/** Reservations and dead letters are listed completely, in pages and as CSV. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectSocket } from 'node:net';
@@ -11,7 +12,7 @@ const ROWS = 2_500;
 const FIRST_MS = Date.UTC(2030, 0, 1);
 
 const admin = await useAdmin(FILE);
-// Two sales taking turns, batches of ten that share a time, every buyer in both.
+// Two sales in turns, batches of ten with the same time, every buyer in both.
 await admin.sql`
   INSERT INTO reservations (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version,
     idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent)
@@ -53,7 +54,7 @@ async function everyPage(query: string, limit: number): Promise<Shown[]> {
   return all;
 }
 
-test('pages over all sales come newest first, without a gap or a repetition, whatever their size', async () => {
+test('pages of all sales are newest first, without gaps or repetitions, for every page size', async () => {
   for (const limit of [7, 500]) {
     const all = await everyPage('', limit);
     assert.equal(all.length, ROWS);
@@ -65,7 +66,7 @@ test('pages over all sales come newest first, without a gap or a repetition, wha
   }
 });
 
-test('pages within a sale come in the reverse order of decision', async () => {
+test('pages of a sale are in reverse order of position', async () => {
   const all = await everyPage('&saleId=first', 100);
   assert.deepEqual(
     all.map(({ position }) => position),
@@ -73,7 +74,7 @@ test('pages within a sale come in the reverse order of decision', async () => {
   );
 });
 
-test('rows that arrive while one pages neither repeat nor hide others', async () => {
+test('rows added between two pages neither repeat nor hide others', async () => {
   const first = await admin.call('GET /reservations?saleId=second&limit=10');
   await admin.sql`
     INSERT INTO reservations
@@ -128,7 +129,7 @@ test('a reservation is shown with its history', async () => {
   );
 });
 
-test('the CSV has a header, every row once, and a name to save it under', async () => {
+test('the CSV has a header, every row once, and a file name', async () => {
   const csv = await admin.call('GET /reservations.csv');
   assert.match(String(csv.headers['content-type']), /^text\/csv/);
   assert.match(
@@ -140,7 +141,7 @@ test('the CSV has a header, every row once, and a name to save it under', async 
   assert.equal(new Set(lines.map((line) => line.split(',')[0])).size, ROWS);
 });
 
-test('a reader who goes away in the middle of a CSV leaves nothing behind', async () => {
+test('a client that disconnects during a CSV leaves no open query', async () => {
   await admin.app.listen({ port: 0, host: '127.0.0.1' });
   const { port } = admin.app.server.address() as AddressInfo;
   for (let attempt = 0; attempt < 20; attempt += 1) {
@@ -163,7 +164,7 @@ test('a reader who goes away in the middle of a CSV leaves nothing behind', asyn
   });
 });
 
-test('closing waits for no connection that has nothing to say', { timeout: 10_000 }, async (t) => {
+test('closing does not wait for idle connections', { timeout: 10_000 }, async (t) => {
   const other = await useApp(t, admin);
   await other.listen({ port: 0, host: '127.0.0.1' });
   const silent = connectSocket((other.server.address() as AddressInfo).port, '127.0.0.1');
@@ -174,7 +175,7 @@ test('closing waits for no connection that has nothing to say', { timeout: 10_00
   silent.destroy();
 });
 
-test('a cell can not start a formula, nor end its cell early', () => {
+test('a value cannot start a formula or end its cell', () => {
   for (const start of ['=', '+', '-', '@', '\t', '\r']) {
     assert.match(csvCell(`${start}1+1`), /^"?'/);
   }
@@ -183,7 +184,7 @@ test('a cell can not start a formula, nor end its cell early', () => {
   assert.equal(csvCell('=1,2'), `"'=1,2"`);
   assert.equal(csvCell(-5), '-5');
   assert.equal(csvCell('a-b=c@d'), 'a-b=c@d');
-  // Where the comma is a decimal one, spreadsheets end cells at semicolons, and at tabs when pasted.
+  // In locales with a decimal comma, spreadsheets split cells at semicolons, and at tabs when pasted.
   assert.equal(csvCell('x;=1+1'), `"x;'=1+1"`);
   assert.equal(csvCell('x;"=1+1'), `"x;""'=1+1"`);
   assert.equal(csvCell('x,@SUM(1)'), `"x,'@SUM(1)"`);
@@ -191,14 +192,14 @@ test('a cell can not start a formula, nor end its cell early', () => {
   assert.equal(csvCell(';;=1'), `";;'=1"`);
 });
 
-test('a buyer whose name is a formula comes out as text', async () => {
+test('a buyer id that is a formula is exported as text', async () => {
   await admin.sql`
     UPDATE reservations SET buyer_id = '=cmd|calc' WHERE reservation_id = 'first_1_aaaaaaaa'`;
   const csv = await admin.call('GET /reservations.csv?saleId=first&to=2030-01-01T00:00:00.001Z');
   assert.match(String(csv.body), /,"'=cmd\|calc",/);
 });
 
-test('a listing reads an index, not the table', async () => {
+test('listings read an index, not the table', async () => {
   await admin.sql`ANALYZE reservations`;
   const plan = async (query: string) => {
     const rows = await admin.sql.unsafe(`EXPLAIN ${query}`);
@@ -218,7 +219,7 @@ test('a listing reads an index, not the table', async () => {
   );
 });
 
-test('dead letters are listed until they are resolved, and tried again on request', async () => {
+test('dead letters are listed until they are resolved, and retried on request', async () => {
   await admin.sql`
     INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
     SELECT 'first', n || '-0', n, 'EUR', 'payload', 'reason' FROM generate_series(1, 5) n`;

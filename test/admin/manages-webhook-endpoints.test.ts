@@ -1,4 +1,4 @@
-/** Operators make, see and end webhook endpoints; a secret is seen once and then nowhere. */
+/** Operators create, list and delete webhook endpoints. A secret is shown once, at creation. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { callAdmin, makeDraft, useAdmin, useApp } from '../../harness/engine/admin.ts';
@@ -14,7 +14,7 @@ async function makeWebhook(body: Record<string, unknown> = {}) {
   return created.body;
 }
 
-/** Deliveries as the persister would have left them. Returns their ids. */
+/** Inserts deliveries as the persister leaves them. Returns their ids. */
 async function addDeliveries(webhookId: string, states: readonly string[]): Promise<number[]> {
   const ids: number[] = [];
   for (const [index, state] of states.entries()) {
@@ -29,7 +29,7 @@ async function addDeliveries(webhookId: string, states: readonly string[]): Prom
   return ids;
 }
 
-test('the secret is shown by the creation and by nothing else', async () => {
+test('the secret is shown only at creation', async () => {
   const saleId = await makeDraft(admin);
   const created = await makeWebhook({ saleId, description: 'Warehouse' });
   assert.match(created.secret, /^whsec_[A-Za-z0-9+/]{43}=$/);
@@ -49,12 +49,12 @@ test('the secret is shown by the creation and by nothing else', async () => {
   assert.ok(!JSON.stringify(audit.body).includes('token=abc'), 'viewers read the audit');
 });
 
-test('every two secrets differ', async () => {
+test('every endpoint has its own secret', async () => {
   const [one, other] = [await makeWebhook(), await makeWebhook()];
   assert.notEqual(one.secret, other.secret);
 });
 
-test('endpoints are listed newest first, page by page, and gone once deleted', async () => {
+test('endpoints are listed newest first, in pages, until they are deleted', async () => {
   const made: string[] = [];
   for (let i = 0; i < 5; i++) made.unshift((await makeWebhook()).webhookId);
   const seen: string[] = [];
@@ -77,7 +77,7 @@ test('endpoints are listed newest first, page by page, and gone once deleted', a
   assert.deepEqual({ ...row }, { secret: '', url: '' });
 });
 
-test('deliveries are listed by state, page by page', async () => {
+test('deliveries are listed by state, in pages', async () => {
   const { webhookId } = await makeWebhook();
   const ids = await addDeliveries(webhookId, ['dead', 'delivered', 'pending', 'dead', 'dead']);
   const list = async (query: string) => {
@@ -97,7 +97,7 @@ test('deliveries are listed by state, page by page', async () => {
   assert.deepEqual([webhook.pending, webhook.dead], [1, 3]);
 });
 
-test('a dead or failed delivery is tried again, a delivered one is not', async () => {
+test('a dead or failed delivery can be retried, a delivered one cannot', async () => {
   const { webhookId } = await makeWebhook();
   const [dead, pending, delivered] = await addDeliveries(webhookId, [
     'dead',
@@ -129,7 +129,7 @@ test('a dead or failed delivery is tried again, a delivered one is not', async (
   assert.equal((await retry(dead)).status, 409, 'nothing is sent to a disabled endpoint');
 });
 
-test('a paused endpoint is shown with why and until when, and resumed', async () => {
+test('a paused endpoint shows the reason and the end of the pause, and can be resumed', async () => {
   const { webhookId } = await makeWebhook();
   await addDeliveries(webhookId, ['pending']);
   await admin.sql`
@@ -149,7 +149,7 @@ test('a paused endpoint is shown with why and until when, and resumed', async ()
   assert.ok(Date.parse(delivery.nextAttemptAt) <= Date.now() + 1_000, 'what waited is due');
 });
 
-test('bad requests are refused with the field at fault', async () => {
+test('invalid requests are rejected with the field', async () => {
   const refusals: [Record<string, unknown>, string][] = [
     [{}, 'url'],
     [{ url: 7 }, 'url'],
@@ -174,7 +174,7 @@ test('bad requests are refused with the field at fault', async () => {
   assert.equal((await admin.call(`GET /webhooks/${webhookId}/deliveries?cursor=x`)).status, 422);
 });
 
-test('in development receivers on this machine are welcome', async (t) => {
+test('development allows receivers on this machine', async (t) => {
   const app = await useApp(t, admin, { isDevelopment: true });
   const body = { url: 'http://127.0.0.1:4000/hook' };
   assert.equal((await callAdmin(app, 'POST /webhooks', { body })).status, 201);

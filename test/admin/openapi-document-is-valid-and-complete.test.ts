@@ -1,3 +1,4 @@
+/** The OpenAPI document is valid and describes every operation of admin and hot path. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileErrors, validate } from '@readme/openapi-parser';
@@ -49,7 +50,7 @@ const ADMIN_ROUTES = [
   'post /admin/v1/webhooks/{webhookId}/resume',
 ];
 
-test('the admin’s routes are described, all of them and no others', () => {
+test('it describes exactly the routes of the admin', () => {
   const described = Object.entries<object>(document.paths)
     .filter(([path]) => !path.startsWith('/v1/'))
     .flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`));
@@ -61,7 +62,7 @@ test('the admin’s routes are described, all of them and no others', () => {
   }
 });
 
-test('every operation has an id of its own, a tag and a summary', () => {
+test('every operation has a unique id, a tag and a summary', () => {
   const ids = new Set<string>();
   for (const [path, methods] of Object.entries<object>(document.paths)) {
     for (const [method, operation] of Object.entries(methods)) {
@@ -75,7 +76,7 @@ test('every operation has an id of its own, a tag and a summary', () => {
   assert.ok(!ids.has(undefined as never));
 });
 
-test('the buyers’ operations stand in the same document, with every error they can give', () => {
+test('it describes the operations of buyers with every error that they can return', () => {
   for (const { path, method, problems, responses: described } of BUYER_OPERATIONS) {
     const { responses } = document.paths[path][method.toLowerCase()];
     for (const code of problems) {
@@ -93,21 +94,21 @@ test('the buyers’ operations stand in the same document, with every error they
   ]);
 });
 
-test('a body is asked for where there must be one', () => {
+test('a request body is required where an operation needs one', () => {
   assert.equal(document.paths['/v1/sales/{saleId}/buy'].post.requestBody.required, false);
   assert.equal(document.paths['/admin/v1/sales'].post.requestBody.required, true);
   assert.equal(document.paths['/admin/v1/sales/{saleId}/open'].post.requestBody, undefined);
   assert.equal(document.paths['/admin/v1/sales/{saleId}'].delete.responses[204].content, undefined);
 });
 
-test('an answer that may be sent again says so in its headers', () => {
+test('responses that can be repeated document their headers', () => {
   const { responses } = document.paths['/v1/sales/{saleId}/buy'].post;
   assert.ok(responses[503].headers['Retry-After']);
   assert.ok(responses[200].headers['Idempotent-Replayed']);
   assert.ok(responses[201].headers['X-Request-Id']);
 });
 
-test('the documentation page loads nothing from outside', async () => {
+test('the documentation page loads nothing from other hosts', async () => {
   const page = await admin.call('GET //docs', { as: null });
   assert.equal(page.status, 200);
   assert.match(String(page.headers['content-security-policy']), /default-src 'self'/);

@@ -1,4 +1,4 @@
-/** What an operator sees of recoveries, and one asked for by hand, done by a real persister. */
+/** An operator requests a recovery, a persister does it, and the operator sees its report. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeDraft, newSale, useAdmin } from '../../harness/engine/admin.ts';
@@ -18,7 +18,7 @@ async function makeSale(): Promise<string> {
   return saleId;
 }
 
-test('a sale that a hand has damaged is rebuilt, once for all who asked', async (context) => {
+test('a sale that was edited by hand is rebuilt once for two requests', async (context) => {
   const saleId = await makeSale();
   await usePersister(context, admin.redis.url, admin.databaseUrl);
   await buyMany(admin.shards, saleId, { count: 5, batchSize: 5 });
@@ -47,7 +47,7 @@ test('a sale that a hand has damaged is rebuilt, once for all who asked', async 
   assert.ok(actions.includes('recover') && actions.includes('request-recovery'), actions.join());
 });
 
-test('an operator whose sale Redis forgot is told to come back, and then served', async (context) => {
+test('a load of a sale that Redis has lost can be retried until it succeeds', async (context) => {
   const saleId = await makeSale();
   await usePersister(context, admin.redis.url, admin.databaseUrl);
   await admin.shards.of(saleId).client.flushall();
@@ -62,7 +62,7 @@ test('an operator whose sale Redis forgot is told to come back, and then served'
   });
 });
 
-test('a draft that was deleted, came back with an old Redis and was made again has its new stock', async (context) => {
+test('a draft that is created again has its new stock, though a restored Redis has the deleted one', async (context) => {
   await makeDraft(admin, { saleId: 'again', skus: SKUS });
   const { client } = admin.shards.of('again');
   const keys = ['sale', 'stock'] as const;
@@ -86,7 +86,7 @@ test('a draft that was deleted, came back with an old Redis and was made again h
   assert.equal(sale.skus[0].loaded, 77);
 });
 
-test('of a sale that is not there nothing is recovered', async () => {
+test('a recovery of an unknown sale gets 404', async () => {
   for (const request of ['POST /sales/nowhere/recover', 'GET /sales/nowhere/recoveries']) {
     const answered = await admin.call(request);
     assert.deepEqual([answered.status, answered.body.code], [404, 'sale_not_found']);

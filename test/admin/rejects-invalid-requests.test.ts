@@ -1,3 +1,4 @@
+/** Invalid requests are rejected with a problem that names the field, and pages restrict what a browser may load. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -21,8 +22,8 @@ function assertProblem(answered: AdminReply, status: number, code: string): void
 }
 
 const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
-  'a field nobody knows': [newSale({ colour: 'red' }), 'colour'],
-  'a field nobody knows in a SKU': [
+  'an unknown field': [newSale({ colour: 'red' }), 'colour'],
+  'an unknown field in a SKU': [
     newSale({ skus: [{ sku: 'a', price: 1, stock: 1, size: 3 }] }),
     'skus.0.size',
   ],
@@ -34,15 +35,18 @@ const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
     newSale({ skus: [{ sku: 'a', name: '\u0000', price: 1, stock: 1 }] }),
     'skus.0.name',
   ],
-  'a currency that is none': [newSale({ currency: 'XYQ' }), 'currency'],
+  'an unknown currency': [newSale({ currency: 'XYQ' }), 'currency'],
   'a currency in small letters': [newSale({ currency: 'eur' }), 'currency'],
   'an end before the start': [
     newSale({ startsAt: '2030-01-02T00:00:00Z', endsAt: '2030-01-01T00:00:00Z' }),
     'endsAt',
   ],
-  'a time that is none': [newSale({ startsAt: 'tomorrow' }), 'startsAt'],
-  'a day that is none': [newSale({ startsAt: '2030-02-30T00:00:00Z' }), 'startsAt'],
-  'a year that PostgreSQL has not': [newSale({ startsAt: '0000-01-01T00:00:00Z' }), 'startsAt'],
+  'an invalid time': [newSale({ startsAt: 'tomorrow' }), 'startsAt'],
+  'an invalid day': [newSale({ startsAt: '2030-02-30T00:00:00Z' }), 'startsAt'],
+  'a year that PostgreSQL does not have': [
+    newSale({ startsAt: '0000-01-01T00:00:00Z' }),
+    'startsAt',
+  ],
   'an id with capitals': [newSale({ saleId: 'Phones' }), 'saleId'],
   'no SKU': [newSale({ skus: [] }), 'skus'],
   'a SKU twice': [
@@ -70,7 +74,7 @@ const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
   'no hold': [newSale({ holdSeconds: 0 }), 'holdSeconds'],
 };
 for (const [what, [body, field]] of Object.entries(WRONG_SALES)) {
-  test(`a sale with ${what} is refused, naming ${field}`, async () => {
+  test(`a sale with ${what} is rejected, naming ${field}`, async () => {
     const answered = await admin.call('POST /sales', { body });
     assertProblem(answered, 422, 'invalid_request');
     const fields = answered.body.errors.map((error: { field: string }) => error.field);
@@ -80,16 +84,16 @@ for (const [what, [body, field]] of Object.entries(WRONG_SALES)) {
 
 const WRONG_BODIES: Record<string, [ask: AdminCallOptions, status: number, code: string]> = {
   'JSON cut off': [{ body: '{"name":' }, 422, 'invalid_request'],
-  'no JSON at all': [{ body: 'name=Phones' }, 422, 'invalid_request'],
-  'UTF-8 that is none': [
+  'no JSON': [{ body: 'name=Phones' }, 422, 'invalid_request'],
+  'invalid UTF-8': [
     { body: Buffer.from([...Buffer.from('{"name":"'), 0xff, 0xfe, ...Buffer.from('"}')]) },
     422,
     'invalid_request',
   ],
-  'a prototype to pollute': [{ body: '{"__proto__":{"a":1}}' }, 422, 'invalid_request'],
+  'prototype pollution': [{ body: '{"__proto__":{"a":1}}' }, 422, 'invalid_request'],
   'an array': [{ body: [] }, 422, 'invalid_request'],
   nothing: [{}, 422, 'invalid_request'],
-  'another type': [
+  'another content type': [
     { body: '<sale/>', headers: { 'content-type': 'application/xml' } },
     422,
     'invalid_request',
@@ -97,12 +101,12 @@ const WRONG_BODIES: Record<string, [ask: AdminCallOptions, status: number, code:
   'too much': [{ body: newSale({ name: 'x'.repeat(70_000) }) }, 413, 'payload_too_large'],
 };
 for (const [what, [ask, status, code]] of Object.entries(WRONG_BODIES)) {
-  test(`a body of ${what} is refused`, async () => {
+  test(`a body of ${what} is rejected`, async () => {
     assertProblem(await admin.call('POST /sales', ask), status, code);
   });
 }
 
-test('the largest sale that is allowed fits into a body', async () => {
+test('the largest allowed sale fits into a body', async () => {
   const skus = Array.from({ length: 100 }, (_, index) => ({
     sku: `s${index}${'x'.repeat(30)}`,
     name: 'n'.repeat(200),
@@ -135,17 +139,17 @@ const WRONG_QUERIES = [
   'GET /sales/%ff',
 ];
 for (const request of WRONG_QUERIES) {
-  test(`${request} is refused`, async () => {
+  test(`${request} is rejected`, async () => {
     assertProblem(await admin.call(request), 422, 'invalid_request');
   });
 }
 
-test('a cursor of another listing is refused rather than misread', async () => {
+test('a cursor of another listing is rejected', async () => {
   const cursor = Buffer.from('["s",3]').toString('base64url');
   assertProblem(await admin.call(`GET /reservations?cursor=${cursor}`), 422, 'invalid_request');
 });
 
-test('what is not there is not found', async () => {
+test('unknown resources and paths get 404', async () => {
   for (const request of ['GET /sales/none', 'GET /sales/NOT-AN-ID', 'DELETE /sales/none']) {
     assertProblem(await admin.call(request), 404, 'sale_not_found');
   }
@@ -164,7 +168,7 @@ test('what is not there is not found', async () => {
   assertProblem(await admin.call('POST //nothing', { body: 'x' }), 404, 'not_found');
 });
 
-test('a known address with another method says which there are', async () => {
+test('a known path with another method gets 405 with the allowed methods', async () => {
   const answered = await admin.call('PUT /sales/some', { body: '{' });
   assertProblem(answered, 405, 'method_not_allowed');
   assert.equal(answered.headers.allow, 'DELETE, GET, HEAD, PATCH');
@@ -172,7 +176,7 @@ test('a known address with another method says which there are', async () => {
   assertProblem(await admin.call('POST //healthz'), 405, 'method_not_allowed');
 });
 
-test('a request keeps its name, and gets one where it has none fit to keep', async () => {
+test('a valid request id is kept, and an invalid one is replaced', async () => {
   const headers = {
     'x-request-id': 'order-77',
     traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
@@ -189,7 +193,7 @@ test('a request keeps its name, and gets one where it has none fit to keep', asy
   assert.equal(unfit.headers.traceparent, undefined);
 });
 
-test('pages say what a browser may load', async () => {
+test('pages have a content security policy', async () => {
   for (const path of ['/', '/docs/']) {
     const page = await admin.call(`GET /${path}`, { as: null });
     assert.match(String(page.headers['content-security-policy']), /frame-ancestors 'none'/);

@@ -1,4 +1,4 @@
-/** A merchant's request when something is wrong: with it, with Redis, with PostgreSQL. */
+/** Merchants' requests get a clear response when the request is invalid, or when Redis or PostgreSQL fails. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -51,7 +51,7 @@ const WRONG_BODIES: [move: string, what: string, body: unknown, field: string][]
   ['extend', 'anything', { seconds: 60 }, 'seconds'],
 ];
 for (const [move, what, body, field] of WRONG_BODIES) {
-  test(`${move} refuses ${what}, and does nothing`, async () => {
+  test(`${move} rejects ${what}, and changes nothing`, async () => {
     const reservationId = await reserveOne();
     const { events } = await stateInRedis(admin, sale.saleId);
     const answered = await admin.call(`POST /reservations/${reservationId}/${move}`, { body });
@@ -61,7 +61,7 @@ for (const [move, what, body, field] of WRONG_BODIES) {
   });
 }
 
-test('two hundred characters are taken, of any script, and so is no body at all', async () => {
+test('two hundred characters of any script are accepted, and so is an empty body', async () => {
   for (const body of [{ paymentRef: '閃'.repeat(200) }, { paymentRef: '' }, {}, undefined]) {
     const path = `POST /reservations/${await reserveOne()}/confirm`;
     const answered = await admin.call(path, body === undefined ? {} : { body });
@@ -69,7 +69,7 @@ test('two hundred characters are taken, of any script, and so is no body at all'
   }
 });
 
-test('what is no reservation is not found', async () => {
+test('an unknown or malformed reservation id gets 404', async () => {
   const reservationId = await reserveOne();
   const ids = [
     `${reservationId.slice(0, -1)}_`,
@@ -87,7 +87,7 @@ test('what is no reservation is not found', async () => {
   }
 });
 
-test('a sale whose fence is down answers recovering', async () => {
+test('a sale that is closed by its fence gets recovering', async () => {
   const closed = await makeSale(admin);
   const [outcome] = await buy(admin.shards, closed.saleId, ['ada']);
   assert.ok(outcome && 'record' in outcome);
@@ -96,17 +96,17 @@ test('a sale whose fence is down answers recovering', async () => {
   await client.hset(saleKey(closed.saleId, 'sale'), 'fence', 'of-another-server');
   const request = `POST /reservations/${reservationId}/confirm`;
   assertProblem(await admin.call(request), 503, 'recovering');
-  // Forgotten altogether, it is not called unknown either: PostgreSQL has it.
+  // A sale that Redis has lost gets the same response, because PostgreSQL has it.
   await client.del(saleKey(closed.saleId, 'sale'));
   assertProblem(await admin.call(request), 503, 'recovering');
 });
 
-test('a reply that got lost is an unknown outcome, and asking again finds it done', async (t) => {
+test('a lost reply is an unknown outcome, and a repeated request finds the transition applied', async (t) => {
   const proxy = await startCuttableProxy({ host: '127.0.0.1', port: admin.redis.port });
   t.after(() => proxy.close());
   const redisUrl = `redis://127.0.0.1:${proxy.port}`;
   const app = await useApp(t, await useConnections(t, redisUrl, admin.databaseUrl));
-  // The script must be known, or the first reply would say only that it is not.
+  // Redis must have the script, or its first reply would only be NOSCRIPT.
   await callAdmin(app, `POST /reservations/${await reserveOne()}/confirm`);
   const reservationId = await reserveOne();
   const request = `POST /reservations/${reservationId}/confirm`;
@@ -141,7 +141,7 @@ async function appOn(
   return useApp(t, { shards: admin.shards, sql });
 }
 
-/** Takes connections and says nothing, as a frozen server does. */
+/** Accepts connections and sends nothing, as a frozen server does. */
 async function silentPort(t: TestContext): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -157,7 +157,7 @@ async function silentPort(t: TestContext): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-test('an admin that PostgreSQL has left stays in service, and says what is missing', async (t) => {
+test('an admin that loses PostgreSQL stays ready, and reports it as missing', async (t) => {
   const { hostname, port, username, pathname } = new URL(admin.databaseUrl);
   const proxy = await startCuttableProxy({ host: hostname, port: Number(port) });
   const app = await appOn(t, proxy.port, `${username}@`, pathname);
@@ -173,7 +173,7 @@ test('an admin that PostgreSQL has left stays in service, and says what is missi
 });
 
 for (const [which, start] of Object.entries(POSTGRES_AWAY)) {
-  test(`a PostgreSQL ${which} keeps no merchant waiting`, async (t) => {
+  test(`a PostgreSQL ${which} does not delay merchants`, async (t) => {
     const app = await start(t);
     const reservationId = await reserveOne();
     const startedMs = performance.now();
@@ -187,7 +187,7 @@ for (const [which, start] of Object.entries(POSTGRES_AWAY)) {
       assert.deepEqual([answered.status, answered.body.status], [200, status]);
     }
     assert.ok(performance.now() - startedMs < 1_000);
-    // Whether there is such a sale is more than anybody can say now, so nobody is told that there is none.
+    // Without PostgreSQL it is unknown whether the sale exists, so the response is not 404.
     const unknown = await callAdmin(app, 'POST /reservations/nowhere_1_aaaaaaaa/confirm');
     assertProblem(unknown, 503, 'unavailable');
     assert.ok(performance.now() - startedMs < 3_000);

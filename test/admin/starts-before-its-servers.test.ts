@@ -1,3 +1,4 @@
+/** The admin starts while Redis and PostgreSQL are unavailable, and serves when they are available. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TOKENS } from '../../harness/engine/admin.ts';
@@ -30,7 +31,7 @@ async function readiness(): Promise<[status: number, missing: string[]]> {
   return [response.status, missing];
 }
 
-test('it starts without its servers, says what is missing, and serves once they are there', async () => {
+test('it starts without its servers, reports what is missing, and serves when they are available', async () => {
   const admin = await runAdmin();
   try {
     assert.equal((await fetch(`${url}/healthz`)).status, 200);
@@ -61,7 +62,7 @@ test('it starts without its servers, says what is missing, and serves once they 
   await assert.rejects(fetch(`${url}/healthz`));
 });
 
-test('a mistake in the environment is told before anything starts', async () => {
+test('an invalid environment is reported before anything starts', async () => {
   const { ADMIN_TOKENS } = process.env;
   process.env.ADMIN_TOKENS = 'owner:short';
   await assert.rejects(runAdmin(), /ADMIN_TOKENS/);

@@ -1,3 +1,6 @@
+/**
+ * The checker reports each kind of violation when a correct small sale is damaged, and nothing for the correct sale.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Case } from '../../chaos/check/case.ts';
@@ -16,7 +19,7 @@ const row = ({ snapshot }: Case, position: number) => snapshot.postgres.rows[pos
 const event = ({ snapshot }: Case, requestId: string) =>
   snapshot.postgres.events.find((each) => each.requestId === requestId)!;
 
-/** The same is asked again so much later, and answered "sold out". */
+/** Repeats a request later, with the response "sold out". */
 function refuseAgain(aCase: Case, requestId: string, afterMs: number): void {
   const first = exchange(aCase, requestId);
   aCase.history.add({
@@ -36,12 +39,12 @@ interface Damage {
 
 const DAMAGES: readonly Damage[] = [
   {
-    what: 'a fourth of three units is held',
+    what: 'more units are held than loaded',
     expected: 'oversold',
     damage: ({ terms }) => Object.assign(terms.skus[0]!, { stock: 1 }),
   },
   {
-    what: 'answers alone prove more units than there were',
+    what: 'responses alone prove more units than were loaded',
     expected: 'oversold',
     damage: (aCase) => {
       Object.assign(aCase.terms.skus[0]!, { stock: 1 });
@@ -49,14 +52,14 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    what: 'a unit is in no count',
+    what: 'a unit is missing from the counts',
     expected: 'counts-differ',
     damage: ({ snapshot }) => {
       snapshot.redis.stock['unit:remaining'] = 1;
     },
   },
   {
-    what: 'a told reservation is nowhere',
+    what: 'an acknowledged reservation is in neither server',
     expected: 'lost-reservation',
     damage: ({ snapshot }) => {
       snapshot.postgres.rows.shift();
@@ -69,34 +72,34 @@ const DAMAGES: readonly Damage[] = [
     damage: ({ snapshot }) => snapshot.postgres.rows.pop(),
   },
   {
-    what: 'a told confirmation did not happen',
+    what: 'an acknowledged confirmation has no event',
     expected: 'lost-transition',
     damage: (aCase) => {
       aCase.snapshot.postgres.events.splice(2, 1);
     },
   },
   {
-    what: 'a row has an earlier state',
+    what: 'a row has an earlier status',
     expected: 'stale-row',
     damage: (aCase) => Object.assign(row(aCase, 1), { status: 'reserved', version: 1 }),
   },
   {
-    what: 'a row is of nobody',
+    what: 'a row is not in Redis',
     expected: 'never-decided',
     damage: ({ snapshot }) => snapshot.redis.reservations.pop(),
   },
   {
-    what: 'nobody asked for a reservation',
+    what: 'a reservation has an unknown request',
     expected: 'unrequested',
     damage: (aCase) => Object.assign(event(aCase, 'dora-buys'), { requestId: 'unheard-of' }),
   },
   {
-    what: 'somebody else asked for a reservation',
+    what: 'a reservation has another buyer than its request',
     expected: 'unrequested',
     damage: (aCase) => Object.assign(row(aCase, 3), { buyerId: 'emil' }),
   },
   {
-    what: 'a number is missing in the history',
+    what: 'an event number is missing in the history',
     expected: 'history-gap',
     damage: ({ snapshot }) => Object.assign(snapshot.postgres.events.at(-1)!, { event: 9 }),
   },
@@ -108,7 +111,7 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    what: 'what had ended was confirmed',
+    what: 'an ended reservation was confirmed',
     expected: 'illegal-transition',
     damage: ({ snapshot }) => {
       snapshot.postgres.events.push({
@@ -120,7 +123,7 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    what: 'a hold ended before its time',
+    what: 'a hold expired before its deadline',
     expected: 'expired-early',
     damage: (aCase) => {
       const early = aCase.snapshot.postgres.events.find(({ status }) => status === 'expired')!;
@@ -128,17 +131,17 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    what: 'PostgreSQL refused something',
+    what: 'PostgreSQL rejected an event',
     expected: 'dead-letter',
     damage: ({ snapshot }) => snapshot.postgres.deadLetters.push('duplicate key'),
   },
   {
-    what: 'one request brought about two reservations',
+    what: 'one request made two reservations',
     expected: 'decided-twice',
     damage: (aCase) => Object.assign(row(aCase, 3), { requestId: 'bert-buys' }),
   },
   {
-    what: 'a reservation was news twice',
+    what: 'a reservation was created by two responses',
     expected: 'decided-twice',
     damage: (aCase) => Object.assign(responseTo(aCase, 'ada-again'), { status: 201 }),
   },
@@ -150,24 +153,24 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    what: 'an answer shows another position',
+    what: 'a response shows another position',
     expected: 'response-contradicts-row',
     damage: (aCase) => Object.assign(shownTo(aCase, 'ada-buys'), { position: 7 }),
   },
   {
-    what: 'a later answer shows an earlier state',
+    what: 'a later response shows an earlier status',
     expected: 'response-untrue',
     damage: (aCase) => Object.assign(shownTo(aCase, 'ada-again'), { status: 'reserved' }),
   },
   {
-    what: 'a buyer was not shown what there was',
+    what: 'a response does not show a buyer’s reservation',
     expected: 'response-untrue',
     damage: (aCase) => {
       responseTo(aCase, 'bert-looks').body = { reservations: [] };
     },
   },
   {
-    what: 'a buyer had two',
+    what: 'a buyer has two units',
     expected: 'over-limit',
     damage: (aCase) => Object.assign(row(aCase, 2), { buyerId: 'ada' }),
   },
@@ -177,7 +180,7 @@ const DAMAGES: readonly Damage[] = [
     damage: (aCase) => Object.assign(row(aCase, 3), { position: 2 }),
   },
   {
-    what: 'a position is nobody’s',
+    what: 'a position has no reservation',
     expected: 'position-gap',
     damage: (aCase) => Object.assign(row(aCase, 3), { position: 4 }),
   },
@@ -187,7 +190,7 @@ const DAMAGES: readonly Damage[] = [
     damage: ({ snapshot }) => snapshot.redis.order.reverse(),
   },
   {
-    what: 'who asked later stands before',
+    what: 'a later request has an earlier position',
     expected: 'out-of-order',
     damage: (aCase) => {
       const { startedMs, endedMs } = exchange(aCase, 'dora-buys');
@@ -198,13 +201,13 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    what: 'a refused request was decided',
+    what: 'a rejected request has a reservation',
     expected: 'refused-but-decided',
     damage: (aCase) =>
       Object.assign(responseTo(aCase, 'dora-buys'), { status: 409, code: 'sold_out' }),
   },
   {
-    what: '"sold out" was said while there was one',
+    what: '"sold out" while a unit was free',
     expected: 'false-refusal',
     damage: (aCase) => {
       Object.assign(exchange(aCase, 'carl-buys'), {
@@ -214,56 +217,56 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    what: '"sold out" was said to a winner who asked again',
+    what: '"sold out" for the repeated request of a winner',
     expected: 'false-refusal',
     damage: (aCase) => refuseAgain(aCase, 'ada-buys', 1_500),
   },
   {
-    what: '"sold out" was said to one without a key whose hold was not over',
+    what: '"sold out" for a request without a key while its hold was live',
     expected: 'false-refusal',
     damage: (aCase) => refuseAgain(aCase, 'bert-buys', 1_500),
   },
   {
-    what: '"sale paused" was said while nobody had paused it',
+    what: '"sale paused" though the sale was not paused',
     expected: 'false-refusal',
     damage: (aCase) => Object.assign(responseTo(aCase, 'carl-buys'), { code: 'sale_paused' }),
   },
   {
-    what: 'a change of stock was refused and done',
+    what: 'a change of stock was rejected and applied',
     expected: 'operation-differs',
     damage: (aCase) =>
       Object.assign(responseTo(aCase, 'load'), { status: 409, code: 'insufficient_stock' }),
   },
   {
-    what: 'somebody got an answer that there is not',
+    what: 'a response is not documented',
     expected: 'unexpected-response',
     damage: (aCase) =>
       Object.assign(responseTo(aCase, 'carl-buys'), { status: 500, code: undefined }),
   },
   {
-    what: 'somebody never got an answer',
+    what: 'a request never got a response',
     expected: 'no-response',
     damage: ({ history }) => history.unanswered.push({ kind: 'me', buyerId: 'emil' }),
   },
 ];
 
-test('nothing is wrong with a sale in which nothing went wrong', () => {
+test('a correct sale has no violations', () => {
   assert.deepEqual(check(smallSale()).violations, []);
 });
 
-test('"sold out" may be said to one without a key whose hold is over', () => {
+test('"sold out" is allowed for a request without a key whose hold has expired', () => {
   const aCase = smallSale();
   refuseAgain(aCase, 'bert-buys', 2_050);
   assert.deepEqual(check(aCase).violations, []);
 });
 
-test('"sold out" may be said to a winner whom a front end can not know yet', () => {
+test('"sold out" is allowed for a winner that a hot path cannot know yet', () => {
   const aCase = smallSale();
   refuseAgain(aCase, 'ada-buys', 900);
   assert.deepEqual(check(aCase).violations, []);
 });
 
-test('what Redis was made to forget is on sale again, also before its buyer has heard of it', () => {
+test('units that Redis was made to lose are for sale again, also before the buyer gets the response', () => {
   const aCase = smallSale();
   const first = exchange(aCase, 'ada-buys');
   const reservation = shownTo(aCase, 'bert-buys');
@@ -297,9 +300,9 @@ for (const { what, expected, damage } of DAMAGES) {
   });
 }
 
-test('every kind that the checker itself can find is found here', () => {
+test('every kind of violation that the checker itself finds is tested here', () => {
   const found = new Set(DAMAGES.map(({ expected }) => expected));
-  // These are found by the run: by waiting, by looking at processes, by asking the engine.
+  // The run finds these: by waiting, by watching processes, and by `verify`.
   const byTheRun = ['did-not-recover', 'process-died', 'verify-failed'];
   const missing = Object.keys(VIOLATION_KINDS).filter((kind) => !found.has(kind as ViolationKind));
   assert.deepEqual(missing, byTheRun);

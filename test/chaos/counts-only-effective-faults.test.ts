@@ -1,4 +1,4 @@
-/** A fault that met nothing (a dead process, a silent link) must not be counted among those that were survived. */
+/** A fault that had no effect, on a dead process or an idle link, must not count as survived. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { usePostgres } from '../../harness/servers/postgres.ts';
 import { use } from '../../harness/use.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 
-/** A server that answers each text with the same, behind a proxy. */
+/** An echo server behind a proxy. */
 async function startEcho(t: TestContext) {
   const server = createServer((socket) => socket.on('error', () => undefined).pipe(socket));
   await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -31,7 +31,7 @@ async function startEcho(t: TestContext) {
   return proxy;
 }
 
-/** A connection that has been used, so that the proxy knows it. */
+/** A connection that the proxy has forwarded data for. */
 async function greet(port: number) {
   const socket = connect(port, '127.0.0.1').on('error', () => undefined);
   socket.write('hello');
@@ -39,29 +39,29 @@ async function greet(port: number) {
   return socket;
 }
 
-test('a cut, and a refusal, harm the connections that are there or come', async (t) => {
+test('a cut counts open connections, and a refusal counts new ones', async (t) => {
   const proxy = await startEcho(t);
   proxy.cutAll();
   proxy.refuse();
-  assert.equal(proxy.harmed, 0, 'nobody was there');
+  assert.equal(proxy.harmed, 0, 'there was no connection');
   await once(
     connect(proxy.port, '127.0.0.1').on('error', () => undefined),
     'close',
   );
-  assert.equal(proxy.harmed, 1, 'one was refused');
+  assert.equal(proxy.harmed, 1, 'one connection was refused');
   proxy.heal();
   await Promise.all([greet(proxy.port), greet(proxy.port)]);
   proxy.cutAll();
-  assert.equal(proxy.harmed, 3, 'two were cut');
+  assert.equal(proxy.harmed, 3, 'two connections were cut');
 });
 
-test('a half-open link harms who has something to say', async (t) => {
+test('a half-open link counts connections that send data', async (t) => {
   const proxy = await startEcho(t);
   const [silent, talking] = await Promise.all([greet(proxy.port), greet(proxy.port)]);
   proxy.stall();
   await sleep(50);
   proxy.heal();
-  assert.equal(proxy.harmed, 0, 'nobody said anything');
+  assert.equal(proxy.harmed, 0, 'no connection sent anything');
   proxy.stall();
   talking.write('is anybody there?');
   await sleep(200);
@@ -71,7 +71,7 @@ test('a half-open link harms who has something to say', async (t) => {
   silent.destroy();
 });
 
-test('a request that is waited for counts when it has come', async (t) => {
+test('a lost reply counts when its request has arrived', async (t) => {
   const proxy = await startEcho(t);
   const never = proxy.loseReplyTo('never said');
   const trap = proxy.loseReplyTo('hello');
@@ -81,7 +81,7 @@ test('a request that is waited for counts when it has come', async (t) => {
   assert.deepEqual([never.hasCaught, trap.hasCaught], [false, true]);
 });
 
-test('a process that is dead already can not be killed', async (t) => {
+test('killing a dead process does not count', async (t) => {
   const directory = await use(
     t,
     () => mkdtempSync(join(tmpdir(), 'flash-sale-chaos-')),
@@ -105,9 +105,13 @@ test('a process that is dead already can not be killed', async (t) => {
     ({ kind: 'kill', target, atMs, forMs: 0 }) as const;
   const done = async (schedule: PlannedFault[]) =>
     (await runSchedule(schedule, stack)).begun.map(({ tookEffect }) => tookEffect());
-  // The supervisor waits for 100 ms at least before it starts it again.
+  // The supervisor waits at least 100 ms before it restarts the admin.
   assert.deepEqual(await done([kill('admin', 0), kill('admin', 50)]), [true, false]);
-  assert.deepEqual(await done([kill('redis', 0), kill('redis', 50)]), [true, true], 'was back');
+  assert.deepEqual(
+    await done([kill('redis', 0), kill('redis', 50)]),
+    [true, true],
+    'it was running again',
+  );
   await stack.kill('redis');
   assert.deepEqual(await done([kill('redis', 0)]), [false]);
   await eventually(async () => assert.equal(await stack.kill('admin'), true), { timeoutMs: 5_000 });

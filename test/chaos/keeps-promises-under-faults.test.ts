@@ -1,6 +1,6 @@
 /**
- * The chaos suite in short: one sale on a schedule that never changes, and two engines with a mistake each that must be
- * found. `npm run chaos` and `npm run chaos:variants` have the rest.
+ * A short chaos suite: one sale with a fixed fault schedule, and two engines with one mistake each that must be found.
+ * `npm run chaos` and `npm run chaos:variants` run the rest.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { usePostgres } from '../../harness/servers/postgres.ts';
 import { FILE } from '../../harness/use.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 
-/** Kills both servers and a front end, loses answers, and makes Redis forget everything. */
+/** Kills both servers and a hot path, loses replies, and flushes Redis. */
 const SEED = 1;
 const FAULTS = ['kill redis', 'kill postgres', 'kill hot-path-2', 'flush redis'];
 const REST_MS_MAX = 40_000;
@@ -36,7 +36,7 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
   const { scenario, schedule } = seededScenario(choices);
   const drawn = namesOf(schedule);
   for (const fault of FAULTS) {
-    assert.ok(drawn.includes(fault), `this seed has no "${fault}" any more: choose another`);
+    assert.ok(drawn.includes(fault), `this seed no longer has "${fault}": choose another seed`);
   }
   const report = await run(
     {
@@ -52,7 +52,7 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
   );
   assert.deepEqual(report.violations, []);
   const done = namesOf(report.effectiveFaults);
-  for (const fault of FAULTS) assert.ok(done.includes(fault), `${fault} came to nothing`);
+  for (const fault of FAULTS) assert.ok(done.includes(fault), `${fault} had no effect`);
   assert.ok(report.reservations > 50, `only ${report.reservations} reservations were made`);
 });
 

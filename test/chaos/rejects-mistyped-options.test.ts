@@ -1,4 +1,4 @@
-/** Whoever mistypes is told so, and what there is instead, by exit code 2 and before anything has started. */
+/** A command that gets a mistyped option reports it with a suggestion and exits with 2 before it starts anything. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ for (const [what, typed, told] of [
   });
 }
 
-test('the test runner says what it takes and starts nothing', () => {
+test('the test runner prints its usage and starts nothing', () => {
   const { status, stdout } = run('test/run.ts', '--help');
   assert.equal(status, 0);
   assert.match(stdout, /^Usage: npm test -- /);

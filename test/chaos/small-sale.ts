@@ -1,11 +1,7 @@
 /**
- * A sale in which nothing went wrong, small enough to be told in full, for the checker to judge: two units, and a third
- * loaded later.
- *
- *   ada    buys with a key, confirmed, presses again
- *   bert   buys without a key, looks, never pays: expires
- *   carl   is told "sold out" between the two
- *   dora   buys the third and gives it back
+ * A correct sale for the checker, small enough to show in full: two units, and a third one loaded later. ada buys with
+ * a key, is confirmed, and repeats the purchase. bert buys without a key, reads it and never pays, so it expires. carl
+ * gets "sold out" between the two. dora buys the third unit and returns it.
  */
 import type { Case } from '../../chaos/check/case.ts';
 import { type ClientRequest, type ClientResponse, History } from '../../chaos/clients/history.ts';
@@ -60,7 +56,7 @@ const STORIES: readonly Story[] = [
   },
 ];
 
-/** What each test damages in its own way. Always made anew. */
+/** A new case, which a test may damage. */
 export function smallSale(): Case {
   const history = new History();
   const say = (

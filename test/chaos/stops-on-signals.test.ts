@@ -1,4 +1,4 @@
-/** Told to stop in the middle, the suite and the benches say how far they came and leave neither processes nor files. */
+/** A chaos suite or bench that is stopped in the middle reports its progress and leaves neither processes nor files. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { use } from '../../harness/use.ts';
 const REPOSITORY = join(import.meta.dirname, '../..');
 const SET_UP = join(REPOSITORY, 'scripts/set-up.mjs');
 
-/** Under set-up, as npm runs it, in a process group of its own; told to stop when its output matches, or sooner. */
+/** Runs a command under set-up, as npm does, in its own process group, and stops it when its output matches. */
 async function stopped(
   t: TestContext,
   args: string[],
@@ -45,12 +45,12 @@ async function stopped(
   const { when } = choices;
   if (when instanceof RegExp) {
     await eventually(() => assert.match(output, when), { timeoutMs: 90_000 });
-    // Into the middle of what comes next.
+    // Into the middle of the next step.
     await sleep(2_000);
     assert.ok(processesIn(temporary).length > 0, 'servers run');
   } else {
     await eventually(() => assert.match(processesIn(temporary).join('\n'), /initdb/));
-    // By then it listens to signals.
+    // By then it handles signals.
     await sleep(150);
   }
   const ended = once(child, 'close');
@@ -61,13 +61,13 @@ async function stopped(
   return { code, output };
 }
 
-/** Servers have the path of their data among their arguments. */
+/** Servers have the path of their data in their arguments. */
 function processesIn(directory: string): string[] {
   const table = execFileSync('ps', ['-A', '-o', 'args='], { encoding: 'utf8' });
   return table.split('\n').filter((line) => line.includes(directory));
 }
 
-test('the chaos suite, by Ctrl-C in its second run', async (t) => {
+test('the chaos suite stops at Ctrl-C in its second run', async (t) => {
   const { code, output } = await stopped(t, ['chaos/main.ts', '--runs', '3', '--buyers', '30'], {
     when: /^seed 1 .*$/m,
     tell: (pid) => process.kill(-pid, 'SIGINT'),
@@ -78,7 +78,7 @@ test('the chaos suite, by Ctrl-C in its second run', async (t) => {
   assert.doesNotMatch(output, /Error|seed 2/);
 });
 
-test('the chaos suite, by Ctrl-C before it has servers', async (t) => {
+test('the chaos suite stops at Ctrl-C before it has servers', async (t) => {
   const { code, output } = await stopped(t, ['chaos/main.ts'], {
     when: 'it makes its PostgreSQL',
     tell: (pid) => process.kill(-pid, 'SIGINT'),
@@ -87,7 +87,7 @@ test('the chaos suite, by Ctrl-C before it has servers', async (t) => {
   assert.match(output, /^\nStopped by SIGINT after \d+ s\nNo result was written\.\n$/);
 });
 
-test('a bench, by SIGTERM', async (t) => {
+test('a bench stops at SIGTERM', async (t) => {
   const { code, output } = await stopped(t, ['bench/durability.ts'], {
     when: /round 0/,
     tell: (pid) => process.kill(pid, 'SIGTERM'),
@@ -97,8 +97,8 @@ test('a bench, by SIGTERM', async (t) => {
   assert.doesNotMatch(output, /Error|Warning/);
 });
 
-/** Else servers would be gone before whoever uses them, who would stumble over that before being told to stop. */
-test('servers of a command session do not hear its Ctrl-C, and it is one Ctrl-C if it comes twice', async (t) => {
+/** Otherwise the servers would end first, and their users would fail before they are stopped. */
+test('servers of a command session do not get its Ctrl-C, and a second signal has no effect', async (t) => {
   const program = `
     import { setTimeout as sleep } from 'node:timers/promises';
     import { openCommandSession } from ${JSON.stringify(join(REPOSITORY, 'harness/command/command-session.ts'))};
@@ -108,7 +108,7 @@ test('servers of a command session do not hear its Ctrl-C, and it is one Ctrl-C 
     after(() => redis.stop());
     after(async () => {
       await sleep(1_500);
-      console.log(await answersPing(redis.port) ? 'still there' : 'gone');
+      console.log(await answersPing(redis.port) ? 'still running' : 'ended');
     });
     console.log('up');
     setInterval(() => undefined, 1_000);`;
@@ -129,7 +129,7 @@ test('servers of a command session do not hear its Ctrl-C, and it is one Ctrl-C 
   const ended = once(child, 'close');
   process.kill(-child.pid!, 'SIGINT');
   await sleep(200);
-  child.kill('SIGINT'); // As set-up passes it on.
+  child.kill('SIGINT'); // Set-up forwards the signal too.
   await ended;
-  assert.match(output, /still there/);
+  assert.match(output, /still running/);
 });

@@ -1,4 +1,4 @@
-/** A buyer of the demo that gets 503 or a broken connection presses again, with the same key, until it has an answer. */
+/** A buyer of the demo that gets 503 or a broken connection retries with the same key until it gets a response. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -11,7 +11,7 @@ import { REPLAYED, RESERVED, SOLD_OUT } from '../../src/dev/demo/tally.ts';
 const JWT_SECRET = '0123456789abcdef0123456789abcdef';
 const never = new AbortController().signal;
 
-/** Stands in for the hot path: `answer` gets the buyer's id and which of its attempts this is, from 1. */
+/** A fake hot path. `respond` gets the number of the buyer's attempt, from 1. */
 async function shop(
   t: TestContext,
   answer: (attempt: number, response: ServerResponse, request: IncomingMessage) => void,
@@ -36,7 +36,7 @@ async function shop(
   return { sale: { hotPathUrl, jwtSecret: JWT_SECRET, saleId: 'a-sale' }, keysOfBuyer };
 }
 
-void test('503, then a broken connection, then yes: one yes, two retries, one key each', async (t) => {
+void test('503, then a broken connection, then 201: one reservation, two retries, one key per buyer', async (t) => {
   const { sale, keysOfBuyer } = await shop(t, (attempt, response, request) => {
     if (attempt === 1) response.writeHead(503, { 'retry-after': '0' }).end('{}');
     else if (attempt === 2) request.socket.destroy();
@@ -48,13 +48,13 @@ void test('503, then a broken connection, then yes: one yes, two retries, one ke
   assert.equal(tally.accepted, 20);
   assert.equal(tally.retries, 40);
   assert.equal(answered, 20);
-  assert.equal(keysOfBuyer.size, 20, 'each buyer is a buyer of its own');
+  assert.equal(keysOfBuyer.size, 20, 'each buyer has its own id');
   const keys = [...keysOfBuyer.values()];
   for (const own of keys) assert.deepEqual(own, [own[0], own[0], own[0]]);
   assert.equal(new Set(keys.flat()).size, 20, 'no two buyers share a key');
 });
 
-void test('a refusal is final, and a replayed yes counts as a yes', async (t) => {
+void test('a rejection is final, and a replayed reservation counts as a reservation', async (t) => {
   let turn = 0;
   const { sale } = await shop(t, (_attempt, response) => {
     turn += 1;
@@ -70,13 +70,16 @@ void test('a refusal is final, and a replayed yes counts as a yes', async (t) =>
   assert.equal(tally.accepted, 2);
 });
 
-void test('Retry-After is waited for', async (t) => {
-  const askedAt: number[] = [];
+void test('a retry waits for Retry-After', async (t) => {
+  const requestedAt: number[] = [];
   const { sale } = await shop(t, (attempt, response) => {
-    askedAt.push(performance.now());
+    requestedAt.push(performance.now());
     if (attempt === 1) response.writeHead(503, { 'retry-after': '1' }).end('{}');
     else response.writeHead(201).end('{}');
   });
   await runCrowd(sale, 1, () => {}, never);
-  assert.ok(askedAt[1]! - askedAt[0]! >= 990, `asked again after ${askedAt[1]! - askedAt[0]!} ms`);
+  assert.ok(
+    requestedAt[1]! - requestedAt[0]! >= 990,
+    `retried after ${requestedAt[1]! - requestedAt[0]!} ms`,
+  );
 });

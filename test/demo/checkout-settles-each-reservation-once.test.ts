@@ -1,4 +1,7 @@
-/** The example's back end, against a real admin: whatever fails in between, money and goods agree in the end. */
+/**
+ * The checkout of the example against a real admin: payments and reservations agree in the end, whatever fails in
+ * between.
+ */
 import assert from 'node:assert/strict';
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -105,7 +108,7 @@ async function settled({ checkout }: Shop, count: number) {
   );
 }
 
-test('each webhook three times, a fifth refused, half of the calls lost: as many sold as paid for', async (t) => {
+test('repeated webhooks, refused payments and lost calls: as many units are confirmed as paid for', async (t) => {
   const { saleId, reservations } = await sell(60);
   const shop = await openShop(t, {
     failureRates: { refused: 0.2, lost: 0.5 },
@@ -119,10 +122,14 @@ test('each webhook three times, a fifth refused, half of the calls lost: as many
   assert.equal(confirmed + cancelled, 60);
   assert.equal(kept, confirmed);
   assert.deepEqual(await stockOf(saleId), { remaining: cancelled, held: 0, confirmed });
-  assert.equal((await stateInRedis(admin, saleId)).events, 120, 'one move for each reservation');
+  assert.equal(
+    (await stateInRedis(admin, saleId)).events,
+    120,
+    'one transition for each reservation',
+  );
 });
 
-/** In front of the admin: of four calls one is refused, one loses its answer, two get through. */
+/** A proxy of the admin: of four calls, one is refused, one loses its response, two succeed. */
 async function startUnreliableEngine(t: TestContext): Promise<string> {
   let calls = 0;
   const server = createServer((request, response) => {
@@ -153,7 +160,7 @@ async function startUnreliableEngine(t: TestContext): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-test('whoever is not the engine is not believed', async (t) => {
+test('a webhook without a valid signature is rejected', async (t) => {
   const shop = await openShop(t);
   const other = `whsec_${Buffer.from('another-secret-than-the-webhooks').toString('base64')}`;
   const message = { type: 'reservation.reserved', data: {} };
@@ -166,7 +173,7 @@ test('whoever is not the engine is not believed', async (t) => {
   assert.equal(shop.checkout.counts.waiting, 0);
 });
 
-test('a payment that takes longer than the hold has it extended, and is confirmed', async (t) => {
+test('a hold is extended for a slow payment, and then confirmed', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 4 });
   const shop = await openShop(t, { failureRates: { slow: 1, slowMs: 5_000 } });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
@@ -175,7 +182,7 @@ test('a payment that takes longer than the hold has it extended, and is confirme
   assert.deepEqual(await stockOf(saleId), { remaining: 0, held: 0, confirmed: 3 });
 });
 
-test('a payment that comes when the hold is over is given back', async (t) => {
+test('a payment after the hold has expired is refunded', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
   const shop = await openShop(t, { failureRates: { slow: 1, slowMs: 4_000 } });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
@@ -184,7 +191,7 @@ test('a payment that comes when the hold is over is given back', async (t) => {
   assert.deepEqual(await stockOf(saleId), { remaining: 3, held: 0, confirmed: 0 });
 });
 
-test('whoever never pays is not charged, and the hold ends by itself', async (t) => {
+test('a buyer who never pays is not charged, and the hold expires', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
   const shop = await openShop(t, { abandoning: 1 });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
@@ -195,7 +202,7 @@ test('whoever never pays is not charged, and the hold ends by itself', async (t)
   });
 });
 
-test('what an operator cancels is paid back, once', async (t) => {
+test('a reservation that an operator cancels is refunded once', async (t) => {
   const { saleId, reservations } = await sell(2);
   const shop = await openShop(t);
   await Promise.all(reservations.map((each) => shop.deliver(each)));
@@ -210,7 +217,7 @@ test('what an operator cancels is paid back, once', async (t) => {
   assert.deepEqual(await stockOf(saleId), { remaining: 1, held: 0, confirmed: 1 });
 });
 
-test('a webhook that comes when the hold is over charges nobody', async (t) => {
+test('a webhook after the hold has expired charges nothing', async (t) => {
   const { reservations } = await sell(1);
   const shop = await openShop(t);
   await shop.deliver({ ...reservations[0]!, expiresAt: '2020-01-01T00:00:00.000Z' });
@@ -218,7 +225,7 @@ test('a webhook that comes when the hold is over charges nobody', async (t) => {
   assert.deepEqual([missed, kept], [1, 0]);
 });
 
-test('a shop that starts anew finds what was left open, webhook or none', async (t) => {
+test('a restarted shop finds open reservations, with or without webhooks', async (t) => {
   const { saleId, reservations } = await sell(25);
   await eventually(async () => {
     const listed = await admin.call(`GET /reservations?saleId=${saleId}&status=reserved`);

@@ -1,4 +1,4 @@
-/** `demo --checkout` as people run it: the sale is paid for, and goods and payments agree, whoever dies meanwhile. */
+/** `demo --checkout` as people run it: reservations and payments agree, also when processes are killed. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -36,15 +36,15 @@ function assertSettled(demo: StackProcess): void {
   assert.match(stdout, /Every promise held\./);
 }
 
-void test('everything reserved is confirmed, cancelled or expired, and the rest is in stock', async (t) => {
+void test('every reservation is confirmed, cancelled or expired, and other units are in stock', async (t) => {
   const demo = (await useStackHome(t)).start({ command: DEMO });
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
   assertSettled(demo);
 });
 
-void test('a shop and a persister killed in the middle of the payments change nothing of that', async (t) => {
+void test('reservations and payments agree when shop and persister are killed during the payments', async (t) => {
   const demo = (await useStackHome(t)).start({ command: DEMO });
-  await until('some payments are through', () => /payments [2-9]\d %/.test(demo.stderr), {
+  await until('some payments are done', () => /payments [2-9]\d %/.test(demo.stderr), {
     account: () => demo.stderr,
     deadlineMs: 60_000,
   });

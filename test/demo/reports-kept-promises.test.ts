@@ -1,4 +1,4 @@
-/** The demo as people run it: the stack, the crowd, the tables; also while parts of the stack are being hurt. */
+/** The demo as people run it: it prints its tables, also while processes of the stack are killed or suspended. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,33 +23,33 @@ function assertPromisesShown(stdout: string): void {
   assert.doesNotMatch(stdout, /BROKEN/);
 }
 
-void test('--exit ends with 0 after the tables', async (t) => {
+void test('--exit exits with 0 after the tables', async (t) => {
   const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
   assertPromisesShown(demo.stdout);
-  assert.doesNotMatch(demo.stdout, /http:|token/, 'nobody could use them any more');
+  assert.doesNotMatch(demo.stdout, /http:|token/, 'the stack is stopped');
 });
 
-void test('a killed persister and a suspended PostgreSQL delay the rows and lose none', async (t) => {
+void test('a killed persister and a suspended PostgreSQL delay rows and lose none', async (t) => {
   const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
-  await until('buyers are about to press', () => demo.stderr.includes('one each'), {
+  await until('the purchases begin', () => demo.stderr.includes('one each'), {
     account: () => demo.stderr,
   });
   const { pids } = demo.describe();
-  // Suspended, it takes no new connections, which the persister that comes back needs.
+  // A suspended PostgreSQL accepts no connections, which the restarted persister needs.
   freeze(pids.postgres);
   process.kill(pids.persister[0]!, 'SIGKILL');
-  await until('every buyer has an answer', () => demo.stderr.includes('buyers 100 %'), {
+  await until('every buyer has a response', () => demo.stderr.includes('buyers 100 %'), {
     account: () => demo.stderr,
   });
   await sleep(2_000);
-  assert.equal(demo.stdout, '', 'there is no result without the rows');
+  assert.equal(demo.stdout, '', 'no result without rows');
   thaw(pids.postgres);
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
   assertPromisesShown(demo.stdout);
 });
 
-void test('without --exit it stays up until it is told to stop, and then stops everything', async (t) => {
+void test('without --exit it runs until it is stopped, and then stops everything', async (t) => {
   const demo = (await useStackHome(t)).start({ command: DEMO });
   await until('the demo is over', () => demo.stderr.includes('The stack stays up'), {
     account: () => demo.stderr,
@@ -64,7 +64,7 @@ void test('without --exit it stays up until it is told to stop, and then stops e
   assert.deepEqual(pids.filter(isAlive), []);
 });
 
-void test('stopped before it has shown anything, it does not claim that it has', async (t) => {
+void test('a demo that is stopped early does not claim that promises held', async (t) => {
   const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
   await until('the stack is ready', () => demo.stderr.includes('Ready:'), {
     account: () => demo.stderr,

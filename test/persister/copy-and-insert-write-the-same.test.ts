@@ -1,9 +1,10 @@
-/** What is known to be new is copied into PostgreSQL, byte by byte; it must be what the statements would have written. */
+/** New events are written by COPY, others by INSERT. Both must write the same rows. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
+import { lockTable } from '../../harness/servers/postgres-faults.ts';
 import { FILE } from '../../harness/use.ts';
 import { parseEvent } from '../../src/domain/reservation-codec.ts';
 import type { StreamEvent } from '../../src/persister/stream/entries.ts';
@@ -14,7 +15,7 @@ const { sql } = servers;
 
 const NOW = Date.UTC(2026, 10, 20, 10, 0, 0, 123);
 
-/** First events of one sale, numbered from 1; `detail` as it stands in the stream. */
+/** First events of one sale, numbered from 1. `detail` is encoded as in the stream. */
 const STRANGE: {
   position?: number;
   items?: string;
@@ -52,7 +53,7 @@ function strangeEvents(saleId: string): StreamEvent[] {
   });
 }
 
-/** The batch as it is given, into an empty history. */
+/** What PostgreSQL contains after the batch was written. */
 async function written(events: StreamEvent[], saleId: string, way: 'copy' | 'upsert') {
   const guard = { lock: 'take', timeline: 0, isCurrent: () => true } as const;
   assert.equal(await writeBatch(sql, saleId, events, guard, way), 'written');
@@ -70,8 +71,8 @@ async function forget(saleId: string): Promise<void> {
   }
 }
 
-describe('copied or inserted, it is the same', () => {
-  it('whatever the fields hold', async () => {
+describe('COPY and INSERT write the same rows', () => {
+  it('for fields with unusual values', async () => {
     const { saleId } = await makeSale(servers);
     const events = strangeEvents(saleId);
     const copied = await written(events, saleId, 'copy');
@@ -81,7 +82,7 @@ describe('copied or inserted, it is the same', () => {
     assert.deepEqual(copied, await written(events, saleId, 'upsert'));
   });
 
-  it('where a batch also moves what it makes', async () => {
+  it('for a batch with later transitions of its own reservations', async () => {
     const { saleId } = await makeSale(servers);
     const event = (number: number, version: number, status: string, position: number) => {
       const line = `${version}\t${status}\t${position}\tabcdefgh\tunit*1\t1000\t${NOW}\t${NOW + version}\t\tada\t${NOW + version}\t\tr-${number}\t`;
@@ -107,7 +108,7 @@ describe('copied or inserted, it is the same', () => {
     assert.deepEqual(copied, await written(events, saleId, 'upsert'));
   });
 
-  it('delivered again, all of it or only its first part', async () => {
+  it('for a batch that is delivered again, in whole or in part', async () => {
     const { saleId } = await makeSale(servers);
     const events = strangeEvents(saleId);
     const once = await written(events.slice(0, 6), saleId, 'copy');
@@ -117,11 +118,9 @@ describe('copied or inserted, it is the same', () => {
     assert.deepEqual(await written(events, saleId, 'copy'), all);
   });
 
-  it('and a connection that dies in the middle of it ends it, with nothing written', async () => {
+  it('and write nothing when the connection dies during COPY', async () => {
     const { saleId } = await makeSale(servers);
-    const lock = await sql.reserve();
-    await lock`BEGIN`;
-    await lock`LOCK TABLE reservations IN SHARE MODE`;
+    const unlock = await lockTable(servers, 'reservations', 'SHARE');
     const refused = assert.rejects(written(strangeEvents(saleId), saleId, 'copy'));
     await eventually(async () => {
       const ended = await sql`
@@ -130,8 +129,7 @@ describe('copied or inserted, it is the same', () => {
       assert.equal(ended.length, 1);
     });
     await refused;
-    await lock`COMMIT`;
-    lock.release();
+    await unlock();
     const [row] = await sql`
       SELECT count(*)::int AS count FROM reservation_events WHERE sale_id = ${saleId}`;
     assert.equal(row?.count, 0);
@@ -141,7 +139,7 @@ describe('copied or inserted, it is the same', () => {
     );
   });
 
-  it('and an event with the number of another is an error, whichever way it goes', async () => {
+  it('and both fail for an event whose number is taken', async () => {
     const { saleId } = await makeSale(servers);
     const [first, second] = strangeEvents(saleId) as [StreamEvent, StreamEvent];
     await written([first], saleId, 'copy');
@@ -149,7 +147,7 @@ describe('copied or inserted, it is the same', () => {
     await assert.rejects(written([impostor], saleId, 'upsert'), { code: '23502' });
     await sql`DELETE FROM checkpoints WHERE sale_id = ${saleId}`;
     await assert.rejects(written([impostor], saleId, 'copy'), { code: '23505' });
-    // The connection is none the worse for it.
+    // The connection still works.
     assert.equal((await sql`SELECT 1`).length, 1);
   });
 });

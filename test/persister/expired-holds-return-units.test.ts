@@ -1,4 +1,7 @@
-/** A hold that nobody pays for ends at its deadline: units and allowance come back, and history says so. */
+/**
+ * A hold that is not paid for expires at its deadline: its units and the buyer's limit become free again, and the
+ * history records it.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { metric } from '../../harness/engine/metrics.ts';
@@ -18,8 +21,8 @@ import { FILE } from '../../harness/use.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 
-describe('a hold that is over', () => {
-  it('gives units and allowance back, and its buyer buys again without a key', async (test) => {
+describe('an expired hold', () => {
+  it('returns its units, and its buyer can buy again without an idempotency key', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 1, holdSeconds: 1 });
     const one = await usePersister(test, redis.url, database.url);
     const [first] = await hold(servers.shards, saleId, ['ada']);
@@ -52,7 +55,7 @@ describe('a hold that is over', () => {
     assert.equal(await metric(one, 'flash_sale_expiry_delay_seconds_count'), 1);
   });
 
-  it('is over within a second of its deadline, and never before', async (test) => {
+  it('expires within a second of its deadline, and never before', async (test) => {
     const { saleId } = await makeSale(servers, { holdSeconds: 2 });
     await usePersister(test, redis.url, database.url);
     await holdMany(servers.shards, saleId, { count: 2_000, batchSize: 40 });
@@ -67,7 +70,7 @@ describe('a hold that is over', () => {
     assert.deepEqual({ ...row }, { rows: 2_001, early: 0 });
   });
 
-  it('is not that of its batch when it was extended, but ends at its own', async (test) => {
+  it('expires at its own deadline when it was extended, not at that of its batch', async (test) => {
     const { saleId } = await makeSale(servers, { holdSeconds: 2 });
     await usePersister(test, redis.url, database.url);
     const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd']);
@@ -80,7 +83,7 @@ describe('a hold that is over', () => {
     assert.equal(
       (await unitCounts(servers.shards, saleId)).held,
       1,
-      'only those of the others ended',
+      'only the other holds expired',
     );
     await untilExpired(servers.shards, extended, -200);
     assert.equal(
@@ -99,7 +102,7 @@ describe('a hold that is over', () => {
   });
 
   for (const status of ['paused', 'ended'] as const) {
-    it(`ends in a sale that is ${status}, too`, async (test) => {
+    it(`expires also in a sale that is ${status}`, async (test) => {
       const sale = await makeSale(servers, { stock: 10, holdSeconds: 1 });
       await usePersister(test, redis.url, database.url);
       const [first] = await hold(servers.shards, sale.saleId, ['ada']);

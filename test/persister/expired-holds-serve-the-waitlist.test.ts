@@ -1,8 +1,7 @@
-/** What holds that end give back goes to those who wait, in their order, before anybody else can have it. */
+/** Units of expired holds go to the waitlist, in the order of joining, before any other buyer can have them. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { metric } from '../../harness/engine/metrics.ts';
+import { metric, untilIncreased } from '../../harness/engine/metrics.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, hold } from '../../harness/sales/purchases.ts';
@@ -23,15 +22,15 @@ import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 
-describe('the line', () => {
+describe('the waitlist', () => {
   async function join(saleId: string, ...buyerIds: string[]): Promise<void> {
     for (const buyerId of buyerIds) {
-      const asked = { buyerId, sku: 'unit', quantity: 1 };
-      assert.equal((await servers.shards.call(joinWaitlist, saleId, asked)).outcome, 'joined');
+      const request = { buyerId, sku: 'unit', quantity: 1 };
+      assert.equal((await servers.shards.call(joinWaitlist, saleId, request)).outcome, 'joined');
     }
   }
 
-  /** Who holds something, in the order in which it was given. */
+  /** Buyers with a hold, by position. */
   async function holders(saleId: string, buyerIds: readonly string[]): Promise<string[]> {
     const found: { buyerId: string; position: number }[] = [];
     for (const buyerId of buyerIds) {
@@ -57,20 +56,20 @@ describe('the line', () => {
     return definition;
   }
 
-  it('is served in its order when holds end, and nobody comes before it', async (test) => {
+  it('is served in order when holds expire, before any other buyer', async (test) => {
     const { saleId } = await makeSale(servers, { stock: 2, holdSeconds: 1 });
     const [ada] = await hold(servers.shards, saleId, ['ada', 'bob']);
     await join(saleId, 'first', 'second', 'third', 'fourth');
     const one = await usePersister(test, redis.url, database.url);
     await untilExpired(servers.shards, ada!);
-    const line = ['first', 'second', 'third', 'fourth'];
+    const waitlist = ['first', 'second', 'third', 'fourth'];
     await eventually(async () => {
-      assert.deepEqual(await holders(saleId, line), ['first', 'second']);
+      assert.deepEqual(await holders(saleId, waitlist), ['first', 'second']);
     });
-    assert.equal((await buy(servers.shards, saleId, ['passer-by']))[0]!.outcome, 'sold_out');
-    // Those who were served do not pay either.
+    assert.equal((await buy(servers.shards, saleId, ['other']))[0]!.outcome, 'sold_out');
+    // The holds that it was served with expire too.
     await eventually(async () => {
-      assert.deepEqual(await holders(saleId, line), ['third', 'fourth']);
+      assert.deepEqual(await holders(saleId, waitlist), ['third', 'fourth']);
     });
     await eventually(async () => {
       assert.deepEqual(await unitCounts(servers.shards, saleId), {
@@ -80,16 +79,16 @@ describe('the line', () => {
         waiting: 0,
       });
     });
-    assert.equal((await buy(servers.shards, saleId, ['passer-by']))[0]!.outcome, 'reserved');
+    assert.equal((await buy(servers.shards, saleId, ['other']))[0]!.outcome, 'reserved');
     await assertPromisesHold(servers, saleId);
     assert.equal(await metric(one, 'flash_sale_served_total'), 4);
   });
 
-  it('passes over whoever may no longer have as many, and goes on with the next', async (test) => {
+  it('skips a buyer above a limit that was lowered, and serves the next one', async (test) => {
     const sale = await makeSale(servers, { stock: 2, holdSeconds: 2, perBuyerLimit: 2 });
     const { saleId } = sale;
     const [ada, bob] = await hold(servers.shards, saleId, ['ada', 'bob']);
-    // Ada paid for one and waits for another, which a lower limit then takes away.
+    // Ada has bought one unit and waits for a second one, which the lower limit no longer allows.
     assert.equal((await applyTransition(servers.shards, ada!, 'confirm')).outcome, 'changed');
     await join(saleId, 'ada', 'second');
     await changeLimit(sale, 1);
@@ -102,17 +101,17 @@ describe('the line', () => {
     await assertPromisesHold(servers, saleId);
   });
 
-  it('is not served in a paused sale, and is once that goes on', async (test) => {
+  it('is not served while the sale is paused, but when it resumes', async (test) => {
     const sale = await makeSale(servers, { stock: 1, holdSeconds: 1 });
     const { saleId } = sale;
     const [ada] = await hold(servers.shards, saleId, ['ada']);
     await join(saleId, 'first', 'second');
     await setStatus(servers, sale, 'paused');
-    await usePersister(test, redis.url, database.url);
+    const one = await usePersister(test, redis.url, database.url);
     await untilExpired(servers.shards, ada!);
     const idle = { remaining: 1, held: 0, confirmed: 0, waiting: 2 };
     await eventually(async () => assert.deepEqual(await unitCounts(servers.shards, saleId), idle));
-    await sleep(500);
+    await untilIncreased(() => one.metric('sweep_duration_seconds_count'), 10);
     assert.deepEqual(await unitCounts(servers.shards, saleId), idle);
 
     await setStatus(servers, sale, 'open');
@@ -122,16 +121,16 @@ describe('the line', () => {
     await assertPromisesHold(servers, saleId);
   });
 
-  it('longer than one call serves is served to its end, in its order', async (test) => {
+  it('is served completely and in order when it is longer than one call serves', async (test) => {
     const count = 350;
-    const { saleId } = await makeSale(servers, { stock: count, holdSeconds: 3 });
+    const { saleId } = await makeSale(servers, { stock: count, holdSeconds: 6 });
     const buyerIds = Array.from({ length: count }, (_, index) => `holder-${index}`);
     const held = await hold(servers.shards, saleId, buyerIds);
-    const line = Array.from({ length: count }, (_, index) => `in-line-${index}`);
-    await join(saleId, ...line);
+    const waitlist = Array.from({ length: count }, (_, index) => `waiting-${index}`);
+    await join(saleId, ...waitlist);
     await usePersister(test, redis.url, database.url);
-    await untilExpired(servers.shards, held[0]!, 1_000);
-    assert.deepEqual(await holders(saleId, line), line);
+    await untilExpired(servers.shards, held[0]!);
+    await eventually(async () => assert.deepEqual(await holders(saleId, waitlist), waitlist));
     await assertPromisesHold(servers, saleId);
   });
 });

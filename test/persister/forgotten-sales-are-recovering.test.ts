@@ -1,17 +1,18 @@
 /**
- * From the moment at which a recovery finds that Redis has forgotten a sale, nobody is told that there is no such sale,
- * a front end that has never seen it neither. The mark that says so is a sale for nobody.
+ * When a recovery finds that Redis has lost a sale, it leaves a mark in Redis. Until the sale is rebuilt, requests get
+ * `recovering` instead of `sale_not_found`, also from a hot path that starts only then. No script treats the mark as a
+ * sale.
  */
 import assert from 'node:assert/strict';
-import { beforeEach, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy } from '../../harness/sales/purchases.ts';
+import { addDeadLetter } from '../../harness/sales/recovery.ts';
+import { untilRows } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
-import { type Connections, useServers } from '../../harness/servers/connections.ts';
-import type { TestDatabase } from '../../harness/servers/postgres.ts';
-import type { TestRedis } from '../../harness/servers/redis.ts';
+import { useServers } from '../../harness/servers/connections.ts';
 import { sweep } from '../../src/lua/buy/sweep.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { applyOperation, type SaleOperation } from '../../src/lua/operate/apply-operation.ts';
@@ -21,31 +22,18 @@ import { renewFence } from '../../src/lua/recover/renew-fence.ts';
 import { trimEvents } from '../../src/lua/stream/trim-events.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 
-describe('a sale that redis has forgotten', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-
-  beforeEach(async (test) => {
-    assert.ok('after' in test);
-    ({ redis, database, servers } = await useServers(test));
-  });
-
-  it('is recovering to a front end that began to run only then, and sold by it afterwards', async (test) => {
+describe('a sale that Redis has lost', () => {
+  it('is recovering for a hot path that starts afterwards, which sells it once it is rebuilt', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers, { stock: 10 });
     const one = await usePersister(test, redis.url, database.url);
     const [bought] = await buy(servers.shards, saleId, ['ada']);
     assert.ok(bought?.outcome === 'reserved');
     const [, , position, tag] = bought.record.split('\t');
     const reservation = `/v1/reservations/${saleId}_${position}_${tag}`;
-    await eventually(async () => {
-      const rows = await servers.sql`SELECT FROM reservations WHERE sale_id = ${saleId}`;
-      assert.equal(rows.length, 1);
-    });
-    // It holds up the rebuild.
-    await servers.sql`
-      INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
-      VALUES (${saleId}, '1-1', 1, 'EUR', '-', 'a test')`;
+    await untilRows(servers, saleId, 1);
+    // The rebuild waits until the dead letter is resolved.
+    await addDeadLetter(servers, saleId);
     await servers.shards.of(saleId).client.flushall();
     await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 1));
 
@@ -76,7 +64,8 @@ describe('a sale that redis has forgotten', () => {
     assert.equal(await client.hexists(saleKey(saleId, 'sale'), 'forgotten'), 0);
   });
 
-  it('is no sale, whoever looks at the mark', async () => {
+  it('is not a sale for any script that finds the mark', async (test) => {
+    const { servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
     const { client } = servers.shards.of(saleId);
     const [row] = await servers.sql<Pick<SaleOperation, 'definition' | 'changes'>[]>`
@@ -100,9 +89,9 @@ describe('a sale that redis has forgotten', () => {
     const report = await verifySale(servers, saleId);
     assert.deepEqual([report.ok, report.checks[0]?.ok], [false, false]);
     const keys = await client.keys('*');
-    assert.deepEqual(keys, [saleKey(saleId, 'sale')], 'nothing came of all that');
+    assert.deepEqual(keys, [saleKey(saleId, 'sale')], 'no script wrote anything');
 
-    // A sale that is made under this id has nothing of the mark.
+    // A sale that is created with this id is open; the mark has no effect on it.
     const first = { ...row!, operation: 1, timeline: 0 };
     assert.equal((await call(applyOperation, saleId, first)).outcome, 'applied');
     assert.equal((await call(readSale, saleId)).outcome, 'known');

@@ -1,4 +1,7 @@
-/** However many would end a hold or settle it in the same moment, one does, and units return once or not at all. */
+/**
+ * When several processes expire or confirm a hold in the same moment, one of them does, and its units return at most
+ * once.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,14 +33,14 @@ describe('a hold ends once', () => {
     return row!.rows;
   }
 
-  it('though it is confirmed in the very millisecond of its deadline', async (test) => {
+  it('when it is confirmed in the millisecond of its deadline', async (test) => {
     const { shards } = servers;
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
     await usePersister(test, redis.url, database.url);
     await usePersister(test, redis.url, database.url);
     const held = await holdMany(shards, saleId, { count: 600, batchSize: 30 });
-    // From a little before to a little after; the sweep is fired among them too, so that it meets some exactly.
-    // Redis is on this machine, so its clock is ours.
+    // Confirms from just before to just after the deadline, with sweeps between, so that some coincide.
+    // Redis runs on this machine, so both have the same clock.
     const outcomes = await Promise.all(
       held.map(async (reservation, index) => {
         await sleep(reservation.expiresAt - Date.now() + (index % 30) - 15);
@@ -66,7 +69,7 @@ describe('a hold ends once', () => {
     await assertPromisesHold(servers, saleId);
   });
 
-  it('though three persisters sweep the same sale', async (test) => {
+  it('when three persisters sweep the same sale', async (test) => {
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 2 });
     const persisters = await Promise.all(
       [1, 2, 3].map(() => usePersister(test, redis.url, database.url)),
@@ -84,7 +87,7 @@ describe('a hold ends once', () => {
     );
   });
 
-  it('though a persister is killed in the middle, and another one goes on', async (test) => {
+  it('when a persister is killed during the sweep, and another one continues', async (test) => {
     const count = 20_000;
     const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 3 });
     await holdMany(servers.shards, saleId, { count, batchSize: 200 });
@@ -99,7 +102,7 @@ describe('a hold ends once', () => {
     }
     await killed.kill();
     const { held: left } = await unitCounts(servers.shards, saleId);
-    assert.ok(left > 0, 'it was killed too late to be in the middle');
+    assert.ok(left > 0, 'the persister was killed too late');
 
     await usePersister(test, redis.url, database.url, { claimIdleMs: 100 });
     await eventually(async () => {

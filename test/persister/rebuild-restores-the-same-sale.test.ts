@@ -1,6 +1,6 @@
 /**
- * Whatever happened to a sale, rebuilding it gives back the same sale: every record, the order, every deadline and every
- * count. Random histories, each rebuilt twice, so that gaps in the positions have a past too.
+ * A rebuild restores the same sale whatever happened before: every record, the order, every deadline and every count.
+ * Histories are random, and each sale is rebuilt twice, so that gaps in the positions are rebuilt too.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -92,7 +92,7 @@ async function take(saleId: string, each: Step): Promise<void> {
   });
 }
 
-/** All that a sale is, but for what a rebuild is meant to change: server, timeline, positions left out at its end. */
+/** A sale in Redis without what a rebuild changes on purpose: server, timeline, last position. */
 async function contents(saleId: string) {
   const { client } = servers.shards.of(saleId);
   const [buyers, order, holds] = await Promise.all([
@@ -105,7 +105,7 @@ async function contents(saleId: string) {
     const [, letter, position, , , , , expires] = text.split('\t');
     if (letter === 'R' || letter === 'P') living.set(position!, expires!);
   }
-  // Which deadline ends each hold that lives. A range may hold others too, and old deadlines of extended ones.
+  // The deadline of each live hold. A range may also have ended holds, and old deadlines of extended ones.
   const deadlines = new Map<string, string>();
   for (let at = 0; at < holds.length; at += 2) {
     const [first, last] = holds[at]!.split('-').map(Number);
@@ -115,7 +115,7 @@ async function contents(saleId: string) {
       }
     }
   }
-  assert.deepEqual(deadlines, new Map([...living].sort(byPosition)), 'every hold ends in time');
+  assert.deepEqual(deadlines, new Map([...living].sort(byPosition)), 'every hold has its deadline');
   const { stock, definition, events, operation } = await saleState(servers.shards, saleId);
   return { buyers, order, stock, definition, events, operation };
 }
@@ -138,7 +138,7 @@ async function rebuilt(saleId: string): Promise<void> {
   assert.deepEqual(await contents(saleId), old);
 }
 
-test('random histories', async () => {
+test('random histories are restored', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }),
@@ -160,11 +160,11 @@ test('random histories', async () => {
   );
 });
 
-test('more than is read or staged at once, of buyers who come again in it', async () => {
+test('buyers whose records are in several portions of the rebuild are restored', async () => {
   const { saleId } = await makeSale(servers, { stock: 10_000, perBuyerLimit: 10 });
   for (let number = 0; number < 45; number++) {
     const presses = Array.from({ length: 60 }, (_, index) => ({
-      // Some come again in the next portion, some within the same.
+      // Some buyers are again in the next portion, some in the same one.
       buyerId: `buyer-${(number * 60 + index) % (number < 5 ? 50 : 700)}`,
       key: `key-${number}-${index}`,
       items: 'unit*1',

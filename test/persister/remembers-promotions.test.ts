@@ -1,4 +1,7 @@
-/** A promoted server may lack decisions that buyers were told of. That it was promoted outlives a restart of it. */
+/**
+ * A promoted server may lack decisions that buyers already know. A restart before the recovery must not hide that it
+ * was promoted.
+ */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { usePersister } from '../../harness/engine/persister.ts';
@@ -15,7 +18,7 @@ import { readSale } from '../../src/lua/read/read-sale.ts';
 const { redis: master, database, servers } = await useServers(FILE, { args: PROMPT });
 
 for (const isPromoted of [true, false]) {
-  it(`a server that restarted before any recovery ${isPromoted ? 'leaves positions out' : 'does not, unless it was promoted'}`, async (test) => {
+  it(`a ${isPromoted ? 'promoted' : 'never promoted'} server that restarted before any recovery ${isPromoted ? 'leaves out positions' : 'leaves out none'}`, async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     let server = master;

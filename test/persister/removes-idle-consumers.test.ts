@@ -1,4 +1,4 @@
-/** Consumers of processes long gone are removed, and nobody with an entry, nor with one that was just being read. */
+/** Stream consumers of ended processes are removed, but none that has a pending entry or reads one at that moment. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,11 +16,11 @@ const IDLE_MS = 5;
 
 const { redis, database, servers } = await useServers(FILE);
 
-describe('a consumer that was idle for long', () => {
+describe('an idle consumer', () => {
   const streamOf = ({ shards }: typeof servers, saleId: string, consumer: string) =>
     new StreamConsumer(shards.of(saleId).pin(), saleId, consumer);
 
-  it('goes, unless it has something, or is the one that asks', async () => {
+  it('is removed, unless it has a pending entry or is the caller itself', async () => {
     const { saleId } = await makeSale(servers);
     const tidy = streamOf(servers, saleId, 'tidy');
     await tidy.removeIdleConsumers(IDLE_MS);
@@ -47,9 +47,9 @@ describe('a consumer that was idle for long', () => {
     assert.equal(removed, 0);
   });
 
-  it('keeps what it reads when it wakes at that very moment', async (test) => {
+  it('keeps an entry that it reads while it is being removed', async (test) => {
     const { saleId } = await makeSale(servers);
-    // Of another process, so that what both ask is under way at the same time.
+    // A second connection, so that both requests are in flight at the same time.
     const elsewhere = await useConnections(test, redis.url, database.url);
     const tidy = streamOf(servers, saleId, 'tidy');
     const thawed = streamOf(elsewhere, saleId, 'thawed');

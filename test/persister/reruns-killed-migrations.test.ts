@@ -1,3 +1,4 @@
+/** A migration that is killed is run again from its beginning, and concurrent migrations run once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { useDatabase } from '../../harness/servers/postgres.ts';
@@ -12,8 +13,8 @@ const sql = await use(
   (connection) => connection.end(),
 );
 
-test('a migration that dies before it is written down is run again, from the beginning', async () => {
-  // As before the first migration, but that what writes down the third one is killed.
+test('a migration that dies before it is recorded is run again from its beginning', async () => {
+  // An empty database in which the session that records the third migration is killed.
   await sql.unsafe(`
     DROP SCHEMA public CASCADE;
     CREATE SCHEMA public;
@@ -32,7 +33,7 @@ test('a migration that dies before it is written down is run again, from the beg
   assert.equal(lines.at(-1), 'the database is up to date');
 });
 
-test('several at once migrate once', async () => {
+test('concurrent migrations apply each step once', async () => {
   await sql.unsafe('DROP SCHEMA public CASCADE; CREATE SCHEMA public');
   const lines: string[] = [];
   await Promise.all([1, 2, 3].map(() => migrate(database.url, (line) => lines.push(line))));

@@ -1,17 +1,20 @@
-/** A recovery that fails costs nobody a position, one that takes long keeps its locks, one asked for late comes later. */
+/**
+ * A failed recovery leaves out no positions, a slow one keeps its locks, and one requested during another runs after
+ * it.
+ */
 import assert from 'node:assert/strict';
-import { beforeEach, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { requestRecovery, untilOpen } from '../../harness/sales/recovery.ts';
+import { untilRows } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { appendEntry, entryIds, saleState } from '../../harness/sales/stream.ts';
 import { type Connections, useServers } from '../../harness/servers/connections.ts';
-import type { TestDatabase } from '../../harness/servers/postgres.ts';
-import type { TestRedis } from '../../harness/servers/redis.ts';
+import { untilSleeping, untilWaitingForLock } from '../../harness/servers/postgres-faults.ts';
 import { parseEvent } from '../../src/domain/reservation-codec.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-import { readSale } from '../../src/lua/read/read-sale.ts';
 import { closeSale } from '../../src/lua/recover/close-sale.ts';
 import { finishRebuild } from '../../src/lua/recover/finish-rebuild.ts';
 import { renewFence } from '../../src/lua/recover/renew-fence.ts';
@@ -20,87 +23,61 @@ import { writeBatch } from '../../src/persister/write/write-batch.ts';
 
 const SKIPPED = 5_000_000;
 
+async function stored({ sql }: Pick<Connections, 'sql'>, saleId: string) {
+  const [row] = await sql<{ timeline: number; positionFloor: number; closing: string }[]>`
+    SELECT timeline, position_floor, closing FROM sales WHERE sale_id = ${saleId}`;
+  return row!;
+}
+
 describe('a recovery', () => {
-  let redis: TestRedis;
-  let database: TestDatabase;
-  let servers: Connections;
-
-  beforeEach(async (test) => {
-    assert.ok('after' in test);
-    ({ redis, database, servers } = await useServers(test));
-  });
-
-  async function untilWritten(saleId: string, count: number): Promise<void> {
-    await eventually(async () => {
-      const [row] = await servers.sql`
-        SELECT count(*)::int AS count FROM reservations WHERE sale_id = ${saleId}`;
-      assert.equal(row!.count, count);
-    });
-  }
-
-  async function untilOpen(saleId: string): Promise<void> {
-    await eventually(async () => {
-      const reply = await servers.shards.call(readSale, saleId);
-      assert.equal(reply.outcome, 'known');
-    });
-  }
-
-  async function stored(saleId: string) {
-    const [row] = await servers.sql<{ timeline: number; positionFloor: number; closing: string }[]>`
-      SELECT timeline, position_floor, closing FROM sales WHERE sale_id = ${saleId}`;
-    return row!;
-  }
-
-  it('that fails leaves out no position, the one that opens the sale does so once', async (test) => {
+  it('that fails leaves out no position, and the one that opens the sale does so once', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers, { stock: 10 });
     await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
-    await untilWritten(saleId, 10);
+    await untilRows(servers, saleId, 10);
     const { client } = servers.shards.of(saleId);
     const add = (units: number) => servers.sql`
       UPDATE stock_ledger SET delta = delta + ${units} WHERE sale_id = ${saleId}`;
     const limit = (bytes: number) => client.config('SET', 'maxmemory', bytes);
-    // One is found when all has been read, the other when the last of it is to be staged.
+    // The first is found after everything was read, the second when the last part is staged.
     const troubles = [
       { begin: () => add(-1), end: () => add(1) },
       { begin: () => limit(1), end: () => limit(0) },
     ];
     let last = 10;
     for (const trouble of troubles) {
-      const before = await stored(saleId);
+      const before = await stored(servers, saleId);
       await trouble.begin();
       await client.flushall();
       await eventually(async () => {
-        assert.ok((await stored(saleId)).timeline >= before.timeline + 3, 'several tries');
+        assert.ok(
+          (await stored(servers, saleId)).timeline >= before.timeline + 3,
+          'several attempts',
+        );
       });
-      assert.equal((await stored(saleId)).positionFloor, before.positionFloor);
+      assert.equal((await stored(servers, saleId)).positionFloor, before.positionFloor);
       await trouble.end();
-      await untilOpen(saleId);
+      await untilOpen(servers, saleId);
       last += SKIPPED;
-      assert.equal((await stored(saleId)).positionFloor, last);
+      assert.equal((await stored(servers, saleId)).positionFloor, last);
       assert.equal((await saleState(servers.shards, saleId)).position, last);
     }
   });
 
-  it('that an operator asks for while another is under way comes after that one', async (test) => {
+  it('that an operator requests during another one runs after it', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
     await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
-    await untilWritten(saleId, 20);
+    await untilRows(servers, saleId, 20);
 
     const other = await servers.sql.reserve();
     await other`BEGIN`;
     await other`SELECT FROM sales WHERE sale_id = ${saleId} FOR UPDATE`;
     await redis.restart();
-    await eventually(async () => {
-      const waiting = await servers.sql`
-        SELECT FROM pg_stat_activity WHERE datname = current_database()
-          AND wait_event_type = 'Lock' AND query LIKE '%UPDATE sales SET timeline%'`;
-      assert.equal(waiting.length, 1, 'one is under way');
-    });
-    await servers.sql`
-      INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
-      VALUES (${saleId}, 'operator', 'r-1', 'requested')`;
+    await untilWaitingForLock(servers, 'UPDATE sales SET timeline');
+    await requestRecovery(servers, saleId);
     await other`COMMIT`;
     other.release();
 
@@ -116,14 +93,15 @@ describe('a recovery', () => {
         ],
       );
     });
-    await untilOpen(saleId);
+    await untilOpen(servers, saleId);
   });
 
-  it('that lost its locks does not open below what PostgreSQL has by then', async (test) => {
+  it('that lost its locks does not open the sale below the events in PostgreSQL', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 30, batchSize: 10 });
     const first = await usePersister(test, redis.url, database.url);
-    await untilWritten(saleId, 30);
+    await untilRows(servers, saleId, 30);
     await first.close();
     await servers.sql.unsafe(`
       CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -136,13 +114,9 @@ describe('a recovery', () => {
         WHEN (OLD.timeline = 0 AND NEW.timeline = 1) EXECUTE FUNCTION die()`);
     await redis.restart();
     await usePersister(test, redis.url, database.url);
-    await eventually(async () => {
-      const sleeping = await servers.sql`
-        SELECT FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event = 'PgSleep'`;
-      assert.equal(sleeping.length, 1, 'it begins a timeline');
-    });
-    // Whoever was frozen with an event that Redis has forgotten, and gets the lock that died.
+    // The trigger runs when the recovery begins its timeline.
+    await untilSleeping(servers);
+    // A frozen process resumes with an event that Redis has lost, and gets the released lock.
     const nowMs = Date.now();
     const times = `${nowMs}\t${nowMs + 300_000}`;
     const line = `1\tR\t31\tabcdefgh\tunit*1\t1000\t${times}\t\tthawed\t${nowMs}\t\tr\t`;
@@ -154,35 +128,35 @@ describe('a recovery', () => {
     };
     const guard = { lock: 'take', timeline: 0, isCurrent: () => true } as const;
     assert.equal(await writeBatch(servers.sql, saleId, [event], guard, 'copy'), 'written');
-    await untilOpen(saleId);
+    await untilOpen(servers, saleId);
     const { events, position } = await saleState(servers.shards, saleId);
     assert.deepEqual([events, position], [31, 31 + SKIPPED]);
   });
 
-  it('forgets no entry that only a newer version can read, also with nothing behind it', async (test) => {
+  it('keeps an entry that only a newer version can read, also at the end of the stream', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
     await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
-    await untilWritten(saleId, 20);
+    await untilRows(servers, saleId, 20);
     const newer = await appendEntry(servers.shards, saleId, { v: '2', x: 'of the future' });
-    await servers.sql`
-      INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
-      VALUES (${saleId}, 'operator', 'r-1', 'requested')`;
+    await requestRecovery(servers, saleId);
     const told = () => servers.sql<{ outcome: string; why: string | null }[]>`
       SELECT outcome, report->>'why' AS why FROM sale_recoveries
       WHERE sale_id = ${saleId} AND state = 'done' ORDER BY finished_at`;
-    // What was asked for can't be had; the sale goes on as it is.
+    // The requested rebuild is impossible, so the sale continues as it is.
     await eventually(async () => {
       const [asked, next] = await told();
       assert.match(asked?.why ?? '', /entries of a version .* run that version/);
       assert.deepEqual([asked?.outcome, next?.outcome], ['blocked', 'renewed']);
     });
-    await untilOpen(saleId);
+    await untilOpen(servers, saleId);
     assert.equal((await saleState(servers.shards, saleId)).events, 21);
     assert.deepEqual(await entryIds(servers.shards, saleId), [newer]);
   });
 
-  it('opens only what it has closed itself', async () => {
+  it('opens only a sale that it has closed itself', async (test) => {
+    const { servers } = await useServers(test);
     const { saleId, ...definition } = await makeSale(servers);
     const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
     const close = (closing: string) =>
@@ -207,54 +181,57 @@ describe('a recovery', () => {
     assert.deepEqual([await renew('mine'), await rebuild('mine')], ['superseded', 'superseded']);
 
     await servers.shards.of(saleId).client.flushall();
-    assert.equal(await rebuild('mine'), 'superseded', 'nor where the sale was forgotten meanwhile');
+    assert.equal(await rebuild('mine'), 'superseded', 'also when Redis has lost the sale');
     for (const closing of ['mine', 'of another']) assert.equal(await close(closing), 'forgotten');
     assert.equal(await rebuild('mine'), 'superseded');
     assert.equal(await rebuild('of another'), 'finished');
     assert.equal((await saleState(servers.shards, saleId)).closing, '');
   });
 
-  it('of a server that may have forgotten what nobody else heard of leaves out its positions', async (test) => {
+  it('of a server that may have lost decisions leaves out their positions', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
     await usePersister(test, redis.url, database.url, {}, { DURABILITY: 'fast' });
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
-    await untilWritten(saleId, 20);
-    /** How many times over positions were left out: once a try that may have opened the sale. */
+    await untilRows(servers, saleId, 20);
+    /** How often positions were left out: once per attempt that may have opened the sale. */
     const leftOut = (position: number, after: number) => (position - after) / SKIPPED;
     let last = 20;
     for (const round of [1, 2]) {
       await redis.restart();
-      await untilOpen(saleId);
+      await untilOpen(servers, saleId);
       const [answer] = await buy(servers.shards, saleId, [`after-${round}`]);
       assert.ok(answer?.outcome === 'reserved');
       const position = Number(answer.record.split('\t')[2]);
       assert.ok(Number.isInteger(leftOut(position - 1, last)) && position > last + SKIPPED);
       last = position;
-      await untilWritten(saleId, 20 + round);
+      await untilRows(servers, saleId, 20 + round);
     }
-    // What was left out stays so, though nobody remembers that anything was given after it.
+    // Positions stay left out, though no server knows of a later one.
     await redis.restart();
-    await untilOpen(saleId);
-    const { positionFloor } = await stored(saleId);
+    await untilOpen(servers, saleId);
+    const { positionFloor } = await stored(servers, saleId);
     assert.ok(positionFloor >= last + SKIPPED);
     await servers.shards.of(saleId).client.flushall();
-    await untilOpen(saleId);
+    await untilOpen(servers, saleId);
     const { position } = await saleState(servers.shards, saleId);
     assert.ok(leftOut(position, positionFloor) >= 1, `${position} after ${positionFloor}`);
   });
 
-  it('gives no position twice where one call gave more than a small backlog', async (test) => {
+  it('gives no position twice when one call gave more than BACKLOG_MAX', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
     const told = await buyMany(servers.shards, saleId, { count: 128, batchSize: 128 });
     await servers.shards.of(saleId).client.flushall();
     await usePersister(test, redis.url, database.url, {}, { BACKLOG_MAX: '10' });
-    await untilOpen(saleId);
+    await untilOpen(servers, saleId);
     const [answer] = await buy(servers.shards, saleId, ['next']);
     assert.ok(answer?.outcome === 'reserved');
     assert.ok(Number(answer.record.split('\t')[2]) > told.length);
   });
 
-  it('keeps its locks however long it takes to write what Redis still has', async (test) => {
+  it('keeps its locks however long it writes the events of Redis', async (test) => {
+    const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
     await servers.sql.unsafe(`
       CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
@@ -262,14 +239,14 @@ describe('a recovery', () => {
       CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON checkpoints EXECUTE FUNCTION slow()`);
     await buyMany(servers.shards, saleId, { count: 600, batchSize: 1 });
     await redis.restart();
-    // Six writes take longer than a session may say nothing.
+    // Six writes take longer than a session may be idle.
     await usePersister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=2000`);
     const closing = await eventually(async () => {
       const name = await servers.shards.of(saleId).client.hget(saleKey(saleId, 'sale'), 'closing');
       return name ?? assert.fail('not closed yet');
     });
-    await untilOpen(saleId);
-    assert.equal((await stored(saleId)).closing, closing, 'the first recovery came through');
-    await untilWritten(saleId, 600);
+    await untilOpen(servers, saleId);
+    assert.equal((await stored(servers, saleId)).closing, closing, 'the first recovery succeeded');
+    await untilRows(servers, saleId, 600);
   });
 });

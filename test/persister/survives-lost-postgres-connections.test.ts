@@ -1,7 +1,7 @@
 /**
- * A connection to PostgreSQL that dies, at whatever moment, takes its transaction with it and nothing else: no
- * statement of the transaction is run outside of it, the process lives on, the pool keeps its size, and whoever waited
- * is told, also by a server that says nothing any more. The library as published does none of the four; `patches/` does.
+ * A connection to PostgreSQL that dies takes only its transaction with it: no statement of it runs outside, the process
+ * lives on, the pool keeps its size, and waiting callers get an error, also when the server sends nothing. The
+ * published library guarantees none of the four; `patches/` does.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -25,14 +25,14 @@ function usePool(process: string, connectionsMax: number): Promise<Sql> {
   );
 }
 
-describe('a connection to postgres that dies', () => {
+describe('a connection to PostgreSQL that dies', () => {
   async function kill(): Promise<void> {
     await killer`
       SELECT pg_terminate_backend(pid) FROM pg_stat_activity
       WHERE application_name = 'flash-sale-victim' AND datname = current_database()`;
   }
 
-  /** How many statements the pool runs side by side. */
+  /** How many statements the pool runs at the same time. */
   async function poolSize(): Promise<number> {
     const pids = await Promise.all(
       Array.from({ length: CONNECTIONS }, async () => {
@@ -45,23 +45,23 @@ describe('a connection to postgres that dies', () => {
     return new Set(pids).size;
   }
 
-  it('between two statements of a transaction runs the second nowhere', async () => {
+  it('between two statements of a transaction does not run the second one', async () => {
     const second = Promise.withResolvers<unknown>();
     const outcome = sql.begin(async (transaction) => {
       await transaction`INSERT INTO written VALUES ('inside')`;
       await kill();
-      // Others make the pool connect again, which gives the transaction's connection a new life.
+      // Other statements make the pool reconnect, which reuses the transaction's connection object.
       await Promise.allSettled(Array.from({ length: 2 * CONNECTIONS }, () => sql`SELECT 1`));
       second.resolve(transaction`INSERT INTO written VALUES ('outside')`);
       await second.promise;
     });
-    // With which error depends on what the process hears of first.
+    // Which error it is depends on which event the process sees first.
     await assert.rejects(outcome);
     await assert.rejects(second.promise);
     assert.deepEqual([...(await killer`SELECT by FROM written`)], []);
   });
 
-  it('at any moment leaves the process alive and the pool whole', async () => {
+  it('at any moment leaves the process alive and the pool complete', async () => {
     const stop = new AbortController();
     let served = 0;
     async function work(statement: () => Promise<unknown>): Promise<void> {
@@ -70,7 +70,7 @@ describe('a connection to postgres that dies', () => {
           await statement();
           served++;
         } catch {
-          // What its connection's death does to a statement is its error; what it does to the others shows below.
+          // A statement may fail with its connection; the effect on other statements shows below.
         }
         await new Promise((resolve) => setImmediate(resolve));
       }
@@ -89,25 +89,25 @@ describe('a connection to postgres that dies', () => {
     stop.abort();
     await Promise.all(workers);
     assert.ok(served > 0);
-    // The last one killed shows when it is used.
+    // The connection that was killed last fails when it is used.
     await poolSize().catch(() => undefined);
     assert.equal(await poolSize(), CONNECTIONS);
   });
 });
 
-it('a transaction that waits for a silent server ends with its pool', async (test) => {
+it('a transaction that waits for an unresponsive server ends with its pool', async (test) => {
   const postgres = await usePostgres(test);
   const pool = connectPostgres(postgres.url, { process: 'victim', connectionsMax: 1 });
   const outcome = pool.begin(async (transaction) => {
     await transaction`SELECT 1`;
     postgres.pause();
-    // The second waits behind the first, which PostgreSQL is asked to describe before it is run.
+    // The second waits for the first, which PostgreSQL must describe before it runs.
     await Promise.all([transaction`SELECT ${1}::int`, transaction`SELECT ${2}::int`]);
   });
-  const told = assert.rejects(outcome, { code: 'CONNECTION_CLOSED' });
+  const rejected = assert.rejects(outcome, { code: 'CONNECTION_CLOSED' });
   await sleep(500);
   await pool.end({ timeout: 0 });
-  const isTold = await Promise.race([told.then(() => true), sleep(5_000, false)]);
+  const isRejected = await Promise.race([rejected.then(() => true), sleep(5_000, false)]);
   postgres.resume();
-  assert.ok(isTold, 'it waits for ever');
+  assert.ok(isRejected, 'the transaction did not end');
 });

@@ -1,4 +1,4 @@
-/** Every event lands in PostgreSQL once, whoever brings it, however often and in whatever order. */
+/** Every event is written to PostgreSQL once, whichever persister delivers it, however often and in whatever order. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { usePersister } from '../../harness/engine/persister.ts';
@@ -19,7 +19,7 @@ import { saleKey } from '../../src/lua/keys.ts';
 
 const { redis, database, servers } = await useServers(FILE);
 
-describe('every event lands once', () => {
+describe('every event is written once', () => {
   async function countsOf(saleId: string): Promise<{ rows: number; events: number; last: number }> {
     const [row] = await servers.sql<{ rows: number; events: number; last: number }[]>`
       SELECT (SELECT count(*) FROM reservations WHERE sale_id = ${saleId})::int AS rows,
@@ -36,7 +36,7 @@ describe('every event lands once', () => {
     ];
   }
 
-  /** Which transaction wrote each row last: unchanged means untouched. */
+  /** The transaction that wrote each row last. The same ids mean that no row was written again. */
   async function writersOf(saleId: string) {
     return [
       ...(await servers.sql`
@@ -44,7 +44,7 @@ describe('every event lands once', () => {
     ];
   }
 
-  it('by three persisters side by side, a big sale beside a small one', async (test) => {
+  it('by three persisters, of a big and a small sale at the same time', async (test) => {
     const [big, small] = [await makeSale(servers), await makeSale(servers)];
     await Promise.all([1, 2, 3].map(() => usePersister(test, redis.url, database.url)));
     await Promise.all([
@@ -61,7 +61,7 @@ describe('every event lands once', () => {
     });
   });
 
-  it('though the stream brings everything twice, the second time backwards', async (test) => {
+  it('when the stream delivers everything twice, the second time in reverse', async (test) => {
     const { saleId } = await makeSale(servers);
     const { client } = servers.shards.of(saleId);
     const key = saleKey(saleId, 'events');
@@ -76,7 +76,7 @@ describe('every event lands once', () => {
     const untilDrained = () =>
       eventually(async () => assert.deepEqual(await entryIds(servers.shards, saleId), []));
     await untilDrained();
-    // Some one by one, so that older versions come in batches without the newer ones.
+    // Some one by one, so that older versions arrive in batches without the newer ones.
     for (const [index, [, fields]] of entries.toReversed().entries()) {
       await client.xadd(key, '*', ...fields);
       if (index < 3) await untilDrained();
@@ -91,7 +91,7 @@ describe('every event lands once', () => {
     assert.equal((await countsOf(saleId)).events, 303);
   });
 
-  it('in order: nothing before what a dead consumer has, which is soon taken over', async (test) => {
+  it('in order, though an ended consumer has the first entry', async (test) => {
     const { saleId } = await makeSale(servers);
     const [answer] = await buy(servers.shards, saleId, ['buyer']);
     assert.equal(answer?.outcome, 'reserved');
@@ -108,7 +108,7 @@ describe('every event lands once', () => {
       if (events !== (last ?? 0)) gaps += 1;
       assert.equal(rows, 501);
     });
-    assert.equal(gaps, 0, 'postgres had every event up to its last one, at every moment');
+    assert.equal(gaps, 0, 'PostgreSQL had every event up to its last one at every moment');
     assert.deepEqual((await rowsOf(saleId))[0], {
       status: 'confirmed',
       version: 2,
@@ -116,7 +116,7 @@ describe('every event lands once', () => {
     });
   });
 
-  it('though a persister died between its commit and its acknowledgement', async (test) => {
+  it('when a persister died between its commit and its acknowledgement', async (test) => {
     const { saleId } = await makeSale(servers);
     const { client } = servers.shards.of(saleId);
     await buyMany(servers.shards, saleId, { count: 1_000, batchSize: 50 });
@@ -134,7 +134,7 @@ describe('every event lands once', () => {
     assert.deepEqual(await countsOf(saleId), { rows: 1_000, events: 1_000, last: 1_000 });
   });
 
-  it('though a dead consumer has it, which is then removed', async (test) => {
+  it('when an ended consumer has it, which is then removed', async (test) => {
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 100, batchSize: 5 });
     assert.equal((await readAndAbandon(servers.shards, saleId, 8)).length, 8);
@@ -155,7 +155,7 @@ describe('every event lands once', () => {
     });
   });
 
-  it('though the consumer group was destroyed meanwhile', async (test) => {
+  it('when the consumer group was destroyed', async (test) => {
     const { saleId } = await makeSale(servers);
     await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 50, batchSize: 5 });

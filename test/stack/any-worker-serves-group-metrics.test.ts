@@ -1,4 +1,4 @@
-/** `/metrics` of several workers on one port: the same numbers whoever answers, and counters that never go back. */
+/** `/metrics` of several workers on one port: any worker returns the sums of all, and counters never decrease. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
@@ -13,7 +13,7 @@ const WORKERS = 3;
 const BUYS = 60;
 const BUYS_COUNTED = 'flash_sale_buy_seconds_count';
 const UNRESPONSIVE = 'flash_sale_unresponsive_workers';
-/** A worker that stands still is waited for a second; so long at most for who reaches one that stands still. */
+/** Above the second that a worker waits for an unresponsive one. */
 const ANSWER_MS_MAX = 4_000;
 
 const redis = await useRedis(FILE);
@@ -28,7 +28,7 @@ async function startWorkers(t: TestContext, count: number): Promise<EngineProces
   return group.untilReady();
 }
 
-/** On a connection of its own, so that any worker may get it. */
+/** Uses a new connection, so that any worker may serve the request. */
 async function ask(group: EngineProcess, path: string, method: 'GET' | 'POST' = 'GET') {
   const { statusCode, body } = await request(group.url + path, {
     method,
@@ -39,7 +39,7 @@ async function ask(group: EngineProcess, path: string, method: 'GET' | 'POST' = 
   return { statusCode, text: await body.text() };
 }
 
-/** The samples of a metric, as the process says them. */
+/** The values of a metric's samples. */
 async function samples(group: EngineProcess, name: string): Promise<number[]> {
   const { statusCode, text } = await ask(group, '/metrics');
   assert.equal(statusCode, 200, text);
@@ -62,42 +62,42 @@ function workersOf(group: EngineProcess): number[] {
   return pids.trim().split('\n').map(Number);
 }
 
-test('every request is counted once, whoever answers', async (t) => {
+test('every request is counted once, whichever worker responds', async (t) => {
   const group = await startCounted(t);
   for (let scrape = 0; scrape < 12; scrape++) {
     assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
   }
   const scrapes = await Promise.all(Array.from({ length: 12 }, () => samples(group, BUYS_COUNTED)));
   assert.deepEqual(new Set(scrapes.flat()), new Set([BUYS]));
-  // Of what has no sum: one sample, and it is what one of them has.
+  // A metric without a meaningful sum has one sample, from one worker.
   const [start, ...others] = await samples(group, 'process_start_time_seconds');
   assert.deepEqual(others, []);
   assert.ok(Math.abs(start! - Date.now() / 1_000) < 600, `${start}`);
 });
 
-test('a worker that stands still is counted as unresponsive, and its counters stay', async (t) => {
+test('a frozen worker is reported as unresponsive, and its counts stay in the sum', async (t) => {
   const group = await startCounted(t);
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
   const [memory] = await samples(group, 'process_resident_memory_bytes');
-  const [still] = workersOf(group);
-  freeze(still!);
-  t.after(() => thaw(still!));
-  const answered = async () => {
+  const [frozen] = workersOf(group);
+  freeze(frozen!);
+  t.after(() => thaw(frozen!));
+  const readMetrics = async () => {
     const { text } = await ask(group, '/metrics');
     assert.match(text, new RegExp(`^${UNRESPONSIVE}{.*} 1$`, 'm'));
     return text;
   };
-  // Connections that the kernel gives to the one that stands still are answered by nobody.
-  const text = await eventually(answered, { timeoutMs: 60_000 });
+  // A connection that the kernel gives to the frozen worker gets no response.
+  const text = await eventually(readMetrics, { timeoutMs: 60_000 });
   assert.match(text, new RegExp(`^${BUYS_COUNTED}{.*} ${BUYS}$`, 'm'));
   const without = Number(/^process_resident_memory_bytes{.*} (\S+)$/m.exec(text)![1]);
   assert.ok(without < 0.9 * memory!, `${without} of ${memory} without the memory of the third`);
-  thaw(still!);
+  thaw(frozen!);
   await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
 });
 
-test('what workers had counted that died stays in the sum', async (t) => {
+test('counts of killed workers stay in the sum', async (t) => {
   const group = await startCounted(t);
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
   for (const pid of workersOf(group).slice(0, 2)) process.kill(pid, 'SIGKILL');
@@ -108,7 +108,7 @@ test('what workers had counted that died stays in the sum', async (t) => {
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
 });
 
-test('a supervisor that says nothing makes nobody answer for one worker alone', async (t) => {
+test('while the supervisor is unresponsive, no worker returns its own counts as the sum', async (t) => {
   const group = await startCounted(t);
   group.child.kill('SIGSTOP');
   t.after(() => group.child.kill('SIGCONT'));
@@ -119,7 +119,7 @@ test('a supervisor that says nothing makes nobody answer for one worker alone', 
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
 });
 
-test('a single worker answers for itself', async (t) => {
+test('a single worker returns its own metrics', async (t) => {
   const group = await startWorkers(t, 1);
   assert.deepEqual(await samples(group, UNRESPONSIVE), []);
   assert.equal((await samples(group, 'process_start_time_seconds')).length, 1);

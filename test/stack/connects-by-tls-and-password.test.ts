@@ -1,6 +1,6 @@
 /**
- * Redis and PostgreSQL by URL, over TLS and with passwords: all three processes work; a server that can't prove who it
- * is, or a wrong password, is said and gets nothing; and no password or token is ever written anywhere.
+ * All three processes work with Redis and PostgreSQL over TLS and with passwords. A server with an untrusted
+ * certificate, or a wrong password, is reported and not used. No password or token is ever logged.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -21,9 +21,9 @@ import { findFreePorts } from '../../src/process/free-port.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 
-/** With what has to be encoded in a URL. */
+/** With characters that must be encoded in a URL. */
 const PASSWORDS = { redis: 'r3dis:s3cret/@#', postgres: 'p0stgres:s3cret?&%' };
-const OPERATOR_TOKEN = 'operator-token-that-nobody-may-read';
+const OPERATOR_TOKEN = 'operator-token-that-stays-secret';
 const SECRETS = [...Object.values(PASSWORDS), OPERATOR_TOKEN, JWT_SECRET].flatMap((secret) => [
   secret,
   encodeURIComponent(secret),
@@ -47,7 +47,7 @@ plain.disconnect();
 const database = await usePostgres(FILE);
 await demandTlsAndPassword(database);
 
-/** For everybody called `engine`; the test itself comes in as before. */
+/** Applies to the role `engine` only; the test's own role connects as before. */
 async function demandTlsAndPassword(server: TestPostgres): Promise<void> {
   const sql = postgres(server.url, { max: 1, onnotice: () => undefined });
   try {
@@ -81,7 +81,7 @@ interface Way {
   trusts?: boolean;
 }
 
-/** What a process reads; unless said otherwise all is right. */
+/** The environment of a process, correct except for what `way` changes. */
 function environmentOf(way: Way = {}): Record<string, string> {
   const redisPassword = encodeURIComponent(way.redisPassword ?? PASSWORDS.redis);
   const postgresPassword = encodeURIComponent(way.postgresPassword ?? PASSWORDS.postgres);
@@ -99,7 +99,7 @@ function assertSaysNoSecret(said: string): void {
   for (const secret of SECRETS) assert.ok(!said.includes(secret), `a secret was written: ${said}`);
 }
 
-test('all processes do their work over TLS, with passwords, and write none of them', async (t) => {
+test('all processes work over TLS with passwords, and log none of them', async (t) => {
   const environment = environmentOf();
   const [hotPath, admin, persister] = await Promise.all(
     (['hot-path', 'admin', 'persister'] as const).map((name) =>
@@ -132,29 +132,29 @@ test('all processes do their work over TLS, with passwords, and write none of th
   });
   for (const engine of [hotPath!, admin!, persister!]) {
     await engine.stop();
-    assert.notEqual(engine.output, '', 'there is a log to look at');
+    assert.notEqual(engine.output, '', 'the process has logged something');
     assertSaysNoSecret(engine.output);
-    assert.ok(!engine.output.includes(token), 'nor a buyer’s token');
+    assert.ok(!engine.output.includes(token), 'no buyer’s token is logged');
   }
 });
 
 const NOT_REDIS: Record<string, [way: Way, complaint: RegExp]> = {
   'whose authority is unknown': [{ trusts: false }, /self.signed certificate|unable to verify/i],
   'that has another name': [{ redisHost: '127.0.0.1' }, /does not match certificate|altnames/i],
-  'that wants another password': [{ redisPassword: 'wr0ng:s3cret' }, /WRONGPASS/],
+  'that needs another password': [{ redisPassword: 'wr0ng:s3cret' }, /WRONGPASS/],
 };
 for (const [what, [way, complaint]] of Object.entries(NOT_REDIS)) {
-  test(`a Redis ${what} is not used, and the log says why`, async (t) => {
+  test(`a Redis ${what} is not used, and the reason is logged`, async (t) => {
     const hotPath = await useEngineProcess(t, 'hot-path', environmentOf(way));
     await eventually(() => assert.match(hotPath.output, complaint), { timeoutMs: 20_000 });
-    // It listens when it can sell.
+    // The hot path listens only when Redis is ready.
     await assert.rejects(hotPath.missing());
     assertSaysNoSecret(hotPath.output);
     assert.ok(!hotPath.output.includes('wr0ng'));
   });
 }
 
-/** What a command that needs PostgreSQL says, and how it ends. */
+/** The output and exit code of a command that needs PostgreSQL. */
 function migrate(t: TestContext, way: Way): { code: number | null; said: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, 'migrate'], {
     env: { PATH: process.env.PATH, ...environmentOf(way) },
@@ -170,7 +170,7 @@ const POSTGRES: Record<string, [way: Way, isUsed: boolean, words?: RegExp]> = {
   'by verify-full, with another name': [{ postgresHost: '127.0.0.1' }, false, /altnames/i],
   'by verify-full, by an unknown authority': [{ trusts: false }, false, /certificate/],
   'by verify-ca, by an unknown authority': [{ trusts: false, sslMode: 'verify-ca' }, false],
-  // As libpq has it: encrypted, but to whomever answers.
+  // As in libpq: encrypted, but the server is not verified.
   'by require, by an unknown authority': [{ trusts: false, sslMode: 'require' }, true],
   'without TLS': [{ sslMode: 'disable' }, false, /pg_hba.conf rejects/],
   'with a wrong password': [{ postgresPassword: 'wr0ng:s3cret' }, false, /password authentication/],
@@ -185,7 +185,7 @@ for (const [what, [way, isUsed, words]] of Object.entries(POSTGRES)) {
   });
 }
 
-test('a mistake in the environment is told without what was written there', () => {
+test('an invalid environment is reported without its secrets', () => {
   for (const broken of [
     { REDIS_URL: `redis://:${PASSWORDS.redis}@` },
     { REDIS_URL: `http://:${encodeURIComponent(PASSWORDS.redis)}@localhost` },

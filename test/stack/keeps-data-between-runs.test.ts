@@ -1,4 +1,4 @@
-/** Data, tokens and secrets outlive a restart; `--fresh` throws them away. */
+/** Data, tokens and secrets survive a restart of the stack; `--fresh` deletes them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
@@ -6,7 +6,7 @@ import postgres from 'postgres';
 import { MAIN_MODULE, type StackHome, useStackHome } from '../../harness/engine/stack-process.ts';
 import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
 
-void test('between runs everything is kept, and --fresh empties it', async (t) => {
+void test('data and secrets are kept between runs, and --fresh deletes them', async (t) => {
   const home = await useStackHome(t);
   const first = await run(home, [], leaveMark);
   const second = await run(home, [], readMark);

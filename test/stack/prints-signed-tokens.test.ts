@@ -1,4 +1,4 @@
-/** `flash-sale token` prints a token of that buyer, with an end, signed with the secret it was given. */
+/** `flash-sale token` prints a token for a buyer, with an expiry, signed with the configured secret. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createVerifier } from 'fast-jwt';
@@ -7,7 +7,7 @@ import { Fault } from '../../src/domain/fault.ts';
 
 const env = { JWT_SECRET: '0123456789abcdef0123456789abcdef' };
 
-void test('the buyer, the end and the signature', () => {
+void test('the token has the buyer, the expiry and a valid signature', () => {
   const verify = createVerifier({ key: env.JWT_SECRET, algorithms: ['HS256'] });
   const durations: [string, number][] = [
     ['90s', 90],
@@ -22,7 +22,7 @@ void test('the buyer, the end and the signature', () => {
   }
 });
 
-void test('what could not work is refused in words', () => {
+void test('invalid arguments are rejected with the reason', () => {
   const refuses = (
     buyer: string,
     expiresIn: string,

@@ -1,6 +1,6 @@
 /**
- * FLUSHALL in the middle of a sale: the sale closes by itself, is rebuilt from PostgreSQL and sells on. What was
- * acknowledged in the moment before, and had not reached PostgreSQL, is all that may be gone.
+ * FLUSHALL during a sale: the sale closes by itself, is rebuilt from PostgreSQL and continues. Only reservations of the
+ * moment before, which had not reached PostgreSQL, may be lost.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,10 +12,10 @@ import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 
 const BUYING_MS = 8_000;
-/** What a persister of a running sale is behind Redis at the very most. */
+/** The longest time that a persister may lag behind Redis. */
 const WINDOW_MS = 2_000;
 
-test('after FLUSHALL in mid-sale the sale is rebuilt, goes on, and every promise holds', async (t) => {
+test('after FLUSHALL during purchases, the sale is rebuilt and continues, and every promise holds', async (t) => {
   const stack = (await useStackHome(t)).start();
   const description = await stack.ready();
   const saleId = 'forgotten';
@@ -35,15 +35,15 @@ test('after FLUSHALL in mid-sale the sale is rebuilt, goes on, and every promise
   redis.disconnect();
   const { responses, reserved } = await buying;
 
-  const words = [...responses.keys()].filter((word) => word !== '201').sort();
-  assert.ok(words.length <= 2, words.join());
-  for (const word of words) assert.match(word, /^503 (recovering|unavailable)$/);
+  const failures = [...responses.keys()].filter((response) => response !== '201').sort();
+  assert.ok(failures.length <= 2, failures.join());
+  for (const failure of failures) assert.match(failure, /^503 (recovering|unavailable)$/);
   const after = reserved.filter(({ atMs }) => atMs > flushedMs + 100);
-  assert.ok(after.length > 0, 'the sale went on');
+  assert.ok(after.length > 0, 'the sale continued');
   assert.equal(
     new Set(reserved.map(({ position }) => position)).size,
     reserved.length,
-    'no position was told twice',
+    'no position was given twice',
   );
 
   const sql = postgres(description.postgresUrl, { max: 1 });
@@ -54,9 +54,12 @@ test('after FLUSHALL in mid-sale the sale is rebuilt, goes on, and every promise
       const kept = new Set(rows.map((row) => row.reservation_id));
       const lost = reserved.filter(({ reservationId }) => !kept.has(reservationId));
       for (const { atMs } of lost) {
-        assert.ok(atMs > flushedMs - WINDOW_MS && atMs < flushedMs + WINDOW_MS, 'only the last');
+        assert.ok(
+          atMs > flushedMs - WINDOW_MS && atMs < flushedMs + WINDOW_MS,
+          'only the last reservations are lost',
+        );
       }
-      assert.equal(kept.size, reserved.length - lost.length, 'nothing that nobody was told of');
+      assert.equal(kept.size, reserved.length - lost.length, 'no row is without a response');
     });
   } finally {
     await sql.end();

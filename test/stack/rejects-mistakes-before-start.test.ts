@@ -1,4 +1,6 @@
-/** A wrong environment, a taken port, an occupied home: one message that says what to do, and nothing was started. */
+/**
+ * An invalid environment, a taken port or an occupied home is one message that says what to do, and nothing is started.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -14,7 +16,7 @@ async function refusal(home: StackHome, env: Record<string, string>): Promise<st
   return stack.stderr;
 }
 
-void test('every mistake in the environment, of all processes, in one message', async (t) => {
+void test('all mistakes in the environment of all processes are one message', async (t) => {
   const home = await useStackHome(t);
   const message = await refusal(home, {
     LOG_LEVEL: 'loud',
@@ -36,11 +38,11 @@ void test('every mistake in the environment, of all processes, in one message', 
   ]) {
     assert.equal(message.split(`  ${variable}: `).length, 2, `${variable} once in:\n${message}`);
   }
-  assert.deepEqual(readdirSync(join(home.directory, 'redis')), [], 'no server was prepared');
+  assert.deepEqual(readdirSync(join(home.directory, 'redis')), [], 'no server was set up');
   assert.equal(existsSync(join(home.directory, 'lock')), false, 'the home is free again');
 });
 
-void test('a taken port, with the variable that chooses another', async (t) => {
+void test('a taken port is reported with the variable that chooses another', async (t) => {
   const occupant = createServer();
   await new Promise<void>((resolve) => occupant.listen(0, '127.0.0.1', resolve));
   t.after(() => occupant.close());
@@ -52,7 +54,7 @@ void test('a taken port, with the variable that chooses another', async (t) => {
   }
 });
 
-void test('a home with a running stack in it, with the pid of that', async (t) => {
+void test('a home with a running stack is reported with the pid of that stack', async (t) => {
   const home = await useStackHome(t);
   const first = home.start();
   const { pids } = await first.ready();
@@ -61,7 +63,7 @@ void test('a home with a running stack in it, with the pid of that', async (t) =
   assert.deepEqual(first.describe().pids, pids, 'the running stack is untouched');
 });
 
-void test('the lock of a dead process is taken over, also when its pid lives again', async (t) => {
+void test('the lock of a dead process is taken over, also when its pid was reused', async (t) => {
   const home = await useStackHome(t);
   writeFileSync(
     join(home.directory, 'lock'),
@@ -71,7 +73,7 @@ void test('the lock of a dead process is taken over, also when its pid lives aga
   await stack.ready();
 });
 
-void test('secrets are for their owner alone', async (t) => {
+void test('only the owner can read secrets', async (t) => {
   const stack = (await useStackHome(t)).start();
   await stack.ready();
   for (const file of ['stack.json', 'secrets.json', join('redis', 'redis.conf')]) {

@@ -1,4 +1,6 @@
-/** One child: started again as often as it dies, stopped even when it will not, never restarted once stopped. */
+/**
+ * One child process: it is restarted whenever it dies, killed if it does not stop, and never restarted once stopped.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -43,7 +45,7 @@ function temporaryDirectory(t: TestContext): string {
   return directory;
 }
 
-void test('a child that fails three times and then lives is up in the end', async (t) => {
+void test('a child that fails three times is restarted until it runs', async (t) => {
   const directory = temporaryDirectory(t);
   const tries = JSON.stringify(join(directory, 'tries'));
   const deaths: string[] = [];
@@ -54,7 +56,7 @@ void test('a child that fails three times and then lives is up in the end', asyn
      process.send('started'); setInterval(() => {}, 1000);`,
     { onUnexpectedExit: (sentence) => deaths.push(sentence) },
   );
-  await until('it says that it has started', () => child.hasStarted);
+  await until('it reports that it has started', () => child.hasStarted);
   assert.equal(deaths.length, 3);
   assert.match(deaths[0]!, /^child \(process \d+\) ended with code 7; restarting it in \d+ ms$/);
   const delaysMs = deaths.map((sentence) => Number(/in (\d+) ms/.exec(sentence)![1]));
@@ -63,7 +65,7 @@ void test('a child that fails three times and then lives is up in the end', asyn
   }
 });
 
-void test('a command that does not exist is tried again and can be stopped', async (t) => {
+void test('a missing command is retried and can be stopped', async (t) => {
   const child = supervise(t, '', {}, { command: '/does/not/exist' });
   await until('it has failed twice', () => child.consecutiveExits >= 2);
   await child.stop();
@@ -76,13 +78,13 @@ void test('a child that ignores the signal is killed at the deadline', async (t)
     {},
     { stopDeadlineMs: 200 },
   );
-  await until('it says that it has started', () => child.hasStarted);
+  await until('it reports that it has started', () => child.hasStarted);
   const { pid } = child;
   await Promise.all([child.stop(), child.stop()]);
   assert.equal(isAlive(pid), false);
 });
 
-void test('its output is in its log, prefixed with its pid', async (t) => {
+void test('its output is logged with its pid', async (t) => {
   const directory = temporaryDirectory(t);
   const log = new ProcessLog(directory, 'child');
   const child = supervise(
@@ -90,18 +92,18 @@ void test('its output is in its log, prefixed with its pid', async (t) => {
     `console.log('out'); console.error('err'); process.send('started'); setInterval(() => {}, 1000);`,
     { log },
   );
-  await until('it says that it has started', () => child.hasStarted);
+  await until('it reports that it has started', () => child.hasStarted);
   await child.stop();
   const lines = readFileSync(join(directory, 'child.log'), 'utf8').trim().split('\n');
   assert.deepEqual(lines.sort(), [`${child.pid} | err`, `${child.pid} | out`]);
 });
 
-void test('a recorded child that was left behind is ended, and a stranger with a recorded pid is not', async (t) => {
+void test('a recorded child that was left running is ended, and another process with a recorded pid is not', async (t) => {
   const directory = temporaryDirectory(t);
   const records = new ChildRecords(directory);
   const leftover = supervise(t, 'setInterval(() => {}, 1000)', { records });
   const stranger = supervise(t, 'setInterval(() => {}, 1000)', {}, { name: 'stranger' });
-  // Its record names another moment of birth: the pid has been given to somebody else since.
+  // The record has another start time: the pid was reused by another process.
   writeFileSync(
     join(directory, 'stranger.json'),
     JSON.stringify({ kind: 'node', pid: stranger.pid, identity: 'x', stopSignal: 'SIGKILL' }),

@@ -1,4 +1,4 @@
-/** Whoever dies is started again; stack.json says who it is now, and stdout stays at its one line. */
+/** A killed child is restarted, stack.json has its new pid, and stdout keeps its one line. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { allPids, isAlive, until, useStackHome } from '../../harness/engine/stack-process.ts';
@@ -12,7 +12,7 @@ const CHILDREN: Record<string, (pids: StackDescription['pids']) => number> = {
   postgres: (pids) => pids.postgres,
 };
 
-void test('a killed child comes back under a new pid, and everything is ready again', async (t) => {
+void test('a killed child is restarted with a new pid, and everything becomes ready again', async (t) => {
   const stack = (await useStackHome(t)).start({ env: { HOT_PATH_WORKERS: '2' } });
   const { hotPathUrl, adminUrl } = await stack.ready();
   for (const [name, pidOf] of Object.entries(CHILDREN)) {

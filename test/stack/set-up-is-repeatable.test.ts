@@ -1,4 +1,7 @@
-/** Set-up installs packages when the lock file changed, once however many ask, and is silent when all is there. */
+/**
+ * Set-up installs packages when the lock file has changed, once for concurrent runs, and prints nothing when there is
+ * nothing to do.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,10 +23,10 @@ import { fileURLToPath } from 'node:url';
 import { until } from '../../harness/engine/stack-process.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
-/** All that the set-up script is made of: it imports no package. */
+/** The set-up script and its imports; it needs no package. */
 const SET_UP_FOLDERS = ['scripts', 'src/dev/bootstrap', 'src/process/supervisor'];
 
-/** A checkout whose npm only notes that it ran and puts this Node where npm would have put one. */
+/** A checkout with a fake npm that records its calls and links this Node as npm would. */
 class Checkout {
   readonly directory: string;
 
@@ -91,7 +94,7 @@ class Checkout {
   }
 }
 
-void test('once, and again only when the lock file, the modules or a patch changed', async (t) => {
+void test('packages are installed once, and again when the lock file, the modules or a patch change', async (t) => {
   const checkout = new Checkout(t);
   assert.match((await checkout.setUp()).stderr, /installing the packages/);
   assert.deepEqual(checkout.npmCalls, ['ci']);
@@ -114,7 +117,7 @@ void test('once, and again only when the lock file, the modules or a patch chang
   assert.deepEqual(checkout.npmCalls, ['ci', 'ci', 'ci', 'ci']);
 });
 
-void test('three at the same time install once, and each then runs its script', async (t) => {
+void test('three concurrent runs install once, and each runs its script', async (t) => {
   const checkout = new Checkout(t);
   const script = join(checkout.directory, 'script.ts');
   writeFileSync(
@@ -142,7 +145,7 @@ void test('the lock of a set-up that was killed is taken over', async (t) => {
   assert.deepEqual(checkout.npmCalls, ['ci']);
 });
 
-void test("packages that can't be installed are one message, and tried again the next time", async (t) => {
+void test('a failed installation is one message, and is retried by the next run', async (t) => {
   const checkout = new Checkout(t);
   checkout.npmIs('echo "npm error network" >&2; exit 1');
   const { code, stderr } = await checkout.setUp();
@@ -156,14 +159,14 @@ void test("packages that can't be installed are one message, and tried again the
   assert.deepEqual(checkout.npmCalls, ['ci', 'ci']);
 });
 
-void test('a lock file without the packages of this platform is got over', async (t) => {
+void test('a lock file without the packages of this platform is replaced by an installation', async (t) => {
   const checkout = new Checkout(t);
   checkout.npmIs('if [ "$1" = ci ]; then echo "npm error code EUSAGE" >&2; exit 1; fi');
   assert.equal((await checkout.setUp()).code, 0);
   assert.deepEqual(checkout.npmCalls, ['ci', 'install']);
 });
 
-void test("a signal that comes twice stops the script once, and the script's exit code is set-up's", async (t) => {
+void test('a repeated signal stops the script once, and set-up exits with its exit code', async (t) => {
   const checkout = new Checkout(t);
   const script = join(checkout.directory, 'script.ts');
   writeFileSync(

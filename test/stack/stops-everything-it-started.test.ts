@@ -1,4 +1,4 @@
-/** However it is told to stop, and however often, the stack ends with code 0 and leaves nothing running. */
+/** However the stack is stopped, and however often, it exits with 0 and leaves nothing running. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,25 +16,25 @@ const SET_UP = fileURLToPath(new URL('../../scripts/set-up.mjs', import.meta.url
 
 async function assertLeavesNothing(
   t: TestContext,
-  tellToStop: (stack: StackProcess) => void,
+  stopIt: (stack: StackProcess) => void,
   options: { command?: string[] } = {},
 ): Promise<StackProcess> {
   const stack = (await useStackHome(t)).start(options);
   const pids = allPids(await stack.ready());
   assert.equal(pids.length, 5);
   assert.deepEqual(pids.filter(isAlive), pids, 'all run before');
-  tellToStop(stack);
+  stopIt(stack);
   assert.equal(await stack.ended(), 0, stack.stderr);
   assert.deepEqual(pids.filter(isAlive), [], 'none runs after');
   assert.equal(existsSync(join(stack.home, 'stack.json')), false, 'stack.json is gone');
   return stack;
 }
 
-void test('SIGTERM to the supervisor', async (t) => {
+void test('SIGTERM to the supervisor stops everything', async (t) => {
   await assertLeavesNothing(t, (stack) => stack.child.kill('SIGTERM'));
 });
 
-void test('SIGINT, SIGTERM, SIGHUP, and all of them again', async (t) => {
+void test('several signals, repeated, stop everything', async (t) => {
   await assertLeavesNothing(t, (stack) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) stack.child.kill(signal);
     setTimeout(() => stack.child.kill('SIGINT'), 20);
@@ -42,19 +42,19 @@ void test('SIGINT, SIGTERM, SIGHUP, and all of them again', async (t) => {
   });
 });
 
-void test('SIGINT to the whole process group, as by Ctrl-C, with set-up in it', async (t) => {
+void test('SIGINT to the process group, as by Ctrl-C, with set-up in it, stops everything', async (t) => {
   await assertLeavesNothing(t, (stack) => process.kill(-stack.pid, 'SIGINT'), {
     command: [SET_UP, fileURLToPath(new URL('../../src/main.ts', import.meta.url)), 'stack'],
   });
 });
 
-void test('SIGTERM to set-up alone', async (t) => {
+void test('SIGTERM to set-up alone stops everything', async (t) => {
   await assertLeavesNothing(t, (stack) => stack.child.kill('SIGTERM'), {
     command: [SET_UP, fileURLToPath(new URL('../../src/main.ts', import.meta.url)), 'stack'],
   });
 });
 
-void test('SIGTERM while a child is suspended, which still ends in good order', async (t) => {
+void test('SIGTERM while children are suspended stops them in order', async (t) => {
   const { home } = await assertLeavesNothing(t, (stack) => {
     process.kill(stack.describe().pids.redis, 'SIGSTOP');
     process.kill(stack.describe().pids.admin, 'SIGSTOP');
@@ -63,17 +63,17 @@ void test('SIGTERM while a child is suspended, which still ends in good order', 
   assert.match(readFileSync(join(home, 'logs', 'redis.log'), 'utf8'), /ready to exit/);
 });
 
-void test('SIGTERM in the middle of starting', async (t) => {
+void test('SIGTERM during the start stops everything', async (t) => {
   const stack = (await useStackHome(t)).start();
   const records = () => existsSync(join(stack.home, 'children', 'redis.json'));
   await until('Redis has been started', records, { account: () => stack.stderr });
   stack.child.kill('SIGTERM');
   assert.equal(await stack.ended(), 0, stack.stderr);
-  assert.equal(stack.stdout, '', 'it was not ready yet');
+  assert.equal(stack.stdout, '', 'the stack was not ready yet');
   assert.equal(records(), false, 'Redis was stopped and its record removed');
 });
 
-void test('a supervisor killed outright: its processes end by themselves, its servers at the next start', async (t) => {
+void test('after the supervisor is killed, its processes end by themselves, and its servers at the next start', async (t) => {
   const home = await useStackHome(t);
   const killed = home.start();
   const { pids } = await killed.ready();

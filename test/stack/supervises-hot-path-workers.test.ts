@@ -1,4 +1,7 @@
-/** `flash-sale hot-path` with several workers: one port, each kept up, none left behind, no port shared by accident. */
+/**
+ * `flash-sale hot-path` with several workers: they share one port, are restarted when they die, and end with the
+ * supervisor. A taken port is not shared by accident.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +20,7 @@ function childrenOf(pid: number): number[] {
       .split('\n')
       .map(Number);
   } catch {
-    // pgrep ends with 1 when it finds none.
+    // pgrep exits with 1 when it finds none.
     return [];
   }
 }
@@ -30,7 +33,7 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-void test('a killed worker comes back, and when the supervisor is killed all workers end', async (t) => {
+void test('a killed worker is restarted, and all workers end when the supervisor is killed', async (t) => {
   const home = await useStackHome(t);
   const { redisUrl } = await home.start().ready();
   const [port] = await findFreePorts(1);
@@ -44,7 +47,7 @@ void test('a killed worker comes back, and when the supervisor is killed all wor
     },
   });
   const url = `http://127.0.0.1:${port}`;
-  await until('the workers answer', () => answers(url), { account: () => group.stderr });
+  await until('the workers respond', () => answers(url), { account: () => group.stderr });
   const [first, second] = childrenOf(group.pid);
   assert.ok(first && second);
 
@@ -53,7 +56,7 @@ void test('a killed worker comes back, and when the supervisor is killed all wor
     const workers = childrenOf(group.pid);
     return workers.length === 2 && !workers.includes(first);
   });
-  await until('they answer', () => answers(url));
+  await until('they respond', () => answers(url));
   assert.match(group.stderr, new RegExp(`process ${first}\\) was ended by SIGKILL`));
 
   const workers = childrenOf(group.pid);
@@ -61,7 +64,7 @@ void test('a killed worker comes back, and when the supervisor is killed all wor
   await until('no worker is left', () => !workers.some(isAlive));
 });
 
-void test('SIGTERM ends all workers and then the supervisor, with 0', async (t) => {
+void test('SIGTERM ends all workers and then the supervisor, which exits with 0', async (t) => {
   const home = await useStackHome(t);
   const { redisUrl } = await home.start().ready();
   const group = home.start({
@@ -75,7 +78,7 @@ void test('SIGTERM ends all workers and then the supervisor, with 0', async (t) 
   assert.deepEqual(workers.filter(isAlive), []);
 });
 
-void test('a taken port is refused, which SO_REUSEPORT alone would not do', async (t) => {
+void test('a taken port is rejected, though SO_REUSEPORT alone would allow it', async (t) => {
   const occupant = createServer().listen(0, '127.0.0.1');
   await once(occupant, 'listening');
   t.after(() => occupant.close());

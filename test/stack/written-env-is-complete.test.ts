@@ -1,4 +1,4 @@
-/** What `write-env.mjs` writes is all that Compose and the processes want, and never takes the place of what is there. */
+/** `write-env.mjs` writes every variable that Compose and the processes need, and never overwrites a file. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { readAdminConfig, readHotPathConfig, readPersisterConfig } from '../../s
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 
-test('a written .env needs nothing more', (t) => {
+test('a written .env is complete', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-env-'));
   t.after(() => rmSync(directory, { recursive: true }));
   const write = (path: string) => {
@@ -31,6 +31,6 @@ test('a written .env needs nothing more', (t) => {
     [],
   );
   assert.equal(statSync(path).mode & 0o077, 0, 'nobody else reads it');
-  assert.equal(write(path), text, 'left as it is');
-  assert.notEqual(write(join(directory, 'another')), text, 'secrets are drawn each time');
+  assert.equal(write(path), text, 'the file is unchanged');
+  assert.notEqual(write(join(directory, 'another')), text, 'every file has new secrets');
 });

@@ -1,4 +1,4 @@
-/** Whatever an endpoint does, its events are tried again and nobody else's are held up. */
+/** Events of a failing endpoint are retried, and the endpoint does not delay events of others. */
 import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
@@ -54,7 +54,7 @@ describe('an endpoint', () => {
     return saleId;
   }
 
-  /** One event to an endpoint that does this first and answers well after that. */
+  /** Sends one event to an endpoint that responds as given first, and with success later. */
   async function failsFirst(
     test: Parameters<typeof useWebhookPersister>[0],
     answer: Responder,
@@ -73,27 +73,27 @@ describe('an endpoint', () => {
       assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 1 }),
     );
     assert.ok(receiver.received.length >= 2);
-    assert.equal(receiver.ids().length, 1, 'every try has the same id');
+    assert.equal(receiver.ids().length, 1, 'every attempt has the same id');
     return { receiver, firstError: lastError };
   }
 
-  it('that answers 500 gets the same message again', async (test) => {
+  it('that responds with 500 gets the same message again', async (test) => {
     assert.equal((await failsFirst(test, status(500))).firstError, 'responded 500');
   });
 
-  it('that never answers is left after its time', async (test) => {
+  it('that never responds times out', async (test) => {
     const { firstError, receiver } = await failsFirst(test, () => undefined);
     assert.equal(firstError, 'no response within 700 ms');
     const [first, second] = receiver.received;
     assert.ok(second!.atMs - first!.atMs >= 690);
   });
 
-  it('that drips its answer’s head is left after its time', async (test) => {
+  it('that sends its response headers slowly times out', async (test) => {
     const { firstError } = await failsFirst(test, dripHead);
     assert.equal(firstError, 'no response within 700 ms');
   });
 
-  it('that cuts the connection gets the message again', async (test) => {
+  it('that closes the connection gets the message again', async (test) => {
     const { firstError } = await failsFirst(test, (response) => response.socket?.destroy());
     assert.match(firstError ?? '', /socket hang up|closed/);
   });
@@ -105,7 +105,7 @@ describe('an endpoint', () => {
     assert.equal(elsewhere.connections, 0);
   });
 
-  it('where nobody listens is asked again', async (test) => {
+  it('that refuses connections is retried', async (test) => {
     const [port] = await findFreePorts(1);
     const webhookId = await subscribe(engine.sql, `http://127.0.0.1:${port}/`, RESERVED);
     await useWebhookPersister(test, engine);
@@ -117,7 +117,7 @@ describe('an endpoint', () => {
     });
   });
 
-  it('that answers 10 MB, or never ends its answer, has said enough with its status', async (test) => {
+  it('that sends a huge or endless body has accepted the event by its status', async (test) => {
     let sent = 0;
     const webhookIds = await Promise.all(
       [tenMegabytes((bytes) => (sent += bytes)), dripBody].map(async (answer) =>
@@ -132,12 +132,12 @@ describe('an endpoint', () => {
       );
     }
     for (const receiver of receivers) assert.equal(receiver.received.length, 5);
-    // What the kernel's buffers swallow is sent without being read.
+    // The kernel buffers some of the bytes, which the engine does not read.
     assert.ok(sent < 5 * 8_000_000, `${sent} bytes of 50 MB were taken`);
   });
 
-  it('that hangs for ever holds up nobody else, and is paused', async (test) => {
-    // Long enough that a busy machine delivers to the healthy one before.
+  it('that never responds does not delay others, and is paused', async (test) => {
+    // Long enough for a busy machine to deliver to the healthy endpoint first.
     const timeoutMs = 4_000;
     const hanging = await receiverThat(() => undefined);
     const healthy = await receiverThat(OK);
@@ -153,10 +153,7 @@ describe('an endpoint', () => {
     await eventually(async () =>
       assert.deepEqual(await statesOf(engine.sql, healthyId), { delivered: 200 }),
     );
-    assert.ok(
-      performance.now() - startMs < timeoutMs,
-      'before the first of the others had timed out',
-    );
+    assert.ok(performance.now() - startMs < timeoutMs, 'before the first timeout of the others');
     assert.deepEqual(healthy.ids(), await expectedIds(engine.sql, saleId));
     for (const webhookId of hangingIds) {
       const paused = await eventually(async () => {
@@ -174,7 +171,7 @@ describe('an endpoint', () => {
     );
   });
 
-  it('that fails for long is paused ever longer, tried by one message at a time, and gets all once it works', async (test) => {
+  it('that keeps failing is paused for longer each time, and gets every event when it works again', async (test) => {
     const receiver = await receiverThat(status(500));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
     await useWebhookPersister(test, engine);
@@ -183,8 +180,8 @@ describe('an endpoint', () => {
       assert.ok((await endpointOf(engine.sql, webhookId)).pausesInRow >= 3);
     });
     const tries = receiver.received.length;
-    // The first 25 were under way together; after that one at a time: the fifth failure pauses.
-    assert.ok(tries <= 35, `${tries} tries for 50 messages`);
+    // The first 25 were in flight together, later ones one at a time. Five failures in a row pause the endpoint.
+    assert.ok(tries <= 35, `${tries} attempts for 50 messages`);
     receiver.respond = OK;
     await eventually(async () =>
       assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 50 }),
@@ -194,7 +191,7 @@ describe('an endpoint', () => {
     assert.deepEqual([pausedUntil, failuresInRow, pausesInRow], [null, 0, 0]);
   });
 
-  it('that is gone is disabled, and what waited for it is dead', async (test) => {
+  it('that responds with 410 is disabled, and its pending deliveries are dead', async (test) => {
     const receiver = await receiverThat(status(410));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
     await useWebhookPersister(test, engine);
@@ -204,22 +201,22 @@ describe('an endpoint', () => {
     );
     const { status: state, lastError } = await endpointOf(engine.sql, webhookId);
     assert.deepEqual([state, lastError], ['disabled', 'responded 410, gone']);
-    assert.ok(receiver.received.length <= 25, 'no more were sent than were under way');
+    assert.ok(receiver.received.length <= 25, 'only those in flight were sent');
     const saleId = await sell(3);
     await eventually(async () => assert.equal((await expectedIds(engine.sql, saleId)).length, 3));
     assert.deepEqual(await statesOf(engine.sql, webhookId), { dead: 30 }, 'nothing new is written');
   });
 
-  it('that fails past the end gets it no more, until an operator asks', async (test) => {
+  it('that fails until the end of the retries gets the event no more, unless an operator retries it', async (test) => {
     const receiver = await receiverThat(status(503));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
     await useWebhookPersister(test, engine);
     await sell(2);
     await eventually(async () => {
-      const tried = (await deliveriesOf(engine.sql, webhookId)).filter(
+      const attempted = (await deliveriesOf(engine.sql, webhookId)).filter(
         ({ attempts }) => attempts > 0,
       );
-      assert.equal(tried.length, 2);
+      assert.equal(attempted.length, 2);
     });
     await engine.sql`UPDATE webhook_deliveries SET give_up_at = now() WHERE webhook_id = ${webhookId}`;
     await eventually(async () =>
@@ -227,7 +224,7 @@ describe('an endpoint', () => {
     );
     receiver.respond = OK;
     const [first] = await deliveriesOf(engine.sql, webhookId);
-    // As the admin's retry and resume do.
+    // As retry and resume of the admin do.
     await engine.sql`
       UPDATE webhook_deliveries SET state = 'pending', due_at = now(), attempts = 0, finished_at = NULL,
         give_up_at = now() + interval '24 hours' WHERE delivery_id = ${first!.deliveryId}`;
@@ -237,7 +234,7 @@ describe('an endpoint', () => {
     );
   });
 
-  it('is forgotten with its deliveries once deleted, and old deliveries are', async (test) => {
+  it('is removed with its deliveries after its deletion, and old deliveries are removed', async (test) => {
     const [deleted, kept] = [
       await subscribe(engine.sql, 'http://127.0.0.1:1/'),
       await subscribe(engine.sql, 'http://127.0.0.1:1/', RESERVED),
@@ -270,11 +267,11 @@ describe('an endpoint', () => {
   });
 });
 
-describe('a try', () => {
+describe('an attempt', () => {
   const message = { secret: SECRET, messageId: 'evt_1', payload: '{}' };
   const never = new AbortController().signal;
 
-  it('outside development does not connect where a public-looking name leads inside', async () => {
+  it('in production does not connect to an address that is not public', async () => {
     const receiver = await startReceiver();
     const sender = new Sender({ isDevelopment: false }, 2_000);
     try {
@@ -297,7 +294,7 @@ describe('a try', () => {
     }
   });
 
-  it('does not talk to a server that cannot prove who it is', async () => {
+  it('sends nothing to a server whose certificate is not trusted', async () => {
     let requests = 0;
     const server = createServer(SELF_SIGNED, (_request, response) => {
       requests += 1;
@@ -316,7 +313,7 @@ describe('a try', () => {
     }
   });
 
-  it('finds out that a kept connection was closed, and makes another', async () => {
+  it('makes a new connection when a kept one was closed', async () => {
     const receiver = await startReceiver((response) => {
       response.writeHead(204).end();
       setTimeout(() => response.socket?.destroy(), 20);

@@ -1,4 +1,7 @@
-/** Every event of every type is told once to whoever asked for it, signed as Standard Webhooks says. */
+/**
+ * Every event of every type is delivered once to each endpoint that subscribed to it, signed as Standard Webhooks
+ * specifies.
+ */
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,7 +24,7 @@ import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 
 const engine = await useEngine(FILE);
 
-describe('every event is told', () => {
+describe('every event is delivered', () => {
   let receiver: Receiver;
 
   afterEach(async () => {
@@ -35,18 +38,18 @@ describe('every event is told', () => {
     return { buyerId, record: bought.record };
   }
 
-  it('of each type, once, with a signature that the library itself accepts', async (test) => {
+  it('once for each type, with a signature that the library accepts', async (test) => {
     receiver = await startReceiver();
     const webhookId = await subscribe(engine.sql, receiver.url);
     await useWebhookPersister(test, engine);
     const definition = await makeSale(engine, { stock: 3 });
     const { saleId } = definition;
-    const told = () => receiver.received.map(({ message }) => String(message?.type));
+    const types = () => receiver.received.map(({ message }) => String(message?.type));
 
     const first = await buyOne(saleId, 'first');
     const second = await buyOne(saleId, 'second');
     const third = await buyOne(saleId, 'third');
-    await eventually(() => assert.ok(told().includes('sale.sold_out')));
+    await eventually(() => assert.ok(types().includes('sale.sold_out')));
     await appendTransition(engine.shards, saleId, first, { status: 'C' });
     await appendTransition(engine.shards, saleId, second, { status: 'X' });
     await appendTransition(engine.shards, saleId, third, { status: 'E' });
@@ -56,7 +59,7 @@ describe('every event is told', () => {
       definition,
       changes: [{ sku: 'unit', delta: 1 }],
     });
-    await eventually(() => assert.ok(told().includes('sale.restocked')));
+    await eventually(() => assert.ok(types().includes('sale.restocked')));
     await engine.shards.call(applyOperation, saleId, {
       operation: 3,
       timeline: 0,
@@ -65,11 +68,11 @@ describe('every event is told', () => {
     });
 
     const all = [...WEBHOOK_EVENTS, 'reservation.reserved', 'reservation.reserved'].sort();
-    await eventually(() => assert.deepEqual(told().sort(), all));
+    await eventually(() => assert.deepEqual(types().sort(), all));
     await eventually(async () =>
       assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: all.length }),
     );
-    assert.equal(receiver.ids().length, all.length, 'each has an id of its own');
+    assert.equal(receiver.ids().length, all.length, 'each message has its own id');
     for (const { attempts } of await deliveriesOf(engine.sql, webhookId)) assert.equal(attempts, 1);
 
     const byType = (type: string) =>
@@ -88,7 +91,7 @@ describe('every event is told', () => {
     assert.equal(byType('sale.ended').message!.data.sale!.status, 'ended');
   });
 
-  it('only to those who asked for its type and its sale', async (test) => {
+  it('only to endpoints that subscribed to its type and its sale', async (test) => {
     receiver = await startReceiver();
     await useWebhookPersister(test, engine);
     const [one, other] = [await makeSale(engine), await makeSale(engine)];
@@ -111,7 +114,7 @@ describe('every event is told', () => {
     assert.deepEqual(await types(none), []);
   });
 
-  it('once, with two persisters that write, announce and deliver', async (test) => {
+  it('once, by two persisters that write, announce and deliver', async (test) => {
     receiver = await startReceiver();
     const webhookId = await subscribe(engine.sql, receiver.url);
     await useWebhookPersister(test, engine);
@@ -131,7 +134,7 @@ describe('every event is told', () => {
     assert.equal(receiver.received.length, 302, 'nothing was sent twice');
   });
 
-  it('also when the clock of Redis has been set back by a day, but not from an older look', async (test) => {
+  it('also when the clock of Redis was set back by a day, but not from an older reading', async (test) => {
     receiver = await startReceiver();
     const webhookId = await subscribe(engine.sql, receiver.url, { events: ['sale.sold_out'] });
     const { saleId } = await makeSale(engine, { stock: 1 });
@@ -149,7 +152,7 @@ describe('every event is told', () => {
     );
   });
 
-  it('and to nobody there is not a row', async (test) => {
+  it('and without endpoints no delivery is stored', async (test) => {
     receiver = await startReceiver();
     await useWebhookPersister(test, engine);
     const { saleId } = await makeSale(engine);

@@ -1,4 +1,7 @@
-/** Everything is killed in the middle of a thousand deliveries; each arrives all the same, under the same id. */
+/**
+ * Processes and servers are killed in the middle of a thousand deliveries. Each delivery still arrives, with the same
+ * id.
+ */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
@@ -12,7 +15,7 @@ import { usePostgres } from '../../harness/servers/postgres.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 
 const EVENTS = 1_000;
-/** What was under way when a process died waits until its lease is over: 20 s in earnest. */
+/** A delivery in flight when its process died is retried when its lease expires: after 20 s. */
 const REST_TIMEOUT_MS = 60_000;
 
 function spawnPersister(
@@ -26,7 +29,7 @@ function spawnPersister(
   });
 }
 
-/** Slow enough that there is a middle. */
+/** Slow enough to be killed in the middle. */
 const slowly: Responder = (response) => void setTimeout(() => response.writeHead(204).end(), 20);
 
 describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => {
@@ -34,7 +37,7 @@ describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => 
     ['of the persister', false],
     ['of persister, redis and postgres', true],
   ] as const) {
-    it(`${what} loses none, and changes no id`, async (test) => {
+    it(`${what} loses no delivery and changes no id`, async (test) => {
       const redis = await useRedis(test);
       const postgres = await usePostgres(test);
       const servers = { redisUrl: redis.url, databaseUrl: postgres.url };
@@ -54,7 +57,7 @@ describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => 
       });
       await persister.kill();
       const before = receiver.ids().length;
-      assert.ok(before < EVENTS, 'it was killed in the middle');
+      assert.ok(before < EVENTS, 'the persister was killed in the middle');
       if (killsServers) {
         await Promise.all([redis.kill(), postgres.kill()]);
         await Promise.all([redis.start(), postgres.start()]);
@@ -71,11 +74,11 @@ describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => 
       );
       assert.deepEqual(receiver.ids(), await expectedIds(second.sql, saleId));
       const repeated = receiver.received.length - EVENTS;
-      assert.ok(repeated <= 64, `only what was under way is sent twice, not ${repeated}`);
+      assert.ok(repeated <= 64, `only deliveries in flight are sent twice, not ${repeated}`);
       const bodies = new Map<string, string>();
       for (const { id, payload, message } of receiver.received) {
-        assert.ok(message, 'every try is signed');
-        assert.equal(bodies.get(id) ?? payload, payload, 'every try says the same');
+        assert.ok(message, 'every attempt is signed');
+        assert.equal(bodies.get(id) ?? payload, payload, 'every attempt has the same body');
         bodies.set(id, payload);
       }
     });

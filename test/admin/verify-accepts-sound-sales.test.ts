@@ -1,0 +1,152 @@
+/** `verify` reports a sound sale as sound, at rest and while it changes. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stateInRedis, useAdmin } from '../../harness/engine/admin.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { assertPromisesHold } from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { FILE } from '../../harness/use.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
+import { verifySale } from '../../src/verify/verify.ts';
+import { WAITLIST_CHECKS } from '../../src/verify/waitlist-checks.ts';
+
+const admin = await useAdmin(FILE);
+await usePersister(FILE, admin.redis.url, admin.databaseUrl);
+
+test('a sale that sells is sound in every report', async () => {
+  const { saleId } = await makeSale(admin, { stock: 1_000_000 });
+  const over = new AbortController();
+  let sold = 0;
+  const buying = (async () => {
+    while (!over.signal.aborted) {
+      await buyMany(admin.shards, saleId, { count: 300, batchSize: 50, prefix: `b${sold}` });
+      sold += 300;
+      const body = { sku: 'unit', delta: sold % 600 === 0 ? 5 : -5 };
+      assert.equal((await admin.call(`POST /sales/${saleId}/stock`, { body })).status, 200);
+      await sleep(20);
+    }
+  })();
+  for (let round = 0; round < 3; round += 1) await assertPromisesHold(admin, saleId);
+  over.abort();
+  await buying;
+  assert.ok(sold > 1_000, `${sold} were sold during the reports`);
+  const report = await admin.call(`GET /sales/${saleId}/verify`);
+  assert.equal(report.body.ok, true);
+});
+
+test('a sale with extended, confirmed, refunded, expired and waitlisted holds is sound', async () => {
+  const sale = await makeSale(admin, { stock: 60, holdSeconds: 3 });
+  const { saleId } = sale;
+  const outcomes = await buy(
+    admin.shards,
+    saleId,
+    Array.from({ length: 60 }, (_, index) => `buyer-${index + 1}`),
+  );
+  const ids = outcomes.map((outcome, index) => {
+    assert.ok('record' in outcome);
+    return parseRecord(outcome.record, sale, `buyer-${index + 1}`).reservationId;
+  });
+  const waiting = Array.from({ length: 90 }, (_, index) => `waiter-${index + 1}`);
+  const joined = await Promise.all(
+    waiting.map((buyerId) =>
+      admin.shards.call(joinWaitlist, saleId, { buyerId, sku: 'unit', quantity: 1 }),
+    ),
+  );
+  assert.ok(joined.every(({ outcome }) => outcome === 'joined'));
+  const verified = assertPromisesHold(admin, saleId);
+  // A sixth each: extended, extended and confirmed, confirmed, refunded, cancelled, neither.
+  const courses = [
+    ['extend'],
+    ['extend', 'confirm'],
+    ['confirm'],
+    ['confirm', 'cancel'],
+    ['cancel'],
+  ];
+  await Promise.all(
+    ids.map(async (id, index) => {
+      for (const move of courses[index % 6] ?? []) {
+        const moved = await admin.call(`POST /reservations/${id}/${move}`);
+        assert.equal(moved.status, 200, JSON.stringify(moved.body));
+      }
+    }),
+  );
+  await verified;
+  // 20 units stay sold. Holds of the other 40 expire and serve the waitlist until it is empty.
+  await eventually(
+    async () => {
+      const [counts] = (await stateInRedis(admin, saleId)).stock;
+      assert.deepEqual(
+        { ...counts },
+        { sku: 'unit', loaded: 60, remaining: 40, held: 0, confirmed: 20, waiting: 0 },
+      );
+    },
+    { timeoutMs: 60_000 },
+  );
+  await assertPromisesHold(admin, saleId);
+  const rows = await admin.sql<{ status: string; rows: number }[]>`
+    SELECT status, count(*) AS rows FROM reservations WHERE sale_id = ${saleId}
+    GROUP BY status ORDER BY status`;
+  assert.deepEqual(
+    rows.map(({ status, rows: count }) => [status, count]),
+    [
+      ['cancelled', 20],
+      ['confirmed', 20],
+      ['expired', 20 + 90],
+    ],
+  );
+  const served = await admin.sql<{ key: string }[]>`
+    SELECT idempotency_key AS key FROM reservations
+    WHERE sale_id = ${saleId} AND buyer_id LIKE 'waiter-%' ORDER BY position`;
+  assert.deepEqual(
+    served.map(({ key }) => Number(key.replace(/^waitlist /, ''))),
+    waiting.map((_, index) => index + 1),
+  );
+});
+
+test('a waitlist that buyers join and leave is sound in every report', async () => {
+  const { saleId } = await makeSale(admin, { stock: 1 });
+  await buy(admin.shards, saleId, ['ada']);
+  const over = new AbortController();
+  const comingAndGoing = Array.from({ length: 20 }, async (_, index) => {
+    const buyerId = `waiter-${index}`;
+    while (!over.signal.aborted) {
+      await admin.shards.call(joinWaitlist, saleId, { buyerId, sku: 'unit', quantity: 1 });
+      await admin.shards.call(leaveWaitlist, saleId, { buyerId, tag: 'aaaaaaaa' });
+    }
+  });
+  const readState = () => stateInRedis(admin, saleId);
+  const readCheckpoint = () => Promise.resolve(0);
+  const state = await readState();
+  const verification = { servers: admin, saleId, state, readState, readCheckpoint };
+  for (let round = 0; round < 200; round += 1) {
+    for (const { name, find } of WAITLIST_CHECKS) {
+      const { ok, actual } = await find(verification);
+      assert.ok(ok, `${name}: ${actual}`);
+    }
+  }
+  over.abort();
+  await Promise.all(comingAndGoing);
+});
+
+test('a sale whose limit was lowered later is sound', async () => {
+  const { saleId } = await makeSale(admin, { perBuyerLimit: 1 });
+  await admin.call(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 3 } });
+  await admin.call(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 1 } });
+  await buy(admin.shards, saleId, ['a']);
+  await admin.call(`PATCH /sales/${saleId}`, { body: { perBuyerLimit: 2 } });
+  await assertPromisesHold(admin, saleId);
+});
+
+test('twenty thousand reservations are compared one by one', async () => {
+  const { saleId } = await makeSale(admin, { stock: 20_000 });
+  await buyMany(admin.shards, saleId, { count: 20_000, batchSize: 100 });
+  const report = await verifySale(admin, saleId);
+  assert.equal(report.ok, true, JSON.stringify(report.checks.filter(({ ok }) => !ok)));
+  const compared = report.checks.find(({ name }) => name === 'every-reservation-in-redis-is-a-row');
+  assert.match(compared!.actual, /^20000 compared/);
+});

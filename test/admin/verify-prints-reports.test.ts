@@ -1,0 +1,54 @@
+/** The report of `verify`: as a table, as JSON, and while Redis is unavailable. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { useAdmin } from '../../harness/engine/admin.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { buyMany } from '../../harness/sales/purchases.ts';
+import { untilRows } from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { FILE, use } from '../../harness/use.ts';
+import { runVerify } from '../../src/cli/verify.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import { Shards } from '../../src/redis/shards.ts';
+import { verifySale } from '../../src/verify/verify.ts';
+
+const admin = await useAdmin(FILE);
+await usePersister(FILE, admin.redis.url, admin.databaseUrl);
+
+test('without Redis the report fails and gives the reason', async (t) => {
+  const { saleId } = await makeSale(admin);
+  const shards = await use(
+    t,
+    () =>
+      new Shards({
+        url: 'redis://127.0.0.1:1',
+        name: 'test',
+        commandTimeoutMs: 100,
+        requirements: { DURABILITY: 'fast', NODE_ENV: 'production' },
+        log: admin.log,
+        onUnfit: () => undefined,
+      }),
+  );
+  const patience = { catchUpMs: 5_000, repeats: 1, pauseMs: 50 };
+  const { checks } = await verifySale({ ...admin, shards }, saleId, patience);
+  const failing = checks.filter(({ ok }) => !ok).map(({ name }) => name);
+  assert.deepEqual(failing, ['redis-knows-the-sale']);
+  assert.match(checks[0]!.actual, /not reachable/);
+});
+
+test('the command prints every check, as a table or as JSON, and returns whether all pass', async (t) => {
+  const { saleId } = await makeSale(admin);
+  await buyMany(admin.shards, saleId, { count: 40, batchSize: 7 });
+  await untilRows(admin, saleId, 40);
+  Object.assign(process.env, { REDIS_URL: admin.redis.url, DATABASE_URL: admin.databaseUrl });
+  const printed: string[] = [];
+  t.mock.method(console, 'log', (line: string) => printed.push(line));
+  assert.equal(await runVerify({ sale: saleId, json: false }), true);
+  assert.match(printed[0]!, new RegExp(`^${saleId}: every check passed\n  ✓ redis-knows`));
+  await admin.shards.of(saleId).client.hincrby(saleKey(saleId, 'stock'), 'unit:remaining', 1);
+  assert.equal(await runVerify({ sale: saleId, json: true }), false);
+  const [report] = JSON.parse(printed[1]!);
+  assert.deepEqual([report.saleId, report.ok], [saleId, false]);
+  assert.equal(await runVerify({ sale: 'none', json: false }), false);
+  assert.match(printed[2]!, /✗ sale-exists/);
+});
