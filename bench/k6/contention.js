@@ -1,13 +1,13 @@
 /**
- * Ten thousand buyers press the button in the same second for a thousand units. Each buys once.
+ * Ten thousand buyers send a purchase in the same second for a thousand units. Each buys once.
  *
- *   k6 run bench/k6/contention.js                       with "npm start" running
+ *   k6 run bench/k6/contention.js                       with `npm start` running
  *   k6 run -e VUS=2000 -e STOCK=200 bench/k6/contention.js
  */
 import {
   buy,
   buyerIdOfVu,
-  checkBooks,
+  checkSale,
   openSale,
   parameter,
   SUMMARY_TREND_STATS,
@@ -39,5 +39,5 @@ export default function oneBuyer({ saleId }) {
   buy({ saleId, buyerId: buyerIdOfVu() });
 }
 
-export const teardown = checkBooks;
+export const teardown = checkSale;
 export const handleSummary = summaryOf('contention');

@@ -1,13 +1,13 @@
 /**
- * One buyer presses fifty times at once with one key: exactly one 201, forty-nine 200 with
- * `Idempotent-Replayed: true`, one row. Stock and limit would allow more, so that only the key prevents it.
+ * One buyer sends the same purchase fifty times at once with one key: exactly one 201, 49 times 200 with `Idempotent-
+ * Replayed: true`, one row. Stock and limit would allow more, so only the key prevents it.
  *
- * That all fifty ids are the same follows from two counts: every id exists, and there is one row.
+ * That all fifty ids are equal follows from two counts: every id exists, and there is one row.
  */
 import { Counter } from 'k6/metrics';
 import {
   buy,
-  checkBooks,
+  checkSale,
   openSale,
   parameter,
   reservationExists,
@@ -41,14 +41,14 @@ export const options = {
 export const setup = () =>
   openSale({ scenario: 'idempotency', stock: VUS * 2, perBuyerLimit: VUS });
 
-export default function samePress({ saleId }) {
+export default function samePurchase({ saleId }) {
   const token = tokenOf(BUYER_ID);
-  const press = { saleId, buyerId: BUYER_ID, token, key: 'the-same-key', keyShared: true };
-  const { reservationId } = buy(press);
+  const purchase = { saleId, buyerId: BUYER_ID, token, key: 'the-same-key', keyShared: true };
+  const { reservationId } = buy(purchase);
   if (reservationId === undefined || !reservationExists({ reservationId, token })) {
     idsThatDoNotExist.add(1);
   }
 }
 
-export const teardown = checkBooks;
+export const teardown = checkSale;
 export const handleSummary = summaryOf('idempotency');

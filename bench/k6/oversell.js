@@ -1,10 +1,8 @@
-/**
- * Fifty buyers, one unit: exactly one 201 and forty-nine 409 `sold_out`.
- */
+/** Fifty buyers, one unit: exactly one 201, and 49 times 409 `sold_out`. */
 import {
   buy,
   buyerIdOfVu,
-  checkBooks,
+  checkSale,
   openSale,
   parameter,
   SUMMARY_TREND_STATS,
@@ -35,5 +33,5 @@ export default function oneBuyer({ saleId }) {
   buy({ saleId, buyerId: buyerIdOfVu() });
 }
 
-export const teardown = checkBooks;
+export const teardown = checkSale;
 export const handleSummary = summaryOf('oversell');

@@ -1,16 +1,16 @@
 /**
- * A crowd that grows: new buyers arrive at a rising rate, whatever the answers take (an open model: a slow server
- * does not slow the arrivals). Stock runs out on the way, so that the run has wins first and refusals after.
+ * New buyers arrive at a rising rate, independent of response times (an open model). Stock runs out on the way, so
+ * the run has wins first and refusals after.
  *
  *   k6 run -e RATE=3000 -e STOCK=20000 bench/k6/ramp.js
  *
- * RATE is what the last stage reaches, in buyers a second. Dropped iterations mean that this machine could not
- * offer the load: the run then fails, because it measured something else than it says.
+ * RATE is the rate of the last stage in buyers per second. Dropped iterations mean that this machine could not send
+ * the load; then the run fails.
  */
 import exec from 'k6/execution';
 import {
   buy,
-  checkBooks,
+  checkSale,
   openSale,
   parameter,
   SUMMARY_TREND_STATS,
@@ -36,7 +36,7 @@ export const options = {
       executor: 'ramping-arrival-rate',
       startRate: START_RATE,
       timeUnit: '1s',
-      // Enough for everyone who arrives while all answers take a second; making VUs in the middle costs arrivals.
+      // Enough for all arrivals while every response takes a second. Creating VUs during the run would cost arrivals.
       preAllocatedVUs: RATE,
       maxVUs: RATE * 2,
       stages: [
@@ -63,5 +63,5 @@ export default function nextBuyer({ saleId }) {
   buy({ saleId, buyerId: `buyer-${exec.scenario.iterationInTest}` });
 }
 
-export const teardown = checkBooks;
+export const teardown = checkSale;
 export const handleSummary = summaryOf('ramp');

@@ -1,41 +1,37 @@
 /**
- * Runs the k6 scenarios against a private stack and keeps what they found.
+ * Runs the k6 scenarios against a private stack.
  *
  *   npm run bench:k6                          all scenarios
- *   npm run bench:k6 -- oversell ramp         these
+ *   npm run bench:k6 -- oversell ramp         only these
  *
- * Prints the table; with --write it is in bench/results/k6.md, beside k6-<scenario>.json. Exits 1 when a threshold failed.
+ * Prints a table. With --write it is bench/results/k6.md, beside k6-<scenario>.json. Exits 1 when a threshold fails.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream, existsSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, writeFile } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { command } from '../../harness/command/command-line.ts';
 import { openCommandSession } from '../../harness/command/command-session.ts';
 import { codeVersions, machine, output, serverVersions } from '../../harness/command/machine.ts';
 import { keepResult, resultDirectory, WRITE_OPTION } from '../../harness/command/result-files.ts';
+import { useStackHome } from '../../harness/engine/stack-process.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 const SCENARIOS = ['oversell', 'idempotency', 'contention', 'ramp'] as const;
 type Scenario = (typeof SCENARIOS)[number];
 
-/** A connection a VU on each side, and some for Redis, PostgreSQL and the logs. */
+/** One connection per VU on each side, and some for Redis, PostgreSQL and the logs. */
 const OPEN_FILES_MIN = 10_000 + 500;
-const STACK_READY_WITHIN_MS = 180_000;
-const STACK_STOPPED_WITHIN_MS = 60_000;
 
-const stackShape = z.object({ redisUrl: z.string(), postgresUrl: z.string() });
-
-/** What `handleSummary` in lib/flash-sale.js writes. */
+/** As `handleSummary` in lib/flash-sale.js writes it. */
 const resultShape = z.looseObject({
   scenario: z.string(),
   ok: z.boolean(),
   seconds: z.number(),
-  presses: z.number(),
+  purchases: z.number(),
   counts: z.record(z.string(), z.number()),
   timesMs: z.record(z.string(), z.record(z.string(), z.number())),
   thresholds: z.array(z.object({ threshold: z.string(), ok: z.boolean() })),
@@ -47,8 +43,11 @@ interface Stack {
   servers: { redis: string; postgres: string };
 }
 
-const program = command('bench:k6', 'The k6 scenarios against a stack of its own.')
-  .argument('[scenarios...]', `of ${SCENARIOS.join(', ')}; all when missing`)
+const program = command(
+  'bench:k6',
+  'Runs the k6 scenarios against a private stack. Exits 1 when a threshold fails.',
+)
+  .argument('[scenarios...]', `of ${SCENARIOS.join(', ')}; default: all`)
   .option(...WRITE_OPTION)
   .parse();
 const scenarios = scenariosFrom(program.args);
@@ -56,16 +55,16 @@ const k6 = findK6();
 warnOfFewOpenFiles();
 
 const results: Result[] = [];
-const session = openCommandSession({ tellSoFar: tellVerdicts });
+const session = openCommandSession({ tellSoFar: printVerdicts });
 try {
-  const stack = await startStack(await makeHome());
+  const stack = await startStack();
   for (const scenario of scenarios) results.push(await runOne(scenario, stack));
   const directory = resultDirectory(join(REPOSITORY, 'bench/results'), program.opts());
   for (const result of results) await keepResult(directory, `k6-${result.scenario}`, result);
   const table = await tableOfAll(directory);
   await writeFile(join(directory, 'k6.md'), table);
   console.log(table);
-  tellVerdicts();
+  printVerdicts();
   if (results.some(({ ok }) => !ok)) process.exitCode = 1;
 } catch (error) {
   if (!session.stopping.aborted) console.error(error instanceof Error ? error.message : error);
@@ -74,35 +73,30 @@ try {
   await session.close();
 }
 
-function tellVerdicts(): void {
+function printVerdicts(): void {
   for (const { scenario, ok } of results) console.log(`${ok ? 'ok  ' : 'FAIL'}  ${scenario}`);
-}
-
-async function makeHome(): Promise<string> {
-  const home = await mkdtemp(join(tmpdir(), 'stack-'));
-  // Started as root, PostgreSQL runs as a user of its own, who has to get through to its data.
-  await chmod(home, 0o711);
-  return home;
 }
 
 async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
   session.step(`Running ${scenario} …`);
   const resultJson = `${stack.stackJson}.${scenario}`;
   const log = `${resultJson}.log`;
-  // Errors only: k6 warns of every request without an answer, which after a crash is ten thousand lines.
+  // Errors only: k6 warns about every request without a response, which can be ten thousand lines.
   const options = ['--quiet', '--no-usage-report', '--log-output', `file=${log},level=error`];
   const child = spawn(k6, ['run', ...options, join(REPOSITORY, `bench/k6/${scenario}.js`)], {
     cwd: REPOSITORY,
-    env: { ...withoutAnotherStack(), STACK_JSON: stack.stackJson, RESULT_JSON: resultJson },
+    env: { ...environmentOfK6(), STACK_JSON: stack.stackJson, RESULT_JSON: resultJson },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
-  const passOn = () => child.kill('SIGTERM');
-  session.stopping.addEventListener('abort', passOn);
+  const forward = () => child.kill('SIGTERM');
+  session.stopping.addEventListener('abort', forward);
   await once(child, 'close');
-  session.stopping.removeEventListener('abort', passOn);
+  session.stopping.removeEventListener('abort', forward);
   session.stopping.throwIfAborted();
   const { exitCode } = child;
-  if (exitCode !== 0) console.error(await endOf(log));
+  if (exitCode !== 0 && existsSync(log)) {
+    console.error((await readFile(log, 'utf8')).slice(-4000));
+  }
   if (!existsSync(resultJson)) {
     throw new Error(`k6 left no result of ${scenario} (exit ${exitCode})`);
   }
@@ -116,64 +110,21 @@ async function runOne(scenario: Scenario, stack: Stack): Promise<Result> {
   };
 }
 
-/** The scenarios would believe these more than the stack.json they are given. */
-function withoutAnotherStack(): NodeJS.ProcessEnv {
-  const another = ['HOT_PATH_URL', 'ADMIN_URL', 'ADMIN_TOKEN', 'JWT_SECRET'];
+/** Without the variables that would override stack.json in the scenarios. */
+function environmentOfK6(): NodeJS.ProcessEnv {
+  const ofOtherStacks = ['HOT_PATH_URL', 'ADMIN_URL', 'ADMIN_TOKEN', 'JWT_SECRET'];
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !another.includes(name)),
+    Object.entries(process.env).filter(([name]) => !ofOtherStacks.includes(name)),
   );
 }
 
-async function startStack(home: string): Promise<Stack> {
-  const logPath = join(home, 'stack.log');
-  const log = createWriteStream(logPath);
-  await once(log, 'open');
-  const child = spawn(process.execPath, [join(REPOSITORY, 'src/main.ts'), 'stack'], {
-    cwd: REPOSITORY,
-    env: {
-      ...process.env,
-      FLASH_SALE_HOME: home,
-      HOT_PATH_PORT: '0',
-      ADMIN_PORT: '0',
-      PERSISTER_PORT: '0',
-    },
-    stdio: ['ignore', log, log],
-  });
-  session.after(() => stopStack(child));
-  const stackJson = join(home, 'stack.json');
+async function startStack(): Promise<Stack> {
   session.step('Starting a private stack …');
-  const deadline = Date.now() + STACK_READY_WITHIN_MS;
-  while (!existsSync(stackJson)) {
-    session.stopping.throwIfAborted();
-    if (hasEnded(child) || Date.now() > deadline) {
-      throw new Error(`The stack did not start:\n${await endOf(logPath)}`);
-    }
-    await delay(200);
-  }
-  const urls = stackShape.parse(JSON.parse(await readFile(stackJson, 'utf8')));
-  return { stackJson, servers: await serverVersions(urls) };
-}
-
-function hasEnded(child: ChildProcess): boolean {
-  return child.exitCode !== null || child.signalCode !== null;
-}
-
-async function endOf(path: string): Promise<string> {
-  return existsSync(path) ? (await readFile(path, 'utf8')).slice(-4000) : '';
-}
-
-async function stopStack(child: ChildProcess): Promise<void> {
-  if (hasEnded(child)) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGTERM');
-  const late = setTimeout(() => {
-    console.error(
-      `The stack is still there ${STACK_STOPPED_WITHIN_MS / 1000} s after SIGTERM; killing it.`,
-    );
-    child.kill('SIGKILL');
-  }, STACK_STOPPED_WITHIN_MS);
-  await ended;
-  clearTimeout(late);
+  const home = await useStackHome(session);
+  const { DURABILITY } = process.env;
+  const stack = home.start({ env: DURABILITY === undefined ? {} : { DURABILITY } });
+  const servers = await serverVersions(await stack.ready());
+  return { stackJson: join(home.directory, 'stack.json'), servers };
 }
 
 // ---- tools and limits ----------------------------------------------------------------------------------------------
@@ -183,7 +134,7 @@ function scenariosFrom(names: string[]): Scenario[] {
   return names.map((name) => {
     const known = SCENARIOS.find((scenario) => scenario === name);
     if (!known) {
-      console.error(`No scenario "${name}". There are: ${SCENARIOS.join(', ')}.`);
+      console.error(`Unknown scenario "${name}". The scenarios are: ${SCENARIOS.join(', ')}.`);
       process.exit(2);
     }
     return known;
@@ -207,7 +158,7 @@ function findK6(): string {
   return process.exit(2);
 }
 
-/** k6 and Node raise their own soft limit to the hard one, so the hard one counts. */
+/** k6 and Node raise their soft limit to the hard one, so the hard limit counts. */
 function warnOfFewOpenFiles(): void {
   const hard = output('sh', ['-c', 'ulimit -Hn']);
   if (hard === undefined || hard === 'unlimited' || Number(hard) >= OPEN_FILES_MIN) return;
@@ -229,7 +180,7 @@ function versions() {
   };
 }
 
-/** Of every scenario that has a result file there, from this run or an earlier one; each row says when. */
+/** Of every scenario with a result file, from this run or an earlier one; each row has its date. */
 async function tableOfAll(directory: string): Promise<string> {
   const keptShape = resultShape.extend({
     machine: z.object({
@@ -243,10 +194,10 @@ async function tableOfAll(directory: string): Promise<string> {
   const lines = [
     '# k6 scenarios',
     '',
-    'Written by `npm run bench:k6`. k6 shares the machine with everything it measures: times say how long a',
-    'buyer waited on a machine that is also ten thousand buyers, not what the engine can do.',
+    'Written by `npm run bench:k6`. k6 shares the machine with everything that it measures. So the times show how',
+    'long a buyer waits on a machine that also runs all buyers, not what the engine can do.',
     '',
-    '| scenario | holds | presses | created | sold out | replayed | unanswered | p50 | p99 | max | when | commit |',
+    '| scenario | passed | purchases | created | sold out | replayed | unanswered | p50 | p99 | max | when | commit |',
     '|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|',
   ];
   const notes = new Set<string>();
@@ -259,7 +210,7 @@ async function tableOfAll(directory: string): Promise<string> {
     const cells = [
       scenario,
       kept.ok ? 'yes' : '**no**',
-      kept.presses,
+      kept.purchases,
       counts['created (201)'],
       counts['refused, sold out (409)'],
       counts['replayed (200)'],

@@ -1,7 +1,7 @@
 /**
- * What the scenarios share: where the stack is, making a sale, being a buyer, and one reading of every answer.
+ * The shared parts of the scenarios: find the stack, make a sale, be a buyer, and classify responses.
  *
- * Nothing here is kept per VU beyond what a buyer needs for one purchase, so that 10,000 VUs fit in memory.
+ * A VU keeps only what one purchase needs, so that 10,000 VUs fit in memory.
  */
 import { fail, sleep } from 'k6';
 import crypto from 'k6/crypto';
@@ -15,7 +15,7 @@ import { Counter, Trend } from 'k6/metrics';
 const STACK_JSON = __ENV.STACK_JSON || defaultStackJson();
 const stack = readStack();
 
-/** `.flash-sale/stack.json` of the repository, or of the place that FLASH_SALE_HOME has moved it to. */
+/** `.flash-sale/stack.json` of the repository, or in FLASH_SALE_HOME. */
 function defaultStackJson() {
   if (__ENV.FLASH_SALE_HOME) return `${__ENV.FLASH_SALE_HOME}/stack.json`;
   return import.meta.resolve('../../../.flash-sale/stack.json');
@@ -47,7 +47,7 @@ function readStack() {
   };
 }
 
-/** With ADMIN_URL comes the environment of that stack, where the token is one of ADMIN_TOKENS (`role:token,…`). */
+/** The operator token in ADMIN_TOKENS (`role:token,…`), which comes with ADMIN_URL. */
 function operatorToken() {
   if (!__ENV.ADMIN_URL || !__ENV.ADMIN_TOKENS) return undefined;
   const pairs = __ENV.ADMIN_TOKENS.split(',').map((pair) => pair.trim());
@@ -60,14 +60,14 @@ export function parameter(name, fallback) {
   if (text === undefined || text === '') return fallback;
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1) {
-    throw new Error(`${name} wants a whole number from 1, not "${text}"`);
+    throw new Error(`${name} must be a whole number from 1, not "${text}"`);
   }
   return value;
 }
 
 // ---- what is counted -------------------------------------------------------------------------------------------
 
-/** Answers by kind. Each request that is over is counted in exactly one of the first five. */
+/** Responses by kind. Each finished purchase counts in exactly one of the first five. */
 const created = new Counter('created');
 const replayed = new Counter('replayed');
 /** Tagged with the problem's code, so that a threshold can name one: `refused{code:sold_out}`. */
@@ -75,22 +75,22 @@ const refused = new Counter('refused');
 const unanswered = new Counter('unanswered');
 const unexpected = new Counter('unexpected');
 const retried = new Counter('retried');
-/** Buyers who hold a reservation now: a 201, or the replay of one's own 201 whose answer got lost. */
+/** Buyers with a reservation: a 201, or a replay of the buyer's own 201 whose response was lost. */
 const won = new Counter('won');
-/** From the press of the button to the final answer: connecting, waiting and retrying included. */
+/** From the buyer's click to the final response, with connecting, waiting and retries. */
 const buyerWait = new Trend('buyer_wait', true);
-/** The server's share of the last attempt: from the request sent to the answer read. */
-const answerTime = new Trend('answer_time', true);
+/** Of the last attempt: from the request sent to the response read. */
+const responseTime = new Trend('answer_time', true);
 
-/** Filled by teardown. */
+/** Set by teardown. */
 const verifyFailed = new Counter('verify_failed');
-/** Winners, less the rows that the admin API lists: 0 when the buyers and the books agree. */
+/** Winners minus rows in the admin API: 0 when both agree. */
 const unaccounted = new Counter('winners_without_row');
 const rows = new Counter('reservation_rows');
 
 const BUYER_WAIT_P99_LIMIT_MS = parameter('P99_LIMIT_MS', 15_000);
 
-/** What must hold in every scenario; each adds its own exact counts. */
+/** Thresholds of every scenario; each scenario adds its own counts. */
 export function thresholds(own) {
   return {
     unanswered: ['count==0'],
@@ -116,7 +116,7 @@ export const SUMMARY_TREND_STATS = [
 // ---- the sale --------------------------------------------------------------------------------------------------
 
 const OPEN_WITHIN_S = 20;
-/** The most that a page may have. */
+/** The maximum of the API. */
 const PAGE_ROWS = 500;
 
 /** Creates and opens a sale of one SKU through the admin API, and waits until buyers can see it. */
@@ -128,7 +128,7 @@ export function openSale({ scenario, stock, perBuyerLimit = 1 }) {
       name: `k6 ${scenario}`,
       currency: 'EUR',
       perBuyerLimit,
-      // Longer than any run, so that no hold comes back and changes the counts while we look.
+      // Longer than any run, so that no hold expires and changes the counts.
       holdSeconds: 3600,
       skus: [{ sku: 'UNIT', name: 'Unit', price: 49_900, stock }],
     }),
@@ -138,24 +138,24 @@ export function openSale({ scenario, stock, perBuyerLimit = 1 }) {
   expectStatus(admin('POST', `/sales/${saleId}/open`), 200, 'opening the sale');
   const deadline = Date.now() + OPEN_WITHIN_S * 1000;
   for (;;) {
-    const answer = http.get(`${stack.hotPathUrl}/v1/sales/${saleId}`, { responseType: 'text' });
-    if (answer.status === 200 && answer.json('status') === 'open') return { saleId };
+    const response = http.get(`${stack.hotPathUrl}/v1/sales/${saleId}`, { responseType: 'text' });
+    if (response.status === 200 && response.json('status') === 'open') return { saleId };
     if (Date.now() > deadline) {
-      fail(`The sale was not open for buyers after ${OPEN_WITHIN_S} s: ${describe(answer)}`);
+      fail(`The sale was not open for buyers after ${OPEN_WITHIN_S} s: ${describe(response)}`);
     }
     sleep(0.1);
   }
 }
 
 /**
- * The books, after the last buyer: the promises must verify, and there must be a row for every winner and no other.
- * `verify` itself waits for the persister, so that after it all rows are there.
+ * Runs `verify` after the last buyer and counts the rows, which must match the winners. `verify` waits for the
+ * persister, so all rows are there after it.
  */
-export function checkBooks({ saleId }) {
-  const answer = admin('GET', `/sales/${saleId}/verify`);
-  if (answer.status !== 200 || answer.json('ok') !== true) {
+export function checkSale({ saleId }) {
+  const response = admin('GET', `/sales/${saleId}/verify`);
+  if (response.status !== 200 || response.json('ok') !== true) {
     verifyFailed.add(1);
-    console.error(`verify: ${describe(answer)}`);
+    console.error(`verify: ${describe(response)}`);
   }
   const rowCount = countRows(saleId);
   rows.add(rowCount);
@@ -166,9 +166,9 @@ function countRows(saleId) {
   let count = 0;
   let cursor = '';
   do {
-    const answer = admin('GET', `/reservations?saleId=${saleId}&limit=${PAGE_ROWS}${cursor}`);
-    expectStatus(answer, 200, 'listing the reservations');
-    const page = answer.json();
+    const response = admin('GET', `/reservations?saleId=${saleId}&limit=${PAGE_ROWS}${cursor}`);
+    expectStatus(response, 200, 'listing the reservations');
+    const page = response.json();
     count += page.data.length;
     cursor = page.nextCursor ? `&cursor=${encodeURIComponent(page.nextCursor)}` : '';
   } while (cursor !== '');
@@ -186,8 +186,8 @@ function admin(method, path, body) {
   );
 }
 
-function expectStatus(answer, status, doing) {
-  if (answer.status !== status) fail(`${doing}: ${describe(answer)}`);
+function expectStatus(response, status, doing) {
+  if (response.status !== status) fail(`${doing}: ${describe(response)}`);
 }
 
 // ---- the buyer -------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ const ATTEMPTS_MAX = parameter('ATTEMPTS_MAX', 10);
 const TOKEN_SECONDS = 3600;
 const JWT_HEADER = encoding.b64encode(JSON.stringify({ alg: 'HS256', typ: 'JWT' }), 'rawurl');
 
-/** HS256, as RFC 7515 has it. Signed where it is used: 10,000 prepared tokens would be copied into every VU. */
+/** HS256 (RFC 7515). Signed on use, because 10,000 prepared tokens would be copied into every VU. */
 export function tokenOf(buyerId) {
   const now = Math.floor(Date.now() / 1000);
   const claims = JSON.stringify({ sub: buyerId, iat: now, exp: now + TOKEN_SECONDS });
@@ -205,9 +205,8 @@ export function tokenOf(buyerId) {
 }
 
 /**
- * One purchase of one unit, until it is decided or ATTEMPTS_MAX is used up. Whatever is worth repeating is repeated
- * with the same Idempotency-Key, which is what makes the repetition safe. When nobody else uses the key, a replay
- * after an attempt of one's own is how a buyer learns of having won.
+ * Buys one unit. Retries with the same Idempotency-Key, which makes a retry safe, until the purchase is decided or
+ * ATTEMPTS_MAX is reached. If no other buyer uses the key, a replay after a retry means that the buyer won.
  *
  * Returns `{ outcome, reservationId? }`; outcome is one of created, replayed, refused, unanswered, unexpected.
  */
@@ -225,15 +224,15 @@ export function buy({
     tags: { name: 'buy' },
     timeout: '60s',
   };
-  const pressedAt = Date.now();
+  const startedAt = Date.now();
   let read;
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
-    const answer = http.post(`${stack.hotPathUrl}/v1/sales/${saleId}/buy`, null, params);
-    read = classify(answer);
+    const response = http.post(`${stack.hotPathUrl}/v1/sales/${saleId}/buy`, null, params);
+    read = classify(response);
     if (read.outcome !== 'again') {
-      answerTime.add(answer.timings.duration);
-      buyerWait.add(Date.now() - pressedAt);
-      return tally(read, { ownReplay: attempt > 1 && !keyShared }, answer);
+      responseTime.add(response.timings.duration);
+      buyerWait.add(Date.now() - startedAt);
+      return tally(read, { ownReplay: attempt > 1 && !keyShared }, response);
     }
     if (attempt < ATTEMPTS_MAX) {
       retried.add(1, { code: read.code });
@@ -244,16 +243,16 @@ export function buy({
   return { outcome: 'unanswered' };
 }
 
-/** The only place that knows what an answer means. */
-function classify(answer) {
-  // No answer at all: refused, reset or timed out. The key makes it safe to ask again.
-  if (answer.status === 0) return { outcome: 'again', code: 'no_answer', afterSeconds: 0.2 };
-  const body = parse(answer.body);
-  switch (answer.status) {
+/** Classifies a response. */
+function classify(response) {
+  // No response: refused, reset or timed out. The key makes a retry safe.
+  if (response.status === 0) return { outcome: 'again', code: 'no_response', afterSeconds: 0.2 };
+  const body = parse(response.body);
+  switch (response.status) {
     case 201:
       return { outcome: 'created', reservationId: body.reservationId };
     case 200:
-      if (answer.headers['Idempotent-Replayed'] !== 'true') return { outcome: 'unexpected' };
+      if (response.headers['Idempotent-Replayed'] !== 'true') return { outcome: 'unexpected' };
       return { outcome: 'replayed', reservationId: body.reservationId };
   }
   switch (body.code) {
@@ -266,14 +265,14 @@ function classify(answer) {
       return {
         outcome: 'again',
         code: body.code,
-        afterSeconds: Number(answer.headers['Retry-After']) || 1,
+        afterSeconds: Number(response.headers['Retry-After']) || 1,
       };
     default:
       return { outcome: 'unexpected' };
   }
 }
 
-function tally(read, { ownReplay }, answer) {
+function tally(read, { ownReplay }, response) {
   switch (read.outcome) {
     case 'created':
       created.add(1);
@@ -292,22 +291,22 @@ function tally(read, { ownReplay }, answer) {
       break;
     default:
       unexpected.add(1);
-      console.error(`buy: ${describe(answer)}`);
+      console.error(`buy: ${describe(response)}`);
   }
   return read;
 }
 
-/** Whether the buyer's own view knows the reservation; for scenarios that compare ids. */
+/** Whether the buyer can read the reservation. */
 export function reservationExists({ reservationId, token }) {
-  const answer = http.get(`${stack.hotPathUrl}/v1/reservations/${reservationId}`, {
+  const response = http.get(`${stack.hotPathUrl}/v1/reservations/${reservationId}`, {
     headers: { Authorization: `Bearer ${token}` },
     responseType: 'text',
     tags: { name: 'read reservation' },
   });
-  return answer.status === 200 && answer.json('reservationId') === reservationId;
+  return response.status === 200 && response.json('reservationId') === reservationId;
 }
 
-/** Unlike `__VU`, unique over all instances of a distributed run. */
+/** Unlike `__VU`, unique across all instances of a distributed run. */
 export function buyerIdOfVu() {
   return `buyer-${exec.vu.idInTest}`;
 }
@@ -320,9 +319,9 @@ function parse(body) {
   }
 }
 
-function describe(answer) {
-  if (answer.status === 0) return `no answer (${answer.error})`;
-  return `${answer.status} ${String(answer.body).slice(0, 500)}`;
+function describe(response) {
+  if (response.status === 0) return `no response (${response.error})`;
+  return `${response.status} ${String(response.body).slice(0, 500)}`;
 }
 
 // ---- the summary -----------------------------------------------------------------------------------------------
@@ -338,8 +337,8 @@ const COUNTS = [
   ['verify failed', 'verify_failed'],
   ['winners without a row', 'winners_without_row'],
 ];
-/** Every press of the button ends as one of these. */
-const PRESSES = [
+/** Every purchase ends as one of these. */
+const ENDINGS = [
   'created (201)',
   'replayed (200)',
   'refused, sold out (409)',
@@ -351,7 +350,7 @@ const TIMES = [
   ['last attempt, server', 'answer_time'],
 ];
 
-/** `handleSummary` of every scenario: a table for people, and the same as JSON beside stack.json. */
+/** `handleSummary` of every scenario: a table on the console, and the same as JSON beside stack.json. */
 export function summaryOf(scenario) {
   return (data) => {
     const result = resultOf(scenario, data);
@@ -385,7 +384,7 @@ function resultOf(scenario, data) {
     scenario,
     ok: promises.every(({ ok }) => ok),
     seconds: data.state.testRunDurationMs / 1000,
-    presses: PRESSES.reduce((sum, label) => sum + counts[label], 0),
+    purchases: ENDINGS.reduce((sum, label) => sum + counts[label], 0),
     counts,
     timesMs: times,
     thresholds: promises,
