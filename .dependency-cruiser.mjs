@@ -11,6 +11,9 @@ const SHARED = [
   'src/process',
 ];
 
+const hotPath = (...folders) => folders.map((folder) => `src/hot-path/${folder}`);
+const BELOW_BUY = hotPath('http', 'metrics', 'admission', 'sales');
+
 /** A folder may import itself and the folders listed for it, and nothing else of this repository. */
 const MAY_IMPORT = {
   'src/domain': [],
@@ -23,6 +26,14 @@ const MAY_IMPORT = {
   'src/verify': ['src/domain', 'src/lua', 'src/redis', 'src/postgres'],
   // The three processes never import each other: they meet in Redis and PostgreSQL.
   'src/hot-path': ['src/config.ts', 'src/domain', 'src/api', 'src/lua', 'src/redis', 'src/process'],
+  // Its folders in order; buy, buyer and live do not import each other.
+  'src/hot-path/http': ['src/domain', 'src/api'],
+  'src/hot-path/metrics': ['src/domain'],
+  'src/hot-path/admission': ['src/config.ts', 'src/domain', 'src/hot-path/http'],
+  'src/hot-path/sales': [...SHARED, 'src/api', ...hotPath('http', 'metrics', 'admission')],
+  'src/hot-path/buy': [...SHARED, 'src/api', ...BELOW_BUY],
+  'src/hot-path/buyer': [...SHARED, 'src/api', ...BELOW_BUY],
+  'src/hot-path/live': [...SHARED, 'src/api', ...BELOW_BUY],
   'src/persister': SHARED,
   'src/admin': [...SHARED, 'src/api', 'src/verify'],
   // The private stack starts processes of the engine; it does not import them.

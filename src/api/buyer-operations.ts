@@ -64,6 +64,7 @@ const ordering = [
   'payload_too_large',
   'invalid_request',
 ] as const;
+const anySale = ['sale_not_found', 'method_not_allowed', 'invalid_request'] as const;
 const retryable = ['recovering', 'overloaded'] as const;
 
 export const BUYER_OPERATIONS = [
@@ -99,14 +100,7 @@ export const BUYER_OPERATIONS = [
     params: saleParams,
     headers: z.object(tracingHeaders),
     responses: { 200: { description: 'The sale.', schema: saleViewSchema } },
-    problems: [
-      'sale_not_found',
-      'method_not_allowed',
-      'invalid_request',
-      'rate_limited',
-      'recovering',
-      'unavailable',
-    ],
+    problems: [...anySale, 'rate_limited', 'recovering', 'unavailable'],
   },
   {
     operationId: 'getMine',
@@ -223,15 +217,6 @@ export const BUYER_OPERATIONS = [
         schema: liveMessageSchema,
       },
     },
-    problems: [
-      'unauthorized',
-      'rate_limited',
-      'sale_not_found',
-      'method_not_allowed',
-      'invalid_request',
-      'recovering',
-      'overloaded',
-      'unavailable',
-    ],
+    problems: ['unauthorized', 'rate_limited', ...anySale, ...retryable, 'unavailable'],
   },
 ] as const satisfies readonly ApiOperation[];

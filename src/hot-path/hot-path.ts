@@ -69,9 +69,14 @@ export async function startHotPath(
     waitingMax: config.WAITING_MAX,
     backlogMax: config.BACKLOG_MAX,
   };
-  const batchers = new Batchers(shards, memoryPressure, limits, metrics, log, (saleId) =>
-    soldOut.track(saleId),
-  );
+  const batchers = new Batchers({
+    shards,
+    memoryPressure,
+    limits,
+    metrics,
+    log,
+    onSoldOut: (saleId) => soldOut.track(saleId),
+  });
   const admission = new Admission({
     authenticate,
     config,

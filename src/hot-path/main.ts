@@ -1,4 +1,4 @@
-/** The hot-path process: one event loop that answers buyers. */
+/** The hot-path process: one event loop that serves buyers. */
 import { readHotPathConfig } from '../config.ts';
 import type { RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';

@@ -66,7 +66,7 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
     joinWaitlist: buyerRoute(context, join),
     leaveWaitlist: buyerRoute(context, leave),
     watchSale: { access: 'public', serve: rejectAll(context, NOT_A_WEBSOCKET) },
-    getHealth: processRoute(context, getHealth),
+    getHealth: processRoute(context, (exchange) => exchange.respond(json(200, healthBody([])))),
     getReadiness: processRoute(context, getReadiness),
     getMetrics: processRoute(context, getMetrics),
   };
@@ -180,10 +180,6 @@ function liveBehavior(app: TemplatedApp, context: HotPathContext): WebSocketBeha
       exchange.leaveHandler();
     },
   };
-}
-
-function getHealth(exchange: HttpExchange): void {
-  exchange.respond(json(200, healthBody([])));
 }
 
 function getReadiness(exchange: HttpExchange, { shards, load }: HotPathContext): void {

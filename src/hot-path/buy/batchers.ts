@@ -11,49 +11,41 @@ const SWEEP_INTERVAL_MS = 10_000;
 
 export type QueueLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
 
-export class Batchers {
-  readonly #shards: Shards;
-  readonly #memoryPressure: MemoryPressure;
-  readonly #limits: QueueLimits;
-  readonly #metrics: HotPathMetrics;
-  readonly #log: Logger;
-  readonly #onSoldOut: (saleId: string) => void;
-  readonly #bySale = new Map<string, Batcher>();
-  readonly #timer: NodeJS.Timeout;
+export interface BatchersContext {
+  shards: Shards;
+  memoryPressure: MemoryPressure;
+  limits: QueueLimits;
+  metrics: HotPathMetrics;
+  log: Logger;
+  onSoldOut: (saleId: string) => void;
+}
 
-  constructor(
-    shards: Shards,
-    memoryPressure: MemoryPressure,
-    limits: QueueLimits,
-    metrics: HotPathMetrics,
-    log: Logger,
-    onSoldOut: (saleId: string) => void,
-  ) {
-    this.#shards = shards;
-    this.#memoryPressure = memoryPressure;
-    this.#limits = limits;
-    this.#metrics = metrics;
-    this.#log = log;
-    this.#onSoldOut = onSoldOut;
-    this.#timer = setInterval(() => this.#dropIdle(), SWEEP_INTERVAL_MS).unref();
+export class Batchers {
+  readonly #context: BatchersContext;
+  readonly #bySale = new Map<string, Batcher>();
+  readonly #timer = setInterval(() => this.#dropIdle(), SWEEP_INTERVAL_MS).unref();
+
+  constructor(context: BatchersContext) {
+    this.#context = context;
   }
 
   of(saleId: string): Batcher {
     let batcher = this.#bySale.get(saleId);
     if (!batcher) {
+      const { shards, memoryPressure, metrics, log, onSoldOut } = this.#context;
       const limits = {
-        ...this.#limits,
-        backlogMax: () => (this.#memoryPressure.isHigh(saleId) ? 0 : this.#limits.backlogMax),
+        ...this.#context.limits,
+        backlogMax: () => (memoryPressure.isHigh(saleId) ? 0 : this.#context.limits.backlogMax),
       };
-      batcher = new Batcher(saleId, this.#shards, limits, {
+      batcher = new Batcher(saleId, shards, limits, {
         decided: (tag, batch, outcomes, seconds) => {
-          this.#metrics.reserveCalled(batch.length, seconds);
+          metrics.reserveCalled(batch.length, seconds);
           this.#logDecisions(saleId, tag, batch, outcomes);
-          if (outcomes.some(({ outcome }) => outcome === 'sold_out')) this.#onSoldOut(saleId);
+          if (outcomes.some(({ outcome }) => outcome === 'sold_out')) onSoldOut(saleId);
         },
         faulted: (fault, size) => {
-          this.#metrics.faulted(fault.code);
-          this.#log.warn({ saleId, buyers: size, err: fault }, 'batch not decided');
+          metrics.faulted(fault.code);
+          log.warn({ saleId, buyers: size, err: fault }, 'batch not decided');
         },
       });
       this.#bySale.set(saleId, batcher);
@@ -83,7 +75,8 @@ export class Batchers {
     batch: readonly ReserveRequest[],
     outcomes: readonly ReserveOutcome[],
   ): void {
-    if (!this.#log.isLevelEnabled('info')) return;
+    const { log } = this.#context;
+    if (!log.isLevelEnabled('info')) return;
     const reserved: string[] = [];
     const replayed: string[] = [];
     let from = 0;
@@ -96,10 +89,9 @@ export class Batchers {
         replayed.push(`${batch[i]!.requestId}=${positionAndTagOf(result.record)}`);
       }
     }
-    if (from > 0)
-      this.#log.info({ saleId, tag, from, reserved: reserved.join(' ') }, 'batch decided');
+    if (from > 0) log.info({ saleId, tag, from, reserved: reserved.join(' ') }, 'batch decided');
     if (replayed.length > 0)
-      this.#log.info({ saleId, replayed: replayed.join(' ') }, 'purchases replayed');
+      log.info({ saleId, replayed: replayed.join(' ') }, 'purchases replayed');
   }
 
   #dropIdle(): void {

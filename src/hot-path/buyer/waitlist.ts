@@ -72,8 +72,8 @@ async function joinResponse(
   if (!parsed.success) return invalidRequest(fieldErrorsOf(parsed.error));
   const sku = parsed.data.sku ?? onlySkuOf(view.state.definition);
   if (sku === undefined) return SKU_REQUIRED;
-  const asked = { buyerId, sku, quantity: parsed.data.quantity };
-  const reply = await shards.call(joinWaitlist, saleId, asked);
+  const { quantity } = parsed.data;
+  const reply = await shards.call(joinWaitlist, saleId, { buyerId, sku, quantity });
   switch (reply.outcome) {
     case 'joined':
     case 'already': {

@@ -1,11 +1,13 @@
 /** Responses of the hot path as values. A problem without extension members is always the same bytes, so it is built once. */
 import { PROBLEMS, type ProblemCode, problem, retryAfterSecondsOf } from '../../api/problems.ts';
 
+type HeaderList = readonly (readonly [name: string, value: string])[];
+
 export interface PreparedResponse {
   /** The code and the reason phrase, as uWebSockets.js writes them. */
   status: string;
   contentType: string;
-  headers: readonly (readonly [name: string, value: string])[];
+  headers: HeaderList;
   body: string;
 }
 
@@ -25,22 +27,14 @@ const STATUS_LINES: Record<number, string> = {
 };
 
 const PROBLEM_TYPE = 'application/problem+json';
-const NONE: PreparedResponse['headers'] = [];
+const NONE: HeaderList = [];
 
-export function json(
-  status: 200 | 201 | 503,
-  value: unknown,
-  headers: PreparedResponse['headers'] = NONE,
-): PreparedResponse {
+export function json(status: 200 | 201 | 503, value: unknown, headers = NONE): PreparedResponse {
   return jsonText(status, JSON.stringify(value), headers);
 }
 
 /** `body` is already serialized JSON. */
-export function jsonText(
-  status: 200 | 201 | 503,
-  body: string,
-  headers: PreparedResponse['headers'] = NONE,
-): PreparedResponse {
+export function jsonText(status: 200 | 201 | 503, body: string, headers = NONE): PreparedResponse {
   return { status: STATUS_LINES[status]!, contentType: 'application/json', headers, body };
 }
 
@@ -53,7 +47,7 @@ export function replayed(value: unknown): PreparedResponse {
 export function problemResponse(
   code: ProblemCode,
   extensions: Record<string, unknown> = {},
-  headers: PreparedResponse['headers'] = NONE,
+  headers = NONE,
 ): PreparedResponse {
   const retryAfterSeconds = retryAfterSecondsOf(code);
   return {

@@ -233,31 +233,26 @@ export class Live {
 
   #takeTurn(group: number): void {
     for (const room of this.#rooms.values()) {
-      this.#update(room);
+      const isKnown = this.#update(room);
       room.broadcastTo(group);
-      if (group === 0) {
-        this.#keepFresh(room);
-        room.updateRanks();
-      }
+      if (group !== 0) continue;
+      if (!isKnown) this.#checkSaleOf(room);
+      room.updateRanks();
     }
   }
 
-  /** The peek marks the sale as used, so that its view keeps being refreshed. */
-  #update(room: Room): void {
-    const lookup = this.#context.views.peek(
-      room.saleId,
-      Number.POSITIVE_INFINITY,
-      performance.now(),
-    );
-    if (lookup?.outcome === 'known') room.update(lookup.view);
+  /** The peek marks the sale as used, so that its view keeps being refreshed. False: there is no view. */
+  #update(room: Room): boolean {
+    const { views } = this.#context;
+    const lookup = views.peek(room.saleId, Number.POSITIVE_INFINITY, performance.now());
+    if (lookup?.outcome !== 'known') return false;
+    room.update(lookup.view);
+    return true;
   }
 
   /** The views do not refresh an absent sale, for example a deleted draft. */
-  #keepFresh(room: Room): void {
-    const { views } = this.#context;
-    const lookup = views.peek(room.saleId, Number.POSITIVE_INFINITY, performance.now());
-    if (lookup?.outcome === 'known') return;
-    views.read(room.saleId).then(
+  #checkSaleOf(room: Room): void {
+    this.#context.views.read(room.saleId).then(
       ({ outcome }) => {
         if (outcome === 'unknown_sale') this.#disconnect(room, SALE_GONE, 'sale_not_found');
       },

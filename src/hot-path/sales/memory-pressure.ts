@@ -13,13 +13,12 @@ const INTERVAL_MS = 500;
 export class MemoryPressure {
   readonly #shards: Shards;
   readonly #isHighByShard = new Map<Shard, boolean>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #timer = setInterval(() => {
+    for (const shard of this.#isHighByShard.keys()) void this.#check(shard);
+  }, INTERVAL_MS);
 
   constructor(shards: Shards) {
     this.#shards = shards;
-    this.#timer = setInterval(() => {
-      for (const shard of this.#isHighByShard.keys()) void this.#check(shard);
-    }, INTERVAL_MS);
   }
 
   /** The result of the last check. False before the first check of a server. */

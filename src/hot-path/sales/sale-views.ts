@@ -54,7 +54,7 @@ export class SaleViews {
   /** Sales seen with a status other than draft. If Redis does not know one of them, Redis lost its data. */
   readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
   readonly #onBrokenInvariant: (saleId: string, sku: string) => void;
-  readonly #timer: NodeJS.Timeout;
+  readonly #timer = setInterval(() => this.#refreshUsed(), TICK_MS);
 
   constructor(
     shards: Shards,
@@ -64,7 +64,6 @@ export class SaleViews {
     this.#shards = shards;
     this.#log = log;
     this.#onBrokenInvariant = onBrokenInvariant;
-    this.#timer = setInterval(() => this.#refreshUsed(), TICK_MS);
   }
 
   /** The cached view if it is at most `ageMsMax` old at `nowMs`; undefined: the sale must be read first. */

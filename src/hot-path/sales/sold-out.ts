@@ -60,7 +60,7 @@ export class SoldOut {
   readonly #log: Logger;
   readonly #bySale = new Map<string, Snapshot>();
   readonly #events: EventSubscriber;
-  readonly #timer: NodeJS.Timeout;
+  readonly #timer = setInterval(() => this.#dropIdle(), IDLE_MS / 2);
 
   constructor(shards: Shards, log: Logger) {
     this.#shards = shards;
@@ -73,7 +73,6 @@ export class SoldOut {
         if (pattern.test(lines)) this.invalidate(saleId);
       },
     });
-    this.#timer = setInterval(() => this.#dropIdle(), IDLE_MS / 2);
   }
 
   /** Redis rejected a buyer with "sold out": from now on this process tracks the holders of the sale. */
