@@ -28,7 +28,7 @@ export interface EventRow {
   requestId: string;
 }
 
-export interface LedgerRow {
+interface LedgerRow {
   operation: number;
   sku: string;
   delta: number;

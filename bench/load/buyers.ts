@@ -31,7 +31,7 @@ export async function writeBuyers(
   return { file, count, purchases: lines.length };
 }
 
-export function buyerId(name: string, index: number): string {
+function buyerId(name: string, index: number): string {
   return `${name}-${String(index + 1).padStart(7, '0')}`;
 }
 

@@ -41,7 +41,7 @@ export async function publish(
 }
 
 /** Leaves the sizing tables as they are while a scenario that they need has no result. */
-export async function writeDocuments(): Promise<void> {
+async function writeDocuments(): Promise<void> {
   const throughput = readResults('throughput.json');
   const growth = readResults('growth.json');
   await putBetweenMarkers('README.md', 'bench', summaryTable(throughput));

@@ -7,7 +7,7 @@ import { resultDirectory } from '../../harness/command/result-files.ts';
 import { type Compared, compare, type Round, type Spread, spreadOf } from '../measure/rounds.ts';
 import type { Measured, Scenario } from '../measure/scenario.ts';
 
-export const RESULTS = join(import.meta.dirname, '../results');
+const RESULTS = join(import.meta.dirname, '../results');
 
 export interface ScenarioResult {
   name: string;

@@ -46,6 +46,6 @@ export function loadAverage(): number {
 }
 
 /** To hundredths. */
-export function rounded(value: number): number {
+function rounded(value: number): number {
   return Math.round(value * 100) / 100;
 }

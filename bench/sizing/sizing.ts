@@ -24,9 +24,9 @@ export interface Rush {
 }
 
 /** Planned load of a core; the rest is for seconds that are busier than planned. */
-export const USE_MAX = 0.7;
+const USE_MAX = 0.7;
 /** Ethernet, IPv4 and TCP with timestamps: 14, 20 and 32 bytes, once a message. Each message fits in one packet. */
-export const PACKET_BYTES = 66;
+const PACKET_BYTES = 66;
 const UNITS = 100_000;
 const RUSHES: readonly Rush[] = [1_000_000, 10_000_000].map((buyersPerSecond) => ({
   buyersPerSecond,

@@ -27,7 +27,7 @@ export interface Case {
 export type LifeState = ReservationStatus | 'extended';
 
 /** One state of a reservation, from its event to the next. */
-export interface Stage {
+interface Stage {
   state: LifeState;
   version: number;
   event: number;
@@ -49,7 +49,7 @@ export interface Sighting {
 }
 
 /** A change of stock. If it was applied, that happened within this time. */
-export interface StockWindow {
+interface StockWindow {
   key: string;
   sku: string;
   delta: number;

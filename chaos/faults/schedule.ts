@@ -53,10 +53,10 @@ const LINK_FAULTS = ['cut', 'refuse', 'half-open', 'lose-request', 'lose-reply']
 /** Redis loses all keys, its whole disk, or the newest part of its append-only file. */
 const DATA_LOSSES = ['flush', 'lose-disk', 'lose-tail'] as const;
 
-export type ProcessFaultKind = (typeof PROCESS_FAULTS)[number];
-export type LinkFaultKind = (typeof LINK_FAULTS)[number];
+type ProcessFaultKind = (typeof PROCESS_FAULTS)[number];
+type LinkFaultKind = (typeof LINK_FAULTS)[number];
 export type DataLossKind = (typeof DATA_LOSSES)[number];
-export type FaultKind = ProcessFaultKind | LinkFaultKind | DataLossKind;
+type FaultKind = ProcessFaultKind | LinkFaultKind | DataLossKind;
 
 export interface PlannedFault {
   /** After the start of the workload. */

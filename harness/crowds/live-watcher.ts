@@ -15,7 +15,7 @@ export interface LiveMessage {
   message: any;
 }
 
-export interface WatchChoices {
+interface WatchChoices {
   buyer?: string;
   protocols?: string[];
   headers?: Record<string, string>;

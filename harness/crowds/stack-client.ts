@@ -7,7 +7,7 @@ import type { StackDescription } from '../../src/dev/stack/stack-description.ts'
 
 const BUYERS_AT_ONCE = 20;
 
-export interface Reserved {
+interface Reserved {
   reservationId: string;
   buyerId: string;
   position: number;

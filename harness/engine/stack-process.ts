@@ -45,10 +45,7 @@ export class StackHome {
 }
 
 /** An environment without the variables of the test runner and the developer's shell. */
-export function stackEnvironment(
-  home: string,
-  overrides: Record<string, string> = {},
-): NodeJS.ProcessEnv {
+function stackEnvironment(home: string, overrides: Record<string, string> = {}): NodeJS.ProcessEnv {
   return {
     PATH: process.env.PATH,
     FLASH_SALE_HOME: home,

@@ -24,7 +24,7 @@ export interface CuttableProxy {
 }
 
 /** Waits for a text, until it arrives or another trap replaces this one. */
-export interface Trap {
+interface Trap {
   readonly text: string;
   readonly hasCaught: boolean;
 }

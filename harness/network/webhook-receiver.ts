@@ -7,7 +7,7 @@ import { type Scope, use } from '../use.ts';
 
 export const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
-export interface Received {
+interface Received {
   id: string;
   path: string;
   payload: string;
@@ -16,7 +16,7 @@ export interface Received {
   atMs: number;
 }
 
-export interface Message {
+interface Message {
   type: WebhookEvent;
   timestamp: string;
   data: Partial<ReservationData & SaleData>;

@@ -17,7 +17,7 @@ export interface Connections {
 type ShardsChoices = Partial<ConstructorParameters<typeof Shards>[0]>;
 
 /** Resolves when Redis is ready. */
-export async function connectShards(url: string, choices: ShardsChoices = {}): Promise<Shards> {
+async function connectShards(url: string, choices: ShardsChoices = {}): Promise<Shards> {
   const shards = new Shards({
     url,
     name: 'test',

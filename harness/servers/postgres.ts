@@ -15,7 +15,7 @@ import { type Scope, use } from '../use.ts';
 import { asTestServer, ServerProcess, type TestServer } from './server-process.ts';
 
 /** A migrated, empty database, from which every test's database is copied. */
-export const TEMPLATE_DATABASE = 'flash_sale_template';
+const TEMPLATE_DATABASE = 'flash_sale_template';
 export const POSTGRES_VARIABLE = 'TEST_POSTGRES_URL';
 
 export interface TestPostgres extends TestServer {
@@ -73,7 +73,7 @@ export async function startSharedPostgres(): Promise<{ url: string; server: Test
 }
 
 /** A new migrated database in the server that the test runner started. */
-export async function createDatabase(): Promise<TestDatabase> {
+async function createDatabase(): Promise<TestDatabase> {
   const url = process.env[POSTGRES_VARIABLE];
   if (!url) {
     throw new Error(`${POSTGRES_VARIABLE} is not set: run this test by npm test -- <its path>`);

@@ -26,7 +26,7 @@ export function useReplicated(scope: Scope, choices: ReplicationChoices = {}): P
 }
 
 /** A master and its replicas. All get the same `min-replicas-to-write`, so a promoted replica requires as many. */
-export async function startReplicated(choices: ReplicationChoices = {}): Promise<Replicated> {
+async function startReplicated(choices: ReplicationChoices = {}): Promise<Replicated> {
   const { replicas: count = 1, maxLagSeconds = 10, demanded = count } = choices;
   const args = [
     ...PROMPT,

@@ -29,7 +29,7 @@ export const waitlistBody = z.strictObject({
   quantity: quantitySchema.default(1),
 });
 
-export const waitlistEntrySchema = z
+const waitlistEntrySchema = z
   .object({
     saleId: z.string(),
     sku: z.string(),
@@ -38,7 +38,7 @@ export const waitlistEntrySchema = z
   })
   .meta({ id: 'WaitlistPlace' });
 
-export const buyerInSaleSchema = z
+const buyerInSaleSchema = z
   .object({
     saleId: z.string(),
     buyerId: z.string(),

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { PROBLEMS, type ProblemCode } from './problems.ts';
 
-export type ApiTag = 'Buyers' | 'Operators' | 'Merchants' | 'Processes';
+type ApiTag = 'Buyers' | 'Operators' | 'Merchants' | 'Processes';
 
 export interface ApiResponse {
   description: string;

@@ -4,7 +4,7 @@
  */
 import type { Transaction } from './connection.ts';
 
-export type OperationOutcome = 'applied' | 'insufficient_stock';
+type OperationOutcome = 'applied' | 'insufficient_stock';
 
 export interface SettledOperation {
   operation: number;

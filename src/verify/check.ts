@@ -30,7 +30,7 @@ export interface Verification {
   readCheckpoint: () => Promise<number>;
 }
 
-export interface Finding {
+interface Finding {
   ok: boolean;
   actual: string;
   /** Replaces the definition's text if it depends on the data. */

@@ -11,7 +11,7 @@ const WRONG_TOKENS_PER_MINUTE_MAX = 100;
 /** Remembered pairs of token and address, least recently used evicted; the plugin itself counts 5,000 addresses. */
 const PAIRS_MAX = 10_000;
 
-export type AuthOutcome =
+type AuthOutcome =
   | { principal: Principal }
   | { refused: 'unauthorized' }
   | { refused: 'rate_limited'; retryAfterSeconds: number };

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { type Refusal, type RouteResponse, refuseFields, respond } from './outcome.ts';
 
-export const PAGE_LIMIT_MAX = 500;
+const PAGE_LIMIT_MAX = 500;
 
 export const pageQuery = {
   limit: z.coerce.number().int().min(1).max(PAGE_LIMIT_MAX).default(50),

@@ -26,7 +26,7 @@ const REFUSALS = [
   'unknown_sale',
   'recovering',
 ] as const;
-export type ReserveRefusal = (typeof REFUSALS)[number];
+type ReserveRefusal = (typeof REFUSALS)[number];
 const REFUSAL_SET: ReadonlySet<string> = new Set(REFUSALS);
 
 export type ReserveOutcome =

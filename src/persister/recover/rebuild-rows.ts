@@ -22,7 +22,7 @@ export interface ReservationRow {
   expiresAtMs: string;
 }
 
-export interface Basket {
+interface Basket {
   items: readonly PricedItem[];
   /** In the format of records, see domain/reservation-codec.ts. */
   itemsText: string;

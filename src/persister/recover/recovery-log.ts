@@ -8,7 +8,7 @@ import type { Transaction } from '../../postgres/connection.ts';
 import type { Database } from '../database/database.ts';
 import type { PersisterMetrics } from '../metrics.ts';
 
-export type RecoveryOutcome = 'renewed' | 'rebuilt' | 'removed' | 'blocked';
+type RecoveryOutcome = 'renewed' | 'rebuilt' | 'removed' | 'blocked';
 
 /** Numbers and words for operators. */
 export type RecoveryReport = Record<string, string | number>;
