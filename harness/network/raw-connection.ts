@@ -18,6 +18,18 @@ export class RawConnection {
     return new RawConnection(socket);
   }
 
+  /** A slow sender: sends `first`, and then `next` once a second until the connection closes. */
+  static async openSlow(port: number, first: string, next: string): Promise<RawConnection> {
+    const connection = await RawConnection.open(port);
+    connection.send(first);
+    const timer = setInterval(() => {
+      if (connection.isClosed) clearInterval(timer);
+      else connection.send(next);
+    }, 1_000);
+    timer.unref();
+    return connection;
+  }
+
   private constructor(socket: Socket) {
     this.#socket = socket.setNoDelay(true);
     socket.on('data', (chunk) => {

@@ -46,14 +46,7 @@ test('slow requests time out after seconds, and do not delay others', async () =
   const connections: RawConnection[] = [];
   for (const [first, next] of slow) {
     for (let i = 0; i < 50; i++) {
-      const connection = await RawConnection.open(port);
-      connection.send(first);
-      connections.push(connection);
-      const drip = setInterval(() => {
-        if (connection.isClosed) clearInterval(drip);
-        else connection.send(next);
-      }, 1_000);
-      drip.unref();
+      connections.push(await RawConnection.openSlow(port, first, next));
     }
   }
   const startedAt = performance.now();

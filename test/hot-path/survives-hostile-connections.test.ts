@@ -61,14 +61,7 @@ test('slow senders are disconnected after seconds, and delay no other buyer', as
   const connections: RawConnection[] = [];
   for (const { first, next } of Object.values(SLOW)) {
     for (let i = 0; i < 100; i++) {
-      const connection = await RawConnection.open(port);
-      connection.send(first());
-      connections.push(connection);
-      const drip = setInterval(() => {
-        if (connection.isClosed) clearInterval(drip);
-        else connection.send(next);
-      }, 1_000);
-      drip.unref();
+      connections.push(await RawConnection.openSlow(port, first(), next));
     }
   }
   const startedAt = performance.now();

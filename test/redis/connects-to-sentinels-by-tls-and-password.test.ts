@@ -9,10 +9,9 @@ import { useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { JWT_SECRET } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { useCertificates } from '../../harness/servers/certificates.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { redisCommand, useRedis } from '../../harness/servers/redis.ts';
 import { ServerProcess } from '../../harness/servers/server-process.ts';
 import { FILE, use } from '../../harness/use.ts';
-import { findRedisServer } from '../../src/dev/bootstrap/find-servers.mjs';
 import { findFreePorts } from '../../src/process/free-port.ts';
 import { parseRedisUrl } from '../../src/redis/redis-url.ts';
 
@@ -60,22 +59,27 @@ async function startSentinel(): Promise<void> {
     `sentinel auth-pass sale "${OF_MASTER}"`,
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
-  const client = new Redis({
-    host: 'localhost',
-    port: sentinelPort,
-    password: OF_SENTINEL,
-    tls: { ca: readFileSync(certificates.authority) },
-    lazyConnect: true,
-  });
+  const client = await use(
+    FILE,
+    () =>
+      new Redis({
+        host: 'localhost',
+        port: sentinelPort,
+        password: OF_SENTINEL,
+        tls: { ca: readFileSync(certificates.authority) },
+        lazyConnect: true,
+      }),
+    (sentinel) => sentinel.disconnect(),
+  );
   client.on('error', () => undefined);
   await use(FILE, () =>
     ServerProcess.start({
-      command: findRedisServer()!.path,
+      command: redisCommand(),
       args: [file, '--sentinel'],
       stopSignal: 'SIGTERM',
       isReady: async () => (await client.ping()) === 'PONG',
     }),
-  ).finally(() => client.disconnect());
+  );
 }
 
 function environmentOf(way: { scheme?: string; password?: string }): Record<string, string> {
