@@ -4,9 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { nanoid } from 'nanoid';
-import type { Logger } from 'pino';
 import { type PersisterConfig, readPersisterConfig } from '../config.ts';
-import type { Fault } from '../domain/fault.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
 import { pause } from '../process/backoff.ts';
 import { serveHealth } from '../process/health-server.ts';
@@ -67,7 +65,9 @@ export async function startPersister(
     requirements: config,
     log,
     onUnfit: (fault) => {
-      if (!wasReady) endUnfit(log, fault);
+      if (wasReady) return;
+      log.fatal(fault.message);
+      process.exit(1);
     },
   });
   const database = new Database({
@@ -146,9 +146,4 @@ export async function startPersister(
   }
 
   return { port: health.port, close: closeOnce(close) };
-}
-
-function endUnfit(log: Logger, fault: Fault): void {
-  log.fatal(fault.message);
-  process.exit(1);
 }

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
@@ -20,6 +21,7 @@ import { finishRebuild } from '../../src/lua/recover/finish-rebuild.ts';
 import { renewFence } from '../../src/lua/recover/renew-fence.ts';
 import { stageRebuild } from '../../src/lua/recover/stage-rebuild.ts';
 import { writeBatch } from '../../src/persister/write/write-batch.ts';
+import { lockOperations } from '../../src/postgres/sale-locks.ts';
 
 const SKIPPED = 5_000_000;
 
@@ -94,6 +96,28 @@ describe('a recovery', () => {
       );
     });
     await untilOpen(servers, saleId);
+  });
+
+  it('that was postponed reports why', async (test) => {
+    const { redis, database, servers } = await useServers(test);
+    const { saleId } = await makeSale(servers);
+    await usePersister(test, redis.url, database.url);
+    await buyMany(servers.shards, saleId, { count: 5, batchSize: 5 });
+    await untilRows(servers, saleId, 5);
+    await servers.sql.begin(async (transaction) => {
+      await lockOperations(transaction, saleId);
+      await redis.restart();
+      // Longer than several tries take.
+      await sleep(1_000);
+      const closed = await servers.sql`SELECT FROM sale_recoveries WHERE sale_id = ${saleId}`;
+      assert.equal(closed.length, 0, 'it waits for the lock');
+    });
+    await untilOpen(servers, saleId);
+    await eventually(async () => {
+      const [row] = await servers.sql`
+        SELECT outcome, report->>'postponedBy' AS postponed_by FROM sale_recoveries WHERE sale_id = ${saleId}`;
+      assert.deepEqual({ ...row }, { outcome: 'renewed', postponedBy: 'lock_held' });
+    });
   });
 
   it('that lost its locks does not open the sale below the events in PostgreSQL', async (test) => {

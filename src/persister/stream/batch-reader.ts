@@ -44,7 +44,7 @@ export class BatchReader {
     this.readAgain();
   }
 
-  /** Whether new entries are next and probably exist, after a batch of so many events. */
+  /** Whether new entries are next, and probably exist because the last batch was full. */
   isNewNext(events: number): boolean {
     const isOlderDue =
       this.#isMissing ||

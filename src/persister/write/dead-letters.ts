@@ -123,11 +123,8 @@ function eventsOfLetter(letter: DeadLetter): StreamEvent[] {
 
 /** Errors without a code come from parsing the payload; those with one from PostgreSQL or its connection. */
 function isServerError(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && !isPayloadError(error);
-}
-
-function isPayloadError(error: Error): boolean {
-  return error.name === 'Fault' || classifyError(error) === 'data';
+  const hasCode = error instanceof Error && 'code' in error && error.name !== 'Fault';
+  return hasCode && classifyError(error) !== 'data';
 }
 
 /** PostgreSQL's text type accepts every character but NUL. */

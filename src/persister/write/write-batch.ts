@@ -6,6 +6,7 @@
  * Upserts are sorted by key, because concurrent upserts in different orders deadlock. Arrays are sent as text, because
  * postgres.js takes an array's element type from its first element and gets times and jsonb wrong.
  */
+import type { ReservationEvent } from '../../domain/reservation.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import { compareEntryIds, type StreamEvent } from '../stream/entries.ts';
@@ -25,7 +26,7 @@ export interface Checkpoint {
 export interface WriteGuard {
   /**
    * `held`: the recovery that this write is part of has the lock. It may lose it before the write ends, so the write
-   * also locks the sale's row: no other timeline can begin meanwhile.
+   * also locks the sale's row: no other timeline can begin before it ends.
    */
   lock: 'take' | 'held';
   /** The timeline of the entries. */
@@ -167,30 +168,27 @@ function newestLater(sorted: readonly StreamEvent[]): StreamEvent[] {
   });
 }
 
-function rowsOf(transaction: Transaction, events: readonly StreamEvent[]) {
-  const column = (pick: (event: StreamEvent['reservation']) => string | number) =>
+function columnsOf(events: readonly StreamEvent[]) {
+  return (pick: (reservation: ReservationEvent) => string | number) =>
     events.map(({ reservation }) => String(pick(reservation)));
-  const time = (pick: (event: StreamEvent['reservation']) => number) =>
-    events.map(({ reservation }) => isoTime(pick(reservation)));
+}
+
+function rowsOf(transaction: Transaction, events: readonly StreamEvent[]) {
+  const column = columnsOf(events);
+  const time = (pick: (reservation: ReservationEvent) => number) =>
+    column((reservation) => isoTime(pick(reservation)));
   return transaction`
     (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, idempotency_key,
      reserved_at, expires_at, updated_at, request_id, traceparent)
     SELECT * FROM unnest(
-      ${column((r) => r.reservationId)}::text[],
-      ${column((r) => r.saleId)}::text[],
-      ${column((r) => r.buyerId)}::text[],
-      ${column((r) => r.status)}::text[],
+      ${column((r) => r.reservationId)}::text[], ${column((r) => r.saleId)}::text[],
+      ${column((r) => r.buyerId)}::text[], ${column((r) => r.status)}::text[],
       ${events.map(({ reservation }) => JSON.stringify(reservation.items))}::text[]::jsonb[],
-      ${column((r) => r.total)}::text[]::bigint[],
-      ${column((r) => r.currency)}::text[],
-      ${column((r) => r.position)}::text[]::bigint[],
-      ${column((r) => r.version)}::text[]::integer[],
-      ${column((r) => r.idempotencyKey)}::text[],
-      ${time((r) => r.reservedAt)}::text[]::timestamptz[],
-      ${time((r) => r.expiresAt)}::text[]::timestamptz[],
-      ${time((r) => r.occurredAt)}::text[]::timestamptz[],
-      ${column((r) => r.requestId)}::text[],
-      ${column((r) => r.traceparent)}::text[])`;
+      ${column((r) => r.total)}::text[]::bigint[], ${column((r) => r.currency)}::text[],
+      ${column((r) => r.position)}::text[]::bigint[], ${column((r) => r.version)}::text[]::integer[],
+      ${column((r) => r.idempotencyKey)}::text[], ${time((r) => r.reservedAt)}::text[]::timestamptz[],
+      ${time((r) => r.expiresAt)}::text[]::timestamptz[], ${time((r) => r.occurredAt)}::text[]::timestamptz[],
+      ${column((r) => r.requestId)}::text[], ${column((r) => r.traceparent)}::text[])`;
 }
 
 /**
@@ -233,22 +231,17 @@ function insertHistory(
   events: readonly StreamEvent[],
   returning = transaction``,
 ): Promise<{ event: number }[]> {
-  const column = (pick: (event: StreamEvent) => string | number) =>
-    events.map((event) => String(pick(event)));
+  const column = columnsOf(events);
   // The same event is left as it is. Another event with the same number is an error.
   return transaction<{ event: number }[]>`
     INSERT INTO reservation_events AS stored
       (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
     SELECT * FROM unnest(
-      ${column(({ reservation }) => reservation.reservationId)}::text[],
-      ${column(({ reservation }) => reservation.version)}::text[]::integer[],
-      ${column(({ reservation }) => reservation.saleId)}::text[],
-      ${column(({ number }) => number)}::text[]::bigint[],
-      ${column(({ reservation }) => reservation.status)}::text[],
-      ${column(({ reservation }) => isoTime(reservation.occurredAt))}::text[]::timestamptz[],
-      ${column(({ reservation }) => reservation.detail)}::text[],
-      ${column(({ reservation }) => reservation.requestId)}::text[],
-      ${column(({ reservation }) => reservation.traceparent)}::text[])
+      ${column((r) => r.reservationId)}::text[], ${column((r) => r.version)}::text[]::integer[],
+      ${column((r) => r.saleId)}::text[], ${events.map(({ number }) => String(number))}::text[]::bigint[],
+      ${column((r) => r.status)}::text[], ${column((r) => isoTime(r.occurredAt))}::text[]::timestamptz[],
+      ${column((r) => r.detail)}::text[], ${column((r) => r.requestId)}::text[],
+      ${column((r) => r.traceparent)}::text[])
     -- The number must not be null, so PostgreSQL rejects the row (23502).
     ON CONFLICT (sale_id, event) DO UPDATE SET event = NULL
     WHERE (stored.reservation_id, stored.version) <> (excluded.reservation_id, excluded.version)
