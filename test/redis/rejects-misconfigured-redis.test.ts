@@ -71,17 +71,17 @@ test('a misconfigured server is refused with the settings to change', async (t) 
   });
   await redis.config('SET', 'appendfsync', 'always');
   for (const [name, rules, pattern] of USERS) {
-    await t.test(name, async (test) => {
+    await t.test(name, async (inner) => {
       await redis.acl('SETUSER', 'app', 'reset', 'on', '>pw', ...rules);
-      const app = await useClientOf(test, server.url, { username: 'app', password: 'pw' });
+      const app = await useClientOf(inner, server.url, { username: 'app', password: 'pw' });
       const check = requireFit(app, SAFE);
       await (pattern ? assert.rejects(check, pattern) : check);
     });
   }
-  await t.test('a replica', async (test) => {
-    const master = await useRedis(test);
+  await t.test('a replica', async (inner) => {
+    const master = await useRedis(inner);
     await use(
-      test,
+      inner,
       () => redis.replicaof('127.0.0.1', master.port),
       () => redis.replicaof('NO', 'ONE'),
     );
