@@ -64,6 +64,12 @@ export default {
       to: { path: OURS, pathNot: [folder, ...others].map(pattern) },
     })),
     {
+      name: 'rooms of admin import only admin/http and the context',
+      severity: 'error',
+      from: { path: '^src/admin/([^/]+)/' },
+      to: { path: '^src/admin/', pathNot: '^src/admin/($1/|http/|context\\.ts$)' },
+    },
+    {
       name: 'every folder has a place in the order',
       severity: 'error',
       from: { path: OURS, pathNot: Object.keys(MAY_IMPORT).map(pattern) },

@@ -42,8 +42,8 @@ export async function compareReservations(
 ): Promise<Check[]> {
   // The current state: the scan also finds reservations that were made after the verification began.
   const upTo = await verification.readState();
-  const given = placeOf(upTo.position, upTo.gaps);
-  const seen = new Uint8Array(Math.ceil((given + 1) / 8));
+  const assigned = placeOf(upTo.position, upTo.gaps);
+  const seen = new Uint8Array(Math.ceil((assigned + 1) / 8));
   const inRedis = await compareRecords(verification, upTo, seen);
   const { unseen, disorder } = await compareRows(verification, upTo, seen);
   return [
@@ -56,7 +56,7 @@ export async function compareReservations(
     await recheck(verification, policy, {
       name: 'every-row-is-in-redis',
       expected: 'each row is in Redis under its buyer',
-      compared: given,
+      compared: assigned,
       suspects: unseen,
     }),
     {
@@ -65,7 +65,7 @@ export async function compareReservations(
       expected: 'each position has the same buyer in Redis and PostgreSQL',
       actual:
         disorder.length === 0
-          ? counted(given, 'position agrees', 'positions agree')
+          ? counted(assigned, 'position agrees', 'positions agree')
           : some(disorder),
     },
   ];

@@ -16,13 +16,13 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
     name: 'every-decision-is-a-row',
     expected: 'every assigned position is a row',
     find: async ({ servers: { sql }, saleId, state }) => {
-      const given = placeOf(state.position, state.gaps);
+      const assigned = placeOf(state.position, state.gaps);
       // A unique index gives a position one row, so the right count within the bounds proves that there is no gap.
       const [row] = await sql<{ rows: number; first: number; last: number }[]>`
         SELECT count(*) AS rows, coalesce(min(position), 0)::bigint AS first,
           coalesce(max(position), 0)::bigint AS last
         FROM reservations WHERE sale_id = ${saleId} AND position <= ${state.position}`;
-      const refused = await sql<{ position: number; discarded: boolean }[]>`
+      const letters = await sql<{ position: number; discarded: boolean }[]>`
         SELECT position, discarded FROM (
           SELECT substring(payload FROM ${FIRST_EVENT_LINE_POSITION})::bigint AS position, discard_reason IS NOT NULL AS discarded
           FROM dead_letters WHERE sale_id = ${saleId} AND event <= ${state.events}
@@ -31,12 +31,12 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
           SELECT FROM reservations WHERE sale_id = ${saleId} AND position = letter.position)`;
       const { rows, first, last } = row!;
       // A rebuilt sale skips the positions of discarded events.
-      const missing = refused.filter(({ position }) => isGiven(position, state.gaps));
-      const skipped = state.position - given;
+      const missing = letters.filter(({ position }) => isAssigned(position, state.gaps));
+      const skipped = state.position - assigned;
       const skippedBefore = last - placeOf(last, state.gaps);
       return {
-        ok: rows === given - missing.length && (rows === 0 || first >= 1),
-        expected: `${counted(given - missing.length, 'row')} with positions from 1 to ${state.position}${skipped > 0 ? `, of which ${skipped} were skipped` : ''}${exceptLetters(missing)}`,
+        ok: rows === assigned - missing.length && (rows === 0 || first >= 1),
+        expected: `${counted(assigned - missing.length, 'row')} with positions from 1 to ${state.position}${skipped > 0 ? `, of which ${skipped} were skipped` : ''}${exceptLetters(missing)}`,
         actual: `${counted(rows, 'row')}, positions from ${first} to ${last}${skippedText(skippedBefore, skipped - skippedBefore)}`,
       };
     },
@@ -66,18 +66,18 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
           (SELECT count(*) FROM dead_letters
             WHERE sale_id = ${saleId} AND event IS NULL AND discard_reason IS NOT NULL) AS entries
         FROM reservation_events WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}`;
-      const refused = await sql<{ event: number; discarded: boolean }[]>`
+      const letters = await sql<{ event: number; discarded: boolean }[]>`
         SELECT event, discard_reason IS NOT NULL AS discarded FROM dead_letters letter
         WHERE sale_id = ${saleId} AND event <= ${state.events}
           AND (resolved_at IS NULL OR discard_reason IS NOT NULL)
           AND NOT EXISTS (
             SELECT FROM reservation_events WHERE sale_id = ${saleId} AND event = letter.event)`;
       const { events, entries } = row!;
-      const kept = state.events - refused.length;
+      const kept = state.events - letters.length;
       if (entries === 0 || events >= kept) {
         return {
           ok: events === kept,
-          expected: `${counted(kept, 'event')}${exceptLetters(refused)}`,
+          expected: `${counted(kept, 'event')}${exceptLetters(letters)}`,
           actual: counted(events, 'event'),
         };
       }
@@ -86,12 +86,12 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         SELECT count(*) AS runs FROM (
           SELECT event - lag(event, 1, 0::bigint) OVER (ORDER BY event) AS step FROM (
             SELECT event FROM reservation_events WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}
-            UNION ALL SELECT unnest(${refused.map(({ event }) => String(event))}::text[]::bigint[])
+            UNION ALL SELECT unnest(${letters.map(({ event }) => String(event))}::text[]::bigint[])
             UNION ALL SELECT ${state.events + 1}::bigint) known) steps
         WHERE step > 1`;
       return {
         ok: missing!.runs <= entries,
-        expected: `${counted(kept, 'event')}${exceptLetters(refused)}, except those in ${counted(entries, 'discarded entry', 'discarded entries')} that could not be parsed`,
+        expected: `${counted(kept, 'event')}${exceptLetters(letters)}, except those in ${counted(entries, 'discarded entry', 'discarded entries')} that could not be parsed`,
         actual: `${counted(events, 'event')}, with ${counted(missing!.runs, 'gap')}`,
       };
     },
@@ -193,7 +193,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
 ];
 
 /** Whether a position was assigned and not skipped. */
-function isGiven(position: number, gaps: readonly Gap[]): boolean {
+function isAssigned(position: number, gaps: readonly Gap[]): boolean {
   return placeOf(position, gaps) > placeOf(position - 1, gaps);
 }
 
@@ -205,7 +205,11 @@ function skippedText(before: number, after: number): string {
 function exceptLetters(letters: readonly { discarded: boolean }[]): string {
   const discarded = letters.filter((letter) => letter.discarded).length;
   const unresolved = letters.length - discarded;
-  return `${unresolved > 0 ? `, except ${counted(unresolved, 'dead letter')}` : ''}${discarded > 0 ? `, except ${discarded} discarded` : ''}`;
+  const texts = [
+    ...(unresolved > 0 ? [counted(unresolved, 'dead letter')] : []),
+    ...(discarded > 0 ? [`${discarded} discarded`] : []),
+  ];
+  return texts.length > 0 ? `, not counting ${texts.join(' and ')}` : '';
 }
 
 function noneOf(wrong: readonly string[]) {
