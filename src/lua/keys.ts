@@ -3,23 +3,22 @@
  *
  *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus
  *                   operation (last applied), operationOutcome
- *                   fence (run id of the server that may decide; empty: none), timeline (which line of
- *                   decisions), closing (the recovery that has it closed, by name), wasPromoted (see
- *                   parts/promotion.lua)
- *                   position (last given), gaps (positions left out, see domain/positions.ts), tickets (last given
- *                   in a line), events (last numbered), drained (the last that PostgreSQL has)
- *                   or nothing but fence, closing and `forgotten`: a recovery is under way of a sale that the server has lost,
- *                   see close-sale.lua
+ *                   fence (run id of the server that may decide; empty: none), timeline (number of the history),
+ *                   closing (id of the recovery that closed it), wasPromoted (see parts/promotion.lua)
+ *                   position (last given), gaps (skipped positions, see domain/positions.ts), tickets (last
+ *                   waitlist ticket), events (number of the last), drained (the last that PostgreSQL has)
+ *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
+ *                   progress, see close-sale.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
  *   buyers  hash    buyer -> the buyer's records, separated by LF
- *   order   list    buyers in the order of decision: element p - 1 is who got position p, but for `gaps` of the sale
+ *   order   list    buyers in the order of decision: element p - 1 is the buyer of position p, apart from `gaps`
  *   holds   zset    deadline -> first-last position of the batch that shares it
- *   events  stream  the log of everything that happened to the sale's reservations
- *   line    zset    who waits for a SKU, in order of joining, see parts/waitlist.lua
- *   waiting hash    buyer TAB sku -> that buyer's member of the line
+ *   events  stream  the event log of the sale's reservations
+ *   line    zset    the waitlists of all SKUs, in order of joining, see parts/waitlist-member.lua
+ *   waiting hash    buyer TAB sku -> that buyer's member of `line`
  *
- * While a sale is rebuilt from PostgreSQL, what will take the place of buyers, order, holds, line and waiting is kept
- * beside them, with `rebuild`, a hash, saying whose it is.
+ * While a sale is rebuilt from PostgreSQL, the new buyers, order, holds, line and waiting are staged beside the old ones.
+ * The hash `rebuild` stores which recovery stages them.
  */
 const LIVING_KEYS = [
   'sale',
@@ -46,12 +45,12 @@ export function saleKey(saleId: string, key: SaleKey): string {
   return `fs:{${saleId}}:${key}`;
 }
 
-/** What scripts that change a sale read and write, in their order. */
+/** The keys of scripts that change a sale, in their order. */
 export const CHANGE_KEYS: readonly SaleKey[] = LIVING_KEYS;
-/** What scripts that rebuild a sale read and write, in their order. */
+/** The keys of scripts that rebuild a sale, in their order. */
 export const REBUILD_KEYS: readonly SaleKey[] = STAGED_KEYS;
 
-/** What a process writes to learn how far replication is, see redis/replication-barrier.ts. Not a part of the sale. */
+/** The mark of the replication barrier, see redis/replication-barrier.ts. Not a part of the sale. */
 export function markKey(saleId: string): string {
   return `fs:{${saleId}}:mark`;
 }
@@ -59,10 +58,10 @@ export function markKey(saleId: string): string {
 /** The one consumer group of every events stream. */
 export const PERSISTER_GROUP = 'persister';
 
-/** Pub/sub: the ids of sales whose definition or stock just changed by an operator. A hint, nothing more. */
+/** Pub/sub: the ids of sales that an operator has just changed. Only a hint. */
 export const CHANGED_CHANNEL = 'fs:changed';
 
-/** Pub/sub: the events of one sale's reservations, as they happen, in the form of the stream's `d`. A hint too. */
+/** Pub/sub: the event lines of one sale's reservations as they happen, as in the stream's `d`. Also a hint. */
 export function liveChannel(saleId: string): string {
   return `${saleKey(saleId, 'sale')}:live`;
 }

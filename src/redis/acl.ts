@@ -1,14 +1,13 @@
 /**
- * What the user of a connection must be allowed (Redis' ACL) before a script is run by it. A command that is refused in
- * the middle of a script leaves what was written before it, so this is asked for at the start. What processes ask for
- * beside their scripts is not looked at: it fails whole, and says so.
+ * The ACL permissions that scripts need, checked at start: a command that Redis rejects in the middle of a script would
+ * leave a decision half written. Commands outside scripts are not checked; they fail as a whole, with a clear error.
  */
 import type { Redis } from 'ioredis';
 import { CHANGED_CHANNEL, liveChannel, saleKey } from '../lua/keys.ts';
 
 const KEY = saleKey('any', 'sale');
 
-/** One example of each command in src/lua, of what runs them, and of each channel. */
+/** One example of each command in src/lua, of each command that runs scripts, and of each channel. */
 export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] = [
   ['EVAL', 'return 1', '1', KEY],
   ['EVALSHA', '-', '1', KEY],
@@ -47,7 +46,7 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['SUBSCRIBE', liveChannel('any')],
 ];
 
-/** Asked by a script, which needs no permission that the engine does not need anyway; `ACL DRYRUN` would. */
+/** A script needs no other permission than the engine itself; `ACL DRYRUN` would. */
 const ASK = `#!lua flags=no-writes,allow-stale
 local refused = {}
 for _, needed in ipairs(cjson.decode(ARGV[1])) do
@@ -56,7 +55,7 @@ for _, needed in ipairs(cjson.decode(ARGV[1])) do
 end
 return refused`;
 
-/** The commands that are refused, some for their key or channel. */
+/** The rejected commands; Redis may reject the command itself, its key or its channel. */
 export async function refusedCommands(redis: Redis): Promise<string[]> {
   try {
     return [...new Set((await redis.eval(ASK, 0, JSON.stringify(NEEDED))) as string[])];

@@ -1,4 +1,4 @@
-/** Which master owns which slots of a cluster, as the best informed of its nodes sees it. */
+/** The masters of a cluster and their slots, from the node with the newest view. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 
@@ -9,44 +9,44 @@ export interface SlotOwner {
   port: number;
 }
 
-interface Opinion {
+interface View {
   isOk: boolean;
   epoch: number;
   owners: SlotOwner[];
 }
 
-/** A node that is silent for so long is not waited for: it may be frozen, and the others know. */
-const ANSWER_MS_MAX = 500;
+/** Time limit for a node's reply: it may be frozen, and the other nodes have the same information. */
+const REPLY_MS_MAX = 500;
 
 /**
- * Asks all: a node that is cut off from the others goes on naming the masters that it knew. Those who have elected
- * another one meanwhile count a later epoch. Undefined when nobody answers.
+ * Queries all nodes and uses the view with the latest epoch: an isolated node still returns the old masters. Undefined if
+ * no node replies.
  */
 export async function slotOwners(nodes: readonly Redis[]): Promise<SlotOwner[] | undefined> {
-  const opinions = await Promise.all(
+  const views = await Promise.all(
     nodes.map((node) =>
       Promise.race([
-        opinionOf(node).catch(() => undefined),
-        sleep(ANSWER_MS_MAX, undefined, { ref: false }),
+        viewOf(node).catch(() => undefined),
+        sleep(REPLY_MS_MAX, undefined, { ref: false }),
       ]),
     ),
   );
-  return opinions.filter((opinion) => opinion !== undefined).toSorted(betterFirst)[0]?.owners;
+  return views.filter((view) => view !== undefined).toSorted(newestFirst)[0]?.owners;
 }
 
-async function opinionOf(node: Redis): Promise<Opinion> {
+async function viewOf(node: Redis): Promise<View> {
   const [info, slots] = await Promise.all([node.cluster('INFO'), node.cluster('SLOTS')]);
   return {
     isOk: /^cluster_state:ok/m.test(info),
     epoch: Number(/^cluster_current_epoch:(\d+)/m.exec(info)?.[1] ?? 0),
     owners: slots.flatMap(([first, last, master]) => {
       if (!master) return [];
-      // Without a host, it is the one that was asked.
+      // Without a host, it is the node that replied.
       return [{ first, last, host: master[0] || node.options.host!, port: master[1] }];
     }),
   };
 }
 
-function betterFirst(a: Opinion, b: Opinion): number {
+function newestFirst(a: View, b: View): number {
   return Number(b.isOk) - Number(a.isOk) || b.epoch - a.epoch;
 }

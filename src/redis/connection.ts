@@ -1,6 +1,6 @@
 /**
- * One connection to a Redis server that always knows which server that is. Each time it is made, it asks for the run
- * id and whether the server is fit for selling, and until both are answered it leads nowhere.
+ * One connection to a Redis server, with the identity of that server. After each connect it reads the run id and checks
+ * the server's requirements; it has no session before both have succeeded.
  */
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
@@ -15,35 +15,35 @@ export interface ConnectionOptions {
   commandTimeoutMs: number;
   requirements: ServerRequirements;
   log: Logger;
-  /** Called when the first server to answer must not be sold on, with what to set; later ones are waited out. */
+  /** Called if the first server does not meet the requirements; the fault names the settings. Later unfit servers are retried. */
   onUnfit: (fault: Fault) => void;
-  /** Called whenever it leads somewhere (again). */
+  /** Called whenever there is a new session. */
   onReady: () => void;
 }
 
-/** The server behind a connection, for as long as this very connection lasts: after the next one it is another object. */
+/** The server behind a connection. Each connect makes a new object, so two sessions can be compared by identity. */
 export interface Session extends FitServer {
-  /** When this process first saw it as the master that it is now, on its monotonic clock. */
+  /** When this process first saw the server as master with this replication id, on the process' monotonic clock. */
   seenAt: number;
 }
 
-/** Refusals by which Redis says that it ran nothing. */
+/** Errors with which Redis says that it has not run the command. */
 const NOT_EXECUTED =
   /^(NOSCRIPT|MOVED|ASK|CLUSTERDOWN|TRYAGAIN|READONLY|LOADING|MASTERDOWN|MISCONF|BUSY|NOAUTH|NOREPLICAS)\b/;
-/** The server was made a replica: the address may lead to another one by now. */
+/** The server has become a replica: the address may lead to another server now. */
 const DEMOTED = /^(READONLY|MASTERDOWN)\b/;
-/** An unfit server is asked again after so long. */
+/** Interval between checks of an unfit server. */
 const UNFIT_MS = 2_000;
 const RETRY_FIRST_MS = 50;
-/** The longest pause between two tries to connect: it is what buyers wait for when a server has come back. */
+/** The longest delay between two attempts to connect: after a restart of the server, buyers wait for it. */
 const RETRY_MS_MAX = 500;
 const LOADING_LOOK_MS = 50;
-/** How often a cluster's replica is asked whether it is a master by now. */
+/** Interval between checks whether a cluster's replica has become a master. */
 const PROMOTION_LOOK_MS = 500;
 const CONNECT_MS_MAX = 2_000;
-/** A sentinel that is frozen must not keep us from asking the next one. */
+/** A frozen sentinel must not delay the query to the next one. */
 const SENTINEL_MS_MAX = 500;
-/** A connection that is given up is closed in order for so long, then cut: a frozen server never takes part. */
+/** Time for an orderly close before the socket is destroyed: a frozen server never replies to it. */
 const DISCONNECT_MS_MAX = 250;
 
 export class RedisConnection {
@@ -51,9 +51,9 @@ export class RedisConnection {
   readonly #options: ConnectionOptions;
   #session: Session | undefined;
   #lastSession: Session | undefined;
-  #lastComplaint = '';
+  #lastProblem = '';
   #isClosed = false;
-  /** Connections lost so far: tells whether two moments saw the same connection. */
+  /** Connections lost so far: equal values mean the same connection. */
   #losses = 0;
 
   constructor(address: ServerAddress, options: ConnectionOptions) {
@@ -66,34 +66,34 @@ export class RedisConnection {
       disconnectTimeout: DISCONNECT_MS_MAX,
       maxLoadingRetryTime: LOADING_LOOK_MS,
       sentinelCommandTimeout: SENTINEL_MS_MAX,
-      // Nothing waits in a queue of the client, and nothing is sent again by itself.
+      // The client library must neither queue nor resend a command.
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       retryStrategy: retryDelayMs,
       reconnectOnError: (error) => DEMOTED.test(error.message),
     });
-    this.client.on('ready', () => void this.#meet());
+    this.client.on('ready', () => void this.#openSession());
     this.client.on('close', () => {
       this.#session = undefined;
       this.#losses++;
     });
-    this.client.on('end', () => this.#connectAgain());
-    this.client.on('error', (error: Error) => this.#complain(error));
+    this.client.on('end', () => this.#reconnect());
+    this.client.on('error', (error: Error) => this.#reportProblem(error));
   }
 
-  /** Undefined while there is no connection, or no answer yet to what server it leads to. */
+  /** Undefined while there is no connection, or its server has not been checked yet. */
   get session(): Session | undefined {
     return this.#session;
   }
 
-  /** What is known of a call's outcome from the error that it ended with. */
+  /** The fault for an error of a call: it says what is known of the call's outcome. */
   faultOf(error: unknown): Fault {
     if (hasPrefix(error, /^OOM\b/)) return new Fault('out_of_memory', undefined, { cause: error });
     if (hasPrefix(error, NOT_EXECUTED))
       return new Fault('not_executed', undefined, { cause: error });
     if (hasPrefix(error, /^Command timed out/)) {
-      // A server that is silent for so long may be behind a dead connection: try a new one.
+      // The connection may be dead: make a new one.
       this.client.disconnect(true);
     }
     if (hasPrefix(error, /^Stream isn't writeable/)) {
@@ -108,54 +108,54 @@ export class RedisConnection {
   }
 
   /**
-   * ioredis gives up for good when it has to let go of a connection while it asks sentinels where to connect, which is
-   * what happens when they tell of a failover at that moment.
+   * ioredis stops for good if a connection is closed while it queries the sentinels. That happens if they report a
+   * failover at that moment.
    */
-  #connectAgain(): void {
+  #reconnect(): void {
     if (this.#isClosed) return;
     setTimeout(() => {
-      if (!this.#isClosed) this.client.connect().catch(() => undefined); // Ends here again.
+      if (!this.#isClosed) this.client.connect().catch(() => undefined); // Emits `end` again.
     }, retryDelayMs(1)).unref();
   }
 
-  async #meet(): Promise<void> {
+  async #openSession(): Promise<void> {
     const losses = this.#losses;
     try {
       const server = await requireFit(this.client, this.#options.requirements);
       if (losses !== this.#losses) return;
       if (!server) {
-        this.#later(PROMOTION_LOOK_MS, () => void this.#meet());
+        this.#later(PROMOTION_LOOK_MS, () => void this.#openSession());
         return;
       }
       const last = this.#lastSession;
       const isTheSame = last?.runId === server.runId && last.replicationId === server.replicationId;
       this.#session = { ...server, seenAt: isTheSame ? last.seenAt : performance.now() };
       this.#lastSession = this.#session;
-      this.#lastComplaint = '';
+      this.#lastProblem = '';
       const { runId } = server;
-      this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis is ready');
-      if (!last) this.#warnOfBystanders(server);
+      this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis connected');
+      if (!last) this.#warnAboutUnawaitedReplicas(server);
       this.#options.onReady();
     } catch (error) {
       if (losses !== this.#losses) return;
-      const isNews = this.#complain(error as Error);
-      if (isNews && error instanceof Fault && error.code === 'server_unfit' && !this.#lastSession) {
+      const isNew = this.#reportProblem(error as Error);
+      if (isNew && error instanceof Fault && error.code === 'server_unfit' && !this.#lastSession) {
         this.#options.onUnfit(error);
       }
       this.#later(UNFIT_MS, () => this.client.disconnect(true));
     }
   }
 
-  /** Replicas that need not vouch may be promoted all the same, by whoever does not know better. */
-  #warnOfBystanders({ replicas, replicasConnected }: FitServer): void {
+  /** A replica that the barrier does not wait for can still be promoted. */
+  #warnAboutUnawaitedReplicas({ replicas, replicasConnected }: FitServer): void {
     if (replicas === 0 || replicasConnected <= replicas) return;
     this.#options.log.warn(
       { redis: addressOf(this.client.options), replicas, replicasConnected },
-      `a yes waits for ${replicas} of ${replicasConnected} replicas, and one that lacks it may be promoted; set min-replicas-to-write ${replicasConnected} to wait for all`,
+      `a reservation waits for ${replicas} of ${replicasConnected} replicas, and a replica without it may be promoted; set min-replicas-to-write ${replicasConnected} to wait for all`,
     );
   }
 
-  /** Unless the connection is lost until then: there may be a newer one, and a healthy one. */
+  /** Runs the action unless the connection is lost before. */
   #later(delayMs: number, action: () => void): void {
     const losses = this.#losses;
     setTimeout(() => {
@@ -163,22 +163,22 @@ export class RedisConnection {
     }, delayMs).unref();
   }
 
-  /** Says each new trouble once, not once a retry. False: it was said before. */
-  #complain(error: Error): boolean {
-    const said = error.message || String((error as NodeJS.ErrnoException).code);
-    // Where sentinels are asked, each try would be news by its pause.
-    const message = said.replace(/ Retrying from scratch after \d+ms\./, '');
-    if (message === this.#lastComplaint) return false;
-    this.#lastComplaint = message;
+  /** Logs each problem once, not once for each retry. Returns false if it was the last one logged. */
+  #reportProblem(error: Error): boolean {
+    const text = error.message || String((error as NodeJS.ErrnoException).code);
+    // With sentinels, the delay in the message differs for each attempt.
+    const message = text.replace(/ Retrying from scratch after \d+ms\./, '');
+    if (message === this.#lastProblem) return false;
+    this.#lastProblem = message;
     this.#options.log.warn(
-      { redis: addressOf(this.client.options) },
-      `redis is not usable, trying again: ${message}`,
+      { redis: addressOf(this.client.options), reason: message },
+      'redis unavailable, retrying',
     );
     return true;
   }
 }
 
-/** Doubles up to half a second, its upper half drawn at random. */
+/** Doubles up to half a second; the upper half is random. */
 export function retryDelayMs(attempt: number): number {
   return backoffMs(attempt, RETRY_FIRST_MS, RETRY_MS_MAX);
 }

@@ -1,17 +1,17 @@
 /**
- * REDIS_URL: one server, several nodes of a cluster, or sentinels that know where the master is.
+ * Parses REDIS_URL: one server, several nodes of a cluster, or sentinels that know the master.
  *
  *   redis://user:password@host:6379/0          rediss:// the same over TLS
  *   redis://a:6379,redis://b:6379              a cluster, by any of its nodes
  *   redis+sentinel://user:password@s1:26379/mymaster    repeated, separated by commas, for several sentinels
  *   rediss+sentinel://                         the same over TLS, to the sentinels and to the master
- *   …/mymaster?sentinelUsername=…&sentinelPassword=…    the sentinels' own, where they ask for it
+ *   …/mymaster?sentinelUsername=…&sentinelPassword=…    if the sentinels need their own credentials
  *
- * Of several sentinels the first says all but where the others are.
+ * With several sentinels, the first URL has all settings; the others have only host and port.
  */
 import type { RedisOptions } from 'ioredis';
 
-/** The part of ioredis' options that an address decides. */
+/** The ioredis options that an address determines. */
 export type ServerAddress = Pick<
   RedisOptions,
   | 'host'

@@ -1,16 +1,16 @@
 /**
- * The replicas' word, for `DURABILITY=replicated`: that they have all that a server has decided up to now.
+ * The replication barrier, for `DURABILITY=replicated`: waits until the replicas have all decisions of a server so far.
  *
- * `WAIT` vouches only for what its own connection wrote, and keeps whatever follows on that connection waiting. So the
- * word is asked for on a connection of its own, in rounds: one writes a mark and waits until the replicas have it.
- * Replication is one stream, so whoever has the mark has every decision before it, whichever connection or process
- * made it, also one that a script only read or repeated. All who ask during a round share the next one.
+ * `WAIT` covers only writes of its own connection, and blocks later commands on it. So the barrier has its own
+ * connection and works in rounds: a round writes a mark and waits until the replicas have it. Replication is one stream:
+ * a replica that has the mark has every earlier decision of every connection and process, including those that a
+ * script only read or repeated. All calls during a round share the next round.
  */
 import { markKey } from '../lua/keys.ts';
 import { type ConnectionOptions, RedisConnection, type Session } from './connection.ts';
 import type { ServerAddress } from './redis-url.ts';
 
-/** A mark means nothing later on. */
+/** A mark is of no use later. */
 const MARK_SECONDS = 60;
 
 export class ReplicationBarrier {
@@ -23,7 +23,7 @@ export class ReplicationBarrier {
     this.#connection = new RedisConnection(address, {
       ...options,
       name: `${options.name}-replication`,
-      // The connection for calls meets the same server, and says what is wrong with it.
+      // The connection for calls reaches the same server and logs its problems.
       log: options.log.child({}, { level: 'silent' }),
       onUnfit: () => undefined,
       onReady: () => undefined,
@@ -31,19 +31,19 @@ export class ReplicationBarrier {
     this.#roundMsMax = options.commandTimeoutMs / 2;
   }
 
-  /** Whom it can speak for now; undefined: nobody. */
+  /** The server that it waits for; undefined: none now. */
   get session(): Session | undefined {
     return this.#connection.session;
   }
 
   /**
-   * Resolves with the session whose replicas have all that was decided before this call, undefined when too few of
-   * them say so. Takes two rounds at most, `commandTimeoutMs` together. The sale says which shard of a cluster.
+   * Resolves with the session whose replicas have all decisions from before this call; undefined if too few confirm it.
+   * Takes two rounds at most, `commandTimeoutMs` together. On a cluster, the sale determines the shard.
    */
   wait(saleId: string): Promise<Session | undefined> {
     this.#next ??= this.#round.then(() => {
       this.#next = undefined;
-      this.#round = this.#ask(saleId);
+      this.#round = this.#runRound(saleId);
       return this.#round;
     });
     return this.#next;
@@ -53,7 +53,7 @@ export class ReplicationBarrier {
     this.#connection.close();
   }
 
-  async #ask(saleId: string): Promise<Session | undefined> {
+  async #runRound(saleId: string): Promise<Session | undefined> {
     const { client, session } = this.#connection;
     if (!session) return undefined;
     try {

@@ -1,6 +1,6 @@
 /**
- * What a Redis server must be set to before this engine sells a unit on it: a server that may evict, forget or
- * follow another one would break promises that no code of ours could keep.
+ * The settings that a Redis server must have before this engine sells on it. A server that may evict keys, lose writes
+ * or follow a master would break guarantees that no code here could keep.
  */
 import type { Redis } from 'ioredis';
 import type { CommonConfig } from '../config.ts';
@@ -9,24 +9,24 @@ import { refusedCommands } from './acl.ts';
 
 export type ServerRequirements = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
 
-/** A server that may be sold on. */
+/** A server that meets the requirements. */
 export interface FitServer {
-  /** Another one after each start of its process. */
+  /** Changes with each start of the server's process. */
   runId: string;
-  /** Another one after each time that it was made a master. */
+  /** Changes with each promotion to master. */
   replicationId: string;
-  /** Whether it was a replica since it started. */
+  /** Whether it was a replica since its start. */
   wasPromoted: boolean;
-  /** How many replicas have to vouch for a decision; 0 unless `DURABILITY=replicated`. */
+  /** How many replicas must have a decision; 0 unless `DURABILITY=replicated`. */
   replicas: number;
-  /** How many replicas follow it, of which only so many vouch. */
+  /** How many replicas are connected; the barrier waits for `replicas` of them. */
   replicasConnected: number;
-  /** So long after it last heard of a replica it no longer counts it, and refuses to write with too few. */
+  /** `min-replicas-max-lag`: a replica with a longer lag does not count, and with too few the server rejects writes. */
   replicasLagMsMax: number;
 }
 
 /**
- * Throws `server_unfit` with every shortcoming, each with the setting that mends it. Undefined: it is a cluster's
+ * Throws `server_unfit` with every shortcoming and the setting that fixes it. Undefined: the server is a cluster's
  * replica, which may become a master at any time.
  */
 export async function requireFit(
@@ -64,18 +64,21 @@ export async function requireFit(
     const appendfsync = await configOf(redis, 'appendfsync');
     if (appendfsync !== undefined && appendfsync !== 'always') {
       shortcomings.push(
-        `appendfsync is ${appendfsync}, but DURABILITY=${requirements.DURABILITY} promises more; set appendfsync always (or DURABILITY=fast)`,
+        `appendfsync is ${appendfsync}, but DURABILITY=${requirements.DURABILITY} needs more; set appendfsync always (or DURABILITY=fast)`,
       );
     }
   }
   const replicas = requirements.DURABILITY === 'replicated' ? await replicasOf(redis) : 0;
   if (requirements.DURABILITY === 'replicated' && replicas < 1) {
     shortcomings.push(
-      'min-replicas-to-write is 0: an isolated master would go on selling; set min-replicas-to-write 1 or more, best all replicas that there are',
+      'min-replicas-to-write is 0: an isolated master would continue to sell; set min-replicas-to-write 1 or more, preferably the number of replicas',
     );
   }
   if (shortcomings.length > 0) {
-    throw new Fault('server_unfit', `Redis is not fit for selling: ${shortcomings.join('; ')}.`);
+    throw new Fault(
+      'server_unfit',
+      `Redis does not meet the requirements: ${shortcomings.join('; ')}.`,
+    );
   }
   return {
     runId: field('run_id'),
@@ -87,12 +90,12 @@ export async function requireFit(
   };
 }
 
-/** As many as it requirements itself: where that is all there are, any of them may be promoted and nothing is lost. */
+/** The server's own `min-replicas-to-write`. If that is the number of all replicas, each can be promoted without loss. */
 async function replicasOf(redis: Redis): Promise<number> {
   return Number((await configOf(redis, 'min-replicas-to-write')) ?? 1);
 }
 
-/** Undefined where the provider forbids CONFIG: then its word in INFO is all there is. */
+/** Undefined if the provider forbids CONFIG: then only INFO is available. */
 async function configOf(redis: Redis, name: string): Promise<string | undefined> {
   try {
     const [, value] = await redis.config('GET', name);

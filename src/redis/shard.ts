@@ -1,6 +1,7 @@
 /**
- * One Redis server and the calls to it. Two rules keep a decision from being made twice or on the wrong server: nothing
- * is sent again by itself, and every call carries the run id of the server behind this very connection (the fence).
+ * One Redis server and the calls of scripts on it. Two rules prevent a decision from being made twice or on the wrong
+ * server: no call is resent automatically, and each call carries the run id of the server behind its connection, the
+ * fence.
  */
 import type { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
@@ -9,31 +10,31 @@ import { type ConnectionOptions, hasPrefix, RedisConnection, type Session } from
 import type { ServerAddress } from './redis-url.ts';
 import { ReplicationBarrier } from './replication-barrier.ts';
 
-/** So long after its last replica went away an old master may still decide, beyond `min-replicas-max-lag`: Redis counts
- * the lag in whole seconds, once a second. */
+/** An old master may still decide for this long after `min-replicas-max-lag`: Redis counts the lag in whole seconds,
+ * once a second. */
 const LAG_ROUNDING_MS = 2_000;
 
 /**
- * One server, for as long as the connection that was there when it was pinned: all of it throws `not_sent` afterwards,
- * for the next connection may lead to another server, or to this one without what it had. Whoever puts together what
- * several calls said pins a server first and passes it along.
+ * One server, while the connection from the time of pinning lasts. Afterwards every member throws `not_sent`: the next
+ * connection may lead to another server, or to this one after it lost data. Code that combines the replies of several
+ * calls pins a server first.
  */
 export interface PinnedServer {
   readonly runId: string;
-  /** Whether that connection is still there. */
+  /** Whether that connection still exists. */
   readonly isThere: boolean;
   /**
-   * How long the master before this one may still be deciding, isolated together with some of its clients: until it
-   * misses its replicas and refuses to write. 0: there was none, or it would never stop (`min-replicas-to-write 0`).
+   * How long the previous master may still decide, isolated together with some of its clients: until it misses its
+   * replicas and rejects writes. 0: there was none, or it would never stop (`min-replicas-to-write 0`).
    */
   readonly oldMasterGraceMs: number;
-  /** For one command: ask for it again for the next. */
+  /** For one command; read this property again for the next one. */
   readonly client: Redis;
   /** As of Shard. */
   call: Shard['call'];
   /**
-   * Resolves when replicas have all that it has decided up to now, at once where that is not promised. Throws
-   * `outcome_unknown` where too few say so.
+   * Resolves when the replicas have all decisions up to now; at once unless `DURABILITY=replicated`. Throws
+   * `outcome_unknown` if too few confirm it.
    */
   replicated(saleId: string): Promise<void>;
 }
@@ -53,12 +54,12 @@ export class Shard {
     return this.#connection.client;
   }
 
-  /** Undefined while there is no connection, or no answer yet to what server it leads to. */
+  /** Undefined while there is no connection, or its server has not been checked yet. */
   get runId(): string | undefined {
     return this.#connection.session?.runId;
   }
 
-  /** Throws `not_sent` while there is no server. */
+  /** Throws `not_sent` while there is no session. */
   pin(): PinnedServer {
     const connection = this.#connection;
     const session = connection.session;
@@ -70,8 +71,8 @@ export class Shard {
       },
       get oldMasterGraceMs() {
         if (!session.wasPromoted || session.replicas === 0) return 0;
-        const silentAt = session.seenAt + session.replicasLagMsMax + LAG_ROUNDING_MS;
-        return Math.max(0, silentAt - performance.now());
+        const stopsAt = session.seenAt + session.replicasLagMsMax + LAG_ROUNDING_MS;
+        return Math.max(0, stopsAt - performance.now());
       },
       get client() {
         requireSame(connection, session);
@@ -83,8 +84,8 @@ export class Shard {
   }
 
   /**
-   * Runs a script on this server; under `DURABILITY=replicated` answers what buyers are told only when replicas have
-   * it. Throws `not_sent`, `not_executed`, `outcome_unknown` (it may have run) or `reply_malformed`.
+   * Runs a script on this server. Under `DURABILITY=replicated` it returns decisions only after the replicas have them.
+   * Throws `not_sent`, `not_executed`, `out_of_memory`, `outcome_unknown` (it may have run) or `reply_malformed`.
    */
   async call<Args extends unknown[], Result>(
     script: Script<Args, Result>,
@@ -99,7 +100,7 @@ export class Shard {
     this.#barrier?.close();
   }
 
-  /** On the server of a session, or on whichever there is. */
+  /** On the server of the session; undefined: on the current one. */
   async #call<Args extends unknown[], Result>(
     session: Session | undefined,
     script: Script<Args, Result>,
@@ -111,7 +112,7 @@ export class Shard {
       return script.decode(reply, saleId, ...args);
     }
     const before = this.#barrier.session;
-    if (!before) throw new Fault('not_sent', 'nobody can speak for the replicas now');
+    if (!before) throw new Fault('not_sent', 'the replication barrier has no connection');
     const { reply, runId } = await this.#run(session, script, saleId, args);
     const reached = await this.#barrier.wait(saleId);
     if (reached !== before || runId !== before.runId) {
@@ -140,7 +141,7 @@ export class Shard {
       return await this.#evaluate(session, 'evalsha', script.sha1, keys, tail);
     } catch (error) {
       if (!(error instanceof Fault) || !hasPrefix(error.cause, /^NOSCRIPT\b/)) throw error;
-      // It did not run, so it may be sent again: in full, and with the fence of the connection as it is now.
+      // It did not run, so it can be sent again: as a whole, with the fence of the current connection.
       return this.#evaluate(session, 'eval', script.source, keys, tail);
     }
   }
@@ -166,5 +167,5 @@ export class Shard {
 
 function requireSame(connection: RedisConnection, session: Session): void {
   if (connection.session === session) return;
-  throw new Fault('not_sent', 'the connection on which this began is gone');
+  throw new Fault('not_sent', 'the connection of this operation is closed');
 }

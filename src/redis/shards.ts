@@ -1,4 +1,4 @@
-/** Where a sale lives: the one server that there is, or the master that owns its slot of a cluster. */
+/** The shard of each sale: the only server, or the master that owns its slot of a cluster. */
 import calculateSlot from 'cluster-key-slot';
 import { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
@@ -13,7 +13,7 @@ export interface ShardsOptions extends Omit<ConnectionOptions, 'onReady'> {
   url: string;
 }
 
-/** How long the slots of a cluster are taken for granted, and how often they are asked for while a master is away. */
+/** Maximum age of a cluster's topology, and the interval of queries while a master is unavailable. */
 const TOPOLOGY_MS_MAX = 5_000;
 const TOPOLOGY_RETRY_MS = 500;
 
@@ -23,7 +23,7 @@ interface SlotRange {
   shard: Shard;
 }
 
-/** All shards: one server for everything, or the masters of a cluster with the slots of each. */
+/** All shards: one server, or the masters of a cluster and their slots. */
 export class Shards {
   readonly #options: ShardsOptions;
   readonly #byAddress = new Map<string, Shard>();
@@ -61,7 +61,7 @@ export class Shards {
     return range.shard;
   }
 
-  /** Runs a script where the sale lives. Throws what Shard.call throws. */
+  /** Runs a script on the sale's shard. Throws what Shard.call throws. */
   async call<Args extends unknown[], Result>(
     script: Script<Args, Result>,
     saleId: string,
@@ -76,7 +76,7 @@ export class Shards {
     }
   }
 
-  /** `DURABILITY=replicated`: what Redis publishes of a decision may be heard before replicas have the decision. */
+  /** `DURABILITY=replicated`: Redis may publish an event before the replicas have it. */
   get waitsForReplicas(): boolean {
     return this.#options.requirements.DURABILITY === 'replicated';
   }
@@ -91,13 +91,13 @@ export class Shards {
     this.#readyListeners.push(listener);
   }
 
-  /** Tells every process that operators changed a sale. A hint: failing to tell changes nothing but promptness. */
+  /** Publishes that an operator has changed a sale. A hint: without it, processes notice the change later. */
   async publishChanged(saleId: string): Promise<void> {
     const shard = this.of(saleId);
     if (shard.runId !== undefined) await shard.client.publish(CHANGED_CHANNEL, saleId);
   }
 
-  /** Hears those hints, over a connection of its own. */
+  /** Receives those hints, over a connection of its own. */
   onChanged(listener: (saleId: string) => void): void {
     const subscriber = this.listener('hints');
     subscriber.on('message', (_channel, saleId: string) => listener(saleId));
@@ -109,16 +109,16 @@ export class Shards {
   }
 
   /**
-   * A connection for publish/subscribe and nothing else. Whoever takes it subscribes at each `ready`, so as to know
-   * what was missed; ioredis' own way of subscribing again also lets an error escape that nobody could catch. On a
-   * cluster any node will do: they pass messages on to each other.
+   * A connection for publish/subscribe only. The caller subscribes at each `ready` and therefore knows when it may have
+   * missed messages; ioredis' own resubscription can also throw an error that no caller can catch. On a cluster any
+   * node works: the nodes forward messages to each other.
    */
   listener(purpose: string): Redis {
     const address = parseRedisUrl(this.#options.url);
     const servers = address.kind === 'server' ? [address.options] : address.seeds;
     const subscriber: Redis = new Redis({
       ...servers[0]!,
-      // It would end the connection for good at times, see server-connection.ts; a demoted master closes it anyway.
+      // It can end the connection for good, see connection.ts; a demoted master closes it anyway.
       failoverDetector: false,
       connectionName: `${this.#options.name}-${purpose}`,
       autoResubscribe: false,
@@ -126,12 +126,12 @@ export class Shards {
       maxRetriesPerRequest: 0,
       commandTimeout: this.#options.commandTimeoutMs,
       retryStrategy: (attempt) => {
-        // On a cluster, the next node: this one may stay away.
+        // On a cluster, try the next node: this one may stay unavailable.
         Object.assign(subscriber.options, servers[attempt % servers.length]);
         return retryDelayMs(attempt);
       },
     });
-    subscriber.on('error', () => undefined); // The shard's own connection reports the same trouble.
+    subscriber.on('error', () => undefined); // The shard's own connection reports the same problem.
     this.#subscribers.push(subscriber);
     return subscriber;
   }
@@ -172,7 +172,7 @@ export class Shards {
     }));
     const masters = new Set(this.#ranges.map(({ shard }) => shard));
     for (const shard of this.#byAddress.values()) {
-      // Should it become a master again, it is not to be taken for the one that it was.
+      // If it becomes a master again, it must count as a new one.
       if (!masters.has(shard) && shard.runId !== undefined) shard.client.disconnect(true);
     }
   }

@@ -1,4 +1,4 @@
-/** Puts a buyer in the line for a SKU. The contract is the header of join-line.lua. */
+/** Adds a buyer to the waitlist of a SKU. The contract is the header of join-waitlist.lua. */
 import { CHANGE_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -22,8 +22,8 @@ export const joinWaitlist = defineScript({
   source: new URL('join-waitlist.lua', import.meta.url),
   keys: CHANGE_KEYS,
   args: 'buyer sku quantity',
-  encode(asked: { buyerId: string; sku: string; quantity: number }) {
-    return [asked.buyerId, asked.sku, asked.quantity];
+  encode(request: { buyerId: string; sku: string; quantity: number }) {
+    return [request.buyerId, request.sku, request.quantity];
   },
   decode(reply: Reply): JoinWaitlistReply {
     const [outcome, place, quantity] = Array.isArray(reply) ? reply : [];

@@ -5,7 +5,7 @@ import { defineScript, malformed, type Reply } from '../script.ts';
 
 export interface ReserveRequest {
   buyerId: string;
-  /** Empty: none was sent. */
+  /** Empty: the buyer sent none. */
   idempotencyKey: string;
   /** Canonical, see domain/reservation-codec.ts. */
   items: string;
@@ -34,11 +34,11 @@ export type ReserveOutcome =
   | { outcome: 'replayed'; record: string }
   | { outcome: ReserveRefusal };
 
-/** A reservation that was made just now. */
+/** A reservation that this call has made. */
 export class Reserved {
   readonly outcome = 'reserved';
   readonly position: number;
-  /** What its record says between position and key: the same text for all of one batch that want the same. */
+  /** The record's fields between position and key: one text for all reservations of a batch with the same basket. */
   readonly terms: string;
   readonly idempotencyKey: string;
 
@@ -109,12 +109,12 @@ function outcomesOf(first: string, lines: readonly string[], batch: Batch): Rese
   });
 }
 
-/** Of a short text in MessagePack, whatever it says: its kind and its length. */
+/** MessagePack heads, type and length, of texts under 256 characters. */
 const HEADS = Array.from({ length: 256 }, (_, length) =>
   length < 32 ? String.fromCharCode(0xa0 + length) : String.fromCharCode(0xd9, length),
 );
 
-/** Of ASCII, as all of it is; at most 65,535 characters. */
+/** ASCII only, at most 65,535 characters. */
 function packedText(text: string): string {
   const { length } = text;
   return (

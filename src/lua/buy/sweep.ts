@@ -1,4 +1,4 @@
-/** Ends holds whose time is over and serves the line. The contract is the header of sweep.lua. */
+/** Ends expired holds and serves the waitlists. The contract is the header of sweep.lua. */
 import { CHANGE_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -8,9 +8,9 @@ export type SweepReply =
       outcome: 'swept';
       expired: number;
       served: number;
-      /** By how much the oldest deadline among those that ended was missed; 0 when none ended. */
+      /** How far the oldest of the ended holds was past its deadline; 0: none ended. */
       lateMs: number;
-      /** Until the next deadline; 0: more is due now; undefined: nothing is held. */
+      /** Until the next deadline; 0: more are due now; undefined: there are no holds. */
       nextDueMs: number | undefined;
     };
 

@@ -1,4 +1,4 @@
-/** Moves one reservation to another state, once. The contract is the header of transition.lua. */
+/** Changes the status of one reservation, once. The contract is the header of transition.lua. */
 import type { ReservationAddress } from '../../domain/identifiers.ts';
 import {
   RESERVATION_TRANSITIONS,
@@ -12,13 +12,13 @@ import { defineScript, malformed, type Reply } from '../script.ts';
 export interface TransitionRequest {
   address: ReservationAddress;
   transition: Exclude<ReservationTransition, 'expire'>;
-  /** Whose it must be; undefined: anybody's. */
+  /** The buyer who must own it; undefined: any buyer. */
   buyerId?: string;
-  /** For the history: a payment's reference, a reason. */
+  /** For the history: a payment reference or a reason. */
   detail: string;
   requestId: string;
   traceparent: string;
-  /** For whoever in line gets what this gives back, see domain/identifiers.ts. */
+  /** The tag of reservations that the waitlist gets, see domain/identifiers.ts. */
   tag: string;
 }
 
@@ -30,17 +30,17 @@ export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
   keys: CHANGE_KEYS,
   args: 'position tag buyer from to detail trace newTag',
-  encode(asked: TransitionRequest) {
-    const { from, to } = RESERVATION_TRANSITIONS[asked.transition];
+  encode(request: TransitionRequest) {
+    const { from, to } = RESERVATION_TRANSITIONS[request.transition];
     return [
-      asked.address.position,
-      asked.address.tag,
-      asked.buyerId ?? '',
+      request.address.position,
+      request.address.tag,
+      request.buyerId ?? '',
       from,
       to,
-      encodeURIComponent(asked.detail),
-      formatTrace(asked.requestId, asked.traceparent),
-      asked.tag,
+      encodeURIComponent(request.detail),
+      formatTrace(request.requestId, request.traceparent),
+      request.tag,
     ];
   },
   decode(reply: Reply, saleId): TransitionReply {

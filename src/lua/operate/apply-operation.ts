@@ -1,4 +1,4 @@
-/** Applies one numbered operation of an operator. The contract is the header of apply-operation.lua. */
+/** Applies one numbered sale operation. The contract is the header of apply-operation.lua. */
 import type { SaleDefinition } from '../../domain/sale.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -10,14 +10,14 @@ export interface StockChange {
 export interface SaleOperation {
   /** Counts from 1 in each sale, without gaps. */
   operation: number;
-  /** Which line of decisions the sale is on; operation 1 begins it. */
+  /** The timeline that the sale is on; operation 1 begins it. */
   timeline: number;
   definition: SaleDefinition;
   changes: StockChange[];
 }
 
 export type OperationReply =
-  /** With the start that the sale has now: one that has begun keeps its own. */
+  /** With the sale's start: a sale that has started keeps it. */
   | { outcome: 'applied'; startsAt: number | null }
   | { outcome: 'insufficient_stock' | 'recovering' | 'unknown_sale' }
   | { outcome: 'gap'; applied: number };

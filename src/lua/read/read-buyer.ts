@@ -1,10 +1,10 @@
-/** Reads what one buyer has in a sale, and where the buyer waits. The contract is the header of read-buyer.lua. */
+/** Reads one buyer's reservations and waitlist ranks in a sale. The contract is the header of read-buyer.lua. */
 
 import type { Reservation } from '../../domain/reservation.ts';
 import { parseRecords } from '../../domain/reservation-codec.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
-/** A place in the line for a SKU, counted from 1. */
+/** A buyer's rank on the waitlist of a SKU, from 1; the API calls it `place`. */
 export interface WaitlistRank {
   sku: string;
   quantity: number;
@@ -24,16 +24,16 @@ export const readBuyer = defineScript({
   source: new URL('read-buyer.lua', import.meta.url),
   keys: ['sale', 'buyers', 'line', 'waiting'],
   args: 'buyer',
-  // What buyers see as theirs is a yes like any other.
+  // Shows decisions to buyers, as `reserve` does.
   needsReplicas: true,
   encode(buyerId: string) {
     return [buyerId];
   },
   decode(reply: Reply, saleId, buyerId): ReadBuyerReply {
     if (!Array.isArray(reply)) throw malformed('read-buyer', reply);
-    const [outcome, limit, currency, records, places] = reply;
+    const [outcome, limit, currency, records, ranks] = reply;
     if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
-    if (outcome !== 'known' || typeof records !== 'string' || !Array.isArray(places)) {
+    if (outcome !== 'known' || typeof records !== 'string' || !Array.isArray(ranks)) {
       throw malformed('read-buyer', reply);
     }
     const sale = { saleId, currency: String(currency) };
@@ -41,19 +41,19 @@ export const readBuyer = defineScript({
       outcome,
       perBuyerLimit: Number(limit),
       reservations: parseRecords(records, sale, buyerId),
-      waiting: placesOf(places),
+      waiting: ranksOf(ranks),
     };
   },
 });
 
-function placesOf(flat: Reply[]): WaitlistRank[] {
-  const places: WaitlistRank[] = [];
+function ranksOf(flat: Reply[]): WaitlistRank[] {
+  const ranks: WaitlistRank[] = [];
   for (let i = 0; i + 2 < flat.length; i += 3) {
-    places.push({
+    ranks.push({
       sku: String(flat[i]),
       quantity: Number(flat[i + 1]),
       place: Number(flat[i + 2]),
     });
   }
-  return places;
+  return ranks;
 }

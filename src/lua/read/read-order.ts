@@ -1,9 +1,9 @@
-/** Reads who got something in a sale, part by part. The contract is the header of read-order.lua. */
+/** Reads the buyers who got reservations in a sale, in parts. The contract is the header of read-order.lua. */
 import { defineScript, malformed, type Reply } from '../script.ts';
 
 export type ReadOrderReply =
   | { outcome: 'unknown_sale' | 'recovering' }
-  /** A timeline's order only ever grows at its end, so its parts may be read one after another. */
+  /** The order of a timeline only grows at its end, so its parts can be read one after another. */
   | { outcome: 'known'; timeline: number; buyerIds: string[] };
 
 export const readOrder = defineScript({

@@ -9,28 +9,28 @@ export interface SaleState {
   stock: SkuStock[];
   /** Redis' clock, ms. */
   nowMs: number;
-  /** Positions given so far. */
+  /** The last position given. */
   position: number;
-  /** Events numbered so far, and how many of them have left the stream for PostgreSQL. */
+  /** The number of events so far, and how many of them are drained to PostgreSQL. */
   events: number;
   drained: number;
   streamLength: number;
   /** The last operation applied. */
   operation: number;
-  /** The run id of the server that it is open on; empty: on none. */
+  /** The run id of the server that it is open on; empty: it is closed. */
   fence: string;
-  /** By which closing it is closed; empty: by none, see close-sale.lua. */
+  /** The closing that closed it; empty: none, see close-sale.lua. */
   closing: string;
-  /** While it is closed: by a server that was a replica once, or had been when it closed. */
+  /** While it is closed: its server is or was a promoted replica, see parts/promotion.lua. */
   wasPromoted: boolean;
-  /** Which line of decisions this is; a recovery begins another. */
+  /** Number of the history; a recovery begins another one. */
   timeline: number;
-  /** Positions that nobody has, for a server may have forgotten whom it gave them to. */
+  /** Skipped positions, see domain/positions.ts. */
   gaps: Gap[];
 }
 
 export type ReadSaleReply =
-  /** `isForgotten`: a recovery has found it missing, so there is such a sale. */
+  /** `isForgotten`: a recovery found the sale missing here, so it exists. */
   | { outcome: 'unknown_sale'; isForgotten: boolean }
   | { outcome: 'known' | 'recovering'; state: SaleState };
 

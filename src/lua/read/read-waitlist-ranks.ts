@@ -1,4 +1,4 @@
-/** Reads where many buyers stand in line. The contract is the header of read-places.lua. */
+/** Reads the waitlist ranks of many buyers. The contract is the header of read-waitlist-ranks.lua. */
 import { waitingField } from '../../domain/waitlist.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -7,7 +7,7 @@ export interface WaitlistQuery {
   sku: string;
 }
 
-/** In the order asked; a place of 0: does not wait. */
+/** In the order of the queries. `place` is the rank; 0: the buyer is not on the waitlist. */
 export type ReadWaitlistRanksReply =
   | { outcome: 'unknown_sale' | 'recovering' }
   | { outcome: 'known'; ranks: { quantity: number; place: number }[] };
@@ -16,18 +16,18 @@ export const readWaitlistRanks = defineScript({
   source: new URL('read-waitlist-ranks.lua', import.meta.url),
   keys: ['sale', 'line', 'waiting'],
   args: '...fields',
-  encode(asked: readonly WaitlistQuery[]) {
-    return asked.map(({ buyerId, sku }) => waitingField(buyerId, sku));
+  encode(queries: readonly WaitlistQuery[]) {
+    return queries.map(({ buyerId, sku }) => waitingField(buyerId, sku));
   },
-  decode(reply: Reply, _saleId, asked): ReadWaitlistRanksReply {
+  decode(reply: Reply, _saleId, queries): ReadWaitlistRanksReply {
     const [outcome, flat] = Array.isArray(reply) ? reply : [];
     if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
-    if (outcome !== 'known' || !Array.isArray(flat) || flat.length !== 2 * asked.length) {
+    if (outcome !== 'known' || !Array.isArray(flat) || flat.length !== 2 * queries.length) {
       throw malformed('read-waitlist-ranks', reply);
     }
     return {
       outcome,
-      ranks: asked.map((_asked, i) => ({
+      ranks: queries.map((_query, i) => ({
         quantity: Number(flat[2 * i]),
         place: Number(flat[2 * i + 1]),
       })),

@@ -1,4 +1,4 @@
-/** Frees what was staged of a rebuild that is given up. The contract is the header of discard-rebuild.lua. */
+/** Frees what a cancelled rebuild has staged. The contract is the header of discard-rebuild.lua. */
 import { REBUILD_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 

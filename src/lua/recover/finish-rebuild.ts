@@ -1,4 +1,4 @@
-/** Opens a rebuilt sale in the place of the old one. The contract is the header of finish-rebuild.lua. */
+/** Replaces a sale by the rebuilt one and opens it. The contract is the header of finish-rebuild.lua. */
 import type { SaleDefinition, SkuStock } from '../../domain/sale.ts';
 import { CHANGE_KEYS, REBUILD_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
@@ -6,15 +6,15 @@ import { defineScript, malformed, type Reply } from '../script.ts';
 export interface RebuiltSale {
   definition: SaleDefinition;
   stock: (SkuStock & { price: number })[];
-  /** The last operation that is in it. */
+  /** The last operation that it includes. */
   operation: number;
   operationOutcome: string;
-  /** The last position that may have been told. */
+  /** The last position that a buyer may have seen. */
   position: number;
   events: number;
-  /** As the sale keeps them, see domain/positions.ts. */
+  /** Formatted, see domain/positions.ts. */
   gaps: string;
-  /** Places in line given so far. */
+  /** The last waitlist ticket. */
   tickets: number;
 }
 

@@ -1,4 +1,4 @@
-/** Opens a sale again on a server that has lost nothing of it. The contract is the header of renew-fence.lua. */
+/** Opens a sale again on a server that has lost no decision. The contract is the header of renew-fence.lua. */
 import { REBUILD_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -7,10 +7,10 @@ export type RenewFenceReply = 'renewed' | 'behind' | 'superseded' | 'unknown_sal
 export interface Renewal {
   timeline: number;
   closing: string;
-  /** What PostgreSQL has come to. */
+  /** The last ones that PostgreSQL has. */
   events: number;
   operation: number;
-  /** The last position that may have been told. */
+  /** The last position that a buyer may have seen. */
   positionFloor: number;
 }
 

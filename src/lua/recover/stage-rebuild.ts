@@ -1,4 +1,4 @@
-/** Puts a portion of what will be a sale again beside it. The contract is the header of stage-rebuild.lua. */
+/** Stages a portion of a rebuilt sale. The contract is the header of stage-rebuild.lua. */
 import { REBUILD_KEYS } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
@@ -7,7 +7,7 @@ export interface Portion {
   records: string[];
   /** Deadline in ms, first-last position, … */
   holds: string[];
-  /** Member of the line, field of `waiting`, … */
+  /** Member of `line`, field of `waiting`, … */
   line: string[];
 }
 

@@ -1,4 +1,4 @@
-/** Makes the consumer group of a sale's stream. The contract is the header of ensure-group.lua. */
+/** Creates the consumer group of a sale's stream. The contract is the header of ensure-group.lua. */
 import { PERSISTER_GROUP } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 

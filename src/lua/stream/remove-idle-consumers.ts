@@ -1,4 +1,4 @@
-/** Removes consumers of processes long gone. The contract is the header of remove-idle-consumers.lua. */
+/** Removes consumers of ended processes. The contract is the header of remove-idle-consumers.lua. */
 import { PERSISTER_GROUP } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 

@@ -1,4 +1,4 @@
-/** Removes what PostgreSQL has from a sale's stream. The contract is the header of trim-events.lua. */
+/** Removes from a sale's stream the events that PostgreSQL has. The contract is the header of trim-events.lua. */
 import { PERSISTER_GROUP } from '../keys.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
