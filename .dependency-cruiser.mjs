@@ -90,9 +90,9 @@ export default {
     { name: 'no cycle of files', severity: 'error', from: {}, to: { circular: true } },
     {
       name: 'no cycle of folders',
-      severity: 'warn',
+      severity: 'error',
       scope: 'folder',
-      from: {},
+      from: { path: '^src' },
       to: { circular: true },
     },
     {

@@ -38,7 +38,7 @@ export async function restartFromCopy(redis: TestRedis): Promise<void> {
   await redis.start();
 }
 
-export interface DiskCall {
+interface DiskCall {
   name: string;
   /** Its arguments, with paths instead of file descriptors. */
   text: string;

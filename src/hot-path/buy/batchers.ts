@@ -9,7 +9,7 @@ import { Batcher, type BatcherLimits } from './batcher.ts';
 
 const SWEEP_INTERVAL_MS = 10_000;
 
-export type QueueLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
+type QueueLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
 
 export interface BatchersContext {
   shards: Shards;
