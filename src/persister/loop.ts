@@ -29,8 +29,8 @@ export class Loop {
 
   /** Resolves once stopped, or when the process stops. */
   async run(): Promise<void> {
-    const { turn, onFailure, backoff, hasUnfinishedWork } = this.#options;
-    while (!this.#isStopping || hasUnfinishedWork?.()) {
+    const { turn, onFailure, backoff } = this.#options;
+    while (!this.#isStopping || this.#options.hasUnfinishedWork?.()) {
       let delayMs: number | undefined;
       try {
         delayMs = await turn();

@@ -236,7 +236,7 @@ export class Live {
       const isKnown = this.#update(room);
       room.broadcastTo(group);
       if (group !== 0) continue;
-      if (!isKnown) this.#checkSaleOf(room);
+      if (!isKnown) void this.#checkSaleOf(room);
       room.updateRanks();
     }
   }
@@ -251,12 +251,9 @@ export class Live {
   }
 
   /** The views do not refresh an absent sale, for example a deleted draft. */
-  #checkSaleOf(room: Room): void {
-    this.#context.views.read(room.saleId).then(
-      ({ outcome }) => {
-        if (outcome === 'unknown_sale') this.#disconnect(room, SALE_GONE, 'sale_not_found');
-      },
-      () => undefined, // Redis is unavailable: the next round tries again.
-    );
+  async #checkSaleOf(room: Room): Promise<void> {
+    // While Redis is unavailable, the next round tries again.
+    const lookup = await this.#context.views.read(room.saleId).catch(() => undefined);
+    if (lookup?.outcome === 'unknown_sale') this.#disconnect(room, SALE_GONE, 'sale_not_found');
   }
 }
