@@ -8,6 +8,7 @@ import { callAdmin, useApp } from '../../harness/engine/admin.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useStoppableServers } from '../../harness/servers/connections.ts';
+import { usePause } from '../../harness/servers/server-process.ts';
 import { parseRecord } from '../../src/domain/reservation-codec.ts';
 
 const MOST = 200;
@@ -20,8 +21,7 @@ test('requests that wait for PostgreSQL are limited', async (t) => {
   assert.ok(bought && 'record' in bought);
   const { reservationId } = parseRecord(bought.record, sale, 'ada');
 
-  postgres.pause();
-  t.after(() => postgres.resume());
+  await usePause(t, postgres);
   const waiting = Array.from({ length: MOST }, () => callAdmin(app, 'GET /sales'));
   const refused = await callAdmin(app, 'GET /sales');
   assert.deepEqual([refused.status, refused.body.code], [503, 'overloaded']);
@@ -33,6 +33,6 @@ test('requests that wait for PostgreSQL are limited', async (t) => {
   assert.equal((await callAdmin(app, 'GET //healthz')).status, 200);
 
   postgres.resume();
-  for (const answered of await Promise.all(waiting)) assert.equal(answered.status, 200);
+  for (const { status } of await Promise.all(waiting)) assert.equal(status, 200);
   assert.equal((await callAdmin(app, 'GET /sales')).status, 200, 'the limit is free again');
 });

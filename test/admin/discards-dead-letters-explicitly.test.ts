@@ -3,16 +3,17 @@
  * continues, no unit is sold twice, and checks report what is missing.
  */
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 import { stateInRedis, useAdmin } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { untilBlocked, untilOpen } from '../../harness/sales/recovery.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { appendEntry } from '../../harness/sales/stream.ts';
+import { rejectRowsUnless } from '../../harness/servers/postgres-faults.ts';
 import { FILE } from '../../harness/use.ts';
 import { readBuyer } from '../../src/lua/read/read-buyer.ts';
-import { readSale } from '../../src/lua/read/read-sale.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 
 const PATIENCE = { catchUpMs: 2_000, repeats: 2, pauseMs: 100 };
@@ -21,21 +22,6 @@ const POISON = "buyer_id <> 'poison'";
 const admin = await useAdmin(FILE);
 
 describe('a discarded dead letter', () => {
-  /** Makes PostgreSQL reject rows for which the condition is false. Returns what allows them again. */
-  async function rejectRowsUnless(
-    test: TestContext,
-    condition: string,
-  ): Promise<() => Promise<void>> {
-    const allow = async () => {
-      await admin.sql`ALTER TABLE reservations DROP CONSTRAINT IF EXISTS no_poison`;
-    };
-    await admin.sql.unsafe(
-      `ALTER TABLE reservations ADD CONSTRAINT no_poison CHECK (${condition}) NOT VALID`,
-    );
-    test.after(allow);
-    return allow;
-  }
-
   async function lettersOf(saleId: string): Promise<number[]> {
     const rows = await admin.sql<{ deadLetterId: number }[]>`
       SELECT dead_letter_id FROM dead_letters WHERE sale_id = ${saleId} ORDER BY dead_letter_id`;
@@ -72,19 +58,6 @@ describe('a discarded dead letter', () => {
     await eventually(async () => {
       const { events, drained } = await stateInRedis(admin, saleId);
       assert.equal(drained, events);
-    });
-  }
-
-  async function untilBlocked(saleId: string, why: RegExp): Promise<void> {
-    await eventually(async () => {
-      const { body } = await admin.call(`GET /sales/${saleId}/recoveries`);
-      assert.match(String(body.data[0]?.report.why), why);
-    });
-  }
-
-  async function untilOpen(saleId: string): Promise<void> {
-    await eventually(async () => {
-      assert.equal((await admin.shards.call(readSale, saleId)).outcome, 'known');
     });
   }
 
@@ -137,16 +110,18 @@ describe('a discarded dead letter', () => {
 
   it('does not block a recovery: its reservation is gone, its unit is for sale, its position is left out', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
-    await rejectRowsUnless(test, POISON);
+    await rejectRowsUnless(test, admin.sql, POISON);
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'bob', 'poison', 'cyd']);
     const id = await theLetterOf(saleId);
     await admin.shards.of(saleId).client.flushall();
-    await untilBlocked(saleId, /dead letter.* discard/);
+    await untilBlocked(admin, saleId, /dead letter.* discard/);
+    const { body: blocked } = await admin.call(`GET /sales/${saleId}/recoveries`);
+    assert.match(blocked.data[0].report.why, /dead letter.* discard/);
     const closed = (await verifySale(admin, saleId, PATIENCE)).checks[0]!;
     assert.match(closed.actual, /; its recovery is blocked: .*dead letter.* discard/);
     await discard(id);
-    await untilOpen(saleId);
+    await untilOpen(admin, saleId);
     const reopened = await verifySale(admin, saleId, PATIENCE);
     assert.match(
       reopened.checks.find(({ name }) => name === 'every-decision-is-a-row')!.actual,
@@ -176,7 +151,7 @@ describe('a discarded dead letter', () => {
 
   it('is still in effect in Redis until the sale is recovered, which verify reports', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
-    await rejectRowsUnless(test, POISON);
+    await rejectRowsUnless(test, admin.sql, POISON);
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'poison', 'bob']);
     const id = await theLetterOf(saleId);
@@ -196,7 +171,7 @@ describe('a discarded dead letter', () => {
 
   it('does not change a reservation of which a later event was written', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 10 });
-    const allow = await rejectRowsUnless(test, POISON);
+    const allow = await rejectRowsUnless(test, admin.sql, POISON);
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'poison', 'bob']);
     const id = await theLetterOf(saleId);
@@ -208,7 +183,7 @@ describe('a discarded dead letter', () => {
     await untilDrained(saleId);
     assert.deepEqual(await broken(saleId), []);
     await admin.shards.of(saleId).client.flushall();
-    await untilOpen(saleId);
+    await untilOpen(admin, saleId);
     assert.equal((await reservationOf(saleId, 'poison'))?.status, 'confirmed');
     assert.deepEqual(await broken(saleId), []);
     const history = async (version: number) =>
@@ -222,7 +197,7 @@ describe('a discarded dead letter', () => {
 
   it('for the return of a unit that was sold again does not make the sale oversell', async (test) => {
     const { saleId } = await makeSale(admin, { stock: 2 });
-    const allow = await rejectRowsUnless(test, "status <> 'cancelled'");
+    const allow = await rejectRowsUnless(test, admin.sql, "status <> 'cancelled'");
     await usePersister(test, admin.redis.url, admin.databaseUrl);
     await buy(admin.shards, saleId, ['ada', 'bob']);
     const { reservationId } = (await reservationOf(saleId, 'ada'))!;
@@ -232,7 +207,7 @@ describe('a discarded dead letter', () => {
     await untilDrained(saleId);
     await discard(id);
     await admin.shards.of(saleId).client.flushall();
-    await untilBlocked(saleId, /^more is held and confirmed than loaded \(unit: 3 of 2\)/);
+    await untilBlocked(admin, saleId, /^more is held and confirmed than loaded \(unit: 3 of 2\)/);
     await allow();
     const load = { body: { sku: 'unit', delta: 1 }, headers: { 'idempotency-key': 'one-more' } };
     await eventually(async () => {

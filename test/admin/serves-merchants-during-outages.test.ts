@@ -1,7 +1,5 @@
 /** Merchants' requests get a clear response when the request is invalid, or when Redis or PostgreSQL fails. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
 import {
@@ -11,11 +9,11 @@ import {
   useAdmin,
   useApp,
 } from '../../harness/engine/admin.ts';
-import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
+import { useCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useConnections } from '../../harness/servers/connections.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
 import { saleKey } from '../../src/lua/keys.ts';
@@ -37,24 +35,24 @@ function assertProblem(answered: AdminReply, status: number, code: string): void
   if (status === 503) assert.ok(Number(answered.headers['retry-after']) > 0);
 }
 
-const WRONG_BODIES: [move: string, what: string, body: unknown, field: string][] = [
+const WRONG_BODIES: [transition: string, what: string, body: unknown, field: string][] = [
   ['confirm', 'a reference too long', { paymentRef: 'x'.repeat(201) }, 'paymentRef'],
   ['confirm', 'a TAB in the reference', { paymentRef: 'a\tb' }, 'paymentRef'],
   ['confirm', 'half a surrogate pair', { paymentRef: '\ud800' }, 'paymentRef'],
   ['confirm', 'a number for a reference', { paymentRef: 7 }, 'paymentRef'],
   ['confirm', "a cancellation's field", { reason: 'x' }, 'reason'],
   ['confirm', 'a list', [], ''],
-  ['confirm', 'what is not JSON', '{', ''],
+  ['confirm', 'invalid JSON', '{', ''],
   ['cancel', 'a reason too long', { reason: 'x'.repeat(201) }, 'reason'],
   ['cancel', 'LF in the reason', { reason: 'a\nb' }, 'reason'],
   ['cancel', "a confirmation's field", { paymentRef: 'x' }, 'paymentRef'],
   ['extend', 'anything', { seconds: 60 }, 'seconds'],
 ];
-for (const [move, what, body, field] of WRONG_BODIES) {
-  test(`${move} rejects ${what}, and changes nothing`, async () => {
+for (const [name, what, body, field] of WRONG_BODIES) {
+  test(`${name} rejects ${what}, and changes nothing`, async () => {
     const reservationId = await reserveOne();
     const { events } = await stateInRedis(admin, sale.saleId);
-    const answered = await admin.call(`POST /reservations/${reservationId}/${move}`, { body });
+    const answered = await admin.call(`POST /reservations/${reservationId}/${name}`, { body });
     assertProblem(answered, 422, 'invalid_request');
     assert.equal(answered.body.errors[0].field, field);
     assert.equal((await stateInRedis(admin, sale.saleId)).events, events);
@@ -80,8 +78,8 @@ test('an unknown or malformed reservation id gets 404', async () => {
     '%F0%9F%98%80',
   ];
   for (const id of ids) {
-    for (const move of ['confirm', 'cancel', 'extend']) {
-      const answered = await admin.call(`POST /reservations/${id}/${move}`);
+    for (const name of ['confirm', 'cancel', 'extend']) {
+      const answered = await admin.call(`POST /reservations/${id}/${name}`);
       assertProblem(answered, 404, 'reservation_not_found');
     }
   }
@@ -102,8 +100,7 @@ test('a sale that is closed by its fence gets recovering', async () => {
 });
 
 test('a lost reply is an unknown outcome, and a repeated request finds the transition applied', async (t) => {
-  const proxy = await startCuttableProxy({ host: '127.0.0.1', port: admin.redis.port });
-  t.after(() => proxy.close());
+  const proxy = await useCuttableProxy(t, { host: '127.0.0.1', port: admin.redis.port });
   const redisUrl = `redis://127.0.0.1:${proxy.port}`;
   const app = await useApp(t, await useConnections(t, redisUrl, admin.databaseUrl));
   // Redis must have the script, or its first reply would only be NOSCRIPT.
@@ -118,13 +115,13 @@ test('a lost reply is an unknown outcome, and a repeated request finds the trans
   assert.equal(again.headers['idempotent-replayed'], 'true');
   assert.equal((await stateInRedis(admin, sale.saleId)).events, events);
   proxy.cutAll();
-  const away = await callAdmin(app, `POST /reservations/${await reserveOne()}/confirm`);
-  assertProblem(away, 503, 'unavailable');
+  const cut = await callAdmin(app, `POST /reservations/${await reserveOne()}/confirm`);
+  assertProblem(cut, 503, 'unavailable');
 });
 
-const POSTGRES_AWAY: Record<string, (t: TestContext) => Promise<FastifyInstance>> = {
+const POSTGRES_OUTAGES: Record<string, (t: TestContext) => Promise<FastifyInstance>> = {
   'that is down': (t) => appOn(t, 1),
-  'that does not answer': async (t) => appOn(t, await silentPort(t)),
+  'that does not respond': async (t) => appOn(t, await unresponsivePort(t)),
 };
 
 async function appOn(
@@ -133,57 +130,52 @@ async function appOn(
   user = 'nobody@',
   database = '/none',
 ): Promise<FastifyInstance> {
-  const sql = connectPostgres(`postgres://${user}127.0.0.1:${postgresPort}${database}`, {
-    process: 'test',
-    connectionsMax: 2,
-  });
-  t.after(() => sql.end({ timeout: 0 }));
+  const url = `postgres://${user}127.0.0.1:${postgresPort}${database}`;
+  const sql = await use(
+    t,
+    () => connectPostgres(url, { process: 'test', connectionsMax: 2 }),
+    (connected) => connected.end({ timeout: 0 }),
+  );
   return useApp(t, { shards: admin.shards, sql });
 }
 
-/** Accepts connections and sends nothing, as a frozen server does. */
-async function silentPort(t: TestContext): Promise<number> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return (server.address() as AddressInfo).port;
+/** Accepts connections and forwards nothing, as a frozen server does. */
+async function unresponsivePort(t: TestContext): Promise<number> {
+  const proxy = await useCuttableProxy(t, { host: '127.0.0.1', port: admin.redis.port });
+  proxy.stall();
+  return proxy.port;
 }
 
 test('an admin that loses PostgreSQL stays ready, and reports it as missing', async (t) => {
   const { hostname, port, username, pathname } = new URL(admin.databaseUrl);
-  const proxy = await startCuttableProxy({ host: hostname, port: Number(port) });
+  const proxy = await useCuttableProxy(t, { host: hostname, port: Number(port) });
   const app = await appOn(t, proxy.port, `${username}@`, pathname);
   const ready = () => callAdmin(app, 'GET //readyz', { as: null });
   assert.deepEqual((await ready()).body, { status: 'ok', missing: [] });
   await proxy.close();
-  const left = await ready();
-  assert.deepEqual([left.status, left.body], [200, { status: 'ok', missing: ['postgres'] }]);
+  const degraded = await ready();
+  assert.deepEqual(
+    [degraded.status, degraded.body],
+    [200, { status: 'ok', missing: ['postgres'] }],
+  );
   const confirmed = await callAdmin(app, `POST /reservations/${await reserveOne()}/confirm`);
   assert.equal(confirmed.status, 200);
   const without = await callAdmin(await appOn(t, 1), 'GET //readyz', { as: null });
   assert.deepEqual([without.status, without.body.missing], [503, ['postgres']]);
 });
 
-for (const [which, start] of Object.entries(POSTGRES_AWAY)) {
+for (const [which, start] of Object.entries(POSTGRES_OUTAGES)) {
   test(`a PostgreSQL ${which} does not delay merchants`, async (t) => {
     const app = await start(t);
     const reservationId = await reserveOne();
     const startedMs = performance.now();
-    for (const [move, status] of [
+    for (const [name, status] of [
       ['extend', 'reserved'],
       ['confirm', 'confirmed'],
       ['confirm', 'confirmed'],
       ['cancel', 'cancelled'],
     ]) {
-      const answered = await callAdmin(app, `POST /reservations/${reservationId}/${move}`);
+      const answered = await callAdmin(app, `POST /reservations/${reservationId}/${name}`);
       assert.deepEqual([answered.status, answered.body.status], [200, status]);
     }
     assert.ok(performance.now() - startedMs < 1_000);

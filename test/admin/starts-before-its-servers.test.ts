@@ -5,7 +5,7 @@ import { TOKENS } from '../../harness/engine/admin.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { usePostgres } from '../../harness/servers/postgres.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { runAdmin } from '../../src/admin/main.ts';
 import { Fault } from '../../src/domain/fault.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
@@ -31,34 +31,32 @@ async function readiness(): Promise<[status: number, missing: string[]]> {
   return [response.status, missing];
 }
 
-test('it starts without its servers, reports what is missing, and serves when they are available', async () => {
-  const admin = await runAdmin();
-  try {
-    assert.equal((await fetch(`${url}/healthz`)).status, 200);
-    assert.deepEqual(await readiness(), [503, ['redis', 'postgres']]);
-    const refused = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
-    assert.equal(refused.status, 503);
-    assert.equal(refused.headers.get('retry-after'), '1');
-    assert.equal(((await refused.json()) as { code: string }).code, 'unavailable');
+test('it starts without its servers, reports what is missing, and serves when they are available', async (t) => {
+  const admin = await use(t, runAdmin);
+  assert.equal((await fetch(`${url}/healthz`)).status, 200);
+  assert.deepEqual(await readiness(), [503, ['redis', 'postgres']]);
+  const refused = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
+  assert.equal(refused.status, 503);
+  assert.equal(refused.headers.get('retry-after'), '1');
+  assert.equal(((await refused.json()) as { code: string }).code, 'unavailable');
 
-    await redis.start();
-    await postgres.start();
-    await eventually(async () => assert.deepEqual(await readiness(), [200, []]), {
-      timeoutMs: 30_000,
-    });
-    const served = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
-    assert.equal(served.status, 200);
-    const metrics = await (await fetch(`${url}/metrics`)).text();
-    assert.match(metrics, /flash_sale_admin_http_request_seconds_count/);
+  await redis.start();
+  await postgres.start();
+  await eventually(async () => assert.deepEqual(await readiness(), [200, []]), {
+    timeoutMs: 30_000,
+  });
+  const served = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
+  assert.equal(served.status, 200);
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  assert.match(metrics, /flash_sale_admin_http_request_seconds_count/);
 
-    await assert.rejects(runAdmin(), (error) => {
-      assert.ok(error instanceof Fault && error.code === 'port_taken');
-      assert.match(error.message, /ADMIN_PORT=/);
-      return true;
-    });
-  } finally {
-    await admin.close();
-  }
+  await assert.rejects(runAdmin(), (error) => {
+    assert.ok(error instanceof Fault && error.code === 'port_taken');
+    assert.match(error.message, /ADMIN_PORT=/);
+    return true;
+  });
+
+  await admin.close();
   await assert.rejects(fetch(`${url}/healthz`));
 });
 
