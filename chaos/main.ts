@@ -52,7 +52,7 @@ const options = command(
 
 const { logsOf, forgetLogsOf } = openRunLogs();
 const completed: CompletedRun[] = [];
-const { stopping, after, close } = openCommandSession({ tellSoFar });
+const { stopping, after, close } = openCommandSession({ reportProgress });
 let nextSeed = options.seed;
 
 const servers = await Promise.all(Array.from({ length: options.atOnce }, () => startPostgres()));
@@ -103,7 +103,7 @@ async function runInSequence(postgres: TestPostgres): Promise<void> {
   }
 }
 
-function tellSoFar(): void {
+function reportProgress(): void {
   if (completed.length > 0) printSummary(completed);
 }
 

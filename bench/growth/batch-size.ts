@@ -22,10 +22,10 @@ export const batchSize = growth({
     { what: 'hot path CPU per win', metric: 'serverMicros' },
     { what: 'Redis CPU per win', metric: 'redisMicros' },
   ],
-  async begin(testbed, { seconds, tell }) {
+  async begin(testbed, { seconds, report }) {
     const bySize = new Map<number, HotPath>();
     for (const size of SIZES) {
-      tell(`warming the token cache: batches of ${size}`);
+      report(`warming the token cache: batches of ${size}`);
       const name = `batch-${size}`;
       const process = await startEngine(testbed, { BATCH_SIZE_MAX: String(size) }, name);
       bySize.set(size, await openHotPath(testbed, process, { name, seconds }));

@@ -20,10 +20,10 @@ export const hotPaths = growth({
     { what: 'hot path CPU per win', metric: 'serverMicros' },
     { what: 'Redis CPU per win', metric: 'redisMicros' },
   ],
-  async begin(testbed, { seconds, tell }) {
+  async begin(testbed, { seconds, report }) {
     const all: HotPath[] = [];
     for (let number = 1; number <= Math.max(...COUNTS); number++) {
-      tell(`warming the token cache: hot path ${number}`);
+      report(`warming the token cache: hot path ${number}`);
       const name = `hot-path-${number}`;
       all.push(await openHotPath(testbed, await startEngine(testbed, {}, name), { name, seconds }));
     }

@@ -30,8 +30,8 @@ function spread(
       { what: 'hot path CPU per win', metric: 'serverMicros' },
       { what: 'Redis CPU per win', metric: 'redisMicros' },
     ],
-    async begin(testbed, { seconds, tell }) {
-      tell('warming the token cache');
+    async begin(testbed, { seconds, report }) {
+      report('warming the token cache');
       const hotPath = await openHotPath(testbed, await startEngine(testbed), { name, seconds });
       return (count) => winTurn(testbed, { hotPaths: [hotPath], seconds, ...turnOf(count) });
     },

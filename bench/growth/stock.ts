@@ -74,14 +74,14 @@ export interface Ready extends HotPath {
 
 export async function getReady(
   testbed: Testbed,
-  { seconds, tell }: Pick<BenchOptions, 'seconds' | 'tell'>,
+  { seconds, report }: Pick<BenchOptions, 'seconds' | 'report'>,
 ): Promise<Ready> {
   const strangers = await writeBuyers(join(testbed.directory, 'strangers'), {
     name: 'late',
     count: BUYERS,
     purchasesEach: 1,
   });
-  tell('warming the token cache');
+  report('warming the token cache');
   const hotPath = await openHotPath(testbed, await startEngine(testbed), { name: 'warm', seconds });
   return { ...hotPath, strangers, seconds };
 }

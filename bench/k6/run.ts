@@ -55,7 +55,7 @@ const k6 = findK6();
 warnOfFewOpenFiles();
 
 const results: Result[] = [];
-const session = openCommandSession({ tellSoFar: printVerdicts });
+const session = openCommandSession({ reportProgress: printVerdicts });
 try {
   const stack = await startStack();
   for (const scenario of scenarios) results.push(await runOne(scenario, stack));

@@ -17,23 +17,23 @@ interface Watching {
 const watching: Watching[] = [];
 let messages = 0;
 
-process.on('message', (asked: { port: number; saleId: string; count: number } | string) => {
-  if (asked === 'report') {
+process.on('message', (requested: { port: number; saleId: string; count: number } | string) => {
+  if (requested === 'report') {
     const last = Map.groupBy(watching, (each) => each.last);
     process.send?.({ messages, last: [...last].map(([text, those]) => [text, those.length]) });
     messages = 0;
-  } else if (asked === 'close') {
+  } else if (requested === 'close') {
     for (const { socket } of watching) socket.destroy();
     process.disconnect();
-  } else if (typeof asked === 'object') {
-    void openAll(asked).then(() => process.send?.('open'));
+  } else if (typeof requested === 'object') {
+    void openAll(requested).then(() => process.send?.('open'));
   }
 });
 
-async function openAll(asked: { port: number; saleId: string; count: number }): Promise<void> {
-  while (watching.length < asked.count) {
-    const some = Math.min(OPENING_AT_ONCE, asked.count - watching.length);
-    await Promise.all(Array.from({ length: some }, () => open(asked.port, asked.saleId)));
+async function openAll(requested: { port: number; saleId: string; count: number }): Promise<void> {
+  while (watching.length < requested.count) {
+    const some = Math.min(OPENING_AT_ONCE, requested.count - watching.length);
+    await Promise.all(Array.from({ length: some }, () => open(requested.port, requested.saleId)));
   }
 }
 

@@ -35,7 +35,7 @@ export interface Compared extends Comparison, Spread {
  * contestant always follows the same one.
  */
 export async function runRounds(
-  choices: { rounds: number; stopping: AbortSignal; tell: (line: string) => void },
+  choices: { rounds: number; stopping: AbortSignal; report: (line: string) => void },
   contestants: readonly string[],
   turn: (contestant: string, round: number) => Promise<Figures>,
 ): Promise<Round[]> {
@@ -45,7 +45,7 @@ export async function runRounds(
     const round: Round = {};
     for (const contestant of order) {
       choices.stopping.throwIfAborted();
-      choices.tell(
+      choices.report(
         `${number === 0 ? 'warming up' : `round ${number} of ${choices.rounds}`}: ${contestant}`,
       );
       round[contestant] = await turn(contestant, number);
@@ -76,9 +76,9 @@ export function compare(rounds: readonly Round[], comparison: Comparison): Compa
 export function spreadOf(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (share: number) => {
-    const place = share * (sorted.length - 1);
-    const [below, above] = [sorted[Math.floor(place)]!, sorted[Math.ceil(place)]!];
-    return below + (above - below) * (place - Math.floor(place));
+    const rank = share * (sorted.length - 1);
+    const [below, above] = [sorted[Math.floor(rank)]!, sorted[Math.ceil(rank)]!];
+    return below + (above - below) * (rank - Math.floor(rank));
   };
   return { median: at(0.5), low: at(0.25), high: at(0.75) };
 }

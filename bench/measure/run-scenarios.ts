@@ -75,13 +75,13 @@ async function runAll(
   const conditions = { machine: machine(note), versions, secondsEach: seconds };
   const found: Found = { results: [], failures: [] };
   for (const scenario of scenarios) {
-    const tell = (line: string) => console.error(`${scenario.name}: ${line}`);
+    const report = (line: string) => console.error(`${scenario.name}: ${line}`);
     try {
-      const measured = await scenario.run({ ...options, tell });
+      const measured = await scenario.run({ ...options, report });
       found.results.push(resultOf(scenario, measured, conditions));
     } catch (error) {
       if (stopping.aborted) throw error;
-      tell(error instanceof Error ? (error.stack ?? error.message) : String(error));
+      report(error instanceof Error ? (error.stack ?? error.message) : String(error));
       found.failures.push(`${scenario.name}: ${(error as Error).message}`);
     }
   }

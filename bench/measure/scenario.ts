@@ -10,7 +10,7 @@ export interface BenchOptions {
   seconds: number;
   stopping: AbortSignal;
   /** Reports progress, one line each. */
-  tell: (line: string) => void;
+  report: (line: string) => void;
 }
 
 export interface Measured {

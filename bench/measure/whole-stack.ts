@@ -32,7 +32,7 @@ export async function openWholeStack(stopping: AbortSignal): Promise<WholeStack>
   process.once('exit', remove);
   const cores = cpus().length;
   // Children inherit the cores of their parent.
-  if (cores > 1) place(process.pid, cores === 2 ? '1' : `1-${cores - 1}`);
+  if (cores > 1) pinToCores(process.pid, cores === 2 ? '1' : `1-${cores - 1}`);
   try {
     const env = {
       PATH: process.env.PATH,
@@ -45,7 +45,7 @@ export async function openWholeStack(stopping: AbortSignal): Promise<WholeStack>
     const options = { fresh: true, env, command: 'npm run bench', report: () => undefined };
     const stack = await startStack(options, stopping);
     const { hotPathUrl, redisUrl, postgresUrl, pids } = stack.description;
-    if (cores > 1) for (const pid of [...pids.hotPath, pids.redis]) place(pid, '0');
+    if (cores > 1) for (const pid of [...pids.hotPath, pids.redis]) pinToCores(pid, '0');
     const servers = await connect(redisUrl, postgresUrl);
     return {
       directory,
@@ -64,7 +64,7 @@ export async function openWholeStack(stopping: AbortSignal): Promise<WholeStack>
   }
 
   function restore(): void {
-    if (cores > 1) place(process.pid, `0-${cores - 1}`);
+    if (cores > 1) pinToCores(process.pid, `0-${cores - 1}`);
     process.off('exit', remove);
     remove();
   }
@@ -75,6 +75,6 @@ export async function openWholeStack(stopping: AbortSignal): Promise<WholeStack>
 }
 
 /** With all threads of the process. */
-function place(pid: number, cores: string): void {
+function pinToCores(pid: number, cores: string): void {
   execFileSync('taskset', ['-apc', cores, String(pid)], { stdio: 'ignore' });
 }

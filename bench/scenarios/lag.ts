@@ -37,7 +37,7 @@ export const lag: Scenario = {
       const load = { port: engine.port, seconds: options.seconds };
       const speeds: number[] = [];
       for (let round = 0; round <= FULL_ROUNDS; round++) {
-        options.tell(`full load, ${round} of ${FULL_ROUNDS}`);
+        options.report(`full load, ${round} of ${FULL_ROUNDS}`);
         const { wrk, rows, drainSeconds } = await sellDurably(testbed, buyers, load);
         if (round > 0) speeds.push(rows / (wrk.seconds + drainSeconds));
         await emptyTables(testbed, ENGINE_TABLES);

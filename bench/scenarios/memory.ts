@@ -28,7 +28,7 @@ export const memory: Scenario = {
     try {
       const round: Round = {};
       for (const name of [ENGINE, WITH_KEY]) {
-        options.tell(name);
+        options.report(name);
         round[name] = { bytesEach: await bytesEach(testbed, name === WITH_KEY) };
       }
       const bytes = { metric: 'bytesEach', unit: 'bytes' };

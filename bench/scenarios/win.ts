@@ -84,7 +84,7 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
       : undefined;
     if (warm) {
       for (const name of [ENGINE, ONE_CALL]) {
-        options.tell(`warming the token cache: ${name}`);
+        options.report(`warming the token cache: ${name}`);
         await warmTokens(testbed, contestants[name]!, warm);
       }
     }

@@ -10,8 +10,8 @@ export function checkOperations({ history, snapshot: { postgres } }: Findings): 
     postgres.ledger.filter(({ idempotencyKey }) => idempotencyKey !== null),
     ({ idempotencyKey }) => idempotencyKey!,
   );
-  const request = Map.groupBy(history.ofKind('stock'), (exchange) => exchange.request.key);
-  for (const [key, exchanges] of request) {
+  const requestsByKey = Map.groupBy(history.ofKind('stock'), (exchange) => exchange.request.key);
+  for (const [key, exchanges] of requestsByKey) {
     const rows = recorded.get(key) ?? [];
     const { sku, delta } = exchanges[0]!.request;
     for (const exchange of exchanges.filter(isSettled)) {
@@ -26,7 +26,7 @@ export function checkOperations({ history, snapshot: { postgres } }: Findings): 
     }
   }
   for (const key of recorded.keys()) {
-    if (!request.has(key))
+    if (!requestsByKey.has(key))
       violations.push({ kind: 'unrequested', evidence: `the change of stock ${key}` });
   }
   return violations;

@@ -22,7 +22,7 @@ export function checkResponses(findings: Findings): Violation[] {
     ...differentResponses(findings),
     ...overLimit(findings),
     ...unexpectedResponses(findings),
-    ...findings.history.unanswered.map(
+    ...findings.history.unsettled.map(
       (request): Violation => ({ kind: 'no-response', evidence: JSON.stringify(request) }),
     ),
   ];

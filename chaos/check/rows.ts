@@ -131,13 +131,13 @@ function unrequested(findings: Findings, { row, stages }: Life): Violation[] {
     if (stage.state === 'expired') return [];
     const exchange = findings.exchangeOf.get(stage.requestId);
     const isFromWaitlist = stage.version === 1 && row.idempotencyKey.startsWith('waitlist ');
-    const isAsked = isFromWaitlist
+    const isRequested = isFromWaitlist
       ? hasJoined(findings, row)
       : exchange !== undefined &&
         REQUESTED_BY[stage.state].includes(exchange.request.kind) &&
         fits(exchange, row) &&
         exchange.startedMs <= stage.fromMs + TOLERANCE_MS;
-    if (isAsked) return [];
+    if (isRequested) return [];
     const evidence = `${row.reservationId} of ${row.buyerId} became ${stage.state} by request "${stage.requestId}"`;
     return [{ kind: 'unrequested', evidence }];
   });

@@ -102,7 +102,7 @@ export class Client {
       const exchange = await this.send(request, random);
       if (isSettled(exchange)) return exchange;
       if (nowMs() > this.patienceEndsMs) {
-        this.#history.unanswered.push(request);
+        this.#history.unsettled.push(request);
         return undefined;
       }
       await sleep(random.between(RETRY_MS.least, RETRY_MS.most));

@@ -42,7 +42,7 @@ export interface Exchange<A extends ClientRequest = ClientRequest> {
 export class History {
   readonly exchanges: Exchange[] = [];
   /** Requests whose client gave up without a settled response. */
-  readonly unanswered: ClientRequest[] = [];
+  readonly unsettled: ClientRequest[] = [];
 
   readonly #endings = new Map<string, Exchange[]>();
 

@@ -92,7 +92,7 @@ const WEIGHTS: Record<FaultKind, number> = {
 };
 
 /** How long a killed server stays down. Every fault must end, or the sale could not recover. */
-const SERVER_AWAY_MS = { least: 100, most: 1_500 };
+const SERVER_DOWN_MS = { least: 100, most: 1_500 };
 const PAUSE_MS = { least: 200, most: 2_500 };
 const LINK_DOWN_MS = { least: 200, most: 2_500 };
 
@@ -124,7 +124,7 @@ function drawFault(random: Random, kinds: readonly FaultKind[], windowMs: number
       if (kind === 'pause') return { atMs, forMs: within(PAUSE_MS), kind, target };
       return {
         atMs,
-        forMs: kind === 'kill' && isServer ? within(SERVER_AWAY_MS) : 0,
+        forMs: kind === 'kill' && isServer ? within(SERVER_DOWN_MS) : 0,
         kind,
         target,
       };
@@ -133,7 +133,7 @@ function drawFault(random: Random, kinds: readonly FaultKind[], windowMs: number
       return { atMs, forMs: 0, kind, target: 'redis' };
     case 'lose-disk':
     case 'lose-tail':
-      return { atMs, forMs: within(SERVER_AWAY_MS), kind, target: 'redis' };
+      return { atMs, forMs: within(SERVER_DOWN_MS), kind, target: 'redis' };
     case 'cut':
       return { atMs, forMs: 0, kind, target: random.pick(LINKS) };
     case 'refuse':

@@ -80,15 +80,15 @@ export class Steps {
     this.losses.push(await loseRedisData(kind, this.stack, 0));
   }
 
-  /** Sends one purchase whose reply to the hot path is lost; then the hot path cannot reach Redis for `awayMs`. */
-  async loseReplyTo(buyerId: string, awayMs: number): Promise<void> {
+  /** Sends one purchase whose reply to the hot path is lost; then the hot path cannot reach Redis for `downMs`. */
+  async loseReplyTo(buyerId: string, downMs: number): Promise<void> {
     const links = HOT_PATH_LINKS.map((name) => this.stack.link(name));
     const traps = links.map((link) => link.loseReplyTo(reserve.sha1));
     const sent = this.#run.client.send(buyOf(buyerId, {}), this.#run.random);
     // Before the hot path reconnects.
     while (!traps.some(({ hasCaught }) => hasCaught)) await sleep(1);
     for (const link of links) link.refuse();
-    await sleep(awayMs);
+    await sleep(downMs);
     for (const link of links) link.heal();
     await sent;
   }

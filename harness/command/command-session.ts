@@ -24,8 +24,8 @@ const SAME_SIGNAL_MS = 1_000;
 /** What servers may take to stop, and a little more. */
 const CLOSE_MS_MAX = 15_000;
 
-/** `tellSoFar` is called when a signal ends the work. */
-export function openCommandSession(choices: { tellSoFar?: () => void } = {}): CommandSession {
+/** `reportProgress` is called when a signal ends the work. */
+export function openCommandSession(choices: { reportProgress?: () => void } = {}): CommandSession {
   const temporary = mkdtempSync(join(tmpdir(), 'flash-sale-'));
   // PostgreSQL's own user has to get in.
   chmodSync(temporary, 0o755);
@@ -56,7 +56,7 @@ export function openCommandSession(choices: { tellSoFar?: () => void } = {}): Co
     const seconds = Math.round((performance.now() - startedAtMs) / 1_000);
     const during = steps.length === 0 ? '' : ` during step ${steps.length}: ${steps.at(-1)}`;
     console.log(`\nStopped by ${signal} after ${seconds} s${during}`);
-    choices.tellSoFar?.();
+    choices.reportProgress?.();
     console.log('No result was written.');
     await close().catch(console.error);
     process.exit(exitCodeOf(signal));

@@ -115,11 +115,11 @@ export class SaleModel {
 
   transition(
     reservation: ModelReservation,
-    move: Exclude<ReservationTransition, 'expire'>,
+    transition: Exclude<ReservationTransition, 'expire'>,
     nowMs: number,
     tag: string,
   ): string {
-    const { from, to } = RESERVATION_TRANSITIONS[move];
+    const { from, to } = RESERVATION_TRANSITIONS[transition];
     if (reservation.letter === to) return 'repeated';
     if (!from.includes(reservation.letter)) return 'forbidden';
     if (to === 'P') reservation.isDue = reservation.isDue && this.definition.holdSeconds === 0;

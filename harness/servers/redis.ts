@@ -43,7 +43,7 @@ export async function startRedis(choices: RedisChoices = {}): Promise<TestRedis>
     command: redisCommand(),
     args: [...args, ...(choices.args ?? [])],
     stopSignal: 'SIGTERM',
-    isReady: () => answersPing(port!),
+    isReady: () => repliesToPing(port!),
   });
   const url = `redis://127.0.0.1:${port}`;
   return Object.assign(asTestServer(redisProcess, url, port!, directory), { directory });
@@ -56,7 +56,7 @@ export function redisCommand(): string {
 }
 
 /** On the loopback interface. */
-export async function answersPing(port: number): Promise<boolean> {
+export async function repliesToPing(port: number): Promise<boolean> {
   // The client's own ready check polls a server that still loads its file only once a second.
   const redis = new Redis({
     port,

@@ -7,7 +7,7 @@ import type { Redis } from 'ioredis';
 import { findFreePorts } from '../../src/process/free-port.ts';
 import { eventually } from '../eventually.ts';
 import { type Scope, use } from '../use.ts';
-import { answersPing, redisCommand, type TestRedis, withRedis } from './redis.ts';
+import { redisCommand, repliesToPing, type TestRedis, withRedis } from './redis.ts';
 import { ServerProcess } from './server-process.ts';
 
 export interface Sentinels {
@@ -49,7 +49,7 @@ async function startSentinels(master: TestRedis): Promise<Sentinels> {
         command: redisCommand(),
         args: [configuration, '--sentinel'],
         stopSignal: 'SIGTERM',
-        isReady: () => answersPing(port),
+        isReady: () => repliesToPing(port),
       });
     }),
   );

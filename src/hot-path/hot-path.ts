@@ -46,7 +46,7 @@ export async function startHotPath(
     load,
     queued: () => batchers.waiting,
     subscribers: () => live.subscribers,
-    localSoldOut: () => soldOut.rejections,
+    localSoldOut: () => soldOut.refusals,
   });
   const shards = new Shards({
     url: config.REDIS_URL,

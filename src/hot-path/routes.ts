@@ -93,7 +93,7 @@ function admit(
   const exchange = HttpExchange.begin(response, request, load);
   if (!exchange) return undefined;
   if (load.isOverloaded) {
-    metrics.requestRejected();
+    metrics.requestRefused();
     exchange.respond(PROBLEM_RESPONSES.overloaded);
     return undefined;
   }

@@ -246,7 +246,7 @@ const DAMAGES: readonly Damage[] = [
   {
     what: 'a request never got a response',
     expected: 'no-response',
-    damage: ({ history }) => history.unanswered.push({ kind: 'me', buyerId: 'emil' }),
+    damage: ({ history }) => history.unsettled.push({ kind: 'me', buyerId: 'emil' }),
   },
 ];
 

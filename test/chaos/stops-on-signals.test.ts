@@ -102,13 +102,13 @@ test('servers of a command session do not get its Ctrl-C, and a second signal ha
   const program = `
     import { setTimeout as sleep } from 'node:timers/promises';
     import { openCommandSession } from ${JSON.stringify(join(REPOSITORY, 'harness/command/command-session.ts'))};
-    import { answersPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'harness/servers/redis.ts'))};
+    import { repliesToPing, startRedis } from ${JSON.stringify(join(REPOSITORY, 'harness/servers/redis.ts'))};
     const { after } = openCommandSession();
     const redis = await startRedis();
     after(() => redis.stop());
     after(async () => {
       await sleep(1_500);
-      console.log(await answersPing(redis.port) ? 'still running' : 'ended');
+      console.log(await repliesToPing(redis.port) ? 'still running' : 'ended');
     });
     console.log('up');
     setInterval(() => undefined, 1_000);`;

@@ -48,7 +48,7 @@ export function preparePrivateRedis(home: Home, settings: RedisSettings): Privat
       stopDeadlineMs: 10_000,
     },
     version: server.version,
-    isReady: () => answersPing(privateRedisUrl(settings)),
+    isReady: () => repliesToPing(privateRedisUrl(settings)),
   };
 }
 
@@ -76,7 +76,7 @@ function quoted(path: string): string {
   return JSON.stringify(path);
 }
 
-async function answersPing(url: string): Promise<boolean> {
+async function repliesToPing(url: string): Promise<boolean> {
   const redis = new Redis(url, {
     lazyConnect: true,
     retryStrategy: () => null,

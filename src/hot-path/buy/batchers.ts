@@ -7,7 +7,7 @@ import type { HotPathMetrics } from '../metrics/hot-path-metrics.ts';
 import type { MemoryPressure } from '../sales/memory-pressure.ts';
 import { Batcher, type BatcherLimits } from './batcher.ts';
 
-const SWEEP_INTERVAL_MS = 10_000;
+const DROP_IDLE_INTERVAL_MS = 10_000;
 
 type QueueLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
 
@@ -23,7 +23,7 @@ export interface BatchersContext {
 export class Batchers {
   readonly #context: BatchersContext;
   readonly #bySale = new Map<string, Batcher>();
-  readonly #timer = setInterval(() => this.#dropIdle(), SWEEP_INTERVAL_MS).unref();
+  readonly #timer = setInterval(() => this.#dropIdle(), DROP_IDLE_INTERVAL_MS).unref();
 
   constructor(context: BatchersContext) {
     this.#context = context;

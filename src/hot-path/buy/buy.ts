@@ -108,7 +108,7 @@ class Purchase implements QueuedPurchase {
       return;
     }
     const { batchers, soldOut } = this.#context;
-    if (soldOut.rejects(view, this.#buyer, items, nowMs)) {
+    if (soldOut.refuses(view, this.#buyer, items, nowMs)) {
       this.#respond(PROBLEM_RESPONSES.sold_out, 'sold_out', nowMs);
       return;
     }

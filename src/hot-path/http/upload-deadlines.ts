@@ -3,7 +3,7 @@
 /** A body has at most 4 KiB; a slower client would hold a permit that another request needs. */
 const UPLOAD_TIMEOUT_MS = 5_000;
 const DRAINING_UPLOAD_TIMEOUT_MS = 1_000;
-const SWEEP_INTERVAL_MS = 250;
+const CHECK_INTERVAL_MS = 250;
 
 export interface Upload {
   /** On this process' monotonic clock. */
@@ -19,7 +19,7 @@ export class UploadDeadlines {
   #timeoutMs = UPLOAD_TIMEOUT_MS;
   #oldest: Upload | undefined;
   #youngest: Upload | undefined;
-  readonly #timer = setInterval(() => this.#abortSlow(), SWEEP_INTERVAL_MS);
+  readonly #timer = setInterval(() => this.#abortSlow(), CHECK_INTERVAL_MS);
 
   add(upload: Upload): void {
     upload.older = this.#youngest;

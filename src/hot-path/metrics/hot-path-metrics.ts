@@ -86,7 +86,7 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
     },
     faulted: (code: FaultCode) => faults.inc({ code }),
     invariantBroken: () => violations.inc(),
-    requestRejected: () => rejected.inc(),
+    requestRefused: () => rejected.inc(),
     liveDropped: () => dropped.inc(),
     rateLimited: (by: 'buyer' | 'address') => limited.inc({ by }),
   };

@@ -55,7 +55,7 @@ interface Snapshot {
 
 export class SoldOut {
   /** Buyers rejected so far. */
-  rejections = 0;
+  refusals = 0;
   readonly #shards: Shards;
   readonly #log: Logger;
   readonly #bySale = new Map<string, Snapshot>();
@@ -96,7 +96,7 @@ export class SoldOut {
   }
 
   /** True: this purchase can be rejected with "sold out" without a call to Redis. */
-  rejects(view: SaleView, buyer: HashedName, items: string, nowMs: number): boolean {
+  refuses(view: SaleView, buyer: HashedName, items: string, nowMs: number): boolean {
     const { saleId } = view.state.definition;
     const snapshot = this.#bySale.get(saleId);
     if (snapshot === undefined) return false;
@@ -113,7 +113,7 @@ export class SoldOut {
       return false;
     }
     if (snapshot.holders.buyers.has(buyer)) return false;
-    this.rejections++;
+    this.refusals++;
     return true;
   }
 
