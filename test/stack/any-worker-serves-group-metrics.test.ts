@@ -7,14 +7,14 @@ import { type EngineProcess, useEngineProcess } from '../../harness/engine/engin
 import { eventually } from '../../harness/eventually.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 import { freeze, thaw } from '../../harness/servers/server-process.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 
 const WORKERS = 3;
 const BUYS = 60;
 const BUYS_COUNTED = 'flash_sale_buy_seconds_count';
 const UNRESPONSIVE = 'flash_sale_unresponsive_workers';
 /** Above the second that a worker waits for an unresponsive one. */
-const ANSWER_MS_MAX = 4_000;
+const RESPONSE_MS_MAX = 4_000;
 
 const redis = await useRedis(FILE);
 
@@ -29,19 +29,19 @@ async function startWorkers(t: TestContext, count: number): Promise<EngineProces
 }
 
 /** Uses a new connection, so that any worker may serve the request. */
-async function ask(group: EngineProcess, path: string, method: 'GET' | 'POST' = 'GET') {
+async function send(group: EngineProcess, path: string, method: 'GET' | 'POST' = 'GET') {
   const { statusCode, body } = await request(group.url + path, {
     method,
     headers: { 'x-buyer-id': 'ada' },
     reset: true,
-    headersTimeout: ANSWER_MS_MAX,
+    headersTimeout: RESPONSE_MS_MAX,
   });
   return { statusCode, text: await body.text() };
 }
 
 /** The values of a metric's samples. */
 async function samples(group: EngineProcess, name: string): Promise<number[]> {
-  const { statusCode, text } = await ask(group, '/metrics');
+  const { statusCode, text } = await send(group, '/metrics');
   assert.equal(statusCode, 200, text);
   return [...text.matchAll(new RegExp(`^${name}(?:{.*})? (\\S+)$`, 'gm'))].map(([, value]) =>
     Number(value),
@@ -52,7 +52,7 @@ async function startCounted(t: TestContext): Promise<EngineProcess> {
   const group = await startWorkers(t, WORKERS);
   await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
   for (let i = 0; i < BUYS; i++) {
-    assert.equal((await ask(group, '/v1/sales/none/buy', 'POST')).statusCode, 404);
+    assert.equal((await send(group, '/v1/sales/none/buy', 'POST')).statusCode, 404);
   }
   return group;
 }
@@ -80,10 +80,13 @@ test('a frozen worker is reported as unresponsive, and its counts stay in the su
   assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
   const [memory] = await samples(group, 'process_resident_memory_bytes');
   const [frozen] = workersOf(group);
-  freeze(frozen!);
-  t.after(() => thaw(frozen!));
+  await use(
+    t,
+    () => freeze(frozen!),
+    () => thaw(frozen!),
+  );
   const readMetrics = async () => {
-    const { text } = await ask(group, '/metrics');
+    const { text } = await send(group, '/metrics');
     assert.match(text, new RegExp(`^${UNRESPONSIVE}{.*} 1$`, 'm'));
     return text;
   };
@@ -110,9 +113,12 @@ test('counts of killed workers stay in the sum', async (t) => {
 
 test('while the supervisor is unresponsive, no worker returns its own counts as the sum', async (t) => {
   const group = await startCounted(t);
-  group.child.kill('SIGSTOP');
-  t.after(() => group.child.kill('SIGCONT'));
-  const [metrics, health] = await Promise.all([ask(group, '/metrics'), ask(group, '/healthz')]);
+  await use(
+    t,
+    () => group.child.kill('SIGSTOP'),
+    () => group.child.kill('SIGCONT'),
+  );
+  const [metrics, health] = await Promise.all([send(group, '/metrics'), send(group, '/healthz')]);
   assert.deepEqual([metrics.statusCode, JSON.parse(metrics.text).code], [503, 'unavailable']);
   assert.equal(health.statusCode, 200);
   group.child.kill('SIGCONT');

@@ -15,7 +15,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { useCertificates } from '../../harness/servers/certificates.ts';
 import { type TestPostgres, usePostgres } from '../../harness/servers/postgres.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { readAdminConfig, readHotPathConfig, readPersisterConfig } from '../../src/config.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
 
@@ -45,34 +45,30 @@ const plain = new Redis(redis.url);
 await plain.config('SET', 'requirepass', PASSWORDS.redis);
 plain.disconnect();
 const database = await usePostgres(FILE);
-await demandTlsAndPassword(database);
+await requireTlsAndPassword(database);
 
 /** Applies to the role `engine` only; the test's own role connects as before. */
-async function demandTlsAndPassword(server: TestPostgres): Promise<void> {
-  const sql = postgres(server.url, { max: 1, onnotice: () => undefined });
-  try {
-    const [row] = await sql<{ hbaFile: string }[]>`SELECT current_setting('hba_file') AS "hbaFile"`;
-    const { hbaFile } = row!;
-    const { uid, gid } = statSync(hbaFile);
-    chownSync(certificates.key, uid, gid);
-    chmodSync(certificates.key, 0o600);
-    const rules = ['hostssl all engine 127.0.0.1/32 scram-sha-256', 'host all engine all reject'];
-    writeFileSync(hbaFile, `${rules.join('\n')}\n${readFileSync(hbaFile, 'utf8')}`);
-    await sql.unsafe(`CREATE ROLE engine LOGIN SUPERUSER PASSWORD '${PASSWORDS.postgres}'`);
-    for (const [name, value] of [
-      ['ssl_cert_file', certificates.certificate],
-      ['ssl_key_file', certificates.key],
-      ['ssl', 'on'],
-    ]) {
-      await sql.unsafe(`ALTER SYSTEM SET ${name} = '${value}'`);
-    }
-    await sql`SELECT pg_reload_conf()`;
-  } finally {
-    await sql.end();
+async function requireTlsAndPassword(server: TestPostgres): Promise<void> {
+  const sql = await use(FILE, () => postgres(server.url, { max: 1, onnotice: () => undefined }));
+  const [row] = await sql<{ hbaFile: string }[]>`SELECT current_setting('hba_file') AS "hbaFile"`;
+  const { hbaFile } = row!;
+  const { uid, gid } = statSync(hbaFile);
+  chownSync(certificates.key, uid, gid);
+  chmodSync(certificates.key, 0o600);
+  const rules = ['hostssl all engine 127.0.0.1/32 scram-sha-256', 'host all engine all reject'];
+  writeFileSync(hbaFile, `${rules.join('\n')}\n${readFileSync(hbaFile, 'utf8')}`);
+  await sql.unsafe(`CREATE ROLE engine LOGIN SUPERUSER PASSWORD '${PASSWORDS.postgres}'`);
+  for (const [name, value] of [
+    ['ssl_cert_file', certificates.certificate],
+    ['ssl_key_file', certificates.key],
+    ['ssl', 'on'],
+  ]) {
+    await sql.unsafe(`ALTER SYSTEM SET ${name} = '${value}'`);
   }
+  await sql`SELECT pg_reload_conf()`;
 }
 
-interface Way {
+interface Deviation {
   redisHost?: string;
   redisPassword?: string;
   postgresHost?: string;
@@ -81,22 +77,23 @@ interface Way {
   trusts?: boolean;
 }
 
-/** The environment of a process, correct except for what `way` changes. */
-function environmentOf(way: Way = {}): Record<string, string> {
-  const redisPassword = encodeURIComponent(way.redisPassword ?? PASSWORDS.redis);
-  const postgresPassword = encodeURIComponent(way.postgresPassword ?? PASSWORDS.postgres);
+/** The environment of a process, correct except for what `deviation` changes. */
+function environmentOf(deviation: Deviation = {}): Record<string, string> {
+  const redisPassword = encodeURIComponent(deviation.redisPassword ?? PASSWORDS.redis);
+  const postgresPassword = encodeURIComponent(deviation.postgresPassword ?? PASSWORDS.postgres);
   return {
-    REDIS_URL: `rediss://:${redisPassword}@${way.redisHost ?? 'localhost'}:${redisPort}`,
-    DATABASE_URL: `postgres://engine:${postgresPassword}@${way.postgresHost ?? 'localhost'}:${database.port}/flash_sale?sslmode=${way.sslMode ?? 'verify-full'}`,
+    REDIS_URL: `rediss://:${redisPassword}@${deviation.redisHost ?? 'localhost'}:${redisPort}`,
+    DATABASE_URL: `postgres://engine:${postgresPassword}@${deviation.postgresHost ?? 'localhost'}:${database.port}/flash_sale?sslmode=${deviation.sslMode ?? 'verify-full'}`,
     JWT_SECRET,
     ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,
     LOG_LEVEL: 'trace',
-    ...(way.trusts === false ? {} : { NODE_EXTRA_CA_CERTS: certificates.authority }),
+    ...(deviation.trusts === false ? {} : { NODE_EXTRA_CA_CERTS: certificates.authority }),
   };
 }
 
-function assertSaysNoSecret(said: string): void {
-  for (const secret of SECRETS) assert.ok(!said.includes(secret), `a secret was written: ${said}`);
+function assertContainsNoSecret(output: string): void {
+  for (const secret of SECRETS)
+    assert.ok(!output.includes(secret), `a secret was written: ${output}`);
 }
 
 test('all processes work over TLS with passwords, and log none of them', async (t) => {
@@ -106,7 +103,7 @@ test('all processes work over TLS with passwords, and log none of them', async (
       useEngineProcess(t, name, environment).then((engine) => engine.untilReady()),
     ),
   );
-  const ask = (method: string, path: string, body?: object) =>
+  const callAdmin = (method: string, path: string, body?: object) =>
     fetch(`${admin!.url}/admin/v1${path}`, {
       method,
       headers: {
@@ -116,8 +113,8 @@ test('all processes work over TLS with passwords, and log none of them', async (
       ...(body ? { body: JSON.stringify(body) } : {}),
     });
   const skus = [{ sku: 'phone', price: 1, stock: 5 }];
-  await ask('POST', '/sales', { saleId: 'private', name: 'Private', currency: 'EUR', skus });
-  assert.equal((await ask('POST', '/sales/private/open')).status, 200);
+  await callAdmin('POST', '/sales', { saleId: 'private', name: 'Private', currency: 'EUR', skus });
+  assert.equal((await callAdmin('POST', '/sales/private/open')).status, 200);
   const token = tokenOf('ada');
   const bought = await fetch(`${hotPath!.url}/v1/sales/private/buy`, {
     method: 'POST',
@@ -125,7 +122,7 @@ test('all processes work over TLS with passwords, and log none of them', async (
   });
   assert.equal(bought.status, 201);
   await eventually(async () => {
-    const found = (await (await ask('GET', '/reservations?saleId=private')).json()) as {
+    const found = (await (await callAdmin('GET', '/reservations?saleId=private')).json()) as {
       data: unknown[];
     };
     assert.equal(found.data.length, 1);
@@ -133,39 +130,39 @@ test('all processes work over TLS with passwords, and log none of them', async (
   for (const engine of [hotPath!, admin!, persister!]) {
     await engine.stop();
     assert.notEqual(engine.output, '', 'the process has logged something');
-    assertSaysNoSecret(engine.output);
+    assertContainsNoSecret(engine.output);
     assert.ok(!engine.output.includes(token), 'no buyer’s token is logged');
   }
 });
 
-const NOT_REDIS: Record<string, [way: Way, complaint: RegExp]> = {
+const NOT_REDIS: Record<string, [deviation: Deviation, message: RegExp]> = {
   'whose authority is unknown': [{ trusts: false }, /self.signed certificate|unable to verify/i],
   'that has another name': [{ redisHost: '127.0.0.1' }, /does not match certificate|altnames/i],
   'that needs another password': [{ redisPassword: 'wr0ng:s3cret' }, /WRONGPASS/],
 };
-for (const [what, [way, complaint]] of Object.entries(NOT_REDIS)) {
+for (const [what, [deviation, message]] of Object.entries(NOT_REDIS)) {
   test(`a Redis ${what} is not used, and the reason is logged`, async (t) => {
-    const hotPath = await useEngineProcess(t, 'hot-path', environmentOf(way));
-    await eventually(() => assert.match(hotPath.output, complaint), { timeoutMs: 20_000 });
+    const hotPath = await useEngineProcess(t, 'hot-path', environmentOf(deviation));
+    await eventually(() => assert.match(hotPath.output, message), { timeoutMs: 20_000 });
     // The hot path listens only when Redis is ready.
     await assert.rejects(hotPath.missing());
-    assertSaysNoSecret(hotPath.output);
+    assertContainsNoSecret(hotPath.output);
     assert.ok(!hotPath.output.includes('wr0ng'));
   });
 }
 
 /** The output and exit code of a command that needs PostgreSQL. */
-function migrate(t: TestContext, way: Way): { code: number | null; said: string } {
+function migrate(t: TestContext, deviation: Deviation): { code: number | null; output: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, 'migrate'], {
-    env: { PATH: process.env.PATH, ...environmentOf(way) },
+    env: { PATH: process.env.PATH, ...environmentOf(deviation) },
     encoding: 'utf8',
     timeout: 30_000,
   });
   t.diagnostic(stderr);
-  return { code: status, said: stdout + stderr };
+  return { code: status, output: stdout + stderr };
 }
 
-const POSTGRES: Record<string, [way: Way, isUsed: boolean, words?: RegExp]> = {
+const POSTGRES: Record<string, [deviation: Deviation, isUsed: boolean, message?: RegExp]> = {
   'by verify-full, with its own name': [{}, true],
   'by verify-full, with another name': [{ postgresHost: '127.0.0.1' }, false, /altnames/i],
   'by verify-full, by an unknown authority': [{ trusts: false }, false, /certificate/],
@@ -175,13 +172,13 @@ const POSTGRES: Record<string, [way: Way, isUsed: boolean, words?: RegExp]> = {
   'without TLS': [{ sslMode: 'disable' }, false, /pg_hba.conf rejects/],
   'with a wrong password': [{ postgresPassword: 'wr0ng:s3cret' }, false, /password authentication/],
 };
-for (const [what, [way, isUsed, words]] of Object.entries(POSTGRES)) {
+for (const [what, [deviation, isUsed, message]] of Object.entries(POSTGRES)) {
   test(`a PostgreSQL ${what} is ${isUsed ? '' : 'not '}used`, (t) => {
-    const { code, said } = migrate(t, way);
-    assert.equal(code, isUsed ? 0 : 1, said);
-    if (words) assert.match(said, words);
-    assertSaysNoSecret(said);
-    assert.ok(!said.includes('wr0ng'));
+    const { code, output } = migrate(t, deviation);
+    assert.equal(code, isUsed ? 0 : 1, output);
+    if (message) assert.match(output, message);
+    assertContainsNoSecret(output);
+    assert.ok(!output.includes('wr0ng'));
   });
 }
 
@@ -196,7 +193,7 @@ test('an invalid environment is reported without its secrets', () => {
     { JWT_SECRET: JWT_SECRET.slice(0, 20) },
   ]) {
     const environment = { ...environmentOf(), ...broken };
-    const said = [readHotPathConfig, readAdminConfig, readPersisterConfig].flatMap((read) => {
+    const messages = [readHotPathConfig, readAdminConfig, readPersisterConfig].flatMap((read) => {
       try {
         read(environment);
         return [];
@@ -204,8 +201,8 @@ test('an invalid environment is reported without its secrets', () => {
         return [String(error)];
       }
     });
-    assert.notDeepEqual(said, [], Object.keys(broken)[0]);
-    assertSaysNoSecret(said.join('\n'));
-    assert.ok(!said.join('\n').includes(JWT_SECRET.slice(0, 20)));
+    assert.notDeepEqual(messages, [], Object.keys(broken)[0]);
+    assertContainsNoSecret(messages.join('\n'));
+    assert.ok(!messages.join('\n').includes(JWT_SECRET.slice(0, 20)));
   }
 });

@@ -7,6 +7,7 @@ import { buyFor, getAdmin, operate } from '../../harness/crowds/stack-client.ts'
 import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { freeze, thaw } from '../../harness/servers/server-process.ts';
+import { use } from '../../harness/use.ts';
 
 const BUYING_MS = 9_000;
 /** Far below the time that PostgreSQL is frozen: a purchase that waited for it would exceed this. */
@@ -39,20 +40,16 @@ test('persister and admin killed, PostgreSQL frozen: purchases continue, and non
   assert.ok(sold > 100, `only ${sold} were sold`);
   assert.ok(slowestMs < PURCHASE_MS_MAX, `a purchase took ${slowestMs} ms`);
 
-  const sql = postgres(description.postgresUrl, { max: 1 });
-  try {
-    await eventually(
-      async () => {
-        const [row] = await sql`
-          SELECT count(*)::int AS rows, count(DISTINCT buyer_id)::int AS buyers
-          FROM reservations WHERE sale_id = ${saleId}`;
-        assert.deepEqual({ ...row }, { rows: sold, buyers: sold });
-      },
-      { timeoutMs: 20_000 },
-    );
-  } finally {
-    await sql.end();
-  }
+  const sql = await use(t, () => postgres(description.postgresUrl, { max: 1 }));
+  await eventually(
+    async () => {
+      const [row] = await sql`
+        SELECT count(*)::int AS rows, count(DISTINCT buyer_id)::int AS buyers
+        FROM reservations WHERE sale_id = ${saleId}`;
+      assert.deepEqual({ ...row }, { rows: sold, buyers: sold });
+    },
+    { timeoutMs: 20_000 },
+  );
   const verdict = await eventually(() =>
     getAdmin(stack.describe(), `/admin/v1/sales/${saleId}/verify`),
   );

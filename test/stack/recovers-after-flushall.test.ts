@@ -10,6 +10,7 @@ import postgres from 'postgres';
 import { buyFor, getAdmin, operate } from '../../harness/crowds/stack-client.ts';
 import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { use } from '../../harness/use.ts';
 
 const BUYING_MS = 8_000;
 /** The longest time that a persister may lag behind Redis. */
@@ -46,24 +47,20 @@ test('after FLUSHALL during purchases, the sale is rebuilt and continues, and ev
     'no position was given twice',
   );
 
-  const sql = postgres(description.postgresUrl, { max: 1 });
-  try {
-    await eventually(async () => {
-      const rows = await sql<{ reservation_id: string }[]>`
-        SELECT reservation_id FROM reservations WHERE sale_id = ${saleId}`;
-      const kept = new Set(rows.map((row) => row.reservation_id));
-      const lost = reserved.filter(({ reservationId }) => !kept.has(reservationId));
-      for (const { atMs } of lost) {
-        assert.ok(
-          atMs > flushedMs - WINDOW_MS && atMs < flushedMs + WINDOW_MS,
-          'only the last reservations are lost',
-        );
-      }
-      assert.equal(kept.size, reserved.length - lost.length, 'no row is without a response');
-    });
-  } finally {
-    await sql.end();
-  }
+  const sql = await use(t, () => postgres(description.postgresUrl, { max: 1 }));
+  await eventually(async () => {
+    const rows = await sql<{ reservation_id: string }[]>`
+      SELECT reservation_id FROM reservations WHERE sale_id = ${saleId}`;
+    const kept = new Set(rows.map((row) => row.reservation_id));
+    const lost = reserved.filter(({ reservationId }) => !kept.has(reservationId));
+    for (const { atMs } of lost) {
+      assert.ok(
+        atMs > flushedMs - WINDOW_MS && atMs < flushedMs + WINDOW_MS,
+        'only the last reservations are lost',
+      );
+    }
+    assert.equal(kept.size, reserved.length - lost.length, 'no row is without a response');
+  });
   const verdict = await eventually(() =>
     getAdmin(stack.describe(), `/admin/v1/sales/${saleId}/verify`),
   );

@@ -2,11 +2,13 @@
  * An invalid environment, a taken port or an occupied home is one message that says what to do, and nothing is started.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type StackHome, useStackHome } from '../../harness/engine/stack-process.ts';
+import { use } from '../../harness/use.ts';
 
 async function refusal(home: StackHome, env: Record<string, string>): Promise<string> {
   const stack = home.start({ env });
@@ -43,9 +45,8 @@ void test('all mistakes in the environment of all processes are one message', as
 });
 
 void test('a taken port is reported with the variable that chooses another', async (t) => {
-  const occupant = createServer();
-  await new Promise<void>((resolve) => occupant.listen(0, '127.0.0.1', resolve));
-  t.after(() => occupant.close());
+  const occupant = await use(t, () => createServer().listen(0, '127.0.0.1'));
+  await once(occupant, 'listening');
   const { port } = occupant.address() as { port: number };
   for (const variable of ['HOT_PATH_PORT', 'ADMIN_PORT', 'PERSISTER_PORT']) {
     const message = await refusal(await useStackHome(t), { [variable]: String(port) });

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { isAlive, until } from '../../harness/engine/stack-process.ts';
+import { use } from '../../harness/use.ts';
 import { ChildRecords } from '../../src/process/supervisor/child-records.ts';
 import { ProcessLog } from '../../src/process/supervisor/process-log.ts';
 import {
@@ -15,12 +16,12 @@ import {
   type Supervision,
 } from '../../src/process/supervisor/supervised-process.ts';
 
-function supervise(
+async function useSupervised(
   t: TestContext,
   script: string,
   supervision: Supervision = {},
   plan: Partial<ProcessPlan> = {},
-): SupervisedProcess {
+): Promise<SupervisedProcess> {
   const child = new SupervisedProcess(
     {
       name: 'child',
@@ -34,22 +35,27 @@ function supervise(
     },
     supervision,
   );
-  t.after(() => child.stop());
-  child.start();
+  await use(
+    t,
+    () => child.start(),
+    () => child.stop(),
+  );
   return child;
 }
 
-function temporaryDirectory(t: TestContext): string {
-  const directory = mkdtempSync(join(tmpdir(), 'flash-sale-supervision-'));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
+function useTemporaryDirectory(t: TestContext): Promise<string> {
+  return use(
+    t,
+    () => mkdtempSync(join(tmpdir(), 'flash-sale-supervision-')),
+    (path) => rmSync(path, { recursive: true, force: true }),
+  );
 }
 
 void test('a child that fails three times is restarted until it runs', async (t) => {
-  const directory = temporaryDirectory(t);
+  const directory = await useTemporaryDirectory(t);
   const tries = JSON.stringify(join(directory, 'tries'));
   const deaths: string[] = [];
-  const child = supervise(
+  const child = await useSupervised(
     t,
     `const fs = require('node:fs'); fs.appendFileSync(${tries}, '.');
      if (fs.readFileSync(${tries}, 'utf8').length <= 3) process.exit(7);
@@ -66,13 +72,13 @@ void test('a child that fails three times is restarted until it runs', async (t)
 });
 
 void test('a missing command is retried and can be stopped', async (t) => {
-  const child = supervise(t, '', {}, { command: '/does/not/exist' });
+  const child = await useSupervised(t, '', {}, { command: '/does/not/exist' });
   await until('it has failed twice', () => child.consecutiveExits >= 2);
   await child.stop();
 });
 
 void test('a child that ignores the signal is killed at the deadline', async (t) => {
-  const child = supervise(
+  const child = await useSupervised(
     t,
     `process.on('SIGTERM', () => {}); process.send('started'); setInterval(() => {}, 1000);`,
     {},
@@ -85,9 +91,9 @@ void test('a child that ignores the signal is killed at the deadline', async (t)
 });
 
 void test('its output is logged with its pid', async (t) => {
-  const directory = temporaryDirectory(t);
+  const directory = await useTemporaryDirectory(t);
   const log = new ProcessLog(directory, 'child');
-  const child = supervise(
+  const child = await useSupervised(
     t,
     `console.log('out'); console.error('err'); process.send('started'); setInterval(() => {}, 1000);`,
     { log },
@@ -99,10 +105,10 @@ void test('its output is logged with its pid', async (t) => {
 });
 
 void test('a recorded child that was left running is ended, and another process with a recorded pid is not', async (t) => {
-  const directory = temporaryDirectory(t);
+  const directory = await useTemporaryDirectory(t);
   const records = new ChildRecords(directory);
-  const leftover = supervise(t, 'setInterval(() => {}, 1000)', { records });
-  const stranger = supervise(t, 'setInterval(() => {}, 1000)', {}, { name: 'stranger' });
+  const leftover = await useSupervised(t, 'setInterval(() => {}, 1000)', { records });
+  const stranger = await useSupervised(t, 'setInterval(() => {}, 1000)', {}, { name: 'stranger' });
   // The record has another start time: the pid was reused by another process.
   writeFileSync(
     join(directory, 'stranger.json'),

@@ -21,18 +21,26 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { until } from '../../harness/engine/stack-process.ts';
+import { use } from '../../harness/use.ts';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 /** The set-up script and its imports; it needs no package. */
 const SET_UP_FOLDERS = ['scripts', 'src/dev/bootstrap', 'src/process/supervisor'];
 
+function useCheckout(t: TestContext): Promise<Checkout> {
+  return use(
+    t,
+    () => new Checkout(),
+    ({ directory }) => rmSync(directory, { recursive: true, force: true }),
+  );
+}
+
 /** A checkout with a fake npm that records its calls and links this Node as npm would. */
 class Checkout {
   readonly directory: string;
 
-  constructor(t: TestContext) {
+  constructor() {
     this.directory = mkdtempSync(join(tmpdir(), 'flash-sale-set-up-'));
-    t.after(() => rmSync(this.directory, { recursive: true, force: true }));
     for (const folder of SET_UP_FOLDERS) {
       mkdirSync(join(this.directory, folder), { recursive: true });
       const files = readdirSync(join(REPOSITORY, folder)).filter((name) => name.endsWith('.mjs'));
@@ -95,7 +103,7 @@ class Checkout {
 }
 
 void test('packages are installed once, and again when the lock file, the modules or a patch change', async (t) => {
-  const checkout = new Checkout(t);
+  const checkout = await useCheckout(t);
   assert.match((await checkout.setUp()).stderr, /installing the packages/);
   assert.deepEqual(checkout.npmCalls, ['ci']);
 
@@ -118,7 +126,7 @@ void test('packages are installed once, and again when the lock file, the module
 });
 
 void test('three concurrent runs install once, and each runs its script', async (t) => {
-  const checkout = new Checkout(t);
+  const checkout = await useCheckout(t);
   const script = join(checkout.directory, 'script.ts');
   writeFileSync(
     script,
@@ -135,7 +143,7 @@ void test('three concurrent runs install once, and each runs its script', async 
 });
 
 void test('the lock of a set-up that was killed is taken over', async (t) => {
-  const checkout = new Checkout(t);
+  const checkout = await useCheckout(t);
   mkdirSync(join(checkout.directory, '.flash-sale'));
   writeFileSync(
     join(checkout.directory, '.flash-sale', 'set-up.lock'),
@@ -146,7 +154,7 @@ void test('the lock of a set-up that was killed is taken over', async (t) => {
 });
 
 void test('a failed installation is one message, and is retried by the next run', async (t) => {
-  const checkout = new Checkout(t);
+  const checkout = await useCheckout(t);
   checkout.npmIs('echo "npm error network" >&2; exit 1');
   const { code, stderr } = await checkout.setUp();
   assert.equal(code, 1);
@@ -160,14 +168,14 @@ void test('a failed installation is one message, and is retried by the next run'
 });
 
 void test('a lock file without the packages of this platform is replaced by an installation', async (t) => {
-  const checkout = new Checkout(t);
+  const checkout = await useCheckout(t);
   checkout.npmIs('if [ "$1" = ci ]; then echo "npm error code EUSAGE" >&2; exit 1; fi');
   assert.equal((await checkout.setUp()).code, 0);
   assert.deepEqual(checkout.npmCalls, ['ci', 'install']);
 });
 
 void test('a repeated signal stops the script once, and set-up exits with its exit code', async (t) => {
-  const checkout = new Checkout(t);
+  const checkout = await useCheckout(t);
   const script = join(checkout.directory, 'script.ts');
   writeFileSync(
     script,

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import { isAlive, MAIN_MODULE, until, useStackHome } from '../../harness/engine/stack-process.ts';
+import { use } from '../../harness/use.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
 
 const HOT_PATH = { command: [MAIN_MODULE, 'hot-path'] };
@@ -25,7 +26,7 @@ function childrenOf(pid: number): number[] {
   }
 }
 
-async function answers(url: string): Promise<boolean> {
+async function responds(url: string): Promise<boolean> {
   try {
     return (await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(1_000) })).ok;
   } catch {
@@ -47,7 +48,7 @@ void test('a killed worker is restarted, and all workers end when the supervisor
     },
   });
   const url = `http://127.0.0.1:${port}`;
-  await until('the workers respond', () => answers(url), { account: () => group.stderr });
+  await until('the workers respond', () => responds(url), { account: () => group.stderr });
   const [first, second] = childrenOf(group.pid);
   assert.ok(first && second);
 
@@ -56,7 +57,7 @@ void test('a killed worker is restarted, and all workers end when the supervisor
     const workers = childrenOf(group.pid);
     return workers.length === 2 && !workers.includes(first);
   });
-  await until('they respond', () => answers(url));
+  await until('they respond', () => responds(url));
   assert.match(group.stderr, new RegExp(`process ${first}\\) was ended by SIGKILL`));
 
   const workers = childrenOf(group.pid);
@@ -79,9 +80,8 @@ void test('SIGTERM ends all workers and then the supervisor, which exits with 0'
 });
 
 void test('a taken port is rejected, though SO_REUSEPORT alone would allow it', async (t) => {
-  const occupant = createServer().listen(0, '127.0.0.1');
+  const occupant = await use(t, () => createServer().listen(0, '127.0.0.1'));
   await once(occupant, 'listening');
-  t.after(() => occupant.close());
   const { port } = occupant.address() as AddressInfo;
   const group = (await useStackHome(t)).start({
     ...HOT_PATH,

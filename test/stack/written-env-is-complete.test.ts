@@ -6,13 +6,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseEnv } from 'node:util';
+import { use } from '../../harness/use.ts';
 import { readAdminConfig, readHotPathConfig, readPersisterConfig } from '../../src/config.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 
-test('a written .env is complete', (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'flash-sale-env-'));
-  t.after(() => rmSync(directory, { recursive: true }));
+test('a written .env is complete', async (t) => {
+  const directory = await use(
+    t,
+    () => mkdtempSync(join(tmpdir(), 'flash-sale-env-')),
+    (path) => rmSync(path, { recursive: true }),
+  );
   const write = (path: string) => {
     const script = join(REPOSITORY, 'scripts/write-env.mjs');
     const { status, stderr } = spawnSync(process.execPath, [script, path], { encoding: 'utf8' });
