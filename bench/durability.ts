@@ -196,7 +196,7 @@ async function measureRecoveries(reservations: number) {
   };
 }
 
-/** What only Redis knows would be lost, so no buyer sends a request until PostgreSQL has everything. */
+/** Data that only Redis has would be lost, so no buyer sends a request until PostgreSQL has everything. */
 async function measureFlushes(engine: Engine, servers: Connections, saleId: string) {
   const { flushes } = options;
   const closed: number[] = [];

@@ -1,6 +1,6 @@
 /**
- * 100,000 hostile or malformed requests, half to a hot path and half to admin. Both must stay alive, return no 5xx other
- * than 503, still sell with counts that add up, and use no more heap than before.
+ * 100,000 hostile or malformed requests, half to a hot path and half to admin. Both must keep running, return no 5xx
+ * other than 503, still sell with counts that add up, and use no more heap than before.
  *
  *   npm run hostile                                    all of them, with the seed of the recorded run
  *   npm run hostile -- --seed 1 --requests 5000

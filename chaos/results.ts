@@ -23,7 +23,7 @@ export interface ResultChoices {
   write?: boolean;
 }
 
-/** A fault may hit nothing: the process is already dead, the link is unused, or the request is never sent. */
+/** A fault may hit nothing: the process has already ended, the link is unused, or the request is never sent. */
 interface FaultCount {
   planned: number;
   done: number;

@@ -1,6 +1,6 @@
 /**
  * One run: its own stack and sale, a scenario with faults, then calm. When the sale has come to rest by itself, the
- * checker judges the history and the server snapshot.
+ * checker checks the history and the server snapshot.
  */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -92,7 +92,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
   const history = new History();
   const client = new Client(stack.endpoints, history);
   const inspector = new Inspector({ redisUrl: stack.redis.url, postgresUrl: database.url });
-  const sellAndJudge = async (): Promise<RunReport> => {
+  const sellAndCheck = async (): Promise<RunReport> => {
     const random = new Random(choices.seed);
     const terms = { ...scenario.terms, saleId };
     await openSale(client, terms, random);
@@ -127,7 +127,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     };
   };
   try {
-    return await unlessAborted(sellAndJudge(), choices.stopping);
+    return await unlessAborted(sellAndCheck(), choices.stopping);
   } finally {
     await client.close();
     await inspector.close();

@@ -1,6 +1,6 @@
 /**
- * The stack of one run: its own Redis and database, two hot paths, two persisters and an admin, each a process under
- * the supervisor of `npm start`, and a proxy between each pair that communicates.
+ * The stack of one run: its own Redis and database, two hot paths, two persisters and an admin. Each process of the
+ * engine runs under the supervisor of `npm start`. A proxy connects each pair of processes that communicates.
  */
 import { readFileSync, truncateSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
@@ -193,7 +193,7 @@ export class ChaosStack {
 
   #signal(name: EngineProcess, signal: NodeJS.Signals): boolean {
     const { pid } = this.#processes.get(name)!;
-    // It is already dead, and the supervisor is about to restart it.
+    // It has already ended, and the supervisor is about to restart it.
     if (processIdentity(pid) === undefined) return false;
     if (signal === 'SIGKILL' || signal === 'SIGTERM') this.#killed.add(pid);
     try {

@@ -48,7 +48,7 @@ program
 program
   .command('admin')
   .description(
-    "serve the operators' and merchants' API, the dashboard and the API documents on ADMIN_PORT",
+    "serve the operators' and merchants' API, a start page and the API documents on ADMIN_PORT",
   )
   .action(async () => {
     await runUntilStopped(async () => (await import('./admin/main.ts')).runAdmin());

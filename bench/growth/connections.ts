@@ -75,6 +75,6 @@ export function reachable(wanted: readonly number[], most: number): number[] {
 function connectionsMax(): number {
   const range = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
   const [low, high] = range.trim().split(/\s+/).map(Number) as [number, number];
-  // A released port is not reused at once, so each load finds the ports of the previous one still taken.
+  // A released port is not reused immediately, so each load finds the ports of the previous one still taken.
   return Math.min(openFilesMax() - OTHER_FILES, Math.floor((high - low + 1) / 2) - OTHER_PORTS);
 }

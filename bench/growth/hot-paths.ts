@@ -1,6 +1,6 @@
 /**
  * Several hot paths of one sale, each with its own crowd. They share only Redis, so the result is the cost of a win
- * there. They also share the cores of this machine, so throughput says little about them.
+ * there. They also share the cores of this machine, so their throughput is not meaningful.
  */
 import { startEngine } from '../measure/contestants.ts';
 import { growth } from './points.ts';

@@ -37,7 +37,7 @@ const LONG = 100_000;
 /** Not more often, because writing `/metrics` costs CPU time of the measured process. */
 const LOOK_MS = 20;
 const LEARNING_SECONDS_MAX = 120;
-/** A reading of the sale may be late; then the hot path asks Redis. */
+/** A view of the sale may be late; then the hot path calls Redis. */
 const REFUSED_HERE_SHARE_MIN = 0.95;
 
 export const stock = growth({
@@ -66,7 +66,7 @@ export const stock = growth({
   },
 });
 
-/** A hot path, buyers whose tokens it knows, and strangers without reservations. */
+/** A hot path, buyers whose tokens it has cached, and strangers without reservations. */
 export interface Ready extends HotPath {
   strangers: Buyers;
   seconds: number;

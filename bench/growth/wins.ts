@@ -15,7 +15,7 @@ import { costOf } from './cost.ts';
 /** Enough that each of a hundred sales gets some. */
 export const CONNECTIONS = 1_024;
 
-/** A hot path and buyers whose tokens it knows. */
+/** A hot path and buyers whose tokens it has cached. */
 export interface HotPath {
   process: Started;
   buyers: Buyers;

@@ -14,7 +14,7 @@ export interface BenchOptions {
 }
 
 export interface Measured {
-  /** What a reader must know to repeat the measurement. */
+  /** Needed to repeat the measurement. */
   settings: Record<string, string | number>;
   rounds: Round[];
   comparisons: Comparison[];

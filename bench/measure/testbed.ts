@@ -231,7 +231,7 @@ function coresOf(apart: boolean): Cores {
 
 /**
  * Runs the command on its cores. It logs directly to a file, because forwarding the log would cost CPU time during a
- * measurement. The kernel ends servers if this process is killed; the engine's processes notice that themselves.
+ * measurement. The kernel ends servers if this process is killed; the engine's processes stop by themselves.
  */
 function placed(plan: ProcessPlan, cores: string | undefined, log: string): ProcessPlan {
   const wrapped = ['sh', '-c', 'exec "$@" >"$0" 2>&1', log, plan.command, ...plan.args];

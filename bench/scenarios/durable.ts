@@ -111,7 +111,7 @@ type Load = Pick<WrkLoad, 'port' | 'seconds'> & { perSecond?: number };
 export async function sellDurably(testbed: Testbed, buyers: Buyers, load: Load, watch?: Watch) {
   const saleId = await testbed.openSale({ stock: STOCK, perBuyerLimit: LIMIT });
   const { shards, sql } = testbed.servers;
-  // The persister must know the sale, or its first second would be spent on finding it.
+  // The persister must have found the sale, or its first second would be spent on that.
   await buy(shards, saleId, ['the-first']);
   await eventually(async () => expectDurable(await durableRows(testbed, saleId), 1), DRAIN);
   const watching = watch?.(saleId);

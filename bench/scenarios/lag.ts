@@ -87,7 +87,7 @@ export const lag: Scenario = {
   },
 };
 
-/** Polls until it is told to end, and once more after that. */
+/** Polls until the returned function is called, and once more after that. */
 function lookAt(testbed: Testbed, saleId: string, seen: Seen[]): () => Promise<void> {
   let isOver = false;
   const looking = (async () => {

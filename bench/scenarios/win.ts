@@ -2,8 +2,8 @@
  * Every request wins, as far as Redis: a sale with unlimited stock and no persister, so the result is the hot path
  * and Redis alone. The stream grows as it does while PostgreSQL is unavailable.
  *
- * Warm: the engine knows every token. Each buyer takes one unit, and comes again with another key after all others.
- * Cold: the engine knows no token, so each request costs a signature check.
+ * Warm: every token is cached. Each buyer takes one unit, and comes again with another key after all others.
+ * Cold: no token is cached, so each request costs a signature check.
  */
 import { join } from 'node:path';
 import { saleKey } from '../../src/lua/keys.ts';
@@ -214,7 +214,7 @@ async function winningResponse(testbed: Testbed, engine: Started) {
   return response;
 }
 
-/** Afterwards the hot path knows every token. */
+/** Afterwards the hot path has cached every token. */
 export async function warmTokens(testbed: Testbed, server: Started, buyers: Buyers): Promise<void> {
   const saleId = await testbed.openSale({ stock: STOCK });
   for (let seen = 0; seen < buyers.count; ) {

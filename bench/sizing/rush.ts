@@ -4,7 +4,7 @@
  * `npm run bench:growth -- --only rush` compares the model with a real rush.
  *
  * A seed draws when and where buyers arrive. Until a hot path knows every holder (a buyer with a reservation), a request
- * costs it the work of a win and waits in its queue for Redis. A full queue tells the buyer to return after a second.
+ * costs it the work of a win and waits in its queue for Redis. If the queue is full, the buyer returns after a second.
  * Redis decides batches from each queue in turn. Once sold out, hot paths read the holders in at most half of Redis' time.
  */
 import { Random } from '../../harness/random.ts';
@@ -37,7 +37,7 @@ export interface RushChoices {
 export interface RushOutcome {
   won: number;
   refused: number;
-  /** Responses that told a buyer to return later. */
+  /** Refusals after which a buyer tries again. */
   retries: number;
   /** After the first arrival; undefined when units are left. */
   soldOutMs: number | undefined;
@@ -51,7 +51,7 @@ const MS_MICROS = 1_000;
 const QUEUE_MAX = 20_000;
 const BATCH_SIZE = 128;
 const CALLS_PER_MS_MAX = 2;
-/** A buyer who would wait longer is told to return. */
+/** A buyer whose wait would be longer is refused, and tries again. */
 const WAIT_MS_MAX = 2_000;
 const RETRY_AFTER_MS = 1_000;
 const READING_SHARE_MAX = 0.5;

@@ -73,7 +73,7 @@ export interface Findings extends Case {
 /** Clocks show whole milliseconds, and a script's time is the time of its start. */
 export const TOLERANCE_MS = 5;
 
-/** A hot path may refuse on readings of the sale up to this age. */
+/** A hot path refuses only on views of at most 250 ms. The rest is a tolerance for a busy machine. */
 export const STALE_MS_MAX = 1_000;
 
 export function findingsOf(aCase: Case): Findings {

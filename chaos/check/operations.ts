@@ -1,4 +1,4 @@
-/** Changes of stock by operators were applied once, and as their responses say. */
+/** Changes of stock by operators were applied once, and match their responses. */
 import { isSettled } from '../clients/history.ts';
 import type { Findings } from './case.ts';
 import { describeResponse } from './responses.ts';

@@ -6,7 +6,7 @@ export function checkOrder(findings: Findings): Violation[] {
   return [...reusedPositions(findings), ...positionGaps(findings), ...outOfOrder(findings)];
 }
 
-/** A position that only a client saw stays taken for good. */
+/** A position that only a client saw must never be assigned again. */
 function reusedPositions({ sightingsOf, lives }: Findings): Violation[] {
   const idOf = new Map<number, string>();
   const violations: Violation[] = [];

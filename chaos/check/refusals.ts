@@ -1,6 +1,7 @@
 /**
  * Refusals were true: a buyer who got `sold_out` could not have had a unit, and did not have one already. The checker
- * reports only what cannot have been otherwise; if the order of requests is open, the engine is right.
+ * uses the order of two requests only if one ended before the other began. If the order is unknown, it accepts the
+ * engine's result.
  */
 import { type Exchange, isSettled, type RequestOf, reservationsIn } from '../clients/history.ts';
 import {
@@ -22,7 +23,7 @@ interface Span {
 
 export function checkRefusals(findings: Findings): Violation[] {
   const rowOfRequest = new Map(findings.lives.map(({ row }) => [row.requestId, row]));
-  // Nobody knows which units a lost reservation held, so refusals cannot be judged after a data loss.
+  // The units of a lost reservation are unknown, so refusals cannot be checked after a data loss.
   const isKnowable = findings.losses.length === 0;
   const stock = new Map(findings.terms.skus.map(({ sku }) => [sku, remainingLeast(findings, sku)]));
   const waiting = waitingSpans(findings);
@@ -83,9 +84,8 @@ function couldBeTrue(
 }
 
 /**
- * Whether the buyer already had a response with this reservation, long enough ago for every hot path to know. The
- * same request then gets the same reservation, whatever is left; without a key, as long as the reservation certainly
- * lives.
+ * Whether an earlier response gave the buyer this reservation, at least STALE_MS_MAX before. The same request then gets
+ * the same reservation, even if no units are left. Without a key, this holds only while the reservation is surely live.
  */
 function hasReservationOf(
   { lifeOf }: Findings,
@@ -168,7 +168,7 @@ function waitingSpans({ history }: Findings): Map<string, Span[]> {
     );
     const span = {
       fromMs: joins[0]!.startedMs,
-      // A served buyer leaves earlier; here it counts that the buyer may still have waited.
+      // A served buyer leaves earlier, but may have waited until then.
       untilMs: left.length > 0 ? left[0]!.endedMs : Number.POSITIVE_INFINITY,
     };
     spans.set(sku, [...(spans.get(sku) ?? []), span]);

@@ -78,7 +78,8 @@ function missingFromList({ history, lives, losses }: Findings): Violation[] {
       ({ row, stages }) =>
         !shown.has(row.reservationId) && stages[0]!.fromMs < exchange.startedMs - TOLERANCE_MS,
     );
-    // Before the rebuild, a Redis that lost its data serves no buyer, so losses excuse nothing here.
+    // Before the rebuild, a Redis that lost its data serves no buyer, so a data loss is no reason for a missing
+    // reservation here.
     return missing.map(({ row }) => ({
       kind: 'response-untrue',
       evidence: `${row.reservationId} is missing from the list of ${row.buyerId} ${timeOf(exchange)} (${losses.length} losses)`,
@@ -195,8 +196,8 @@ function unexpectedResponses(findings: Findings): Violation[] {
 }
 
 /**
- * From the data loss until a client saw the sale again. A hot path that restarted meanwhile does not know the sale
- * and cannot detect that Redis lost it.
+ * From the data loss until a client saw the sale again. A hot path that restarted meanwhile has never seen the sale,
+ * so it cannot detect that Redis lost it.
  */
 function spansOfUnknownSale({ losses, history }: Findings): { fromMs: number; untilMs: number }[] {
   return losses.map(({ atMs, overMs }) => {

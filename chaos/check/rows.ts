@@ -89,7 +89,7 @@ function shownAs(state: LifeState): string {
   return state === 'extended' ? 'reserved' : state;
 }
 
-/** Written out here instead of imported from the engine, so that a mistake there shows. */
+/** Not imported from the engine, so that the checker detects a mistake there. */
 const TRANSITIONS_FROM: Record<LifeState, readonly LifeState[]> = {
   reserved: ['extended', 'confirmed', 'cancelled', 'expired'],
   extended: ['confirmed', 'cancelled', 'expired'],
@@ -169,7 +169,7 @@ export function basketOf(items: Extract<ClientRequest, { kind: 'buy' }>['items']
     .join(',');
 }
 
-/** By request, by key, and without a key by buyer: a keyless purchase blocks the next one as long as it lives. */
+/** By request, by key, and without a key by buyer: a keyless purchase blocks the next one while it is live. */
 function decidedTwiceByRequest({ lives }: Findings): Violation[] {
   const violations: Violation[] = [];
   const firstOf = new Map<string, string>();
@@ -194,7 +194,7 @@ function decidedTwiceByRequest({ lives }: Findings): Violation[] {
         const isKeyless =
           other.row.idempotencyKey === '' || other.row.idempotencyKey.startsWith('waitlist ');
         if (isKeyless && isAliveAt(other, life.stages[0]?.event ?? 0)) {
-          const evidence = `${buyerId} without a key: ${other.row.reservationId} was alive when ${reservationId} was decided`;
+          const evidence = `${buyerId} without a key: ${other.row.reservationId} was live when ${reservationId} was decided`;
           violations.push({ kind: 'decided-twice', evidence });
         }
       }

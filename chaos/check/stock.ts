@@ -106,7 +106,7 @@ function oversoldAt(findings: Findings, sku: string, steps: Step[], how: string)
   return [];
 }
 
-/** From the first response that shows it alive, until something may have ended it. */
+/** From the first response that shows it live, until it may have ended. */
 function provenLife(
   { terms, losses, lost, history }: Findings,
   sightings: readonly Sighting[],

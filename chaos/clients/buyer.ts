@@ -1,6 +1,6 @@
 /**
  * A buyer, and the shop's back end that takes the payment. The buyer's own random sequence draws what the buyer does,
- * so it is the same in every run of a seed, whatever fails.
+ * so it is the same in every run of a seed, despite any failures.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from '../../harness/random.ts';

@@ -19,7 +19,7 @@ export interface SaleEndpoints {
 const RESPONSE_TIMEOUT_MS = 3_000;
 const CONNECTIONS = 128;
 const TOKEN_MS = 3_600_000;
-/** About what `Retry-After` says. */
+/** About the value of `Retry-After`. */
 const RETRY_MS = { least: 200, most: 1_200 };
 
 interface HttpRequest {
@@ -96,7 +96,7 @@ export class Client {
     return exchange;
   }
 
-  /** Repeats the same request until its response is settled. Undefined: patience ran out. */
+  /** Repeats the same request until its response is settled. Undefined: `patienceEndsMs` has passed. */
   async sendUntilSettled(request: ClientRequest, random: Random): Promise<Exchange | undefined> {
     for (;;) {
       const exchange = await this.send(request, random);

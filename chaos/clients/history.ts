@@ -1,6 +1,6 @@
 /**
  * The model: every request that a client sent and its response, with the times of both. The checker has no other
- * source for what clients know.
+ * source about the clients.
  */
 import type { Item, PublicReservation } from '../../src/domain/reservation.ts';
 

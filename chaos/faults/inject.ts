@@ -26,7 +26,7 @@ const TEXT_OF: Record<RequestName, string> = {
 
 export interface StartedFault {
   fault: PlannedFault;
-  /** Whether the fault hit something: a living process, a used connection, the request that it waited for. */
+  /** Whether the fault hit something: a running process, a used connection, the request that it waited for. */
   tookEffect: () => boolean;
 }
 

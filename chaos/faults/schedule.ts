@@ -46,7 +46,7 @@ export type RequestName =
 
 const PROCESS_FAULTS = ['kill', 'pause', 'restart'] as const;
 /**
- * `half-open`: nothing passes, and no side notices. `lose-request`: the connection is cut before the next such
+ * `half-open`: nothing passes, and neither side detects it. `lose-request`: the connection is cut before the next such
  * request arrives. `lose-reply`: it is cut after the request was executed, before its reply.
  */
 const LINK_FAULTS = ['cut', 'refuse', 'half-open', 'lose-request', 'lose-reply'] as const;
@@ -61,7 +61,7 @@ type FaultKind = ProcessFaultKind | LinkFaultKind | DataLossKind;
 export interface PlannedFault {
   /** After the start of the workload. */
   atMs: number;
-  /** 0 for faults that are over at once, and for those that the supervisor repairs. */
+  /** 0 for faults that end immediately, and for those that the supervisor repairs. */
   forMs: number;
   kind: FaultKind;
   target: ProcessName | LinkName;
@@ -101,7 +101,7 @@ export function drawSchedule(random: Random, choices: ScheduleChoices): PlannedF
   const count = random.between(choices.faults.least, choices.faults.most);
   const drawn = Array.from({ length: count }, () => drawFault(random, kinds, choices.windowMs));
   drawn.sort((a, b) => a.atMs - b.atMs);
-  // One fault at a time per target: a dead process cannot be killed.
+  // One fault at a time per target: an ended process cannot be killed.
   const busyUntilMs = new Map<string, number>();
   return drawn.filter(({ target, atMs, forMs }) => {
     if ((busyUntilMs.get(target) ?? 0) > atMs) return false;

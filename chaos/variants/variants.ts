@@ -1,6 +1,6 @@
 /**
- * Engines with one mistake each, and a scenario in which the mistake does harm, so that the checker must find it. The
- * same scenario without the mistake breaks nothing.
+ * Engines with one mistake each, and a scenario in which the mistake breaks a promise, so that the checker must find
+ * it. The same scenario without the mistake breaks no promise.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { STALE_MS_MAX } from '../check/case.ts';
@@ -30,7 +30,7 @@ export interface Variant {
 const PERSISTERS = ['persister-1', 'persister-2'] as const;
 /** Longer than holds of one second and their sweep need. */
 const HOLD_OVER_MS = 1_600;
-/** For processes to notice a fault of another one. A read of the stream blocks for 250 ms. */
+/** For processes to detect a fault of another one. An idle persister polls the stream every 250 ms at most. */
 const NOTICE_MS = 700;
 
 export const VARIANTS: readonly Variant[] = [
@@ -288,7 +288,7 @@ export const VARIANTS: readonly Variant[] = [
     holdSeconds: 60,
     act: async (steps) => {
       await steps.transition('confirm', await steps.buyMany(4, 'winner'));
-      // Enough for both hot paths to learn that the sale is sold out, and to refuse by themselves.
+      // Enough for both hot paths to read the holders, and to refuse by themselves.
       await steps.buyMany(40, 'late');
       await sleep(STALE_MS_MAX + NOTICE_MS);
       for (let i = 0; i < 5; i++) await steps.buyMany(4, 'winner');

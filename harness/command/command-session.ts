@@ -1,7 +1,7 @@
 /**
- * Where a command works that starts servers of its own. Ctrl-C or SIGTERM ends it at once and in order: it tells what
- * had been done by then, ends what it has started, the last first, and exits with 128 and the signal's number.
- * Everything temporary is in one directory that goes with the process, however that ends.
+ * The session of a command that starts servers of its own. Ctrl-C or SIGTERM ends it immediately and gracefully: it
+ * reports the progress, stops in reverse order what it started, and exits with 128 plus the signal's number. All
+ * temporary files are in one directory, which is removed when the process exits.
  */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
@@ -11,26 +11,26 @@ import { shieldServersFromTerminal } from '../servers/server-process.ts';
 export interface CommandSession {
   /** Aborted by the first signal. */
   stopping: AbortSignal;
-  /** What to do at the end, whichever that is; the last is done first. */
+  /** Registers a clean-up for the end of the session, also after a signal. Clean-ups run in reverse order. */
   after: (cleanUp: () => unknown) => void;
-  /** Prints the present step. */
+  /** Prints the current step. */
   step: (line: string) => void;
-  /** Does what was left for the end. */
+  /** Runs the clean-ups, once. */
   close: () => Promise<void>;
 }
 
-/** npm and set-up forward a signal that the terminal has sent already. A later one means that the user is impatient. */
+/** npm and set-up forward a signal that the terminal has already sent. A later signal ends the process immediately. */
 const SAME_SIGNAL_MS = 1_000;
-/** What servers may take to stop, and a little more. */
+/** Longer than a server may take to stop. */
 const CLOSE_MS_MAX = 15_000;
 
 /** `reportProgress` is called when a signal ends the work. */
 export function openCommandSession(choices: { reportProgress?: () => void } = {}): CommandSession {
   const temporary = mkdtempSync(join(tmpdir(), 'flash-sale-'));
-  // PostgreSQL's own user has to get in.
+  // PostgreSQL's user must be able to enter it.
   chmodSync(temporary, 0o755);
   process.env.TMPDIR = temporary;
-  // Servers that still run are killed at `exit`, too, and before this, for their module listens longer.
+  // Servers that still run are killed before this: their module registered its `exit` listener earlier.
   process.once('exit', () => {
     rmSync(temporary, { recursive: true, force: true, maxRetries: 10 });
   });
@@ -48,7 +48,7 @@ export function openCommandSession(choices: { reportProgress?: () => void } = {}
     return closed;
   };
   const stop = async (signal: NodeJS.Signals) => {
-    // The work goes on for as long as this takes, on servers that go away: whatever becomes of it is no news.
+    // The work continues while its servers stop, so its errors are expected and ignored.
     for (const event of ['uncaughtException', 'rejectionHandled'])
       process.on(event, () => undefined);
     setTimeout(() => process.exit(exitCodeOf(signal)), CLOSE_MS_MAX);

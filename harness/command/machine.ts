@@ -1,4 +1,4 @@
-/** What was measured, where: the part that every result file has in common. */
+/** Describes the machine and the software of a measurement. Every result file contains both. */
 import { execFileSync } from 'node:child_process';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ export function machine(note: string) {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
-    // What follows the numbers names a build, which tells nothing about speed.
+    // The text after the numbers names a build, which is irrelevant for speed.
     kernel: `${process.platform} ${/^[\d.]+\d/.exec(release())?.[0] ?? release()}`,
     note,
   };
@@ -48,7 +48,7 @@ export async function serverVersions(urls: { redisUrl: string; postgresUrl: stri
   }
 }
 
-/** What a command prints; undefined when it is not there or fails. */
+/** The output of a command; undefined if the command is missing or fails. */
 export function output(command: string, args: string[]): string | undefined {
   try {
     return execFileSync(command, args, {

@@ -1,10 +1,10 @@
-/** Where a run's result is written: only `--write` replaces the committed one. */
+/** Writes the result of a run. Only `--write` replaces the committed one. */
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Looked up before a command session makes it a directory that goes with the process. */
+/** Read before a command session sets TMPDIR to a directory that is removed at exit. */
 const TEMPORARY = tmpdir();
 
 export const WRITE_OPTION = ['--write', 'keep the result in the repository'] as const;
@@ -16,7 +16,7 @@ export function resultDirectory(kept: string, choices: { write?: boolean }): str
   return kept;
 }
 
-/** In bench/results or, without `--write`, in a temporary directory; tells where. */
+/** In bench/results or, without `--write`, in a temporary directory. Prints the path. */
 export async function keepBenchResult(
   name: string,
   result: object,

@@ -34,7 +34,7 @@ export class RetryingCrowd {
   readonly #stopping = new AbortController();
   readonly #lanes: Promise<void>[];
 
-  /** Starts at once, with one buyer at a time in each lane. Lanes are spread over the hot paths. */
+  /** Starts immediately, with one buyer at a time in each lane. Lanes are spread over the hot paths. */
   constructor(
     hotPaths: readonly HotPathClient[],
     saleId: string,

@@ -37,7 +37,7 @@ export class SingleRequestCrowd {
   #isOver = false;
   readonly #buying: Promise<void>;
 
-  /** Each buyer knows the hot paths at all `ports`. */
+  /** Each buyer can use the hot paths at all `ports`. */
   constructor(ports: readonly number[], saleId: string, choices: { connections: number }) {
     let buyers = 0;
     const clients = Array.from({ length: choices.connections }, async (_, index) => {

@@ -54,7 +54,7 @@ export class EngineProcess {
         [PORT_OF[name]]: String(port),
         ...environment,
       },
-      // The channel closes if the test's process dies without killing this one, which then stops by itself.
+      // If the test's process ends without stopping this one, the channel closes and this one stops by itself.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {

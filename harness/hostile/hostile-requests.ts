@@ -17,7 +17,7 @@ export interface HostileTarget {
 export interface HostileRequest {
   kind: string;
   bytes: string;
-  /** Disconnects at once, without waiting for a response. */
+  /** Disconnects immediately, without waiting for a response. */
   leaves: boolean;
 }
 

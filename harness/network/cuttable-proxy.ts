@@ -16,7 +16,7 @@ export interface CuttableProxy {
   cutAll(): void;
   /** Half-open: connections stay and new ones are accepted, but nothing is forwarded, not even a close. */
   stall(): void;
-  /** Cuts every connection, and new ones at once. */
+  /** Cuts every connection, and new ones immediately. */
   refuse(): void;
   /** Ends `stall`, and forwards what was held back; ends `refuse`. */
   heal(): void;

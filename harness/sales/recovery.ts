@@ -1,4 +1,4 @@
-/** Steps and checks that the tests of recovery share: what Redis and PostgreSQL say about a sale that was closed. */
+/** Steps and checks that the tests of recovery share, on the state of a closed sale in Redis and PostgreSQL. */
 import assert from 'node:assert/strict';
 import { REBUILD_KEYS, saleKey } from '../../src/lua/keys.ts';
 import type { SaleOperation } from '../../src/lua/operate/apply-operation.ts';
@@ -53,7 +53,7 @@ export async function untilBlocked(
   });
 }
 
-/** A rebuild would forget the event of an unresolved dead letter, so it is blocked. */
+/** A rebuild would lose the event of an unresolved dead letter, so it is blocked. */
 export async function addDeadLetter(
   { sql }: Pick<Connections, 'sql'>,
   saleId: string,
@@ -63,7 +63,7 @@ export async function addDeadLetter(
     VALUES (${saleId}, '1-1', 3, 'EUR', '-', 'a test')`;
 }
 
-/** Scripts that the server of the sale has run, by anybody: proof that a process looked at the sale again. */
+/** Scripts that the server of the sale has run for all clients. An increase shows that a process checked the sale. */
 export async function scriptCalls(
   { shards }: Pick<Connections, 'shards'>,
   saleId: string,
@@ -73,7 +73,7 @@ export async function scriptCalls(
   return [...calls].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
-/** Waits until so many more scripts have run, to show that they changed nothing. */
+/** Waits until `count` more scripts have run, to show that they changed nothing. */
 export async function untilScriptsRan(
   servers: Pick<Connections, 'shards'>,
   saleId: string,

@@ -99,7 +99,7 @@ export async function rowCount(
   return row!.count;
 }
 
-/** Waits until PostgreSQL has so many reservations. */
+/** Waits until PostgreSQL has `count` reservations. */
 export async function untilRows(
   servers: Pick<Connections, 'sql'>,
   saleId: string,

@@ -43,7 +43,7 @@ export async function makeSale(
   const operation = { operation: 1, timeline: 0, definition, changes };
   const reply = await shards.call(applyOperation, saleId, operation);
   if (reply.outcome !== 'applied') throw new Error(`the sale was not made: ${reply.outcome}`);
-  // Recorded as applied only afterwards, as admin does it: else a persister would see a sale that Redis has lost.
+  // Recorded as applied only afterwards, as in admin. Otherwise a persister would find a sale that Redis has lost.
   await sql`
     INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
     VALUES (${saleId}, 1, 'create', ${sql.json(JSON.parse(JSON.stringify(definition)))},

@@ -1,4 +1,4 @@
-/** Faults in PostgreSQL that a test causes: outages, locks, rejected rows, and how to see that a session waits. */
+/** Faults in PostgreSQL that a test causes: outages, locks, rejected rows. Also shows whether a session waits. */
 import assert from 'node:assert/strict';
 import type { Sql } from '../../src/postgres/connection.ts';
 import { eventually } from '../eventually.ts';
@@ -27,7 +27,7 @@ export async function useOutage(
   return end;
 }
 
-/** Makes PostgreSQL reject reservations for which the condition is false. Returns what allows them again. */
+/** Makes PostgreSQL reject reservations for which the condition is false. Returns a function that allows them again. */
 export async function rejectRowsUnless(
   scope: Scope,
   sql: Sql,
@@ -45,7 +45,7 @@ export async function rejectRowsUnless(
   return end;
 }
 
-/** Locks a table against writes. Returns what releases it. */
+/** Locks a table against writes. Returns a function that releases the lock. */
 export async function lockTable({ sql }: Pick<Connections, 'sql'>, table: string, mode: string) {
   const session = await sql.reserve();
   await session.unsafe(`BEGIN; LOCK TABLE ${table} IN ${mode} MODE`);
@@ -55,7 +55,7 @@ export async function lockTable({ sql }: Pick<Connections, 'sql'>, table: string
   };
 }
 
-/** Holds the lock that every write of the sale's history takes. Returns what releases it. */
+/** Holds the lock that every write of the sale's history takes. Returns a function that releases it. */
 export async function lockSaleHistory({ sql }: Pick<Connections, 'sql'>, saleId: string) {
   const session = await sql.reserve();
   await session`SELECT pg_advisory_lock(5702418, hashtext(${saleId}))`;

@@ -1,6 +1,6 @@
 /**
- * Real PostgreSQL for tests: one server that a test run shares, with a database for each test file, and a server of its
- * own for a test that stops, kills or freezes it. All on free loopback ports, with temporary data.
+ * Real PostgreSQL for tests, on free loopback ports, with temporary data. A test run shares one server, with a database
+ * for each test file. A test that stops, kills or freezes PostgreSQL has a server of its own.
  */
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

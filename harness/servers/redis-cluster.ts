@@ -67,7 +67,7 @@ async function startCluster(choices: ClusterChoices): Promise<TestCluster> {
       await withNode(i, (node) =>
         eventually(async () => {
           assert.match(await node.cluster('INFO'), /cluster_state:ok/);
-          // The cluster is complete, so this node knows the first one.
+          // The cluster is complete, so this node has discovered the first one.
           if (i >= MASTERS) await node.cluster('REPLICATE', firstId);
         }),
       );

@@ -76,7 +76,7 @@ export async function repliesToPing(port: number): Promise<boolean> {
 /** Runs a few commands on one server, over a connection that is closed afterwards. */
 export async function withRedis<T>(url: string, run: (redis: Redis) => Promise<T>): Promise<T> {
   const redis = new Redis(url);
-  redis.on('error', () => undefined); // The command itself fails.
+  redis.on('error', () => undefined); // The command's own rejection reports the error.
   try {
     return await run(redis);
   } finally {

@@ -4,7 +4,7 @@ import { eventually } from '../eventually.ts';
 import { type Scope, use } from '../use.ts';
 import { startRedis, type TestRedis, withRedis } from './redis.ts';
 
-/** Arguments for a master and its replicas, so that they notice a sync or a loss within a second. */
+/** Arguments for a master and its replicas, so that they detect a sync or a loss within a second. */
 export const PROMPT = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
 
 export interface Replicated {

@@ -20,7 +20,7 @@ export interface Sentinels {
 
 const MASTER_NAME = 'sale';
 const QUORUM = 2;
-/** How long a master may be unresponsive before the sentinels give it up. */
+/** How long a master may be unresponsive before the sentinels replace it. */
 const DOWN_AFTER_MS = 1_000;
 
 export function useSentinels(scope: Scope, master: TestRedis): Promise<Sentinels> {

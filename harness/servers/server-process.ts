@@ -1,6 +1,6 @@
 /**
  * A server as a child process that a test can stop, kill, freeze and start again with the same data. Each process
- * leaves a record for the test runner, so that no server survives its test, however the test ends.
+ * leaves a record for the test runner, so that no server survives its test, even if the test crashes.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';

@@ -19,7 +19,7 @@ import { SaleViews } from './sales/sale-views.ts';
 import { SoldOut } from './sales/sold-out.ts';
 import { type HotPathServer, serve } from './server.ts';
 
-/** Listening starts when Redis is ready, so that the first buyers are not rejected; but no later than this. */
+/** Listening starts when Redis is ready, so that the first buyers are not refused; but no later than this. */
 const REDIS_WAIT_MS_MAX = 2_000;
 /** The time that requests in progress have to finish when the process stops. */
 const DRAIN_MS_MAX = 8_000;

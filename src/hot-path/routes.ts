@@ -84,7 +84,7 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
   app.any('/*', rejectAll(context, PROBLEM_RESPONSES.not_found));
 }
 
-/** Begins the exchange of a request. Undefined: the request was rejected by a limit of the process or of its address. */
+/** Begins the exchange of a request. Undefined: a limit of the process or of its address refused the request. */
 function admit(
   { load, metrics, admission }: HotPathContext,
   response: HttpResponse,

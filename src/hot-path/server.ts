@@ -12,7 +12,7 @@ import { type HotPathContext, registerRoutes } from './routes.ts';
 
 export interface HotPathServer {
   port: number;
-  /** Accepts no new connections. An open connection closes with its next response, a WebSocket at once. */
+  /** Accepts no new connections. An open connection closes with its next response, a WebSocket immediately. */
   stopListening(): void;
   close(): void;
 }

@@ -10,7 +10,7 @@ export function backoffMs(attempt: number, firstMs: number, mostMs: number): num
   return ceiling / 2 + Math.random() * (ceiling / 2);
 }
 
-/** Resolves after the delay, or at once when the signal is or becomes aborted. Never rejects. */
+/** Resolves after the delay, or immediately when the signal is or becomes aborted. Never rejects. */
 export async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   try {
     await sleep(delayMs, undefined, { signal });

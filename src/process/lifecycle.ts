@@ -1,10 +1,10 @@
 /**
- * Starts a process, keeps it up until it is asked to stop, then closes it within a deadline. Every subcommand that stays
- * up runs through here, so that signals, a dead supervisor and broken invariants have the same effect in all of them.
+ * Starts a process, keeps it up until a request to stop, then closes it within a deadline. Every subcommand that stays
+ * up uses this, so that signals, the end of a supervisor and broken invariants have the same effect in all of them.
  */
 import { Fault, type FaultCode } from '../domain/fault.ts';
 
-/** Something that was started. Closing it again waits for the same end. */
+/** A second call of `close` waits for the same end. */
 export interface RunningProcess {
   close(): Promise<void>;
 }
@@ -22,13 +22,13 @@ export const STARTED_MESSAGE = 'started';
  * after SIGKILL. Then closes and ends the process with `process.exitCode`, by default 0. A failure, or a close that
  * takes longer than the deadline, ends it with 1.
  *
- * `start` may observe its signal to give up early. Otherwise it is closed as soon as it has started.
+ * `start` may observe its signal to end early. Otherwise the process is closed as soon as it has started.
  */
 export async function runUntilStopped(
   start: (stopping: AbortSignal) => Promise<RunningProcess>,
   options: {
     closeDeadlineMs?: number;
-    /** False: `start` did all the work, so close at once. */
+    /** False: `start` did all the work, so close immediately. */
     stayUp?: boolean;
   } = {},
 ): Promise<void> {
@@ -40,7 +40,7 @@ export async function runUntilStopped(
     if (options.stayUp ?? true) await stopRequested;
     await running.close();
   } catch (error) {
-    // Giving up because of a stop is not a failure.
+    // The end of `start` because of a stop is not a failure.
     if (!(stopping.aborted && error instanceof Error && error.name === 'AbortError')) {
       reportFailure(error);
       process.exit(1);

@@ -1,6 +1,6 @@
 /**
- * The metrics of a process, and `/metrics` of workers that share a port. The worker that receives the request asks its
- * supervisor over the IPC channel; the supervisor asks every worker and adds up the results.
+ * The metrics of a process, and `/metrics` of workers that share a port. The worker that receives the request queries
+ * its supervisor over the IPC channel; the supervisor queries every worker and adds up the results.
  */
 import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
@@ -26,8 +26,8 @@ interface Worker {
 }
 
 /**
- * Gauges that are not added up. The latest start time shows that a worker is new. Of several event loop delays buyers
- * may meet the longest. The library would omit the first and average the others.
+ * Gauges that are not added up. The latest start time shows that a worker is new. Buyers may
+ * meet the longest of several event loop delays. The library would omit the start time and average the delays.
  */
 const AGGREGATORS: Readonly<Record<string, Metrics[number]['aggregator']>> = {
   process_start_time_seconds: 'max',

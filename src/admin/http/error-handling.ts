@@ -114,7 +114,7 @@ function fieldErrorsOf(error: FastifyError): FieldError[] {
 }
 
 /**
- * Responds 405 on every known path to every other method. Call it before the first route, and call the returned
+ * Responds 405 on every registered path to every other method. Call it before the first route, and call the returned
  * function after the last one.
  */
 export function rejectOtherMethods(app: FastifyInstance): (register: FastifyInstance) => void {

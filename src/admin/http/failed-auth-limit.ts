@@ -1,5 +1,5 @@
 /**
- * Slows token guessing: after too many wrong tokens from an address, its requests are rejected whether the token is
+ * Slows token guessing: after too many wrong tokens from an address, its requests are refused whether the token is
  * right or not. A token that was right from that address before remains accepted.
  */
 import rateLimit from '@fastify/rate-limit';

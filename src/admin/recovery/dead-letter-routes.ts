@@ -75,7 +75,7 @@ const DISCARD = {
   ...OPERATOR_REQUEST,
   summary: 'Discard the event of a dead letter permanently',
   description:
-    'For an event that can never be written and blocks the recovery of its sale. PostgreSQL never gets the event. Redis keeps its effect until the sale is rebuilt from PostgreSQL. Then a reservation whose first event was discarded, and that has no later event in PostgreSQL, no longer exists and its units are on sale again. Any other reservation has the state of its last written event. To apply this at once, and to make `verify` pass, recover the sale. If the buyer keeps the goods: pause the sale, discard, recover, withdraw as many units, resume. A repeated request changes nothing and keeps the first reason.',
+    'For an event that can never be written and blocks the recovery of its sale. PostgreSQL never gets the event. Redis keeps its effect until the sale is rebuilt from PostgreSQL. Then a reservation whose first event was discarded, and that has no later event in PostgreSQL, no longer exists and its units are on sale again. Any other reservation has the state of its last written event. To apply this immediately, and to make `verify` pass, recover the sale. If the buyer keeps the goods: pause the sale, discard, recover, withdraw as many units, resume. A repeated request changes nothing and keeps the first reason.',
   access: 'operator',
   params: z.object({ deadLetterId: pathIdSchema }),
   body: z.strictObject({

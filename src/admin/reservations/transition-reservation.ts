@@ -59,7 +59,7 @@ export async function transitionReservation(
   }
   switch (reply.outcome) {
     case 'changed':
-      // A hint, so that the hot paths show the returned units at once.
+      // A hint, so that the hot paths show the returned units immediately.
       if (request.transition === 'cancel')
         servers.shards.publishChanged(saleId).catch(() => undefined);
       return respond(200, publicReservation(reply.reservation));

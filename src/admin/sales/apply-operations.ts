@@ -4,8 +4,8 @@
  *   pending ──applied──▶ applied
  *      └──refused by Redis──▶ insufficient_stock
  *
- * Each takes one transaction under a lock of the sale, so Redis is at most one operation ahead of PostgreSQL and
- * replies to that one as before. Recording does not take this lock and therefore never waits for Redis.
+ * Each takes one transaction under a lock of the sale, so Redis is at most one operation ahead of PostgreSQL. If that
+ * one is repeated, Redis gives the same reply again. Recording does not take this lock, so it never waits for Redis.
  *
  * A new start is ignored if the sale started before Redis got it. The record is then corrected; otherwise a sale
  * rebuilt from it would start a second time.

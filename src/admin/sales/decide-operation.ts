@@ -91,7 +91,7 @@ export function decidePatch(sale: SaleDefinition, patch: SalePatch, nowMs: numbe
   return { action: 'patch', definition, stock: skus.stock };
 }
 
-/** Only Redis knows what remains, so Redis decides whether a withdrawal is possible. */
+/** Only Redis has the remaining units, so Redis decides whether a withdrawal is possible. */
 export function decideStock(
   sale: SaleDefinition,
   change: PlannedStockChange,

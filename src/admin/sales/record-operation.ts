@@ -97,7 +97,7 @@ export async function changeSale(
 
 /**
  * Deletes a draft, in Redis first and within the transaction. A crash in between leaves a draft that Redis does not
- * know; its next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
+ * have; its next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
  */
 export async function deleteSale(
   servers: Servers,
@@ -129,7 +129,7 @@ async function settle<T extends RecordedOperation | 'unchanged'>(
 ): Promise<T | Refusal> {
   const state = await applyPendingOperations(servers, saleId);
   if (state === 'settled') return recorded;
-  // Prompts a persister to recover the sale at once.
+  // Prompts a persister to recover the sale immediately.
   if (state === 'recovering') await servers.shards.publishChanged(saleId).catch(() => undefined);
   if (recorded === 'unchanged') return refuse(state, { detail: PENDING_DETAIL });
   const { operation } = recorded;

@@ -79,7 +79,7 @@ const PATCH = {
   method: 'PATCH',
   path: '/admin/v1/sales/{saleId}',
   ...OPERATOR_REQUEST,
-  summary: 'OperationRequest a sale',
+  summary: 'Change a sale',
   description:
     'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. A new startsAt is ignored if the sale starts before Redis gets it.',
   access: 'operator',

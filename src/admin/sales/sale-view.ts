@@ -37,14 +37,22 @@ export async function viewSales(
   return sales.map((sale, index) => viewSale(sale, live[index]!, progress.get(sale.saleId)));
 }
 
-type Live = ReadSaleReply | { outcome: 'away' };
+type Live = ReadSaleReply | { outcome: 'unavailable' };
+
+const REDIS_STATES: Record<Live['outcome'], SaleJson['redis']> = {
+  known: 'known',
+  recovering: 'recovering',
+  unknown_sale: 'unknown',
+  unavailable: 'away',
+};
 
 /** Without Redis, the view shows what PostgreSQL has. */
 async function readCounts(reader: SaleReader, saleId: string): Promise<Live> {
   try {
     return await reader.fresh(saleId);
   } catch (error) {
-    if (error instanceof Fault && error.code !== 'reply_malformed') return { outcome: 'away' };
+    if (error instanceof Fault && error.code !== 'reply_malformed')
+      return { outcome: 'unavailable' };
     throw error;
   }
 }
@@ -88,7 +96,7 @@ function viewSale(sale: StoredSale, live: Live, progress: Progress | undefined):
     }),
     createdAt: sale.createdAt.toISOString(),
     updatedAt: sale.updatedAt.toISOString(),
-    redis: live.outcome === 'unknown_sale' ? 'unknown' : live.outcome,
+    redis: REDIS_STATES[live.outcome],
     persister: {
       lag: state ? Math.max(0, state.events - (progress?.event ?? 0)) : null,
       events: state?.events ?? null,

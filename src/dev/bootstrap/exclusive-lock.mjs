@@ -1,6 +1,6 @@
 /**
- * A lock that one process at a time can hold: a file that names its holder. The lock of a dead process is taken over,
- * so no file ever has to be deleted by hand.
+ * A lock that one process at a time can hold: a file that names its holder. A process takes over the lock of
+ * an ended one, so no file ever has to be deleted by hand.
  */
 import {
   linkSync,
@@ -14,11 +14,11 @@ import {
 import { dirname } from 'node:path';
 import { processIdentity } from '../../process/supervisor/process-identity.mjs';
 
-/** Removing a dead holder's file takes microseconds. The process that made an older guard died while doing it. */
+/** Removing an ended holder's file takes microseconds. The process that made an older guard crashed in between. */
 const GUARD_STALE_MS = 5_000;
 
 /**
- * Takes the lock, or returns the pid of the live process that holds it. Creates the directory of `path`.
+ * Takes the lock, or returns the pid of the running process that holds it. Creates the directory of `path`.
  *
  * @param {string} path
  * @returns {{ release: () => void, holderPid?: undefined } | { release?: undefined, holderPid: number }}
@@ -50,8 +50,8 @@ function createLock(path) {
 }
 
 /**
- * Guarded by a directory. Otherwise, when two processes see the same dead holder, the slower one could delete the lock
- * that the faster one has just created.
+ * Guarded by a directory. Otherwise, when two processes find the same ended holder, the slower one could delete the
+ * lock that the faster one has just created.
  */
 function clearStale(path) {
   const guard = `${path}.clearing`;

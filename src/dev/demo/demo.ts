@@ -44,6 +44,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
         if (everyPromiseHeld(result)) process.exitCode = 0;
         if (!options.exit) {
           const { adminUrl, adminToken } = stack.description;
+          // The start page of admin, which links to the API documents.
           console.log(`Dashboard: ${adminUrl}  token: ${adminToken}`);
           console.error('The stack stays up; Ctrl-C stops it.');
         }

@@ -53,7 +53,7 @@ const OUTSIDE_HOME = '/var/lib/flash-sale';
  */
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
-  // Off: a socket's path has at most 107 bytes, and its directory has an owner.
+  // Off: a socket's path is limited to 107 bytes, and PostgreSQL's user may not be allowed to write to its directory.
   unix_socket_directories: '',
   max_connections: '100',
   shared_buffers: '256MB',

@@ -103,7 +103,7 @@ class SupervisedStack {
     this.#records = new ChildRecords(home.children);
   }
 
-  /** For a process that ends by an exception: it cannot wait, and the servers would not notice by themselves. */
+  /** For a process that ends by an exception: it cannot wait, and the servers do not stop by themselves. */
   readonly signalAll = (): void => {
     for (const process of this.#all()) process.signalStop();
   };

@@ -24,7 +24,7 @@ export interface AdmissionContext {
     HotPathConfig,
     'BUYER_REQUESTS_PER_SECOND' | 'ADDRESS_REQUESTS_PER_SECOND' | 'TRUSTED_PROXIES'
   >;
-  /** A rate limit rejected a request. */
+  /** A rate limit refused a request. */
   onLimited: (by: 'buyer' | 'address') => void;
 }
 

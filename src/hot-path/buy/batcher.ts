@@ -7,11 +7,11 @@ import { newTag } from '../../domain/identifiers.ts';
 import { type ReserveOutcome, type ReserveRequest, reserve } from '../../lua/buy/reserve.ts';
 import type { Shards } from '../../redis/shards.ts';
 
-/** A purchase that waited longer is rejected, because its client has most likely timed out. */
+/** A purchase that waited longer is refused, because its client has most likely timed out. */
 const WAIT_MS_MAX = 4_000;
-/** A purchase whose expected wait is longer is rejected at once. */
+/** A purchase whose expected wait is longer is refused immediately. */
 const EXPECTED_WAIT_MS_MAX = 2_000;
-/** The fastest of the last calls estimates the duration of a call, so one slow call does not cause rejections. */
+/** The fastest of the last calls estimates the duration of a call, so one slow call does not cause refusals. */
 const CALLS_MEASURED = 4;
 
 export interface QueuedPurchase extends ReserveRequest {
@@ -84,7 +84,7 @@ export class Batcher {
     return true;
   }
 
-  /** Until the current queue is empty. */
+  /** The expected time until the queue is empty. */
   #expectedWaitMs(): number {
     const { batchSizeMax, inFlightMax } = this.#limits;
     return (this.waiting / batchSizeMax / inFlightMax) * this.#callMs;

@@ -49,7 +49,7 @@ export const buy: BuyerHandler<BuyContext> = (exchange, saleId, buyer, context) 
   new Purchase(exchange, saleId, buyer, context).start();
 };
 
-/** Also counts a purchase that is rejected before `buy`. */
+/** Also counts a purchase that gets its response before `buy`. */
 export function countPurchase(
   exchange: HttpExchange,
   outcome: string,
@@ -170,7 +170,7 @@ function itemsOf(
   return sku === undefined ? SKU_REQUIRED : `${sku}*1`;
 }
 
-/** Rejecting an early purchase needs no Redis, because no earlier response to this buyer can contradict it. */
+/** The hot path refuses by itself: before the start, this buyer cannot already have a reservation. */
 function earlyResponse(view: SaleView, nowMs: number): PreparedResponse | undefined {
   const { status, startsAt } = view.state.definition;
   if (

@@ -83,7 +83,7 @@ export const getReservation: BuyerHandler<BuyerContext> = (exchange, id, { name 
   });
 };
 
-/** If Redis does not know a launched sale, it lost the sale, and recovery restores it. */
+/** If Redis does not have a launched sale, it lost the sale, and recovery restores it. */
 export function absentResponse(
   outcome: string,
   wasLaunched: boolean,

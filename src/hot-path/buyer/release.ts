@@ -1,4 +1,7 @@
-/** A buyer releases a reservation. Its units go to the waitlist, or on sale again, in the same step. */
+/**
+ * A buyer releases a reservation. Its units go to the waitlist, or on sale again, in the same step. The path of the API
+ * is `/cancel`; the transition is stored as `give-back`.
+ */
 import { newTag, parseReservationId } from '../../domain/identifiers.ts';
 import { publicReservation, statusAfter } from '../../domain/reservation.ts';
 import { transition } from '../../lua/buy/transition.ts';

@@ -77,8 +77,8 @@ async function joinResponse(
   switch (reply.outcome) {
     case 'joined':
     case 'already': {
-      const place = { saleId, sku, quantity: reply.quantity, place: reply.place };
-      return reply.outcome === 'joined' ? json(201, place) : replayed(place);
+      const entry = { saleId, sku, quantity: reply.quantity, place: reply.place };
+      return reply.outcome === 'joined' ? json(201, entry) : replayed(entry);
     }
     case 'available':
       return problemResponse('invalid_transition', {

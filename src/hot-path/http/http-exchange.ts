@@ -1,6 +1,6 @@
 /**
- * One HTTP request and its response on uWebSockets.js. This class follows the rules of that library: it registers
- * `onAborted` first, copies what it needs from the request before the handler returns, writes nothing after an abort,
+ * One HTTP request and its response on uWebSockets.js. This class follows the rules of that library. It registers
+ * `onAborted` first, and copies the values that it needs before the handler returns. It writes nothing after an abort,
  * and corks a response that is written later.
  */
 import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets.js';
@@ -110,7 +110,7 @@ export class HttpExchange implements Upload {
   readonly #load: ServerLoad;
   #isAborted = false;
   #hasResponded = false;
-  /** True while uWebSockets.js runs a callback: it sends everything written meanwhile at once. */
+  /** True while uWebSockets.js runs a callback: it sends everything written meanwhile together. */
   #isCorked = true;
   #closesConnection = false;
   /** Set until the body is complete or rejected. */
@@ -170,8 +170,8 @@ export class HttpExchange implements Upload {
   }
 
   /**
-   * Upgrades the request to a WebSocket and ends the exchange. The upgrade must not run inside our own cork: the
-   * WebSocket can reuse the request's memory, and the end of the cork would then treat it as the request and close it.
+   * Upgrades the request to a WebSocket and ends the exchange. The upgrade must not run inside our own cork. The
+   * WebSocket can reuse the request's memory; the end of the cork would then close it as if it were the request.
    */
   upgrade(userData: object, handshake: Handshake): void {
     if (this.#isAborted || this.#hasResponded) return;

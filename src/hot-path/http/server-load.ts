@@ -1,4 +1,4 @@
-/** The load of one process: open connections and requests in progress, with the limit above which it rejects requests. */
+/** The load of one process: open connections and requests in progress, with the limit above which it refuses requests. */
 import { UploadDeadlines } from './upload-deadlines.ts';
 
 export class ServerLoad {

@@ -143,11 +143,11 @@ export class Live {
     };
   }
 
-  /** Upgrades the request to a WebSocket, or rejects it. */
+  /** Upgrades the request to a WebSocket, or refuses it. */
   admit(exchange: HttpExchange, upgrade: LiveUpgrade, view: SaleView): void {
-    const rejection = this.#rejectionOf(view, upgrade.address);
-    if (rejection) {
-      exchange.respond(rejection);
+    const refusal = this.#refusalOf(view, upgrade.address);
+    if (refusal) {
+      exchange.respond(refusal);
       return;
     }
     const client = new LiveClient(upgrade, this.#schedule.nextGroup());
@@ -164,7 +164,7 @@ export class Live {
     this.#events.close();
   }
 
-  #rejectionOf(view: SaleView, address: string): PreparedResponse | undefined {
+  #refusalOf(view: SaleView, address: string): PreparedResponse | undefined {
     const { load, config } = this.#context;
     const { LIVE_PER_ADDRESS_MAX: perAddressMax } = config;
     if (view.isRecovering) return PROBLEM_RESPONSES.recovering;

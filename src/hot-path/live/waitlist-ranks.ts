@@ -86,9 +86,9 @@ export class WaitlistRanks {
         return;
       }
       for (const [i, { buyerId, sku }] of page.entries()) {
-        const { quantity, place } = reply.ranks[i]!;
+        const { quantity, place: rank } = reply.ranks[i]!;
         for (const client of this.#recipients.clients.get(buyerId) ?? []) {
-          if (place > 0) client.sendRank({ sku, quantity, place }, readAt);
+          if (rank > 0) client.sendRank({ sku, quantity, place: rank }, readAt);
           else if ([...client.waitlistedSkus].includes(sku)) this.#recipients.onLeft(client);
         }
       }

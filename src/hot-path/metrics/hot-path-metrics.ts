@@ -38,9 +38,9 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
     'flash_sale_invariant_violations_total',
     'Violations of the stock invariant of a SKU; any value above 0 is an alarm',
   );
-  const rejected = counter(
+  const refused = counter(
     'flash_sale_rejected_requests_total',
-    'Requests rejected without reading them, because too many were in progress',
+    'Requests refused without reading them, because too many were in progress',
   );
   const dropped = counter(
     'flash_sale_live_dropped_clients_total',
@@ -48,13 +48,13 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
   );
   const limited = counter(
     'flash_sale_rate_limited_total',
-    'Requests rejected by the rate limit of a buyer or of an address',
+    'Requests refused by the rate limit of a buyer or of an address',
     ['by'],
   );
   registry.registerMetric(
     new Counter({
       name: 'flash_sale_local_sold_out_total',
-      help: 'Purchases rejected as sold out without a call to Redis',
+      help: 'Purchases refused as sold out without a call to Redis',
       registers: [],
       collect() {
         this.reset();
@@ -86,7 +86,7 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
     },
     faulted: (code: FaultCode) => faults.inc({ code }),
     invariantBroken: () => violations.inc(),
-    requestRefused: () => rejected.inc(),
+    requestRefused: () => refused.inc(),
     liveDropped: () => dropped.inc(),
     rateLimited: (by: 'buyer' | 'address') => limited.inc({ by }),
   };

@@ -6,7 +6,7 @@
 import type { Redis } from 'ioredis';
 import { liveChannel } from '../../lua/keys.ts';
 
-/** Detects a connection that is dead but not closed. */
+/** Detects a connection that is broken but not closed. */
 const PING_INTERVAL_MS = 5_000;
 
 export interface SaleEventListener {

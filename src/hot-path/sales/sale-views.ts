@@ -20,7 +20,7 @@ const TICK_MS = 60;
 const IDLE_MS = 10_000;
 const SALES_MAX = 10_000;
 const ABSENCES_MAX = 10_000;
-/** Concurrent reads; more are rejected. */
+/** Concurrent reads; more are refused. */
 const READS_MAX = 500;
 
 export interface SaleView {
@@ -51,7 +51,7 @@ export class SaleViews {
   /** The newest read in flight of each sale, shared by all callers. */
   readonly #reads = new Map<string, Promise<SaleLookup>>();
   #inFlight = 0;
-  /** Sales seen with a status other than draft. If Redis does not know one of them, Redis lost its data. */
+  /** Sales seen with a status other than draft. If Redis does not have one of them, Redis lost its data. */
   readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
   readonly #onBrokenInvariant: (saleId: string, sku: string) => void;
   readonly #timer = setInterval(() => this.#refreshUsed(), TICK_MS);
@@ -92,7 +92,7 @@ export class SaleViews {
     return this.#read(saleId);
   }
 
-  /** True: this process has seen the sale launched. If Redis does not know it, Redis lost the sale. */
+  /** True: this process has seen the sale launched. If Redis does not have it, Redis lost the sale. */
   wasLaunched(saleId: string): boolean {
     return this.#launched.has(saleId);
   }

@@ -1,12 +1,12 @@
 /**
- * Rejects buyers with "sold out" without a call to Redis. A sold-out SKU is not available to new buyers until units
- * return, so a buyer without a reservation in the sale can be rejected here. A buyer who has or may have a reservation
- * goes to Redis, because a repeated request must return that reservation.
+ * Refuses buyers with "sold out" without a call to Redis. A sold-out SKU is not available to new buyers until units
+ * return, so a buyer without a reservation in the sale can be refused here. The purchase of a buyer who has or may have
+ * a reservation goes to Redis, because a repeated request must return that reservation.
  *
- * After the first "sold out" from Redis, this module reads the sale's order page by page to learn the buyers with
- * reservations (the holders). It rejects only while a view of at most 250 ms says that the SKU is sold out and that the
- * order has not grown. Publish/subscribe reports units that may have returned, and invalidates the view at once. If
- * such a message is lost, this module rejects for at most those 250 ms too long.
+ * After the first "sold out" from Redis, this module reads the sale's order page by page: the buyers with reservations
+ * (the holders). It refuses only while a view of at most 250 ms shows the SKU as sold out and the order as unchanged.
+ * Publish/subscribe reports units that may have returned, and invalidates the view immediately. If such a message is
+ * lost, this module refuses for at most those 250 ms too long.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,7 +25,7 @@ import { type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
 /** Redis is busiest when a sale sells out, so pages are small and pauses limit the rate to 200,000 buyers a second. */
 const PAGE_SIZE = 1_000;
 const PAUSE_MS = 5;
-/** Over all sales; 4 to 16 bytes each. Above this limit Redis rejects the buyers. */
+/** Over all sales; 4 to 16 bytes each. Above this limit Redis refuses the buyers. */
 const HOLDERS_MAX = 4_000_000;
 /** The holders of a sale without purchases for this long are dropped. */
 const IDLE_MS = 10_000;
@@ -54,7 +54,7 @@ interface Snapshot {
 }
 
 export class SoldOut {
-  /** Buyers rejected so far. */
+  /** Buyers refused so far. */
   refusals = 0;
   readonly #shards: Shards;
   readonly #log: Logger;
@@ -75,7 +75,7 @@ export class SoldOut {
     });
   }
 
-  /** Redis rejected a buyer with "sold out": from now on this process tracks the holders of the sale. */
+  /** Redis refused a buyer with "sold out": from now on this process tracks the holders of the sale. */
   track(saleId: string): void {
     if (this.#bySale.has(saleId)) return;
     this.#bySale.set(saleId, {
@@ -95,7 +95,7 @@ export class SoldOut {
     if (snapshot) snapshot.changedAt = performance.now();
   }
 
-  /** True: this purchase can be rejected with "sold out" without a call to Redis. */
+  /** True: this purchase can be refused with "sold out" without a call to Redis. */
   refuses(view: SaleView, buyer: HashedName, items: string, nowMs: number): boolean {
     const { saleId } = view.state.definition;
     const snapshot = this.#bySale.get(saleId);
@@ -144,7 +144,7 @@ export class SoldOut {
         await sleep(PAUSE_MS);
       }
     } catch (error) {
-      // The next purchase starts another attempt; until it succeeds, Redis rejects the buyers.
+      // The next purchase starts another attempt; until it succeeds, Redis refuses the buyers.
       this.#log.debug({ saleId, err: error }, 'holders not read');
     } finally {
       snapshot.isReading = false;

@@ -51,7 +51,7 @@ export function notStartedResponse(startsAt: number | null): PreparedResponse {
   });
 }
 
-/** A failed call to Redis never results in "sold out": the response says what is known about the outcome. */
+/** A failed call to Redis never results in "sold out": the response shows what is known about the outcome. */
 export function faultResponse(fault: Fault): PreparedResponse {
   return PROBLEM_RESPONSES[problemOf(fault)];
 }

@@ -38,7 +38,7 @@ export class ChildRecords {
     rmSync(this.#fileOf(name), { force: true });
   }
 
-  /** Stops every recorded child that is still alive, Node processes first, and returns their names. */
+  /** Stops every recorded child that still runs, Node processes first, and returns their names. */
   async stopLeftovers(): Promise<string[]> {
     const leftovers = readdirSync(this.#directory)
       .filter((file) => file.endsWith('.json'))
