@@ -1,6 +1,6 @@
 /** Loops that run turns until they are stopped, with a pause after each turn that a wake-up ends. */
-import type { Logger } from 'pino';
 import { backoffMs } from '../process/backoff.ts';
+import type { PersisterContext } from './context.ts';
 import { StoppingError } from './database/database.ts';
 
 export interface LoopOptions {
@@ -77,8 +77,9 @@ export class Loop {
 
 /** Runs a job periodically until the signal aborts. A failure costs that round only. */
 export async function repeat(
+  { log, stopping }: PersisterContext,
   job: string,
-  { intervalMs, log, stopping }: { intervalMs: number; log: Logger; stopping: AbortSignal },
+  intervalMs: number,
   round: () => Promise<void>,
 ): Promise<void> {
   const loop = new Loop({

@@ -15,7 +15,6 @@ import { Shards } from '../redis/shards.ts';
 import { Database } from './database/database.ts';
 import { repeat } from './loop.ts';
 import { createPersisterMetrics } from './metrics.ts';
-import { RecoveryLog } from './recover/recovery-log.ts';
 import { SaleWorkers } from './sale-workers.ts';
 import { TIMINGS, type Timings } from './timings.ts';
 import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
@@ -91,17 +90,14 @@ export async function startPersister(
     database,
     log,
     metrics,
-    recoveryLog: new RecoveryLog({ database, log, metrics }),
-    durability: config.DURABILITY,
-    positionsSkipped: POSITIONS_PER_BACKLOG * config.BACKLOG_MAX + POSITIONS_BEYOND_BACKLOG,
-  };
-  const consumer = `${hostname()}-${process.pid}-${nanoid(8)}`;
-  const saleWorkers = new SaleWorkers(context, {
-    consumer,
-    writersMax: WRITERS_MAX,
     timings,
     stopping: stopping.signal,
-  });
+    consumer: `${hostname()}-${process.pid}-${nanoid(8)}`,
+    durability: config.DURABILITY,
+    positionsSkipped: POSITIONS_PER_BACKLOG * config.BACKLOG_MAX + POSITIONS_BEYOND_BACKLOG,
+    webhookTargets: { isDevelopment: config.NODE_ENV === 'development' },
+  };
+  const saleWorkers = new SaleWorkers(context, WRITERS_MAX);
 
   const health = await serveHealth({
     host: config.HOST,
@@ -112,28 +108,18 @@ export async function startPersister(
   });
   shards.onChanged((saleId) => saleWorkers.hint(saleId));
   shards.onReady(() => saleWorkers.wakeAll());
-  const every = (intervalMs: number) => ({ intervalMs, log, stopping: stopping.signal });
   const work = Promise.all([
     saleWorkers.run(),
-    repeat('retry dead letters', every(DEAD_LETTERS_INTERVAL_MS), () =>
-      retryRequested(database, { log, metrics }),
-    ),
-    repeat('measure lag', every(LAG_INTERVAL_MS), () => saleWorkers.measureLag()),
-    repeat('note readiness', every(LAG_INTERVAL_MS), async () => void unready()),
-    repeat('end silent holders', every(SILENT_HOLDERS_INTERVAL_MS), async () => {
+    repeat(context, 'retry dead letters', DEAD_LETTERS_INTERVAL_MS, () => retryRequested(context)),
+    repeat(context, 'measure lag', LAG_INTERVAL_MS, () => saleWorkers.measureLag()),
+    repeat(context, 'note readiness', LAG_INTERVAL_MS, async () => void unready()),
+    repeat(context, 'end silent holders', SILENT_HOLDERS_INTERVAL_MS, async () => {
       const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));
       if (ended > 0) log.warn({ ended, silentMs: SILENT_MS_MAX }, 'sessions holding a sale ended');
     }),
-    runWebhooks(
-      { database, shards, log, registry },
-      {
-        rules: { isDevelopment: config.NODE_ENV === 'development' },
-        timings: timings.webhooks,
-        stopping: stopping.signal,
-      },
-    ),
+    runWebhooks(context),
   ]);
-  log.info({ consumer, port: health.port }, 'persister started');
+  log.info({ consumer: context.consumer, port: health.port }, 'persister started');
 
   async function close(): Promise<void> {
     stopping.abort();

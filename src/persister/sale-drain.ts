@@ -17,7 +17,6 @@ import { openSale, type RecoveryContext, type SaleCondition } from './recover/re
 import { BatchReader } from './stream/batch-reader.ts';
 import { isGroupMissing, StreamConsumer } from './stream/consumer.ts';
 import { type SortedEntries, sortEntries } from './stream/entries.ts';
-import type { Timings } from './timings.ts';
 import { persist } from './write/persist.ts';
 
 const TRIM_INTERVAL_MS = 200;
@@ -42,8 +41,6 @@ export class SaleDrain {
   readonly saleId: string;
   readonly #context: RecoveryContext;
   readonly #semaphore: Semaphore;
-  readonly #timings: Timings;
-  readonly #consumer: string;
   readonly #batchReader: BatchReader;
   readonly #loop: Loop;
   #status: SaleStatus;
@@ -61,23 +58,12 @@ export class SaleDrain {
   readonly #unknownVersions = new Set<string>();
   #lastFailure = '';
 
-  constructor(
-    context: RecoveryContext,
-    options: {
-      saleId: string;
-      status: SaleStatus;
-      consumer: string;
-      semaphore: Semaphore;
-      timings: Timings;
-    },
-  ) {
-    this.saleId = options.saleId;
+  constructor(context: RecoveryContext, saleId: string, status: SaleStatus, semaphore: Semaphore) {
+    this.saleId = saleId;
     this.#context = context;
-    this.#status = options.status;
-    this.#semaphore = options.semaphore;
-    this.#timings = options.timings;
-    this.#consumer = options.consumer;
-    this.#batchReader = new BatchReader(options.timings, context.metrics);
+    this.#status = status;
+    this.#semaphore = semaphore;
+    this.#batchReader = new BatchReader(context);
     this.#loop = new Loop({
       turn: async () => this.#delayAfter(await this.#semaphore.run(() => this.#turn())),
       onFailure: (error) => this.#startOver(error),
@@ -200,7 +186,7 @@ export class SaleDrain {
   /** On the server of the current connection. */
   #pinStream(): StreamConsumer {
     const server = this.#context.shards.of(this.saleId).pin();
-    return new StreamConsumer(server, this.saleId, this.#consumer);
+    return new StreamConsumer(server, this.saleId, this.#context.consumer);
   }
 
   async #persist(sorted: SortedEntries, { stream, timeline }: Opened): Promise<Turn> {
@@ -260,7 +246,7 @@ export class SaleDrain {
 
   #delayAfter(turn: Turn): number {
     this.#quietTurns = turn === 'worked' ? 0 : this.#quietTurns + 1;
-    const { restMs, idleMs } = this.#timings;
+    const { restMs, idleMs } = this.#context.timings;
     const mostMs = this.#isResting() ? restMs : idleMs;
     switch (turn) {
       case 'worked':

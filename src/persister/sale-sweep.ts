@@ -5,14 +5,12 @@
  * Every persister sweeps every sale. Two at once share the work: the script takes holds in the order of their deadlines,
  * and each call is atomic, so a persister that dies between two calls leaves nothing half done.
  */
-import type { Logger } from 'pino';
 import { Fault } from '../domain/fault.ts';
 import { newTag } from '../domain/identifiers.ts';
 import type { SaleStatus } from '../domain/sale.ts';
 import { type SweepReply, sweep } from '../lua/buy/sweep.ts';
-import type { Shards } from '../redis/shards.ts';
+import type { PersisterContext } from './context.ts';
 import { Loop } from './loop.ts';
-import type { PersisterMetrics } from './metrics.ts';
 
 /** Blocks Redis, and so its buyers, for half a millisecond, see bench/expiry.ts. */
 export const HOLDS_PER_CALL = 50;
@@ -28,30 +26,19 @@ const ANNOUNCE_MS = 100;
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MOST_MS = 1_000;
 
-interface SweepContext {
-  shards: Shards;
-  log: Logger;
-  metrics: PersisterMetrics;
-}
-
 export class SaleSweep {
   readonly saleId: string;
-  readonly #context: SweepContext;
-  readonly #restMs: number;
+  readonly #context: PersisterContext;
   readonly #loop: Loop;
   #status: SaleStatus;
   #isUnannounced = false;
   #announcedMs = 0;
   #lastFailure = '';
 
-  constructor(
-    context: SweepContext,
-    options: { saleId: string; status: SaleStatus; restMs: number },
-  ) {
-    this.saleId = options.saleId;
+  constructor(context: PersisterContext, saleId: string, status: SaleStatus) {
+    this.saleId = saleId;
     this.#context = context;
-    this.#status = options.status;
-    this.#restMs = options.restMs;
+    this.#status = status;
     this.#loop = new Loop({
       turn: async () => {
         const reply = await this.#sweep();
@@ -108,7 +95,7 @@ export class SaleSweep {
     const nextDueMs = reply.outcome === 'swept' ? reply.nextDueMs : undefined;
     if (nextDueMs === 0) return 0;
     const isSelling = this.#status === 'open' || this.#status === 'paused';
-    const mostMs = isSelling ? SELLING_MS_MAX : this.#restMs;
+    const mostMs = isSelling ? SELLING_MS_MAX : this.#context.timings.restMs;
     const dueMs = Math.max(PAUSE_MS_MIN, Math.min(nextDueMs ?? mostMs, mostMs - JITTER_MS));
     return dueMs + Math.random() * JITTER_MS;
   }

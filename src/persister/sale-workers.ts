@@ -4,11 +4,11 @@
  */
 import type { SaleStatus } from '../domain/sale.ts';
 import { Semaphore } from '../process/semaphore.ts';
+import type { PersisterContext } from './context.ts';
 import { Loop } from './loop.ts';
-import type { RecoveryContext } from './recover/recover.ts';
+import { RecoveryLog } from './recover/recovery-log.ts';
 import { SaleDrain } from './sale-drain.ts';
 import { SaleSweep } from './sale-sweep.ts';
-import type { Timings } from './timings.ts';
 
 const LIST_INTERVAL_MS = 1_000;
 
@@ -18,20 +18,17 @@ interface SaleWork {
 }
 
 export class SaleWorkers {
-  readonly #context: RecoveryContext;
-  readonly #options: { consumer: string; timings: Timings };
+  readonly #context: PersisterContext;
+  readonly #recoveryLog: RecoveryLog;
   readonly #semaphore: Semaphore;
   readonly #sales = new Map<string, SaleWork>();
   readonly #runs = new Set<Promise<void>>();
   readonly #loop: Loop;
 
-  constructor(
-    context: RecoveryContext,
-    options: { consumer: string; writersMax: number; timings: Timings; stopping: AbortSignal },
-  ) {
+  constructor(context: PersisterContext, writersMax: number) {
     this.#context = context;
-    this.#options = options;
-    this.#semaphore = new Semaphore(options.writersMax);
+    this.#recoveryLog = new RecoveryLog(context);
+    this.#semaphore = new Semaphore(writersMax);
     this.#loop = new Loop({
       turn: async () => {
         await this.#updateSales();
@@ -41,7 +38,7 @@ export class SaleWorkers {
         throw error;
       },
       backoff: { firstMs: LIST_INTERVAL_MS, mostMs: LIST_INTERVAL_MS },
-    }).stopWith(options.stopping);
+    }).stopWith(context.stopping);
   }
 
   /** Resolves after the stop, once every drain and sweep has finished its turn. */
@@ -90,15 +87,9 @@ export class SaleWorkers {
   }
 
   #start(saleId: string, status: SaleStatus): void {
-    const { consumer, timings } = this.#options;
-    const drain = new SaleDrain(this.#context, {
-      saleId,
-      status,
-      consumer,
-      timings,
-      semaphore: this.#semaphore,
-    });
-    const sweep = new SaleSweep(this.#context, { saleId, status, restMs: timings.restMs });
+    const recoveryContext = { ...this.#context, recoveryLog: this.#recoveryLog };
+    const drain = new SaleDrain(recoveryContext, saleId, status, this.#semaphore);
+    const sweep = new SaleSweep(this.#context, saleId, status);
     this.#sales.set(saleId, { drain, sweep });
     for (const work of [drain, sweep]) {
       const run = work.run().finally(() => this.#runs.delete(run));

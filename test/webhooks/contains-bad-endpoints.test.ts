@@ -26,8 +26,8 @@ import {
 } from '../../harness/sales/webhooks.ts';
 import { SELF_SIGNED } from '../../harness/servers/certificates.ts';
 import { FILE } from '../../harness/use.ts';
-import { FAILURES_MAX } from '../../src/persister/webhooks/breaker.ts';
 import { Sender } from '../../src/persister/webhooks/send.ts';
+import { FAILURES_MAX } from '../../src/persister/webhooks/settle.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
 
 const RESERVED = { events: ['reservation.reserved'] };

@@ -3,10 +3,10 @@ import { nanoid } from 'nanoid';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
 import { closeSale } from '../../lua/recover/close-sale.ts';
 import type { Transaction } from '../../postgres/connection.ts';
+import type { PersisterContext } from '../context.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
 import { type StreamEntry, sortEntries } from '../stream/entries.ts';
-import { persist, type WriteContext } from '../write/persist.ts';
-import type { WriteOutcome } from '../write/write-batch.ts';
+import { persist } from '../write/persist.ts';
 import { type Retry, retry } from './recovery-log.ts';
 import { type Progress, readProgress, type SaleRecord } from './sale-record.ts';
 
@@ -29,7 +29,7 @@ export interface ClosedSale {
 }
 
 export async function closeAndDrain(
-  context: WriteContext,
+  context: PersisterContext,
   stream: StreamConsumer,
   record: SaleRecord,
   transaction: Transaction,
@@ -58,7 +58,7 @@ export async function closeAndDrain(
 
 /** `outdated`: the connection to Redis was lost, or another recovery began a timeline. */
 async function drain(
-  context: WriteContext,
+  context: PersisterContext,
   stream: StreamConsumer,
   timeline: number,
   transaction: Transaction,
@@ -67,7 +67,7 @@ async function drain(
   const guard = { lock: 'held', timeline } as const;
   let isUnreadable = false;
   let found = 0;
-  const write = async (entries: StreamEntry[]): Promise<WriteOutcome> => {
+  const write = async (entries: StreamEntry[]) => {
     // PostgreSQL ends transactions that are idle for long, and their locks with them.
     await transaction`SELECT 1`;
     const sorted = await sortEntries(stream.saleId, entries);

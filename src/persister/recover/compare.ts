@@ -1,31 +1,15 @@
 /** Decides from both servers' data whether a closed sale can be renewed, must be rebuilt, or stays closed. */
-import type { CommonConfig } from '../../config.ts';
 import type { ReadSaleReply } from '../../lua/read/read-sale.ts';
+import type { PersisterContext } from '../context.ts';
 import type { ClosedSale } from './close-and-drain.ts';
-import type { RecoveryReport } from './recovery-log.ts';
 import type { SaleRecord } from './sale-record.ts';
 
-export interface LossRules {
-  durability: CommonConfig['DURABILITY'];
-  /** More than the positions that Redis can have assigned without PostgreSQL receiving one of them. */
-  positionsSkipped: number;
-}
-
-export interface Comparison {
-  next: 'renew' | 'rebuild' | 'blocked';
-  /** Positions left out because they may have been assigned and forgotten. */
-  skipped: number;
-  /** The last position that may have been returned to a buyer. */
-  floor: number;
-  report: RecoveryReport;
-}
-
 export function compare(
-  rules: LossRules,
+  rules: PersisterContext,
   found: ReadSaleReply,
   record: SaleRecord,
   { isSameTimeline, hasUnreadable, progress, state }: ClosedSale,
-): Comparison {
+) {
   const isComplete =
     isSameTimeline &&
     state !== undefined &&
@@ -40,10 +24,12 @@ export function compare(
   const isRenewal = isComplete && record.request === 0;
   return {
     next: isRenewal ? 'renew' : hasUnreadable ? 'blocked' : 'rebuild',
-    skipped,
+    /** The last position that may have been returned to a buyer. */
     floor: last + skipped,
+    /** Positions left out because they may have been assigned and forgotten. */
+    skipped,
     report: { cause: causeOf(found, record, isComplete), ...progress },
-  };
+  } as const;
 }
 
 function causeOf(found: ReadSaleReply, record: SaleRecord, isComplete: boolean): string {

@@ -6,47 +6,32 @@ import { formatRecord } from '../../domain/reservation-codec.ts';
 import { discardRebuild } from '../../lua/recover/discard-rebuild.ts';
 import { finishRebuild, type RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
 import { type Portion, stageRebuild } from '../../lua/recover/stage-rebuild.ts';
-import type { PinnedServer } from '../../redis/shard.ts';
+import type { StreamConsumer } from '../stream/consumer.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
 
 const IN_FLIGHT_MAX = 4;
 /** Reservations and waitlist members per portion. Redis serves no other sale while it stores one. */
 const PORTION = 500;
 
-/** The recovery that rebuilds. */
-export interface Rebuilder {
-  saleId: string;
+/** The recovery that rebuilds: the timeline that it begins, and the name under which it closed the sale. */
+interface Rebuilder {
   timeline: number;
-  /** The name under which the recovery closed the sale. */
   closing: string;
-}
-
-export interface WaitingMember {
-  member: string;
-  field: string;
-  sku: string;
-  ticket: number;
-}
-
-/** Consecutive positions whose holds have the same deadline are stored as one range. */
-interface HoldRange {
-  deadlineMs: string;
-  first: number;
-  last: number;
 }
 
 export class RebuildStage {
   holds = 0;
   waiting = 0;
-  readonly #server: PinnedServer;
+  readonly #stream: StreamConsumer;
   readonly #rebuilder: Rebuilder;
   readonly #inFlight: Promise<boolean>[] = [];
   #parts = 0;
   #portion = emptyPortion();
-  #range: HoldRange | undefined;
+  /** Consecutive positions whose holds have the same deadline are stored as one range. */
+  #range: { deadlineMs: string; first: number; last: number } | undefined;
 
-  constructor(server: PinnedServer, rebuilder: Rebuilder) {
-    this.#server = server;
+  constructor(stream: StreamConsumer, rebuilder: Rebuilder) {
+    this.#stream = stream;
     this.#rebuilder = rebuilder;
   }
 
@@ -55,7 +40,7 @@ export class RebuildStage {
     if (row.status === 'reserved') this.#addHold(row.position, row.expiresAtMs);
   }
 
-  addWaiting({ member, field }: WaitingMember): void {
+  addWaiting(member: string, field: string): void {
     this.waiting += 1;
     this.#portion.line.push(member, field);
   }
@@ -81,28 +66,26 @@ export class RebuildStage {
     beforeOpening: () => Promise<boolean>,
   ): Promise<boolean> {
     this.#endRange();
-    if (!(await this.#sendRest()) || !(await beforeOpening())) return false;
-    const { saleId, timeline, closing } = this.#rebuilder;
-    const rebuild = { timeline, closing, parts: this.#parts, sale };
-    return (await this.#server.call(finishRebuild, saleId, rebuild)) === 'finished';
+    const isStaged =
+      (await this.send()) &&
+      (await Promise.all(this.#inFlight)).every((isOneStaged) => isOneStaged);
+    if (!isStaged || !(await beforeOpening())) return false;
+    const { server, saleId } = this.#stream;
+    const rebuild = { ...this.#rebuilder, parts: this.#parts, sale };
+    return (await server.call(finishRebuild, saleId, rebuild)) === 'finished';
   }
 
   /** Deletes the staged data. */
   async discard(): Promise<void> {
     await Promise.allSettled(this.#inFlight);
-    const { saleId, timeline } = this.#rebuilder;
-    await this.#server.call(discardRebuild, saleId, { timeline });
+    const { server, saleId } = this.#stream;
+    await server.call(discardRebuild, saleId, { timeline: this.#rebuilder.timeline });
   }
 
   async #stage(part: number, portion: Portion): Promise<boolean> {
-    const { saleId, timeline } = this.#rebuilder;
-    const stage = { timeline, part, portion };
-    return (await this.#server.call(stageRebuild, saleId, stage)) === 'staged';
-  }
-
-  async #sendRest(): Promise<boolean> {
-    const isLastStaged = await this.send();
-    return isLastStaged && (await Promise.all(this.#inFlight)).every((isStaged) => isStaged);
+    const { server, saleId } = this.#stream;
+    const stage = { timeline: this.#rebuilder.timeline, part, portion };
+    return (await server.call(stageRebuild, saleId, stage)) === 'staged';
   }
 
   #addHold(position: number, deadlineMs: string): void {

@@ -7,13 +7,15 @@ import type { Transaction } from '../../postgres/connection.ts';
 import type { SettledOperation } from '../../postgres/settle-operation.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
 
-/** Totals over a sale's rows. */
+/** Totals over a sale's reservations and its waitlist. */
 export class SoldTotals {
   reservations = 0;
   lastTicket = 0;
   /** Waitlist tickets that were served. */
-  readonly tickets = new Set<number>();
-  readonly units = new Map<string, { held: number; confirmed: number }>();
+  readonly #served = new Set<number>();
+  /** Buyers on the waitlist, by SKU. */
+  readonly waiting = new Map<string, number>();
+  readonly #units = new Map<string, { held: number; confirmed: number }>();
   readonly #gaps: Gap[] = [];
   #lastPosition = 0;
 
@@ -23,18 +25,36 @@ export class SoldTotals {
     this.#lastPosition = row.position;
     const ticket = waitlistTicketOf(row);
     if (ticket !== undefined) {
-      this.tickets.add(ticket);
+      this.#served.add(ticket);
       this.lastTicket = Math.max(this.lastTicket, ticket);
     }
     for (const { sku, quantity } of row.basket.items) {
-      let units = this.units.get(sku);
-      if (!units) {
-        units = { held: 0, confirmed: 0 };
-        this.units.set(sku, units);
-      }
+      const units = this.unitsOf(sku);
+      this.#units.set(sku, units);
       if (row.status === 'reserved') units.held += quantity;
       if (row.status === 'confirmed') units.confirmed += quantity;
     }
+  }
+
+  /** Counts a member of the waitlist. False: it was served. */
+  countWaiting(sku: string, ticket: number): boolean {
+    this.lastTicket = Math.max(this.lastTicket, ticket);
+    if (this.#served.has(ticket)) return false;
+    this.waiting.set(sku, (this.waiting.get(sku) ?? 0) + 1);
+    return true;
+  }
+
+  get skus(): Iterable<string> {
+    return this.#units.keys();
+  }
+
+  unitsOf(sku: string): { held: number; confirmed: number } {
+    return this.#units.get(sku) ?? { held: 0, confirmed: 0 };
+  }
+
+  soldOf(sku: string): number {
+    const { held, confirmed } = this.unitsOf(sku);
+    return held + confirmed;
   }
 
   /** PostgreSQL has a prefix of the decisions, so a position without a row was skipped. */
@@ -89,29 +109,22 @@ export async function offerFor(
 }
 
 /** Applies an operation like Redis does, except that an existing shortage rejects only withdrawals of that SKU. */
-function countIn(offer: Offer, next: PendingOperation, sold: SoldTotals): Offer {
-  const { operation, definition, changes } = next;
+function countIn(
+  offer: Offer,
+  { operation, definition, changes }: PendingOperation,
+  sold: SoldTotals,
+): Offer {
   const loaded = new Map(offer.loaded);
   for (const { sku, delta } of changes) loaded.set(sku, (loaded.get(sku) ?? 0) + delta);
   const isRefused = changes.some(
-    ({ sku, delta }) => delta < 0 && (loaded.get(sku) ?? 0) < soldUnitsOf(sold, sku),
+    ({ sku, delta }) => delta < 0 && (loaded.get(sku) ?? 0) < sold.soldOf(sku),
   );
-  if (isRefused) {
-    const outcome = 'insufficient_stock';
-    const settled = { operation, outcome, keptStart: undefined } as const;
-    return { ...offer, operation, outcome, countedIn: [...offer.countedIn, settled] };
-  }
+  const outcome = isRefused ? 'insufficient_stock' : 'applied';
   const startsAt = startAfter(offer.definition, definition);
-  const outcome = 'applied';
-  const keptStart = startsAt === definition.startsAt ? undefined : startsAt;
-  const settled = { operation, outcome, keptStart } as const;
-  return {
-    operation,
-    outcome,
-    definition: { ...definition, startsAt },
-    loaded,
-    countedIn: [...offer.countedIn, settled],
-  };
+  const keptStart = isRefused || startsAt === definition.startsAt ? undefined : startsAt;
+  const countedIn = [...offer.countedIn, { operation, outcome, keptStart } as const];
+  if (isRefused) return { ...offer, operation, outcome, countedIn };
+  return { operation, outcome, definition: { ...definition, startsAt }, loaded, countedIn };
 }
 
 /** Something was sold, so the sale has started, and its start cannot move to later. */
@@ -144,28 +157,20 @@ async function settledOffer(transaction: Transaction, saleId: string): Promise<O
 function shortageOf(offer: Offer, sold: SoldTotals): string | undefined {
   const known = new Set(offer.definition?.skus.map(({ sku }) => sku));
   const short: string[] = [];
-  for (const sku of sold.units.keys()) {
+  for (const sku of sold.skus) {
     const loaded = offer.loaded.get(sku) ?? 0;
-    const units = soldUnitsOf(sold, sku);
+    const units = sold.soldOf(sku);
     if (!known.has(sku) || units > loaded) short.push(`${sku}: ${units} of ${loaded}`);
   }
   return short.length > 0 ? short.join(', ') : undefined;
 }
 
-function soldUnitsOf(sold: SoldTotals, sku: string): number {
-  const { held, confirmed } = sold.units.get(sku) ?? { held: 0, confirmed: 0 };
-  return held + confirmed;
-}
-
-export function stockOf(
-  offer: Offer,
-  sold: SoldTotals,
-  waiting: ReadonlyMap<string, number>,
-): (SkuStock & { price: number })[] {
+export function stockOf(offer: Offer, sold: SoldTotals): (SkuStock & { price: number })[] {
   return offer.definition!.skus.map(({ sku, price }) => {
     const loaded = offer.loaded.get(sku) ?? 0;
-    const { held, confirmed } = sold.units.get(sku) ?? { held: 0, confirmed: 0 };
+    const { held, confirmed } = sold.unitsOf(sku);
     const remaining = loaded - held - confirmed;
-    return { sku, price, loaded, remaining, held, confirmed, waiting: waiting.get(sku) ?? 0 };
+    const waiting = sold.waiting.get(sku) ?? 0;
+    return { sku, price, loaded, remaining, held, confirmed, waiting };
   });
 }

@@ -24,33 +24,31 @@
  * before the sale opens: events of an older timeline that a slow process still holds are never written.
  */
 import { type ReadSaleReply, readSale } from '../../lua/read/read-sale.ts';
-import { type RenewFenceReply, renewFence } from '../../lua/recover/renew-fence.ts';
+import { type Renewal, type RenewFenceReply, renewFence } from '../../lua/recover/renew-fence.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { tryLockSale } from '../../postgres/sale-locks.ts';
-import type { Shards } from '../../redis/shards.ts';
+import type { PersisterContext } from '../context.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
-import type { WriteContext } from '../write/persist.ts';
-import { type ClosedSale, closeAndDrain } from './close-and-drain.ts';
-import { type Comparison, compare, type LossRules } from './compare.ts';
-import { type Blocked, type Rebuilt, rebuild } from './rebuild.ts';
+import { closeAndDrain } from './close-and-drain.ts';
+import { compare } from './compare.ts';
+import { rebuild } from './rebuild.ts';
 import {
   type FinishedRecovery,
   type RecoveryLog,
+  type Result,
   type Retry,
   type RetryReason,
   retry,
 } from './recovery-log.ts';
 import {
   beginTimeline,
-  countDiscarded,
   raiseFloor,
   readProgress,
   readRecord,
   type SaleRecord,
 } from './sale-record.ts';
 
-export interface RecoveryContext extends WriteContext, LossRules {
-  shards: Shards;
+export interface RecoveryContext extends PersisterContext {
   recoveryLog: RecoveryLog;
 }
 
@@ -165,20 +163,15 @@ async function runStates(
   if ((await readProgress(transaction, saleId)).events !== closed.progress.events) {
     return retry('events_written_meanwhile');
   }
-  const reopening = { timeline, closed, comparison };
-  const reopened = await (comparison.next === 'renew'
-    ? renew(context, stream, reopening)
-    : rebuildSale(context, stream, reopening, transaction));
+  const { floor, skipped: positionsSkipped } = comparison;
+  const { closing, progress } = closed;
+  const reopened =
+    comparison.next === 'renew'
+      ? await renew(context, stream, { ...progress, timeline, closing, positionFloor: floor })
+      : await rebuild(context, stream, transaction, { ...progress, timeline, closing, floor });
   if (reopened.outcome === 'retry') return reopened;
-  const { outcome, ...details } = reopened;
-  const { report, skipped: positionsSkipped } = comparison;
-  return { outcome, report: { ...report, timeline, positionsSkipped, ...details }, request };
-}
-
-interface Reopening {
-  timeline: number;
-  closed: ClosedSale;
-  comparison: Comparison;
+  const report = { ...comparison.report, timeline, positionsSkipped, ...reopened.report };
+  return { outcome: reopened.outcome, report, request };
 }
 
 const NOT_RENEWED: Record<Exclude<RenewFenceReply, 'renewed'>, RetryReason> = {
@@ -188,31 +181,12 @@ const NOT_RENEWED: Record<Exclude<RenewFenceReply, 'renewed'>, RetryReason> = {
 };
 
 async function renew(
-  { database }: RecoveryContext,
+  { database }: PersisterContext,
   { saleId, server }: StreamConsumer,
-  { timeline, closed, comparison: { floor } }: Reopening,
-): Promise<{ outcome: 'renewed' } | Retry> {
+  renewal: Renewal,
+): Promise<Result | Retry> {
+  const { timeline, positionFloor: floor } = renewal;
   if (!(await raiseFloor(database, saleId, { timeline, floor }))) return retry('timeline_changed');
-  const { closing, progress } = closed;
-  const renewal = { ...progress, timeline, closing, positionFloor: floor };
   const reply = await server.call(renewFence, saleId, renewal);
-  return reply === 'renewed' ? { outcome: reply } : retry(NOT_RENEWED[reply]);
-}
-
-async function rebuildSale(
-  { database }: RecoveryContext,
-  { saleId, server }: StreamConsumer,
-  { timeline, closed, comparison: { floor } }: Reopening,
-  transaction: Transaction,
-): Promise<((Rebuilt | Blocked) & { discarded: number }) | Retry> {
-  const discarded = await countDiscarded(transaction, saleId);
-  const rebuilt = await rebuild(server, transaction, {
-    saleId,
-    timeline,
-    closing: closed.closing,
-    events: closed.progress.events,
-    position: floor,
-    beforeOpening: (countedIn) => raiseFloor(database, saleId, { timeline, floor }, countedIn),
-  });
-  return rebuilt === 'superseded' ? retry('rebuild_superseded') : { ...rebuilt, discarded };
+  return reply === 'renewed' ? { outcome: reply, report: {} } : retry(NOT_RENEWED[reply]);
 }

@@ -3,19 +3,17 @@
  * reason why one was postponed or is blocked.
  */
 import { nanoid } from 'nanoid';
-import type { Logger } from 'pino';
 import type { Transaction } from '../../postgres/connection.ts';
-import type { Database } from '../database/database.ts';
-import type { PersisterMetrics } from '../metrics.ts';
+import type { PersisterContext } from '../context.ts';
 
-type RecoveryOutcome = 'renewed' | 'rebuilt' | 'removed' | 'blocked';
+export interface Result {
+  /** `removed`: no operation was ever applied, so there is nothing to sell. `blocked`: the report says `why`. */
+  outcome: 'renewed' | 'rebuilt' | 'removed' | 'blocked';
+  /** Numbers and words for operators. */
+  report: Record<string, string | number>;
+}
 
-/** Numbers and words for operators. */
-export type RecoveryReport = Record<string, string | number>;
-
-export interface FinishedRecovery {
-  outcome: RecoveryOutcome;
-  report: RecoveryReport;
+export interface FinishedRecovery extends Result {
   /** The newest open request when the recovery began; 0: none. A later request needs another recovery. */
   request: number;
 }
@@ -48,13 +46,13 @@ export function retry(reason: RetryReason): Retry {
 }
 
 export class RecoveryLog {
-  readonly #context: { database: Database; log: Logger; metrics: PersisterMetrics };
+  readonly #context: PersisterContext;
   /** The sales that are blocked, each with the cause reported last. */
-  readonly #blocked = new Map<string, string>();
+  readonly #blocked = new Map<string, unknown>();
   /** The sales whose recovery was postponed, each with the reasons so far, the current one last. */
   readonly #postponed = new Map<string, RetryReason[]>();
 
-  constructor(context: { database: Database; log: Logger; metrics: PersisterMetrics }) {
+  constructor(context: PersisterContext) {
     this.#context = context;
   }
 
@@ -70,11 +68,14 @@ export class RecoveryLog {
     const { database, log, metrics } = this.#context;
     const { outcome, request } = recovery;
     const postponedBy = this.#postponed.get(saleId)?.join(', ');
-    const report: RecoveryReport = { ...recovery.report, ...(postponedBy && { postponedBy }) };
+    const report: Result['report'] = { ...recovery.report, ...(postponedBy && { postponedBy }) };
     this.#postponed.delete(saleId);
     if (outcome === 'blocked') {
       const { why: reason, ...details } = report;
-      if (this.#block(saleId, String(reason)) && request === 0) return;
+      const isKnown = this.#blocked.get(saleId) === reason;
+      this.#blocked.set(saleId, reason);
+      metrics.notRecovered.set(this.#blocked.size);
+      if (isKnown && request === 0) return;
       log.error({ saleId, ...details, reason }, 'recovery blocked, an operator must act');
     } else {
       metrics.recoverySeconds.observe({ outcome }, Number(report.seconds));
@@ -90,14 +91,6 @@ export class RecoveryLog {
     this.#postponed.delete(saleId);
     this.#blocked.delete(saleId);
     this.#context.metrics.notRecovered.set(this.#blocked.size);
-  }
-
-  /** Returns whether this cause was reported before. */
-  #block(saleId: string, why: string): boolean {
-    const isKnown = this.#blocked.get(saleId) === why;
-    this.#blocked.set(saleId, why);
-    this.#context.metrics.notRecovered.set(this.#blocked.size);
-    return isKnown;
   }
 }
 

@@ -3,8 +3,7 @@
  * that this consumer has read and not finished, entries that dead consumers left, new entries. If ours follow entries
  * that another consumer holds without writing them, those come first.
  */
-import type { PersisterMetrics } from '../metrics.ts';
-import type { Timings } from '../timings.ts';
+import type { PersisterContext } from '../context.ts';
 import type { Page, StreamConsumer } from './consumer.ts';
 import { countEvents, type StreamEntry } from './entries.ts';
 
@@ -19,8 +18,7 @@ const START = '0-0';
 const MISSING_IDLE_MS = 500;
 
 export class BatchReader {
-  readonly #timings: Timings;
-  readonly #metrics: PersisterMetrics;
+  readonly #context: PersisterContext;
   /** Where the next page of our own pending entries starts. Undefined: there are none. */
   #ownFrom: string | undefined;
   /** Where the next page of abandoned entries starts. Undefined: no pass over them is in progress. */
@@ -28,9 +26,8 @@ export class BatchReader {
   #claimDueMs = 0;
   #isMissing = false;
 
-  constructor(timings: Timings, metrics: PersisterMetrics) {
-    this.#timings = timings;
-    this.#metrics = metrics;
+  constructor(context: PersisterContext) {
+    this.#context = context;
   }
 
   /** Entries that were returned may not have been written or acknowledged. */
@@ -58,8 +55,7 @@ export class BatchReader {
   async next(stream: StreamConsumer): Promise<StreamEntry[]> {
     if (this.#isMissing) {
       this.#isMissing = false;
-      const page = await stream.claim(MISSING_IDLE_MS, START, ENTRIES_PER_PAGE);
-      this.#metrics.claimed.inc(page.entries.length);
+      const page = await this.#claim(stream, MISSING_IDLE_MS, START);
       if (page.entries.length > 0) return page.entries;
     }
     if (this.#ownFrom !== undefined) {
@@ -69,19 +65,25 @@ export class BatchReader {
     }
     if (performance.now() >= this.#claimDueMs) this.#claimFrom ??= START;
     if (this.#claimFrom !== undefined) {
-      const page = await this.#claim(stream, this.#claimFrom);
+      const page = await this.#claimAbandoned(stream, this.#claimFrom);
       if (page.entries.length > 0) return page.entries;
     }
     return this.#readNew(stream);
   }
 
-  async #claim(stream: StreamConsumer, from: string): Promise<Page> {
-    const page = await stream.claim(this.#timings.claimIdleMs, from, ENTRIES_PER_PAGE);
-    this.#metrics.claimed.inc(page.entries.length);
+  async #claim(stream: StreamConsumer, minIdleMs: number, from: string): Promise<Page> {
+    const page = await stream.claim(minIdleMs, from, ENTRIES_PER_PAGE);
+    this.#context.metrics.claimed.inc(page.entries.length);
+    return page;
+  }
+
+  async #claimAbandoned(stream: StreamConsumer, from: string): Promise<Page> {
+    const { claimIdleMs, consumerIdleMs } = this.#context.timings;
+    const page = await this.#claim(stream, claimIdleMs, from);
     if (page.next === START) {
       this.#claimFrom = undefined;
-      this.#claimDueMs = performance.now() + this.#timings.claimIdleMs / 2;
-      await stream.removeIdleConsumers(this.#timings.consumerIdleMs);
+      this.#claimDueMs = performance.now() + claimIdleMs / 2;
+      await stream.removeIdleConsumers(consumerIdleMs);
     } else {
       this.#claimFrom = page.next;
     }
@@ -90,19 +92,15 @@ export class BatchReader {
 
   /** One batch, in as many reads as the entries' sizes require. */
   async #readNew(stream: StreamConsumer): Promise<StreamEntry[]> {
-    let wanted = entriesToRead(0, 0);
-    const batch = await stream.readNew(wanted);
-    let got = batch.length;
+    const batch: StreamEntry[] = [];
     let events = 0;
-    for (const entry of batch) events += countEvents(entry);
-    while (got === wanted && events < EVENTS_PER_BATCH / 2) {
-      wanted = entriesToRead(batch.length, events);
+    for (;;) {
+      const wanted = entriesToRead(batch.length, events);
       const entries = await stream.readNew(wanted);
       for (const entry of entries) events += countEvents(entry);
       batch.push(...entries);
-      got = entries.length;
+      if (entries.length < wanted || events >= EVENTS_PER_BATCH / 2) return batch;
     }
-    return batch;
   }
 }
 

@@ -6,16 +6,14 @@
  * Every persister checks. Each decides under the lock of the sale's row in `sale_announcements` and writes the deliveries
  * in the same transaction: one announces, the others find it announced.
  */
-import type { Logger } from 'pino';
 import { Fault } from '../../domain/fault.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
 import { type SaleWebhookEvent, saleMessage } from '../../domain/webhook.ts';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { Shards } from '../../redis/shards.ts';
-import type { Database } from '../database/database.ts';
+import type { PersisterContext } from '../context.ts';
 import { enqueue, subscribersOf } from '../write/outbox.ts';
-import type { WebhookMetrics } from './metrics.ts';
 
 /** Sales checked concurrently. */
 const CHECKS_AT_ONCE = 50;
@@ -60,45 +58,30 @@ export function decide(
   return { events, next };
 }
 
-interface AnnouncerContext {
-  database: Database;
-  shards: Shards;
-  log: Logger;
-  metrics: WebhookMetrics;
+type SaleToCheck = Announced & { saleId: string };
+
+/** Checks once every sale that may have something to announce. */
+export async function announceSales(context: PersisterContext): Promise<void> {
+  const sales = await context.database.run(salesToCheck);
+  for (let from = 0; from < sales.length; from += CHECKS_AT_ONCE) {
+    await Promise.all(sales.slice(from, from + CHECKS_AT_ONCE).map((sale) => check(context, sale)));
+  }
 }
 
-interface SaleToCheck extends Announced {
-  saleId: string;
-}
-
-export class Announcer {
-  readonly #context: AnnouncerContext;
-
-  constructor(context: AnnouncerContext) {
-    this.#context = context;
-  }
-
-  /** Checks once every sale that may have something to announce. */
-  async checkSales(): Promise<void> {
-    const sales = await this.#context.database.run(salesToCheck);
-    for (let from = 0; from < sales.length; from += CHECKS_AT_ONCE) {
-      await Promise.all(sales.slice(from, from + CHECKS_AT_ONCE).map((sale) => this.#check(sale)));
-    }
-  }
-
-  async #check(sale: SaleToCheck): Promise<void> {
-    const { database, shards, log, metrics } = this.#context;
-    const { saleId } = sale;
-    const checkedAt = performance.now();
-    const state = await readKnown(shards, saleId);
-    if (!state) return;
-    // An ended sale was changed. The check is stored even if it announces nothing, so that it is not repeated.
-    if (sale.phase !== 'ended' && decide(sale, seenIn(state)).events.length === 0) return;
-    const events = await database.run((sql) => announce(sql, saleId, state, checkedAt));
-    for (const event of events) {
-      metrics.announced.inc({ event });
-      log.info({ saleId, event }, 'sale announced');
-    }
+async function check(
+  { database, shards, log, metrics }: PersisterContext,
+  sale: SaleToCheck,
+): Promise<void> {
+  const { saleId } = sale;
+  const checkedAt = performance.now();
+  const state = await readKnown(shards, saleId);
+  if (!state) return;
+  // An ended sale was changed. The check is stored even if it announces nothing, so that it is not repeated.
+  if (sale.phase !== 'ended' && decide(sale, seenIn(state)).events.length === 0) return;
+  const events = await database.run((sql) => announce(sql, saleId, state, checkedAt));
+  for (const event of events) {
+    metrics.announced.inc({ event });
+    log.info({ saleId, event }, 'sale announced');
   }
 }
 
@@ -137,13 +120,13 @@ async function announce(
 ): Promise<SaleWebhookEvent[]> {
   return sql.begin<SaleWebhookEvent[]>(async (transaction) => {
     const announced = await lockAnnounced(transaction, saleId);
+    const { definition, stock, nowMs: atMs } = state;
     // Another persister has stored a newer check.
-    const aheadMs = announced.lookedAtMs - state.nowMs;
+    const aheadMs = announced.lookedAtMs - atMs;
     if (aheadMs >= 0 && aheadMs <= CHECK_MS_MAX) return [];
     if (performance.now() - checkedAt > CHECK_MS_MAX) return [];
     const seen = seenIn(state);
     const { events, next } = decide(announced, seen);
-    const { definition, stock, nowMs: atMs } = state;
     const messages = events.map((event, index) => {
       const number = announced.announcements + index + 1;
       return saleMessage(event, number, { definition, stock, status: seen.status, atMs });
@@ -158,10 +141,7 @@ async function announce(
   });
 }
 
-async function lockAnnounced(
-  transaction: Transaction,
-  saleId: string,
-): Promise<Announced & { announcements: number; lookedAtMs: number }> {
+async function lockAnnounced(transaction: Transaction, saleId: string) {
   await transaction`
     INSERT INTO sale_announcements (sale_id) VALUES (${saleId}) ON CONFLICT DO NOTHING`;
   const [row] = await transaction<(Announced & { announcements: number; lookedAtMs: number })[]>`

@@ -2,14 +2,11 @@
  * Sends due deliveries: claims, sends, settles. Concurrency is limited in total and per endpoint, so that an endpoint
  * that hangs delays no other. Results of an endpoint that arrive during a write are written together afterwards.
  */
-import type { Logger } from 'pino';
-import type { TargetRules } from '../../domain/webhook-target.ts';
 import { pause } from '../../process/backoff.ts';
-import { type Database, StoppingError } from '../database/database.ts';
+import type { PersisterContext } from '../context.ts';
+import { StoppingError } from '../database/database.ts';
 import { Loop } from '../loop.ts';
-import type { WebhookTimings } from '../timings.ts';
 import { type Claimed, claim, release } from './claim.ts';
-import type { WebhookMetrics } from './metrics.ts';
 import { Sender } from './send.ts';
 import { type Attempt, type Settled, settle } from './settle.ts';
 
@@ -22,12 +19,6 @@ const BETWEEN_CLAIMS_MS = 5;
 /** How long attempts in flight may take to end when the process stops. */
 const CLOSE_GRACE_MS = 1_500;
 
-export interface DelivererContext {
-  database: Database;
-  log: Logger;
-  metrics: WebhookMetrics;
-}
-
 interface Lane {
   inFlight: number;
   attempts: Attempt[];
@@ -35,8 +26,7 @@ interface Lane {
 }
 
 export class Deliverer {
-  readonly #context: DelivererContext;
-  readonly #timings: WebhookTimings;
+  readonly #context: PersisterContext;
   readonly #sender: Sender;
   readonly #loop: Loop;
   readonly #lanes = new Map<string, Lane>();
@@ -46,24 +36,21 @@ export class Deliverer {
   #inFlight = 0;
   #hasFreedCapacity = false;
 
-  constructor(
-    context: DelivererContext,
-    options: { rules: TargetRules; timings: WebhookTimings; stopping: AbortSignal },
-  ) {
+  constructor(context: PersisterContext) {
+    const { stopping, webhookTargets } = context;
+    const { pollMs, timeoutMs } = context.timings.webhooks;
     this.#context = context;
-    this.#timings = options.timings;
-    this.#sender = new Sender(options.rules, options.timings.timeoutMs);
-    const { pollMs } = options.timings;
+    this.#sender = new Sender(webhookTargets, timeoutMs);
     this.#loop = new Loop({
       turn: async () => {
-        await pause(BETWEEN_CLAIMS_MS, options.stopping);
+        await pause(BETWEEN_CLAIMS_MS, stopping);
         this.#hasFreedCapacity = false;
-        if (!options.stopping.aborted) await this.#fill();
+        if (!stopping.aborted) await this.#fill();
         return this.#hasFreedCapacity ? 0 : pollMs;
       },
       onFailure: (err) => context.log.error({ err }, 'claiming webhook deliveries failed'),
       backoff: { firstMs: pollMs, mostMs: pollMs },
-    }).stopWith(options.stopping);
+    }).stopWith(stopping);
   }
 
   /** Resolves after the stop, once attempts in flight have ended or been cut off. */
@@ -77,7 +64,7 @@ export class Deliverer {
       total: IN_FLIGHT_MAX - this.#inFlight,
       perEndpoint: IN_FLIGHT_PER_ENDPOINT_MAX,
       inFlight: new Map([...this.#lanes].map(([webhookId, { inFlight }]) => [webhookId, inFlight])),
-      leaseMs: this.#timings.leaseMs,
+      leaseMs: this.#context.timings.webhooks.leaseMs,
     };
     if (capacity.total <= 0) return;
     const claimed = await this.#context.database.run((sql) => claim(sql, capacity));
@@ -88,15 +75,12 @@ export class Deliverer {
   }
 
   async #deliver(claimed: Claimed): Promise<void> {
-    const lane = this.#lanes.get(claimed.webhookId) ?? {
-      inFlight: 0,
-      attempts: [],
-      isSettling: false,
-    };
-    this.#lanes.set(claimed.webhookId, lane);
+    const { webhookId } = claimed;
+    const lane = this.#lanes.get(webhookId) ?? { inFlight: 0, attempts: [], isSettling: false };
+    this.#lanes.set(webhookId, lane);
     lane.inFlight += 1;
     this.#inFlight += 1;
-    const stopTimer = this.#context.metrics.seconds.startTimer();
+    const stopTimer = this.#context.metrics.attemptSeconds.startTimer();
     const sent = await this.#sender.send(claimed, this.#cutOff.signal);
     stopTimer();
     if (this.#cutOff.signal.aborted && sent.outcome === 'failed') {
@@ -105,7 +89,7 @@ export class Deliverer {
     }
     this.#context.metrics.attempts.inc({ outcome: sent.outcome });
     lane.attempts.push({ claimed, sent });
-    if (!lane.isSettling) await this.#settle(claimed.webhookId, lane);
+    if (!lane.isSettling) await this.#settle(webhookId, lane);
   }
 
   /** Frees capacity only after the write: while PostgreSQL is unavailable, no more is sent than can be stored. */
@@ -113,16 +97,16 @@ export class Deliverer {
     lane.isSettling = true;
     while (lane.attempts.length > 0) {
       const attempts = lane.attempts.splice(0);
+      const { database, timings, log } = this.#context;
       try {
-        const settled = await this.#context.database.run((sql) =>
-          settle(sql, webhookId, attempts, this.#timings),
+        this.#report(
+          webhookId,
+          await database.run((sql) => settle(sql, webhookId, attempts, timings.webhooks)),
         );
-        this.#report(webhookId, settled);
-      } catch (error) {
+      } catch (err) {
         // The result is lost, so the message is sent again: delivery is at least once.
-        if (!(error instanceof StoppingError)) {
-          this.#context.log.error({ webhookId, err: error }, 'writing webhook results failed');
-        }
+        if (!(err instanceof StoppingError))
+          log.error({ webhookId, err }, 'writing webhook results failed');
       }
       lane.inFlight -= attempts.length;
       this.#inFlight -= attempts.length;
@@ -136,7 +120,7 @@ export class Deliverer {
   #report(webhookId: string, { dead, change, error }: Settled): void {
     const { log, metrics } = this.#context;
     if (dead > 0) {
-      metrics.dead.inc(dead);
+      metrics.deadDeliveries.inc(dead);
       log.warn({ webhookId, dead, reason: error }, 'webhook deliveries given up');
     }
     if (change === 'paused') log.warn({ webhookId, reason: error }, 'webhook endpoint paused');

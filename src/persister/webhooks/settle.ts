@@ -1,13 +1,29 @@
 /**
  * Stores the results of attempts for one endpoint and its new breaker state in one transaction. It locks the endpoint's
- * row, so that failures seen by several processes are counted in sequence.
+ * row, so that failures seen by several processes are counted in sequence. The circuit breaker of an endpoint:
+ *
+ *   closed ──`FAILURES_MAX` failures in a row──▶ paused ──pause over──▶ one delivery is the probe
+ *     ▲                                            ▲                              │
+ *     │                                            └───────fails: a longer pause──┤
+ *     └────────────────────────────────────────────────────────────────succeeds───┘
  */
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { backoffMs } from '../../process/backoff.ts';
 import type { WebhookTimings } from '../timings.ts';
-import { afterFailure, type Breaker, type BreakerStep, CLOSED } from './breaker.ts';
 import type { Claimed } from './claim.ts';
 import type { Sent } from './send.ts';
+
+export const FAILURES_MAX = 5;
+
+interface Breaker {
+  isPaused: boolean;
+  failuresInRow: number;
+  pausesInRow: number;
+  /** The length of a new pause that starts now. Undefined: an existing pause continues. */
+  pauseMs?: number;
+}
+
+const CLOSED: Breaker = { isPaused: false, failuresInRow: 0, pausesInRow: 0 };
 
 export interface Attempt {
   claimed: Claimed;
@@ -34,7 +50,7 @@ export async function settle(
       WHERE webhook_id = ${webhookId} FOR NO KEY UPDATE`;
     // The endpoint was deleted; its deliveries are too, or will be soon.
     if (!before) return { dead: 0, change: 'none', error: null };
-    let after: BreakerStep = before;
+    let after: Breaker = before;
     for (const { claimed, sent } of attempts) {
       after = sent.outcome === 'delivered' ? CLOSED : afterFailure(after, claimed.isProbe, timings);
     }
@@ -42,12 +58,39 @@ export async function settle(
       before.status === 'active' && attempts.some(({ sent }) => sent.outcome === 'gone');
     const isBack = before.isPaused && !after.isPaused;
     const dead = await writeDeliveries(transaction, webhookId, attempts, timings);
-    const error = await writeEndpoint(transaction, webhookId, { attempts, after, isGone });
-    if (isBack) await bringForward(transaction, webhookId, timings);
+    const error = attempts.findLast(({ sent }) => sent.error !== null)?.sent.error ?? null;
+    const hasSuccess = attempts.some(({ sent }) => sent.outcome === 'delivered');
+    const pauseMs = after.pauseMs === undefined ? null : String(Math.round(after.pauseMs));
+    await transaction`
+      UPDATE webhook_endpoints
+      SET failures_in_row = ${after.failuresInRow}, pauses_in_row = ${after.pausesInRow},
+        paused_until = CASE WHEN ${after.isPaused}
+          THEN coalesce(now() + ${pauseMs}::text::bigint * interval '1 ms', paused_until) END,
+        status = CASE WHEN ${isGone} THEN 'disabled' ELSE status END,
+        last_error = coalesce(${error}::text, last_error),
+        last_failure_at = CASE WHEN ${error !== null} THEN now() ELSE last_failure_at END,
+        last_success_at = CASE WHEN ${hasSuccess} THEN now() ELSE last_success_at END
+      WHERE webhook_id = ${webhookId}`;
+    if (isBack) {
+      // Late retries become due now. Attempts in flight are due within a lease anyway.
+      await transaction`
+        UPDATE webhook_deliveries SET due_at = now()
+        WHERE webhook_id = ${webhookId} AND state = 'pending'
+          AND due_at > now() + ${timings.leaseMs}::integer * interval '1 ms'`;
+    }
     if (isGone) return { dead, change: 'disabled', error };
     if (isBack) return { dead, change: 'closed', error };
     return { dead, change: !before.isPaused && after.isPaused ? 'paused' : 'none', error };
   });
+}
+
+/** A failure of an attempt that was in flight when the pause began changes nothing; only a success does. */
+function afterFailure(breaker: Breaker, isProbe: boolean, timings: WebhookTimings): Breaker {
+  const failed = { ...breaker, failuresInRow: breaker.failuresInRow + 1 };
+  const begins = breaker.isPaused ? isProbe : failed.failuresInRow >= FAILURES_MAX;
+  if (!begins) return failed;
+  const pauseMs = backoffMs(breaker.pausesInRow, timings.pauseFirstMs, timings.pauseMostMs);
+  return { ...failed, isPaused: true, pausesInRow: breaker.pausesInRow + 1, pauseMs };
 }
 
 /** Returns how many became dead. A success counts even if another process has made the delivery dead since. */
@@ -81,42 +124,4 @@ async function writeDeliveries(
       AND (d.state = 'pending' OR (d.state = 'dead' AND outcome = 'delivered'))
     RETURNING d.state`;
   return rows.filter(({ state }) => state === 'dead').length;
-}
-
-/** Returns the last error among the attempts. */
-async function writeEndpoint(
-  transaction: Transaction,
-  webhookId: string,
-  {
-    attempts,
-    after,
-    isGone,
-  }: { attempts: readonly Attempt[]; after: BreakerStep; isGone: boolean },
-): Promise<string | null> {
-  const error = attempts.findLast(({ sent }) => sent.error !== null)?.sent.error ?? null;
-  const hasSuccess = attempts.some(({ sent }) => sent.outcome === 'delivered');
-  const pauseMs = after.pauseMs === undefined ? null : String(Math.round(after.pauseMs));
-  await transaction`
-    UPDATE webhook_endpoints
-    SET failures_in_row = ${after.failuresInRow}, pauses_in_row = ${after.pausesInRow},
-      paused_until = CASE WHEN ${after.isPaused}
-        THEN coalesce(now() + ${pauseMs}::text::bigint * interval '1 ms', paused_until) END,
-      status = CASE WHEN ${isGone} THEN 'disabled' ELSE status END,
-      last_error = coalesce(${error}::text, last_error),
-      last_failure_at = CASE WHEN ${error !== null} THEN now() ELSE last_failure_at END,
-      last_success_at = CASE WHEN ${hasSuccess} THEN now() ELSE last_success_at END
-    WHERE webhook_id = ${webhookId}`;
-  return error;
-}
-
-/** The endpoint works again, so late retries become due now. Attempts in flight are due within a lease anyway. */
-async function bringForward(
-  transaction: Transaction,
-  webhookId: string,
-  { leaseMs }: WebhookTimings,
-): Promise<void> {
-  await transaction`
-    UPDATE webhook_deliveries SET due_at = now()
-    WHERE webhook_id = ${webhookId} AND state = 'pending'
-      AND due_at > now() + ${leaseMs}::integer * interval '1 ms'`;
 }

@@ -2,13 +2,11 @@
  * Dead letters: events and entries that PostgreSQL can never accept, stored with the reason, so that a bad event does not
  * block the ones behind it. Storing one is idempotent. An operator can have one retried.
  */
-import type { Logger } from 'pino';
 import { parseEvent } from '../../domain/reservation-codec.ts';
 import type { Sql } from '../../postgres/connection.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
-import type { Database } from '../database/database.ts';
+import type { PersisterContext } from '../context.ts';
 import { classifyError, reasonOf } from '../database/postgres-errors.ts';
-import type { PersisterMetrics } from '../metrics.ts';
 import { eventsOf, type StreamEvent, type UnreadableEntry } from '../stream/entries.ts';
 import { subscribersOf } from './outbox.ts';
 import { advance, insertEvents, type WriteGuard } from './write-batch.ts';
@@ -66,16 +64,13 @@ export async function setAside(
 }
 
 /** Retries the dead letters that operators requested, one at a time. Persisters share the work. */
-export async function retryRequested(
-  database: Database,
-  context: { log: Logger; metrics: PersisterMetrics },
-): Promise<void> {
+export async function retryRequested({ database, log }: PersisterContext): Promise<void> {
   for (;;) {
     const retried = await database.run(retryOne);
     if (!retried) return;
     const { deadLetterId, reason } = retried;
-    if (reason === undefined) context.log.info({ deadLetterId }, 'dead letter resolved');
-    else context.log.warn({ deadLetterId, reason }, 'dead letter rejected again');
+    if (reason === undefined) log.info({ deadLetterId }, 'dead letter resolved');
+    else log.warn({ deadLetterId, reason }, 'dead letter rejected again');
   }
 }
 

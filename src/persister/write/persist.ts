@@ -2,10 +2,8 @@
  * Writes one batch of entries to PostgreSQL and acknowledges it. A batch that PostgreSQL rejects is halved until the
  * rejected events stand alone: only they become dead letters, all others are written.
  */
-import type { Logger } from 'pino';
-import type { Database } from '../database/database.ts';
+import type { PersisterContext } from '../context.ts';
 import { classifyError } from '../database/postgres-errors.ts';
-import type { PersisterMetrics } from '../metrics.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
 import type { SortedEntries, StreamEvent } from '../stream/entries.ts';
 import { deadLetterOfEntry, deadLetterOfEvent, setAside } from './dead-letters.ts';
@@ -13,12 +11,6 @@ import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts
 
 /** A COPY needs two round trips of its own; with fewer events an upsert is faster. */
 const COPIED_EVENTS_MIN = 500;
-
-export interface WriteContext {
-  database: Database;
-  log: Logger;
-  metrics: PersisterMetrics;
-}
 
 export interface Persisted {
   outcome: WriteOutcome;
@@ -31,7 +23,7 @@ export interface Persisted {
  * `StoppingError`, or Redis' error if the acknowledgement fails: then all is written, and writing it again is harmless.
  */
 export async function persist(
-  context: WriteContext,
+  context: PersisterContext,
   stream: StreamConsumer,
   sorted: SortedEntries,
   guard: Pick<WriteGuard, 'lock' | 'timeline'>,
@@ -78,7 +70,7 @@ function runsOf(events: readonly StreamEvent[]): StreamEvent[][] {
 }
 
 async function writeOrBisect(
-  context: WriteContext,
+  context: PersisterContext,
   saleId: string,
   events: readonly StreamEvent[],
   guard: WriteGuard,
@@ -106,7 +98,7 @@ async function writeOrBisect(
 }
 
 async function setEventAside(
-  context: WriteContext,
+  context: PersisterContext,
   event: StreamEvent,
   guard: WriteGuard,
   cause: unknown,

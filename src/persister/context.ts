@@ -1,0 +1,23 @@
+/** What the parts of the persister depend on. */
+import type { Logger } from 'pino';
+import type { CommonConfig } from '../config.ts';
+import type { TargetRules } from '../domain/webhook-target.ts';
+import type { Shards } from '../redis/shards.ts';
+import type { Database } from './database/database.ts';
+import type { PersisterMetrics } from './metrics.ts';
+import type { Timings } from './timings.ts';
+
+export interface PersisterContext {
+  shards: Shards;
+  database: Database;
+  log: Logger;
+  metrics: PersisterMetrics;
+  timings: Timings;
+  stopping: AbortSignal;
+  /** The name of this process in the consumer groups. */
+  consumer: string;
+  durability: CommonConfig['DURABILITY'];
+  /** More than the positions that Redis can have assigned without PostgreSQL receiving one of them. */
+  positionsSkipped: number;
+  webhookTargets: TargetRules;
+}
