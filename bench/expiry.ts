@@ -3,10 +3,10 @@
  *
  *   npm run bench:expiry -- [--write]
  *
- * 1. 10,000 holds of one sale that expire in the same second, decided in batches of 100 and one by one: how long after
- *    its deadline a unit is back in stock, and how long one call of the sweep occupies Redis.
- * 2. A sold-out sale whose only unit is cancelled through one hot path: how long until a buyer who keeps trying at
- *    another hot path has it.
+ * 1. 10,000 holds of one sale expire in the same second; they were decided in batches of 100 and one by one. Measures
+ *    how long after its deadline a unit is back in stock, and how long one call of the sweep occupies Redis.
+ * 2. The only unit of a sold-out sale is cancelled through one hot path. Measures the time until a buyer who keeps
+ *    trying at another hot path has it.
  *
  * Exits 1 when a target is missed.
  */

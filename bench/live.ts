@@ -1,6 +1,6 @@
 /**
- * What `/live` subscribers cost buyers: one hot path sells a sale alone and with 5,000 subscribers, in alternating rounds,
- * so that other work on the machine disturbs both. Also checks that each subscriber gets the final state.
+ * The cost of `/live` subscribers for buyers. One hot path sells a sale alone and with 5,000 subscribers, in alternating
+ * rounds, so that other work on the machine disturbs both. Also checks that each subscriber gets the final state.
  *
  *   npm run bench:live -- [--subscribers 5000] [--pairs 6] [--buys 20000] [--write]
  *

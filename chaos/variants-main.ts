@@ -1,6 +1,6 @@
 /**
- * Shows that the checker can fail: `npm run chaos:variants`. Runs the scenario of each variant on the broken engine,
- * where the checker must find the mistake, and on the intact one, where it must find nothing.
+ * Shows that the checker can fail: `npm run chaos:variants`. Runs the scenario of each variant on the broken engine
+ * and on the intact one. The checker must find the mistake in the first, and nothing in the second.
  */
 import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';

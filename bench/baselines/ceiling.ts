@@ -1,5 +1,5 @@
 /**
- * The upper bound: uWebSockets.js reads the same headers and body as the engine, guards against aborts, and always
+ * The upper bound: uWebSockets.js reads the same headers and body as the engine, and guards against aborts. It always
  * returns the bytes in RESPONSE, which are the engine's response.
  */
 import { App, us_listen_socket_close } from 'uWebSockets.js';

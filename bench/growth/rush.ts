@@ -1,5 +1,5 @@
 /**
- * Compares the model of a rush (sizing/rush.ts) with a real one: all buyers send at once to one hot path. The model
+ * Compares the model of a rush (sizing/rush.ts) with a real one: all buyers send together to one hot path. The model
  * gets the costs of a win and a refusal as measured just before, in the same round.
  */
 import { setTimeout as sleep } from 'node:timers/promises';

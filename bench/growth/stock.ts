@@ -2,8 +2,9 @@
  * The cost of a win and a refusal when many units are already sold, and the time until a hot path knows every holder
  * (a buyer with a reservation). From then on it refuses without Redis.
  *
- * One turn: the script sells the units; strangers send until the hot path refuses by itself, and then for the time of
- * a turn; the bench reads the holders once more, for its cost in Redis; more stock is loaded, and every request wins.
+ * One turn has four steps. The script sells the units. Strangers send until the hot path refuses by itself, and then for
+ * the time of a turn. The bench reads the holders once more, for its cost in Redis. More stock is loaded, and every
+ * request wins.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,6 +1,6 @@
 /**
- * The subscribers of bench/live.ts in their own process: bare sockets that count frames and keep the last one,
- * because they share the machine with what is measured.
+ * The subscribers of bench/live.ts in their own process. They are bare sockets that count frames and keep the last one,
+ * because they share the machine with the measured process.
  *
  * Messages from the parent: {port, saleId, count} opens subscriptions; `report` returns {messages, last: [text,
  * count][]}; `close`.

@@ -1,6 +1,5 @@
 /**
- * What a scenario is, and the checks that a measurement is what it claims to be. Each scenario is a file in
- * scenarios/ or growth/.
+ * The type of a scenario, and checks that a measurement is valid. Each scenario is a file in scenarios/ or growth/.
  */
 import type { Comparison, Round } from './rounds.ts';
 

@@ -1,7 +1,7 @@
 /**
  * The stack of `npm start`, for scenarios about all of it. In production its parts run on separate machines, so a
- * shortage of cores must not slow the buyers: hot path and Redis have the first core, all other processes and wrk
- * have the rest, also after a restart.
+ * shortage of cores must not slow the buyers. Hot path and Redis have the first core. All other processes and wrk have
+ * the rest, also after a restart.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /**
- * How long a reservation takes to become durable in PostgreSQL, at half of full load: from the time in the
- * reservation, set by Redis, until its committed row is visible to a poll every few milliseconds. Purchases come at a
- * fixed rate.
+ * How long a reservation takes to become durable in PostgreSQL, at half of full load. It is the time from the
+ * reservation's own time, set by Redis, until its committed row is visible to a poll every few milliseconds. Purchases
+ * arrive at a fixed rate.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ENGINE, startEngine, startPersister } from '../measure/contestants.ts';

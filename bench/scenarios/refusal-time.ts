@@ -1,7 +1,7 @@
 /**
- * How long the engine takes to refuse a buyer after the sale is sold out: from the call of its handler to the end of
- * the response, by a stopwatch between it and uWebSockets.js, at full load. Also the CPU time of the whole process,
- * with the kernel's share for reading and writing.
+ * How long the engine takes to refuse a buyer after the sale is sold out, at full load. A stopwatch between it and
+ * uWebSockets.js measures from the call of its handler to the end of the response. Also the CPU time of the whole
+ * process, with the kernel's share for reading and writing.
  */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
  * The input of the checker: the terms of the sale, the history of requests and responses, the server snapshot, and
- * the data losses that the run caused. And what several checks derive from them.
+ * the data losses of the run. Also the values that several checks derive from them.
  */
 import type { PublicReservation, ReservationStatus } from '../../src/domain/reservation.ts';
 import { type Exchange, type History, isSettled, reservationsIn } from '../clients/history.ts';

@@ -16,7 +16,7 @@ export async function metric(
     .reduce((sum, [, value]) => sum + Number(value), 0);
 }
 
-/** Waits until a count is higher by `by`: so much was done meanwhile, which a test then shows to have changed nothing. */
+/** Waits until a count has increased by `by`. A test then shows that this work has changed nothing. */
 export async function untilIncreased(read: () => Promise<number>, by = 1): Promise<void> {
   const before = await read();
   await eventually(async () => assert.ok((await read()) >= before + by, `not ${by} more`));

@@ -1,4 +1,4 @@
-/** A TCP proxy in front of a server. It can cut connections at a chosen moment, stall them without an error, or delay replies. */
+/** A TCP proxy in front of a server. It can cut or stall connections, also at a chosen moment, and delay replies. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type Scope, use } from '../use.ts';
 
@@ -18,7 +18,7 @@ export interface CuttableProxy {
   stall(): void;
   /** Cuts every connection, and new ones immediately. */
   refuse(): void;
-  /** Ends `stall`, and forwards what was held back; ends `refuse`. */
+  /** Ends `stall`, and forwards the data that was held back. Ends `refuse`. */
   heal(): void;
   close(): Promise<void>;
 }

@@ -82,7 +82,7 @@ function withSentinel<T>(port: number, run: (sentinel: Redis) => Promise<T>): Pr
   return withRedis(`redis://127.0.0.1:${port}`, run);
 }
 
-/** Waits until a sentinel knows both others and a replica to promote. */
+/** Waits until a sentinel has found both others and a replica to promote. */
 async function untilFailoverIsPossible(sentinel: Redis): Promise<void> {
   await eventually(
     async () => {

@@ -44,7 +44,7 @@ export function serveHealth(app: FastifyInstance, context: AdminContext): void {
   );
 }
 
-/** Returns what is missing: `postgres`, `migrations`, or nothing. */
+/** Returns the missing dependency: `postgres`, `migrations`, or undefined. */
 function probePostgres({ sql }: AdminContext): Promise<string | undefined> {
   return sql<{ migrated: boolean }[]>`SELECT to_regclass('sales') IS NOT NULL AS migrated`.then(
     ([row]) => (row?.migrated ? undefined : 'migrations'),

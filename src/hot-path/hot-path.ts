@@ -139,8 +139,8 @@ export async function startHotPath(
 }
 
 /**
- * Responds to the requests in progress. Closing a connection while a request is in transit costs its client a retry, so
- * open connections get a short time in which a response can announce the close.
+ * Responds to the requests in progress. Closing a connection while a request is in transit costs its client a retry.
+ * Open connections therefore get a short time in which a response can announce the close.
  */
 async function drain(server: HotPathServer, load: ServerLoad, log: Logger): Promise<void> {
   load.startDraining();

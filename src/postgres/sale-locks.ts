@@ -28,7 +28,7 @@ export async function tryLockSale(transaction: Transaction, saleId: string): Pro
 
 /**
  * Ends this engine's sessions that hold such a lock and have sent nothing for `silentMs`: their process is frozen or its
- * connection is dead. PostgreSQL itself only ends sessions that are idle between two statements, not in the middle of
+ * connection is broken. PostgreSQL itself only ends sessions that are idle between two statements, not in the middle of
  * one. Returns the number of ended sessions.
  */
 export async function endSilentHolders(sql: Sql, silentMs: number): Promise<number> {

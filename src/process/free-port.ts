@@ -29,7 +29,7 @@ interface RequestedPort {
 
 /**
  * Must run before anything starts: uWebSockets.js listens with SO_REUSEPORT and would silently share a taken port with
- * its owner, so that another program would receive half of the buyers.
+ * its owner. The other program would then receive half of the buyers.
  *
  * @throws Fault port_taken that names every port that is not free
  */

@@ -1,7 +1,7 @@
 /**
  * Verifies the guarantees of a sale over Redis and PostgreSQL, at rest or while it is running. It reads Redis at one
- * moment and waits until PostgreSQL has the same events. A failing check is repeated before it counts: the two servers
- * are not read at the same moment, so a running sale can differ for a moment, but a violation remains.
+ * moment and waits until PostgreSQL has the same events. The servers are not read at the same moment, so they can differ
+ * for a moment in a running sale. A failing check is therefore repeated before it counts; a violation remains.
  *
  *   redis-knows-the-sale                  Redis has the sale, and it is not being recovered
  *   persister-has-caught-up               PostgreSQL has the events that Redis had when the verification began

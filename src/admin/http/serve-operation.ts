@@ -1,6 +1,6 @@
 /**
- * The adapter between Fastify and the handlers. It makes a route of an operation: the operation's schemas validate the
- * request, its access sets the required role, and a plain function from values to an outcome handles it.
+ * The adapter between Fastify and the handlers: makes a route of an operation. The operation's schemas validate the
+ * request, and its access sets the required role. The handler is a plain function from values to an outcome.
  */
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { z } from 'zod';

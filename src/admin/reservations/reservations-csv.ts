@@ -55,8 +55,8 @@ function csvLine(cells: readonly (string | number)[]): string {
 }
 
 /**
- * Where a spreadsheet would start a formula and so run text of a buyer: at the start of the cell, and after any
- * character that some locale takes for a separator.
+ * The positions at which a spreadsheet would start a formula and run text of a buyer. These are the start of the cell,
+ * and the end of any character that is a separator in some locale.
  */
 const FORMULA_START = /(^|[,;|\t\r\n]["' ]*)(?=[=+\-@\t\r])/g;
 

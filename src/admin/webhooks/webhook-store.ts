@@ -65,7 +65,7 @@ export interface DeliveryRow {
 }
 
 /**
- * Returns what is wrong with a target URL, or undefined. A name that cannot be resolved now is accepted: it may exist
+ * Returns the error in a target URL, or undefined. A name that cannot be resolved now is accepted: it may exist
  * later, and the persister checks the address of every connection.
  */
 export async function checkTarget(url: string, rules: TargetRules): Promise<string | undefined> {

@@ -17,7 +17,7 @@ export interface DemoResult {
   verification: VerifyReport;
 }
 
-/** Checks what the demo itself counted, over HTTP and in PostgreSQL, independently of the engine's verification. */
+/** Checks the demo's own counts, over HTTP and in PostgreSQL, independently of the engine's verification. */
 function checksOf({ buyers, units, tally, durable, settlement }: DemoResult): Check[] {
   const soldAtFirst = Math.min(units, buyers);
   // A refused payment returns a unit, which another buyer of the crowd can get.

@@ -1,6 +1,6 @@
 /**
  * The network that counts as one client. Behind trusted proxies it is the rightmost address in `X-Forwarded-For` that is
- * not a trusted proxy; clients can forge the addresses to the left of it.
+ * not a trusted proxy. Clients can forge the addresses to the left of it.
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import ipaddr from 'ipaddr.js';

@@ -1,7 +1,7 @@
 /**
- * One WebSocket, with the state of its buyer as last sent. It filters out repeated and late updates: an older version of
- * a reservation never follows a newer one, and a rank on the waitlist is sent only when it changes. Messages about the
- * sale come from the room by publish/subscribe.
+ * One WebSocket, with the state of its buyer as last sent. It filters out repeated and late updates. An older version of
+ * a reservation never follows a newer one. A rank on the waitlist is sent only when it changes. Messages about the sale
+ * come from the room by publish/subscribe.
  */
 
 import { publicReservation, type Reservation } from '../../domain/reservation.ts';

@@ -1,6 +1,6 @@
 /**
  * `GET /v1/sales/{saleId}/live`: the WebSockets of all sales. Beside the rules in http-exchange.ts, uWebSockets.js has
- * two for WebSockets: one is invalid from its close handler on, and its user data is a shallow copy of the given object.
+ * two for WebSockets. One is invalid from its close handler on. Its user data is a shallow copy of the given object.
  */
 import type {
   HttpRequest,

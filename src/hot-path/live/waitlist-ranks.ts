@@ -1,8 +1,8 @@
 /**
  * The ranks of connected buyers on the waitlists of a sale. Each departure changes the ranks of all buyers behind it, so
  * sending every change would flood the clients. Ranks are read in rounds instead: at most one round a second per sale,
- * only if the sale has changed, with few buyers per call and one call at a time. The load on Redis is therefore at most
- * one call at any moment, for waitlists of any length.
+ * and only if the sale has changed. A call reads few buyers, and there is one call at a time. The load on Redis is
+ * therefore at most one call at any moment, for waitlists of any length.
  */
 import type { Logger } from 'pino';
 import { readWaitlistRanks, type WaitlistQuery } from '../../lua/read/read-waitlist-ranks.ts';

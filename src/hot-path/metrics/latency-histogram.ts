@@ -1,6 +1,6 @@
 /**
  * The latency of purchases by outcome, as a metric for a prom-client registry. prom-client's own histogram validates and
- * hashes the labels of each observation; here an observation is two additions, and a scrape builds the labels.
+ * hashes the labels of each observation. Here an observation is two additions, and a scrape builds the labels.
  */
 import type { Histogram, Registry } from 'prom-client';
 

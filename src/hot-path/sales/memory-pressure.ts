@@ -1,6 +1,6 @@
 /**
- * Whether a Redis server is nearly full. New reservations are then refused, to keep room for the existing ones: each is
- * going to be confirmed, cancelled or expired, and Redis keeps those events until PostgreSQL has them. A server that is
+ * Whether a Redis server is nearly full. New reservations are then refused, to keep room for the existing ones. Each of
+ * them will be confirmed, cancelled or expired, and Redis keeps those events until PostgreSQL has them. A server that is
  * completely full rejects every write.
  */
 import type { Shard } from '../../redis/shard.ts';
