@@ -4,7 +4,7 @@
  *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus
  *                   operation (last applied), operationOutcome
  *                   fence (run id of the server that may decide; empty: none), timeline (number of the history),
- *                   closing (id of the recovery that closed it), wasPromoted (see parts/promotion.lua)
+ *                   closing (id of the recovery that closed it), wasPromoted (see close-sale.lua)
  *                   position (last given), gaps (skipped positions, see domain/positions.ts), tickets (last
  *                   waitlist ticket), events (number of the last), drained (the last that PostgreSQL has)
  *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
@@ -20,7 +20,8 @@
  * While a sale is rebuilt from PostgreSQL, the new buyers, order, holds, line and waiting are staged beside the old ones.
  * The hash `rebuild` stores which recovery stages them.
  */
-const LIVING_KEYS = [
+/** The keys of scripts that change a sale, in their order. */
+export const CHANGE_KEYS = [
   'sale',
   'stock',
   'buyers',
@@ -30,7 +31,8 @@ const LIVING_KEYS = [
   'line',
   'waiting',
 ] as const;
-const STAGED_KEYS = [
+/** The keys of scripts that rebuild a sale, in their order. */
+export const REBUILD_KEYS = [
   'rebuild',
   'newBuyers',
   'newOrder',
@@ -38,17 +40,12 @@ const STAGED_KEYS = [
   'newLine',
   'newWaiting',
 ] as const;
-export const SALE_KEYS = [...LIVING_KEYS, ...STAGED_KEYS] as const;
+export const SALE_KEYS = [...CHANGE_KEYS, ...REBUILD_KEYS] as const;
 export type SaleKey = (typeof SALE_KEYS)[number];
 
 export function saleKey(saleId: string, key: SaleKey): string {
   return `fs:{${saleId}}:${key}`;
 }
-
-/** The keys of scripts that change a sale, in their order. */
-export const CHANGE_KEYS: readonly SaleKey[] = LIVING_KEYS;
-/** The keys of scripts that rebuild a sale, in their order. */
-export const REBUILD_KEYS: readonly SaleKey[] = STAGED_KEYS;
 
 /** The mark of the replication barrier, see redis/replication-barrier.ts. Not a part of the sale. */
 export function markKey(saleId: string): string {

@@ -3,8 +3,8 @@
  * them too, and a pair that disagrees fails when it is loaded.
  *
  * The script gets them as locals: key `newBuyers` is `key_new_buyers`, argument `minIdleMs` is `arg_min_idle_ms`, and
- * `...fields`, which can only be the last argument, is the table `arg_fields`. `--@include parts/x.lua` inserts a part
- * at that line; a part names what it NEEDS from the script or from earlier parts, and what it EXPORTS.
+ * `...fields`, which can only be the last argument, is the table `arg_fields`. `--@include sale stock` inserts those of
+ * `parts/` at that line; a part names what it NEEDS from the script or from earlier parts, and what it EXPORTS.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -19,7 +19,6 @@ export type Reply = string | number | Reply[];
 export type ScriptArgument = string | number | Buffer;
 
 export interface Script<Args extends unknown[], Result> {
-  name: string;
   source: string;
   sha1: string;
   keys: readonly SaleKey[];
@@ -31,7 +30,18 @@ export interface Script<Args extends unknown[], Result> {
   decode: (reply: Reply, saleId: string, ...args: Args) => Result;
 }
 
-export function defineScript<Args extends unknown[], Result>(definition: {
+/** Of each word; none if there are no words. */
+type OutcomeOf<Word> = Word extends string ? { outcome: Word } : never;
+
+export function defineScript<Args extends unknown[], const Result, Word extends string = never>({
+  source: url,
+  keys,
+  args,
+  encode,
+  words = [],
+  decode,
+  needsReplicas,
+}: {
   /** The `.lua` file; its name is the script's name. */
   source: URL;
   keys: readonly SaleKey[];
@@ -40,38 +50,50 @@ export function defineScript<Args extends unknown[], Result>(definition: {
   /** Default: true unless the script is declared `no-writes`. */
   needsReplicas?: boolean;
   encode: (...args: Args) => ScriptArgument[];
-  decode: (reply: Reply, saleId: string, ...args: Args) => Result;
-}): Script<Args, Result> {
-  const name = basename(definition.source.pathname, '.lua');
-  const file = readFileSync(definition.source, 'utf8');
-  const args = `fence ${definition.args}`.trim();
-  requireHeader(file, name, 'KEYS', definition.keys.join(' '));
-  requireHeader(file, name, 'ARGV', args);
-  const source = withLocals(file, name, definition.keys, args.split(' '));
+  /** Outcomes that the word alone describes; the result is `{ outcome: word }`. */
+  words?: readonly Word[];
+  /** Decodes the other replies; a reply that is no array is the only element. Undefined: an unknown reply. */
+  decode: (reply: Reply[], saleId: string, ...args: Args) => Result | undefined;
+}): Script<Args, Result | OutcomeOf<Word>> {
+  const name = basename(url.pathname, '.lua');
+  const source = scriptSource(readFileSync(url, 'utf8'), name, keys, `fence ${args}`.trim());
   return {
-    name,
     source,
     sha1: createHash('sha1').update(source).digest('hex'),
-    keys: definition.keys,
-    needsReplicas: definition.needsReplicas ?? !/^#!lua .*\bno-writes\b/.test(source),
-    encode: definition.encode,
-    decode: definition.decode,
+    keys,
+    needsReplicas: needsReplicas ?? !/^#!lua .*\bno-writes\b/.test(source),
+    encode,
+    decode: (reply, saleId, ...request) => {
+      const values = Array.isArray(reply) ? reply : [reply];
+      const outcome = words.find((word) => word === values[0]);
+      if (outcome !== undefined) return { outcome } as OutcomeOf<Word>;
+      const result = decode(values, saleId, ...request);
+      if (result === undefined) throw malformed(name, reply);
+      return result;
+    },
   };
 }
 
+/** Decodes replies that are one of these words. */
+export function oneOf<Word extends string>(...words: Word[]): (reply: Reply[]) => Word | undefined {
+  return ([reply]) => words.find((word) => word === reply);
+}
+
 /** The script as Redis runs it: after its first line the locals for KEYS and ARGV, parts in place of their includes. */
-function withLocals(
-  file: string,
-  name: string,
-  keys: readonly string[],
-  args: readonly string[],
-): string {
+function scriptSource(file: string, name: string, keys: readonly string[], args: string): string {
   const locals = new Map<string, string>();
   for (const [i, key] of keys.entries()) locals.set(`key_${snakeCase(key)}`, `KEYS[${i + 1}]`);
-  for (const [i, arg] of args.entries()) {
-    if (arg.startsWith('...'))
-      locals.set(`arg_${snakeCase(arg.slice(3))}`, `{ unpack(ARGV, ${i + 1}) }`);
-    else locals.set(`arg_${snakeCase(arg)}`, `ARGV[${i + 1}]`);
+  for (const [i, arg] of args.split(' ').entries()) {
+    const value = arg.startsWith('...') ? `{ unpack(ARGV, ${i + 1}) }` : `ARGV[${i + 1}]`;
+    locals.set(`arg_${snakeCase(arg.replace('...', ''))}`, value);
+  }
+  for (const [label, expected] of Object.entries({ KEYS: keys.join(' '), ARGV: args })) {
+    const found = new RegExp(`^-- ${label}\\s+(.*)$`, 'm').exec(file)?.[1]?.trim();
+    if (found !== expected) {
+      throw mismatch(
+        `${name}.lua names its ${label} "${found}", ${name}.ts names them "${expected}"`,
+      );
+    }
   }
   const source = includeParts(file, name, new Set(locals.keys()));
   const code = source.replaceAll(/--.*$/gm, '').replaceAll(/'[^'\n]*'/g, '');
@@ -79,25 +101,31 @@ function withLocals(
     if (!locals.has(word))
       throw mismatch(`${name}.lua uses ${word}, which its header does not name`);
   }
-  const firstLineEnd = source.indexOf('\n') + 1;
   const block = `local ${[...locals.keys()].join(', ')} = ${[...locals.values()].join(', ')}\n`;
-  return source.slice(0, firstLineEnd) + block + source.slice(firstLineEnd);
+  return source.replace('\n', () => `\n${block}`);
 }
 
 function includeParts(file: string, name: string, provided: Set<string>): string {
-  return file.replaceAll(/^--@include (\S+)$/gm, (_line, path: string) => {
-    const part = readFileSync(new URL(path, import.meta.url), 'utf8');
-    for (const needed of headerNames(part, 'NEEDS')) {
-      if (!provided.has(needed))
-        throw mismatch(`${path} needs ${needed}, which ${name}.lua does not provide`);
-    }
-    for (const exported of headerNames(part, 'EXPORTS')) {
-      const isDefined = new RegExp(`^local (function |(\\w+, )*)${exported}\\b`, 'm').test(part);
-      if (!isDefined) throw mismatch(`${path} does not define ${exported}, which it exports`);
-      provided.add(exported);
-    }
-    return part;
-  });
+  return file.replaceAll(/^--@include (.+)$/gm, (_line, parts: string) =>
+    parts
+      .split(' ')
+      .map((part) => includedPart(`parts/${part}.lua`, name, provided))
+      .join('\n'),
+  );
+}
+
+function includedPart(path: string, name: string, provided: Set<string>): string {
+  const part = readFileSync(new URL(path, import.meta.url), 'utf8');
+  for (const needed of headerNames(part, 'NEEDS')) {
+    if (!provided.has(needed))
+      throw mismatch(`${path} needs ${needed}, which ${name}.lua does not provide`);
+  }
+  for (const exported of headerNames(part, 'EXPORTS')) {
+    const isDefined = new RegExp(`^local (function |(\\w+, )*)${exported}\\b`, 'm').test(part);
+    if (!isDefined) throw mismatch(`${path} does not define ${exported}, which it exports`);
+    provided.add(exported);
+  }
+  return part;
 }
 
 /** The names after a label in a part's header, up to the end of the header or the next label. */
@@ -120,13 +148,4 @@ export function malformed(script: string, reply: unknown): Fault {
 
 function mismatch(detail: string): Fault {
   return new Fault('script_mismatch', detail);
-}
-
-function requireHeader(source: string, name: string, label: string, expected: string): void {
-  const found = new RegExp(`^-- ${label}\\s+(.*)$`, 'm').exec(source)?.[1]?.trim();
-  if (found !== expected) {
-    throw mismatch(
-      `${name}.lua names its ${label} "${found}", ${name}.ts names them "${expected}"`,
-    );
-  }
 }

@@ -6,14 +6,7 @@
 --        newTag  of the reservations that the waitlist gets
 -- REPLY  {word, waitlists left}: left, or unknown_sale recovering with 0
 
---@include parts/promotion.lua
---@include parts/sale.lua
---@include parts/stock.lua
---@include parts/record.lua
---@include parts/buyers.lua
---@include parts/changes.lua
---@include parts/waitlist-member.lua
---@include parts/waitlist.lua
+--@include sale stock record buyers changes waitlist-member waitlist
 
 if refused then return { refused, 0 } end
 local skus, waiting_fields = {}, {}

@@ -15,12 +15,7 @@
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
 -- script back, so nothing that can refuse comes after the first write.
 
---@include parts/promotion.lua
---@include parts/sale.lua
---@include parts/stock.lua
---@include parts/record.lua
---@include parts/buyers.lua
---@include parts/changes.lua
+--@include sale stock record buyers changes
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
 -- would cost the hot path more than this costs here, and most of the time here goes into text.
@@ -39,7 +34,7 @@ if not closed and sale.backlog >= tonumber(arg_backlog_max) then closed = 'overl
 local skus = {}
 for at = 3, #requests, 4 do basket_of(requests[at]) end
 for _, basket in pairs(baskets) do
-  for _, line in ipairs(basket) do skus[#skus + 1] = line.sku end
+  for _, item in ipairs(basket) do skus[#skus + 1] = item.sku end
 end
 load_records(buyers)
 load_stock(skus)
@@ -83,16 +78,16 @@ local function decide(buyer, key, items, trace)
   if closed then return closed end
 
   local basket = basket_of(items)
-  for _, line in ipairs(basket) do
-    if not stock[line.sku].remaining then return 'unknown_sku' end
+  for _, item in ipairs(basket) do
+    if not stock[item.sku].remaining then return 'unknown_sku' end
   end
   if (known and known.units or 0) + basket.units > sale.limit then return 'limit_reached' end
   if known and known.count >= RESERVATIONS_MAX then return 'limit_reached' end
   local is_short = false
-  for _, line in ipairs(basket) do
-    local counts = stock[line.sku]
+  for _, item in ipairs(basket) do
+    local counts = stock[item.sku]
     if counts.remaining <= 0 or counts.waiting > 0 then return 'sold_out' end
-    if counts.remaining < line.quantity then is_short = true end
+    if counts.remaining < item.quantity then is_short = true end
   end
   if is_short then return 'insufficient_stock' end
   local record = hold_basket(buyer, items, key, arg_tag, '', trace)

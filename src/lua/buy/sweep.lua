@@ -7,14 +7,7 @@
 -- REPLY  {word, expired, served, due, late}: swept; due is the ms until the next deadline (0: more are due now, -1: none
 --        is left), late by how many ms the oldest ended hold is past its deadline. Or unknown_sale recovering with 0s
 
---@include parts/promotion.lua
---@include parts/sale.lua
---@include parts/stock.lua
---@include parts/record.lua
---@include parts/buyers.lua
---@include parts/changes.lua
---@include parts/waitlist-member.lua
---@include parts/waitlist.lua
+--@include sale stock record buyers changes waitlist-member waitlist
 
 if refused then return { refused, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)
@@ -93,13 +86,13 @@ local function add_returned(sku)
   returned[#returned + 1] = sku
 end
 for items in pairs(baskets_ended) do
-  for _, line in ipairs(basket_of(items)) do add_returned(line.sku) end
+  for _, item in ipairs(basket_of(items)) do add_returned(item.sku) end
 end
 load_stock(returned)
 for items, count in pairs(baskets_ended) do
-  for _, line in ipairs(basket_of(items)) do
-    add_stock(line.sku, 'held', -line.quantity * count)
-    add_stock(line.sku, 'remaining', line.quantity * count)
+  for _, item in ipairs(basket_of(items)) do
+    add_stock(item.sku, 'held', -item.quantity * count)
+    add_stock(item.sku, 'remaining', item.quantity * count)
   end
 end
 

@@ -10,14 +10,7 @@
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include parts/promotion.lua
---@include parts/sale.lua
---@include parts/stock.lua
---@include parts/record.lua
---@include parts/buyers.lua
---@include parts/changes.lua
---@include parts/waitlist-member.lua
---@include parts/waitlist.lua
+--@include sale stock record buyers changes waitlist-member waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)
@@ -35,15 +28,15 @@ if found.status == arg_to then return { 'repeated', found.text, buyer, sale.curr
 if not string.find(arg_from, found.status, 1, true) then return { 'forbidden', found.text, buyer, sale.currency } end
 
 local basket, skus = basket_of(found.items), {}
-for i, line in ipairs(basket) do skus[i] = line.sku end
+for i, item in ipairs(basket) do skus[i] = item.sku end
 load_stock(skus)
 
 local count_of = { R = 'held', P = 'held', C = 'confirmed', X = 'remaining', E = 'remaining' }
 local count_before, count_after = count_of[found.status], count_of[arg_to]
 if count_before ~= count_after then
-  for _, line in ipairs(basket) do
-    add_stock(line.sku, count_before, -line.quantity)
-    add_stock(line.sku, count_after, line.quantity)
+  for _, item in ipairs(basket) do
+    add_stock(item.sku, count_before, -item.quantity)
+    add_stock(item.sku, count_after, item.quantity)
   end
 end
 local expires = found.expires

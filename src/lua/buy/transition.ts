@@ -1,13 +1,9 @@
 /** Changes the status of one reservation, once. The contract is the header of transition.lua. */
 import type { ReservationAddress } from '../../domain/identifiers.ts';
-import {
-  RESERVATION_TRANSITIONS,
-  type Reservation,
-  type ReservationTransition,
-} from '../../domain/reservation.ts';
+import { RESERVATION_TRANSITIONS, type ReservationTransition } from '../../domain/reservation.ts';
 import { formatTrace, parseRecord } from '../../domain/reservation-codec.ts';
 import { CHANGE_KEYS } from '../keys.ts';
-import { defineScript, malformed, type Reply } from '../script.ts';
+import { defineScript } from '../script.ts';
 
 export interface TransitionRequest {
   address: ReservationAddress;
@@ -21,10 +17,6 @@ export interface TransitionRequest {
   /** The tag of reservations that the waitlist gets, see domain/identifiers.ts. */
   tag: string;
 }
-
-export type TransitionReply =
-  | { outcome: 'changed' | 'repeated' | 'forbidden'; reservation: Reservation }
-  | { outcome: 'unknown_reservation' | 'unknown_sale' | 'recovering' };
 
 export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
@@ -43,21 +35,13 @@ export const transition = defineScript({
       request.tag,
     ];
   },
-  decode(reply: Reply, saleId): TransitionReply {
-    const [outcome, record, buyerId, currency] = Array.isArray(reply) ? reply : [];
-    switch (outcome) {
-      case 'changed':
-      case 'repeated':
-      case 'forbidden': {
-        const sale = { saleId, currency: String(currency) };
-        return { outcome, reservation: parseRecord(String(record), sale, String(buyerId)) };
-      }
-      case 'unknown_reservation':
-      case 'unknown_sale':
-      case 'recovering':
-        return { outcome };
-      default:
-        throw malformed('transition', reply);
-    }
+  words: ['unknown_reservation', 'unknown_sale', 'recovering'],
+  decode([outcome, record, buyerId, currency], saleId) {
+    if (outcome !== 'changed' && outcome !== 'repeated' && outcome !== 'forbidden')
+      return undefined;
+    const sale = { saleId, currency: String(currency) };
+    return { outcome, reservation: parseRecord(String(record), sale, String(buyerId)) };
   },
 });
+
+export type TransitionReply = ReturnType<(typeof transition)['decode']>;

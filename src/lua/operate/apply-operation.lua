@@ -13,7 +13,7 @@
 -- Operations of a sale apply strictly in order and once: repeating the last one returns its first result.
 -- Operation 1 creates the sale and sets its fence.
 
---@include parts/definition.lua
+--@include definition
 
 local operation = tonumber(arg_operation)
 

@@ -18,14 +18,14 @@ local now_text = number(now)
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
 local function hold_basket(buyer, items, key, tag, detail, trace)
   local basket = basket_of(items)
-  for _, line in ipairs(basket) do
-    add_stock(line.sku, 'remaining', -line.quantity)
-    add_stock(line.sku, 'held', line.quantity)
+  for _, item in ipairs(basket) do
+    add_stock(item.sku, 'remaining', -item.quantity)
+    add_stock(item.sku, 'held', item.quantity)
   end
   -- Once for each basket: a call has one tag.
   if not basket.terms then
     local prices = {}
-    for i, line in ipairs(basket) do prices[i] = stock[line.sku].price end
+    for i, item in ipairs(basket) do prices[i] = stock[item.sku].price end
     basket.prices = concat(prices, ',')
     basket.terms = record_terms(tag, items, basket.prices, now_text, number(now + sale.hold_ms))
   end

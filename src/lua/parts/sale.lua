@@ -1,7 +1,7 @@
 -- Reads the sale, the clock and the fence, for every script that changes a sale. Writes nothing, except that it closes a
 -- sale which was opened on another server.
 --
--- NEEDS    key_sale arg_fence note_promotion
+-- NEEDS    key_sale arg_fence
 -- EXPORTS  call concat number now sale refused closed order_index
 
 local call, format, concat = redis.call, string.format, table.concat
@@ -16,7 +16,8 @@ elseif fields[1] ~= arg_fence then
   -- For good: the server that the fence names could become the master again, without its last decisions.
   if fields[1] ~= '' then
     call('HSET', key_sale, 'fence', '')
-    note_promotion()
+    -- As in close-sale.lua.
+    if string.find(call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then call('HSET', key_sale, 'wasPromoted', '1') end
   end
 end
 

@@ -6,7 +6,7 @@
 -- REPLY  {unknown_sale} or {recovering}
 --        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}}
 
---@include parts/waitlist-member.lua
+--@include waitlist-member
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus')
 if not sale[1] then return { 'unknown_sale' } end

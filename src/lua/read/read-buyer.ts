@@ -1,8 +1,6 @@
 /** Reads one buyer's reservations and waitlist ranks in a sale. The contract is the header of read-buyer.lua. */
-
-import type { Reservation } from '../../domain/reservation.ts';
 import { parseRecords } from '../../domain/reservation-codec.ts';
-import { defineScript, malformed, type Reply } from '../script.ts';
+import { defineScript, type Reply } from '../script.ts';
 
 /** A buyer's rank on the waitlist of a SKU, from 1; the API calls it `place`. */
 export interface WaitlistRank {
@@ -11,31 +9,17 @@ export interface WaitlistRank {
   place: number;
 }
 
-export type ReadBuyerReply =
-  | { outcome: 'unknown_sale' | 'recovering' }
-  | {
-      outcome: 'known';
-      perBuyerLimit: number;
-      reservations: Reservation[];
-      waiting: WaitlistRank[];
-    };
-
 export const readBuyer = defineScript({
   source: new URL('read-buyer.lua', import.meta.url),
   keys: ['sale', 'buyers', 'line', 'waiting'],
   args: 'buyer',
   // Shows decisions to buyers, as `reserve` does.
   needsReplicas: true,
-  encode(buyerId: string) {
-    return [buyerId];
-  },
-  decode(reply: Reply, saleId, buyerId): ReadBuyerReply {
-    if (!Array.isArray(reply)) throw malformed('read-buyer', reply);
-    const [outcome, limit, currency, records, ranks] = reply;
-    if (outcome === 'unknown_sale' || outcome === 'recovering') return { outcome };
-    if (outcome !== 'known' || typeof records !== 'string' || !Array.isArray(ranks)) {
-      throw malformed('read-buyer', reply);
-    }
+  encode: (buyerId: string) => [buyerId],
+  words: ['unknown_sale', 'recovering'],
+  decode([outcome, limit, currency, records, ranks], saleId, buyerId) {
+    if (outcome !== 'known' || typeof records !== 'string' || !Array.isArray(ranks))
+      return undefined;
     const sale = { saleId, currency: String(currency) };
     return {
       outcome,
@@ -46,14 +30,13 @@ export const readBuyer = defineScript({
   },
 });
 
+export type ReadBuyerReply = ReturnType<(typeof readBuyer)['decode']>;
+
 function ranksOf(flat: Reply[]): WaitlistRank[] {
   const ranks: WaitlistRank[] = [];
-  for (let i = 0; i + 2 < flat.length; i += 3) {
-    ranks.push({
-      sku: String(flat[i]),
-      quantity: Number(flat[i + 1]),
-      place: Number(flat[i + 2]),
-    });
+  for (let i = 0; i < flat.length; i += 3) {
+    const [sku, quantity, place] = flat.slice(i, i + 3);
+    ranks.push({ sku: String(sku), quantity: Number(quantity), place: Number(place) });
   }
   return ranks;
 }

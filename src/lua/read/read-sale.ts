@@ -1,7 +1,11 @@
 /** Reads a sale with its counts at one moment. The contract is the header of read-sale.lua. */
 import { type Gap, parseGaps } from '../../domain/positions.ts';
-import type { SaleDefinition, SaleStatus, SkuDefinition, SkuStock } from '../../domain/sale.ts';
-import { SALE_STATUSES } from '../../domain/sale.ts';
+import {
+  SALE_STATUSES,
+  type SaleDefinition,
+  type SkuDefinition,
+  type SkuStock,
+} from '../../domain/sale.ts';
 import { defineScript, malformed, type Reply } from '../script.ts';
 
 export interface SaleState {
@@ -21,7 +25,7 @@ export interface SaleState {
   fence: string;
   /** The closing that closed it; empty: none, see close-sale.lua. */
   closing: string;
-  /** While it is closed: its server is or was a promoted replica, see parts/promotion.lua. */
+  /** While it is closed: its server is or was a promoted replica, see close-sale.lua. */
   wasPromoted: boolean;
   /** Number of the history; a recovery begins another one. */
   timeline: number;
@@ -29,51 +33,32 @@ export interface SaleState {
   gaps: Gap[];
 }
 
-export type ReadSaleReply =
-  /** `isForgotten`: a recovery found the sale missing here, so it exists. */
-  | { outcome: 'unknown_sale'; isForgotten: boolean }
-  | { outcome: 'known' | 'recovering'; state: SaleState };
-
 export const readSale = defineScript({
   source: new URL('read-sale.lua', import.meta.url),
   keys: ['sale', 'stock', 'events'],
   args: '',
-  encode() {
-    return [];
-  },
-  decode(reply: Reply, saleId): ReadSaleReply {
-    if (!Array.isArray(reply)) throw malformed('read-sale', reply);
-    const [outcome, nowMs, streamLength, sale, stock] = reply;
-    if (outcome === 'unknown_sale' || outcome === 'forgotten') {
-      return { outcome: 'unknown_sale', isForgotten: outcome === 'forgotten' };
-    }
-    if (
-      (outcome !== 'known' && outcome !== 'recovering') ||
-      !Array.isArray(sale) ||
-      !Array.isArray(stock)
-    ) {
-      throw malformed('read-sale', reply);
-    }
+  encode: () => [],
+  decode([outcome, nowMs, streamLength, sale, stock], saleId) {
+    // `isForgotten`: a recovery found the sale missing here, so it exists.
+    if (outcome === 'unknown_sale') return { outcome, isForgotten: false };
+    if (outcome === 'forgotten') return { outcome: 'unknown_sale' as const, isForgotten: true };
+    if (outcome !== 'known' && outcome !== 'recovering') return undefined;
+    if (!Array.isArray(sale) || !Array.isArray(stock)) return undefined;
+    const state = { nowMs: Number(nowMs), streamLength: Number(streamLength) };
     return {
       outcome,
-      state: decodeState(
-        saleId,
-        Number(nowMs),
-        Number(streamLength),
-        fieldsOf(sale),
-        fieldsOf(stock),
-      ),
+      state: { ...state, ...decodeState(saleId, fieldsOf(sale), fieldsOf(stock)) },
     };
   },
 });
 
+export type ReadSaleReply = ReturnType<(typeof readSale)['decode']>;
+
 function decodeState(
   saleId: string,
-  nowMs: number,
-  streamLength: number,
   sale: Map<string, string>,
   stock: Map<string, string>,
-): SaleState {
+): Omit<SaleState, 'nowMs' | 'streamLength'> {
   const text = (field: string): string => {
     const value = sale.get(field);
     if (value === undefined) throw malformed('read-sale', [...sale]);
@@ -93,7 +78,7 @@ function decodeState(
       saleId,
       name: text('name'),
       currency: text('currency'),
-      status: status satisfies SaleStatus,
+      status,
       startsAt: optionalTime('startsAt'),
       endsAt: optionalTime('endsAt'),
       perBuyerLimit: Number(text('perBuyerLimit')),
@@ -108,8 +93,6 @@ function decodeState(
       confirmed: count(sku, 'confirmed'),
       waiting: stock.has(`${sku}:waiting`) ? count(sku, 'waiting') : 0,
     })),
-    nowMs,
-    streamLength,
     position: Number(text('position')),
     events: Number(text('events')),
     drained: Number(text('drained')),

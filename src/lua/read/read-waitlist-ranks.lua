@@ -9,7 +9,7 @@
 --
 -- Costs one field for each buyer and a logarithm for each buyer on a waitlist, so the caller limits their number.
 
---@include parts/waitlist-member.lua
+--@include waitlist-member
 
 local fence = redis.call('HGET', key_sale, 'fence')
 if not fence then return { 'unknown_sale' } end

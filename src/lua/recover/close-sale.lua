@@ -15,8 +15,6 @@
 -- sale but did not open it; the sale then takes the timeline over, because its closing is replaced. Any other server may
 -- have decided more on its own.
 
---@include parts/promotion.lua
-
 local sale = redis.call('HMGET', key_sale, 'fence', 'forgotten', 'timeline', 'closing')
 if not sale[1] or sale[2] then
   -- No server has an empty run id, so every script that decides or reads treats the sale as closed.
@@ -24,7 +22,10 @@ if not sale[1] or sale[2] then
   return 'forgotten'
 end
 redis.call('HSET', key_sale, 'fence', '', 'closing', arg_closing)
-note_promotion()
+-- After a restart it no longer knows that it was a replica, which may lack the last decisions of its master.
+if string.find(redis.call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
+  redis.call('HSET', key_sale, 'wasPromoted', '1')
+end
 if (sale[3] or '0') == arg_timeline then return 'closed' end
 if arg_begun_after ~= '' and sale[4] == arg_begun_after then
   redis.call('HSET', key_sale, 'timeline', arg_timeline)

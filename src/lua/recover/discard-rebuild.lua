@@ -6,10 +6,8 @@
 -- ARGV   fence timeline
 -- REPLY  discarded, superseded (by a later recovery, which has freed or reused the keys)
 
---@include parts/staged.lua
-
 local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline')
 if stage[1] ~= arg_fence or stage[2] ~= arg_timeline then return 'superseded' end
-discard_staged()
+redis.call('UNLINK', key_new_buyers, key_new_order, key_new_holds, key_new_line, key_new_waiting)
 redis.call('HSET', key_rebuild, 'part', 0)
 return 'discarded'

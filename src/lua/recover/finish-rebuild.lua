@@ -11,8 +11,7 @@
 --        counters    JSON {operation, operationOutcome, position, events, gaps, tickets}
 -- REPLY  finished, superseded (by another recovery), open (another process has recovered it on this server)
 
---@include parts/definition.lua
---@include parts/staged.lua
+--@include definition
 
 local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline', 'part')
 if stage[1] ~= arg_fence or stage[2] ~= arg_timeline or stage[3] ~= arg_parts then return 'superseded' end
@@ -25,8 +24,7 @@ elseif sale[3] ~= arg_closing or tonumber(sale[2] or -1) >= tonumber(arg_timelin
   refused = 'superseded'
 end
 if refused then
-  redis.call('UNLINK', key_rebuild)
-  discard_staged()
+  redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_order, key_new_holds, key_new_line, key_new_waiting)
   return refused
 end
 

@@ -1,7 +1,7 @@
 /** Replaces a sale by the rebuilt one and opens it. The contract is the header of finish-rebuild.lua. */
 import type { SaleDefinition, SkuStock } from '../../domain/sale.ts';
 import { CHANGE_KEYS, REBUILD_KEYS } from '../keys.ts';
-import { defineScript, malformed, type Reply } from '../script.ts';
+import { defineScript, oneOf } from '../script.ts';
 
 export interface RebuiltSale {
   definition: SaleDefinition;
@@ -18,30 +18,23 @@ export interface RebuiltSale {
   tickets: number;
 }
 
+interface RebuildEnd {
+  timeline: number;
+  closing: string;
+  parts: number;
+  /** Undefined: there is no such sale. */
+  sale: RebuiltSale | undefined;
+}
+
 export const finishRebuild = defineScript({
   source: new URL('finish-rebuild.lua', import.meta.url),
   keys: [...CHANGE_KEYS, ...REBUILD_KEYS],
   args: 'timeline closing parts definition stock counters',
-  encode(rebuild: {
-    timeline: number;
-    closing: string;
-    parts: number;
-    sale: RebuiltSale | undefined;
-  }) {
-    const { timeline, closing, parts, sale } = rebuild;
-    if (!sale) return [timeline, closing, parts, '', '[]', '{}'];
+  encode({ timeline, closing, parts, sale }: RebuildEnd) {
+    const head = [timeline, closing, parts];
+    if (!sale) return [...head, '', '[]', '{}'];
     const { definition, stock, ...counters } = sale;
-    return [
-      timeline,
-      closing,
-      parts,
-      JSON.stringify(definition),
-      JSON.stringify(stock),
-      JSON.stringify(counters),
-    ];
+    return [...head, ...[definition, stock, counters].map((part) => JSON.stringify(part))];
   },
-  decode(reply: Reply): 'finished' | 'superseded' | 'open' {
-    if (reply === 'finished' || reply === 'superseded' || reply === 'open') return reply;
-    throw malformed('finish-rebuild', reply);
-  },
+  decode: oneOf('finished', 'superseded', 'open'),
 });

@@ -10,8 +10,6 @@
 --        positionFloor  new positions come after it: a buyer may have been told of one up to it that was then lost
 -- REPLY  renewed, behind (this server has less than PostgreSQL), superseded (by another recovery), unknown_sale
 
---@include parts/staged.lua
-
 local sale = redis.call('HMGET', key_sale, 'fence', 'timeline', 'events', 'operation', 'position', 'gaps', 'forgotten',
   'closing')
 if not sale[1] or sale[7] then return 'unknown_sale' end
@@ -27,6 +25,5 @@ end
 redis.call('HSET', key_sale, 'fence', arg_fence, 'timeline', arg_timeline)
 redis.call('HDEL', key_sale, 'closing', 'wasPromoted')
 -- What a killed rebuild has left.
-redis.call('UNLINK', key_rebuild)
-discard_staged()
+redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_order, key_new_holds, key_new_line, key_new_waiting)
 return 'renewed'

@@ -1,10 +1,8 @@
 /** Opens a sale again on a server that has lost no decision. The contract is the header of renew-fence.lua. */
 import { REBUILD_KEYS } from '../keys.ts';
-import { defineScript, malformed, type Reply } from '../script.ts';
+import { defineScript, oneOf } from '../script.ts';
 
-export type RenewFenceReply = 'renewed' | 'behind' | 'superseded' | 'unknown_sale';
-
-export interface Renewal {
+interface Renewal {
   timeline: number;
   closing: string;
   /** The last ones that PostgreSQL has. */
@@ -18,19 +16,14 @@ export const renewFence = defineScript({
   source: new URL('renew-fence.lua', import.meta.url),
   keys: ['sale', ...REBUILD_KEYS],
   args: 'timeline closing events operation positionFloor',
-  encode(renewal: Renewal) {
-    const { timeline, closing, events, operation, positionFloor } = renewal;
-    return [timeline, closing, events, operation, positionFloor];
-  },
-  decode(reply: Reply): RenewFenceReply {
-    switch (reply) {
-      case 'renewed':
-      case 'behind':
-      case 'superseded':
-      case 'unknown_sale':
-        return reply;
-      default:
-        throw malformed('renew-fence', reply);
-    }
-  },
+  encode: ({ timeline, closing, events, operation, positionFloor }: Renewal) => [
+    timeline,
+    closing,
+    events,
+    operation,
+    positionFloor,
+  ],
+  decode: oneOf('renewed', 'behind', 'superseded', 'unknown_sale'),
 });
+
+export type RenewFenceReply = ReturnType<(typeof renewFence)['decode']>;

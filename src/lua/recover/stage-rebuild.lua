@@ -10,8 +10,7 @@
 -- REPLY  staged, superseded (a newer sale exists, or a later recovery is in progress, or the previous part was staged on
 --        another server)
 
---@include parts/record.lua
---@include parts/staged.lua
+--@include record
 
 local timeline, part = tonumber(arg_timeline), tonumber(arg_part)
 -- Otherwise a frozen process that stages now, and is killed before it finishes in vain, leaves keys that nobody frees.
@@ -19,8 +18,7 @@ if tonumber(redis.call('HGET', key_sale, 'timeline') or -1) >= timeline then ret
 local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline', 'part')
 if tonumber(stage[2] or 0) > timeline then return 'superseded' end
 if part == 1 then
-  redis.call('UNLINK', key_rebuild)
-  discard_staged()
+  redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_order, key_new_holds, key_new_line, key_new_waiting)
 elseif stage[1] ~= arg_fence or tonumber(stage[2]) ~= timeline or tonumber(stage[3]) ~= part - 1 then
   return 'superseded'
 end

@@ -1,6 +1,6 @@
 /** Stages a portion of a rebuilt sale. The contract is the header of stage-rebuild.lua. */
 import { REBUILD_KEYS } from '../keys.ts';
-import { defineScript, malformed, type Reply } from '../script.ts';
+import { defineScript, oneOf } from '../script.ts';
 
 export interface Portion {
   /** Buyer, record, buyer, record, … in the order of their positions. */
@@ -15,11 +15,10 @@ export const stageRebuild = defineScript({
   source: new URL('stage-rebuild.lua', import.meta.url),
   keys: ['sale', ...REBUILD_KEYS],
   args: 'timeline part portion',
-  encode(stage: { timeline: number; part: number; portion: Portion }) {
-    return [stage.timeline, stage.part, JSON.stringify(stage.portion)];
-  },
-  decode(reply: Reply): 'staged' | 'superseded' {
-    if (reply === 'staged' || reply === 'superseded') return reply;
-    throw malformed('stage-rebuild', reply);
-  },
+  encode: ({ timeline, part, portion }: { timeline: number; part: number; portion: Portion }) => [
+    timeline,
+    part,
+    JSON.stringify(portion),
+  ],
+  decode: oneOf('staged', 'superseded'),
 });
