@@ -2,10 +2,7 @@
  * Faults: failures that are no ordinary outcome of a request. One class and one catalogue; a fault keeps its cause.
  */
 
-/**
- * Each fault has its default message and the problem that a request ends with when it meets this fault.
- * `isFixable`: a user of the command line can fix it, so a command prints the message without the stack.
- */
+/** Each fault has its default message and the problem that a request ends with when it meets this fault. */
 export const FAULTS = {
   not_sent: { message: 'Redis is not reachable; nothing was sent', problem: 'unavailable' },
   not_executed: { message: 'Redis refused to run the command', problem: 'unavailable' },
@@ -15,25 +12,11 @@ export const FAULTS = {
     problem: 'unavailable',
   },
   busy: { message: 'too many calls are in flight; nothing was sent', problem: 'overloaded' },
-  config_invalid: {
-    message: 'the environment is invalid',
-    problem: 'unavailable',
-    isFixable: true,
-  },
-  server_unfit: {
-    message: 'a server does not meet the requirements',
-    problem: 'unavailable',
-    isFixable: true,
-  },
-  port_taken: { message: 'a port is taken', problem: 'unavailable', isFixable: true },
-  script_mismatch: {
-    message: 'a Lua script and its TypeScript definition disagree',
-    problem: 'unavailable',
-  },
-  reply_malformed: {
-    message: 'Redis sent a reply that this version does not understand',
-    problem: 'unavailable',
-  },
+  config_invalid: { message: 'the environment is invalid', problem: 'unavailable' },
+  server_unfit: { message: 'a server does not meet the requirements', problem: 'unavailable' },
+  port_taken: { message: 'a port is taken', problem: 'unavailable' },
+  script_mismatch: { message: 'a script and its definition disagree', problem: 'unavailable' },
+  reply_malformed: { message: 'Redis sent a reply of unknown form', problem: 'unavailable' },
   invariant_broken: { message: 'an invariant does not hold', problem: 'unavailable' },
 } as const;
 

@@ -11,8 +11,9 @@
  * times are milliseconds since the epoch. No field can contain TAB or LF (see identifiers.ts); `detail`, the one free
  * text, is percent-encoded.
  */
-import { Fault, unreachable } from './fault.ts';
+import { Fault } from './fault.ts';
 import { reservationIdOf } from './identifiers.ts';
+import { memoizeLast } from './memoize-last.ts';
 import {
   type Item,
   type PricedItem,
@@ -39,20 +40,11 @@ export function eventLinesMatcher(letters: string): RegExp {
   return new RegExp(`(?:^|\\n)\\d+\\t[${letters}]`);
 }
 
+const LETTERS = { reserved: 'R', confirmed: 'C', cancelled: 'X', expired: 'E' } as const;
+
 /** Only an extension leads from reserved to a later version that is also reserved. */
 function letterOf(status: ReservationStatus, version: number): string {
-  switch (status) {
-    case 'reserved':
-      return version === 1 ? 'R' : 'P';
-    case 'confirmed':
-      return 'C';
-    case 'cancelled':
-      return 'X';
-    case 'expired':
-      return 'E';
-    default:
-      return unreachable(status);
-  }
+  return status === 'reserved' && version > 1 ? 'P' : LETTERS[status];
 }
 
 /** Equal baskets have equal texts. */
@@ -70,20 +62,14 @@ export function formatPrices(items: readonly PricedItem[]): string {
   return items.map(({ unitPrice }) => unitPrice).join(',');
 }
 
-export function parseRecord(
-  record: string,
-  sale: { saleId: string; currency: string },
-  buyerId: string,
-): Reservation {
+type Sale = Pick<Reservation, 'saleId' | 'currency'>;
+
+export function parseRecord(record: string, sale: Sale, buyerId: string): Reservation {
   return fromFields(record.split('\t'), record, sale, buyerId);
 }
 
 /** Parses all records of one buyer; the empty text has none. */
-export function parseRecords(
-  records: string,
-  sale: { saleId: string; currency: string },
-  buyerId: string,
-): Reservation[] {
+export function parseRecords(records: string, sale: Sale, buyerId: string): Reservation[] {
   if (records === '') return [];
   return records.split('\n').map((record) => parseRecord(record, sale, buyerId));
 }
@@ -122,36 +108,20 @@ export function formatRecord(row: {
   expiresAtMs: string;
   idempotencyKey: string;
 }): string {
-  return [
-    row.version,
-    letterOf(row.status, row.version),
-    row.position,
-    row.tag,
-    row.basket.itemsText,
-    row.basket.pricesText,
-    row.reservedAtMs,
-    row.expiresAtMs,
-    row.idempotencyKey,
-  ].join('\t');
+  const { version, position, tag, basket, reservedAtMs, expiresAtMs } = row;
+  const terms = recordTerms(tag, basket.itemsText, basket.pricesText, reservedAtMs, expiresAtMs);
+  return `${version}\t${letterOf(row.status, version)}\t${position}${terms}${row.idempotencyKey}`;
 }
 
-export function parseEvent(
-  line: string,
-  sale: { saleId: string; currency: string },
-): ReservationEvent {
+export function parseEvent(line: string, sale: Sale): ReservationEvent {
   const fields = line.split('\t');
   if (fields.length !== EVENT_FIELDS) {
-    throw new Fault(
-      'reply_malformed',
-      `an event has ${fields.length} fields, not ${EVENT_FIELDS}: ${line}`,
-    );
+    throw malformed(`an event has ${fields.length} fields, not ${EVENT_FIELDS}: ${line}`);
   }
   const reservation = fromFields(fields, line, sale, fields[BUYER_FIELD]!);
   const occurredAt = wholeNumber(fields[10]!, line);
   for (const time of [reservation.reservedAt, reservation.expiresAt, occurredAt]) {
-    if (Math.abs(time) > TIME_MAX) {
-      throw new Fault('reply_malformed', `${time} is not a time in: ${line}`);
-    }
+    if (Math.abs(time) > TIME_MAX) throw malformed(`${time} is not a time in: ${line}`);
   }
   return {
     ...reservation,
@@ -178,20 +148,9 @@ export function formatTrace(requestId: string, traceparent: string): string {
   return `${requestId}\t${traceparent}`;
 }
 
-interface Basket {
-  items: readonly PricedItem[];
-  total: number;
-}
-
-/** The last parsed basket: nearly all requests are for the same one. */
-let lastBasket: (Basket & { itemsText: string; pricesText: string }) | undefined;
-
-function basketOf(itemsText: string, pricesText: string, source: string): Basket {
-  if (lastBasket?.itemsText === itemsText && lastBasket.pricesText === pricesText) {
-    return lastBasket;
-  }
+const basketOf = memoizeLast((itemsText: string, pricesText: string, source: string) => {
   const prices = pricesText.split(',');
-  const items = itemsText.split(',').map((item, index) => {
+  const items: readonly PricedItem[] = itemsText.split(',').map((item, index) => {
     const star = item.indexOf('*');
     return {
       sku: item.slice(0, star),
@@ -201,30 +160,29 @@ function basketOf(itemsText: string, pricesText: string, source: string): Basket
   });
   let total = 0;
   for (const item of items) total += item.quantity * item.unitPrice;
-  lastBasket = { itemsText, pricesText, items, total };
-  return lastBasket;
-}
+  return { items, total };
+});
 
 function fromFields(
   fields: string[],
   source: string,
-  sale: { saleId: string; currency: string },
+  { saleId, currency }: Sale,
   buyerId: string,
 ): Reservation {
   const status = STATUS_OF_LETTER[fields[1] ?? ''];
   if (status === undefined || fields.length < RECORD_FIELDS) {
-    throw new Fault('reply_malformed', `not a reservation record: ${source}`);
+    throw malformed(`not a reservation record: ${source}`);
   }
   const position = wholeNumber(fields[2]!, source);
   const { items, total } = basketOf(fields[4]!, fields[5]!, source);
   return {
-    reservationId: reservationIdOf({ saleId: sale.saleId, position, tag: fields[3]! }),
-    saleId: sale.saleId,
+    reservationId: reservationIdOf({ saleId, position, tag: fields[3]! }),
+    saleId,
     buyerId,
     status,
     items,
     total,
-    currency: sale.currency,
+    currency,
     position,
     version: wholeNumber(fields[0]!, source),
     reservedAt: wholeNumber(fields[6]!, source),
@@ -236,7 +194,11 @@ function fromFields(
 function wholeNumber(text: string, source: string): number {
   const value = Number(text);
   if (text === '' || !Number.isSafeInteger(value)) {
-    throw new Fault('reply_malformed', `"${text}" is not a whole number in: ${source}`);
+    throw malformed(`"${text}" is not a whole number in: ${source}`);
   }
   return value;
+}
+
+function malformed(detail: string): Fault {
+  return new Fault('reply_malformed', detail);
 }

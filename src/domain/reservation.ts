@@ -71,18 +71,9 @@ export interface ReservationEvent extends Reservation {
 }
 
 /** The reservation as both APIs show it. */
-export interface PublicReservation {
-  reservationId: string;
-  saleId: string;
-  buyerId: string;
-  status: ReservationStatus;
-  items: readonly PricedItem[];
-  total: number;
-  currency: string;
-  position: number;
-  reservedAt: string;
-  expiresAt: string;
-}
+export type PublicReservation = Omit<Reservation, 'version' | 'idempotencyKey' | Times> &
+  Record<Times, string>;
+type Times = 'reservedAt' | 'expiresAt';
 
 export function publicReservation(reservation: Reservation): PublicReservation {
   return {
