@@ -4,7 +4,7 @@
  */
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
-import { Fault } from '../domain/fault.ts';
+import { Fault, type FaultCode } from '../domain/fault.ts';
 import { backoffMs } from '../process/backoff.ts';
 import type { ServerAddress } from './redis-url.ts';
 import { type FitServer, requireFit, type ServerRequirements } from './server-requirements.ts';
@@ -89,17 +89,9 @@ export class RedisConnection {
 
   /** The fault for an error of a call: it says what is known of the call's outcome. */
   faultOf(error: unknown): Fault {
-    if (hasPrefix(error, /^OOM\b/)) return new Fault('out_of_memory', undefined, { cause: error });
-    if (hasPrefix(error, NOT_EXECUTED))
-      return new Fault('not_executed', undefined, { cause: error });
-    if (hasPrefix(error, /^Command timed out/)) {
-      // The connection may be dead: make a new one.
-      this.client.disconnect(true);
-    }
-    if (hasPrefix(error, /^Stream isn't writeable/)) {
-      return new Fault('not_sent', undefined, { cause: error });
-    }
-    return new Fault('outcome_unknown', undefined, { cause: error });
+    // The connection may be dead: make a new one.
+    if (hasPrefix(error, /^Command timed out/)) this.client.disconnect(true);
+    return new Fault(faultCodeOf(error), undefined, { cause: error });
   }
 
   close(): void {
@@ -176,6 +168,12 @@ export class RedisConnection {
     );
     return true;
   }
+}
+
+function faultCodeOf(error: unknown): FaultCode {
+  if (hasPrefix(error, /^OOM\b/)) return 'out_of_memory';
+  if (hasPrefix(error, NOT_EXECUTED)) return 'not_executed';
+  return hasPrefix(error, /^Stream isn't writeable/) ? 'not_sent' : 'outcome_unknown';
 }
 
 /** Doubles up to half a second; the upper half is random. */

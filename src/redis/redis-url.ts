@@ -29,17 +29,12 @@ export type ServerAddress = Pick<
   | 'failoverDetector'
 >;
 
-export type RedisAddress =
-  | { kind: 'server'; options: ServerAddress }
-  | { kind: 'cluster'; seeds: ServerAddress[] };
-
-export function parseRedisUrl(text: string): RedisAddress {
+/** Returns one server, or several nodes of a cluster. */
+export function parseRedisUrl(text: string): [ServerAddress, ...ServerAddress[]] {
   const urls = text.split(',').map((part) => new URL(part));
-  if (urls[0]!.protocol.endsWith('+sentinel:')) {
-    return { kind: 'server', options: sentinelOptions(urls[0]!, urls) };
-  }
-  if (urls.length === 1) return { kind: 'server', options: serverOptions(urls[0]!) };
-  return { kind: 'cluster', seeds: urls.map(serverOptions) };
+  const [first, ...others] = urls as [URL, ...URL[]];
+  if (first.protocol.endsWith('+sentinel:')) return [sentinelOptions(first, urls)];
+  return [serverOptions(first), ...others.map(serverOptions)];
 }
 
 function sentinelOptions(first: URL, all: URL[]): ServerAddress {

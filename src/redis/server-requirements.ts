@@ -17,7 +17,7 @@ export interface FitServer {
   replicationId: string;
   /** Whether it was a replica since its start. */
   wasPromoted: boolean;
-  /** How many replicas must have a decision; 0 unless `DURABILITY=replicated`. */
+  /** How many replicas must have a decision, `min-replicas-to-write`; 0 unless `DURABILITY=replicated`. */
   replicas: number;
   /** How many replicas are connected; the barrier waits for `replicas` of them. */
   replicasConnected: number;
@@ -68,17 +68,17 @@ export async function requireFit(
       );
     }
   }
-  const replicas = requirements.DURABILITY === 'replicated' ? await replicasOf(redis) : 0;
-  if (requirements.DURABILITY === 'replicated' && replicas < 1) {
+  const isReplicated = requirements.DURABILITY === 'replicated';
+  // If that is the number of all replicas, each can be promoted without loss.
+  const replicas = isReplicated ? Number((await configOf(redis, 'min-replicas-to-write')) ?? 1) : 0;
+  if (isReplicated && replicas < 1) {
     shortcomings.push(
       'min-replicas-to-write is 0: an isolated master would continue to sell; set min-replicas-to-write 1 or more, preferably the number of replicas',
     );
   }
   if (shortcomings.length > 0) {
-    throw new Fault(
-      'server_unfit',
-      `Redis does not meet the requirements: ${shortcomings.join('; ')}.`,
-    );
+    const detail = `Redis does not meet the requirements: ${shortcomings.join('; ')}.`;
+    throw new Fault('server_unfit', detail);
   }
   return {
     runId: field('run_id'),
@@ -88,11 +88,6 @@ export async function requireFit(
     replicasConnected: Number(field('connected_slaves')),
     replicasLagMsMax: Number((await configOf(redis, 'min-replicas-max-lag')) ?? 10) * 1_000,
   };
-}
-
-/** The server's own `min-replicas-to-write`. If that is the number of all replicas, each can be promoted without loss. */
-async function replicasOf(redis: Redis): Promise<number> {
-  return Number((await configOf(redis, 'min-replicas-to-write')) ?? 1);
 }
 
 /** Undefined if the provider forbids CONFIG: then only INFO is available. */

@@ -5,7 +5,7 @@
  */
 import type { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
-import { keysOf, type Reply, type Script, type ScriptArgument } from '../lua/script.ts';
+import { keysOf, type Reply, type Script } from '../lua/script.ts';
 import { type ConnectionOptions, hasPrefix, RedisConnection, type Session } from './connection.ts';
 import type { ServerAddress } from './redis-url.ts';
 import { ReplicationBarrier } from './replication-barrier.ts';
@@ -134,34 +134,23 @@ export class Shard {
     script: Script<Args, Result>,
     saleId: string,
     args: Args,
-  ): Promise<{ reply: Reply; runId: string }> {
-    const keys = keysOf(script, saleId);
-    const tail = script.encode(...args);
-    try {
-      return await this.#evaluate(session, 'evalsha', script.sha1, keys, tail);
-    } catch (error) {
-      if (!(error instanceof Fault) || !hasPrefix(error.cause, /^NOSCRIPT\b/)) throw error;
-      // It did not run, so it can be sent again: as a whole, with the fence of the current connection.
-      return this.#evaluate(session, 'eval', script.source, keys, tail);
-    }
-  }
-
-  async #evaluate(
-    session: Session | undefined,
-    command: 'eval' | 'evalsha',
-    script: string,
-    keys: string[],
-    tail: ScriptArgument[],
+    command: 'eval' | 'evalsha' = 'evalsha',
   ): Promise<{ reply: Reply; runId: string }> {
     if (session) requireSame(this.#connection, session);
     const runId = this.runId;
     if (runId === undefined) throw new Fault('not_sent');
+    const keys = keysOf(script, saleId);
+    const text = command === 'eval' ? script.source : script.sha1;
+    const sent = script.encode(...args);
     try {
-      const reply = await this.client[command](script, keys.length, ...keys, runId, ...tail);
+      const reply = await this.client[command](text, keys.length, ...keys, runId, ...sent);
       return { reply: reply as Reply, runId };
     } catch (error) {
-      throw this.#connection.faultOf(error);
+      const isUnknown = command === 'evalsha' && hasPrefix(error, /^NOSCRIPT\b/);
+      if (!isUnknown) throw this.#connection.faultOf(error);
     }
+    // It did not run, so it can be sent again: as a whole, with the fence of the current connection.
+    return this.#run(session, script, saleId, args, 'eval');
   }
 }
 

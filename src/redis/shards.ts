@@ -28,7 +28,7 @@ export class Shards {
   readonly #options: ShardsOptions;
   readonly #byAddress = new Map<string, Shard>();
   readonly #only: Shard | undefined;
-  readonly #template: ServerAddress = {};
+  readonly #template: ServerAddress;
   readonly #subscribers: Redis[] = [];
   readonly #readyListeners: (() => void)[] = [];
   #ranges: SlotRange[] = [];
@@ -38,14 +38,14 @@ export class Shards {
 
   constructor(options: ShardsOptions) {
     this.#options = options;
-    const address = parseRedisUrl(options.url);
-    if (address.kind === 'server') {
-      this.#only = this.#shardAt(address.options);
+    const servers = parseRedisUrl(options.url);
+    this.#template = servers[0];
+    if (servers.length === 1) {
+      this.#only = this.#shardAt(servers[0]);
       return;
     }
-    this.#template = address.seeds[0]!;
-    for (const seed of address.seeds)
-      this.#shardAt(seed).client.on('ready', () => void this.#learnTopology());
+    for (const server of servers)
+      this.#shardAt(server).client.on('ready', () => void this.#learnTopology());
     this.#topologyTimer = setInterval(() => {
       const isOld = performance.now() - this.#topologyAt >= TOPOLOGY_MS_MAX;
       if (isOld || !this.isReady) void this.#learnTopology();
@@ -114,10 +114,9 @@ export class Shards {
    * node works: the nodes forward messages to each other.
    */
   listener(purpose: string): Redis {
-    const address = parseRedisUrl(this.#options.url);
-    const servers = address.kind === 'server' ? [address.options] : address.seeds;
+    const servers = parseRedisUrl(this.#options.url);
     const subscriber: Redis = new Redis({
-      ...servers[0]!,
+      ...servers[0],
       // It can end the connection for good, see connection.ts; a demoted master closes it anyway.
       failoverDetector: false,
       connectionName: `${this.#options.name}-${purpose}`,

@@ -125,9 +125,8 @@ for (const [what, way, cause] of [
 
 test('a sentinel URL without credentials yields no credentials', () => {
   const [one, two] = ['[::1]', 'sentinel-2:26380'];
-  assert.deepEqual(parseRedisUrl(`redis+sentinel://${one}/sale,redis+sentinel://${two}`), {
-    kind: 'server',
-    options: {
+  assert.deepEqual(parseRedisUrl(`redis+sentinel://${one}/sale,redis+sentinel://${two}`), [
+    {
       name: 'sale',
       sentinels: [
         { host: '::1', port: 26_379 },
@@ -135,5 +134,5 @@ test('a sentinel URL without credentials yields no credentials', () => {
       ],
       failoverDetector: true,
     },
-  });
+  ]);
 });
