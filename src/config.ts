@@ -14,34 +14,21 @@ const wholeNumber = (fallback: number, min: number, max: number) =>
 const ROLES = ['viewer', 'merchant', 'operator'] as const;
 /** What a token may do. Operators may also do what merchants may do, and all roles may read. */
 export type Role = (typeof ROLES)[number];
-
-export interface AdminToken {
-  role: Role;
-  token: string;
-}
+export type AdminToken = { role: Role; token: string };
 
 const adminTokens = z
   .string({ error: 'is missing; give role:token pairs, e.g. operator:<24 or more characters>' })
   .transform((text, context) => {
-    const tokens: AdminToken[] = [];
-    for (const pair of text.split(',').map((part) => part.trim())) {
-      const [role, token] = [pair.slice(0, pair.indexOf(':')), pair.slice(pair.indexOf(':') + 1)];
-      const known = ROLES.find((name) => name === role);
-      if (!known) {
-        context.addIssue({
-          code: 'custom',
-          message: 'must be role:token pairs; roles are viewer, merchant, operator',
-        });
-      } else if (token.length < 16) {
-        context.addIssue({
-          code: 'custom',
-          message: `the ${known} token must have 16 or more characters`,
-        });
-      } else {
-        tokens.push({ role: known, token });
-      }
-    }
-    return tokens;
+    const reject = (message: string) => context.addIssue({ code: 'custom', message });
+    return text.split(',').flatMap((part): AdminToken[] => {
+      const pair = part.trim();
+      const role = ROLES.find((name) => pair.startsWith(`${name}:`));
+      const token = pair.slice(pair.indexOf(':') + 1);
+      if (!role) reject('must be role:token pairs; roles are viewer, merchant, operator');
+      else if (token.length < 16) reject(`the ${role} token must have 16 or more characters`);
+      else return [{ role, token }];
+      return [];
+    });
   });
 
 /** Error messages never contain the values: they hold passwords. */
@@ -71,10 +58,7 @@ const jwtPublicKey = z
   .string()
   .transform((pem) => pem.replaceAll('\\n', '\n'))
   .refine(isPublicKey, { error: 'must be a public key in PEM, its line ends written as \\n' });
-const jwtClaims = {
-  JWT_ISSUER: z.string().optional(),
-  JWT_AUDIENCE: z.string().optional(),
-};
+const jwtClaims = { JWT_ISSUER: z.string().optional(), JWT_AUDIENCE: z.string().optional() };
 
 /** Proxies whose X-Forwarded-For header is trusted. */
 const trustedProxies = z
@@ -103,7 +87,8 @@ const everywhere = {
   REDIS_COMMAND_TIMEOUT_MS: wholeNumber(2_000, 50, 60_000),
 };
 
-const database = {
+const serversShape = {
+  ...everywhere,
   DATABASE_URL: z
     .string()
     .default('postgres://postgres@127.0.0.1:5432/flash_sale')
@@ -151,15 +136,13 @@ const hotPathShape = {
 };
 
 const persisterShape = {
-  ...everywhere,
-  ...database,
+  ...serversShape,
   ...backlog,
   PERSISTER_PORT: port(8082),
 };
 
 const adminShape = {
-  ...everywhere,
-  ...database,
+  ...serversShape,
   ADMIN_PORT: port(8081),
   ADMIN_TOKENS: adminTokens,
   TRUSTED_PROXIES: trustedProxies,
@@ -172,7 +155,7 @@ export const VARIABLES = {
   'hot-path': Object.keys(hotPathShape),
   persister: Object.keys(persisterShape),
   admin: Object.keys(adminShape),
-  migrate: Object.keys({ ...everywhere, ...database }),
+  migrate: Object.keys(serversShape),
   token: Object.keys(tokenShape),
 };
 
@@ -184,17 +167,11 @@ export type AdminConfig = z.infer<z.ZodObject<typeof adminShape>>;
 type Environment = Record<string, string | undefined>;
 
 export function readHotPathConfig(env: Environment): HotPathConfig {
-  const shape = z.object(hotPathShape).superRefine((config, context) => {
-    if (config.BUYER_AUTH === 'jwt' && !config.JWT_SECRET && !config.JWT_PUBLIC_KEY) {
-      context.addIssue({
-        code: 'custom',
-        path: ['JWT_SECRET'],
-        message:
-          'is missing: BUYER_AUTH=jwt needs JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256, ES256, EdDSA)',
-      });
-    }
-  });
-  return parse(shape, env);
+  const hasKey = (config: HotPathConfig) =>
+    config.BUYER_AUTH === 'header' || config.JWT_SECRET || config.JWT_PUBLIC_KEY;
+  const error =
+    'is missing: BUYER_AUTH=jwt needs JWT_SECRET (HS256) or JWT_PUBLIC_KEY (RS256, ES256, EdDSA)';
+  return parse(z.object(hotPathShape).refine(hasKey, { path: ['JWT_SECRET'], error }), env);
 }
 
 export function readPersisterConfig(env: Environment): PersisterConfig {
@@ -206,8 +183,8 @@ export function readAdminConfig(env: Environment): AdminConfig {
 }
 
 /** For commands that only need the two servers: `migrate`, `verify`. */
-export function readServersConfig(env: Environment): CommonConfig & { DATABASE_URL: string } {
-  return parse(z.object({ ...everywhere, ...database }), env);
+export function readServersConfig(env: Environment): z.infer<z.ZodObject<typeof serversShape>> {
+  return parse(z.object(serversShape), env);
 }
 
 export function readTokenConfig(env: Environment): z.infer<z.ZodObject<typeof tokenShape>> {
@@ -219,9 +196,7 @@ function parse<T extends z.ZodType>(schema: T, env: Environment): z.infer<T> {
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const result = schema.safeParse(present);
   if (result.success) return result.data;
-  const mistakes = result.error.issues.map(
-    (issue) => `  ${issue.path.join('.')}: ${issue.message}`,
-  );
+  const mistakes = result.error.issues.map((each) => `  ${each.path.join('.')}: ${each.message}`);
   throw new Fault(
     'config_invalid',
     `The environment is invalid:\n${mistakes.join('\n')}\n.env.example lists every variable.`,

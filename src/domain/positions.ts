@@ -13,13 +13,8 @@ export interface Gap {
 }
 
 export function parseGaps(text: string): Gap[] {
-  return text
-    .split(' ')
-    .filter((gap) => gap !== '')
-    .map((gap) => {
-      const [after, count] = gap.split(':');
-      return { after: Number(after), count: Number(count) };
-    });
+  const gaps = text.matchAll(/(\d+):(\d+)/g);
+  return Array.from(gaps, ([, after, count]) => ({ after: Number(after), count: Number(count) }));
 }
 
 export function formatGaps(gaps: readonly Gap[]): string {

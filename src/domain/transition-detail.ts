@@ -25,19 +25,12 @@ export interface ShownDetail {
 }
 
 export function readDetail(text: string): ShownDetail {
-  const fields = fieldsOf(text);
-  if (!fields) return { actor: null, paymentRef: null, reason: null, detail: text };
-  const { actor, paymentRef = null, reason = null } = fields;
-  return { actor, paymentRef, reason, detail: '' };
-}
-
-/** Undefined: the text is plain words. */
-function fieldsOf(text: string): TransitionDetail | undefined {
-  if (!text.startsWith('{')) return undefined;
   try {
-    const fields = JSON.parse(text) as Partial<TransitionDetail>;
-    return typeof fields.actor === 'string' ? { ...fields, actor: fields.actor } : undefined;
+    const fields = JSON.parse(text.startsWith('{') ? text : '{}') as Partial<TransitionDetail>;
+    const { actor, paymentRef = null, reason = null } = fields;
+    if (typeof actor === 'string') return { actor, paymentRef, reason, detail: '' };
   } catch {
-    return undefined;
+    // Plain words that begin like JSON.
   }
+  return { actor: null, paymentRef: null, reason: null, detail: text };
 }

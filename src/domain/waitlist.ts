@@ -5,11 +5,7 @@
  * A member of a SKU's waitlist is `sku TAB ticket TAB buyer TAB quantity`. Tickets ascend in the order of joining.
  */
 
-export function parseWaitlistMember(member: string): {
-  sku: string;
-  ticket: number;
-  buyerId: string;
-} {
+export function parseWaitlistMember(member: string) {
   const [sku = '', ticket, buyerId = ''] = member.split('\t');
   return { sku, ticket: Number(ticket), buyerId };
 }
@@ -25,11 +21,7 @@ export function parseWaitingField(field: string): { buyerId: string; sku: string
 }
 
 /** The waitlist ticket that a reservation was given for; undefined: the buyer bought it. */
-export function waitlistTicketOf({
-  idempotencyKey,
-}: {
-  idempotencyKey: string;
-}): number | undefined {
-  const ticket = /^waitlist (\d+)$/.exec(idempotencyKey)?.[1];
+export function waitlistTicketOf(reservation: { idempotencyKey: string }): number | undefined {
+  const ticket = /^waitlist (\d+)$/.exec(reservation.idempotencyKey)?.[1];
   return ticket === undefined ? undefined : Number(ticket);
 }

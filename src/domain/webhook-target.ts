@@ -24,9 +24,7 @@ export function complaintAboutUrl(url: string, rules: TargetRules): string | und
   return isForbidden ? 'must lead to a public address' : undefined;
 }
 
-/**
- * The address in a URL that has no name to resolve. URL has normalized all spellings: `http://0x7f.1/` is 127.0.0.1.
- */
+/** The address in a URL without a name to resolve. URL has normalized all spellings: `http://0x7f.1/` is 127.0.0.1. */
 export function literalAddress(url: string): string | undefined {
   const host = new URL(url).hostname.replace(/^\[(.*)\]$/, '$1');
   return ipaddr.isValid(host) ? host : undefined;

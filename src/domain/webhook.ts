@@ -70,18 +70,19 @@ export function reservationMessage(event: ReservationEvent): WebhookMessage {
   };
 }
 
+interface SeenSale {
+  definition: SaleDefinition;
+  stock: readonly SkuStock[];
+  status: SaleStatus;
+  atMs: number;
+}
+
 /** `number` counts the sale's announcements from 1. Times are milliseconds since the epoch. */
 export function saleMessage(
   type: SaleWebhookEvent,
   number: number,
-  seen: {
-    definition: SaleDefinition;
-    stock: readonly SkuStock[];
-    status: SaleStatus;
-    atMs: number;
-  },
+  { definition, stock, status, atMs }: SeenSale,
 ): WebhookMessage {
-  const { definition, stock, status, atMs } = seen;
   const data: SaleData = {
     sale: {
       saleId: definition.saleId,

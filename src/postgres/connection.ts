@@ -62,10 +62,7 @@ export async function requirePostgres(
   try {
     await sql`SELECT 1`;
   } catch (error) {
-    throw new Fault(
-      'server_unfit',
-      `PostgreSQL cannot be used: ${(error as Error).message}\nIs it running, and is DATABASE_URL right? \`npm start\` runs one of its own.`,
-      { cause: error },
-    );
+    const detail = `PostgreSQL cannot be used: ${(error as Error).message}\nIs it running, and is DATABASE_URL right? \`npm start\` runs one of its own.`;
+    throw new Fault('server_unfit', detail, { cause: error });
   }
 }

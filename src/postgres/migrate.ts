@@ -12,11 +12,8 @@ const ADVISORY_LOCK = 5_702_417;
 
 /** Throws `server_unfit` if PostgreSQL is not available, otherwise the error of PostgreSQL or of a migration. */
 export async function migrate(databaseUrl: string, log: (line: string) => void): Promise<void> {
-  const sql = postgres(databaseUrl, {
-    ...verifiedAddress(databaseUrl),
-    max: 1,
-    onnotice: () => undefined,
-  });
+  const ssl = verifiedAddress(databaseUrl);
+  const sql = postgres(databaseUrl, { ...ssl, max: 1, onnotice: () => undefined });
   try {
     await requirePostgres(sql);
     // One transaction: a script and its row in `schema_version` are two statements.

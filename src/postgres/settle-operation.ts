@@ -4,11 +4,9 @@
  */
 import type { Transaction } from './connection.ts';
 
-type OperationOutcome = 'applied' | 'insufficient_stock';
-
 export interface SettledOperation {
   operation: number;
-  outcome: OperationOutcome;
+  outcome: 'applied' | 'insufficient_stock';
   /** The start that a started sale keeps in spite of the operation. Undefined: the sale has the operation's start. */
   keptStart: number | null | undefined;
 }

@@ -2,19 +2,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 
-export interface SlotOwner {
-  first: number;
-  last: number;
-  host: string;
-  port: number;
-}
-
-interface View {
-  isOk: boolean;
-  epoch: number;
-  owners: SlotOwner[];
-}
-
 /** Time limit for a node's reply: it may be frozen, and the other nodes have the same information. */
 const REPLY_MS_MAX = 500;
 
@@ -22,7 +9,7 @@ const REPLY_MS_MAX = 500;
  * Queries all nodes and uses the view with the latest epoch: an isolated node still returns the old masters. Undefined if
  * no node replies.
  */
-export async function slotOwners(nodes: readonly Redis[]): Promise<SlotOwner[] | undefined> {
+export async function slotOwners(nodes: readonly Redis[]): Promise<View['owners'] | undefined> {
   const views = await Promise.all(
     nodes.map((node) =>
       Promise.race([
@@ -34,7 +21,9 @@ export async function slotOwners(nodes: readonly Redis[]): Promise<SlotOwner[] |
   return views.filter((view) => view !== undefined).toSorted(newestFirst)[0]?.owners;
 }
 
-async function viewOf(node: Redis): Promise<View> {
+type View = Awaited<ReturnType<typeof viewOf>>;
+
+async function viewOf(node: Redis) {
   const [info, slots] = await Promise.all([node.cluster('INFO'), node.cluster('SLOTS')]);
   return {
     isOk: /^cluster_state:ok/m.test(info),

@@ -38,8 +38,7 @@ export async function requireFit(
   if (field('cluster_enabled') === '1' && field('role') === 'slave') return undefined;
   const shortcomings: string[] = [];
 
-  const [major] = field('redis_version').split('.');
-  if (Number(major) < 7) {
+  if (Number.parseInt(field('redis_version'), 10) < 7) {
     shortcomings.push(`it is Redis ${field('redis_version')}; scripts here need 7.0 or newer`);
   }
   const refused = await refusedCommands(redis);

@@ -79,7 +79,10 @@ export class Shard {
         return connection.client;
       },
       call: (script, saleId, ...args) => this.#call(session, script, saleId, args),
-      replicated: (saleId) => this.#replicated(saleId, session.runId),
+      replicated: async (saleId) => {
+        if (this.#barrier && (await this.#barrier.wait(saleId))?.runId !== session.runId)
+          throw new Fault('outcome_unknown', 'too few replicas have the decisions');
+      },
     };
   }
 
@@ -119,14 +122,6 @@ export class Shard {
       throw new Fault('outcome_unknown', 'too few replicas have the decision');
     }
     return script.decode(reply, saleId, ...args);
-  }
-
-  async #replicated(saleId: string, runId: string): Promise<void> {
-    if (!this.#barrier) return;
-    const reached = await this.#barrier.wait(saleId);
-    if (reached?.runId !== runId) {
-      throw new Fault('outcome_unknown', 'too few replicas have the decisions');
-    }
   }
 
   async #run<Args extends unknown[], Result>(

@@ -9,19 +9,11 @@ import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './co
 import { parseRedisUrl, type ServerAddress } from './redis-url.ts';
 import { Shard } from './shard.ts';
 
-export interface ShardsOptions extends Omit<ConnectionOptions, 'onReady'> {
-  url: string;
-}
+type ShardsOptions = Omit<ConnectionOptions, 'onReady'> & { url: string };
 
 /** Maximum age of a cluster's topology, and the interval of queries while a master is unavailable. */
 const TOPOLOGY_MS_MAX = 5_000;
 const TOPOLOGY_RETRY_MS = 500;
-
-interface SlotRange {
-  first: number;
-  last: number;
-  shard: Shard;
-}
 
 /** All shards: one server, or the masters of a cluster and their slots. */
 export class Shards {
@@ -31,7 +23,7 @@ export class Shards {
   readonly #template: ServerAddress;
   readonly #subscribers: Redis[] = [];
   readonly #readyListeners: (() => void)[] = [];
-  #ranges: SlotRange[] = [];
+  #ranges: { first: number; last: number; shard: Shard }[] = [];
   #topologyAt = Number.NEGATIVE_INFINITY;
   #isLearning = false;
   #topologyTimer: NodeJS.Timeout | undefined;

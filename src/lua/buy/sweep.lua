@@ -109,11 +109,7 @@ if not more then more = serve_waitlist(returned, arg_new_tag) end
 local served = #order
 write_changes()
 
-local next_due = -1
-if more then
-  next_due = 0
-else
-  local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
-  if head[2] then next_due = math.max(0, head[2] - now) end
-end
+local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
+local next_due = head[2] and math.max(0, head[2] - now) or -1
+if more then next_due = 0 end
 return { 'swept', expired, served, next_due, late }

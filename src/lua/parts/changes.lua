@@ -49,7 +49,7 @@ end
 local function write_changes()
   local counted = {}
   for sku, counts in pairs(stock) do
-    for field in pairs(counts.changed or {}) do
+    for field in pairs(counts.changed) do
       local at = #counted
       counted[at + 1], counted[at + 2] = sku .. ':' .. field, number(counts[field])
     end

@@ -19,7 +19,7 @@ local function basket_of(text)
   return basket
 end
 
--- stock[sku] = { remaining, held, waiting, price }; remaining is nil if the sale has no such SKU. `confirmed` decides
+-- stock[sku] = { remaining, held, waiting, price, changed }; remaining is nil if the sale has no such SKU. `confirmed` decides
 -- nothing, so only add_stock reads it.
 local stock = {}
 -- Four values each: unpack() returns fewer than 8,000, and buyers may name SKUs that the sale does not have.
@@ -28,7 +28,7 @@ local function load_stock(skus)
   local missing = {}
   for _, sku in ipairs(skus) do
     if not stock[sku] then
-      stock[sku] = {}
+      stock[sku] = { changed = {} }
       missing[#missing + 1] = sku
     end
   end
@@ -53,11 +53,6 @@ end
 
 local function add_stock(sku, field, delta)
   local counts = stock[sku]
-  local changed = counts.changed
-  if not changed then
-    changed = {}
-    counts.changed = changed
-  end
   counts[field] = (counts[field] or tonumber(call('HGET', key_stock, sku .. ':' .. field))) + delta
-  changed[field] = true
+  counts.changed[field] = true
 end

@@ -47,14 +47,10 @@ redis.call('HSET', key_stock, unpack(fields))
 
 local counters = cjson.decode(arg_counters)
 write_definition(cjson.decode(arg_definition))
-redis.call('HSET', key_sale,
-  'fence', arg_fence,
-  'timeline', arg_timeline,
-  'operation', string.format('%.0f', counters.operation),
-  'operationOutcome', counters.operationOutcome,
-  'position', string.format('%.0f', counters.position),
-  'events', string.format('%.0f', counters.events),
-  'drained', string.format('%.0f', counters.events),
-  'gaps', counters.gaps,
-  'tickets', string.format('%.0f', counters.tickets))
+counters.drained = counters.events
+for _, field in ipairs({ 'operation', 'position', 'events', 'drained', 'tickets' }) do
+  redis.call('HSET', key_sale, field, string.format('%.0f', counters[field]))
+end
+redis.call('HSET', key_sale, 'fence', arg_fence, 'timeline', arg_timeline, 'operationOutcome', counters.operationOutcome,
+  'gaps', counters.gaps)
 return 'finished'
