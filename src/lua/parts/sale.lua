@@ -16,8 +16,10 @@ elseif fields[1] ~= arg_fence then
   -- For good: the server that the fence names could become the master again, without its last decisions.
   if fields[1] ~= '' then
     call('HSET', key_sale, 'fence', '')
-    -- As in close-sale.lua.
-    if string.find(call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then call('HSET', key_sale, 'wasPromoted', '1') end
+    -- See close-sale.lua.
+    if string.find(call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
+      call('HSET', key_sale, 'wasPromoted', '1')
+    end
   end
 end
 

@@ -22,7 +22,7 @@ if not sale[1] or sale[2] then
   return 'forgotten'
 end
 redis.call('HSET', key_sale, 'fence', '', 'closing', arg_closing)
--- After a restart it no longer knows that it was a replica, which may lack the last decisions of its master.
+-- A promoted replica may lack the last decisions of its master. After a restart it no longer knows that it was one.
 if string.find(redis.call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
   redis.call('HSET', key_sale, 'wasPromoted', '1')
 end
