@@ -2,7 +2,7 @@
 import { REBUILD_KEYS } from '../keys.ts';
 import { defineScript, oneOf } from '../script.ts';
 
-interface Renewal {
+export interface Renewal {
   timeline: number;
   closing: string;
   /** The last ones that PostgreSQL has. */
