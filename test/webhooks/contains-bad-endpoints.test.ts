@@ -1,5 +1,6 @@
 /** Events of a failing endpoint are retried, and the endpoint does not delay events of others. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -11,8 +12,8 @@ import {
   type Receiver,
   type Responder,
   SECRET,
-  startReceiver,
   status,
+  useReceiver,
 } from '../../harness/network/webhook-receiver.ts';
 import { buyMany } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
@@ -25,7 +26,7 @@ import {
   useEngine,
 } from '../../harness/sales/webhooks.ts';
 import { SELF_SIGNED } from '../../harness/servers/certificates.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { Sender } from '../../src/persister/webhooks/send.ts';
 import { FAILURES_MAX } from '../../src/persister/webhooks/settle.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
@@ -35,18 +36,9 @@ const RESERVED = { events: ['reservation.reserved'] };
 const engine = await useEngine(FILE);
 
 describe('an endpoint', () => {
-  const receivers: Receiver[] = [];
-
   afterEach(async () => {
     await engine.sql`DELETE FROM webhook_endpoints`;
-    await Promise.all(receivers.splice(0).map((receiver) => receiver.close()));
   });
-
-  async function receiverThat(answer: Responder): Promise<Receiver> {
-    const receiver = await startReceiver(answer);
-    receivers.push(receiver);
-    return receiver;
-  }
 
   async function sell(count: number): Promise<string> {
     const { saleId } = await makeSale(engine);
@@ -57,9 +49,9 @@ describe('an endpoint', () => {
   /** Sends one event to an endpoint that responds as given first, and with success later. */
   async function failsFirst(
     test: Parameters<typeof useWebhookPersister>[0],
-    answer: Responder,
+    respond: Responder,
   ): Promise<{ receiver: Receiver; firstError: string | null }> {
-    const receiver = await receiverThat(answer);
+    const receiver = await useReceiver(test, respond);
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
     await useWebhookPersister(test, engine);
     await sell(1);
@@ -99,7 +91,7 @@ describe('an endpoint', () => {
   });
 
   it('that redirects is not followed', async (test) => {
-    const elsewhere = await receiverThat(OK);
+    const elsewhere = await useReceiver(test, OK);
     const { firstError } = await failsFirst(test, status(307, { Location: elsewhere.url }));
     assert.equal(firstError, 'responded 307; redirects are not followed');
     assert.equal(elsewhere.connections, 0);
@@ -119,10 +111,15 @@ describe('an endpoint', () => {
 
   it('that sends a huge or endless body has accepted the event by its status', async (test) => {
     let sent = 0;
-    const webhookIds = await Promise.all(
-      [tenMegabytes((bytes) => (sent += bytes)), dripBody].map(async (answer) =>
-        subscribe(engine.sql, (await receiverThat(answer)).url, RESERVED),
+    const receivers = [
+      await useReceiver(
+        test,
+        tenMegabytes((bytes) => (sent += bytes)),
       ),
+      await useReceiver(test, dripBody),
+    ];
+    const webhookIds = await Promise.all(
+      receivers.map(({ url }) => subscribe(engine.sql, url, RESERVED)),
     );
     await useWebhookPersister(test, engine);
     await sell(5);
@@ -139,8 +136,8 @@ describe('an endpoint', () => {
   it('that never responds does not delay others, and is paused', async (test) => {
     // Long enough for a busy machine to deliver to the healthy endpoint first.
     const timeoutMs = 4_000;
-    const hanging = await receiverThat(() => undefined);
-    const healthy = await receiverThat(OK);
+    const hanging = await useReceiver(test, () => undefined);
+    const healthy = await useReceiver(test, OK);
     const hangingIds = await Promise.all(
       Array.from({ length: 4 }, (_, index) =>
         subscribe(engine.sql, `${hanging.url}/${index}`, RESERVED),
@@ -172,7 +169,7 @@ describe('an endpoint', () => {
   });
 
   it('that keeps failing is paused for longer each time, and gets every event when it works again', async (test) => {
-    const receiver = await receiverThat(status(500));
+    const receiver = await useReceiver(test, status(500));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
     await useWebhookPersister(test, engine);
     const saleId = await sell(50);
@@ -192,7 +189,7 @@ describe('an endpoint', () => {
   });
 
   it('that responds with 410 is disabled, and its pending deliveries are dead', async (test) => {
-    const receiver = await receiverThat(status(410));
+    const receiver = await useReceiver(test, status(410));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
     await useWebhookPersister(test, engine);
     await sell(30);
@@ -208,7 +205,7 @@ describe('an endpoint', () => {
   });
 
   it('that fails until the end of the retries gets the event no more, unless an operator retries it', async (test) => {
-    const receiver = await receiverThat(status(503));
+    const receiver = await useReceiver(test, status(503));
     const webhookId = await subscribe(engine.sql, receiver.url, RESERVED);
     await useWebhookPersister(test, engine);
     await sell(2);
@@ -271,63 +268,50 @@ describe('an attempt', () => {
   const message = { secret: SECRET, messageId: 'evt_1', payload: '{}' };
   const never = new AbortController().signal;
 
-  it('in production does not connect to an address that is not public', async () => {
-    const receiver = await startReceiver();
-    const sender = new Sender({ isDevelopment: false }, 2_000);
-    try {
-      const port = new URL(receiver.url).port;
-      for (const [host, error] of [
-        ['localhost', /not public|ENOTFOUND/],
-        ['127.0.0.1', /must lead to a public address/],
-        ['[::1]', /must lead to a public address/],
-      ] as const) {
-        const sent = await sender.send({ ...message, url: `https://${host}:${port}/` }, never);
-        assert.equal(sent.outcome, 'failed');
-        assert.match(sent.error ?? '', error);
-      }
-      const plain = await sender.send({ ...message, url: 'http://example.com/' }, never);
-      assert.match(plain.error ?? '', /https/);
-      assert.equal(receiver.connections, 0);
-    } finally {
-      sender.close();
-      await receiver.close();
+  it('in production does not connect to an address that is not public', async (test) => {
+    const receiver = await useReceiver(test);
+    const sender = await use(test, () => new Sender({ isDevelopment: false }, 2_000));
+    const port = new URL(receiver.url).port;
+    for (const [host, error] of [
+      ['localhost', /not public|ENOTFOUND/],
+      ['127.0.0.1', /must lead to a public address/],
+      ['[::1]', /must lead to a public address/],
+    ] as const) {
+      const sent = await sender.send({ ...message, url: `https://${host}:${port}/` }, never);
+      assert.equal(sent.outcome, 'failed');
+      assert.match(sent.error ?? '', error);
     }
+    const plain = await sender.send({ ...message, url: 'http://example.com/' }, never);
+    assert.match(plain.error ?? '', /https/);
+    assert.equal(receiver.connections, 0);
   });
 
-  it('sends nothing to a server whose certificate is not trusted', async () => {
+  it('sends nothing to a server whose certificate is not trusted', async (test) => {
     let requests = 0;
-    const server = createServer(SELF_SIGNED, (_request, response) => {
-      requests += 1;
-      response.end();
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const sender = new Sender({ isDevelopment: true }, 2_000);
-    try {
-      const { port } = server.address() as AddressInfo;
-      const sent = await sender.send({ ...message, url: `https://localhost:${port}/` }, never);
-      assert.match(sent.error ?? '', /self-signed/);
-      assert.equal(requests, 0);
-    } finally {
-      sender.close();
-      server.close();
-    }
+    const server = await use(test, () =>
+      createServer(SELF_SIGNED, (_request, response) => {
+        requests += 1;
+        response.end();
+      }).listen(0, '127.0.0.1'),
+    );
+    await once(server, 'listening');
+    const sender = await use(test, () => new Sender({ isDevelopment: true }, 2_000));
+    const { port } = server.address() as AddressInfo;
+    const sent = await sender.send({ ...message, url: `https://localhost:${port}/` }, never);
+    assert.match(sent.error ?? '', /self-signed/);
+    assert.equal(requests, 0);
   });
 
-  it('makes a new connection when a kept one was closed', async () => {
-    const receiver = await startReceiver((response) => {
+  it('makes a new connection when a kept one was closed', async (test) => {
+    const receiver = await useReceiver(test, (response) => {
       response.writeHead(204).end();
       setTimeout(() => response.socket?.destroy(), 20);
     });
-    const sender = new Sender({ isDevelopment: true }, 2_000);
-    try {
-      for (let i = 0; i < 20; i++) {
-        const sent = await sender.send({ ...message, url: receiver.url }, never);
-        assert.deepEqual(sent, { outcome: 'delivered', status: 204, error: null });
-        await new Promise((resolve) => setTimeout(resolve, 10 + i));
-      }
-    } finally {
-      sender.close();
-      await receiver.close();
+    const sender = await use(test, () => new Sender({ isDevelopment: true }, 2_000));
+    for (let i = 0; i < 20; i++) {
+      const sent = await sender.send({ ...message, url: receiver.url }, never);
+      assert.deepEqual(sent, { outcome: 'delivered', status: 204, error: null });
+      await new Promise((resolve) => setTimeout(resolve, 10 + i));
     }
   });
 });

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { type Responder, startReceiver } from '../../harness/network/webhook-receiver.ts';
+import { type Responder, useReceiver } from '../../harness/network/webhook-receiver.ts';
 import { buyMany } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { expectedIds, statesOf, subscribe } from '../../harness/sales/webhooks.ts';
@@ -41,8 +41,7 @@ describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => 
       const redis = await useRedis(test);
       const postgres = await usePostgres(test);
       const servers = { redisUrl: redis.url, databaseUrl: postgres.url };
-      const receiver = await startReceiver(slowly);
-      test.after(() => receiver.close());
+      const receiver = await useReceiver(test, slowly);
       const first = await connect(redis.url, postgres.url);
       const webhookId = await subscribe(first.sql, receiver.url, {
         events: ['reservation.reserved'],
