@@ -77,14 +77,14 @@ test('a sale id is unique', async () => {
 test('concurrent creations with the same idempotency key, at two admins, create one sale', async () => {
   const headers = { 'idempotency-key': 'make-it-once' };
   const body = newSale({ name: 'Once' });
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     Array.from({ length: 20 }, (_, index) =>
       callAdmin(index % 2 ? replica : admin.app, 'POST /sales', { body, headers }),
     ),
   );
-  assert.equal(new Set(answers.map((answered) => answered.body.saleId)).size, 1);
-  assert.equal(answers.filter(({ status }) => status === 201).length, 1);
-  for (const replay of answers.filter(({ status }) => status !== 201)) {
+  assert.equal(new Set(responses.map((response) => response.body.saleId)).size, 1);
+  assert.equal(responses.filter(({ status }) => status === 201).length, 1);
+  for (const replay of responses.filter(({ status }) => status !== 201)) {
     assert.equal(replay.status, 200);
     assert.equal(replay.headers['idempotent-replayed'], 'true');
   }
@@ -96,18 +96,18 @@ test('concurrent creations with the same idempotency key, at two admins, create 
 test('fifty loads with the same idempotency key are one load with the same response', async () => {
   const saleId = await makeDraft(admin);
   const request = { body: { sku: 'black', delta: 7 }, headers: { 'idempotency-key': 'load-7' } };
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     Array.from({ length: 50 }, (_, index) =>
       callAdmin(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, request),
     ),
   );
-  for (const answered of answers) {
-    assert.equal(answered.status, 200, JSON.stringify(answered.body));
-    assert.deepEqual(answered.body, answers[0]!.body);
+  for (const response of responses) {
+    assert.equal(response.status, 200, JSON.stringify(response.body));
+    assert.deepEqual(response.body, responses[0]!.body);
   }
-  const replays = answers.filter(({ headers }) => headers['idempotent-replayed'] === 'true');
+  const replays = responses.filter(({ headers }) => headers['idempotent-replayed'] === 'true');
   assert.equal(replays.length, 49);
-  assert.equal(answers[0]!.body.loaded, 107);
+  assert.equal(responses[0]!.body.loaded, 107);
   assert.equal((await stateInRedis(admin, saleId)).stock[0]?.loaded, 107);
   const [ledger] = await admin.sql<{ rows: number; units: number }[]>`
     SELECT count(*) AS rows, sum(delta)::bigint AS units FROM stock_ledger
@@ -159,14 +159,14 @@ test('stock has a maximum and needs a SKU of the sale', async () => {
 
 test('concurrent changes at two admins are all applied, numbered without gaps', async () => {
   const saleId = await makeDraft(admin);
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
       callAdmin(index % 2 ? replica : admin.app, `POST /sales/${saleId}/stock`, {
         body: { sku: 'black', delta: index % 4 === 0 ? -1 : 2 },
       }),
     ),
   );
-  assert.ok(answers.every(({ status }) => status === 200));
+  assert.ok(responses.every(({ status }) => status === 200));
   const state = await stateInRedis(admin, saleId);
   assert.equal(state.operation, 41);
   assert.equal(state.stock[0]?.loaded, 100 + 30 * 2 - 10);

@@ -62,7 +62,7 @@ async function reserveIn(sale: SaleDefinition, buyerId: string): Promise<string>
 
 const saleOf = (reservationId: string) => reservationId.slice(0, reservationId.indexOf('_'));
 
-function move(
+function requestTransition(
   reservationId: string,
   name: MerchantTransition,
   options: { body?: unknown; app?: FastifyInstance } = {},
@@ -73,13 +73,13 @@ function move(
 }
 
 async function bring(reservationId: string, state: State): Promise<void> {
-  const way: Partial<Record<State, MerchantTransition>> = {
+  const transitionTo: Partial<Record<State, MerchantTransition>> = {
     P: 'extend',
     C: 'confirm',
     X: 'cancel',
   };
-  const name = way[state];
-  if (name) assert.equal((await move(reservationId, name)).status, 200);
+  const name = transitionTo[state];
+  if (name) assert.equal((await requestTransition(reservationId, name)).status, 200);
   if (state !== 'E') return;
   const saleId = saleOf(reservationId);
   await eventually(async () => {
@@ -104,29 +104,29 @@ function countsIn(state: State) {
 for (const name of MERCHANT_TRANSITIONS) {
   for (const state of STATES) {
     const { from, to } = RESERVATION_TRANSITIONS[name];
-    const expected = state === to ? 'repeated' : from.includes(state) ? 'moved' : 'refused';
+    const expected = state === to ? 'repeated' : from.includes(state) ? 'applied' : 'refused';
 
     test(`${name} from ${state} is ${expected}`, async () => {
       const reservationId = await reserveOne(state === 'E' ? { holdSeconds: 1 } : {});
       await bring(reservationId, state);
       const saleId = saleOf(reservationId);
       const earlier = await stateInRedis(admin, saleId);
-      const answered = await move(reservationId, name);
+      const response = await requestTransition(reservationId, name);
       const events = (await stateInRedis(admin, saleId)).events - earlier.events;
       if (expected === 'refused') {
-        assert.equal(answered.status, 409);
+        assert.equal(response.status, 409);
         assert.deepEqual(
-          [answered.body.code, answered.body.from, answered.body.to],
+          [response.body.code, response.body.from, response.body.to],
           ['invalid_transition', WORD_OF[state], WORD_OF[to]],
         );
         assert.equal(events, 0);
         assert.deepEqual(await countsOf(saleId), countsIn(state));
         return;
       }
-      assert.equal(answered.status, 200, JSON.stringify(answered.body));
-      assert.equal(answered.body.reservationId, reservationId);
-      assert.equal(answered.body.status, WORD_OF[to]);
-      const replayed = answered.headers['idempotent-replayed'];
+      assert.equal(response.status, 200, JSON.stringify(response.body));
+      assert.equal(response.body.reservationId, reservationId);
+      assert.equal(response.body.status, WORD_OF[to]);
+      const replayed = response.headers['idempotent-replayed'];
       assert.equal(replayed, expected === 'repeated' ? 'true' : undefined);
       assert.equal(events, expected === 'repeated' ? 0 : 1);
       assert.deepEqual(await countsOf(saleId), countsIn(to));
@@ -137,16 +137,16 @@ for (const name of MERCHANT_TRANSITIONS) {
 for (const name of MERCHANT_TRANSITIONS) {
   test(`${name} requested fifty times concurrently, at two admins, is one event with one response`, async () => {
     const reservationId = await reserveOne();
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 50 }, (_, index) =>
-        move(reservationId, name, { app: index % 2 ? replica : admin.app }),
+        requestTransition(reservationId, name, { app: index % 2 ? replica : admin.app }),
       ),
     );
-    for (const answered of answers) {
-      assert.equal(answered.status, 200);
-      assert.deepEqual(answered.body, answers[0]!.body);
+    for (const response of responses) {
+      assert.equal(response.status, 200);
+      assert.deepEqual(response.body, responses[0]!.body);
     }
-    const replays = answers.filter(({ headers }) => headers['idempotent-replayed'] === 'true');
+    const replays = responses.filter(({ headers }) => headers['idempotent-replayed'] === 'true');
     assert.equal(replays.length, 49);
     assert.equal((await stateInRedis(admin, saleOf(reservationId))).events, 2);
     assert.deepEqual(
@@ -161,15 +161,15 @@ test('a concurrent confirmation and cancellation take effect in one order, and t
   let confirmedFirst = 0;
   for (let round = 1; round <= 30; round += 1) {
     const reservationId = await reserveIn(sale, `buyer-${round}`);
-    const asked: MerchantTransition[] = round % 2 ? ['confirm', 'cancel'] : ['cancel', 'confirm'];
-    const answers = await Promise.all(
-      asked.map((name, index) =>
-        move(reservationId, name, { app: index ? replica : admin.app }).then(
-          (answered) => [name, answered] as const,
+    const names: MerchantTransition[] = round % 2 ? ['confirm', 'cancel'] : ['cancel', 'confirm'];
+    const responses = await Promise.all(
+      names.map((name, index) =>
+        requestTransition(reservationId, name, { app: index ? replica : admin.app }).then(
+          (response) => [name, response] as const,
         ),
       ),
     );
-    const { confirm, cancel } = Object.fromEntries(answers) as Record<
+    const { confirm, cancel } = Object.fromEntries(responses) as Record<
       MerchantTransition,
       AdminReply
     >;
@@ -189,10 +189,10 @@ test('a concurrent confirmation and cancellation take effect in one order, and t
 test('a refund returns the unit once, for the next purchase', async () => {
   const reservationId = await reserveOne();
   const saleId = saleOf(reservationId);
-  await move(reservationId, 'confirm', { body: { paymentRef: 'pay-1' } });
+  await requestTransition(reservationId, 'confirm', { body: { paymentRef: 'pay-1' } });
   await Promise.all(
     Array.from({ length: 10 }, () =>
-      move(reservationId, 'cancel', { body: { reason: 'arrived broken' } }),
+      requestTransition(reservationId, 'cancel', { body: { reason: 'arrived broken' } }),
     ),
   );
   assert.deepEqual(await countsOf(saleId), countsIn('X'));
@@ -202,16 +202,16 @@ test('a refund returns the unit once, for the next purchase', async () => {
 
 test('an extension adds the hold duration of the sale, once', async () => {
   const reservationId = await reserveOne({ holdSeconds: 100 });
-  const first = await move(reservationId, 'extend');
+  const first = await requestTransition(reservationId, 'extend');
   const { reservedAt, expiresAt } = first.body;
   assert.equal(Date.parse(expiresAt) - Date.parse(reservedAt), 200_000);
-  assert.deepEqual((await move(reservationId, 'extend')).body, first.body);
+  assert.deepEqual((await requestTransition(reservationId, 'extend')).body, first.body);
 });
 
 test('an extended hold does not expire at its first deadline, but at its second', async () => {
   const reservationId = await reserveOne({ holdSeconds: 1 });
   const saleId = saleOf(reservationId);
-  await move(reservationId, 'extend');
+  await requestTransition(reservationId, 'extend');
   await pause(1_100);
   const early = await admin.shards.call(sweep, saleId, { most: 10, tag: 'aaaaaaaa' });
   assert.ok(early.outcome === 'swept' && early.expired === 0);
@@ -230,7 +230,7 @@ test('a cancelled unit goes to the waitlist in the same step', async () => {
   assert.equal(joined.outcome, 'joined');
   const [waiting] = (await admin.call(`GET /sales/${sale.saleId}`)).body.skus;
   assert.deepEqual([waiting.held, waiting.waiting], [1, 1]);
-  await move(reservationId, 'cancel');
+  await requestTransition(reservationId, 'cancel');
   const [served] = (await admin.call(`GET /sales/${sale.saleId}`)).body.skus;
   assert.deepEqual([served.remaining, served.held, served.waiting], [0, 1, 0]);
 });
@@ -246,8 +246,8 @@ test('the history records the actor, the payment reference and the reason', asyn
     headers: { 'x-request-id': 'the-confirmation', traceparent },
   });
   assert.equal(confirmed.headers['x-request-id'], 'the-confirmation');
-  await move(reservationId, 'confirm', { body: { paymentRef: 'another' } });
-  await move(reservationId, 'cancel', { body: { reason: 'arrived broken' } });
+  await requestTransition(reservationId, 'confirm', { body: { paymentRef: 'another' } });
+  await requestTransition(reservationId, 'cancel', { body: { reason: 'arrived broken' } });
   const { history } = await eventually(async () => {
     const shown = await admin.call(`GET /reservations/${reservationId}`);
     assert.equal(shown.body.status, 'cancelled');

@@ -56,7 +56,7 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
 };
 
 /** Redis decides these, so the event itself is the audit record, also while PostgreSQL is unavailable. */
-const MOVES = ['confirmReservation', 'cancelReservation', 'extendReservation'];
+const TRANSITIONS = ['confirmReservation', 'cancelReservation', 'extendReservation'];
 
 const WEBHOOK_URL = 'https://93.184.216.34/hook';
 
@@ -84,7 +84,7 @@ test('every operation in the OpenAPI document that changes something is tested h
     .flatMap(([, methods]) => Object.entries(methods))
     .filter(([method]) => method !== 'get')
     .map(([, { operationId }]) => operationId);
-  assert.deepEqual(changing.sort(), [...Object.keys(CHANGES), ...MOVES].sort());
+  assert.deepEqual(changing.sort(), [...Object.keys(CHANGES), ...TRANSITIONS].sort());
 });
 
 for (const [operation, prepare] of Object.entries(CHANGES)) {
@@ -92,8 +92,8 @@ for (const [operation, prepare] of Object.entries(CHANGES)) {
     const { request, body } = await prepare();
     const requestId = `audit-of-${operation}`;
     const headers = { 'x-request-id': requestId };
-    const answered = await admin.call(request, { body, headers });
-    assert.ok(answered.status < 300, `${answered.status} ${JSON.stringify(answered.body)}`);
+    const response = await admin.call(request, { body, headers });
+    assert.ok(response.status < 300, `${response.status} ${JSON.stringify(response.body)}`);
     const rows = await admin.sql<{ actor: string; action: string; details: object }[]>`
       SELECT actor, action, details FROM audit_log WHERE request_id = ${requestId}`;
     assert.equal(rows.length, 1);
@@ -105,13 +105,13 @@ for (const [operation, prepare] of Object.entries(CHANGES)) {
 test('a merchant transition is in the history of the reservation with its actor', async (t) => {
   await usePersister(t, admin.redis.url, admin.databaseUrl);
   const { saleId } = await makeSale(admin);
-  for (const [index, operation] of MOVES.entries()) {
+  for (const [index, operation] of TRANSITIONS.entries()) {
     const [reservation] = await hold(admin.shards, saleId, [`buyer-${index}`]);
     const { reservationId } = reservation!;
     const headers = { 'x-request-id': `audit-of-${operation}` };
     const request = `POST /reservations/${reservationId}/${operation.replace('Reservation', '')}`;
-    const moved = await admin.call(request, { as: 'merchant', headers });
-    assert.equal(moved.status, 200, operation);
+    const applied = await admin.call(request, { as: 'merchant', headers });
+    assert.equal(applied.status, 200, operation);
     await eventually(async () => {
       const { body } = await admin.call(`GET /reservations/${reservationId}`);
       const last = body.history?.at(-1);

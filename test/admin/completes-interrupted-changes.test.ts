@@ -118,11 +118,11 @@ test('a load while Redis is unavailable is recorded, gets 503, and is applied on
   await eventually(() => assert.ok(!admin.shards.isReady));
   const request = { body: { sku: 'unit', delta: 5 }, headers: { 'idempotency-key': 'l-1' } };
   for (let attempt = 0; attempt < 3; attempt += 1) {
-    const answered = await admin.call(`POST /sales/${saleId}/stock`, request);
-    assert.equal(answered.status, 503);
-    assert.equal(answered.body.code, 'unavailable');
-    assert.equal(answered.headers['retry-after'], '1');
-    assert.equal(answered.body.operation, 2);
+    const response = await admin.call(`POST /sales/${saleId}/stock`, request);
+    assert.equal(response.status, 503);
+    assert.equal(response.body.code, 'unavailable');
+    assert.equal(response.headers['retry-after'], '1');
+    assert.equal(response.body.operation, 2);
   }
   const shown = await admin.call(`GET /sales/${saleId}`);
   assert.equal(shown.status, 200);
@@ -156,8 +156,8 @@ test('a request to an unresponsive Redis has an unknown outcome, and a retry wit
   const saleId = await makeSale();
   admin.redis.pause();
   const request = { body: { sku: 'unit', delta: 5 }, headers: { 'idempotency-key': 'h-1' } };
-  const answered = await admin.call(`POST /sales/${saleId}/stock`, request);
-  assert.deepEqual([answered.status, answered.body.code], [503, 'unavailable']);
+  const response = await admin.call(`POST /sales/${saleId}/stock`, request);
+  assert.deepEqual([response.status, response.body.code], [503, 'unavailable']);
   admin.redis.resume();
   await eventuallyReady();
   await eventually(async () => {
@@ -172,18 +172,18 @@ test('a start that is postponed too late is kept, and audited as kept', async ()
   await admin.call(`POST /sales/${saleId}/open`);
   const later = new Date(startsAt + 3_600_000).toISOString();
   // The lock delays the change until the old start has passed and buyers may have bought.
-  const answers: Promise<AdminReply>[] = [];
+  const responses: Promise<AdminReply>[] = [];
   await admin.sql.begin(async (tx) => {
     await lockOperations(tx, saleId);
-    answers.push(admin.call(`PATCH /sales/${saleId}`, { body: { startsAt: later } }));
+    responses.push(admin.call(`PATCH /sales/${saleId}`, { body: { startsAt: later } }));
     await eventually(async () => assert.equal((await outcomes(saleId)).at(-1), 'pending/-'));
-    answers.push(admin.call(`PATCH /sales/${saleId}`, { body: { name: 'Recorded after it' } }));
+    responses.push(admin.call(`PATCH /sales/${saleId}`, { body: { name: 'Recorded after it' } }));
     await eventually(async () => assert.equal((await outcomes(saleId)).length, 4));
     await sleep(startsAt - Date.now() + 1_100);
   });
-  for (const answered of await Promise.all(answers)) {
-    assert.equal(answered.status, 200);
-    assert.equal(Date.parse(answered.body.startsAt), startsAt);
+  for (const response of await Promise.all(responses)) {
+    assert.equal(response.status, 200);
+    assert.equal(Date.parse(response.body.startsAt), startsAt);
   }
   const definitions = await admin.sql<{ startsAt: number }[]>`
     SELECT (definition ->> 'startsAt')::bigint AS starts_at FROM sale_operations WHERE sale_id = ${saleId}`;
@@ -208,8 +208,8 @@ test('an open sale that Redis has lost is left to the recovery', async () => {
   await admin.call(`POST /sales/${saleId}/open`);
   await buy(admin.shards, saleId, ['a']);
   await admin.shards.of(saleId).client.flushall();
-  const answered = await admin.call(`POST /sales/${saleId}/pause`);
-  assert.deepEqual([answered.status, answered.body.code], [503, 'recovering']);
+  const response = await admin.call(`POST /sales/${saleId}/pause`);
+  assert.deepEqual([response.status, response.body.code], [503, 'recovering']);
   assert.equal(await loaded(saleId), undefined);
 });
 

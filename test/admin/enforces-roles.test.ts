@@ -38,18 +38,18 @@ const CHANGES = [
   'POST /webhooks/some/resume',
   'DELETE /webhooks/some',
 ];
-const MOVES = [
+const TRANSITIONS = [
   'POST /reservations/some_1_aaaaaaaa/confirm',
   'POST /reservations/some_1_aaaaaaaa/cancel',
   'POST /reservations/some_1_aaaaaaaa/extend',
 ];
 
 test('every request without a token gets 401', async () => {
-  for (const request of [...READS, ...CHANGES, ...MOVES]) {
-    const answered = await admin.call(request, { as: null });
-    assert.equal(answered.status, 401, request);
-    assert.equal(answered.body.code, 'unauthorized');
-    assert.match(String(answered.headers['www-authenticate']), /^Bearer/);
+  for (const request of [...READS, ...CHANGES, ...TRANSITIONS]) {
+    const response = await admin.call(request, { as: null });
+    assert.equal(response.status, 401, request);
+    assert.equal(response.body.code, 'unauthorized');
+    assert.match(String(response.headers['www-authenticate']), /^Bearer/);
   }
 });
 
@@ -63,8 +63,8 @@ test('an unknown or malformed token gets 401', async () => {
     `Bearer ${TOKENS.operator} more`,
     TOKENS.operator,
   ]) {
-    const answered = await admin.call('GET /sales', { as: null, headers: { authorization } });
-    assert.equal(answered.status, 401, authorization);
+    const response = await admin.call('GET /sales', { as: null, headers: { authorization } });
+    assert.equal(response.status, 401, authorization);
   }
 });
 
@@ -74,15 +74,15 @@ test('viewers and merchants may read and not change', async () => {
       assert.notEqual((await admin.call(request, { as })).status, 403, `${as} ${request}`);
     }
     for (const request of CHANGES) {
-      const answered = await admin.call(request, { as });
-      assert.equal(answered.status, 403, `${as} ${request}`);
-      assert.equal(answered.body.code, 'forbidden');
+      const response = await admin.call(request, { as });
+      assert.equal(response.status, 403, `${as} ${request}`);
+      assert.equal(response.body.code, 'forbidden');
     }
   }
 });
 
 test('merchants and operators may apply transitions, viewers may not', async () => {
-  for (const request of MOVES) {
+  for (const request of TRANSITIONS) {
     const refused = await admin.call(request, { as: 'viewer' });
     assert.deepEqual([refused.status, refused.body.code], [403, 'forbidden'], request);
     for (const as of ['merchant', 'operator'] as const) {

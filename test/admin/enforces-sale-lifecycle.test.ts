@@ -45,8 +45,8 @@ test('a transition to the current status gets 200 and is no operation', async ()
     ['end', 'ended'],
     ['end', 'ended'],
   ] as const) {
-    const answered = await admin.call(`POST /sales/${saleId}/${action}`);
-    assert.deepEqual([answered.status, answered.body.status], [200, status]);
+    const response = await admin.call(`POST /sales/${saleId}/${action}`);
+    assert.deepEqual([response.status, response.body.status], [200, status]);
     assert.equal((await stateInRedis(admin, saleId)).definition.status, status);
   }
   assert.equal((await stateInRedis(admin, saleId)).operation, 5);
@@ -54,12 +54,12 @@ test('a transition to the current status gets 200 and is no operation', async ()
 
 test('ten concurrent requests to open a sale are one operation', async () => {
   const saleId = await makeDraft(admin);
-  const answers = await Promise.all(
+  const responses = await Promise.all(
     Array.from({ length: 10 }, (_, index) =>
       callAdmin(index % 2 ? replica : admin.app, `POST /sales/${saleId}/open`),
     ),
   );
-  assert.ok(answers.every(({ status, body }) => status === 200 && body.status === 'open'));
+  assert.ok(responses.every(({ status, body }) => status === 200 && body.status === 'open'));
   assert.equal((await stateInRedis(admin, saleId)).operation, 2);
 });
 

@@ -235,9 +235,9 @@ test('dead letters are listed until they are resolved, and retried on request', 
   );
   const id = first.body.data[0].deadLetterId;
   assert.equal(first.body.data[0].retryRequestedAt, null);
-  const asked = await admin.call(`POST /dead-letters/${id}/retry`);
-  assert.equal(asked.status, 202);
-  assert.ok(asked.body.retryRequestedAt);
+  const requested = await admin.call(`POST /dead-letters/${id}/retry`);
+  assert.equal(requested.status, 202);
+  assert.ok(requested.body.retryRequestedAt);
   const refused = await admin.call(
     `POST /dead-letters/${resolved.body.data[0].deadLetterId}/retry`,
   );

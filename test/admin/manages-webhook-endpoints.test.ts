@@ -81,9 +81,9 @@ test('deliveries are listed by state, in pages', async () => {
   const { webhookId } = await makeWebhook();
   const ids = await addDeliveries(webhookId, ['dead', 'delivered', 'pending', 'dead', 'dead']);
   const list = async (query: string) => {
-    const answered = await admin.call(`GET /webhooks/${webhookId}/deliveries${query}`);
-    assert.equal(answered.status, 200, JSON.stringify(answered.body));
-    return answered.body;
+    const response = await admin.call(`GET /webhooks/${webhookId}/deliveries${query}`);
+    assert.equal(response.status, 200, JSON.stringify(response.body));
+    return response.body;
   };
   const idsOf = (page: { data: { deliveryId: number }[] }) =>
     page.data.map(({ deliveryId }) => deliveryId);
@@ -134,11 +134,11 @@ test('a paused endpoint shows the reason and the end of the pause, and can be re
   await addDeliveries(webhookId, ['pending']);
   await admin.sql`
     UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour', failures_in_row = 9,
-      last_error = 'answered 500', last_failure_at = now() WHERE webhook_id = ${webhookId}`;
+      last_error = 'responded 500', last_failure_at = now() WHERE webhook_id = ${webhookId}`;
   const [paused] = (await admin.call('GET /webhooks?limit=1')).body.data;
   assert.equal(paused.state, 'paused');
   assert.equal(paused.failuresInRow, 9);
-  assert.equal(paused.lastError, 'answered 500');
+  assert.equal(paused.lastError, 'responded 500');
   assert.ok(Date.parse(paused.pausedUntil) > Date.now());
 
   const resumed = await admin.call(`POST /webhooks/${webhookId}/resume`);

@@ -56,9 +56,9 @@ test('a load of a sale that Redis has lost can be retried until it succeeds', as
     headers: { 'idempotency-key': 'after-a-flush' },
   };
   await eventually(async () => {
-    const answered = await admin.call(`POST /sales/${saleId}/stock`, request);
-    assert.equal(answered.status, 200);
-    assert.equal(answered.body.loaded, 14);
+    const response = await admin.call(`POST /sales/${saleId}/stock`, request);
+    assert.equal(response.status, 200);
+    assert.equal(response.body.loaded, 14);
   });
 });
 
@@ -88,7 +88,7 @@ test('a draft that is created again has its new stock, though a restored Redis h
 
 test('a recovery of an unknown sale gets 404', async () => {
   for (const request of ['POST /sales/nowhere/recover', 'GET /sales/nowhere/recoveries']) {
-    const answered = await admin.call(request);
-    assert.deepEqual([answered.status, answered.body.code], [404, 'sale_not_found']);
+    const response = await admin.call(request);
+    assert.deepEqual([response.status, response.body.code], [404, 'sale_not_found']);
   }
 });

@@ -11,14 +11,14 @@ import { FILE } from '../../harness/use.ts';
 
 const admin = await useAdmin(FILE);
 
-function assertProblem(answered: AdminReply, status: number, code: string): void {
-  assert.equal(answered.status, status, JSON.stringify(answered.body));
-  assert.match(String(answered.headers['content-type']), /^application\/problem\+json/);
-  assert.equal(answered.body.code, code);
-  assert.equal(answered.body.status, status);
-  assert.equal(answered.body.type, `urn:flash-sale:problem:${code}`);
-  assert.ok(answered.headers['x-request-id']);
-  assert.doesNotMatch(JSON.stringify(answered.body), /\bat .*\.ts:|node_modules/);
+function assertProblem(response: AdminReply, status: number, code: string): void {
+  assert.equal(response.status, status, JSON.stringify(response.body));
+  assert.match(String(response.headers['content-type']), /^application\/problem\+json/);
+  assert.equal(response.body.code, code);
+  assert.equal(response.body.status, status);
+  assert.equal(response.body.type, `urn:flash-sale:problem:${code}`);
+  assert.ok(response.headers['x-request-id']);
+  assert.doesNotMatch(JSON.stringify(response.body), /\bat .*\.ts:|node_modules/);
 }
 
 const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
@@ -75,14 +75,14 @@ const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
 };
 for (const [what, [body, field]] of Object.entries(WRONG_SALES)) {
   test(`a sale with ${what} is rejected, naming ${field}`, async () => {
-    const answered = await admin.call('POST /sales', { body });
-    assertProblem(answered, 422, 'invalid_request');
-    const fields = answered.body.errors.map((error: { field: string }) => error.field);
-    assert.ok(fields.includes(field), JSON.stringify(answered.body.errors));
+    const response = await admin.call('POST /sales', { body });
+    assertProblem(response, 422, 'invalid_request');
+    const fields = response.body.errors.map((error: { field: string }) => error.field);
+    assert.ok(fields.includes(field), JSON.stringify(response.body.errors));
   });
 }
 
-const WRONG_BODIES: Record<string, [ask: AdminCallOptions, status: number, code: string]> = {
+const WRONG_BODIES: Record<string, [options: AdminCallOptions, status: number, code: string]> = {
   'JSON cut off': [{ body: '{"name":' }, 422, 'invalid_request'],
   'no JSON': [{ body: 'name=Phones' }, 422, 'invalid_request'],
   'invalid UTF-8': [
@@ -100,9 +100,9 @@ const WRONG_BODIES: Record<string, [ask: AdminCallOptions, status: number, code:
   ],
   'too much': [{ body: newSale({ name: 'x'.repeat(70_000) }) }, 413, 'payload_too_large'],
 };
-for (const [what, [ask, status, code]] of Object.entries(WRONG_BODIES)) {
+for (const [what, [options, status, code]] of Object.entries(WRONG_BODIES)) {
   test(`a body of ${what} is rejected`, async () => {
-    assertProblem(await admin.call('POST /sales', ask), status, code);
+    assertProblem(await admin.call('POST /sales', options), status, code);
   });
 }
 
@@ -113,10 +113,10 @@ test('the largest allowed sale fits into a body', async () => {
     price: 1_000_000_000,
     stock: 1_000_000_000,
   }));
-  const answered = await admin.call('POST /sales', { body: newSale({ skus }) });
-  assert.equal(answered.status, 201);
-  assert.equal(answered.body.skus.length, 100);
-  assert.equal(answered.body.skus[99].remaining, 1_000_000_000);
+  const response = await admin.call('POST /sales', { body: newSale({ skus }) });
+  assert.equal(response.status, 201);
+  assert.equal(response.body.skus.length, 100);
+  assert.equal(response.body.skus[99].remaining, 1_000_000_000);
 });
 
 const WRONG_QUERIES = [
@@ -155,8 +155,8 @@ test('unknown resources and paths get 404', async () => {
   }
   for (const action of ['open', 'pause', 'resume', 'end', 'stock']) {
     const body = action === 'stock' ? { sku: 'a', delta: 1 } : undefined;
-    const answered = await admin.call(`POST /sales/none/${action}`, { body });
-    assertProblem(answered, 404, 'sale_not_found');
+    const response = await admin.call(`POST /sales/none/${action}`, { body });
+    assertProblem(response, 404, 'sale_not_found');
   }
   assertProblem(await admin.call('GET /sales/none/verify'), 404, 'sale_not_found');
   assertProblem(await admin.call('GET /sales/none/audit'), 404, 'sale_not_found');
@@ -169,9 +169,9 @@ test('unknown resources and paths get 404', async () => {
 });
 
 test('a known path with another method gets 405 with the allowed methods', async () => {
-  const answered = await admin.call('PUT /sales/some', { body: '{' });
-  assertProblem(answered, 405, 'method_not_allowed');
-  assert.equal(answered.headers.allow, 'DELETE, GET, HEAD, PATCH');
+  const response = await admin.call('PUT /sales/some', { body: '{' });
+  assertProblem(response, 405, 'method_not_allowed');
+  assert.equal(response.headers.allow, 'DELETE, GET, HEAD, PATCH');
   assertProblem(await admin.call('DELETE /reservations'), 405, 'method_not_allowed');
   assertProblem(await admin.call('POST //healthz'), 405, 'method_not_allowed');
 });

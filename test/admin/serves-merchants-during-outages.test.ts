@@ -30,9 +30,9 @@ async function reserveOne(): Promise<string> {
   return parseRecord(outcome.record, sale, buyerId).reservationId;
 }
 
-function assertProblem(answered: AdminReply, status: number, code: string): void {
-  assert.deepEqual([answered.status, answered.body.code], [status, code]);
-  if (status === 503) assert.ok(Number(answered.headers['retry-after']) > 0);
+function assertProblem(response: AdminReply, status: number, code: string): void {
+  assert.deepEqual([response.status, response.body.code], [status, code]);
+  if (status === 503) assert.ok(Number(response.headers['retry-after']) > 0);
 }
 
 const WRONG_BODIES: [transition: string, what: string, body: unknown, field: string][] = [
@@ -52,9 +52,9 @@ for (const [name, what, body, field] of WRONG_BODIES) {
   test(`${name} rejects ${what}, and changes nothing`, async () => {
     const reservationId = await reserveOne();
     const { events } = await stateInRedis(admin, sale.saleId);
-    const answered = await admin.call(`POST /reservations/${reservationId}/${name}`, { body });
-    assertProblem(answered, 422, 'invalid_request');
-    assert.equal(answered.body.errors[0].field, field);
+    const response = await admin.call(`POST /reservations/${reservationId}/${name}`, { body });
+    assertProblem(response, 422, 'invalid_request');
+    assert.equal(response.body.errors[0].field, field);
     assert.equal((await stateInRedis(admin, sale.saleId)).events, events);
   });
 }
@@ -62,8 +62,8 @@ for (const [name, what, body, field] of WRONG_BODIES) {
 test('two hundred characters of any script are accepted, and so is an empty body', async () => {
   for (const body of [{ paymentRef: '閃'.repeat(200) }, { paymentRef: '' }, {}, undefined]) {
     const path = `POST /reservations/${await reserveOne()}/confirm`;
-    const answered = await admin.call(path, body === undefined ? {} : { body });
-    assert.equal(answered.status, 200, JSON.stringify(answered.body));
+    const response = await admin.call(path, body === undefined ? {} : { body });
+    assert.equal(response.status, 200, JSON.stringify(response.body));
   }
 });
 
@@ -79,8 +79,8 @@ test('an unknown or malformed reservation id gets 404', async () => {
   ];
   for (const id of ids) {
     for (const name of ['confirm', 'cancel', 'extend']) {
-      const answered = await admin.call(`POST /reservations/${id}/${name}`);
-      assertProblem(answered, 404, 'reservation_not_found');
+      const response = await admin.call(`POST /reservations/${id}/${name}`);
+      assertProblem(response, 404, 'reservation_not_found');
     }
   }
 });
@@ -175,8 +175,8 @@ for (const [which, start] of Object.entries(POSTGRES_OUTAGES)) {
       ['confirm', 'confirmed'],
       ['cancel', 'cancelled'],
     ]) {
-      const answered = await callAdmin(app, `POST /reservations/${reservationId}/${name}`);
-      assert.deepEqual([answered.status, answered.body.status], [200, status]);
+      const response = await callAdmin(app, `POST /reservations/${reservationId}/${name}`);
+      assert.deepEqual([response.status, response.body.status], [200, status]);
     }
     assert.ok(performance.now() - startedMs < 1_000);
     // Without PostgreSQL it is unknown whether the sale exists, so the response is not 404.

@@ -69,9 +69,9 @@ test('a sale with extended, confirmed, refunded, expired and waitlisted holds is
   ];
   await Promise.all(
     ids.map(async (id, index) => {
-      for (const move of courses[index % 6] ?? []) {
-        const moved = await admin.call(`POST /reservations/${id}/${move}`);
-        assert.equal(moved.status, 200, JSON.stringify(moved.body));
+      for (const name of courses[index % 6] ?? []) {
+        const response = await admin.call(`POST /reservations/${id}/${name}`);
+        assert.equal(response.status, 200, JSON.stringify(response.body));
       }
     }),
   );

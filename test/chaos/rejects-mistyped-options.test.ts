@@ -30,7 +30,7 @@ for (const [program, valued] of [
   });
 }
 
-for (const [what, typed, told] of [
+for (const [what, typed, message] of [
   ['an option', ['bench/hostile.ts', '--sed', '1'], /Did you mean --seed\?/],
   ['a scenario', ['bench/main.ts', '--only', 'refusl'], /'refusl' is invalid.* refusal,/],
   ['a command of flash-sale', ['src/main.ts', 'verfy'], /Did you mean verify\?/],
@@ -39,7 +39,7 @@ for (const [what, typed, told] of [
 ] as const) {
   test(`${what}, mistyped`, () => {
     const { status, stdout, stderr } = run(...typed);
-    assert.match(stderr, told);
+    assert.match(stderr, message);
     assert.deepEqual({ status, stdout }, { status: 2, stdout: '' });
   });
 }

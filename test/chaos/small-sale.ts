@@ -17,7 +17,7 @@ const SALE_ID = 'small';
 const BEGAN_MS = Date.UTC(2026, 0, 1);
 const HOLD_SECONDS = 2;
 
-interface Move {
+interface Step {
   status: ReservationStatus;
   atMs: number;
   requestId: string;
@@ -26,14 +26,14 @@ interface Move {
 interface Story {
   buyerId: string;
   key: string;
-  moves: Move[];
+  steps: Step[];
 }
 
 const STORIES: readonly Story[] = [
   {
     buyerId: 'ada',
     key: 'cart',
-    moves: [
+    steps: [
       { status: 'reserved', atMs: 105, requestId: 'ada-buys' },
       { status: 'confirmed', atMs: 205, requestId: 'ada-pays' },
     ],
@@ -41,7 +41,7 @@ const STORIES: readonly Story[] = [
   {
     buyerId: 'bert',
     key: '',
-    moves: [
+    steps: [
       { status: 'reserved', atMs: 125, requestId: 'bert-buys' },
       { status: 'expired', atMs: 2_150, requestId: '' },
     ],
@@ -49,7 +49,7 @@ const STORIES: readonly Story[] = [
   {
     buyerId: 'dora',
     key: '',
-    moves: [
+    steps: [
       { status: 'reserved', atMs: 5_605, requestId: 'dora-buys' },
       { status: 'cancelled', atMs: 5_705, requestId: 'dora-gives-back' },
     ],
@@ -133,7 +133,7 @@ export function smallSale(): Case {
 }
 
 function lastOf(position: number): Reservation {
-  return reservationOf(position, STORIES[position - 1]!.moves.at(-1)!.status);
+  return reservationOf(position, STORIES[position - 1]!.steps.at(-1)!.status);
 }
 
 function shown(position: number, status: ReservationStatus): PublicReservation {
@@ -141,8 +141,8 @@ function shown(position: number, status: ReservationStatus): PublicReservation {
 }
 
 function reservationOf(position: number, status: ReservationStatus): Reservation {
-  const { buyerId, key, moves } = STORIES[position - 1]!;
-  const reservedAt = BEGAN_MS + moves[0]!.atMs;
+  const { buyerId, key, steps } = STORIES[position - 1]!;
+  const reservedAt = BEGAN_MS + steps[0]!.atMs;
   return {
     reservationId: `${SALE_ID}_${position}_tagtagta`,
     saleId: SALE_ID,
@@ -152,7 +152,7 @@ function reservationOf(position: number, status: ReservationStatus): Reservation
     total: 100,
     currency: 'EUR',
     position,
-    version: moves.findIndex((move) => move.status === status) + 1,
+    version: steps.findIndex((step) => step.status === status) + 1,
     reservedAt,
     expiresAt: reservedAt + HOLD_SECONDS * 1_000,
     idempotencyKey: key,
@@ -165,13 +165,13 @@ function rowOf(position: number): Row {
     ...reservation,
     reservedAt: new Date(reservation.reservedAt),
     expiresAt: new Date(reservation.expiresAt),
-    requestId: STORIES[position - 1]!.moves[0]!.requestId,
+    requestId: STORIES[position - 1]!.steps[0]!.requestId,
   };
 }
 
 function eventRows(): EventRow[] {
-  const events = STORIES.flatMap(({ moves }, index) =>
-    moves.map(({ status, atMs, requestId }, version) => ({
+  const events = STORIES.flatMap(({ steps }, index) =>
+    steps.map(({ status, atMs, requestId }, version) => ({
       reservationId: reservationOf(index + 1, status).reservationId,
       version: version + 1,
       event: 0,

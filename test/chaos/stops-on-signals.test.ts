@@ -17,7 +17,7 @@ const SET_UP = join(REPOSITORY, 'scripts/set-up.mjs');
 async function stopped(
   t: TestContext,
   args: string[],
-  choices: { when: RegExp | 'it makes its PostgreSQL'; tell: (pid: number) => unknown },
+  choices: { when: RegExp | 'it makes its PostgreSQL'; signal: (pid: number) => unknown },
 ) {
   const temporary = await use(
     t,
@@ -54,7 +54,7 @@ async function stopped(
     await sleep(150);
   }
   const ended = once(child, 'close');
-  choices.tell(child.pid!);
+  choices.signal(child.pid!);
   const [code] = (await ended) as [number | null];
   assert.deepEqual(processesIn(temporary), [], 'no server is left');
   assert.deepEqual(readdirSync(temporary), [], 'no file is left');
@@ -70,7 +70,7 @@ function processesIn(directory: string): string[] {
 test('the chaos suite stops at Ctrl-C in its second run', async (t) => {
   const { code, output } = await stopped(t, ['chaos/main.ts', '--runs', '3', '--buyers', '30'], {
     when: /^seed 1 .*$/m,
-    tell: (pid) => process.kill(-pid, 'SIGINT'),
+    signal: (pid) => process.kill(-pid, 'SIGINT'),
   });
   assert.equal(code, 130, output);
   assert.match(output, /Stopped by SIGINT after \d+ s/);
@@ -81,7 +81,7 @@ test('the chaos suite stops at Ctrl-C in its second run', async (t) => {
 test('the chaos suite stops at Ctrl-C before it has servers', async (t) => {
   const { code, output } = await stopped(t, ['chaos/main.ts'], {
     when: 'it makes its PostgreSQL',
-    tell: (pid) => process.kill(-pid, 'SIGINT'),
+    signal: (pid) => process.kill(-pid, 'SIGINT'),
   });
   assert.equal(code, 130, output);
   assert.match(output, /^\nStopped by SIGINT after \d+ s\nNo result was written\.\n$/);
@@ -90,7 +90,7 @@ test('the chaos suite stops at Ctrl-C before it has servers', async (t) => {
 test('a bench stops at SIGTERM', async (t) => {
   const { code, output } = await stopped(t, ['bench/durability.ts'], {
     when: /round 0/,
-    tell: (pid) => process.kill(pid, 'SIGTERM'),
+    signal: (pid) => process.kill(pid, 'SIGTERM'),
   });
   assert.equal(code, 143, output);
   assert.match(output, /Stopped by SIGTERM after \d+ s during step \d+: buying/);

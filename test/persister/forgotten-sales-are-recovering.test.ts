@@ -38,19 +38,19 @@ describe('a sale that Redis has lost', () => {
     await eventually(async () => assert.equal(await one.metric('sales_not_recovered'), 1));
 
     const fresh = await useHotPath(test, redis.url);
-    const line = `/v1/sales/${saleId}/waitlist`;
-    const asked = {
+    const waitlist = `/v1/sales/${saleId}/waitlist`;
+    const requests = {
       buy: () => fresh.buy(saleId, 'bob'),
       'buy with a body': () => fresh.buy(saleId, 'bob', { body: { sku: 'unit', quantity: 1 } }),
       sale: () => fresh.call(`/v1/sales/${saleId}`),
       me: () => fresh.call(`/v1/sales/${saleId}/me`, { buyer: 'ada' }),
       reservation: () => fresh.call(reservation, { buyer: 'ada' }),
       'give back': () => fresh.call(`${reservation}/cancel`, { method: 'POST', buyer: 'ada' }),
-      join: () => fresh.call(line, { method: 'POST', buyer: 'bob' }),
-      leave: () => fresh.call(line, { method: 'DELETE', buyer: 'bob' }),
+      join: () => fresh.call(waitlist, { method: 'POST', buyer: 'bob' }),
+      leave: () => fresh.call(waitlist, { method: 'DELETE', buyer: 'bob' }),
     };
-    for (const [what, ask] of Object.entries(asked)) {
-      const { status, body, headers } = await ask();
+    for (const [what, send] of Object.entries(requests)) {
+      const { status, body, headers } = await send();
       assert.deepEqual([what, status, body.code], [what, 503, 'recovering']);
       assert.ok(Number(headers['retry-after']) > 0, what);
     }

@@ -131,8 +131,8 @@ describe('a sale with more units sold than loaded', () => {
     await record(servers, sale, [{ definition }, { definition, delta: 3 }]);
     await untilOpen(servers, saleId);
     assert.equal((await saleState(servers.shards, saleId)).definition.startsAt, startsAt);
-    const [answer] = await buy(servers.shards, saleId, ['next']);
-    assert.equal(answer?.outcome, 'reserved');
+    const [reply] = await buy(servers.shards, saleId, ['next']);
+    assert.equal(reply?.outcome, 'reserved');
     const recorded = await servers.sql`
       SELECT (definition->>'startsAt')::bigint AS starts_at FROM sale_operations
       WHERE sale_id = ${saleId} ORDER BY operation`;

@@ -48,9 +48,9 @@ const step = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({
-      do: fc.constant('move' as const),
+      do: fc.constant('transition' as const),
       which: fc.nat(),
-      move: fc.constantFrom<Exclude<ReservationTransition, 'expire'>[]>(
+      transition: fc.constantFrom<Exclude<ReservationTransition, 'expire'>[]>(
         'confirm',
         'cancel',
         'give-back',
@@ -84,7 +84,7 @@ async function take(saleId: string, each: Step): Promise<void> {
   const [, , position, tag] = records[each.which % records.length]!.split('\t');
   await shards.call(transition, saleId, {
     address: { saleId, position: Number(position), tag: tag! },
-    transition: each.move,
+    transition: each.transition,
     detail: '',
     requestId: 'r',
     traceparent: '',

@@ -165,14 +165,14 @@ describe('a recovery', () => {
     await untilRows(servers, saleId, 20);
     const newer = await appendEntry(servers.shards, saleId, { v: '2', x: 'of the future' });
     await requestRecovery(servers, saleId);
-    const told = () => servers.sql<{ outcome: string; why: string | null }[]>`
+    const finished = () => servers.sql<{ outcome: string; why: string | null }[]>`
       SELECT outcome, report->>'why' AS why FROM sale_recoveries
       WHERE sale_id = ${saleId} AND state = 'done' ORDER BY finished_at`;
     // The requested rebuild is impossible, so the sale continues as it is.
     await eventually(async () => {
-      const [asked, next] = await told();
-      assert.match(asked?.why ?? '', /entries of a version .* run that version/);
-      assert.deepEqual([asked?.outcome, next?.outcome], ['blocked', 'renewed']);
+      const [first, next] = await finished();
+      assert.match(first?.why ?? '', /entries of a version .* run that version/);
+      assert.deepEqual([first?.outcome, next?.outcome], ['blocked', 'renewed']);
     });
     await untilOpen(servers, saleId);
     assert.equal((await saleState(servers.shards, saleId)).events, 21);
@@ -224,9 +224,9 @@ describe('a recovery', () => {
     for (const round of [1, 2]) {
       await redis.restart();
       await untilOpen(servers, saleId);
-      const [answer] = await buy(servers.shards, saleId, [`after-${round}`]);
-      assert.ok(answer?.outcome === 'reserved');
-      const position = Number(answer.record.split('\t')[2]);
+      const [reply] = await buy(servers.shards, saleId, [`after-${round}`]);
+      assert.ok(reply?.outcome === 'reserved');
+      const position = Number(reply.record.split('\t')[2]);
       assert.ok(Number.isInteger(leftOut(position - 1, last)) && position > last + SKIPPED);
       last = position;
       await untilRows(servers, saleId, 20 + round);
@@ -245,13 +245,13 @@ describe('a recovery', () => {
   it('gives no position twice when one call gave more than BACKLOG_MAX', async (test) => {
     const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
-    const told = await buyMany(servers.shards, saleId, { count: 128, batchSize: 128 });
+    const bought = await buyMany(servers.shards, saleId, { count: 128, batchSize: 128 });
     await servers.shards.of(saleId).client.flushall();
     await usePersister(test, redis.url, database.url, {}, { BACKLOG_MAX: '10' });
     await untilOpen(servers, saleId);
-    const [answer] = await buy(servers.shards, saleId, ['next']);
-    assert.ok(answer?.outcome === 'reserved');
-    assert.ok(Number(answer.record.split('\t')[2]) > told.length);
+    const [reply] = await buy(servers.shards, saleId, ['next']);
+    assert.ok(reply?.outcome === 'reserved');
+    assert.ok(Number(reply.record.split('\t')[2]) > bought.length);
   });
 
   it('keeps its locks however long it writes the events of Redis', async (test) => {

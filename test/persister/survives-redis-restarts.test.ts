@@ -38,8 +38,8 @@ describe('after a restart of Redis', () => {
     await untilRows(servers, saleId, 500);
     await redis.restart();
     await untilOpen(servers, saleId);
-    const [answer] = await buy(servers.shards, saleId, ['after-1']);
-    assert.equal(answer?.outcome, 'reserved');
+    const [reply] = await buy(servers.shards, saleId, ['after-1']);
+    assert.equal(reply?.outcome, 'reserved');
     await untilRows(servers, saleId, 501);
     await eventually(async () => {
       assert.deepEqual(await audited(servers, saleId), [

@@ -65,9 +65,9 @@ describe('every event is written once', () => {
     const { saleId } = await makeSale(servers);
     const { client } = servers.shards.of(saleId);
     const key = saleKey(saleId, 'events');
-    const [answer] = await buy(servers.shards, saleId, ['first']);
-    assert.equal(answer?.outcome, 'reserved');
-    const bought = { buyerId: 'first', record: 'record' in answer ? answer.record : '' };
+    const [reply] = await buy(servers.shards, saleId, ['first']);
+    assert.equal(reply?.outcome, 'reserved');
+    const bought = { buyerId: 'first', record: 'record' in reply ? reply.record : '' };
     await buyMany(servers.shards, saleId, { count: 300, batchSize: 7 });
     await appendTransition(servers.shards, saleId, bought, { status: 'C' });
     await appendTransition(servers.shards, saleId, bought, { status: 'X', version: 3 });
@@ -93,9 +93,9 @@ describe('every event is written once', () => {
 
   it('in order, though an ended consumer has the first entry', async (test) => {
     const { saleId } = await makeSale(servers);
-    const [answer] = await buy(servers.shards, saleId, ['buyer']);
-    assert.equal(answer?.outcome, 'reserved');
-    const bought = { buyerId: 'buyer', record: 'record' in answer ? answer.record : '' };
+    const [reply] = await buy(servers.shards, saleId, ['buyer']);
+    assert.equal(reply?.outcome, 'reserved');
+    const bought = { buyerId: 'buyer', record: 'record' in reply ? reply.record : '' };
     await readAndAbandon(servers.shards, saleId, 1);
     await appendTransition(servers.shards, saleId, bought, { status: 'C' });
     await buyMany(servers.shards, saleId, { count: 500, batchSize: 10 });
