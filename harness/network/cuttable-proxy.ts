@@ -10,6 +10,8 @@ export interface CuttableProxy {
   loseRequestWith(text: string): Trap;
   /** The number of connections that were cut, refused, or had data held back. */
   readonly harmed: number;
+  /** The number of connections that a stall has broken or holds data of. */
+  readonly heldBack: number;
   /** Delays each reply from now on. */
   delayReplies(delayMs: number): void;
   /** Cuts every connection now. */
@@ -64,6 +66,7 @@ export async function startCuttableProxy(target: {
     harmed += pairs.size;
     for (const pair of pairs) cut(pair);
   };
+  const heldBack = () => [...pairs].filter((pair) => broken.has(pair) || hasHeldBack(pair)).length;
   const server = createServer((client) => {
     if (state === 'refusing') {
       client.on('error', () => undefined);
@@ -123,6 +126,9 @@ export async function startCuttableProxy(target: {
     get harmed() {
       return harmed;
     },
+    get heldBack() {
+      return heldBack();
+    },
     cutAll,
     stall: () => {
       state = 'stalled';
@@ -133,9 +139,7 @@ export async function startCuttableProxy(target: {
       cutAll();
     },
     heal: () => {
-      if (state === 'stalled') {
-        harmed += [...pairs].filter((pair) => broken.has(pair) || hasHeldBack(pair)).length;
-      }
+      if (state === 'stalled') harmed += heldBack();
       state = 'open';
       for (const pair of broken) cut(pair);
       for (const { client, upstream } of pairs) {

@@ -11,24 +11,22 @@ import { runSchedule } from '../../chaos/faults/inject.ts';
 import type { PlannedFault } from '../../chaos/faults/schedule.ts';
 import { ChaosStack } from '../../chaos/stack.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { startCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
+import { useCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
 import { usePostgres } from '../../harness/servers/postgres.ts';
 import { use } from '../../harness/use.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 
 /** An echo server behind a proxy. */
-async function startEcho(t: TestContext) {
-  const server = createServer((socket) => socket.on('error', () => undefined).pipe(socket));
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const proxy = await startCuttableProxy({
-    host: '127.0.0.1',
-    port: (server.address() as AddressInfo).port,
-  });
-  t.after(async () => {
-    await proxy.close();
-    server.close();
-  });
-  return proxy;
+async function useEcho(t: TestContext) {
+  const server = await use(t, () =>
+    createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(
+      0,
+      '127.0.0.1',
+    ),
+  );
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return useCuttableProxy(t, { host: '127.0.0.1', port });
 }
 
 /** A connection that the proxy has forwarded data for. */
@@ -40,7 +38,7 @@ async function greet(port: number) {
 }
 
 test('a cut counts open connections, and a refusal counts new ones', async (t) => {
-  const proxy = await startEcho(t);
+  const proxy = await useEcho(t);
   proxy.cutAll();
   proxy.refuse();
   assert.equal(proxy.harmed, 0, 'there was no connection');
@@ -56,28 +54,28 @@ test('a cut counts open connections, and a refusal counts new ones', async (t) =
 });
 
 test('a half-open link counts connections that send data', async (t) => {
-  const proxy = await startEcho(t);
-  const [silent, talking] = await Promise.all([greet(proxy.port), greet(proxy.port)]);
+  const proxy = await useEcho(t);
+  const [idle, sending] = await Promise.all([greet(proxy.port), greet(proxy.port)]);
   proxy.stall();
   await sleep(50);
   proxy.heal();
   assert.equal(proxy.harmed, 0, 'no connection sent anything');
   proxy.stall();
-  talking.write('is anybody there?');
-  await sleep(200);
+  sending.write('some data');
+  await eventually(() => assert.equal(proxy.heldBack, 1));
   proxy.heal();
   assert.equal(proxy.harmed, 1);
-  await once(talking, 'data');
-  silent.destroy();
+  await once(sending, 'data');
+  idle.destroy();
 });
 
 test('a lost reply counts when its request has arrived', async (t) => {
-  const proxy = await startEcho(t);
+  const proxy = await useEcho(t);
   const never = proxy.loseReplyTo('never said');
   const trap = proxy.loseReplyTo('hello');
-  const asker = connect(proxy.port, '127.0.0.1').on('error', () => undefined);
-  asker.write('hello');
-  await once(asker, 'close');
+  const client = connect(proxy.port, '127.0.0.1').on('error', () => undefined);
+  client.write('hello');
+  await once(client, 'close');
   assert.deepEqual([never.hasCaught, trap.hasCaught], [false, true]);
 });
 

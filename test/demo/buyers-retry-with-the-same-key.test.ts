@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createVerifier } from 'fast-jwt';
+import { use } from '../../harness/use.ts';
 import { runCrowd } from '../../src/dev/demo/crowd.ts';
 import { REPLAYED, RESERVED, SOLD_OUT } from '../../src/dev/demo/tally.ts';
 
@@ -12,42 +13,45 @@ const JWT_SECRET = '0123456789abcdef0123456789abcdef';
 const never = new AbortController().signal;
 
 /** A fake hot path. `respond` gets the number of the buyer's attempt, from 1. */
-async function shop(
+async function useShop(
   t: TestContext,
-  answer: (attempt: number, response: ServerResponse, request: IncomingMessage) => void,
+  respond: (attempt: number, response: ServerResponse, request: IncomingMessage) => void,
 ) {
   const verify = createVerifier({ key: JWT_SECRET, algorithms: ['HS256'] });
   const keysOfBuyer = new Map<string, string[]>();
-  const server = createServer((request, response) => {
-    const { sub } = verify(request.headers.authorization!.slice('Bearer '.length)) as {
-      sub: string;
-    };
-    const keys = keysOfBuyer.get(sub) ?? [];
-    keysOfBuyer.set(sub, [...keys, request.headers['idempotency-key'] as string]);
-    answer(keys.length + 1, response, request);
-  });
-  server.listen(0, '127.0.0.1');
+  const server = await use(
+    t,
+    () =>
+      createServer((request, response) => {
+        const { sub } = verify(request.headers.authorization!.slice('Bearer '.length)) as {
+          sub: string;
+        };
+        const keys = keysOfBuyer.get(sub) ?? [];
+        keysOfBuyer.set(sub, [...keys, request.headers['idempotency-key'] as string]);
+        respond(keys.length + 1, response, request);
+      }).listen(0, '127.0.0.1'),
+    (started) => {
+      started.close();
+      started.closeAllConnections();
+    },
+  );
   await once(server, 'listening');
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
   const hotPathUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return { sale: { hotPathUrl, jwtSecret: JWT_SECRET, saleId: 'a-sale' }, keysOfBuyer };
 }
 
 void test('503, then a broken connection, then 201: one reservation, two retries, one key per buyer', async (t) => {
-  const { sale, keysOfBuyer } = await shop(t, (attempt, response, request) => {
+  const { sale, keysOfBuyer } = await useShop(t, (attempt, response, request) => {
     if (attempt === 1) response.writeHead(503, { 'retry-after': '0' }).end('{}');
     else if (attempt === 2) request.socket.destroy();
     else response.writeHead(201).end('{}');
   });
-  let answered = 0;
-  const tally = await runCrowd(sale, 20, () => (answered += 1), never);
+  let responses = 0;
+  const tally = await runCrowd(sale, 20, () => (responses += 1), never);
   assert.equal(tally.count(RESERVED), 20);
   assert.equal(tally.accepted, 20);
   assert.equal(tally.retries, 40);
-  assert.equal(answered, 20);
+  assert.equal(responses, 20);
   assert.equal(keysOfBuyer.size, 20, 'each buyer has its own id');
   const keys = [...keysOfBuyer.values()];
   for (const own of keys) assert.deepEqual(own, [own[0], own[0], own[0]]);
@@ -55,11 +59,11 @@ void test('503, then a broken connection, then 201: one reservation, two retries
 });
 
 void test('a rejection is final, and a replayed reservation counts as a reservation', async (t) => {
-  let turn = 0;
-  const { sale } = await shop(t, (_attempt, response) => {
-    turn += 1;
-    if (turn === 1) response.writeHead(201).end('{}');
-    else if (turn === 2) response.writeHead(200, { 'idempotent-replayed': 'true' }).end('{}');
+  let requests = 0;
+  const { sale } = await useShop(t, (_attempt, response) => {
+    requests += 1;
+    if (requests === 1) response.writeHead(201).end('{}');
+    else if (requests === 2) response.writeHead(200, { 'idempotent-replayed': 'true' }).end('{}');
     else response.writeHead(409).end(JSON.stringify({ code: 'sold_out' }));
   });
   const tally = await runCrowd(sale, 10, () => {}, never);
@@ -72,7 +76,7 @@ void test('a rejection is final, and a replayed reservation counts as a reservat
 
 void test('a retry waits for Retry-After', async (t) => {
   const requestedAt: number[] = [];
-  const { sale } = await shop(t, (attempt, response) => {
+  const { sale } = await useShop(t, (attempt, response) => {
     requestedAt.push(performance.now());
     if (attempt === 1) response.writeHead(503, { 'retry-after': '1' }).end('{}');
     else response.writeHead(201).end('{}');

@@ -3,7 +3,8 @@
  * between.
  */
 import assert from 'node:assert/strict';
-import { createServer, request as httpRequest } from 'node:http';
+import { once } from 'node:events';
+import { createServer, request as httpRequest, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { Webhook } from 'standardwebhooks';
@@ -17,7 +18,7 @@ import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { type PublicReservation, publicReservation } from '../../src/domain/reservation.ts';
 import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
@@ -50,21 +51,26 @@ interface Shop {
   url: string;
 }
 
-async function openShop(
+async function useShop(
   t: TestContext,
   choices: { failureRates?: Partial<FailureRates>; abandoning?: number; engineUrl?: string } = {},
 ): Promise<Shop> {
   const stopping = new AbortController();
-  const engine = new MerchantApi(choices.engineUrl ?? adminUrl, TOKENS.merchant);
+  const engine = await use(
+    t,
+    () => new MerchantApi(choices.engineUrl ?? adminUrl, TOKENS.merchant),
+  );
   const provider = new PaymentProvider({ ...HAPPY, ...choices.failureRates });
   const shopper = new Shopper({ abandoning: choices.abandoning ?? 0, thinkingMs: 0 });
   const checkout = new Checkout({ engine, provider, shopper }, stopping.signal);
-  const server = await startServer({ host: '127.0.0.1', port: 0, webhookSecret: SECRET }, checkout);
-  t.after(async () => {
-    stopping.abort();
-    await server.close();
-    await engine.close();
-  });
+  const server = await use(
+    t,
+    () => startServer({ host: '127.0.0.1', port: 0, webhookSecret: SECRET }, checkout),
+    async (started) => {
+      stopping.abort();
+      await started.close();
+    },
+  );
   const deliver = async (reservation: PublicReservation, type = 'reservation.reserved') => {
     const message = { type, data: { reservation, version: 1 } };
     return post(`${server.url}/webhooks`, message, SECRET);
@@ -110,9 +116,9 @@ async function settled({ checkout }: Shop, count: number) {
 
 test('repeated webhooks, refused payments and lost calls: as many units are confirmed as paid for', async (t) => {
   const { saleId, reservations } = await sell(60);
-  const shop = await openShop(t, {
+  const shop = await useShop(t, {
     failureRates: { refused: 0.2, lost: 0.5 },
-    engineUrl: await startUnreliableEngine(t),
+    engineUrl: await useUnreliableEngine(t),
   });
   const tripled = [...reservations, ...reservations, ...reservations];
   const statuses = await Promise.all(tripled.map((each) => shop.deliver(each)));
@@ -130,9 +136,9 @@ test('repeated webhooks, refused payments and lost calls: as many units are conf
 });
 
 /** A proxy of the admin: of four calls, one is refused, one loses its response, two succeed. */
-async function startUnreliableEngine(t: TestContext): Promise<string> {
+async function useUnreliableEngine(t: TestContext): Promise<string> {
   let calls = 0;
-  const server = createServer((request, response) => {
+  const forward: RequestListener = (request, response) => {
     const fate = calls++ % 4;
     if (fate === 0) {
       request.resume();
@@ -140,28 +146,32 @@ async function startUnreliableEngine(t: TestContext): Promise<string> {
       return;
     }
     const { method, headers } = request;
-    const forwarded = httpRequest(`${adminUrl}${request.url}`, { method, headers }, (answer) => {
+    const forwarded = httpRequest(`${adminUrl}${request.url}`, { method, headers }, (reply) => {
       if (fate === 1) {
-        answer.resume();
+        reply.resume();
         request.socket.destroy();
         return;
       }
-      response.writeHead(answer.statusCode!, answer.headers);
-      answer.pipe(response);
+      response.writeHead(reply.statusCode!, reply.headers);
+      reply.pipe(response);
     });
     forwarded.on('error', () => request.socket.destroy());
     request.pipe(forwarded);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
+  };
+  const server = await use(
+    t,
+    () => createServer(forward).listen(0, '127.0.0.1'),
+    (started) => {
+      started.close();
+      started.closeAllConnections();
+    },
+  );
+  await once(server, 'listening');
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 test('a webhook without a valid signature is rejected', async (t) => {
-  const shop = await openShop(t);
+  const shop = await useShop(t);
   const other = `whsec_${Buffer.from('another-secret-than-the-webhooks').toString('base64')}`;
   const message = { type: 'reservation.reserved', data: {} };
   assert.equal(await post(`${shop.url}/webhooks`, message, other), 400);
@@ -175,7 +185,7 @@ test('a webhook without a valid signature is rejected', async (t) => {
 
 test('a hold is extended for a slow payment, and then confirmed', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 4 });
-  const shop = await openShop(t, { failureRates: { slow: 1, slowMs: 5_000 } });
+  const shop = await useShop(t, { failureRates: { slow: 1, slowMs: 5_000 } });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   const { confirmed, extended, kept } = await settled(shop, 3);
   assert.deepEqual([confirmed, extended, kept], [3, 3, 3]);
@@ -184,7 +194,7 @@ test('a hold is extended for a slow payment, and then confirmed', async (t) => {
 
 test('a payment after the hold has expired is refunded', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
-  const shop = await openShop(t, { failureRates: { slow: 1, slowMs: 4_000 } });
+  const shop = await useShop(t, { failureRates: { slow: 1, slowMs: 4_000 } });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   const { refunded, kept } = await settled(shop, 3);
   assert.deepEqual([refunded, kept], [3, 0]);
@@ -193,7 +203,7 @@ test('a payment after the hold has expired is refunded', async (t) => {
 
 test('a buyer who never pays is not charged, and the hold expires', async (t) => {
   const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
-  const shop = await openShop(t, { abandoning: 1 });
+  const shop = await useShop(t, { abandoning: 1 });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   const { abandoned, kept } = await settled(shop, 3);
   assert.deepEqual([abandoned, kept], [3, 0]);
@@ -204,7 +214,7 @@ test('a buyer who never pays is not charged, and the hold expires', async (t) =>
 
 test('a reservation that an operator cancels is refunded once', async (t) => {
   const { saleId, reservations } = await sell(2);
-  const shop = await openShop(t);
+  const shop = await useShop(t);
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   assert.equal((await settled(shop, 2)).kept, 2);
   const { reservationId } = reservations[0]!;
@@ -219,7 +229,7 @@ test('a reservation that an operator cancels is refunded once', async (t) => {
 
 test('a webhook after the hold has expired charges nothing', async (t) => {
   const { reservations } = await sell(1);
-  const shop = await openShop(t);
+  const shop = await useShop(t);
   await shop.deliver({ ...reservations[0]!, expiresAt: '2020-01-01T00:00:00.000Z' });
   const { missed, kept } = await settled(shop, 1);
   assert.deepEqual([missed, kept], [1, 0]);
@@ -231,7 +241,7 @@ test('a restarted shop finds open reservations, with or without webhooks', async
     const listed = await admin.call(`GET /reservations?saleId=${saleId}&status=reserved`);
     assert.equal(listed.body.data.length, 25);
   });
-  const shop = await openShop(t);
+  const shop = await useShop(t);
   await shop.deliver(reservations[0]!);
   await shop.checkout.resume(saleId);
   const { confirmed } = await settled(shop, 25);

@@ -15,9 +15,9 @@ const UNITS = 60;
 const SIZE = ['--buyers', String(BUYERS), '--units', String(UNITS), '--hold-seconds', '8'];
 const DEMO = [MAIN_MODULE, 'demo', '--checkout', '--exit', ...SIZE];
 
-function countIn(stdout: string, line: string): number {
-  const found = new RegExp(`│ ${line} +│ (\\d+) +│ ok │`).exec(stdout);
-  assert.ok(found, `no line "${line}" in:\n${stdout}`);
+function countIn(stdout: string, row: string): number {
+  const found = new RegExp(`│ ${row} +│ (\\d+) +│ ok │`).exec(stdout);
+  assert.ok(found, `no row "${row}" in:\n${stdout}`);
   return Number(found[1]);
 }
 
@@ -28,7 +28,7 @@ function assertSettled(demo: StackProcess): void {
     'confirmed: paid',
     'cancelled: payment refused',
     'expired: never paid',
-  ].map((line) => countIn(stdout, line));
+  ].map((row) => countIn(stdout, row));
   assert.ok(reserved! >= UNITS, 'all units were reserved');
   assert.equal(reserved, confirmed! + cancelled! + expired!);
   assert.equal(countIn(stdout, 'remaining: units − confirmed'), UNITS - confirmed!);

@@ -1,7 +1,6 @@
 /** The demo as people run it: it prints its tables, also while processes of the stack are killed or suspended. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   allPids,
   isAlive,
@@ -42,7 +41,8 @@ void test('a killed persister and a suspended PostgreSQL delay rows and lose non
   await until('every buyer has a response', () => demo.stderr.includes('buyers 100 %'), {
     account: () => demo.stderr,
   });
-  await sleep(2_000);
+  const restarted = () => demo.describe().pids.persister[0] !== pids.persister[0];
+  await until('the persister is restarted', restarted, { account: () => demo.stderr });
   assert.equal(demo.stdout, '', 'no result without rows');
   thaw(pids.postgres);
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
