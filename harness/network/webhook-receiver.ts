@@ -46,7 +46,7 @@ export function useReceiver(scope: Scope, respond: Responder = OK): Promise<Rece
   return use(scope, () => startReceiver(respond));
 }
 
-export async function startReceiver(respond: Responder = OK): Promise<Receiver> {
+async function startReceiver(respond: Responder = OK): Promise<Receiver> {
   const received: Received[] = [];
   const server = createServer((request, response) => void receive(request, response));
   server.on('connection', (socket) => {
