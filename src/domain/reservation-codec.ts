@@ -96,8 +96,7 @@ export function newRecord(position: number, terms: string, idempotencyKey: strin
   return `1\tR\t${position}${terms}${idempotencyKey}`;
 }
 
-/** Formats a row of PostgreSQL as `parseRecord` reads it. */
-export function formatRecord(row: {
+export interface RecordRow {
   version: number;
   status: ReservationStatus;
   position: number;
@@ -107,7 +106,10 @@ export function formatRecord(row: {
   reservedAtMs: string;
   expiresAtMs: string;
   idempotencyKey: string;
-}): string {
+}
+
+/** Formats a row of PostgreSQL as `parseRecord` reads it. */
+export function formatRecord(row: RecordRow): string {
   const { version, position, tag, basket, reservedAtMs, expiresAtMs } = row;
   const terms = recordTerms(tag, basket.itemsText, basket.pricesText, reservedAtMs, expiresAtMs);
   return `${version}\t${letterOf(row.status, version)}\t${position}${terms}${row.idempotencyKey}`;

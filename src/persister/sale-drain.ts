@@ -247,7 +247,8 @@ export class SaleDrain {
   #delayAfter(turn: Turn): number {
     this.#quietTurns = turn === 'worked' ? 0 : this.#quietTurns + 1;
     const { restMs, idleMs } = this.#context.timings;
-    const mostMs = this.#isResting() ? restMs : idleMs;
+    const isResting = this.#status === 'ended' || this.#status === 'draft';
+    const mostMs = isResting ? restMs : idleMs;
     switch (turn) {
       case 'worked':
         return 0;
@@ -268,10 +269,6 @@ export class SaleDrain {
       default:
         return unreachable(turn);
     }
-  }
-
-  #isResting(): boolean {
-    return this.#status === 'ended' || this.#status === 'draft';
   }
 
   /** Logs each new failure once; the Redis connection reports its own. */

@@ -32,15 +32,11 @@ export interface DatabaseOptions {
   stopping: AbortSignal;
 }
 
-interface Outage {
-  sinceMs: number;
-}
-
 export class Database {
   readonly #options: DatabaseOptions;
   #pool: Sql;
   /** Also from the start until the first success. */
-  #outage: Outage | undefined = { sinceMs: performance.now() };
+  #unavailableSinceMs: number | undefined = performance.now();
   #isReported = false;
 
   constructor(options: DatabaseOptions) {
@@ -49,7 +45,7 @@ export class Database {
   }
 
   get isUnavailable(): boolean {
-    return this.#outage !== undefined;
+    return this.#unavailableSinceMs !== undefined;
   }
 
   /**
@@ -109,7 +105,7 @@ export class Database {
 
   #reportOutage(error: unknown): void {
     this.#options.metrics.failures.inc();
-    this.#outage ??= { sinceMs: performance.now() };
+    this.#unavailableSinceMs ??= performance.now();
     if (this.#isReported) return;
     this.#isReported = true;
     this.#options.metrics.outages.inc();
@@ -117,9 +113,9 @@ export class Database {
   }
 
   #reportRecovery(): void {
-    if (!this.#outage) return;
-    const outageSeconds = (performance.now() - this.#outage.sinceMs) / 1000;
-    this.#outage = undefined;
+    if (this.#unavailableSinceMs === undefined) return;
+    const outageSeconds = (performance.now() - this.#unavailableSinceMs) / 1000;
+    this.#unavailableSinceMs = undefined;
     if (this.#isReported) this.#options.log.info({ outageSeconds }, 'postgres recovered');
     else this.#options.log.info('postgres connected');
     this.#isReported = false;

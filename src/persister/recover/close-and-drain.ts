@@ -66,33 +66,34 @@ async function drain(
   await stream.ensureGroup();
   const guard = { lock: 'held', timeline } as const;
   let isUnreadable = false;
-  let found = 0;
-  const write = async (entries: StreamEntry[]) => {
-    // PostgreSQL ends transactions that are idle for long, and their locks with them.
-    await transaction`SELECT 1`;
-    const sorted = await sortEntries(stream.saleId, entries);
-    const { outcome, waiting } = await persist(context, stream, sorted, guard);
-    isUnreadable ||= waiting.length > 0;
-    found += sorted.entryIds.length;
-    return outcome;
-  };
+  let found: number;
   // Another consumer may read new entries during a pass, so passes repeat until one finds nothing.
   do {
     found = 0;
-    let from = START;
-    // Entries that any consumer has read and not acknowledged, dead or alive. Writing them twice is harmless.
-    do {
-      const page = await stream.claim(0, from, ENTRIES_PER_READ);
-      const outcome = await write(page.entries);
+    for await (const entries of readAll(stream)) {
+      // PostgreSQL ends transactions that are idle for long, and their locks with them.
+      await transaction`SELECT 1`;
+      const sorted = await sortEntries(stream.saleId, entries);
+      const { outcome, waiting } = await persist(context, stream, sorted, guard);
       if (outcome !== 'written') return outcome === 'ahead' ? 'unreadable' : outcome;
-      from = page.next;
-    } while (from !== START);
-    for (;;) {
-      const entries = await stream.readNew(ENTRIES_PER_READ);
-      if (entries.length === 0) break;
-      const outcome = await write(entries);
-      if (outcome !== 'written') return outcome === 'ahead' ? 'unreadable' : outcome;
+      isUnreadable ||= waiting.length > 0;
+      found += sorted.entryIds.length;
     }
   } while (found > 0);
   return isUnreadable ? 'unreadable' : 'drained';
+}
+
+async function* readAll(stream: StreamConsumer): AsyncGenerator<StreamEntry[]> {
+  let from = START;
+  // Entries that any consumer has read and not acknowledged, dead or alive. Writing them twice is harmless.
+  do {
+    const page = await stream.claim(0, from, ENTRIES_PER_READ);
+    yield page.entries;
+    from = page.next;
+  } while (from !== START);
+  for (;;) {
+    const entries = await stream.readNew(ENTRIES_PER_READ);
+    if (entries.length === 0) return;
+    yield entries;
+  }
 }

@@ -3,30 +3,18 @@
  * separate columns, dates and JSON would cost more than the rest of the rebuild.
  */
 import type { PricedItem, ReservationStatus } from '../../domain/reservation.ts';
-import { formatItems, formatPrices } from '../../domain/reservation-codec.ts';
+import { formatItems, formatPrices, type RecordRow } from '../../domain/reservation-codec.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 
 /** Large enough to hide the round trip, small enough that PostgreSQL's transaction is never idle for long. */
 const PAGE = 2_000;
 const BASKETS_MAX = 1_000;
 
-export interface ReservationRow {
-  buyerId: string;
-  status: ReservationStatus;
-  basket: Basket;
-  position: number;
-  tag: string;
-  version: number;
-  idempotencyKey: string;
-  reservedAtMs: string;
-  expiresAtMs: string;
-}
+type Basket = RecordRow['basket'] & { items: readonly PricedItem[] };
 
-interface Basket {
-  items: readonly PricedItem[];
-  /** In the format of records, see domain/reservation-codec.ts. */
-  itemsText: string;
-  pricesText: string;
+export interface ReservationRow extends RecordRow {
+  buyerId: string;
+  basket: Basket;
 }
 
 /** Returns pages; the next one is read while the caller uses the current one. */
@@ -79,16 +67,11 @@ function parseRow(text: string, baskets: Map<string, Basket>): ReservationRow {
 
 /** Most buyers of a sale choose among a few baskets. */
 function basketOf(json: string, baskets: Map<string, Basket>): Basket {
-  let basket = baskets.get(json);
-  if (!basket) {
-    const items = JSON.parse(json) as PricedItem[];
-    basket = {
-      items,
-      itemsText: formatItems(items),
-      pricesText: formatPrices(items),
-    };
-    if (baskets.size >= BASKETS_MAX) baskets.clear();
-    baskets.set(json, basket);
-  }
+  const known = baskets.get(json);
+  if (known) return known;
+  const items = JSON.parse(json) as PricedItem[];
+  const basket = { items, itemsText: formatItems(items), pricesText: formatPrices(items) };
+  if (baskets.size >= BASKETS_MAX) baskets.clear();
+  baskets.set(json, basket);
   return basket;
 }

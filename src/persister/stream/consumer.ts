@@ -49,7 +49,7 @@ export class StreamConsumer {
       ...([this.#key, PERSISTER_GROUP, this.consumer, minIdleMs, from, 'COUNT', count] as const),
     )) as [string, [string, string[] | null][]];
     if (entries.length > 0) await this.server.replicated(this.saleId);
-    return { entries: entries.map(([id, fields]) => ({ id, fields })), next };
+    return { entries: entriesOf(entries), next };
   }
 
   async acknowledge(entryIds: readonly string[]): Promise<void> {
@@ -84,7 +84,7 @@ export class StreamConsumer {
       this.#key,
       from,
     );
-    const entries = entriesOf(reply);
+    const entries = entriesOf(reply?.[0]?.[1] ?? []);
     if (entries.length > 0) await this.server.replicated(this.saleId);
     return entries;
   }
@@ -95,8 +95,6 @@ export function isGroupMissing(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('NOGROUP');
 }
 
-function entriesOf(
-  reply: [key: string, items: [id: string, fields: string[] | null][]][] | null,
-): StreamEntry[] {
-  return (reply?.[0]?.[1] ?? []).map(([id, fields]) => ({ id, fields }));
+function entriesOf(items: [id: string, fields: string[] | null][]): StreamEntry[] {
+  return items.map(([id, fields]) => ({ id, fields }));
 }

@@ -25,7 +25,7 @@ export interface StreamEvent {
   reservation: ReservationEvent;
 }
 
-export interface UnreadableEntry {
+interface UnreadableEntry {
   entryId: string;
   payload: string;
   currency: string;

@@ -7,7 +7,7 @@ import type { Sql } from '../../postgres/connection.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import type { PersisterContext } from '../context.ts';
 import { classifyError, reasonOf } from '../database/postgres-errors.ts';
-import { eventsOf, type StreamEvent, type UnreadableEntry } from '../stream/entries.ts';
+import { eventsOf, type StreamEvent } from '../stream/entries.ts';
 import { subscribersOf } from './outbox.ts';
 import { advance, insertEvents, type WriteGuard } from './write-batch.ts';
 
@@ -22,45 +22,33 @@ export interface DeadLetter {
   reason: string;
 }
 
-export function deadLetterOfEvent(event: StreamEvent, cause: unknown): DeadLetter {
-  return {
-    saleId: event.reservation.saleId,
-    entryId: event.entryId,
-    event: event.number,
-    currency: event.reservation.currency,
-    payload: event.line,
-    reason: reasonOf(cause),
-  };
-}
-
-export function deadLetterOfEntry(saleId: string, entry: UnreadableEntry): DeadLetter {
-  return { ...entry, saleId, event: null };
-}
-
 /**
  * Stores one and moves the checkpoint past its event, in one transaction. False: the sale is on another timeline, and
- * nothing was done. Throws PostgreSQL's errors.
+ * nothing was done.
  */
 export async function setAside(
-  sql: Sql,
+  { database, metrics }: PersisterContext,
   letter: DeadLetter,
   guard: Pick<WriteGuard, 'lock' | 'timeline'>,
 ): Promise<boolean> {
-  return sql.begin<boolean>(async (transaction) => {
-    if (guard.lock === 'take') await lockHistory(transaction, letter.saleId);
-    const [sale] = await transaction<{ timeline: number }[]>`
+  const isSetAside = await database.run((sql) =>
+    sql.begin<boolean>(async (transaction) => {
+      if (guard.lock === 'take') await lockHistory(transaction, letter.saleId);
+      const [sale] = await transaction<{ timeline: number }[]>`
       SELECT timeline FROM sales WHERE sale_id = ${letter.saleId} FOR SHARE`;
-    if (sale?.timeline !== guard.timeline) return false;
-    await transaction`
+      if (sale?.timeline !== guard.timeline) return false;
+      await transaction`
       INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
       VALUES (${letter.saleId}, ${letter.entryId}, ${letter.event}, ${storable(letter.currency)},
         ${storable(letter.payload)}, ${storable(letter.reason)})
       ON CONFLICT (sale_id, entry_id, event) DO NOTHING`;
-    if (letter.event !== null) {
-      await advance(transaction, letter.saleId, { entryId: letter.entryId, event: letter.event });
-    }
-    return true;
-  });
+      const { entryId, event } = letter;
+      if (event !== null) await advance(transaction, letter.saleId, { entryId, number: event });
+      return true;
+    }),
+  );
+  if (isSetAside) metrics.deadLetters.inc();
+  return isSetAside;
 }
 
 /** Retries the dead letters that operators requested, one at a time. Persisters share the work. */

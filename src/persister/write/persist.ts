@@ -3,10 +3,10 @@
  * rejected events stand alone: only they become dead letters, all others are written.
  */
 import type { PersisterContext } from '../context.ts';
-import { classifyError } from '../database/postgres-errors.ts';
+import { classifyError, reasonOf } from '../database/postgres-errors.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
 import type { SortedEntries, StreamEvent } from '../stream/entries.ts';
-import { deadLetterOfEntry, deadLetterOfEvent, setAside } from './dead-letters.ts';
+import { setAside } from './dead-letters.ts';
 import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
 
 /** A COPY needs two round trips of its own; with fewer events an upsert is faster. */
@@ -32,15 +32,11 @@ export async function persist(
   const stopTimer = context.metrics.batchSeconds.startTimer();
 
   for (const entry of sorted.unreadable) {
-    const letter = deadLetterOfEntry(stream.saleId, entry);
-    const isSetAside = await context.database.run((sql) => setAside(sql, letter, guard));
+    const { saleId } = stream;
+    const isSetAside = await setAside(context, { ...entry, saleId, event: null }, guard);
     if (!isSetAside) return { outcome: 'outdated', waiting: sorted.waiting };
-    context.metrics.deadLetters.inc();
     const { entryId, reason } = entry;
-    context.log.error(
-      { saleId: stream.saleId, entryId, reason },
-      'entry set aside as a dead letter',
-    );
+    context.log.error({ saleId, entryId, reason }, 'entry set aside as a dead letter');
   }
   let outcome: WriteOutcome = 'written';
   const unwritten = new Set<string>();
@@ -103,12 +99,13 @@ async function setEventAside(
   guard: WriteGuard,
   cause: unknown,
 ): Promise<WriteOutcome> {
-  const letter = deadLetterOfEvent(event, cause);
-  if (!(await context.database.run((sql) => setAside(sql, letter, guard)))) return 'outdated';
-  context.metrics.deadLetters.inc();
-  const { entryId, number, reservation } = event;
+  const { entryId, number, line, reservation } = event;
+  const { saleId, currency, reservationId } = reservation;
+  const reason = reasonOf(cause);
+  const letter = { saleId, entryId, event: number, currency, payload: line, reason };
+  if (!(await setAside(context, letter, guard))) return 'outdated';
   context.log.error(
-    { entryId, event: number, reservationId: reservation.reservationId, err: cause },
+    { entryId, event: number, reservationId, err: cause },
     'event set aside as a dead letter',
   );
   return 'written';

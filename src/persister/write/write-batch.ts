@@ -13,12 +13,6 @@ import { compareEntryIds, type StreamEvent } from '../stream/entries.ts';
 import { copyHistory, copyReservations } from './copy-events.ts';
 import { enqueueReservations, type Subscriber, subscribersOf } from './outbox.ts';
 
-/** The last event that PostgreSQL has after the batch. */
-export interface Checkpoint {
-  entryId: string;
-  event: number;
-}
-
 /**
  * Rejects a slow writer's batch after the sale was recovered. Decisions that Redis has forgotten must not be written once
  * the sale continues from an earlier state.
@@ -71,15 +65,14 @@ export async function writeBatch(
       return 'ahead';
     }
     const isNew = first.number > progress.event;
-    const checkpoint = { entryId: last.entryId, event: last.number };
     if (isNew && method === 'copy') {
       // In sequence: nothing else can be sent during a COPY.
       await copyEvents(transaction, events, subscribers);
-      await advance(transaction, saleId, checkpoint);
+      await advance(transaction, saleId, last);
     } else {
       await Promise.all([
         ...insertEvents(transaction, events, subscribers),
-        advance(transaction, saleId, checkpoint),
+        advance(transaction, saleId, last),
       ]);
     }
     return 'written';
@@ -248,16 +241,16 @@ function insertHistory(
     ${returning}`;
 }
 
-/** Moves the checkpoint forward only: claimed entries may have been written before. */
+/** Moves the checkpoint to an event, forward only: claimed entries may have been written before. */
 export function advance(
   transaction: Transaction,
   saleId: string,
-  checkpoint: Checkpoint,
+  { entryId, number }: Pick<StreamEvent, 'entryId' | 'number'>,
 ): Promise<unknown> {
-  const [ms, sequence] = checkpoint.entryId.split('-');
+  const [ms, sequence] = entryId.split('-');
   return transaction`
     INSERT INTO checkpoints AS stored (sale_id, entry_ms, entry_sequence, event)
-    VALUES (${saleId}, ${ms!}::text::bigint, ${sequence!}::text::bigint, ${String(checkpoint.event)}::text::bigint)
+    VALUES (${saleId}, ${ms!}::text::bigint, ${sequence!}::text::bigint, ${String(number)}::text::bigint)
     ON CONFLICT (sale_id) DO UPDATE
     SET entry_ms = excluded.entry_ms, entry_sequence = excluded.entry_sequence, event = excluded.event,
       updated_at = now()
