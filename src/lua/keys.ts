@@ -4,9 +4,9 @@
  *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus
  *                   operation (last applied), operationOutcome
  *                   fence (run id of the server that may decide; empty: none), timeline (number of the history),
- *                   closing (id of the recovery that closed it), wasPromoted (see close-sale.lua)
+ *                   closing (closing id of the last recovery), wasPromoted (see close-sale.lua)
  *                   position (last given), gaps (skipped positions, see domain/positions.ts), tickets (last
- *                   waitlist ticket), events (number of the last), drained (the last that PostgreSQL has)
+ *                   waitlist ticket), events (number of the last), drained (the last that was trimmed, which PostgreSQL has)
  *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
  *                   progress, see close-sale.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price

@@ -30,7 +30,7 @@ export function createPersisterMetrics(registry: Registry) {
     batches: counter('persister_batches_total', 'Transactions that committed events'),
     batchSeconds: histogram(
       'persister_batch_duration_seconds',
-      'From reading a batch to committing it',
+      'From a parsed write batch to its acknowledgement',
     ),
     deadLetters: counter(
       'persister_dead_letters_total',

@@ -3,7 +3,7 @@
  * holds a permit and writes at most one batch, which batch-reader.ts chooses.
  *
  * An unexpected error (Redis unavailable, a restarted server, a missing group) ends the turn. The next turn first checks
- * the sale's state on both servers again.
+ * the sale on both servers, and recovers it if needed.
  */
 import { Fault, unreachable } from '../domain/fault.ts';
 import type { SaleStatus } from '../domain/sale.ts';
@@ -31,7 +31,7 @@ const MISSING_MS_MAX = 30_000;
 /** The result of a turn, which decides the pause until the next one. */
 type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['outcome'], 'open'>;
 
-/** Where the sale was found open. Entries that are read there, and nowhere else, belong to that timeline. */
+/** The connection and the timeline on which the sale was last found open. Entries read there belong to that timeline. */
 interface Opened {
   stream: StreamConsumer;
   timeline: number;
@@ -141,7 +141,7 @@ export class SaleDrain {
   }
 
   /**
-   * Only if this persister has the sale to itself: otherwise two would each hold entries that the other waits for. And
+   * Reads ahead only if no other persister drains this sale: two would each hold entries that the other waits for. And
    * only if no other sale waits for a permit: otherwise each sale would keep a batch in memory.
    */
   #mayReadAhead({ events }: SortedEntries): boolean {

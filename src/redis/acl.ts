@@ -46,7 +46,7 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['SUBSCRIBE', liveChannel('any')],
 ];
 
-/** A script needs no other permission than the engine itself; `ACL DRYRUN` would. */
+/** A script, because `ACL DRYRUN` would need a further permission. */
 const ASK = `#!lua flags=no-writes,allow-stale
 local refused = {}
 for _, needed in ipairs(cjson.decode(ARGV[1])) do

@@ -13,7 +13,7 @@ local refused = nil
 if not fields[1] then refused = 'unknown_sale'
 elseif fields[1] ~= arg_fence then
   refused = 'recovering'
-  -- For good: the server that the fence names could become the master again, without its last decisions.
+  -- Clears the fence. Otherwise the server that it names could return as master, lacking its last decisions, and sell on.
   if fields[1] ~= '' then
     call('HSET', key_sale, 'fence', '')
     -- See close-sale.lua.

@@ -1,19 +1,19 @@
 #!lua flags=allow-oom
 -- Closes a sale until it has been recovered, as a restart of the server does, and returns whether its decisions belong to
 -- the timeline that PostgreSQL is on. Runs on a full Redis too. If this server does not have the sale, the script writes
--- a mark instead: scripts then treat the sale as recovering.
+-- a placeholder instead: scripts then treat the sale as recovering.
 --
 -- KEYS   sale
 -- ARGV   fence closing timeline begunAfter
 --        fence       not compared: the sale may be closed, or open on another server
---        closing     the id of this closing; while the sale has it, nothing has been decided since
+--        closing     the closing id of this recovery; while the sale has it, nothing has been decided since
 --        timeline    the one that PostgreSQL is on
---        begunAfter  the closing after which that timeline began; empty: none counts
--- REPLY  closed, foreign (closed, but on another timeline), forgotten (the mark was written)
+--        begunAfter  the closing id of the recovery that began that timeline; empty: there is none
+-- REPLY  closed, foreign (closed, but on another timeline), forgotten (the placeholder was written)
 --
--- A sale is on that timeline if it was opened on it. It is also on it if the recovery that began the timeline closed the
--- sale but did not open it; the sale then takes the timeline over, because its closing is replaced. Any other server may
--- have decided more on its own.
+-- A sale is on that timeline if it was opened on it. But a recovery may begin a timeline in PostgreSQL and die before it
+-- opens the sale. The sale then still has that recovery's closing id, so nothing was decided since: it belongs to the new
+-- timeline, which is written here before the id is replaced. Any other server may have decided more on its own.
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'forgotten', 'timeline', 'closing')
 if not sale[1] or sale[2] then

@@ -4,7 +4,7 @@
 --
 -- KEYS   sale stock buyers order holds events line waiting rebuild newBuyers newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline closing parts definition stock counters
---        closing     of this recovery, which the sale, or the mark in its place, must still have
+--        closing     the closing id of this recovery, which the sale or its placeholder must still have
 --        parts       how many were staged
 --        definition  JSON as in apply-operation; empty: there is no such sale, and all of it is removed
 --        stock       JSON [{sku, price, loaded, remaining, held, confirmed, waiting}]

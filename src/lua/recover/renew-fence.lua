@@ -5,9 +5,9 @@
 -- KEYS   sale rebuild newBuyers newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline closing events operation positionFloor
 --        timeline       the new one
---        closing        by which this recovery closed and drained the sale
+--        closing        the closing id of this recovery
 --        events, operation  the last that PostgreSQL has
---        positionFloor  new positions come after it: a buyer may have been told of one up to it that was then lost
+--        positionFloor  new positions come after it: buyers may have seen lost reservations up to it
 -- REPLY  renewed, behind (this server has less than PostgreSQL), superseded (by another recovery), unknown_sale
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'timeline', 'events', 'operation', 'position', 'gaps', 'forgotten',

@@ -1,5 +1,5 @@
 #!lua
--- Stages a portion of a sale's reservations and of its waitlist beside the sale, which they replace when all are staged.
+-- Stages a portion of a sale's reservations and of its waitlist beside the sale's keys. finish-rebuild puts them in place.
 -- Not on a full Redis: a large sale beyond maxmemory could end the server, and every sale on it.
 --
 -- KEYS   sale rebuild newBuyers newOrder newHolds newLine newWaiting
@@ -13,7 +13,7 @@
 --@include record
 
 local timeline, part = tonumber(arg_timeline), tonumber(arg_part)
--- Otherwise a frozen process that stages now, and is killed before it finishes in vain, leaves keys that nobody frees.
+-- Otherwise a process that was frozen could stage keys after the recovery, and nobody would delete them.
 if tonumber(redis.call('HGET', key_sale, 'timeline') or -1) >= timeline then return 'superseded' end
 local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline', 'part')
 if tonumber(stage[2] or 0) > timeline then return 'superseded' end

@@ -76,16 +76,16 @@ export interface Offer {
   /** Undefined: no operation was ever applied. */
   definition: SaleDefinition | undefined;
   loaded: ReadonlyMap<string, number>;
-  /** The pending operations that are counted in, with their outcomes. They must be stored before the sale opens. */
+  /** The pending operations that are included, with their outcomes. They must be stored before the sale opens. */
   countedIn: readonly SettledOperation[];
 }
 
 type PendingOperation = Omit<SaleOperation, 'timeline'>;
 
 /**
- * Starts from the settled operations. If more was sold than those loaded, it counts in pending operations from the first
- * on, and no more than needed: Redis may have applied the first one without PostgreSQL knowing it, and any of them may be
- * the load by which an operator fixes a shortage. The others are applied once the sale is open.
+ * Starts from the settled operations. If they loaded less than was sold, it includes pending operations, in order and
+ * only as many as needed. Redis may already have applied the first one. A later one may be a load that fixes the shortage.
+ * The others are applied once the sale is open.
  */
 export async function offerFor(
   transaction: Transaction,
@@ -104,7 +104,7 @@ export async function offerFor(
     if (!shortage) return offer;
   }
   return {
-    why: `more is held and confirmed than loaded (${shortage}): load what is missing, which opens the sale although the request gets 503 until then`,
+    why: `more is held and confirmed than loaded (${shortage}): load the missing units; that request gets 503, but the recovery includes it and opens the sale`,
   };
 }
 

@@ -149,7 +149,7 @@ async function runStates(
   const comparison = compare(context, found, record, closed);
   if (comparison.next === 'blocked') {
     const why =
-      'the stream has entries of a version that this persister cannot read: run that version';
+      'the stream has entries that cannot be written: of a version that this persister cannot read (run that version), or after events that are missing';
     return { outcome: 'blocked', report: { ...comparison.report, why }, request };
   }
   const timeline = await beginTimeline(context.database, stream, {
@@ -159,7 +159,7 @@ async function runStates(
     closing: closed.isSameTimeline ? closed.closing : '',
   });
   if (timeline === undefined) return retry('timeline_changed');
-  // A write of a recovery that lost its locks has committed before the timeline began, or never will.
+  // An older recovery that lost its locks may still write, but not after the timeline began: so the check is repeated.
   if ((await readProgress(transaction, saleId)).events !== closed.progress.events) {
     return retry('events_written_meanwhile');
   }

@@ -6,7 +6,7 @@ import type { StreamConsumer } from '../stream/consumer.ts';
 
 export interface SaleRecord {
   timeline: number;
-  /** The closing that the timeline was begun after: everything that server had by then is in PostgreSQL. Empty: none. */
+  /** The closing id of the recovery that began the timeline: PostgreSQL has everything of its server. Empty: none. */
   closing: string;
   positionFloor: number;
   /** Redis has applied an operation of the sale, or decided something. */
@@ -58,8 +58,8 @@ export async function countDiscarded(transaction: Transaction, saleId: string): 
  * Begins the next timeline, only after the one that was compared. Undefined: the sale was deleted or another recovery
  * began a timeline. It commits on a connection of its own, before the sale opens: the recovery's locks end with theirs.
  *
- * A recovery that fails later has used up a number. The next try must get another one, so that nothing in flight from
- * the first try passes for the second. The fence column is for people who query the table.
+ * A recovery that fails later has used up a number. The next try must get another one, so that late calls
+ * of the first try are not accepted as calls of the second. The fence column is for people who query the table.
  */
 export async function beginTimeline(
   database: Database,
@@ -76,9 +76,9 @@ export async function beginTimeline(
 
 /**
  * Ensures that no position up to `floor` is assigned again. False: another recovery began a timeline. It commits right
- * before the sale opens: a recovery that fails earlier has shown nobody a position, so the next one skips the same ones.
+ * before the sale opens: after a recovery that fails earlier, no buyer has seen a new position, so the next one skips the same ones.
  *
- * The operations that a rebuild counts in are settled with it: a sale in Redis may be at most one operation ahead.
+ * The operations that a rebuild includes are settled with it: a sale in Redis may be at most one operation ahead.
  */
 export async function raiseFloor(
   database: Database,

@@ -1,7 +1,7 @@
 /**
  * Chooses what of a sale's stream is written next, at most one batch, from the first of these that has entries: entries
- * that this consumer has read and not finished, entries that dead consumers left, new entries. If ours follow entries
- * that another consumer holds without writing them, those come first.
+ * that this consumer has read and not finished, entries that dead consumers left, new entries. If earlier
+ * events are missing, it first claims entries that another consumer has held for 500 ms.
  */
 import type { PersisterContext } from '../context.ts';
 import type { Page, StreamConsumer } from './consumer.ts';
