@@ -73,7 +73,7 @@ describe('a sale with more units sold than loaded', () => {
     await untilRows(servers, saleId, 10);
     await record(servers, sale, [{ delta: -2, outcome: 'applied' }]);
     await servers.shards.of(saleId).client.flushall();
-    await untilBlocked(servers, saleId, /unit: 10 of 8\): load what is missing/);
+    await untilBlocked(servers, saleId, /unit: 10 of 8\): load the missing units/);
     return { sale, servers };
   }
 

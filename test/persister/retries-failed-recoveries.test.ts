@@ -171,7 +171,10 @@ describe('a recovery', () => {
     // The requested rebuild is impossible, so the sale continues as it is.
     await eventually(async () => {
       const [first, next] = await finished();
-      assert.match(first?.why ?? '', /entries of a version .* run that version/);
+      assert.match(
+        first?.why ?? '',
+        /entries that cannot be written: of a version .*run that version/,
+      );
       assert.deepEqual([first?.outcome, next?.outcome], ['blocked', 'renewed']);
     });
     await untilOpen(servers, saleId);
