@@ -9,7 +9,8 @@ import type { Client } from './client.ts';
 import { type Exchange, reservationsIn } from './history.ts';
 
 const LOOKS_WHILE_WAITING = 5;
-const TRIES_WHILE_PAUSED = 4;
+/** More than the operator's longest pause needs, also when a recovery delays `resume`: buyers should end with a unit. */
+const TRIES_WHILE_PAUSED = 60;
 
 export class Buyer {
   readonly #buyerId: string;

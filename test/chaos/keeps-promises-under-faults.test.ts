@@ -53,7 +53,10 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
   assert.deepEqual(report.violations, []);
   const done = namesOf(report.effectiveFaults);
   for (const fault of FAULTS) assert.ok(done.includes(fault), `${fault} had no effect`);
-  assert.ok(report.reservations > 50, `only ${report.reservations} reservations were made`);
+  assert.ok(
+    report.reservations > 50,
+    `only ${report.reservations} reservations; responses: ${JSON.stringify(report.responses)}`,
+  );
 });
 
 function namesOf(faults: readonly PlannedFault[]): string[] {
