@@ -280,7 +280,7 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a repeated purchase gets sold out',
     mistake: {
       file: 'hot-path/sales/sold-out.ts',
-      original: 'holders.count >= placeOf(state.position, state.gaps)',
+      original: 'holders.count >= ordinalOf(state.position, state.gaps)',
       broken: 'holders.count >= 0',
     },
     expected: 'false-refusal',

@@ -22,10 +22,10 @@ export function formatGaps(gaps: readonly Gap[]): string {
 }
 
 /** The number of reservations up to and including this position: where it is in the order, from 1. */
-export function placeOf(position: number, gaps: readonly Gap[]): number {
-  let place = position;
+export function ordinalOf(position: number, gaps: readonly Gap[]): number {
+  let ordinal = position;
   for (const { after, count } of gaps) {
-    if (position > after) place -= Math.min(count, position - after);
+    if (position > after) ordinal -= Math.min(count, position - after);
   }
-  return place;
+  return ordinal;
 }

@@ -3,7 +3,7 @@
  * keeps one bit per reservation, so a million reservations take 125 KB.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { placeOf } from '../domain/positions.ts';
+import { ordinalOf } from '../domain/positions.ts';
 import type { Reservation } from '../domain/reservation.ts';
 import { canonicalItems, parseRecords } from '../domain/reservation-codec.ts';
 import { saleKey } from '../lua/keys.ts';
@@ -42,7 +42,7 @@ export async function compareReservations(
 ): Promise<Check[]> {
   // The current state: the scan also finds reservations that were made after the verification began.
   const upTo = await verification.readState();
-  const assigned = placeOf(upTo.position, upTo.gaps);
+  const assigned = ordinalOf(upTo.position, upTo.gaps);
   const seen = new Uint8Array(Math.ceil((assigned + 1) / 8));
   const inRedis = await compareRecords(verification, upTo, seen);
   const { unseen, disorder } = await compareRows(verification, upTo, seen);
@@ -100,7 +100,7 @@ async function compareRecords(
     );
     for (const reservation of reservations) {
       if (reservation.position <= upTo.position) {
-        mark(seen, placeOf(reservation.position, upTo.gaps));
+        mark(seen, ordinalOf(reservation.position, upTo.gaps));
       }
       const difference = differenceOf(reservation, rows.get(reservation.reservationId));
       if (difference && suspects.size < SUSPECTS_MAX) suspects.set(reservation.buyerId, difference);
@@ -125,14 +125,14 @@ async function compareRows(
       ORDER BY position LIMIT ${CHUNK}`;
     if (rows.length === 0) break;
     after = rows.at(-1)!.position;
-    const [first, last] = [placeOf(rows[0]!.position, gaps), placeOf(after, gaps)];
+    const [first, last] = [ordinalOf(rows[0]!.position, gaps), ordinalOf(after, gaps)];
     const order = await fromRedis(client.lrange(saleKey(saleId, 'order'), first - 1, last - 1));
     for (const row of rows) {
-      const place = placeOf(row.position, gaps);
-      if (!isMarked(seen, place) && unseen.size < SUSPECTS_MAX) {
+      const ordinal = ordinalOf(row.position, gaps);
+      if (!isMarked(seen, ordinal) && unseen.size < SUSPECTS_MAX) {
         unseen.set(row.buyerId, `${row.reservationId} is not in Redis`);
       }
-      const buyerId = order[place - first];
+      const buyerId = order[ordinal - first];
       if (buyerId !== row.buyerId && disorder.length < SUSPECTS_MAX) {
         disorder.push(
           `position ${row.position}: ${row.buyerId} in PostgreSQL, ${buyerId ?? 'nobody'} in Redis`,
@@ -218,10 +218,10 @@ function hasDuplicates(reservations: readonly Reservation[]): boolean {
   return new Set(reservations.map(({ position }) => position)).size < reservations.length;
 }
 
-function mark(seen: Uint8Array, place: number): void {
-  seen[place >> 3]! |= 1 << (place & 7);
+function mark(seen: Uint8Array, ordinal: number): void {
+  seen[ordinal >> 3]! |= 1 << (ordinal & 7);
 }
 
-function isMarked(seen: Uint8Array, place: number): boolean {
-  return (seen[place >> 3]! & (1 << (place & 7))) !== 0;
+function isMarked(seen: Uint8Array, ordinal: number): boolean {
+  return (seen[ordinal >> 3]! & (1 << (ordinal & 7))) !== 0;
 }

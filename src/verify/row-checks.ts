@@ -1,6 +1,6 @@
 /** Checks of the rows of a sale in PostgreSQL, on their own and against the numbers that Redis has assigned. */
 
-import { type Gap, placeOf } from '../domain/positions.ts';
+import { type Gap, ordinalOf } from '../domain/positions.ts';
 import {
   EVENT_LINE_POSITION,
   EVENT_LINE_VERSION,
@@ -16,7 +16,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
     name: 'every-decision-is-a-row',
     expected: 'every assigned position is a row',
     find: async ({ servers: { sql }, saleId, state }) => {
-      const assigned = placeOf(state.position, state.gaps);
+      const assigned = ordinalOf(state.position, state.gaps);
       // A unique index gives a position one row, so the right count within the bounds proves that there is no gap.
       const [row] = await sql<{ rows: number; first: number; last: number }[]>`
         SELECT count(*) AS rows, coalesce(min(position), 0)::bigint AS first,
@@ -33,7 +33,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       // A rebuilt sale skips the positions of discarded events.
       const missing = letters.filter(({ position }) => isAssigned(position, state.gaps));
       const skipped = state.position - assigned;
-      const skippedBefore = last - placeOf(last, state.gaps);
+      const skippedBefore = last - ordinalOf(last, state.gaps);
       return {
         ok: rows === assigned - missing.length && (rows === 0 || first >= 1),
         expected: `${counted(assigned - missing.length, 'row')} with positions from 1 to ${state.position}${skipped > 0 ? `, of which ${skipped} were skipped` : ''}${exceptLetters(missing)}`,
@@ -194,7 +194,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
 
 /** Whether a position was assigned and not skipped. */
 function isAssigned(position: number, gaps: readonly Gap[]): boolean {
-  return placeOf(position, gaps) > placeOf(position - 1, gaps);
+  return ordinalOf(position, gaps) > ordinalOf(position - 1, gaps);
 }
 
 /** The positions that recoveries skipped before and after the last row. */

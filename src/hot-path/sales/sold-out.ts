@@ -12,7 +12,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { memoizeLast } from '../../domain/memoize-last.ts';
-import { placeOf } from '../../domain/positions.ts';
+import { ordinalOf } from '../../domain/positions.ts';
 import { eventLinesMatcher } from '../../domain/reservation-codec.ts';
 import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readOrder } from '../../lua/read/read-order.ts';
@@ -173,7 +173,7 @@ function noHolders(timeline: number): Holders {
 
 function areComplete(holders: Holders, { state }: SaleView): boolean {
   return (
-    holders.timeline === state.timeline && holders.count >= placeOf(state.position, state.gaps)
+    holders.timeline === state.timeline && holders.count >= ordinalOf(state.position, state.gaps)
   );
 }
 
