@@ -1,6 +1,6 @@
 /**
- * Runs a drain and a sweep for every sale in PostgreSQL. The list of sales is read every second, and at once after a
- * hint that an operator changed a sale. While PostgreSQL is unavailable, the last list stays in use.
+ * Runs a drain and a sweep for every sale in PostgreSQL that is not archived. The list of sales is read every second, and
+ * at once after a hint that an operator changed a sale. While PostgreSQL is unavailable, the last list stays in use.
  */
 import type { SaleStatus } from '../domain/sale.ts';
 import { Semaphore } from '../process/semaphore.ts';
@@ -69,7 +69,7 @@ export class SaleWorkers {
       (sql) => sql<{ saleId: string; status: SaleStatus; isRecoveryRequested: boolean }[]>`
         SELECT sale_id, status, sale_id IN (SELECT sale_id FROM sale_recoveries WHERE state = 'requested')
           AS is_recovery_requested
-        FROM sales`,
+        FROM sales WHERE archived_at IS NULL`,
     );
     for (const { saleId, status, isRecoveryRequested } of sales) {
       const work = this.#sales.get(saleId);

@@ -11,9 +11,9 @@ import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale
 import { type SaleWebhookEvent, saleMessage } from '../../domain/webhook.ts';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { enqueue, subscribersOf } from '../../postgres/outbox.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { PersisterContext } from '../context.ts';
-import { enqueue, subscribersOf } from '../write/outbox.ts';
 
 /** Sales checked concurrently. */
 const CHECKS_AT_ONCE = 50;
@@ -90,7 +90,8 @@ function salesToCheck(sql: Sql): Promise<SaleToCheck[]> {
   return sql<SaleToCheck[]>`
     SELECT s.sale_id, coalesce(a.phase, 'waiting') AS phase, coalesce(a.sold_out, false) AS sold_out
     FROM sales AS s LEFT JOIN sale_announcements AS a USING (sale_id)
-    WHERE s.status <> 'draft' AND (a.phase IS DISTINCT FROM 'ended' OR s.updated_at > a.updated_at - interval '1 minute')`;
+    WHERE s.archived_at IS NULL AND s.status <> 'draft'
+      AND (a.phase IS DISTINCT FROM 'ended' OR s.updated_at > a.updated_at - interval '1 minute')`;
 }
 
 /** Undefined: Redis is unavailable or does not know the sale, or the sale is being recovered. */

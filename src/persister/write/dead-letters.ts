@@ -4,11 +4,11 @@
  */
 import { parseEvent } from '../../domain/reservation-codec.ts';
 import type { Sql } from '../../postgres/connection.ts';
+import { subscribersOf } from '../../postgres/outbox.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import type { PersisterContext } from '../context.ts';
 import { classifyError, reasonOf } from '../database/postgres-errors.ts';
 import { eventsOf, type StreamEvent } from '../stream/entries.ts';
-import { subscribersOf } from './outbox.ts';
 import { advance, insertEvents, type WriteGuard } from './write-batch.ts';
 
 export interface DeadLetter {

@@ -8,10 +8,10 @@
  */
 import type { ReservationEvent } from '../../domain/reservation.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { enqueueReservations, type Subscriber, subscribersOf } from '../../postgres/outbox.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import { compareEntryIds, type StreamEvent } from '../stream/entries.ts';
 import { copyHistory, copyReservations } from './copy-events.ts';
-import { enqueueReservations, type Subscriber, subscribersOf } from './outbox.ts';
 
 /**
  * Rejects a slow writer's batch after the sale was recovered. Decisions that Redis has forgotten must not be written once

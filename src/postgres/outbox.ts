@@ -2,13 +2,13 @@
  * The webhook outbox: deliveries are written in the transaction of their event, so both exist or neither.
  * docs/adr/0016-webhook-outbox.md says why it is not a job library.
  */
+import type { ReservationEvent } from '../domain/reservation.ts';
 import {
   reservationEventType,
   reservationMessage,
   type WebhookMessage,
-} from '../../domain/webhook.ts';
-import type { Transaction } from '../../postgres/connection.ts';
-import type { StreamEvent } from '../stream/entries.ts';
+} from '../domain/webhook.ts';
+import type { Transaction } from './connection.ts';
 
 /** An endpoint that receives events of a sale. */
 export interface Subscriber {
@@ -30,7 +30,7 @@ export async function subscribersOf(
 /** Only for events whose history row this transaction inserted: deliveries of other events exist already. */
 export async function enqueueReservations(
   transaction: Transaction,
-  events: readonly StreamEvent[],
+  events: readonly { reservation: ReservationEvent }[],
   subscribers: readonly Subscriber[],
 ): Promise<void> {
   const received = events.filter(({ reservation }) =>
