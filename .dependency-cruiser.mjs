@@ -29,7 +29,13 @@ const MAY_IMPORT = {
   // Its folders in order; buy, buyer and live do not import each other.
   'src/hot-path/http': ['src/domain', 'src/api'],
   'src/hot-path/metrics': ['src/domain'],
-  'src/hot-path/admission': ['src/config.ts', 'src/domain', 'src/hot-path/http'],
+  'src/hot-path/admission': [
+    'src/config.ts',
+    'src/domain',
+    'src/api',
+    'src/process',
+    'src/hot-path/http',
+  ],
   'src/hot-path/sales': [...SHARED, 'src/api', ...hotPath('http', 'metrics', 'admission')],
   'src/hot-path/buy': [...SHARED, 'src/api', ...BELOW_BUY],
   'src/hot-path/buyer': [...SHARED, 'src/api', ...BELOW_BUY],

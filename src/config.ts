@@ -70,6 +70,21 @@ const trustedProxies = z
     error: 'must be addresses or CIDR ranges, separated by commas, e.g. 10.0.0.0/8',
   });
 
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === text;
+}
+
+/** Origins whose pages may call the buyers' API in a browser. */
+const corsOrigins = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').map((part) => part.trim()))
+  .transform((parts) => parts.filter((part) => part !== ''))
+  .refine((parts) => parts.every((part) => part === '*' || isOrigin(part)), {
+    error:
+      'must be origins separated by commas, such as https://shop.example, without a path or a slash at the end; or *',
+  });
+
 const redisUrl = z
   .string()
   .default('redis://127.0.0.1:6379')
@@ -117,10 +132,15 @@ const hotPathShape = {
   JWT_PUBLIC_KEY: jwtPublicKey.optional(),
   JWT_PUBLIC_KEY_PREVIOUS: jwtPublicKey.optional(),
   ...jwtClaims,
+  /** How far the clock of a token's issuer may differ from this machine's. */
+  JWT_LEEWAY_SECONDS: wholeNumber(5, 0, 300),
+  CORS_ORIGINS: corsOrigins,
   TRUSTED_PROXIES: trustedProxies,
   /** Average over ten seconds, per process; 0: no limit. Requests beyond it get 429. */
   BUYER_REQUESTS_PER_SECOND: wholeNumber(100, 0, 1_000_000),
   ADDRESS_REQUESTS_PER_SECOND: wholeNumber(0, 0, 1_000_000),
+  /** The request line and all headers; more gets 431. uWebSockets.js keeps as much memory per connection meanwhile. */
+  REQUEST_HEAD_BYTES_MAX: wholeNumber(16_384, 8_192, 1_048_576),
   /** Buyers that one reserve call decides; the bound keeps a call well under a millisecond. */
   BATCH_SIZE_MAX: wholeNumber(128, 1, 256),
   BATCHES_IN_FLIGHT_MAX: wholeNumber(2, 1, 16),

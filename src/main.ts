@@ -33,6 +33,8 @@ program
           process.env,
         );
       }
+      // uWebSockets.js reads it when it is loaded.
+      process.env.UWS_HTTP_MAX_HEADERS_SIZE = String(config.REQUEST_HEAD_BYTES_MAX);
       const { runHotPath } = await import('./hot-path/main.ts');
       return runHotPath({ sharePort });
     });

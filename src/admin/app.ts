@@ -20,8 +20,8 @@ import {
   rejectMalformedRequest,
   rejectOtherMethods,
 } from './http/error-handling.ts';
-import { createFailedAuthLimit } from './http/failed-auth-limit.ts';
-import { requireRoles, setTracingHeaders } from './http/serve-operation.ts';
+import { createFailedAuthLimit, setClientAddress } from './http/failed-auth-limit.ts';
+import { requireRoles, setHeaders } from './http/serve-operation.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';
 import { serveMerchants } from './reservations/merchant-routes.ts';
@@ -47,7 +47,6 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
       requestIdLogLabel: 'requestId',
     }),
     bodyLimit: BODY_BYTES_MAX,
-    trustProxy: [...context.trustedProxies],
     // Disconnect clients that send slowly or do not read.
     requestTimeout: REQUEST_MS_MAX,
     connectionTimeout: IDLE_MS_MAX,
@@ -72,7 +71,8 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   app.setSerializerCompiler(serializerCompiler);
 
   closeConnections(app);
-  setTracingHeaders(app);
+  setHeaders(app);
+  setClientAddress(app, context.trustedProxies);
   setSecurityHeaders(app);
   measureRequests(app, context.metrics);
   handleErrors(app);
@@ -149,7 +149,7 @@ function measureRequests(app: FastifyInstance, metrics: Registry): void {
         status,
         ms: Math.round(reply.elapsedTime),
         actor: principal?.actor,
-        address: request.ip,
+        address: request.clientAddress,
       },
       'request served',
     );

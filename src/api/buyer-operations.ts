@@ -217,6 +217,13 @@ export const BUYER_OPERATIONS = [
         schema: liveMessageSchema,
       },
     },
-    problems: ['unauthorized', 'rate_limited', ...anySale, ...retryable, 'unavailable'],
+    problems: [
+      'unauthorized',
+      'forbidden',
+      'rate_limited',
+      ...anySale,
+      ...retryable,
+      'unavailable',
+    ],
   },
 ] as const satisfies readonly ApiOperation[];

@@ -1,19 +1,30 @@
 /** The catalogue of errors of both APIs, as RFC 9457 problem details: code, HTTP status and texts. */
 import { FAULTS, type Fault } from '../domain/fault.ts';
 
+/** Limits of a random `Retry-After`: clients that were refused together must not return together. */
+export interface RetryAfter {
+  leastSeconds: number;
+  mostSeconds: number;
+}
+
 interface ProblemKind {
   status: number;
   title: string;
   detail: string;
   /** Set if the client may repeat the same request with the same key. */
-  retryAfterSeconds?: number;
+  retryAfter?: RetryAfter;
 }
+
+/** A limit or a full queue has room again soon. */
+const SOON: RetryAfter = { leastSeconds: 1, mostSeconds: 3 };
+/** A server has to come back, and many clients wait for it. */
+const LATER: RetryAfter = { leastSeconds: 1, mostSeconds: 5 };
 
 export const PROBLEMS = {
   unauthorized: {
     status: 401,
     title: 'Unauthorized',
-    detail: 'Send a valid, unexpired token in the Authorization header.',
+    detail: 'Send a valid token in the Authorization header.',
   },
   forbidden: {
     status: 403,
@@ -83,26 +94,26 @@ export const PROBLEMS = {
     status: 429,
     title: 'Rate limited',
     detail: 'Too many requests. Wait before the next one.',
-    retryAfterSeconds: 1,
+    retryAfter: SOON,
   },
   recovering: {
     status: 503,
     title: 'Recovering',
     detail: 'The sale is being recovered. Send the same request again, with the same key.',
-    retryAfterSeconds: 1,
+    retryAfter: LATER,
   },
   overloaded: {
     status: 503,
     title: 'Overloaded',
     detail: 'No decision was made. Send the same request again, with the same key.',
-    retryAfterSeconds: 1,
+    retryAfter: SOON,
   },
   unavailable: {
     status: 503,
     title: 'Unavailable',
     detail:
       'The outcome is unknown. Send the same request again, with the same key. It takes effect at most once.',
-    retryAfterSeconds: 1,
+    retryAfter: LATER,
   },
 } as const satisfies Record<string, ProblemKind>;
 
@@ -140,7 +151,12 @@ export function problem(code: ProblemCode, extensions: Record<string, unknown> =
   };
 }
 
-export function retryAfterSecondsOf(code: ProblemCode): number | undefined {
+export function retryAfterOf(code: ProblemCode): RetryAfter | undefined {
   const kind: ProblemKind = PROBLEMS[code];
-  return kind.retryAfterSeconds;
+  return kind.retryAfter;
+}
+
+/** A random whole number of seconds. */
+export function drawRetryAfterSeconds({ leastSeconds, mostSeconds }: RetryAfter): number {
+  return leastSeconds + Math.floor(Math.random() * (mostSeconds - leastSeconds + 1));
 }

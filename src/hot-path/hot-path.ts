@@ -11,6 +11,7 @@ import { createAuthenticate } from './admission/authenticate.ts';
 import { Batchers } from './buy/batchers.ts';
 import { BuyBodies } from './buy/buy-body.ts';
 import { BuyerCalls } from './buyer/buyer-calls.ts';
+import { Cors } from './http/cors.ts';
 import { ServerLoad } from './http/server-load.ts';
 import { Live } from './live/live.ts';
 import { createHotPathMetrics } from './metrics/hot-path-metrics.ts';
@@ -114,6 +115,7 @@ export async function startHotPath(
       live,
       admission,
       load,
+      cors: new Cors(config.CORS_ORIGINS),
       metrics,
       registry,
       collectMetrics: sharePort ? metricsOfAllWorkers(registry) : () => registry.metrics(),

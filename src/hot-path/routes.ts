@@ -8,30 +8,39 @@ import { BUYER_OPERATIONS } from '../api/buyer-operations.ts';
 import type { ProblemCode } from '../api/problems.ts';
 import { PROCESS_OPERATIONS } from '../api/process-operations.ts';
 import { healthBody } from '../process/health-server.ts';
-import type { Admission, BuyerHandler } from './admission/admission.ts';
+import { type Admission, type BuyerHandler, UNAUTHORIZED } from './admission/admission.ts';
 import { type BuyContext, buy, countPurchase } from './buy/buy.ts';
 import { getBuyer, getReservation, getSale } from './buyer/queries.ts';
 import { type ReleaseContext, release } from './buyer/release.ts';
 import { join, leave, type WaitlistContext } from './buyer/waitlist.ts';
-import { HttpExchange } from './http/http-exchange.ts';
+import { preflightHeaders } from './http/cors.ts';
+import { type ExchangeContext, HttpExchange } from './http/http-exchange.ts';
 import { invalidField } from './http/request-validation.ts';
 import {
+  type Header,
   json,
+  noContent,
   PROBLEM_RESPONSES,
   type PreparedResponse,
   problemResponse,
+  text,
 } from './http/responses.ts';
-import type { ServerLoad } from './http/server-load.ts';
 import type { Live, LiveUserData } from './live/live.ts';
 import { absentSaleResponse, errorResponse, withSale } from './sales/with-sale.ts';
 
 const NOT_A_WEBSOCKET = invalidField('Upgrade', 'must be websocket');
+const FOREIGN_ORIGIN = problemResponse('forbidden', {
+  detail: 'Pages of this origin must not connect. An operator can add the origin to CORS_ORIGINS.',
+});
 
 /** Everything that a handler may use. Each handler declares the part that it takes. */
-export interface HotPathContext extends BuyContext, ReleaseContext, WaitlistContext {
+export interface HotPathContext
+  extends BuyContext,
+    ReleaseContext,
+    WaitlistContext,
+    ExchangeContext {
   live: Live;
   admission: Admission;
-  load: ServerLoad;
   registry: Registry;
   collectMetrics: () => Promise<string>;
 }
@@ -40,11 +49,13 @@ const OPERATIONS = [...BUYER_OPERATIONS, ...PROCESS_OPERATIONS];
 type Operation = (typeof OPERATIONS)[number];
 
 type Serve = (response: HttpResponse, request: HttpRequest) => void;
+/** HEAD gets the status and the headers of GET, and no body. */
+type ServeMethod = (isHead: boolean) => Serve;
 
 /** `Access` is a type-level tag: it ties a route to operations whose entry in the table has that access. */
 interface Route<Access extends Operation['access']> {
   access: Access;
-  serve: Serve;
+  serve: ServeMethod;
 }
 
 /** The compiler rejects a missing operation, an unknown one, and a route whose access is not that of the table. */
@@ -65,7 +76,7 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
     giveBack: buyerRoute(context, release),
     joinWaitlist: buyerRoute(context, join),
     leaveWaitlist: buyerRoute(context, leave),
-    watchSale: { access: 'public', serve: rejectAll(context, NOT_A_WEBSOCKET) },
+    watchSale: { access: 'public', serve: () => respondAlways(context, NOT_A_WEBSOCKET) },
     getHealth: processRoute(context, (exchange) => exchange.respond(json(200, healthBody([])))),
     getReadiness: processRoute(context, getReadiness),
     getMetrics: processRoute(context, getMetrics),
@@ -75,22 +86,29 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
     for (const { operationId, method } of operations) {
       // Upgrade requests match this route, other requests the next.
       if (operationId === 'watchSale') app.ws(pattern, liveBehavior(app, context));
-      app[REGISTER[method]](pattern, routes[operationId].serve);
+      const { serve } = routes[operationId];
+      app[REGISTER[method]](pattern, serve(false));
+      if (method === 'GET') app.head(pattern, serve(true));
     }
-    const allow = operations.map(({ method }) => method).join(', ');
-    const notAllowed = problemResponse('method_not_allowed', {}, [['Allow', allow]]);
-    app.any(pattern, rejectAll(context, notAllowed));
+    const methods = operations.flatMap(({ method }) =>
+      method === 'GET' ? ['GET', 'HEAD'] : method,
+    );
+    const allow = ['Allow', [...methods, 'OPTIONS'].join(', ')] as const;
+    app.options(pattern, preflight(context, allow, methods));
+    app.any(pattern, respondAlways(context, problemResponse('method_not_allowed', {}, [allow])));
   }
-  app.any('/*', rejectAll(context, PROBLEM_RESPONSES.not_found));
+  app.any('/*', respondAlways(context, PROBLEM_RESPONSES.not_found));
 }
 
 /** Begins the exchange of a request. Undefined: a limit of the process or of its address refused the request. */
 function admit(
-  { load, metrics, admission }: HotPathContext,
+  context: HotPathContext,
   response: HttpResponse,
   request: HttpRequest,
+  isHead = false,
 ): HttpExchange | undefined {
-  const exchange = HttpExchange.begin(response, request, load);
+  const { load, metrics, admission } = context;
+  const exchange = HttpExchange.begin(response, request, context, isHead);
   if (!exchange) return undefined;
   if (load.isOverloaded) {
     metrics.requestRefused();
@@ -105,8 +123,8 @@ function admit(
 function publicRoute(context: HotPathContext, handle: PublicHandler): Route<'public'> {
   return {
     access: 'public',
-    serve(response, request) {
-      const exchange = admit(context, response, request);
+    serve: (isHead) => (response, request) => {
+      const exchange = admit(context, response, request, isHead);
       if (!exchange) return;
       handle(exchange, request.getParameter(0) ?? '', context);
       exchange.leaveHandler();
@@ -122,15 +140,15 @@ function buyerRoute(
 ): Route<'buyer'> {
   return {
     access: 'buyer',
-    serve(response, request) {
-      const exchange = admit(context, response, request);
+    serve: (isHead) => (response, request) => {
+      const exchange = admit(context, response, request, isHead);
       if (!exchange) return;
       const buyer = context.admission.buyerOf(exchange, exchange.startedAt);
-      if (typeof buyer !== 'string') {
-        handle(exchange, request.getParameter(0) ?? '', buyer, context);
+      if ('code' in buyer) {
+        exchange.respond(buyer.response);
+        onRejected?.(exchange, buyer.code, context);
       } else {
-        exchange.respond(PROBLEM_RESPONSES[buyer]);
-        onRejected?.(exchange, buyer, context);
+        handle(exchange, request.getParameter(0) ?? '', buyer, context);
       }
       exchange.leaveHandler();
     },
@@ -141,8 +159,8 @@ function buyerRoute(
 function processRoute(context: HotPathContext, handle: ProcessHandler): Route<'public'> {
   return {
     access: 'public',
-    serve(response, request) {
-      const exchange = HttpExchange.begin(response, request, context.load);
+    serve: (isHead) => (response, request) => {
+      const exchange = HttpExchange.begin(response, request, context, isHead);
       if (!exchange) return;
       handle(exchange, context);
       exchange.leaveHandler();
@@ -150,12 +168,19 @@ function processRoute(context: HotPathContext, handle: ProcessHandler): Route<'p
   };
 }
 
-/** A response to HEAD must have no body: the client would read it as the start of the next response. */
-function rejectAll(context: HotPathContext, prepared: PreparedResponse): Serve {
-  const withoutBody = { ...prepared, body: '' };
+function respondAlways(context: HotPathContext, prepared: PreparedResponse): Serve {
   return (response, request) => {
-    const isHead = request.getMethod() === 'head';
-    admit(context, response, request)?.respond(isHead ? withoutBody : prepared);
+    admit(context, response, request, request.getMethod() === 'head')?.respond(prepared);
+  };
+}
+
+/** Answers OPTIONS. Only an origin that may read responses gets the headers of a preflight. */
+function preflight(context: HotPathContext, allow: Header, methods: readonly string[]): Serve {
+  const plain = noContent([allow]);
+  const forListedOrigins = noContent([allow, ...preflightHeaders(methods)]);
+  return (response, request) => {
+    const exchange = admit(context, response, request);
+    exchange?.respond(exchange.isFromListedOrigin ? forListedOrigins : plain);
   };
 }
 
@@ -166,9 +191,11 @@ function liveBehavior(app: TemplatedApp, context: HotPathContext): WebSocketBeha
     upgrade(response, request, socketContext) {
       const exchange = admit(context, response, request);
       if (!exchange) return;
+      const [origin, host] = [request.getHeader('origin'), request.getHeader('host')];
+      if (!context.cors.mayConnect(origin, host)) return exchange.respond(FOREIGN_ORIGIN);
       const address = admission.addressOf(response, request);
       const upgrade = live.parseUpgrade(address, request, socketContext);
-      if (upgrade === undefined) return exchange.respond(PROBLEM_RESPONSES.unauthorized);
+      if (typeof upgrade === 'string') return exchange.respond(UNAUTHORIZED[upgrade].response);
       if (upgrade.buyer && !admission.admitsBuyer(upgrade.buyer, exchange.startedAt)) {
         return exchange.respond(PROBLEM_RESPONSES.rate_limited);
       }
@@ -191,9 +218,8 @@ function getReadiness(exchange: HttpExchange, { shards, load }: HotPathContext):
 }
 
 function getMetrics(exchange: HttpExchange, context: HotPathContext): void {
-  const { contentType } = context.registry;
   context.collectMetrics().then(
-    (body) => exchange.respond({ status: '200 OK', contentType, headers: [], body }),
+    (metrics) => exchange.respond(text(context.registry.contentType, metrics)),
     (error: unknown) => exchange.respond(errorResponse(error, context, exchange)),
   );
 }

@@ -25,7 +25,7 @@ test('requests that wait for PostgreSQL are limited', async (t) => {
   const waiting = Array.from({ length: MOST }, () => callAdmin(app, 'GET /sales'));
   const refused = await callAdmin(app, 'GET /sales');
   assert.deepEqual([refused.status, refused.body.code], [503, 'overloaded']);
-  assert.equal(refused.headers['retry-after'], '1');
+  assert.match(String(refused.headers['retry-after']), /^[1-5]$/);
   const confirmed = await callAdmin(app, `POST /reservations/${reservationId}/confirm`, {
     as: 'merchant',
   });

@@ -121,7 +121,7 @@ test('a load while Redis is unavailable is recorded, gets 503, and is applied on
     const response = await admin.call(`POST /sales/${saleId}/stock`, request);
     assert.equal(response.status, 503);
     assert.equal(response.body.code, 'unavailable');
-    assert.equal(response.headers['retry-after'], '1');
+    assert.match(String(response.headers['retry-after']), /^[1-5]$/);
     assert.equal(response.body.operation, 2);
   }
   const shown = await admin.call(`GET /sales/${saleId}`);

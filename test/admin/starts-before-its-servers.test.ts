@@ -37,7 +37,7 @@ test('it starts without its servers, reports what is missing, and serves when th
   assert.deepEqual(await readiness(), [503, ['redis', 'postgres']]);
   const refused = await fetch(`${url}/admin/v1/sales`, { headers: { authorization } });
   assert.equal(refused.status, 503);
-  assert.equal(refused.headers.get('retry-after'), '1');
+  assert.match(String(refused.headers.get('retry-after')), /^[1-5]$/);
   assert.equal(((await refused.json()) as { code: string }).code, 'unavailable');
 
   await redis.start();

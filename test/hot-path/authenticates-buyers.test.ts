@@ -14,6 +14,8 @@ import { createAuthenticate } from '../../src/hot-path/admission/authenticate.ts
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
 
+const SECRET = { BUYER_AUTH: 'jwt', JWT_SECRET, JWT_LEEWAY_SECONDS: 0 } as const;
+
 type Key = [algorithm: Algorithm, keys: { publicKey: string; privateKey: string }];
 const KEYS: Key[] = [
   ['RS256', pem(generateKeyPairSync('rsa', { modulusLength: 2_048 }))],
@@ -50,16 +52,16 @@ test('behind a gateway the header identifies the buyer, and tokens are ignored',
 });
 
 test('a cached token is not accepted after it expires', async () => {
-  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const authenticate = createAuthenticate(SECRET);
   const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 2 });
   const request = { authorization: `Bearer ${token}`, buyerId: '' };
-  assert.equal(authenticate(request)?.name, 'ada');
-  assert.equal(authenticate(request)?.name, 'ada');
-  await eventually(() => assert.equal(authenticate(request), undefined));
+  assert.equal(nameOf(authenticate(request)), 'ada');
+  assert.equal(nameOf(authenticate(request)), 'ada');
+  await eventually(() => assert.equal(authenticate(request), 'expired'));
 });
 
 test("the buyers' API refuses a cached token that has expired", async (t) => {
-  const hotPath = await useHotPath(t, redis.url);
+  const hotPath = await useHotPath(t, redis.url, { JWT_LEEWAY_SECONDS: '0' });
   const token = tokenOf('ada', { exp: Math.floor(Date.now() / 1_000) + 5 });
   const ask = async () => (await hotPath.call('/v1/sales/none/me', bearer(token))).status;
   assert.equal(await ask(), 404);
@@ -67,11 +69,35 @@ test("the buyers' API refuses a cached token that has expired", async (t) => {
 });
 
 test('a token that is not valid yet is not cached', async () => {
-  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const authenticate = createAuthenticate(SECRET);
   const token = tokenOf('ada', { nbf: Math.floor(Date.now() / 1_000) + 2 });
   const request = { authorization: `Bearer ${token}`, buyerId: '' };
-  assert.equal(authenticate(request), undefined);
-  await eventually(() => assert.equal(authenticate(request)?.name, 'ada'));
+  assert.equal(authenticate(request), 'not_yet_valid');
+  await eventually(() => assert.equal(nameOf(authenticate(request)), 'ada'));
+});
+
+test('clocks may differ by the leeway, and a rejected token is told why', async (t) => {
+  const hotPath = await useHotPath(t, redis.url, { JWT_LEEWAY_SECONDS: '30' });
+  const nowSeconds = Math.floor(Date.now() / 1_000);
+  const ask = (token: string) => hotPath.call('/v1/sales/none/me', bearer(token));
+  for (const claims of [{ exp: nowSeconds - 10 }, { nbf: nowSeconds + 10 }]) {
+    assert.equal((await ask(tokenOf('ada', claims))).status, 404, JSON.stringify(claims));
+  }
+  const details = new Map([
+    [tokenOf('ada', { exp: nowSeconds - 60 }), 'The token has expired.'],
+    [tokenOf('ada', { nbf: nowSeconds + 60 }), 'The token is not valid yet.'],
+    ['nonsense', 'Send a valid token in the Authorization header.'],
+    // Nobody learns anything about a forged token.
+    [
+      forgeHmac('x'.repeat(40), { sub: 'eve', exp: 1 }),
+      'Send a valid token in the Authorization header.',
+    ],
+  ]);
+  for (const [token, detail] of details) {
+    const { status, body, headers } = await ask(token);
+    assert.deepEqual([status, body.code, body.detail], [401, 'unauthorized', detail]);
+    assert.equal(headers['www-authenticate'], 'Bearer');
+  }
 });
 
 test('during a rotation both secrets are accepted, afterwards only the new one', () => {
@@ -182,12 +208,12 @@ for (const [what, token] of Object.entries(MALFORMED)) {
 }
 
 test('memory does not grow beyond the capacity of the token cache', async () => {
-  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const authenticate = createAuthenticate(SECRET);
   const authenticateMany = async (count: number) => {
     for (let i = 0; i < count; i++) {
       const token = tokenOf(`buyer-${i}`, { pad: Math.random().toString(36) });
       assert.equal(
-        authenticate({ authorization: `Bearer ${token}`, buyerId: '' })?.name,
+        nameOf(authenticate({ authorization: `Bearer ${token}`, buyerId: '' })),
         `buyer-${i}`,
       );
     }
@@ -199,21 +225,29 @@ test('memory does not grow beyond the capacity of the token cache', async () => 
 });
 
 test('invalid tokens are not cached', async () => {
-  const authenticate = createAuthenticate({ BUYER_AUTH: 'jwt', JWT_SECRET });
+  const authenticate = createAuthenticate(SECRET);
   const atFirst = await usedMiB();
   for (let i = 0; i < 50_000; i++) {
     const token = `${tokenOf('eve', { pad: i }).slice(0, -6)}AAAAAA`;
-    assert.equal(authenticate({ authorization: `Bearer ${token}`, buyerId: '' }), undefined);
+    assert.equal(authenticate({ authorization: `Bearer ${token}`, buyerId: '' }), 'invalid');
   }
   const grown = (await usedMiB()) - atFirst;
   assert.ok(grown < 8, `${grown} MiB more`);
 });
 
+type AuthenticateConfig = Parameters<typeof createAuthenticate>[0];
+
+/** Undefined: rejected. */
 function buyerOf(
-  config: Parameters<typeof createAuthenticate>[0],
+  config: Omit<AuthenticateConfig, 'JWT_LEEWAY_SECONDS'>,
   token: string,
 ): string | undefined {
-  return createAuthenticate(config)({ authorization: `Bearer ${token}`, buyerId: '' })?.name;
+  const authenticate = createAuthenticate({ JWT_LEEWAY_SECONDS: 0, ...config });
+  return nameOf(authenticate({ authorization: `Bearer ${token}`, buyerId: '' }));
+}
+
+function nameOf(result: ReturnType<ReturnType<typeof createAuthenticate>>): string | undefined {
+  return typeof result === 'string' ? undefined : result.name;
 }
 
 function bearer(token: string) {

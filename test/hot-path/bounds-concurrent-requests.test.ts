@@ -38,7 +38,7 @@ test('requests beyond the limit get 503, whatever their sale and operation', asy
     hotPath.call(`/v1/sales/${sales[0]!.saleId}`),
   ])) {
     assert.deepEqual([refused.status, refused.body.code], [503, 'overloaded']);
-    assert.equal(refused.headers['retry-after'], '1');
+    assert.match(String(refused.headers['retry-after']), /^[1-5]$/);
   }
   assert.equal((await hotPath.call('/healthz')).status, 200);
   assert.equal(await hotPath.metric('flash_sale_rejected_requests_total'), 2);

@@ -19,7 +19,7 @@ test('a restarted Redis sells nothing until recovery has checked it', async (t) 
     const reply = await hotPath.buy(sale.saleId, buyer);
     assert.equal(reply.status, 503);
     assert.equal(reply.body.code, 'recovering');
-    assert.equal(reply.headers['retry-after'], '1');
+    assert.match(String(reply.headers['retry-after']), /^[1-5]$/);
   }
   const me = await hotPath.call(`/v1/sales/${sale.saleId}/me`, { buyer: 'ada' });
   assert.equal(me.body.code, 'recovering');

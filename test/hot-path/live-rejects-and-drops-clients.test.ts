@@ -43,7 +43,7 @@ test('an unknown sale gets 404, a plain request 422, another method 405', async 
   const plain = await hotPath.call(`/v1/sales/${saleId}/live`);
   assert.deepEqual([plain.status, plain.body.code], [422, 'invalid_request']);
   const posted = await hotPath.call(`/v1/sales/${saleId}/live`, { method: 'POST' });
-  assert.deepEqual([posted.status, posted.headers.allow], [405, 'GET']);
+  assert.deepEqual([posted.status, posted.headers.allow], [405, 'GET, HEAD, OPTIONS']);
 });
 
 test('a sale that Redis has lost is recovering for new clients', async () => {

@@ -23,7 +23,7 @@ test('a buyer over the rate gets 429, others are served, and the buyer is served
   for (const { headers, body } of limited) {
     assert.match(headers['content-type']!, /^application\/problem\+json/);
     assert.equal(body.code, 'rate_limited');
-    assert.equal(headers['retry-after'], '1');
+    assert.match(String(headers['retry-after']), /^[1-5]$/);
   }
   assert.equal(replies.filter(({ status }) => status === 201).length, 1);
 

@@ -176,5 +176,5 @@ test('invalid waitlist requests get a problem', async () => {
   const anonymous = await one.call(`/v1/sales/${sale.saleId}/waitlist`, { method: 'POST' });
   assert.equal(anonymous.status, 401);
   const put = await one.call(`/v1/sales/${sale.saleId}/waitlist`, { method: 'PUT', buyer: 'w' });
-  assert.equal(put.headers.allow, 'POST, DELETE');
+  assert.equal(put.headers.allow, 'POST, DELETE, OPTIONS');
 });

@@ -34,7 +34,7 @@ test('a reply lost after the script ran gives 503, and the repeated request gets
   const lost = await hotPath.buy(sale.saleId, 'unlucky-buyer', { key: 'k' });
   assert.equal(lost.status, 503);
   assert.equal(lost.body.code, 'unavailable');
-  assert.equal(lost.headers['retry-after'], '1');
+  assert.match(String(lost.headers['retry-after']), /^[1-5]$/);
   assert.equal((await sale.state()).stock[0]!.held, 2, 'the script ran once');
 
   await eventually(async () => {
@@ -109,7 +109,7 @@ test('a full queue gives 503 overloaded at once', async (t) => {
   const refused = await hotPath.buy(sale.saleId, 'one-too-many');
   assert.equal(refused.status, 503);
   assert.equal(refused.body.code, 'overloaded');
-  assert.equal(refused.headers['retry-after'], '1');
+  assert.match(String(refused.headers['retry-after']), /^[1-5]$/);
   redis.resume();
   for (const reply of await Promise.all([inFlight, ...waiting])) assert.equal(reply.status, 201);
 });

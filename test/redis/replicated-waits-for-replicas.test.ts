@@ -35,7 +35,7 @@ describe('under replicated', () => {
     const reply = await call();
     assert.equal(reply.status, 503, JSON.stringify(reply.body));
     assert.equal(reply.body.code, 'unavailable');
-    assert.equal(reply.headers['retry-after'], '1');
+    assert.match(String(reply.headers['retry-after']), /^[1-5]$/);
     assert.ok(performance.now() - startedAt < RESPONSE_MS_MAX);
   }
 

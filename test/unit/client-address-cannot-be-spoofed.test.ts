@@ -2,18 +2,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import ipaddr from 'ipaddr.js';
-import { createClientAddress } from '../../src/hot-path/admission/client-address.ts';
+import { createClientAddress } from '../../src/process/client-address.ts';
 
 function clientOf(trusted: string[], peer: string, ...forwardedFor: string[]): string {
-  const bytes = Uint8Array.from(ipaddr.parse(peer).toByteArray()).buffer;
-  return createClientAddress(trusted)(
-    { getRemoteAddress: () => bytes },
-    {
-      forEach: (each) => {
-        for (const value of forwardedFor) each('x-forwarded-for', value);
-      },
-    },
+  const addressOf = createClientAddress(trusted);
+  const address = addressOf(peer, () => forwardedFor.join(','));
+  const bytes = Uint8Array.from(ipaddr.parse(peer).toByteArray());
+  assert.equal(
+    addressOf(bytes, () => forwardedFor.join(',')),
+    address,
   );
+  return address;
 }
 
 const BALANCERS = ['10.0.0.0/8', 'fd00::/8', '192.0.2.7'];
@@ -39,8 +38,31 @@ describe('the client of a request', () => {
 
   it('is the balancer where the header names no valid address', () => {
     assert.equal(clientOf(BALANCERS, '10.1.2.3'), '10.1.2.3');
-    for (const invalid of ['', ',', 'unknown', '999.1.1.1', '<script>', '1.2.3.4:80']) {
+    for (const invalid of [
+      '',
+      ',',
+      'unknown',
+      '999.1.1.1',
+      '<script>',
+      '1.2.3.4:',
+      '[::1',
+      '1.2.3.4:80:80',
+    ]) {
       assert.equal(clientOf(BALANCERS, '10.1.2.3', invalid), '10.1.2.3', invalid);
+    }
+  });
+
+  it('has no port', () => {
+    for (const hop of ['203.0.113.7:51001', '203.0.113.7']) {
+      assert.equal(clientOf(BALANCERS, '10.1.2.3', hop), '203.0.113.7', hop);
+    }
+    assert.equal(
+      clientOf(BALANCERS, '10.1.2.3', '1.2.3.4:1, 203.0.113.7:2, 10.9.9.9:3'),
+      '203.0.113.7',
+    );
+    const network = clientOf([], '2001:db8::7');
+    for (const hop of ['2001:db8::7', '[2001:db8::7]', '[2001:db8::7]:51001']) {
+      assert.equal(clientOf(BALANCERS, '10.1.2.3', hop), network, hop);
     }
   });
 

@@ -13,7 +13,7 @@ import {
 import type { OpenAPIV3_1 } from 'openapi-types';
 import { BUYER_OPERATIONS } from '../../api/buyer-operations.ts';
 import type { ApiOperation, ApiResponse } from '../../api/operation.ts';
-import { PROBLEMS, type ProblemCode, retryAfterSecondsOf } from '../../api/problems.ts';
+import { PROBLEMS, type ProblemCode, retryAfterOf } from '../../api/problems.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 
 export type OpenApiDocument = OpenAPIV3_1.Document;
@@ -148,7 +148,7 @@ function headersOf(
   const codes: ProblemCode[] = operation.problems.filter(
     (code) => PROBLEMS[code].status === status,
   );
-  if (codes.some((code) => retryAfterSecondsOf(code) !== undefined)) {
+  if (codes.some((code) => retryAfterOf(code) !== undefined)) {
     headers['Retry-After'] = 'Seconds until the same request should be sent again.';
   }
   if (codes.includes('unauthorized')) headers['WWW-Authenticate'] = 'The authentication scheme.';

@@ -5,7 +5,12 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { z } from 'zod';
 import { type ApiOperation, responsesOf } from '../../api/operation.ts';
-import { type ProblemCode, problem, retryAfterSecondsOf } from '../../api/problems.ts';
+import {
+  drawRetryAfterSeconds,
+  type ProblemCode,
+  problem,
+  retryAfterOf,
+} from '../../api/problems.ts';
 import type { Role } from '../../config.ts';
 import { unreachable } from '../../domain/fault.ts';
 import { TRACEPARENT } from '../../domain/identifiers.ts';
@@ -103,10 +108,11 @@ export function requireRoles(
   });
 }
 
-/** Every response carries its request id and the client's trace context. */
-export function setTracingHeaders(app: FastifyInstance): void {
+/** Every response carries its request id and the client's trace context. No cache may keep one. */
+export function setHeaders(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('X-Request-Id', request.id);
+    reply.header('Cache-Control', 'no-store');
     const { traceparent } = request.headers;
     if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) {
       reply.header('traceparent', traceparent);
@@ -120,9 +126,9 @@ export function sendProblem(
   extensions: Record<string, unknown> = {},
 ): FastifyReply {
   const body = problem(code, extensions);
-  const retryAfterSeconds = retryAfterSecondsOf(code);
-  if (retryAfterSeconds !== undefined && !reply.hasHeader('Retry-After')) {
-    reply.header('Retry-After', String(retryAfterSeconds));
+  const retryAfter = retryAfterOf(code);
+  if (retryAfter !== undefined && !reply.hasHeader('Retry-After')) {
+    reply.header('Retry-After', String(drawRetryAfterSeconds(retryAfter)));
   }
   // As a string: the route's response schemas do not apply to problems.
   return reply.status(body.status).type('application/problem+json').send(JSON.stringify(body));

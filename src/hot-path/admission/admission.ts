@@ -1,9 +1,16 @@
 /** Admits requests: rate limits by client address and by buyer, and authentication. It makes no calls, in fixed memory. */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
+import type { ProblemCode } from '../../api/problems.ts';
 import type { HotPathConfig } from '../../config.ts';
+import { type ClientAddress, createClientAddress } from '../../process/client-address.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
-import type { Authenticate, Credentials } from './authenticate.ts';
-import { type ClientAddress, createClientAddress } from './client-address.ts';
+import {
+  PROBLEM_RESPONSES,
+  type PreparedResponse,
+  problemResponse,
+  WWW_AUTHENTICATE,
+} from '../http/responses.ts';
+import type { Authenticate, Credentials, CredentialsProblem } from './authenticate.ts';
 import { type HashedName, hashName } from './hashed-name.ts';
 import { RateLimiter } from './rate-limiter.ts';
 
@@ -15,8 +22,23 @@ export type BuyerHandler<Context> = (
   context: Context,
 ) => void;
 
+interface Rejection {
+  code: ProblemCode;
+  response: PreparedResponse;
+}
+
 /** The buyer, or the reason for the rejection. */
-export type Admitted = HashedName | 'unauthorized' | 'rate_limited';
+export type Admitted = HashedName | Rejection;
+
+const RATE_LIMITED: Rejection = {
+  code: 'rate_limited',
+  response: PROBLEM_RESPONSES.rate_limited,
+};
+export const UNAUTHORIZED: Record<CredentialsProblem, Rejection> = {
+  invalid: { code: 'unauthorized', response: PROBLEM_RESPONSES.unauthorized },
+  expired: unauthorized('The token has expired.'),
+  not_yet_valid: unauthorized('The token is not valid yet.'),
+};
 
 export interface AdmissionContext {
   authenticate: Authenticate;
@@ -44,13 +66,15 @@ export class Admission {
   }
 
   addressOf(response: HttpResponse, request: HttpRequest): string {
-    return this.#addressOf(response, request);
+    return this.#addressOf(new Uint8Array(response.getRemoteAddress()), () =>
+      forwardedFor(request),
+    );
   }
 
   /** False: the client's address is over its rate limit. */
   admitsAddress(response: HttpResponse, request: HttpRequest, nowMs: number): boolean {
     if (!this.#addresses) return true;
-    const isAdmitted = this.#addresses.take(hashName(this.#addressOf(response, request)), nowMs);
+    const isAdmitted = this.#addresses.take(hashName(this.addressOf(response, request)), nowMs);
     if (!isAdmitted) this.#context.onLimited('address');
     return isAdmitted;
   }
@@ -58,8 +82,8 @@ export class Admission {
   /** Authenticates the buyer of a request and applies the buyer's rate limit. */
   buyerOf(credentials: Credentials, nowMs: number): Admitted {
     const buyer = this.#context.authenticate(credentials);
-    if (buyer === undefined) return 'unauthorized';
-    return this.admitsBuyer(buyer, nowMs) ? buyer : 'rate_limited';
+    if (typeof buyer === 'string') return UNAUTHORIZED[buyer];
+    return this.admitsBuyer(buyer, nowMs) ? buyer : RATE_LIMITED;
   }
 
   /** False: the buyer is over the rate limit. */
@@ -68,6 +92,21 @@ export class Admission {
     if (!isAdmitted) this.#context.onLimited('buyer');
     return isAdmitted;
   }
+}
+
+function unauthorized(detail: string): Rejection {
+  return {
+    code: 'unauthorized',
+    response: problemResponse('unauthorized', { detail }, [WWW_AUTHENTICATE]),
+  };
+}
+
+function forwardedFor(request: HttpRequest): string {
+  const values: string[] = [];
+  request.forEach((name, value) => {
+    if (name === 'x-forwarded-for') values.push(value);
+  });
+  return values.join(',');
 }
 
 /** A rate of 0 means no limit. */

@@ -1,6 +1,6 @@
 /** Authenticates buyers: by the `sub` of a signed token, or by a header that a trusted gateway sets. */
 import { createPublicKey } from 'node:crypto';
-import { type Algorithm, createVerifier } from 'fast-jwt';
+import { type Algorithm, createVerifier, TOKEN_ERROR_CODES } from 'fast-jwt';
 import type { HotPathConfig } from '../../config.ts';
 import { Fault } from '../../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
@@ -19,8 +19,10 @@ interface Claims {
   exp?: number;
 }
 
-/** Undefined: the credentials are missing or invalid. */
-export type Authenticate = (credentials: Credentials) => HashedName | undefined;
+/** Why credentials were rejected. `invalid`: missing, malformed, or signed with another key. */
+export type CredentialsProblem = 'expired' | 'not_yet_valid' | 'invalid';
+
+export type Authenticate = (credentials: Credentials) => HashedName | CredentialsProblem;
 
 type AuthenticateConfig = Pick<
   HotPathConfig,
@@ -31,6 +33,7 @@ type AuthenticateConfig = Pick<
   | 'JWT_PUBLIC_KEY_PREVIOUS'
   | 'JWT_ISSUER'
   | 'JWT_AUDIENCE'
+  | 'JWT_LEEWAY_SECONDS'
 >;
 
 export function createAuthenticate(config: AuthenticateConfig): Authenticate {
@@ -42,11 +45,12 @@ export function createAuthenticate(config: AuthenticateConfig): Authenticate {
     const known = cache.get(authorization);
     // An expired token is verified again, which rejects it.
     if (known && Date.now() < known.expiresAt * 1_000) return known;
-    if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return undefined;
+    if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return 'invalid';
     const claims = verify(authorization.slice(7), verifiers);
-    const buyer = buyerOf(claims?.sub);
-    if (buyer === undefined) return undefined;
-    const expiresAt = claims?.exp ?? Number.POSITIVE_INFINITY;
+    if (typeof claims === 'string') return claims;
+    const buyer = buyerOf(claims.sub);
+    if (typeof buyer === 'string') return buyer;
+    const expiresAt = (claims.exp ?? Number.POSITIVE_INFINITY) + config.JWT_LEEWAY_SECONDS;
     cache.add({ ...buyer, authorization, expiresAt });
     return buyer;
   };
@@ -56,6 +60,8 @@ export function createAuthenticate(config: AuthenticateConfig): Authenticate {
 function verifiersOf(config: AuthenticateConfig) {
   const { JWT_ISSUER, JWT_AUDIENCE } = config;
   const claims = {
+    // The clocks of the shop and of this machine may differ.
+    clockTolerance: config.JWT_LEEWAY_SECONDS * 1_000,
     ...(JWT_ISSUER ? { allowedIss: JWT_ISSUER } : {}),
     ...(JWT_AUDIENCE ? { allowedAud: JWT_AUDIENCE } : {}),
     // fast-jwt compares a claim only if it is present, so a token without it must be rejected here.
@@ -73,16 +79,23 @@ function verifiersOf(config: AuthenticateConfig) {
   ];
 }
 
-/** Undefined: no key has signed the token, or it is not valid now. */
-function verify(token: string, verifiers: ((token: string) => Claims)[]): Claims | undefined {
+function verify(
+  token: string,
+  verifiers: ((token: string) => Claims)[],
+): Claims | CredentialsProblem {
+  let problem: CredentialsProblem = 'invalid';
   for (const verifyWithKey of verifiers) {
     try {
       return verifyWithKey(token);
-    } catch {
-      // Another key may have signed it.
+    } catch (error) {
+      // The signature is checked before the times, so these codes tell nothing about a forged token.
+      const { code } = error as { code?: string };
+      if (code === TOKEN_ERROR_CODES.expired) problem = 'expired';
+      else if (code === TOKEN_ERROR_CODES.inactive) problem = 'not_yet_valid';
+      // Otherwise another key may have signed it.
     }
   }
-  return undefined;
+  return problem;
 }
 
 /** The type of the key decides which algorithms are allowed, never the token. */
@@ -103,6 +116,6 @@ function algorithmsOf(pem: string): Algorithm[] {
   }
 }
 
-function buyerOf(value: unknown): HashedName | undefined {
-  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? hashName(value) : undefined;
+function buyerOf(value: unknown): HashedName | 'invalid' {
+  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? hashName(value) : 'invalid';
 }

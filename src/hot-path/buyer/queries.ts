@@ -5,7 +5,7 @@ import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readBuyer } from '../../lua/read/read-buyer.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
-import { json, PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
+import { json, PROBLEM_RESPONSES, type PreparedResponse, publicJson } from '../http/responses.ts';
 import { redisNowMs, type SaleView, VIEW_AGE_MS_MAX } from '../sales/sale-views.ts';
 import { absentSaleResponse, type SaleContext, withSale } from '../sales/with-sale.ts';
 import type { BuyerContext } from './buyer-calls.ts';
@@ -22,7 +22,7 @@ function saleResponse(view: SaleView): PreparedResponse {
   const { definition, stock } = view.state;
   const nowMs = redisNowMs(view);
   const availableBySku = new Map(stock.map((counts) => [counts.sku, availableOf(counts)]));
-  return json(200, {
+  return publicJson({
     saleId: definition.saleId,
     name: definition.name,
     status: effectiveStatus(definition, nowMs),

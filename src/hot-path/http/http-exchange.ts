@@ -7,8 +7,9 @@ import type { HttpRequest, HttpResponse, us_socket_context_t } from 'uWebSockets
 // The global `performance` is a getter, which costs as much as the clock itself.
 import { performance } from 'node:perf_hooks';
 import { customAlphabet } from 'nanoid';
-import type { ProblemCode } from '../../api/problems.ts';
+import { drawRetryAfterSeconds, type ProblemCode } from '../../api/problems.ts';
 import { BODY_BYTES_MAX, REQUEST_ID, TRACEPARENT } from '../../domain/identifiers.ts';
+import type { Cors } from './cors.ts';
 import type { PreparedResponse } from './responses.ts';
 import type { ServerLoad } from './server-load.ts';
 import type { Upload } from './upload-deadlines.ts';
@@ -38,6 +39,7 @@ class RequestHeaders {
   idempotencyKey = '';
   requestId = '';
   traceparent = '';
+  origin = '';
   contentLength = '';
   isChunked = false;
   #lengths = 0;
@@ -53,6 +55,7 @@ class RequestHeaders {
     this.idempotencyKey = '';
     this.requestId = '';
     this.traceparent = '';
+    this.origin = '';
     this.contentLength = '';
     this.isChunked = false;
     this.#lengths = 0;
@@ -82,12 +85,21 @@ class RequestHeaders {
       case 'traceparent':
         this.traceparent ||= value;
         break;
+      case 'origin':
+        this.origin ||= value;
+        break;
       case 'x-buyer-id':
         this.buyerId ||= value;
         break;
       default:
     }
   };
+}
+
+/** What all exchanges of a server share. */
+export interface ExchangeContext {
+  load: ServerLoad;
+  cors: Cors;
 }
 
 const headers = new RequestHeaders();
@@ -108,6 +120,9 @@ export class HttpExchange implements Upload {
   readonly #hasBody: boolean;
   readonly #response: HttpResponse;
   readonly #load: ServerLoad;
+  readonly #isHead: boolean;
+  /** See `Cors.headFor`. */
+  readonly #corsHead: string | undefined;
   #isAborted = false;
   #hasResponded = false;
   /** True while uWebSockets.js runs a callback: it sends everything written meanwhile together. */
@@ -122,23 +137,26 @@ export class HttpExchange implements Upload {
   static begin(
     response: HttpResponse,
     request: HttpRequest,
-    load: ServerLoad,
+    context: ExchangeContext,
+    isHead = false,
   ): HttpExchange | undefined {
-    if (headers.read(request)) return new HttpExchange(response, load);
+    if (headers.read(request)) return new HttpExchange(response, context, isHead);
     response.close();
     return undefined;
   }
 
-  private constructor(response: HttpResponse, load: ServerLoad) {
+  private constructor(response: HttpResponse, { load, cors }: ExchangeContext, isHead: boolean) {
     this.#response = response;
     this.#load = load;
+    this.#isHead = isHead;
     load.pending++;
     response.onAborted(() => {
       this.#isAborted = true;
       if (!this.#hasResponded) load.pending--;
       if (this.#onBody) load.uploads.remove(this);
     });
-    const { requestId, traceparent, contentLength } = headers;
+    const { requestId, traceparent, origin, contentLength } = headers;
+    this.#corsHead = origin === '' ? undefined : cors.headFor(origin);
     this.requestId =
       requestId !== '' && REQUEST_ID.test(requestId)
         ? requestId
@@ -154,6 +172,11 @@ export class HttpExchange implements Upload {
   /** The client closed the connection, so a unit sold now would have no buyer. */
   get isAborted(): boolean {
     return this.#isAborted;
+  }
+
+  /** The request comes from a page whose origin may read responses. */
+  get isFromListedOrigin(): boolean {
+    return this.#corsHead !== undefined;
   }
 
   /** Must be called when the synchronous part of the handler ends. */
@@ -243,10 +266,28 @@ export class HttpExchange implements Upload {
   #write(prepared: PreparedResponse): void {
     const response = this.#response;
     response.writeStatus(prepared.status);
-    response.writeHeader('Content-Type', prepared.contentType);
+    response.writeHeader('Cache-Control', prepared.head);
     response.writeHeader('X-Request-Id', this.requestId);
     if (this.traceparent !== '') response.writeHeader('traceparent', this.traceparent);
-    for (const [name, value] of prepared.headers) response.writeHeader(name, value);
-    response.end(prepared.body, this.#closesConnection || this.#load.isDraining);
+    if (this.#corsHead !== undefined) {
+      response.writeHeader('Access-Control-Allow-Origin', this.#corsHead);
+    }
+    if (prepared.retryAfter !== undefined) {
+      response.writeHeader('Retry-After', String(drawRetryAfterSeconds(prepared.retryAfter)));
+    }
+    const closesConnection = this.#closesConnection || this.#load.isDraining;
+    if (prepared.body !== undefined && !this.#isHead) response.end(prepared.body, closesConnection);
+    else this.#endWithoutBody(prepared.body, closesConnection);
+  }
+
+  /**
+   * With arguments, `endWithoutBody` of uWebSockets.js 20 never finishes the response. So headers tell the client the
+   * length that GET would have, and that it must close the connection.
+   */
+  #endWithoutBody(body: string | undefined, closesConnection: boolean): void {
+    const response = this.#response;
+    if (body !== undefined) response.writeHeader('Content-Length', String(Buffer.byteLength(body)));
+    if (closesConnection) response.writeHeader('Connection', 'close');
+    response.endWithoutBody();
   }
 }

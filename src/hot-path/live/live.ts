@@ -12,7 +12,7 @@ import type {
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../../config.ts';
 import type { Shards } from '../../redis/shards.ts';
-import type { Authenticate } from '../admission/authenticate.ts';
+import type { Authenticate, CredentialsProblem } from '../admission/authenticate.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 import type { Handshake, HttpExchange } from '../http/http-exchange.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
@@ -111,12 +111,11 @@ export class Live {
     };
   }
 
-  /** Undefined: the token is invalid. */
   parseUpgrade(
     address: string,
     request: HttpRequest,
     context: us_socket_context_t,
-  ): LiveUpgrade | undefined {
+  ): LiveUpgrade | CredentialsProblem {
     const offered = request.getHeader('sec-websocket-protocol').split(/\s*,\s*/);
     const bearer = offered.find((protocol) => protocol.startsWith('bearer.'));
     const credentials = {
@@ -129,7 +128,7 @@ export class Live {
         ? credentials.buyerId
         : credentials.authorization) === '';
     const buyer = isAnonymous ? undefined : this.#context.authenticate(credentials);
-    if (!isAnonymous && buyer === undefined) return undefined;
+    if (typeof buyer === 'string') return buyer;
     return {
       saleId: request.getParameter(0) ?? '',
       address,

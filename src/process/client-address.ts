@@ -2,15 +2,15 @@
  * The network that counts as one client. Behind trusted proxies it is the rightmost address in `X-Forwarded-For` that is
  * not a trusted proxy. Clients can forge the addresses to the left of it.
  */
-import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import ipaddr from 'ipaddr.js';
 
 type Address = ReturnType<typeof ipaddr.process>;
 
-export type ClientAddress = (
-  response: Pick<HttpResponse, 'getRemoteAddress'>,
-  request: Pick<HttpRequest, 'forEach'>,
-) => string;
+/**
+ * `peer` is the other end of the connection, as text or as bytes. `forwardedFor` is the header, several of them joined by
+ * commas: some proxies append their own header after the one of the client.
+ */
+export type ClientAddress = (peer: string | Uint8Array, forwardedFor: () => string) => string;
 
 /** `trustedProxies` are addresses and CIDR ranges. */
 export function createClientAddress(trustedProxies: readonly string[]): ClientAddress {
@@ -20,12 +20,12 @@ export function createClientAddress(trustedProxies: readonly string[]): ClientAd
   const isTrusted = (address: Address) =>
     ranges.some((range) => range[0].kind() === address.kind() && address.match(range));
 
-  return (response, request) => {
-    let address = addressOfBytes(response.getRemoteAddress());
+  return (peer, forwardedFor) => {
+    let address = addressOf(peer);
     if (!isTrusted(address)) return networkOf(address);
-    const hops = forwardedFor(request).split(',');
+    const hops = forwardedFor().split(',');
     while (isTrusted(address) && hops.length > 0) {
-      const hop = hops.pop()!.trim();
+      const hop = withoutPort(hops.pop()!.trim());
       if (!ipaddr.isValid(hop)) break;
       address = ipaddr.process(hop);
     }
@@ -33,18 +33,16 @@ export function createClientAddress(trustedProxies: readonly string[]): ClientAd
   };
 }
 
-/** Joins all headers of that name: some proxies append their own header after the one of the client. */
-function forwardedFor(request: Pick<HttpRequest, 'forEach'>): string {
-  const values: string[] = [];
-  request.forEach((name, value) => {
-    if (name === 'x-forwarded-for') values.push(value);
-  });
-  return values.join(',');
+/** Some balancers append the client's port: `203.0.113.7:51001`, `[2001:db8::7]:51001`. */
+function withoutPort(hop: string): string {
+  const [, inBrackets, ipv4] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d{1,5})?$/.exec(hop) ?? [];
+  return inBrackets ?? ipv4 ?? hop;
 }
 
-function addressOfBytes(bytes: ArrayBuffer): Address {
-  const address = ipaddr.fromByteArray([...new Uint8Array(bytes)]);
-  return ipaddr.process(address.toString());
+function addressOf(peer: string | Uint8Array): Address {
+  return ipaddr.process(
+    typeof peer === 'string' ? peer : ipaddr.fromByteArray([...peer]).toString(),
+  );
 }
 
 function hostRange(text: string): [Address, number] {
