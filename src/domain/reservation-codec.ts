@@ -43,7 +43,7 @@ export function eventLinesMatcher(letters: string): RegExp {
 const LETTERS = { reserved: 'R', confirmed: 'C', cancelled: 'X', expired: 'E' } as const;
 
 /** Only an extension leads from reserved to a later version that is also reserved. */
-function letterOf(status: ReservationStatus, version: number): string {
+export function letterOf(status: ReservationStatus, version: number): string {
   return status === 'reserved' && version > 1 ? 'P' : LETTERS[status];
 }
 
@@ -72,6 +72,11 @@ export function parseRecord(record: string, sale: Sale, buyerId: string): Reserv
 export function parseRecords(records: string, sale: Sale, buyerId: string): Reservation[] {
   if (records === '') return [];
   return records.split('\n').map((record) => parseRecord(record, sale, buyerId));
+}
+
+/** The letter of a record's status, which also says whether the hold was extended. */
+export function letterIn(record: string): string {
+  return record.split('\t', 2)[1]!;
 }
 
 /** Returns `position_tag`, the part of the reservation id after the sale id. */

@@ -1,4 +1,5 @@
 /** The shape of a check: its input, its finding and its report. */
+import type { ChainableCommander } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
@@ -28,6 +29,9 @@ export interface Verification {
   readState: () => Promise<SaleState>;
   /** The number of the last event in PostgreSQL. */
   readCheckpoint: () => Promise<number>;
+  /** Both wait until PostgreSQL has all up to a number that Redis had. Return why not, if that takes too long. */
+  waitForEvent: (event: number) => Promise<string | undefined>;
+  waitForOperation: (operation: number) => Promise<string | undefined>;
 }
 
 interface Finding {
@@ -62,6 +66,23 @@ export function some(findings: readonly string[], countMax = 5): string {
   return findings.slice(0, countMax).join('; ') + (rest > 0 ? `; and ${rest} more` : '');
 }
 
+/** Counts violations and keeps the first few, so that a sale that is broken everywhere needs no more memory. */
+export class Violations {
+  static readonly #KEPT = 5;
+  readonly #first: string[] = [];
+  count = 0;
+
+  add(text: string): void {
+    this.count += 1;
+    if (this.#first.length < Violations.#KEPT) this.#first.push(text);
+  }
+
+  toString(): string {
+    const rest = this.count - this.#first.length;
+    return this.#first.join('; ') + (rest > 0 ? `; and ${rest} more` : '');
+  }
+}
+
 /** Awaits a direct Redis command; its error becomes a Fault, as with a script call. */
 export async function fromRedis<T>(reply: Promise<T>): Promise<T> {
   try {
@@ -69,4 +90,17 @@ export async function fromRedis<T>(reply: Promise<T>): Promise<T> {
   } catch (error) {
     throw new Fault('not_executed', 'Redis became unavailable during a read', { cause: error });
   }
+}
+
+/** Runs the commands as one transaction, so that their replies show one moment. */
+export async function inOneStep(transaction: ChainableCommander): Promise<unknown[]> {
+  return fromRedis(
+    transaction.exec().then((replies) => {
+      if (!replies) throw new Error('the transaction was not executed');
+      return replies.map(([error, reply]) => {
+        if (error) throw error;
+        return reply;
+      });
+    }),
+  );
 }

@@ -2,10 +2,9 @@
  * Checks of the waitlist. Redis keeps it in three structures that must agree: a count per SKU for decisions, an ordered
  * set for serving, and a hash by buyer for lookups.
  */
-import type { ChainableCommander } from 'ioredis';
 import { parseWaitingField, parseWaitlistMember, waitingField } from '../domain/waitlist.ts';
 import { saleKey } from '../lua/keys.ts';
-import { type CheckDefinition, fromRedis, some, type Verification } from './check.ts';
+import { type CheckDefinition, inOneStep, some, type Verification } from './check.ts';
 
 const CHUNK = 1_000;
 
@@ -67,7 +66,7 @@ async function readCounts(verification: Verification, skus: readonly string[]) {
   transaction.zcard(key('line'));
   transaction.hlen(key('waiting'));
   for (const sku of skus) transaction.zlexcount(key('line'), `[${sku}\t`, `(${sku}\n`);
-  const [counts, inAll, byBuyer, ...inOrder] = await execute(transaction);
+  const [counts, inAll, byBuyer, ...inOrder] = await inOneStep(transaction);
   return {
     counted: (counts as (string | null)[]).map((count) => Number(count ?? 0)),
     inAll: Number(inAll),
@@ -81,7 +80,7 @@ async function* readEntries(verification: Verification): AsyncGenerator<Entry[]>
   let cursor = '0';
   do {
     const transaction = client.multi().hscan(key('waiting'), cursor, 'COUNT', CHUNK);
-    const [scanned] = await execute(transaction);
+    const [scanned] = await inOneStep(transaction);
     const [next, flat] = scanned as [string, string[]];
     const entries: Entry[] = [];
     for (let index = 0; index + 1 < flat.length; index += 2) {
@@ -96,7 +95,7 @@ async function missingOf(verification: Verification, entries: readonly Entry[]):
   if (entries.length === 0) return [];
   const { key, client } = waitlistOf(verification);
   const members = entries.map(({ member }) => member);
-  const [scores] = await execute(client.multi().zmscore(key('line'), ...members));
+  const [scores] = await inOneStep(client.multi().zmscore(key('line'), ...members));
   return entries.filter(
     (entry, index) => (scores as (string | null)[])[index] === null || !isOfSameBuyer(entry),
   );
@@ -104,7 +103,7 @@ async function missingOf(verification: Verification, entries: readonly Entry[]):
 
 async function isStillMissing(verification: Verification, entry: Entry): Promise<boolean> {
   const { key, client } = waitlistOf(verification);
-  const [member, score] = await execute(
+  const [member, score] = await inOneStep(
     client.multi().hget(key('waiting'), entry.field).zscore(key('line'), entry.member),
   );
   return member === entry.member && (score === null || !isOfSameBuyer(entry));
@@ -125,16 +124,4 @@ function waitlistOf({ servers, saleId }: Verification) {
     client: servers.shards.of(saleId).client,
     key: (name: 'stock' | 'line' | 'waiting') => saleKey(saleId, name),
   };
-}
-
-async function execute(transaction: ChainableCommander): Promise<unknown[]> {
-  return fromRedis(
-    transaction.exec().then((replies) => {
-      if (!replies) throw new Error('the transaction was not executed');
-      return replies.map(([error, reply]) => {
-        if (error) throw error;
-        return reply;
-      });
-    }),
-  );
 }

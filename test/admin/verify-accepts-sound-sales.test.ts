@@ -14,6 +14,7 @@ import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 import { WAITLIST_CHECKS } from '../../src/verify/waitlist-checks.ts';
+import { waitsFor } from '../../src/verify/waits.ts';
 
 const admin = await useAdmin(FILE);
 await usePersister(FILE, admin.redis.url, admin.databaseUrl);
@@ -120,9 +121,9 @@ test('a waitlist that buyers join and leave is sound in every report', async () 
     }
   });
   const readState = () => stateInRedis(admin, saleId);
-  const readCheckpoint = () => Promise.resolve(0);
   const state = await readState();
-  const verification = { servers: admin, saleId, state, readState, readCheckpoint };
+  const waits = waitsFor(admin.sql, saleId, 0);
+  const verification = { servers: admin, saleId, state, readState, ...waits };
   for (let round = 0; round < 200; round += 1) {
     for (const { name, find } of WAITLIST_CHECKS) {
       const { ok, actual } = await find(verification);

@@ -242,6 +242,11 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
     (id) => editRecord(id, 'buyer-9', (record) => `${record}\n${record}`),
   ],
   [
+    'every-hold-has-its-deadline',
+    'the deadlines are deleted',
+    (id) => client(id).del(saleKey(id, 'holds')),
+  ],
+  [
     'every-row-is-in-redis',
     'Redis loses a buyer',
     (id) => client(id).hdel(saleKey(id, 'buyers'), 'buyer-9'),
