@@ -32,7 +32,7 @@ export function serveHealth(app: FastifyInstance, context: AdminContext): void {
     wasReady ||= missing.length === 0;
     const isReady = wasReady ? !missing.includes('redis') : missing.length === 0;
     return respond(isReady ? 200 : 503, {
-      ...healthBody(missing),
+      ...healthBody(missing, context.shards.unfitness),
       status: isReady ? 'ok' : 'unready',
     });
   });

@@ -6,6 +6,7 @@ import { portTaken } from '../process/health-server.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
+import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { createAdminApp } from './app.ts';
 import { startPendingRepairer } from './sales/pending-repairer.ts';
@@ -30,6 +31,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
+    metrics: createRedisMetrics(metrics),
     onUnfit: (fault) => log.error({ err: fault }, 'redis rejected as unfit'),
   });
   const app = await createAdminApp({

@@ -140,5 +140,9 @@ export const healthSchema = z
   .object({
     status: z.enum(['ok', 'unready']),
     missing: z.array(z.string()).describe('The dependencies that are not ready.'),
+    reasons: z
+      .array(z.string())
+      .optional()
+      .describe('Why Redis is rejected although it replies: each with the settings to change.'),
   })
   .meta({ id: 'Health' });

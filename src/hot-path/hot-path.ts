@@ -5,6 +5,7 @@ import type { HotPathConfig } from '../config.ts';
 import type { Fault } from '../domain/fault.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createMetrics, metricsOfAllWorkers } from '../process/metrics.ts';
+import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { Admission } from './admission/admission.ts';
 import { createAuthenticate } from './admission/authenticate.ts';
@@ -55,6 +56,7 @@ export async function startHotPath(
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
+    metrics: createRedisMetrics(registry),
     onUnfit,
   });
   const views = new SaleViews(shards, log, () => metrics.invariantBroken());

@@ -214,7 +214,7 @@ function getReadiness(exchange: HttpExchange, { shards, load }: HotPathContext):
     ...(shards.isReady ? [] : ['redis']),
     ...(load.isDraining ? ['shutting down'] : []),
   ];
-  exchange.respond(json(missing.length > 0 ? 503 : 200, healthBody(missing)));
+  exchange.respond(json(missing.length > 0 ? 503 : 200, healthBody(missing, shards.unfitness)));
 }
 
 function getMetrics(exchange: HttpExchange, context: HotPathContext): void {

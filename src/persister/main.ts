@@ -11,6 +11,7 @@ import { serveHealth } from '../process/health-server.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
+import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { Database } from './database/database.ts';
 import { repeat } from './loop.ts';
@@ -63,6 +64,7 @@ export async function startPersister(
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
+    metrics: createRedisMetrics(registry),
     onUnfit: (fault) => {
       if (wasReady) return;
       log.fatal(fault.message);
@@ -105,6 +107,7 @@ export async function startPersister(
     portVariable: 'PERSISTER_PORT',
     metrics: registry,
     unready,
+    reasons: () => shards.unfitness,
   });
   shards.onChanged((saleId) => saleWorkers.hint(saleId));
   shards.onReady(() => saleWorkers.wakeAll());

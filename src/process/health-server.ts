@@ -17,6 +17,8 @@ export async function serveHealth(options: {
   metrics: Registry;
   /** Names what this process still needs to do its work. */
   unready: () => string[];
+  /** Why, where more is known than the name. */
+  reasons: () => string[];
 }): Promise<HealthServer> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
@@ -27,13 +29,14 @@ export async function serveHealth(options: {
       );
       return;
     }
-    const missing = path === '/readyz' ? options.unready() : [];
-    const known = path === '/readyz' || path === '/healthz';
+    const isReadiness = path === '/readyz';
+    const missing = isReadiness ? options.unready() : [];
+    const known = isReadiness || path === '/healthz';
     response
       .writeHead(known ? (missing.length > 0 ? 503 : 200) : 404, {
         'Content-Type': 'application/json',
       })
-      .end(JSON.stringify(healthBody(missing)));
+      .end(JSON.stringify(healthBody(missing, isReadiness ? options.reasons() : [])));
   });
   await listen(server, options.port, options.host, options.portVariable);
   return {
@@ -47,11 +50,12 @@ export async function serveHealth(options: {
 }
 
 /** The body of `/healthz` and `/readyz`, the same in every process. */
-export function healthBody(missing: readonly string[]): {
-  status: 'ok' | 'unready';
-  missing: readonly string[];
-} {
-  return { status: missing.length > 0 ? 'unready' : 'ok', missing };
+export function healthBody(
+  missing: readonly string[],
+  reasons: readonly string[] = [],
+): { status: 'ok' | 'unready'; missing: readonly string[]; reasons?: readonly string[] } {
+  const status = missing.length > 0 ? 'unready' : 'ok';
+  return reasons.length > 0 ? { status, missing, reasons } : { status, missing };
 }
 
 export function portTaken(host: string, port: number, variable: string, cause?: unknown): Fault {

@@ -1,13 +1,20 @@
 /**
  * One connection to a Redis server, with the identity of that server. After each connect it reads the run id and checks
- * the server's requirements; it has no session before both have succeeded.
+ * the server's requirements; it has no session before both have succeeded. It repeats the check every few seconds, and
+ * ends the session of a server that no longer meets them.
  */
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { Fault, type FaultCode } from '../domain/fault.ts';
 import { backoffMs } from '../process/backoff.ts';
+import type { RedisMetrics } from './redis-metrics.ts';
 import type { ServerAddress } from './redis-url.ts';
-import { type FitServer, requireFit, type ServerRequirements } from './server-requirements.ts';
+import {
+  type EarlierChecks,
+  type FitServer,
+  requireFit,
+  type ServerRequirements,
+} from './server-requirements.ts';
 
 export interface ConnectionOptions {
   /** Shown by `CLIENT LIST`. */
@@ -19,6 +26,7 @@ export interface ConnectionOptions {
   onUnfit: (fault: Fault) => void;
   /** Called whenever there is a new session. */
   onReady: () => void;
+  metrics?: RedisMetrics | undefined;
 }
 
 /** The server behind a connection. Each connect makes a new object, so two sessions can be compared by identity. */
@@ -33,7 +41,9 @@ const NOT_EXECUTED =
 /** The server has become a replica: the address may lead to another server now. */
 const DEMOTED = /^(READONLY|MASTERDOWN)\b/;
 /** Interval between checks of an unfit server. */
-const UNFIT_MS = 2_000;
+const UNFIT_MS = 1_000;
+/** Interval between checks of a server in use; each varies by a fifth, so that processes do not check together. */
+const CHECK_MS = 2_000;
 const RETRY_FIRST_MS = 50;
 /** The longest delay between two attempts to connect: after a restart of the server, buyers wait for it. */
 const RETRY_MS_MAX = 500;
@@ -52,6 +62,9 @@ export class RedisConnection {
   #session: Session | undefined;
   #lastSession: Session | undefined;
   #lastProblem = '';
+  #unfitness: string | undefined;
+  #unchecked = '';
+  readonly #earlier: EarlierChecks = {};
   #isClosed = false;
   /** Connections lost so far: equal values mean the same connection. */
   #losses = 0;
@@ -79,12 +92,20 @@ export class RedisConnection {
       this.#losses++;
     });
     this.client.on('end', () => this.#reconnect());
-    this.client.on('error', (error: Error) => this.#reportProblem(error));
+    this.client.on('error', (error: Error) => {
+      this.#unfitness = undefined;
+      this.#reportProblem(error);
+    });
   }
 
   /** Undefined while there is no connection, or its server has not been checked yet. */
   get session(): Session | undefined {
     return this.#session;
+  }
+
+  /** Why the server behind the connection may not be used; undefined: it may, or there is no connection. */
+  get unfitness(): string | undefined {
+    return this.#unfitness;
   }
 
   /** The fault for an error of a call: it says what is known of the call's outcome. */
@@ -113,8 +134,9 @@ export class RedisConnection {
   async #openSession(): Promise<void> {
     const losses = this.#losses;
     try {
-      const server = await requireFit(this.client, this.#options.requirements);
+      const server = await requireFit(this.client, this.#options.requirements, this.#earlier);
       if (losses !== this.#losses) return;
+      this.#unfitness = undefined;
       if (!server) {
         this.#later(PROMOTION_LOOK_MS, () => void this.#openSession());
         return;
@@ -127,15 +149,59 @@ export class RedisConnection {
       const { runId } = server;
       this.#options.log.info({ redis: addressOf(this.client.options), runId }, 'redis connected');
       if (!last) this.#warnAboutUnawaitedReplicas(server);
+      this.#warnAboutUnchecked(server);
+      this.#checkLater(this.#session);
       this.#options.onReady();
     } catch (error) {
       if (losses !== this.#losses) return;
       const isNew = this.#reportProblem(error as Error);
-      if (isNew && error instanceof Fault && error.code === 'server_unfit' && !this.#lastSession) {
-        this.#options.onUnfit(error);
-      }
+      const isUnfit = error instanceof Fault && error.code === 'server_unfit';
+      this.#unfitness = isUnfit ? error.message : undefined;
+      if (isNew && isUnfit && !this.#lastSession) this.#options.onUnfit(error);
       this.#later(UNFIT_MS, () => this.client.disconnect(true));
     }
+  }
+
+  #checkLater(session: Session): void {
+    const delayMs = CHECK_MS * (0.8 + 0.4 * Math.random());
+    this.#later(delayMs, () => void this.#checkAgain(session));
+  }
+
+  /**
+   * Operators can change settings while the server runs. A session describes its server, so a change that matters ends
+   * it: calls in flight then end as unknown, and the next connection checks everything.
+   */
+  async #checkAgain(session: Session): Promise<void> {
+    try {
+      const server = await requireFit(this.client, this.#options.requirements, this.#earlier);
+      if (session !== this.#session) return;
+      if (!server || !isSameServer(session, server)) {
+        this.client.disconnect(true);
+        return;
+      }
+      this.#warnAboutUnchecked(server);
+    } catch (error) {
+      if (session !== this.#session) return;
+      // A check without a result changes nothing: a slow server is no unfit one.
+      if (error instanceof Fault && error.code === 'server_unfit') {
+        this.#reportProblem(error);
+        this.#unfitness = error.message;
+        this.#options.metrics?.stoppedFitting();
+        this.client.disconnect(true);
+        return;
+      }
+    }
+    this.#checkLater(session);
+  }
+
+  /** Once for each text. */
+  #warnAboutUnchecked({ unchecked }: FitServer): void {
+    const reason = unchecked.join('; ');
+    if (reason === this.#unchecked) return;
+    this.#unchecked = reason;
+    if (reason === '') return;
+    const redis = addressOf(this.client.options);
+    this.#options.log.warn({ redis, reason }, 'redis accepted, but not all of it could be checked');
   }
 
   /** A replica that the barrier does not wait for can still be promoted. */
@@ -168,6 +234,15 @@ export class RedisConnection {
     );
     return true;
   }
+}
+
+function isSameServer(one: FitServer, other: FitServer): boolean {
+  return (
+    one.runId === other.runId &&
+    one.replicationId === other.replicationId &&
+    one.replicas === other.replicas &&
+    one.replicasLagMsMax === other.replicasLagMsMax
+  );
 }
 
 function faultCodeOf(error: unknown): FaultCode {

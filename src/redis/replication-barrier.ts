@@ -23,10 +23,11 @@ export class ReplicationBarrier {
     this.#connection = new RedisConnection(address, {
       ...options,
       name: `${options.name}-replication`,
-      // The connection for calls reaches the same server and logs its problems.
+      // The connection for calls reaches the same server; it logs and counts its problems.
       log: options.log.child({}, { level: 'silent' }),
       onUnfit: () => undefined,
       onReady: () => undefined,
+      metrics: undefined,
     });
     this.#roundMsMax = options.commandTimeoutMs / 2;
   }

@@ -59,6 +59,11 @@ export class Shard {
     return this.#connection.session?.runId;
   }
 
+  /** Why its server may not be used. */
+  get unfitness(): string | undefined {
+    return this.#connection.unfitness;
+  }
+
   /** Throws `not_sent` while there is no session. */
   pin(): PinnedServer {
     const connection = this.#connection;

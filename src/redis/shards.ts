@@ -78,6 +78,12 @@ export class Shards {
     return this.#ranges.length > 0 && this.#ranges.every(({ shard }) => shard.runId !== undefined);
   }
 
+  /** Why servers may not be used although they reply: each with the settings to change. */
+  get unfitness(): string[] {
+    const shards = this.#only ? [this.#only] : [...this.#byAddress.values()];
+    return shards.flatMap(({ unfitness }) => unfitness ?? []);
+  }
+
   /** Called whenever a server can be called (again). */
   onReady(listener: () => void): void {
     this.#readyListeners.push(listener);

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedis, withRedis } from '../../harness/servers/redis.ts';
+import { useReplicated } from '../../harness/servers/replication.ts';
 import { type Scope, use } from '../../harness/use.ts';
 import { Fault } from '../../src/domain/fault.ts';
 import { NEEDED } from '../../src/redis/acl.ts';
@@ -10,20 +11,51 @@ import { requireFit, type ServerRequirements } from '../../src/redis/server-requ
 
 const SAFE: ServerRequirements = { DURABILITY: 'safe', NODE_ENV: 'production' };
 
+const FAST: ServerRequirements = { ...SAFE, DURABILITY: 'fast' };
+const REPLICATED: ServerRequirements = { ...SAFE, DURABILITY: 'replicated' };
+
 const UNFIT: [
   name: string,
   config: Record<string, string>,
   demands: ServerRequirements,
   pattern: RegExp,
 ][] = [
-  ['one that evicts', { 'maxmemory-policy': 'allkeys-lru' }, SAFE, /maxmemory-policy noeviction/],
-  ['one that persists nothing', { appendonly: 'no' }, SAFE, /appendonly yes/],
-  ['one that syncs too rarely for safe', { appendfsync: 'everysec' }, SAFE, /appendfsync always/],
+  [
+    'one that evicts',
+    { 'maxmemory-policy': 'allkeys-lru' },
+    SAFE,
+    /maxmemory-policy is allkeys-lru.*set maxmemory-policy noeviction/,
+  ],
+  ['one that persists nothing', { appendonly: 'no' }, SAFE, /appendonly is no.*set appendonly yes/],
+  [
+    'one that syncs too rarely for safe',
+    { appendfsync: 'everysec' },
+    SAFE,
+    /appendfsync is everysec.*set appendfsync always/,
+  ],
+  [
+    'one that syncs too rarely for fast',
+    { appendfsync: 'no' },
+    FAST,
+    /appendfsync is no.*set appendfsync everysec/,
+  ],
+  ...[FAST, SAFE].map((demands): (typeof UNFIT)[number] => [
+    `one that does not sync during a rewrite, under ${demands.DURABILITY}`,
+    { 'no-appendfsync-on-rewrite': 'yes' },
+    demands,
+    /no-appendfsync-on-rewrite is yes.*set no-appendfsync-on-rewrite no/,
+  ]),
   [
     'one without replicas for replicated',
-    {},
-    { ...SAFE, DURABILITY: 'replicated' },
-    /min-replicas-to-write 1/,
+    { 'min-replicas-to-write': '0' },
+    REPLICATED,
+    /min-replicas-to-write is 0.*set min-replicas-to-write 1/,
+  ],
+  [
+    'one that never misses its replicas, for replicated',
+    { 'min-replicas-max-lag': '0' },
+    REPLICATED,
+    /min-replicas-max-lag is 0.*set min-replicas-max-lag 10/,
   ],
   [
     'one with several shortcomings',
@@ -47,7 +79,14 @@ const USERS: [name: string, rules: string[], pattern?: RegExp][] = [
 test('a misconfigured server is refused with the settings to change', async (t) => {
   const server = await useRedis(t);
   const redis = await useClientOf(t, server.url);
-  const fit = { appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' };
+  const fit = {
+    appendonly: 'yes',
+    appendfsync: 'always',
+    'no-appendfsync-on-rewrite': 'no',
+    'maxmemory-policy': 'noeviction',
+    'min-replicas-to-write': '1',
+    'min-replicas-max-lag': '10',
+  };
   await requireFit(redis, SAFE);
   for (const [name, config, demands, pattern] of UNFIT) {
     await t.test(name, async () => {
@@ -70,6 +109,7 @@ test('a misconfigured server is refused with the settings to change', async (t) 
     await requireFit(redis, { DURABILITY: 'fast', NODE_ENV: 'production' });
   });
   await redis.config('SET', 'appendfsync', 'always');
+  await redis.config('SET', 'min-replicas-to-write', '0');
   for (const [name, rules, pattern] of USERS) {
     await t.test(name, async (inner) => {
       await redis.acl('SETUSER', 'app', 'reset', 'on', '>pw', ...rules);
@@ -100,6 +140,50 @@ function useClientOf(
     (client) => client.disconnect(),
   );
 }
+
+test('a provider that forbids CONFIG passes, and what is unchecked is named', async (t) => {
+  const server = await useRedis(t);
+  const redis = await useClientOf(t, server.url);
+  await redis.acl('SETUSER', 'app', 'on', '>pw', '~*', '&*', '+@all', '-config');
+  const app = await useClientOf(t, server.url, { username: 'app', password: 'pw' });
+  const { unchecked } = (await requireFit(app, SAFE))!;
+  assert.deepEqual(unchecked, ['the settings, because CONFIG GET is forbidden']);
+});
+
+test('replicated: a replica that may be promoted must persist; an unreachable one is named', async (t) => {
+  const { master, replicas } = await useReplicated(t);
+  const redis = await useClientOf(t, master.url);
+  assert.deepEqual((await requireFit(redis, REPLICATED))!.unchecked, []);
+  for (const [name, wrong, right] of [
+    ['appendonly', 'no', 'yes'],
+    ['appendfsync', 'everysec', 'always'],
+    ['replica-ignore-disk-write-errors', 'yes', 'no'],
+  ] as const) {
+    await withRedis(replicas[0]!.url, (one) => one.config('SET', name, wrong));
+    await assert.rejects(
+      () => requireFit(redis, REPLICATED),
+      new RegExp(`on its replica 127.0.0.1:${replicas[0]!.port}, ${name} is ${wrong}.*set ${name}`),
+    );
+    await withRedis(replicas[0]!.url, (one) => one.config('SET', name, right));
+  }
+  await withRedis(replicas[0]!.url, (one) => one.config('SET', 'requirepass', 'another'));
+  const { unchecked } = (await requireFit(redis, REPLICATED))!;
+  assert.match(String(unchecked), /^the replica 127\.0\.0\.1:\d+, because/);
+});
+
+test('a file that was begun at run time is required to be complete', async (t) => {
+  const server = await useRedis(t, { args: ['--appendonly', 'no'] });
+  const redis = await useClientOf(t, server.url);
+  const earlier = {};
+  await assert.rejects(() => requireFit(redis, SAFE, earlier), /set appendonly yes/);
+  await redis.set('key', 'value');
+  await redis.config('SET', 'rdb-key-save-delay', '10000000');
+  await redis.config('SET', 'appendonly', 'yes');
+  await assert.rejects(
+    () => requireFit(redis, SAFE, earlier),
+    /first append-only file is incomplete/,
+  );
+});
 
 test('the required permissions include every command of a script', () => {
   const called = globSync('src/lua/**/*.lua').flatMap((path) =>

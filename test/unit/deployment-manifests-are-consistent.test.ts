@@ -37,6 +37,7 @@ function assertUrlsResolve(values: Environment, portsOfHost: Map<string, number[
 function assertRedisIsDurable(words: readonly string[]): void {
   const text = words.join(' ');
   for (const setting of REDIS_SETTINGS) assert.ok(text.includes(`--${setting}`), setting);
+  assert.doesNotMatch(text, /no-appendfsync-on-rewrite yes|aof-load-corrupt-tail-max-size/);
 }
 
 describe('docker-compose.yml', () => {
