@@ -63,7 +63,18 @@ export class SaleModel {
     this.definition = definition;
   }
 
-  apply(definition: SaleDefinition, changes: StockChange[]): 'applied' | 'insufficient_stock' {
+  apply(
+    definition: SaleDefinition,
+    changes: StockChange[],
+  ): 'applied' | 'insufficient_stock' | 'sale_ended' {
+    const { status, startsAt, endsAt } = this.definition;
+    const isOver = this.closed(Date.now()) === 'sale_ended';
+    // Only what keeps an ended sale ended.
+    const staysOver =
+      definition.endsAt === endsAt &&
+      definition.status !== 'draft' &&
+      (status !== 'ended' || definition.status === 'ended');
+    if (isOver && !staysOver) return 'sale_ended';
     for (const { sku, delta } of changes) {
       if ((this.stock.get(sku)?.remaining ?? 0) + delta < 0) return 'insufficient_stock';
     }
@@ -78,7 +89,6 @@ export class SaleModel {
       stock.remaining += delta;
     }
     // A sale that has started keeps its start.
-    const { status, startsAt } = this.definition;
     const hasBegun = status !== 'draft' && startsAt !== null && Date.now() >= startsAt;
     this.definition =
       hasBegun && definition.status !== 'draft' ? { ...definition, startsAt } : definition;
@@ -180,8 +190,10 @@ export class SaleModel {
 
   closed(nowMs: number): string | undefined {
     const { status, startsAt, endsAt } = this.definition;
-    if (status === 'ended' || (endsAt !== null && nowMs >= endsAt)) return 'sale_ended';
-    if (status === 'draft' || (startsAt !== null && nowMs < startsAt)) return 'sale_not_started';
+    if (status === 'ended') return 'sale_ended';
+    if (status === 'draft') return 'sale_not_started';
+    if (endsAt !== null && nowMs >= endsAt) return 'sale_ended';
+    if (startsAt !== null && nowMs < startsAt) return 'sale_not_started';
     return status === 'paused' ? 'sale_paused' : undefined;
   }
 

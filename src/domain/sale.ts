@@ -60,3 +60,32 @@ export function effectiveStatus(
   if (sale.status !== 'draft' && sale.endsAt !== null && nowMs >= sale.endsAt) return 'ended';
   return sale.status;
 }
+
+/** Whether Redis refuses to replace `before` by `next`: a sale that has ended keeps its end and stays ended. */
+export function reopens(before: SaleDefinition, next: SaleDefinition, nowMs: number): boolean {
+  if (effectiveStatus(before, nowMs) !== 'ended') return false;
+  return (
+    next.endsAt !== before.endsAt ||
+    next.status === 'draft' ||
+    (before.status === 'ended' && next.status !== 'ended')
+  );
+}
+
+/**
+ * A recorded definition without what a refused operation would have changed: each field that it inherited from `refused`
+ * has the value of `before` again.
+ */
+export function withoutRefused(
+  definition: SaleDefinition,
+  refused: SaleDefinition,
+  before: SaleDefinition,
+): SaleDefinition {
+  const isInherited = (field: string) => {
+    const [own, inherited] = [definition, refused].map(
+      (each) => each[field as keyof SaleDefinition],
+    );
+    return JSON.stringify(own) === JSON.stringify(inherited);
+  };
+  const restored = Object.entries(before).filter(([field]) => isInherited(field));
+  return { ...definition, ...Object.fromEntries(restored) };
+}

@@ -3,10 +3,11 @@
  * the operation. Both hold the lock for operations.
  */
 import type { Transaction } from './connection.ts';
+import { withdrawDefinition } from './sale-definition.ts';
 
 export interface SettledOperation {
   operation: number;
-  outcome: 'applied' | 'insufficient_stock';
+  outcome: 'applied' | 'insufficient_stock' | 'sale_ended';
   /** The start that a started sale keeps in spite of the operation. Undefined: the sale has the operation's start. */
   keptStart: number | null | undefined;
 }
@@ -24,6 +25,7 @@ export async function settleOperation(
   await tx`
     UPDATE stock_ledger SET outcome = ${outcome} WHERE sale_id = ${saleId} AND operation = ${operation}`;
   if (keptStart !== undefined) await keepStart(tx, saleId, operation, keptStart);
+  if (outcome === 'sale_ended') await keepEnd(tx, saleId, operation);
   if (outcome === 'insufficient_stock') {
     await tx`
       INSERT INTO audit_log (actor, action, sale_id, request_id, details)
@@ -50,5 +52,15 @@ async function keepStart(
     INSERT INTO audit_log (actor, action, sale_id, request_id, details)
     SELECT actor, 'start_kept', sale_id, request_id,
       jsonb_build_object('operation', operation, 'startsAt', definition -> 'startsAt')
+    FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
+}
+
+/** The operation is refused as a whole. */
+async function keepEnd(tx: Transaction, saleId: string, operation: number): Promise<void> {
+  await withdrawDefinition(tx, saleId, operation);
+  await tx`
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+    SELECT actor, 'end_kept', sale_id, request_id,
+      jsonb_build_object('operation', operation, 'endsAt', definition -> 'endsAt')
     FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
 }

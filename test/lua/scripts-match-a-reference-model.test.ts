@@ -62,10 +62,10 @@ const purchase: fc.Arbitrary<Purchase> = fc.record({
   key: fc.constantFrom('', '', 'k1', 'k2', 'k3'),
   items: basket,
 });
-/** Mostly the first value: a closed sale exercises little. */
+/** Mostly the first value: a closed sale exercises little, and one that has ended stays so. */
 function rarely<T>(usual: T, ...others: T[]): fc.Arbitrary<T> {
   return fc.oneof(
-    { weight: 9, arbitrary: fc.constant(usual) },
+    { weight: 19, arbitrary: fc.constant(usual) },
     { weight: 1, arbitrary: fc.constantFrom(...others) },
   );
 }

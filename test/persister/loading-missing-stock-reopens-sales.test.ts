@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { callAdmin, useApp } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
 import { untilBlocked, untilOpen } from '../../harness/sales/recovery.ts';
 import { assertPromisesHold, untilRows } from '../../harness/sales/reservations.ts';
@@ -39,7 +40,8 @@ describe('a sale with more units sold than loaded', () => {
         const changes = tx.json(delta === undefined ? [] : [{ sku: 'unit', delta }]);
         const [row] = await tx<{ operation: number }[]>`
           UPDATE sales SET last_operation = last_operation + 1,
-            starts_at = to_timestamp((${whole}::jsonb->>'startsAt')::bigint / 1000.0)
+            starts_at = to_timestamp((${whole}::jsonb->>'startsAt')::bigint / 1000.0),
+            ends_at = to_timestamp((${whole}::jsonb->>'endsAt')::bigint / 1000.0)
           WHERE sale_id = ${saleId} RETURNING last_operation AS operation`;
         const { operation } = row!;
         await tx`
@@ -145,5 +147,28 @@ describe('a sale with more units sold than loaded', () => {
     const audited = await servers.sql`
       SELECT FROM audit_log WHERE sale_id = ${saleId} AND action = 'start_kept'`;
     assert.equal(audited.length, 2);
+  });
+
+  it('keeps an end that has passed, though a later one was recorded', async (test) => {
+    const endsAt = Date.now() + 3_000;
+    const { sale, servers } = await blockedSale(test, { endsAt });
+    const { saleId } = sale;
+    await eventually(() => assert.ok(Date.now() > endsAt));
+    const later = { endsAt: endsAt + 3_600_000 };
+    // The load contains the later end too, because it was recorded after it.
+    await record(servers, sale, [{ definition: later }, { definition: later, delta: 3 }]);
+    await untilOpen(servers, saleId);
+    assert.equal((await buy(servers.shards, saleId, ['late']))[0]?.outcome, 'sale_ended');
+    const recorded = await servers.sql<{ outcome: string; endsAt: number }[]>`
+      SELECT outcome, (definition->>'endsAt')::bigint AS ends_at FROM sale_operations
+      WHERE sale_id = ${saleId} ORDER BY operation`;
+    assert.deepEqual(
+      recorded.map(({ outcome }) => outcome),
+      ['applied', 'applied', 'sale_ended', 'applied'],
+    );
+    assert.ok(recorded.every((operation) => operation.endsAt === endsAt));
+    const [stored] = await servers.sql`SELECT ends_at FROM sales WHERE sale_id = ${saleId}`;
+    assert.equal((stored!.endsAt as Date).getTime(), endsAt);
+    await assertPromisesHold(servers, saleId);
   });
 });

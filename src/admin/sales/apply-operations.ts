@@ -2,13 +2,13 @@
  * Applies recorded sale operations to Redis, in order and exactly once:
  *
  *   pending ──applied──▶ applied
- *      └──refused by Redis──▶ insufficient_stock
+ *      └──refused by Redis──▶ insufficient_stock, sale_ended
  *
  * Each takes one transaction under a lock of the sale, so Redis is at most one operation ahead of PostgreSQL. If that
  * one is repeated, Redis gives the same reply again. Recording does not take this lock, so it never waits for Redis.
  *
  * A new start is ignored if the sale started before Redis got it. The record is then corrected; otherwise a sale
- * rebuilt from it would start a second time.
+ * rebuilt from it would start a second time. A change of the end is refused if the sale has ended by then.
  */
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { applyOperation, type SaleOperation } from '../../lua/operate/apply-operation.ts';
@@ -46,7 +46,8 @@ async function applyNext(
     const reply = await servers.shards.call(applyOperation, saleId, next);
     switch (reply.outcome) {
       case 'applied':
-      case 'insufficient_stock': {
+      case 'insufficient_stock':
+      case 'sale_ended': {
         const { operation, definition, changes } = next;
         const { outcome } = reply;
         const isKept = outcome === 'applied' && reply.startsAt !== definition.startsAt;

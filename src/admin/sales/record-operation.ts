@@ -7,6 +7,7 @@ import { customAlphabet } from 'nanoid';
 import { SALE_KEYS, saleKey } from '../../lua/keys.ts';
 import type { StockChange } from '../../lua/operate/apply-operation.ts';
 import type { Transaction } from '../../postgres/connection.ts';
+import { writeDefinition } from '../../postgres/sale-definition.ts';
 import { lockOperations } from '../../postgres/sale-locks.ts';
 import type { Caller, Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
@@ -19,7 +20,7 @@ import {
   planCreation,
 } from './decide-operation.ts';
 import type { NewSale } from './sale-schemas.ts';
-import { insertSale, lockSale, type StoredSale, writeSale } from './sale-store.ts';
+import { insertSale, lockSale, type StoredSale } from './sale-store.ts';
 
 export interface OperationRequest {
   saleId: string;
@@ -69,17 +70,33 @@ export async function createSale(
   return isRefusal(recorded) ? recorded : settle(servers, recorded.saleId, recorded);
 }
 
+type Decide = (sale: StoredSale, tx: Transaction) => Decision | Promise<Decision>;
+
 /**
  * Changes a sale by the operation that `decide` returns; the sale is locked meanwhile. Refuses with `unavailable` or
- * `recovering` when the operation is recorded but not applied yet.
+ * `recovering` when the operation is recorded but not applied yet, and with `invalid_transition` when it came too late.
  */
 export async function changeSale(
   servers: Servers,
   change: OperationRequest,
-  decide: (sale: StoredSale, tx: Transaction) => Decision | Promise<Decision>,
+  decide: Decide,
+): Promise<RecordOutcome> {
+  const recorded = await recordChange(servers, change, decide);
+  if (isRefusal(recorded)) return recorded;
+  const settled = await settle(servers, change.saleId, recorded);
+  if (settled !== 'unchanged') return settled;
+  // The sale may have had the requested state by a pending operation, which Redis has refused now.
+  const again = await recordChange(servers, change, decide);
+  return isRefusal(again) || again === 'unchanged' ? again : settle(servers, change.saleId, again);
+}
+
+function recordChange(
+  servers: Servers,
+  change: OperationRequest,
+  decide: Decide,
 ): Promise<RecordOutcome> {
   const digest = digestOf(change.saleId, change.request);
-  const recorded = await servers.sql.begin(async (tx): Promise<RecordOutcome> => {
+  return servers.sql.begin(async (tx): Promise<RecordOutcome> => {
     const sale = await lockSale(tx, change.saleId);
     if (!sale) return refuse('sale_not_found');
     if (change.idempotencyKey !== undefined) {
@@ -92,7 +109,6 @@ export async function changeSale(
     await writeOperation(tx, operation, decision, change, digest);
     return { saleId: change.saleId, operation, replayed: false };
   });
-  return isRefusal(recorded) ? recorded : settle(servers, change.saleId, recorded);
 }
 
 /**
@@ -128,16 +144,31 @@ async function settle<T extends RecordedOperation | 'unchanged'>(
   recorded: T,
 ): Promise<T | Refusal> {
   const state = await applyPendingOperations(servers, saleId);
-  if (state === 'settled') return recorded;
   // Prompts a persister to recover the sale immediately.
   if (state === 'recovering') await servers.shards.publishChanged(saleId).catch(() => undefined);
-  if (recorded === 'unchanged') return refuse(state, { detail: PENDING_DETAIL });
+  if (recorded === 'unchanged') {
+    return state === 'settled' ? recorded : refuse(state, { detail: PENDING_DETAIL });
+  }
   const { operation } = recorded;
-  const [row] = await servers.sql<{ outcome: string }[]>`
-    SELECT outcome FROM sale_operations WHERE sale_id = ${saleId} AND operation = ${operation}`;
-  // The pending operation may be a later one.
-  if (row && row.outcome !== 'pending') return recorded;
+  const [row] = await servers.sql<{ outcome: string; endsAt: Date | null }[]>`
+    SELECT outcome, ends_at FROM sale_operations JOIN sales USING (sale_id)
+    WHERE sale_id = ${saleId} AND operation = ${operation}`;
+  if (row?.outcome === 'sale_ended') return tooLate(row.endsAt);
+  // If not all are applied, the pending operation may be a later one.
+  if (state === 'settled' || (row && row.outcome !== 'pending')) return recorded;
   return refuse(state, { detail: PENDING_DETAIL, saleId, operation });
+}
+
+/** The operation reached Redis after the sale had ended. */
+function tooLate(endsAt: Date | null): Refusal {
+  const end = endsAt?.toISOString() ?? null;
+  const ended = end === null ? 'the sale has ended' : `the sale ended at ${end}`;
+  return refuse('invalid_transition', {
+    detail: `The change came too late: ${ended}. Nothing was changed.`,
+    from: 'ended',
+    to: 'ended',
+    endsAt: end,
+  });
 }
 
 async function writeOperation(
@@ -149,7 +180,7 @@ async function writeOperation(
 ): Promise<void> {
   const { saleId, caller, idempotencyKey } = change;
   const changes: StockChange[] = plan.stock.map(({ sku, delta }) => ({ sku, delta }));
-  await writeSale(tx, plan.definition, operation);
+  await writeDefinition(tx, plan.definition, operation);
   await tx`
     INSERT INTO sale_operations
       (sale_id, operation, action, definition, changes, actor, request_id, idempotency_key, request_digest)

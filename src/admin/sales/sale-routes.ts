@@ -81,7 +81,7 @@ const PATCH = {
   ...OPERATOR_REQUEST,
   summary: 'Change a sale',
   description:
-    'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. A new startsAt is ignored if the sale starts before Redis gets it.',
+    'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. A new startsAt is ignored if the sale starts before Redis gets it. A change that contains endsAt is refused as a whole if the sale ends before Redis gets it; the problem has the endsAt that stays.',
   access: 'operator',
   params: saleParams,
   body: salePatchSchema,

@@ -76,38 +76,11 @@ export async function insertSale(tx: Transaction, definition: SaleDefinition): P
   return inserted.length === 1;
 }
 
-/** Writes the definition after an operation, and the operation's number. */
-export async function writeSale(
-  tx: Transaction,
-  definition: SaleDefinition,
-  operation: number,
-): Promise<void> {
-  const { saleId, skus } = definition;
-  await tx`
-    UPDATE sales SET name = ${definition.name}, status = ${definition.status},
-      starts_at = ${timeOf(definition.startsAt)}, ends_at = ${timeOf(definition.endsAt)},
-      per_buyer_limit = ${definition.perBuyerLimit}, hold_seconds = ${definition.holdSeconds},
-      last_operation = ${operation}, updated_at = now()
-    WHERE sale_id = ${saleId}`;
-  const rows = skus.map(({ sku, name, price }, ordinal) => ({
-    sale_id: saleId,
-    sku,
-    ordinal,
-    name,
-    price,
-  }));
-  await tx`
-    INSERT INTO sale_skus ${tx(rows)}
-    ON CONFLICT (sale_id, sku) DO UPDATE SET ordinal = excluded.ordinal, name = excluded.name, price = excluded.price
-    WHERE (sale_skus.ordinal, sale_skus.name, sale_skus.price)
-      IS DISTINCT FROM (excluded.ordinal, excluded.name, excluded.price)`;
-}
-
 /** Units of a SKU that are loaded, or will be once pending operations are applied. */
 export async function loadedUnits(tx: Transaction, saleId: string, sku: string): Promise<number> {
   const [row] = await tx<{ units: number }[]>`
     SELECT coalesce(sum(delta), 0)::bigint AS units FROM stock_ledger
-    WHERE sale_id = ${saleId} AND sku = ${sku} AND outcome <> 'insufficient_stock'`;
+    WHERE sale_id = ${saleId} AND sku = ${sku} AND outcome IN ('pending', 'applied')`;
   return row!.units;
 }
 

@@ -40,7 +40,7 @@ interface LedgerRow {
   sku: string;
   delta: number;
   reason: string;
-  outcome: 'pending' | 'applied' | 'insufficient_stock';
+  outcome: 'pending' | 'applied' | 'insufficient_stock' | 'sale_ended';
   loadedAfter: number | null;
   remainingAfter: number | null;
   createdAt: Date;

@@ -7,7 +7,7 @@
 --        available insufficient_stock (the sale never had that many) unknown_sku limit_reached sale_not_started
 --        sale_paused sale_ended unknown_sale recovering
 
---@include sale stock record buyers changes waitlist-member
+--@include time sale stock record buyers changes waitlist-member
 
 if refused then return { refused, 0, 0 } end
 local quantity = tonumber(arg_quantity)

@@ -6,7 +6,7 @@
 --        newTag  of the reservations that the waitlist gets
 -- REPLY  {word, waitlists left}: left, or unknown_sale recovering with 0
 
---@include sale stock record buyers changes waitlist-member waitlist
+--@include time sale stock record buyers changes waitlist-member waitlist
 
 if refused then return { refused, 0 } end
 local skus, waiting_fields = {}, {}

@@ -7,7 +7,7 @@
 -- REPLY  {word, expired, served, due, late}: swept; due is the ms until the next deadline (0: more are due now, -1: none
 --        is left), late by how many ms the oldest ended hold is past its deadline. Or unknown_sale recovering with 0s
 
---@include sale stock record buyers changes waitlist-member waitlist
+--@include time sale stock record buyers changes waitlist-member waitlist
 
 if refused then return { refused, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)

@@ -10,7 +10,7 @@
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include sale stock record buyers changes waitlist-member waitlist
+--@include time sale stock record buyers changes waitlist-member waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)

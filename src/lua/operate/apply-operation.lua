@@ -7,26 +7,32 @@
 --        timeline    that the sale must be on; operation 1 begins it
 --        definition  JSON {name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus: [{sku, name, price}]}
 --        changes     JSON [{sku, delta}]
--- REPLY  {word, number, startsAt}: applied (with the sale's start, empty if it has none), insufficient_stock (nothing
---        changed, the number is used), gap (with the number last applied), recovering, unknown_sale
+-- REPLY  {word, number, startsAt}: applied (with the sale's start, empty if it has none), insufficient_stock or sale_ended
+--        (nothing changed, the number is used), gap (with the number last applied), recovering, unknown_sale
 --
 -- Operations of a sale apply strictly in order and once: repeating the last one returns its first result.
 -- Operation 1 creates the sale and sets its fence.
+--
+-- A sale that has ended stays ended, because buyers may have got that response: an operation that would change its end
+-- is refused as a whole.
 
---@include definition
+--@include time definition
 
 local operation = tonumber(arg_operation)
 
-local sale = redis.call('HMGET', key_sale, 'fence', 'operation', 'operationOutcome', 'timeline', 'forgotten')
+local sale = redis.call('HMGET', key_sale, 'fence', 'operation', 'operationOutcome', 'timeline', 'forgotten', 'status',
+  'startsAt', 'endsAt')
 -- A mark that a recovery left is no sale.
 if sale[5] then sale = {} end
+local status, starts_at, ends_at = sale[6], sale[7] or '', sale[8] or ''
+
 if not sale[1] then
   if operation ~= 1 then return { 'unknown_sale', 0, '' } end
 elseif sale[1] ~= arg_fence or (sale[4] or '0') ~= arg_timeline then
   return { 'recovering', 0, '' }
 end
 local applied = tonumber(sale[2] or '0')
-if operation == applied then return { sale[3], applied, redis.call('HGET', key_sale, 'startsAt') or '' } end
+if operation == applied then return { sale[3], applied, starts_at } end
 if operation ~= applied + 1 then return { 'gap', applied, '' } end
 
 local definition, changes = cjson.decode(arg_definition), cjson.decode(arg_changes)
@@ -34,13 +40,18 @@ local delta_of = {}
 for _, change in ipairs(changes) do delta_of[change.sku] = (delta_of[change.sku] or 0) + change.delta end
 
 local outcome = 'applied'
+-- A pause may still be resumed: an end by time outlasts it.
+if sale[1] and has_ended(status, ends_at) and (or_empty(definition.endsAt) ~= ends_at or definition.status == 'draft'
+  or (status == 'ended' and definition.status ~= 'ended')) then
+  outcome = 'sale_ended'
+end
 local new_stock = {}
 for _, sku in ipairs(definition.skus) do
   local counts = redis.call('HMGET', key_stock, sku.sku .. ':loaded', sku.sku .. ':remaining', sku.sku .. ':held',
     sku.sku .. ':confirmed')
   local delta = delta_of[sku.sku] or 0
   local remaining = (counts[2] or 0) + delta
-  if remaining < 0 then outcome = 'insufficient_stock' end
+  if remaining < 0 and outcome == 'applied' then outcome = 'insufficient_stock' end
   for field, value in pairs({ loaded = (counts[1] or 0) + delta, remaining = remaining, held = counts[3] or 0,
     confirmed = counts[4] or 0, price = sku.price }) do
     new_stock[#new_stock + 1] = sku.sku .. ':' .. field
@@ -59,10 +70,8 @@ end
 redis.call('HSET', key_stock, unpack(new_stock))
 -- A sale that has started keeps its start: buyers got results that a later start would contradict. The reply returns the
 -- start, so that PostgreSQL stores the same one.
-local before = redis.call('HMGET', key_sale, 'status', 'startsAt')
-if before[1] and before[1] ~= 'draft' and definition.status ~= 'draft' and before[2] ~= '' then
-  local time = redis.call('TIME')
-  if time[1] * 1000 >= tonumber(before[2]) then definition.startsAt = tonumber(before[2]) end
+if status and status ~= 'draft' and definition.status ~= 'draft' and starts_at ~= '' and now >= tonumber(starts_at) then
+  definition.startsAt = tonumber(starts_at)
 end
 write_definition(definition)
-return { 'applied', operation, redis.call('HGET', key_sale, 'startsAt') }
+return { 'applied', operation, or_empty(definition.startsAt) }

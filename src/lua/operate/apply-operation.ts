@@ -26,7 +26,7 @@ export const applyOperation = defineScript({
     JSON.stringify(definition),
     JSON.stringify(changes),
   ],
-  words: ['insufficient_stock', 'recovering', 'unknown_sale'],
+  words: ['insufficient_stock', 'sale_ended', 'recovering', 'unknown_sale'],
   decode([outcome, applied, startsAt]) {
     if (outcome === 'gap') return { outcome, applied: Number(applied) };
     if (outcome !== 'applied') return undefined;

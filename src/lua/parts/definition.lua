@@ -1,8 +1,9 @@
 -- Writes an operator's definition of a sale.
 --
 -- NEEDS    key_sale
--- EXPORTS  write_definition
+-- EXPORTS  or_empty write_definition
 
+-- A number as text; empty for null.
 local function or_empty(value) return value == cjson.null and '' or string.format('%.0f', value) end
 
 local function write_definition(definition)

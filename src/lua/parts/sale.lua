@@ -1,8 +1,8 @@
--- Reads the sale, the clock and the fence, for every script that changes a sale. Writes nothing, except that it closes a
+-- Reads the sale and the fence, for every script that changes a sale. Writes nothing, except that it closes a
 -- sale which was opened on another server.
 --
--- NEEDS    key_sale arg_fence
--- EXPORTS  call concat number now sale refused closed order_index
+-- NEEDS    key_sale arg_fence now has_ended
+-- EXPORTS  call concat number sale refused closed order_index
 
 local call, format, concat = redis.call, string.format, table.concat
 
@@ -23,8 +23,6 @@ elseif fields[1] ~= arg_fence then
   end
 end
 
-local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local sale = {
   limit = tonumber(fields[5] or 0),
   hold_ms = tonumber(fields[6] or 0) * 1000,
@@ -38,7 +36,7 @@ local sale = {
 -- Why nobody can get units now, or nil.
 local closed = nil
 if refused then closed = refused
-elseif fields[2] == 'ended' or (fields[4] ~= '' and now >= tonumber(fields[4])) then closed = 'sale_ended'
+elseif has_ended(fields[2], fields[4]) then closed = 'sale_ended'
 elseif fields[2] == 'draft' or (fields[3] ~= '' and now < tonumber(fields[3])) then closed = 'sale_not_started'
 elseif fields[2] == 'paused' then closed = 'sale_paused'
 end

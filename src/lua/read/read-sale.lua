@@ -7,6 +7,8 @@
 --        now in ms, length of the stream, {field, value, …} of the sale, {field, value, …} of the stock}; `recovering`
 --        if the sale was opened on another server, or closed for a recovery
 
+--@include time
+
 local sale = redis.call('HGETALL', key_sale)
 if #sale == 0 then return { 'unknown_sale' } end
 
@@ -15,6 +17,5 @@ for i = 1, #sale, 2 do
   if sale[i] == 'forgotten' then return { 'forgotten' } end
   if sale[i] == 'fence' and sale[i + 1] == arg_fence then word = 'known' end
 end
-local time = redis.call('TIME')
-return { word, time[1] * 1000 + math.floor(time[2] / 1000), redis.call('XLEN', key_events), sale,
+return { word, now, redis.call('XLEN', key_events), sale,
   redis.call('HGETALL', key_stock) }

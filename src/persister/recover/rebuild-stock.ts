@@ -1,6 +1,12 @@
 /** The definition and the stock of a rebuilt sale: as operators loaded it, less held and confirmed units. */
 import type { Gap } from '../../domain/positions.ts';
-import type { SaleDefinition, SkuStock } from '../../domain/sale.ts';
+import {
+  effectiveStatus,
+  reopens,
+  type SaleDefinition,
+  type SkuStock,
+  withoutRefused,
+} from '../../domain/sale.ts';
 import { waitlistTicketOf } from '../../domain/waitlist.ts';
 import type { SaleOperation } from '../../lua/operate/apply-operation.ts';
 import type { Transaction } from '../../postgres/connection.ts';
@@ -85,24 +91,33 @@ type PendingOperation = Omit<SaleOperation, 'timeline'>;
 /**
  * Starts from the settled operations. If they loaded less than was sold, it includes pending operations, in order and
  * only as many as needed. Redis may already have applied the first one. A later one may be a load that fixes the shortage.
- * The others are applied once the sale is open.
+ * The others are applied once the sale is open. The first one is also included if it ends the sale: buyers may know.
  */
 export async function offerFor(
   transaction: Transaction,
   saleId: string,
   sold: SoldTotals,
+  /** Redis' clock. */
+  nowMs: number,
 ): Promise<Offer | { why: string }> {
   let offer = await settledOffer(transaction, saleId);
   let shortage = shortageOf(offer, sold);
-  if (!shortage) return offer;
   const pending = await transaction<PendingOperation[]>`
     SELECT operation, definition, changes FROM sale_operations
     WHERE sale_id = ${saleId} AND outcome = 'pending' ORDER BY operation`;
-  for (const next of pending) {
-    offer = countIn(offer, next, sold);
+  for (const [index, next] of pending.entries()) {
+    const after = countIn(offer, next, sold, nowMs);
+    const mayHaveEnded = index === 0 && hasEnded(after, nowMs) && !hasEnded(offer, nowMs);
+    if (!shortage && !mayHaveEnded) break;
+    if (after.outcome === 'sale_ended') {
+      for (const later of pending.slice(index + 1)) {
+        later.definition = withoutRefused(later.definition, next.definition, offer.definition!);
+      }
+    }
+    offer = after;
     shortage = shortageOf(offer, sold);
-    if (!shortage) return offer;
   }
+  if (!shortage) return offer;
   return {
     why: `more is held and confirmed than loaded (${shortage}): load the missing units; that request gets 503, but the recovery includes it and opens the sale`,
   };
@@ -113,13 +128,16 @@ function countIn(
   offer: Offer,
   { operation, definition, changes }: PendingOperation,
   sold: SoldTotals,
+  nowMs: number,
 ): Offer {
   const loaded = new Map(offer.loaded);
   for (const { sku, delta } of changes) loaded.set(sku, (loaded.get(sku) ?? 0) + delta);
-  const isRefused = changes.some(
+  const isShort = changes.some(
     ({ sku, delta }) => delta < 0 && (loaded.get(sku) ?? 0) < sold.soldOf(sku),
   );
-  const outcome = isRefused ? 'insufficient_stock' : 'applied';
+  const isTooLate = offer.definition && reopens(offer.definition, definition, nowMs);
+  const outcome = isTooLate ? 'sale_ended' : isShort ? 'insufficient_stock' : 'applied';
+  const isRefused = outcome !== 'applied';
   const startsAt = startAfter(offer.definition, definition);
   const keptStart = isRefused || startsAt === definition.startsAt ? undefined : startsAt;
   const countedIn = [...offer.countedIn, { operation, outcome, keptStart } as const];
@@ -127,7 +145,11 @@ function countIn(
   return { operation, outcome, definition: { ...definition, startsAt }, loaded, countedIn };
 }
 
-/** Something was sold, so the sale has started, and its start cannot move to later. */
+function hasEnded({ definition }: Offer, nowMs: number): boolean {
+  return definition !== undefined && effectiveStatus(definition, nowMs) === 'ended';
+}
+
+/** Something was sold or the sale has ended, so it has started, and its start cannot move to later. */
 function startAfter(before: SaleDefinition | undefined, next: SaleDefinition): number | null {
   if (!before || before.status === 'draft' || next.status === 'draft') return next.startsAt;
   if (before.startsAt === null || next.startsAt === null) return null;

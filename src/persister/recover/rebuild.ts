@@ -52,7 +52,9 @@ export async function rebuild(
   try {
     const sold = await stageRows(stage, stream, transaction);
     if (!sold) return retry('rebuild_superseded');
-    const offer = await offerFor(transaction, saleId, sold);
+    const [seconds, microseconds] = (await stream.server.client.time()) as [number, number];
+    const nowMs = seconds * 1_000 + Math.floor(microseconds / 1_000);
+    const offer = await offerFor(transaction, saleId, sold, nowMs);
     if ('why' in offer) {
       await stage.discard();
       return blocked(offer.why);

@@ -1,0 +1,64 @@
+/** The definition of a sale in the tables that people query, and its correction after a refused operation. */
+import { type SaleDefinition, withoutRefused } from '../domain/sale.ts';
+import type { Transaction } from './connection.ts';
+
+/** Writes the definition after an operation, and the operation's number. */
+export async function writeDefinition(
+  tx: Transaction,
+  definition: SaleDefinition,
+  operation: number,
+): Promise<void> {
+  const { saleId, skus } = definition;
+  await tx`
+    UPDATE sales SET name = ${definition.name}, status = ${definition.status},
+      starts_at = ${timeOf(definition.startsAt)}, ends_at = ${timeOf(definition.endsAt)},
+      per_buyer_limit = ${definition.perBuyerLimit}, hold_seconds = ${definition.holdSeconds},
+      last_operation = ${operation}, updated_at = now()
+    WHERE sale_id = ${saleId}`;
+  const rows = skus.map(({ sku, name, price }, ordinal) => ({
+    sale_id: saleId,
+    sku,
+    ordinal,
+    name,
+    price,
+  }));
+  await tx`
+    INSERT INTO sale_skus ${tx(rows)}
+    ON CONFLICT (sale_id, sku) DO UPDATE SET ordinal = excluded.ordinal, name = excluded.name, price = excluded.price
+    WHERE (sale_skus.ordinal, sale_skus.name, sale_skus.price)
+      IS DISTINCT FROM (excluded.ordinal, excluded.name, excluded.price)`;
+}
+
+/**
+ * Takes what a refused operation would have changed out of the sale and out of the operations that were recorded after
+ * it: each contains the whole definition. The caller has the lock for operations.
+ */
+export async function withdrawDefinition(
+  tx: Transaction,
+  saleId: string,
+  operation: number,
+): Promise<void> {
+  // No operation can be recorded until this transaction ends.
+  const [sale] = await tx<{ lastOperation: number }[]>`
+    SELECT last_operation FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;
+  const recorded = await tx<{ operation: number; definition: SaleDefinition }[]>`
+    SELECT operation, definition FROM sale_operations
+    WHERE sale_id = ${saleId} AND operation >= ${operation} ORDER BY operation`;
+  const [applied] = await tx<{ definition: SaleDefinition }[]>`
+    SELECT definition FROM sale_operations
+    WHERE sale_id = ${saleId} AND operation < ${operation} AND outcome = 'applied'
+    ORDER BY operation DESC LIMIT 1`;
+  const [refused] = recorded;
+  if (!sale || !refused || !applied) return;
+  for (const { operation: number, definition } of recorded) {
+    const corrected = withoutRefused(definition, refused.definition, applied.definition);
+    await tx`
+      UPDATE sale_operations SET definition = ${tx.json(corrected as never)}
+      WHERE sale_id = ${saleId} AND operation = ${number}`;
+    if (number === sale.lastOperation) await writeDefinition(tx, corrected, number);
+  }
+}
+
+function timeOf(ms: number | null): Date | null {
+  return ms === null ? null : new Date(ms);
+}
