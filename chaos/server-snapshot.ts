@@ -122,11 +122,15 @@ export class Inspector {
       .hgetall(saleKey(saleId, 'sale'))
       .hgetall(saleKey(saleId, 'stock'))
       .hgetall(saleKey(saleId, 'buyers'))
+      .hgetall(saleKey(saleId, 'past'))
       .lrange(saleKey(saleId, 'order'), 0, -1)
       .hlen(saleKey(saleId, 'waiting'))
       .zcard(saleKey(saleId, 'holds'))
       .exec();
-    const [sale, stock, buyers, order, waiting, holds] = replies!.map(([, reply]) => reply) as [
+    const [sale, stock, buyers, past, order, waiting, holds] = replies!.map(
+      ([, reply]) => reply,
+    ) as [
+      Record<string, string>,
       Record<string, string>,
       Record<string, string>,
       Record<string, string>,
@@ -140,8 +144,11 @@ export class Inspector {
       stock: Object.fromEntries(
         Object.entries(stock).map(([field, count]) => [field, Number(count)]),
       ),
-      reservations: Object.entries(buyers).flatMap(([buyerId, records]) =>
-        parseRecords(records, terms, buyerId),
+      reservations: [...Object.entries(buyers), ...Object.entries(past)].flatMap(
+        ([field, records]) => {
+          const [buyerId, position] = field.split('\t') as [string, string?];
+          return position === '' ? [] : parseRecords(records, terms, buyerId);
+        },
       ),
       order,
       waiting,

@@ -43,6 +43,8 @@ export type ModelOutcome =
   | { outcome: 'reserved' | 'replayed'; reservation: ModelReservation }
   | { outcome: string };
 
+const HOLDS_MAX = 20;
+
 interface WaitlistEntry {
   buyerId: string;
   sku: string;
@@ -120,6 +122,7 @@ export class SaleModel {
     if (stocks.some(({ stock, quantity }) => stock.remaining < quantity)) {
       return { outcome: 'insufficient_stock' };
     }
+    if (this.#hasTooManyHolds(buyerId)) return { outcome: 'too_many_holds' };
     return { outcome: 'reserved', reservation: this.#give(buyerId, key, items, tag) };
   }
 
@@ -165,6 +168,7 @@ export class SaleModel {
     if (this.#unitsOf(buyerId) + waits + quantity > this.definition.perBuyerLimit) {
       return ['limit_reached', 0];
     }
+    if (this.#hasTooManyHolds(buyerId)) return ['too_many_holds', 0];
     const entry = { buyerId, sku, quantity, ticket: ++this.#tickets };
     this.waitlist.push(entry);
     stock.waiting++;
@@ -207,7 +211,8 @@ export class SaleModel {
         const own = this.reservations.filter((each) => each.buyerId === entry.buyerId);
         // Expired holds count against the limit until the sweep, but do not cost the buyer the entry.
         const lasting = own.filter((each) => each.letter === 'C' || !each.isDue);
-        if (liveUnitsIn(lasting) + entry.quantity > perBuyerLimit) {
+        const exceeds = liveUnitsIn(lasting) + entry.quantity > perBuyerLimit;
+        if (exceeds || this.#hasTooManyHolds(entry.buyerId)) {
           this.#takeOut(entry);
         } else if (liveUnitsIn(own) + entry.quantity > perBuyerLimit) break;
         else if (stock.remaining >= entry.quantity) {
@@ -219,6 +224,14 @@ export class SaleModel {
         } else break;
       }
     }
+  }
+
+  /** The last reservations of the buyer that ended were all holds, and within the window, as everything in the model. */
+  #hasTooManyHolds(buyerId: string): boolean {
+    const last = this.reservations
+      .filter((each) => each.buyerId === buyerId && !lives(each))
+      .slice(-HOLDS_MAX);
+    return last.length === HOLDS_MAX && last.every(({ version }) => version === 2);
   }
 
   #takeOut(entry: WaitlistEntry): void {

@@ -42,12 +42,22 @@ const buyerInSaleSchema = z
   .object({
     saleId: z.string(),
     buyerId: z.string(),
-    reservations: z.array(reservationSchema),
+    reservations: z
+      .array(reservationSchema)
+      .describe('All living reservations, and the 20 newest others.'),
     waitlist: z.array(waitlistEntrySchema.omit({ saleId: true })),
     perBuyerLimit: z.int(),
     remainingAllowance: z
       .int()
-      .describe('Units that the buyer may still reserve within the limit.'),
+      .describe(
+        'Units that the buyer may still reserve within the limit; 0 also for a buyer with 20 living reservations.',
+      ),
+    tooManyHoldsUntil: z.iso
+      .datetime()
+      .nullable()
+      .describe(
+        'Until then, purchases and the waitlist refuse this buyer with `too_many_holds`; null: they do not.',
+      ),
   })
   .meta({ id: 'BuyerInSale' });
 
@@ -58,6 +68,7 @@ const ownReservation = [...anyBuyer, 'reservation_not_found', 'method_not_allowe
 const ordering = [
   'insufficient_stock',
   'limit_reached',
+  'too_many_holds',
   'sale_not_started',
   'sale_paused',
   'sale_ended',

@@ -96,6 +96,14 @@ export const PROBLEMS = {
     detail: 'Too many requests. Wait before the next one.',
     retryAfter: SOON,
   },
+  too_many_holds: {
+    status: 429,
+    title: 'Too many holds',
+    detail:
+      'This buyer has let too many holds in this sale end within a short time. Send the same request again after `until`.',
+    // A response has the time that is left instead.
+    retryAfter: { leastSeconds: 1, mostSeconds: 600 },
+  },
   recovering: {
     status: 503,
     title: 'Recovering',

@@ -25,6 +25,8 @@ export const SKUS_PER_SALE_MAX = 100;
 /** Redis' Lua counts in doubles, and PostgreSQL's `integer` ends at 2^31 - 1: stay well below both. */
 export const STOCK_MAX = 1_000_000_000;
 export const PRICE_MAX = 1_000_000_000;
+/** Of one buyer in a sale, in addition to the limit of units; LIVING_MAX of lua/parts/buyers.lua. */
+export const LIVING_RESERVATIONS_MAX = 20;
 export const HOLD_SECONDS_MAX = 7 * 24 * 3600;
 
 const RESERVATION_ID = /^([a-z0-9][a-z0-9-]{0,39})_([1-9][0-9]{0,11})_([A-Za-z0-9]{8})$/;

@@ -10,14 +10,15 @@
  *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
  *                   progress, see close-sale.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
- *   buyers  hash    buyer -> the buyer's records, separated by LF
+ *   buyers  hash    buyer -> the buyer's living records and newest ended ones, separated by LF, see parts/buyers.lua
+ *   past    hash    the other ended records: buyer TAB position -> record, buyer TAB TAB key -> position
  *   order   list    buyers in the order of decision: element p - 1 is the buyer of position p, apart from `gaps`
  *   holds   zset    deadline -> first-last position of the batch that shares it
  *   events  stream  the event log of the sale's reservations
  *   line    zset    the waitlists of all SKUs, in order of joining, see parts/waitlist-member.lua
  *   waiting hash    buyer TAB sku -> that buyer's member of `line`
  *
- * While a sale is rebuilt from PostgreSQL, the new buyers, order, holds, line and waiting are staged beside the old ones.
+ * While a sale is rebuilt from PostgreSQL, the new buyers, past, order, holds, line and waiting are staged beside the old ones.
  * The hash `rebuild` stores which recovery stages them.
  */
 /** The keys of scripts that change a sale, in their order. */
@@ -25,6 +26,7 @@ export const CHANGE_KEYS = [
   'sale',
   'stock',
   'buyers',
+  'past',
   'order',
   'holds',
   'events',
@@ -35,6 +37,7 @@ export const CHANGE_KEYS = [
 export const REBUILD_KEYS = [
   'rebuild',
   'newBuyers',
+  'newPast',
   'newOrder',
   'newHolds',
   'newLine',

@@ -14,10 +14,19 @@
  * some undecided, and the check then fails and says so.
  */
 import { Fault } from '../domain/fault.ts';
+import { parseReservationId } from '../domain/identifiers.ts';
 import { ordinalOf } from '../domain/positions.ts';
+import { waitlistTicketOf } from '../domain/waitlist.ts';
 import { saleKey } from '../lua/keys.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
-import { type Check, counted, inOneStep, type Verification, Violations } from './check.ts';
+import {
+  type Check,
+  counted,
+  fromRedis,
+  inOneStep,
+  type Verification,
+  Violations,
+} from './check.ts';
 import type { SeenOrdinals } from './compare-order.ts';
 import { uncoveredHolds } from './hold-coverage.ts';
 import { differenceOf, type RedisRecord, type Row, recordsIn, rowsOf } from './reservation-row.ts';
@@ -64,6 +73,21 @@ export class RecordComparison {
   }
 
   async run(): Promise<Check[]> {
+    for await (const { fields, event } of this.#scan('buyers')) {
+      await this.#compareAll({ texts: new Map(fields), event });
+    }
+    // Last: a record that moves to the past meanwhile is seen at least once.
+    for await (const { fields, event } of this.#scan('past')) {
+      await this.#compareAll({ texts: textsByBuyer(fields), event });
+      await this.#compareKeys(fields);
+    }
+    await this.#settle();
+    return this.#checks();
+  }
+
+  async *#scan(
+    key: 'buyers' | 'past',
+  ): AsyncGenerator<{ fields: [field: string, value: string][]; event: number }> {
     const { servers, saleId } = this.#verification;
     const { client } = servers.shards.of(saleId);
     let cursor = '0';
@@ -71,18 +95,39 @@ export class RecordComparison {
       const [scanned, event] = (await inOneStep(
         client
           .multi()
-          .hscan(saleKey(saleId, 'buyers'), cursor, 'COUNT', BUYERS_PER_READ)
+          .hscan(saleKey(saleId, key), cursor, 'COUNT', BUYERS_PER_READ)
           .hget(saleKey(saleId, 'sale'), 'events'),
       )) as [[string, string[]], string];
-      const [next, fields] = scanned;
-      const texts = new Map<string, string>();
-      for (let i = 0; i + 1 < fields.length; i += 2) texts.set(fields[i]!, fields[i + 1]!);
-      await this.#compareAll({ texts, event: Number(event) });
+      const [next, flat] = scanned;
+      const fields: [string, string][] = [];
+      for (let i = 0; i + 1 < flat.length; i += 2) fields.push([flat[i]!, flat[i + 1]!]);
+      yield { fields, event: Number(event) };
       if (this.#undecided.size > UNDECIDED_MAX) await this.#settle();
       cursor = next;
     } while (cursor !== '0');
-    await this.#settle();
-    return this.#checks();
+  }
+
+  /** In the past, a buyer's key leads to the position of its reservation. Neither ever changes. */
+  async #compareKeys(fields: readonly [field: string, value: string][]): Promise<void> {
+    const { servers, saleId } = this.#verification;
+    const keyed = [...textsByBuyer(fields)].flatMap(([buyerId, text]) =>
+      this.#parse(buyerId, text).flatMap(({ reservation }) => {
+        const { idempotencyKey, position } = reservation;
+        // The key of a reservation from the waitlist cannot be sent.
+        const isSent = idempotencyKey !== '' && waitlistTicketOf(reservation) === undefined;
+        return isSent ? [{ field: `${buyerId}\t\t${idempotencyKey}`, position }] : [];
+      }),
+    );
+    if (keyed.length === 0) return;
+    const { client } = servers.shards.of(saleId);
+    const found = await fromRedis(
+      client.hmget(saleKey(saleId, 'past'), ...keyed.map(({ field }) => field)),
+    );
+    for (const [index, { field, position }] of keyed.entries()) {
+      if (found[index] === String(position)) continue;
+      const [buyerId, , key] = field.split('\t');
+      this.#differences.add(`${buyerId}: the key ${key} does not lead to position ${position}`);
+    }
   }
 
   async #compareAll({ texts, event }: Reading): Promise<void> {
@@ -190,8 +235,7 @@ export class RecordComparison {
   }
 
   async #judgeAgain(before: ReadonlyMap<string, Undecided>): Promise<void> {
-    const buyers = [...new Set(Array.from(before.values(), ({ buyerId }) => buyerId))];
-    const { texts, event } = await this.#readBuyers(buyers);
+    const { texts, event } = await this.#readBuyers(before);
     const records: RedisRecord[] = [];
     const found = new Set<string>();
     for (const [buyerId, text] of texts) {
@@ -208,19 +252,27 @@ export class RecordComparison {
     await this.#judgeAll(records, event, before);
   }
 
-  async #readBuyers(buyers: readonly string[]): Promise<Reading> {
+  /** The records of the buyers of these reservations, those included that have moved to the past. */
+  async #readBuyers(reservations: ReadonlyMap<string, Undecided>): Promise<Reading> {
     const { servers, saleId } = this.#verification;
-    const [texts, event] = (await inOneStep(
+    const buyers = [...new Set(Array.from(reservations.values(), ({ buyerId }) => buyerId))];
+    const pastFields = Array.from(
+      reservations,
+      ([id, { buyerId }]) => `${buyerId}\t${parseReservationId(id)!.position}`,
+    );
+    const [texts, past, event] = (await inOneStep(
       servers.shards
         .of(saleId)
         .client.multi()
         .hmget(saleKey(saleId, 'buyers'), ...buyers)
+        .hmget(saleKey(saleId, 'past'), ...pastFields)
         .hget(saleKey(saleId, 'sale'), 'events'),
-    )) as [(string | null)[], string];
-    return {
-      texts: new Map(buyers.map((buyerId, index) => [buyerId, texts[index] ?? ''])),
-      event: Number(event),
-    };
+    )) as [(string | null)[], (string | null)[], string];
+    const fields = [
+      ...buyers.map((buyerId, index) => [buyerId, texts[index] ?? ''] as const),
+      ...pastFields.map((field, index) => [field, past[index] ?? ''] as const),
+    ];
+    return { texts: textsByBuyer(fields), event: Number(event) };
   }
 
   #waitForPostgres(): Promise<string | undefined> {
@@ -254,6 +306,21 @@ export class RecordComparison {
       ),
     ];
   }
+}
+
+/** From fields of both hashes, see lua/keys.ts. */
+function textsByBuyer(
+  fields: Iterable<readonly [field: string, value: string]>,
+): Map<string, string> {
+  const texts = new Map<string, string>();
+  for (const [field, value] of fields) {
+    const [buyerId, position] = field.split('\t') as [string, string?];
+    const isKey = position === '';
+    if (isKey || value === '') continue;
+    const others = texts.get(buyerId);
+    texts.set(buyerId, others === undefined ? value : `${others}\n${value}`);
+  }
+  return texts;
 }
 
 function versionsOf({ reservation }: RedisRecord, row: Row): string {

@@ -69,19 +69,24 @@ test('a client that reconnects receives the sale first, then its own reservation
 
 test('no older state of a reservation follows a newer one, with clients connecting meanwhile', async (t) => {
   const sale = await openSale(shards, { phone: 500 }, { perBuyerLimit: 100 });
-  const watchers: LiveWatcher[] = [];
-  let lastId = '';
-  const isLast = (reservation: { reservationId: string; status: string }) =>
-    reservation.reservationId === lastId && reservation.status === 'confirmed';
+  const watchers: { watcher: LiveWatcher; buyer: string }[] = [];
+  const lastIds = new Map<string, string>();
   for (let i = 0; i < 60; i++) {
-    const bought = there.buy(sale.saleId, 'ada', { key: `key-${i}` });
-    watchers.push(await useWatcher(t, here, sale.saleId, { buyer: 'ada' }));
+    // A buyer has at most 20 living reservations.
+    const buyer = `ada-${Math.floor(i / 20)}`;
+    const bought = there.buy(sale.saleId, buyer, { key: `key-${i}` });
+    watchers.push({ watcher: await useWatcher(t, here, sale.saleId, { buyer }), buyer });
     void there.buy(sale.saleId, `other-${i}`);
-    lastId = (await bought).body.reservationId;
-    await confirm(lastId);
+    const { reservationId } = (await bought).body;
+    lastIds.set(buyer, reservationId);
+    await confirm(reservationId);
   }
-  for (const watcher of watchers) {
-    await watcher.receives('reservation', ({ reservation }) => isLast(reservation));
+  for (const { watcher, buyer } of watchers) {
+    await watcher.receives(
+      'reservation',
+      ({ reservation }) =>
+        reservation.reservationId === lastIds.get(buyer) && reservation.status === 'confirmed',
+    );
     const confirmed = new Set<string>();
     for (const { reservation } of watcher.of('reservation')) {
       if (reservation.status === 'confirmed') confirmed.add(reservation.reservationId);

@@ -43,7 +43,9 @@ type Step =
   | { do: 'transition'; which: number; to: Exclude<ReservationTransition, 'expire'>; times: number }
   | { do: 'sweep'; most: number }
   | { do: 'join'; buyerId: string; sku: string; quantity: number }
-  | { do: 'leave'; buyerId: string };
+  | { do: 'leave'; buyerId: string }
+  /** Holds and releases until the cool-down, or nearly. */
+  | { do: 'loop'; buyerId: string; rounds: number };
 
 const basket = fc
   .uniqueArray(fc.constantFrom(...SKUS, ...SKUS, ...SKUS, 'unknown'), {
@@ -130,6 +132,14 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('leave' as const),
       buyerId: fc.constantFrom(...BUYERS),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('loop' as const),
+      buyerId: fc.constantFrom(...BUYERS),
+      rounds: fc.constantFrom(2, 22),
     }),
   },
 );
@@ -228,6 +238,16 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
               });
               break;
             }
+            case 'loop':
+              for (let round = 0; round < each.rounds; round++) {
+                const items = [{ sku: 'A', quantity: 1 }];
+                const key = `loop-${index}-${round}`;
+                await buyAndCompare(saleId, model, [{ buyerId: each.buyerId, key, items }], tag);
+                const which = model.reservations.length - 1;
+                const release = { do: 'transition', which, to: 'give-back', times: 1 } as const;
+                if (which >= 0) await transitionAndCompare(saleId, model, release, tag);
+              }
+              break;
             default:
               unreachable(each);
           }
@@ -356,11 +376,24 @@ async function compareRecords(saleId: string, model: SaleModel) {
     model.reservations.map(({ buyerId }) => buyerId),
   );
 
+  const past = await client.hgetall(saleKey(saleId, 'past'));
   const stored: [position: number, ...rest: (string | number)[]][] = [];
   for (const buyerId of BUYERS) {
     const reply = await shards.call(readBuyer, saleId, buyerId);
     if (reply.outcome !== 'known') assert.fail(reply.outcome);
-    for (const each of reply.reservations) {
+    const ended = expected.filter(
+      ([, buyer, , , status]) =>
+        buyer === buyerId && (status === 'cancelled' || status === 'expired'),
+    );
+    const moved = ended.slice(0, -20).map(([position, , key]) => {
+      if (key !== '' && !key.includes(' ')) {
+        assert.equal(past[`${buyerId}\t\t${key}`], String(position));
+      }
+      const record = past[`${buyerId}\t${position}`];
+      assert.ok(record, `${buyerId} ${position}`);
+      return parseRecord(record, { saleId, currency: 'EUR' }, buyerId);
+    });
+    for (const each of [...reply.reservations, ...moved]) {
       const { position, idempotencyKey, items, status, version } = each;
       stored.push([position, buyerId, idempotencyKey, canonicalItems(items), status, version]);
     }

@@ -18,6 +18,7 @@ import { sweep } from '../../src/lua/buy/sweep.ts';
 import { transition } from '../../src/lua/buy/transition.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
+import { verifySale } from '../../src/verify/verify.ts';
 
 const SKUS = ['A', 'B', 'C'];
 const BUYERS = Array.from({ length: 12 }, (_, index) => `buyer-${index}`);
@@ -95,8 +96,9 @@ async function take(saleId: string, each: Step): Promise<void> {
 /** A sale in Redis without what a rebuild changes on purpose: server, timeline, last position. */
 async function contents(saleId: string) {
   const { client } = servers.shards.of(saleId);
-  const [buyers, order, holds] = await Promise.all([
+  const [buyers, past, order, holds] = await Promise.all([
     client.hgetall(saleKey(saleId, 'buyers')),
+    client.hgetall(saleKey(saleId, 'past')),
     client.lrange(saleKey(saleId, 'order'), 0, -1),
     client.zrange(saleKey(saleId, 'holds'), '0', '-1', 'WITHSCORES'),
   ]);
@@ -117,7 +119,7 @@ async function contents(saleId: string) {
   }
   assert.deepEqual(deadlines, new Map([...living].sort(byPosition)), 'every hold has its deadline');
   const { stock, definition, events, operation } = await saleState(servers.shards, saleId);
-  return { buyers, order, stock, definition, events, operation };
+  return { buyers, past, order, stock, definition, events, operation };
 }
 
 function byPosition([a]: [string, string], [b]: [string, string]): number {
@@ -158,6 +160,52 @@ test('random histories are restored', async () => {
     ),
     { numRuns: Number(process.env.REBUILD_RUNS ?? 8), seed: Number(process.env.TEST_SEED ?? 1) },
   );
+});
+
+test('a buyer with a long past has the same recent reservations and the same past', async () => {
+  const { saleId } = await makeSale(servers, { perBuyerLimit: 2 });
+  for (let round = 0; round < 30; round++) {
+    const press = { buyerId: 'ada', key: round % 3 === 1 ? '' : `key-${round}`, items: 'unit*1' };
+    await take(saleId, { do: 'buy', presses: [press, { ...press, buyerId: `other-${round}` }] });
+    // The first one stays. A confirmed one that is cancelled begins no cool-down.
+    if (round === 0) continue;
+    const [, , position, tag] = (await contents(saleId)).buyers
+      .ada!.split('\n')
+      .at(-1)!
+      .split('\t');
+    for (const wanted of ['confirm', 'cancel'] as const) {
+      await servers.shards.call(transition, saleId, {
+        address: { saleId, position: Number(position), tag: tag! },
+        transition: wanted,
+        detail: '',
+        requestId: 'r',
+        traceparent: '',
+        tag: 'testtest',
+      });
+    }
+  }
+  const { buyers, past } = await contents(saleId);
+  assert.equal(buyers.ada!.split('\n').length, 21);
+  // Nine records, of which six have keys.
+  assert.equal(Object.keys(past).length, 9 + 6);
+  await rebuilt(saleId);
+
+  const failing = async () => {
+    const policy = { catchUpMs: 10_000, repeats: 0, pauseMs: 0 };
+    const { checks } = await verifySale(servers, saleId, policy);
+    return checks.filter(({ ok }) => !ok).map(({ name }) => name);
+  };
+  assert.deepEqual(await failing(), []);
+  const { client } = servers.shards.of(saleId);
+  const pastKey = saleKey(saleId, 'past');
+  const [position] = Object.keys(past).flatMap((field) => field.split('\t')[1] || []);
+  const record = past[`ada\t${position}`]!;
+  await client.hdel(pastKey, `ada\t${position}`);
+  assert.deepEqual(await failing(), ['every-row-is-in-redis']);
+  await client.hset(pastKey, `ada\t${position}`, record.replace('unit*1', 'unit*2'));
+  assert.deepEqual(await failing(), ['every-reservation-in-redis-is-a-row']);
+  await client.hset(pastKey, `ada\t${position}`, record, 'ada\t\tkey-2', '1');
+  assert.deepEqual(await failing(), ['every-reservation-in-redis-is-a-row']);
 });
 
 test('buyers whose records are in several portions of the rebuild are restored', async () => {

@@ -8,8 +8,8 @@ import { parseRecord } from '../../domain/reservation-codec.ts';
 import type { Reserved, ReserveOutcome } from '../../lua/buy/reserve.ts';
 import { UNKNOWN_SKU } from '../http/request-validation.ts';
 import { jsonText, PROBLEM_RESPONSES, type PreparedResponse, replayed } from '../http/responses.ts';
-import type { SaleView } from '../sales/sale-views.ts';
-import { notStartedResponse } from '../sales/with-sale.ts';
+import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
+import { notStartedResponse, tooManyHoldsResponse } from '../sales/with-sale.ts';
 
 export function outcomeResponse(
   result: ReserveOutcome,
@@ -24,6 +24,8 @@ export function outcomeResponse(
       return replayed(publicReservation(parseRecord(result.record, definition, buyerId)));
     case 'sale_not_started':
       return notStartedResponse(definition.startsAt);
+    case 'too_many_holds':
+      return tooManyHoldsResponse(result.untilMs, redisNowMs(view));
     case 'unknown_sku':
       return UNKNOWN_SKU;
     case 'key_reused':

@@ -1,5 +1,5 @@
 /** The queries of buyers: a sale, the buyer's state in a sale, and one reservation of the buyer. */
-import { parseReservationId, SALE_ID } from '../../domain/identifiers.ts';
+import { LIVING_RESERVATIONS_MAX, parseReservationId, SALE_ID } from '../../domain/identifiers.ts';
 import { publicReservation } from '../../domain/reservation.ts';
 import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readBuyer } from '../../lua/read/read-buyer.ts';
@@ -52,17 +52,22 @@ export const getBuyer: BuyerHandler<BuyerContext> = (exchange, saleId, { name },
       return absentResponse(reply.outcome, views.wasLaunched(saleId), 'sale_not_found');
     }
     let units = 0;
+    let living = 0;
     for (const { status, items } of reply.reservations) {
       if (status !== 'reserved' && status !== 'confirmed') continue;
+      living += 1;
       for (const { quantity } of items) units += quantity;
     }
+    const { perBuyerLimit, coolDownEndMs } = reply;
+    const allowance = living < LIVING_RESERVATIONS_MAX ? perBuyerLimit - units : 0;
     return json(200, {
       saleId,
       buyerId: name,
       reservations: reply.reservations.map(publicReservation),
-      perBuyerLimit: reply.perBuyerLimit,
+      perBuyerLimit,
       waitlist: reply.waiting,
-      remainingAllowance: Math.max(0, reply.perBuyerLimit - units),
+      remainingAllowance: Math.max(0, allowance),
+      tooManyHoldsUntil: coolDownEndMs === 0 ? null : isoOrNull(coolDownEndMs),
     });
   });
 };
@@ -74,7 +79,7 @@ export const getReservation: BuyerHandler<BuyerContext> = (exchange, id, { name 
   if (!address) return exchange.respond(PROBLEM_RESPONSES.reservation_not_found);
   const { saleId } = address;
   buyerCalls.run(exchange, async () => {
-    const reply = await shards.call(readBuyer, saleId, name);
+    const reply = await shards.call(readBuyer, saleId, name, address.position);
     if (reply.outcome !== 'known') {
       return absentResponse(reply.outcome, views.wasLaunched(saleId), 'reservation_not_found');
     }

@@ -21,8 +21,13 @@ import {
   replayed,
 } from '../http/responses.ts';
 import type { MemoryPressure } from '../sales/memory-pressure.ts';
-import { onlySkuOf, type SaleView } from '../sales/sale-views.ts';
-import { absentSaleResponse, notStartedResponse, withSale } from '../sales/with-sale.ts';
+import { onlySkuOf, redisNowMs, type SaleView } from '../sales/sale-views.ts';
+import {
+  absentSaleResponse,
+  notStartedResponse,
+  tooManyHoldsResponse,
+  withSale,
+} from '../sales/with-sale.ts';
 import type { BuyerContext } from './buyer-calls.ts';
 
 export interface WaitlistContext extends BuyerContext {
@@ -86,6 +91,8 @@ async function joinResponse(
         from: 'available',
         to: 'waiting',
       });
+    case 'too_many_holds':
+      return tooManyHoldsResponse(reply.untilMs, redisNowMs(view));
     case 'unknown_sku':
       return UNKNOWN_SKU;
     case 'sale_not_started':

@@ -51,6 +51,12 @@ export function notStartedResponse(startsAt: number | null): PreparedResponse {
   });
 }
 
+export function tooManyHoldsResponse(untilMs: number, redisNow: number): PreparedResponse {
+  const prepared = problemResponse('too_many_holds', { until: new Date(untilMs).toISOString() });
+  const leastSeconds = Math.max(1, Math.ceil((untilMs - redisNow) / 1_000));
+  return { ...prepared, retryAfter: { leastSeconds, mostSeconds: leastSeconds + 2 } };
+}
+
 /** A failed call to Redis never results in "sold out": the response shows what is known about the outcome. */
 export function faultResponse(fault: Fault): PreparedResponse {
   return PROBLEM_RESPONSES[problemOf(fault)];

@@ -1,13 +1,14 @@
 #!lua
 -- Adds a buyer to the waitlist of a SKU that is sold out.
 --
--- KEYS   sale stock buyers order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line waiting
 -- ARGV   fence buyer sku quantity
--- REPLY  {word, rank, quantity}: joined, already (with the rank); or with 0 and 0
+-- REPLY  {word, rank, quantity}: joined, already (with the rank); too_many_holds with the end of the cool-down in ms and
+--        0, see parts/cool-down.lua; or with 0 and 0
 --        available insufficient_stock (the sale never had that many) unknown_sku limit_reached sale_not_started
 --        sale_paused sale_ended unknown_sale recovering
 
---@include time sale stock record buyers changes waitlist-member
+--@include time sale stock record past cool-down buyers changes waitlist-member
 
 if refused then return { refused, 0, 0 } end
 local quantity = tonumber(arg_quantity)
@@ -29,8 +30,10 @@ for _, each in ipairs(cjson.decode(call('HGET', key_sale, 'skus'))) do
   local member = call('HGET', key_waiting, waiting_field(arg_buyer, each.sku))
   if member then waits = waits + parse_member(member).quantity end
 end
-local units, ended = units_of(arg_buyer)
-if units + waits + quantity > sale.limit or ended >= RESERVATIONS_MAX then return { 'limit_reached', 0, 0 } end
+local known = summary_of_buyer(arg_buyer)
+if known.units + waits + quantity > sale.limit or known.living >= LIVING_MAX then return { 'limit_reached', 0, 0 } end
+local until_ms = cool_down_end(records_of[arg_buyer])
+if until_ms then return { 'too_many_holds', until_ms, 0 } end
 
 sale.tickets = sale.tickets + 1
 local member = new_member(arg_sku, sale.tickets, arg_buyer, quantity)

@@ -23,6 +23,7 @@ export const joinWaitlist = defineScript({
     'recovering',
   ],
   decode([outcome, place, quantity]) {
+    if (outcome === 'too_many_holds') return { outcome, untilMs: Number(place) };
     if (outcome !== 'joined' && outcome !== 'already') return undefined;
     return { outcome, place: Number(place), quantity: Number(quantity) };
   },

@@ -1,12 +1,12 @@
 #!lua
 -- Removes a buyer from every waitlist of a sale, and serves the members that were blocked behind.
 --
--- KEYS   sale stock buyers order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line waiting
 -- ARGV   fence buyer newTag
 --        newTag  of the reservations that the waitlist gets
 -- REPLY  {word, waitlists left}: left, or unknown_sale recovering with 0
 
---@include time sale stock record buyers changes waitlist-member waitlist
+--@include time sale stock record past cool-down buyers changes waitlist-member waitlist
 
 if refused then return { refused, 0 } end
 local skus, waiting_fields = {}, {}

@@ -1,21 +1,22 @@
 #!lua
 -- Decides a batch of buyers of one sale, in the order given, and writes all decisions at once.
 --
--- KEYS   sale stock buyers order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line waiting
 -- ARGV   fence tag backlogMax requests
 --        requests  a MessagePack array of strings, four for each request: buyer key items trace
 --        items  sku*quantity,… sorted by SKU; trace  requestId TAB traceparent
 -- REPLY  lines, LF between them. The first: position TAB reservedAt TAB expiresAt of the first new reservation. Then one
 --        for each request: an outcome word; `replayed` is followed by TAB and the record, `reserved` by TAB and the
---        prices. Each reserved request has the position after the previous reserved one.
+--        prices, `too_many_holds` by TAB and the end of the cool-down in ms. Each reserved request has the position after
+--        the previous reserved one.
 --          reserved replayed key_reused unknown_sku sold_out insufficient_stock limit_reached
---          sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
+--          too_many_holds sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
 -- EVENTS one entry for the whole batch: v 1, s <number of its first event>, c <currency>, d <event lines>
 --
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
 -- script back, so nothing that can refuse comes after the first write.
 
---@include time sale stock record buyers changes
+--@include time sale stock record past cool-down buyers changes
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
 -- would cost the hot path more than this costs here, and most of the time here goes into text.
@@ -39,40 +40,35 @@ end
 load_records(buyers)
 load_stock(skus)
 
--- A buyer's records, parsed once for all of its requests in this batch. While a reservation without a key is living, its
--- buyer is the key.
+-- A buyer's records, read once for all of its requests in this batch.
 local known_of = {}
-local function remember(known, text, status, items, key)
-  known.count = known.count + 1
-  if is_living(status) then known.units = known.units + basket_of(items).units end
-  -- A request without a key also finds what the waitlist gave to the buyer.
-  if string.sub(key, 1, 9) == 'waitlist ' then key = '' end
-  if (key ~= '' or is_living(status)) and not known.by_key[key] then
-    known.by_key[key] = { text = text, items = items }
-  end
-end
-
 local function known_to(buyer)
   local known = known_of[buyer]
   if not known then
-    known = { count = 0, units = 0, by_key = {} }
+    known = summary_of_buyer(buyer)
     known_of[buyer] = known
-    for text in each_record(records_of[buyer]) do
-      local status, items, _, key = limits_and_key_of(text)
-      remember(known, text, status, items, key)
-    end
+    -- Only earlier versions have left a field too long.
+    if known.ended > ENDED_KEPT then shorten(buyer) end
   end
   return known
+end
+
+-- The reservation that a request repeats. While a reservation without a key is living, its buyer is the key. It may also
+-- be one that the waitlist gave to the buyer.
+local function repeated(buyer, key, known)
+  if key == '' then return known.keyless end
+  return record_by_key(records_of[buyer], key) or past_record_by_key(buyer, key, known.ended)
 end
 
 local function decide(buyer, key, items, trace)
   local known = nil
   if records_of[buyer] ~= '' then
+    if is_oversize(buyer) then return 'overloaded' end
     known = known_to(buyer)
-    local found = known.by_key[key]
+    local found = repeated(buyer, key, known)
     if found then
-      if found.items ~= items then return 'key_reused' end
-      return 'replayed\t' .. found.text
+      if items_of(found) ~= items then return 'key_reused' end
+      return 'replayed\t' .. found
     end
   end
   if closed then return closed end
@@ -82,7 +78,7 @@ local function decide(buyer, key, items, trace)
     if not stock[item.sku].remaining then return 'unknown_sku' end
   end
   if (known and known.units or 0) + basket.units > sale.limit then return 'limit_reached' end
-  if known and known.count >= RESERVATIONS_MAX then return 'limit_reached' end
+  if known and known.living >= LIVING_MAX then return 'limit_reached' end
   local is_short = false
   for _, item in ipairs(basket) do
     local counts = stock[item.sku]
@@ -90,8 +86,13 @@ local function decide(buyer, key, items, trace)
     if counts.remaining < item.quantity then is_short = true end
   end
   if is_short then return 'insufficient_stock' end
+  local until_ms = known and cool_down_end(records_of[buyer])
+  if until_ms then return 'too_many_holds\t' .. number(until_ms) end
   local record = hold_basket(buyer, items, key, arg_tag, '', trace)
-  if known then remember(known, record, 'R', items, key) end
+  if known then
+    known.units, known.living = known.units + basket.units, known.living + 1
+    if key == '' then known.keyless = record end
+  end
   if not basket.reply then basket.reply = 'reserved\t' .. basket.prices end
   return basket.reply
 end
@@ -100,5 +101,5 @@ for i, buyer in ipairs(buyers) do
   local at = i * 4
   replies[i + 1] = decide(buyer, requests[at - 2], requests[at - 1], requests[at])
 end
-if #order > 0 then write_changes() end
+if #order > 0 or next(changed_buyers) then write_changes() end
 return concat(replies, '\n')

@@ -33,6 +33,8 @@ const REFUSAL_SET: ReadonlySet<string> = new Set(REFUSALS);
 export type ReserveOutcome =
   | Reserved
   | { outcome: 'replayed'; record: string }
+  /** The buyer is in a cool-down until then, by Redis' clock. */
+  | { outcome: 'too_many_holds'; untilMs: number }
   | { outcome: ReserveRefusal };
 
 /** A reservation that this call has made. */
@@ -84,6 +86,7 @@ interface Batch {
 
 const RESERVED = 'reserved\t';
 const REPLAYED = 'replayed\t';
+const TOO_MANY_HOLDS = 'too_many_holds\t';
 
 function outcomesOf(first: string, lines: readonly string[], batch: Batch): ReserveOutcome[] {
   const [firstPosition, reservedAt = '', expiresAt = ''] = first.split('\t');
@@ -100,6 +103,9 @@ function outcomesOf(first: string, lines: readonly string[], batch: Batch): Rese
     }
     if (line.startsWith(REPLAYED)) {
       return { outcome: 'replayed', record: line.slice(REPLAYED.length) };
+    }
+    if (line.startsWith(TOO_MANY_HOLDS)) {
+      return { outcome: 'too_many_holds', untilMs: Number(line.slice(TOO_MANY_HOLDS.length)) };
     }
     if (!REFUSAL_SET.has(line)) throw malformed('reserve', line);
     return { outcome: line as ReserveRefusal };

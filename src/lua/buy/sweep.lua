@@ -1,13 +1,13 @@
 #!lua
 -- Ends a bounded number of holds that are past their deadline, and serves the waitlist with what remains.
 --
--- KEYS   sale stock buyers order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line waiting
 -- ARGV   fence most newTag
 --        most  reservations checked by this call; newTag  of the reservations that the waitlist gets
 -- REPLY  {word, expired, served, due, late}: swept; due is the ms until the next deadline (0: more are due now, -1: none
 --        is left), late by how many ms the oldest ended hold is past its deadline. Or unknown_sale recovering with 0s
 
---@include time sale stock record buyers changes waitlist-member waitlist
+--@include time sale stock record past cool-down buyers changes waitlist-member waitlist
 
 if refused then return { refused, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)
@@ -77,6 +77,7 @@ for _, buyer in ipairs(buyers) do
     records[#records + 1] = text
   end
   records_of[buyer] = join_records(records)
+  shorten(buyer)
 end
 
 local returned, is_returned = {}, {}

@@ -1,7 +1,7 @@
 #!lua
 -- Changes the status of one reservation, once, however often the request is repeated.
 --
--- KEYS   sale stock buyers order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line waiting
 -- ARGV   fence position tag buyer from to detail trace newTag
 --        buyer  who must own it; empty: any buyer. from  status letters that allow the transition; to  the new letter;
 --        trace  requestId TAB traceparent; newTag  of the reservations that the waitlist gets
@@ -10,7 +10,7 @@
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include time sale stock record buyers changes waitlist-member waitlist
+--@include time sale stock record past cool-down buyers changes waitlist-member waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)
@@ -20,10 +20,13 @@ if not buyer or (arg_buyer ~= '' and arg_buyer ~= buyer) then return { 'unknown_
 load_records({ buyer })
 local found = nil
 for text in each_record(records_of[buyer]) do
-  local record = parse_record(text)
-  if record.position == position and record.tag == arg_tag then found = record end
+  local _, own = status_and_position(text)
+  if own == arg_position then found = text end
 end
-if not found then return { 'unknown_reservation' } end
+-- The past has only ended records, which no transition leaves.
+found = found or past_record(buyer, arg_position)
+found = found and parse_record(found)
+if not found or found.tag ~= arg_tag then return { 'unknown_reservation' } end
 if found.status == arg_to then return { 'repeated', found.text, buyer, sale.currency } end
 if not string.find(arg_from, found.status, 1, true) then return { 'forbidden', found.text, buyer, sale.currency } end
 
@@ -50,6 +53,7 @@ for text in each_record(records_of[buyer]) do
   records[#records + 1] = text == found.text and record or text
 end
 records_of[buyer] = join_records(records)
+shorten(buyer)
 if count_after == 'remaining' then serve_waitlist(skus, arg_new_tag) end
 write_changes()
 return { 'changed', record, buyer, sale.currency }

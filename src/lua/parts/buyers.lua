@@ -1,15 +1,22 @@
--- The records of buyers.
+-- The records of buyers: the field that a purchase reads, and the past behind it, see past.lua.
 --
--- NEEDS    key_buyers call now basket_of each_record limits_and_key_of
--- EXPORTS  RESERVATIONS_MAX is_living records_of changed_buyers load_records units_of
+-- NEEDS    key_buyers key_past call now basket_of each_record parse_record summary_of ENDED_KEPT past_field
+--          past_key_field is_short split_past
+-- EXPORTS  LIVING_MAX records_of changed_buyers load_records summary_of_buyer overdue_of shorten is_oversize
+--          past_record past_record_by_key write_buyers
 
--- A buyer's records are never removed, so their number must have a limit.
-local RESERVATIONS_MAX = 1000
-
-local function is_living(status) return status == 'R' or status == 'P' or status == 'C' end
+-- A purchase reads all living reservations of its buyer, so their number must have a limit, beside that of their units.
+local LIVING_MAX = 20
+-- Ended records that one call moves to the past. More are surplus only in fields of earlier versions, which moved none.
+local MOVED_MAX = 100
+-- No field of this version is longer: LIVING_MAX and ENDED_KEPT records of the longest basket.
+local FIELD_BYTES_MAX = 32768
 
 -- records_of[buyer] = the buyer's records; '' for none.
 local records_of, changed_buyers = {}, {}
+-- Fields of `past` that write_buyers() writes.
+local past, moved = {}, 0
+
 local function load_records(buyers)
   local missing = {}
   for _, buyer in ipairs(buyers) do
@@ -20,19 +27,57 @@ local function load_records(buyers)
   for i, buyer in ipairs(missing) do records_of[buyer] = values[i] or '' end
 end
 
--- Returns the buyer's units that count against the limit, the number of ended reservations, and the units of holds that
--- are past their deadline but not yet swept.
-local function units_of(buyer)
-  local units, ended, overdue = 0, 0, 0
+-- See record.lua.
+local function summary_of_buyer(buyer) return summary_of(records_of[buyer], basket_of) end
+
+-- Units and number of the holds that are past their deadline but not yet swept.
+local function overdue_of(buyer)
+  local units, count = 0, 0
   for text in each_record(records_of[buyer]) do
-    local status, items, expires = limits_and_key_of(text)
-    if is_living(status) then
-      local own = basket_of(items).units
-      units = units + own
-      if status ~= 'C' and tonumber(expires) <= now then overdue = overdue + own end
-    else
-      ended = ended + 1
+    local record = parse_record(text)
+    local is_hold = record.status == 'R' or record.status == 'P'
+    if is_hold and record.expires <= now then
+      units, count = units + basket_of(record.items).units, count + 1
     end
   end
-  return units, ended, overdue
+  return units, count
+end
+
+-- Moves ended records that the field should not have to the past; for a buyer whose reservations have just ended.
+local function shorten(buyer)
+  local records = records_of[buyer]
+  if is_short(records) or moved >= MOVED_MAX then return end
+  local kept, count = split_past(buyer, records, past, MOVED_MAX - moved)
+  if count == 0 then return end
+  records_of[buyer], changed_buyers[buyer], moved = kept, true, moved + count
+end
+
+-- True: the field is of an earlier version, and this call has no time left to read it.
+local function is_oversize(buyer) return #records_of[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end
+
+local function past_value(field) return past[field] or call('HGET', key_past, field) or nil end
+
+-- A record that the buyer's field does not have; nil: nor does the past.
+local function past_record(buyer, position) return past_value(past_field(buyer, position)) end
+
+-- `ended` is the number of ended records in the field: with fewer than ENDED_KEPT, the buyer has no past.
+local function past_record_by_key(buyer, key, ended)
+  local position = ended >= ENDED_KEPT and past_value(past_key_field(buyer, key))
+  return position and past_record(buyer, position)
+end
+
+local function write_buyers()
+  local fields = {}
+  for buyer in pairs(changed_buyers) do
+    local at = #fields
+    fields[at + 1], fields[at + 2] = buyer, records_of[buyer]
+  end
+  if #fields > 0 then call('HSET', key_buyers, unpack(fields)) end
+  if moved == 0 then return end
+  local past_fields = {}
+  for field, value in pairs(past) do
+    local at = #past_fields
+    past_fields[at + 1], past_fields[at + 2] = field, value
+  end
+  call('HSET', key_past, unpack(past_fields))
 end

@@ -3,8 +3,8 @@
 --
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
--- NEEDS    key_sale key_stock key_buyers key_order key_holds key_events key_line key_waiting
---          call concat number now sale basket_of stock add_stock records_of changed_buyers
+-- NEEDS    key_sale key_stock key_order key_holds key_events key_line key_waiting
+--          call concat number now sale basket_of stock add_stock records_of changed_buyers write_buyers
 --          add_record record_terms new_record next_record event_line
 -- EXPORTS  order first_position new_holds gone_holds joined left hold_basket change_status write_changes
 
@@ -55,14 +55,7 @@ local function write_changes()
     end
   end
   if #counted > 0 then call('HSET', key_stock, unpack(counted)) end
-  if next(changed_buyers) then
-    local records = {}
-    for buyer in pairs(changed_buyers) do
-      local at = #records
-      records[at + 1], records[at + 2] = buyer, records_of[buyer]
-    end
-    call('HSET', key_buyers, unpack(records))
-  end
+  write_buyers()
   if #order > 0 then
     call('RPUSH', key_order, unpack(order))
     new_holds[#new_holds + 1] = number(now + sale.hold_ms)

@@ -1,11 +1,17 @@
 -- The text formats of a reservation: its record and its event line. No other script or part knows the fields; the
 -- counterpart in TypeScript is domain/reservation-codec.ts, which documents them.
 --
--- EXPORTS  NO_TRACE each_record join_records add_record record_terms new_record next_record parse_record limits_and_key_of
---          status_and_position event_line
+-- EXPORTS  NO_TRACE RECORD_BYTES_MIN each_record join_records add_record record_terms new_record next_record parse_record
+--          is_living_record position_and_key_of status_and_position items_of summary_of record_by_key
+--          ended_hold_from_last event_line
+
+local find, byte, sub, match = string.find, string.byte, string.sub, string.match
 
 -- The trace of an event that no request caused: neither request id nor traceparent.
 local NO_TRACE = '\t'
+
+-- No record is shorter: a SKU of one letter, a price of one digit, no key.
+local RECORD_BYTES_MIN = 49
 
 local function each_record(records) return string.gmatch(records, '[^\n]+') end
 
@@ -22,17 +28,72 @@ local function new_record(position, terms, key) return '1\tR\t' .. position .. t
 
 local function parse_record(text)
   local version, status, position, tag, items, prices, reserved, expires, key =
-    string.match(text, '^(%d+)\t(%a)\t(%d+)\t(%w+)\t([^\t]*)\t([^\t]*)\t(%d+)\t(%d+)\t([^\t]*)$')
+    match(text, '^(%d+)\t(%a)\t(%d+)\t(%w+)\t([^\t]*)\t([^\t]*)\t(%d+)\t(%d+)\t([^\t]*)$')
   return { text = text, version = tonumber(version), status = status, position = tonumber(position), tag = tag,
     items = items, prices = prices, reserved = reserved, expires = tonumber(expires), key = key }
 end
 
--- The fields that limits and repeated requests depend on: status, items, expires, key. Makes no table.
-local function limits_and_key_of(text)
-  return string.match(text, '^%d+\t(%a)\t%d+\t%w+\t([^\t]*)\t[^\t]*\t%d+\t(%d+)\t([^\t]*)$')
+local function status_and_position(text) return match(text, '^%d+\t(%a)\t(%d+)') end
+
+local function position_and_key_of(text) return match(text, '^%d+\t%a\t(%d+)\t.*\t([^\t]*)$') end
+
+local function items_of(text) return match(text, '^%d+\t%a\t%d+\t%w+\t([^\t]*)') end
+
+-- The letters of living reservations, see domain/reservation.ts.
+local R, P, C, TAB = byte('R'), byte('P'), byte('C'), byte('\t')
+local function is_living_letter(letter) return letter == R or letter == P or letter == C end
+
+local function is_living_record(text) return is_living_letter(byte(text, find(text, '\t', 1, true) + 1)) end
+
+-- What limits and requests without a key depend on, in one pass that makes no text of an ended record: this runs for each
+-- buyer of a batch who has records. Measured: 6 µs for 20 ended records; matching each with a pattern takes 54 µs.
+--   units, living   units and number of living reservations; ended  number of the others
+--   keyless         the first living record that a request without a key repeats. The waitlist's key has a space.
+local function summary_of(records, basket_of)
+  local units, living, ended, keyless = 0, 0, 0, nil
+  local size, space = #records, find(records, ' ', 1, true)
+  local at = 1
+  while at <= size do
+    local tab = find(records, '\t', at, true)
+    local last = (find(records, '\n', tab, true) or size + 1) - 1
+    if is_living_letter(byte(records, tab + 1)) then
+      living = living + 1
+      local items = find(records, '\t', find(records, '\t', tab + 3, true) + 1, true) + 1
+      units = units + basket_of(sub(records, items, find(records, '\t', items, true) - 1)).units
+      if not keyless then
+        if space and space < at then space = find(records, ' ', at, true) end
+        if byte(records, last) == TAB or (space and space <= last) then keyless = sub(records, at, last) end
+      end
+    else
+      ended = ended + 1
+    end
+    at = last + 2
+  end
+  return { units = units, living = living, ended = ended, keyless = keyless }
 end
 
-local function status_and_position(text) return string.match(text, '^%d+\t(%a)\t(%d+)') end
+-- The first record with a key that is not empty; nil: there is none.
+local function record_by_key(records, key)
+  local ending = '\t' .. key
+  if not find(records, ending .. '\n', 1, true) and sub(records, -#ending) ~= ending then return nil end
+  for text in each_record(records) do
+    if sub(text, -#ending) == ending then return text end
+  end
+end
+
+-- When the reservation was made that is the nth from the last among the holds that have ended, in ms; nil: there are fewer.
+-- A hold that ends has version 2: a confirmed or extended reservation has more.
+local TWO, X, E = byte('2'), byte('X'), byte('E')
+local function ended_hold_from_last(records, nth)
+  local starts, at, size = {}, 1, #records
+  while at <= size do
+    local version, tab, letter = byte(records, at, at + 2)
+    if version == TWO and tab == TAB and (letter == X or letter == E) then starts[#starts + 1] = at end
+    at = (find(records, '\n', at, true) or size) + 1
+  end
+  local start = starts[#starts - nth + 1]
+  return start and tonumber(match(records, '^2\t%a\t%d+\t%w+\t[^\t]*\t[^\t]*\t(%d+)', start))
+end
 
 -- The next version of a parsed record.
 local function next_record(old, status, expires)

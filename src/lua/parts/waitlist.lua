@@ -1,8 +1,8 @@
 -- Serves the waitlist of a SKU in the order of joining. While anybody waits (<sku>:waiting is not 0), the SKU is sold
 -- out for everybody else.
 --
--- NEEDS    key_stock call number sale closed stock load_stock add_stock load_records units_of NO_TRACE left hold_basket
---          parse_member members_from
+-- NEEDS    key_stock call number sale closed stock load_stock add_stock load_records records_of
+--          LIVING_MAX summary_of_buyer overdue_of cool_down_end NO_TRACE left hold_basket parse_member members_from
 -- EXPORTS  leave_waitlist serve_waitlist
 
 -- Members checked by one call, which keeps it short; the sweep serves the rest.
@@ -16,7 +16,8 @@ end
 -- Gives the remaining units of these SKUs to their waitlists, strictly in order; `gone` is a member that leaves now.
 --   The first member blocks all behind it if it waits for more units than remain, or if the buyer's limit allows them
 --   only after the sweep has ended a hold that is past its deadline.
---   A member leaves unserved if the limit no longer allows its units, or if the sale never had that many.
+--   A member leaves unserved if the limit no longer allows its units, if its buyer is in a cool-down, or if the sale never
+--   had that many units.
 -- SKUs are served in their own order, so the same state always leads to the same decisions. Returns true if more members
 -- could be served now, but this call has checked MEMBERS_MAX.
 local function serve_waitlist(skus, tag, gone)
@@ -45,10 +46,14 @@ local function serve_waitlist(skus, tag, gone)
       for _, waiter in ipairs(waiters) do
         if counts.remaining == 0 then break end
         checks = checks - 1
-        local units, _, overdue = units_of(waiter.buyer)
-        if units - overdue + waiter.quantity > sale.limit then
+        local known = summary_of_buyer(waiter.buyer)
+        local is_above = known.units + waiter.quantity > sale.limit or known.living >= LIVING_MAX
+        local units, living = 0, 0
+        if is_above then units, living = overdue_of(waiter.buyer) end
+        local stays_above = known.units - units + waiter.quantity > sale.limit or known.living - living >= LIVING_MAX
+        if stays_above or cool_down_end(records_of[waiter.buyer]) then
           leave_waitlist(waiter)
-        elseif units + waiter.quantity > sale.limit then
+        elseif is_above then
           is_blocked = true
           break
         elseif counts.remaining >= waiter.quantity then

@@ -1,12 +1,13 @@
 #!lua flags=no-writes
 -- Reads a buyer's reservations in a sale, and the buyer's ranks on its waitlists.
 --
--- KEYS   sale buyers line waiting
--- ARGV   fence buyer
+-- KEYS   sale buyers past line waiting
+-- ARGV   fence buyer position
+--        position  of a reservation to read also if it ended long ago; 0: none
 -- REPLY  {unknown_sale} or {recovering}
---        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}}
+--        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}, end of the cool-down in ms or 0}
 
---@include waitlist-member
+--@include time waitlist-member record past cool-down
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus')
 if not sale[1] then return { 'unknown_sale' } end
@@ -23,4 +24,10 @@ if redis.call('EXISTS', key_waiting) == 1 then
     end
   end
 end
-return { 'known', tonumber(sale[2]), sale[3], redis.call('HGET', key_buyers, arg_buyer) or '', ranks }
+local records = redis.call('HGET', key_buyers, arg_buyer) or ''
+local until_ms = cool_down_end(records) or 0
+if arg_position ~= '0' then
+  local record = redis.call('HGET', key_past, past_field(arg_buyer, arg_position))
+  if record then records = add_record(records, record) end
+end
+return { 'known', tonumber(sale[2]), sale[3], records, ranks, until_ms }

@@ -1,4 +1,4 @@
-/** Reads one buyer's reservations and waitlist ranks in a sale. The contract is the header of read-buyer.lua. */
+/** Reads one buyer's living and newest ended reservations, and waitlist ranks in a sale. The contract is the header of read-buyer.lua. */
 import { parseRecords } from '../../domain/reservation-codec.ts';
 import { defineScript, type Reply } from '../script.ts';
 
@@ -11,13 +11,19 @@ export interface WaitlistRank {
 
 export const readBuyer = defineScript({
   source: new URL('read-buyer.lua', import.meta.url),
-  keys: ['sale', 'buyers', 'line', 'waiting'],
-  args: 'buyer',
+  keys: ['sale', 'buyers', 'past', 'line', 'waiting'],
+  args: 'buyer position',
   // Shows decisions to buyers, as `reserve` does.
   needsReplicas: true,
-  encode: (buyerId: string) => [buyerId],
+  /** `position`: of a reservation to read also if it ended long ago. */
+  encode: (buyerId: string, position?: number) => [buyerId, position ?? 0],
   words: ['unknown_sale', 'recovering'],
-  decode([outcome, limit, currency, records, ranks], saleId, buyerId) {
+  decode(
+    [outcome, limit, currency, records, ranks, coolDownEndMs],
+    saleId,
+    buyerId,
+    _position?: number,
+  ) {
     if (outcome !== 'known' || typeof records !== 'string' || !Array.isArray(ranks))
       return undefined;
     const sale = { saleId, currency: String(currency) };
@@ -26,6 +32,8 @@ export const readBuyer = defineScript({
       perBuyerLimit: Number(limit),
       reservations: parseRecords(records, sale, buyerId),
       waiting: ranksOf(ranks),
+      /** The end of the cool-down, by Redis' clock; 0: there is none. */
+      coolDownEndMs: Number(coolDownEndMs),
     };
   },
 });

@@ -2,7 +2,7 @@
 -- Replaces this server's state of a sale by the staged one and opens the sale, in one step. Before it the sale is closed;
 -- after it the sale continues from what PostgreSQL has.
 --
--- KEYS   sale stock buyers order holds events line waiting rebuild newBuyers newOrder newHolds newLine newWaiting
+-- KEYS   sale stock buyers past order holds events line waiting rebuild newBuyers newPast newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline closing parts definition stock counters
 --        closing     the closing id of this recovery, which the sale or its placeholder must still have
 --        parts       how many were staged
@@ -24,15 +24,17 @@ elseif sale[3] ~= arg_closing or tonumber(sale[2] or -1) >= tonumber(arg_timelin
   refused = 'superseded'
 end
 if refused then
-  redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_order, key_new_holds, key_new_line, key_new_waiting)
+  redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_past, key_new_order, key_new_holds, key_new_line,
+    key_new_waiting)
   return refused
 end
 
 -- UNLINK and then RENAME: the time of both does not depend on the number of buyers.
-redis.call('UNLINK', key_sale, key_stock, key_buyers, key_order, key_holds, key_events, key_line, key_waiting, key_rebuild)
+redis.call('UNLINK', key_sale, key_stock, key_buyers, key_past, key_order, key_holds, key_events, key_line, key_waiting,
+  key_rebuild)
 if arg_definition == '' then return 'finished' end
-for from, to in pairs({ [key_new_buyers] = key_buyers, [key_new_order] = key_order, [key_new_holds] = key_holds,
-  [key_new_line] = key_line, [key_new_waiting] = key_waiting }) do
+for from, to in pairs({ [key_new_buyers] = key_buyers, [key_new_past] = key_past, [key_new_order] = key_order,
+  [key_new_holds] = key_holds, [key_new_line] = key_line, [key_new_waiting] = key_waiting }) do
   if redis.call('EXISTS', from) == 1 then redis.call('RENAME', from, to) end
 end
 

@@ -2,7 +2,7 @@
 -- Opens a sale again on a server that has all that PostgreSQL has of it. Runs on a full Redis too: only an open sale is
 -- drained.
 --
--- KEYS   sale rebuild newBuyers newOrder newHolds newLine newWaiting
+-- KEYS   sale rebuild newBuyers newPast newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline closing events operation positionFloor
 --        timeline       the new one
 --        closing        the closing id of this recovery
@@ -25,5 +25,6 @@ end
 redis.call('HSET', key_sale, 'fence', arg_fence, 'timeline', arg_timeline)
 redis.call('HDEL', key_sale, 'closing', 'wasPromoted')
 -- What a killed rebuild has left.
-redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_order, key_new_holds, key_new_line, key_new_waiting)
+redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_past, key_new_order, key_new_holds, key_new_line,
+  key_new_waiting)
 return 'renewed'

@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { applyTransition } from '../../harness/sales/reservations.ts';
+import { openSale, type TestSale } from '../../harness/sales/sales.ts';
+import { useShards } from '../../harness/servers/connections.ts';
+import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
+import { newTag, parseReservationId } from '../../src/domain/identifiers.ts';
+import { parseRecord } from '../../src/domain/reservation-codec.ts';
+import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
+import { type ReserveOutcome, reserve } from '../../src/lua/buy/reserve.ts';
+import { transition } from '../../src/lua/buy/transition.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+import { readBuyer } from '../../src/lua/read/read-buyer.ts';
+
+const KEPT = 20;
+const WINDOW_MS = 600_000;
+
+const redis = await useRedis(FILE);
+const shards = await useShards(FILE, redis.url);
+
+async function buy(
+  sale: TestSale,
+  requests: { buyerId?: string; key?: string; items?: string }[],
+): Promise<ReserveOutcome[]> {
+  return shards.call(reserve, sale.saleId, {
+    tag: newTag(),
+    backlogMax: 1_000_000,
+    requests: requests.map(({ buyerId = 'ada', key = '', items = 'phone*1' }) => ({
+      buyerId,
+      idempotencyKey: key,
+      items,
+      requestId: '',
+      traceparent: '',
+    })),
+  });
+}
+
+async function buyOne(sale: TestSale, key: string) {
+  const [outcome] = await buy(sale, [{ key }]);
+  assert.equal(outcome!.outcome, 'reserved');
+  if (!('record' in outcome!)) assert.fail();
+  return parseRecord(outcome.record, { saleId: sale.saleId, currency: 'EUR' }, 'ada');
+}
+
+/** As if the buyer had waited between the holds: a cool-down never begins. */
+async function makeOlder(sale: TestSale) {
+  const { client } = shards.of(sale.saleId);
+  const key = saleKey(sale.saleId, 'buyers');
+  const records = (await client.hget(key, 'ada'))!;
+  await client.hset(
+    key,
+    'ada',
+    records.replaceAll(/\t1[0-9]{12}\t/g, `\t${Date.now() - WINDOW_MS}\t`),
+  );
+}
+
+async function loop(sale: TestSale, rounds: number, keyOf = (round: number) => `key-${round}`) {
+  const ids: string[] = [];
+  for (let round = 1; round <= rounds; round++) {
+    const { reservationId, saleId } = await buyOne(sale, keyOf(round));
+    ids.push(reservationId);
+    await applyTransition(shards, { reservationId, saleId }, 'give-back');
+    if (round % 10 === 0) await makeOlder(sale);
+  }
+  return ids;
+}
+
+test('buying and giving back 100 times leaves a field that is no longer than after 20 times', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const { client } = shards.of(sale.saleId);
+  await loop(sale, KEPT, () => '');
+  const after20 = await client.hstrlen(saleKey(sale.saleId, 'buyers'), 'ada');
+  await loop(sale, 80, () => '');
+  const records = (await client.hget(saleKey(sale.saleId, 'buyers'), 'ada'))!;
+  assert.equal(records.split('\n').length, KEPT);
+  // Positions have one digit more.
+  assert.ok(records.length <= after20 + 2 * KEPT, `${records.length} after ${after20} bytes`);
+  assert.equal(await client.hlen(saleKey(sale.saleId, 'past')), 80);
+  const reply = await shards.call(readBuyer, sale.saleId, 'ada');
+  if (reply.outcome !== 'known') assert.fail();
+  assert.deepEqual(
+    reply.reservations.map(({ position }) => position),
+    Array.from({ length: KEPT }, (_, index) => 81 + index),
+  );
+  assert.equal((await sale.state()).stock[0]!.remaining, 10);
+});
+
+test('a key whose reservation ended long ago still never buys twice, and leads to that reservation', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const ids = await loop(sale, 50);
+  const replies = await buy(sale, [
+    { key: 'key-1' },
+    { key: 'key-50' },
+    { key: 'key-2', items: 'phone*2' },
+    { key: 'key-1', buyerId: 'bob' },
+  ]);
+  assert.deepEqual(
+    replies.map(({ outcome }) => outcome),
+    ['replayed', 'replayed', 'key_reused', 'reserved'],
+  );
+  const { position } = parseReservationId(ids[0]!)!;
+  assert.match((replies[0] as { record: string }).record, new RegExp(`^2\tX\t${position}\t`));
+});
+
+test('a reservation that ended long ago is found by its id, by its buyer alone', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const [oldest] = await loop(sale, 30);
+  const address = parseReservationId(oldest!)!;
+  const reply = await shards.call(readBuyer, sale.saleId, 'ada', address.position);
+  if (reply.outcome !== 'known') assert.fail();
+  assert.ok(reply.reservations.some(({ reservationId }) => reservationId === oldest));
+  const other = await shards.call(readBuyer, sale.saleId, 'bob', address.position);
+  assert.deepEqual(other.outcome === 'known' && other.reservations, []);
+
+  const request = { address, detail: '', requestId: '', traceparent: '', tag: newTag() };
+  const confirmed = await shards.call(transition, sale.saleId, {
+    ...request,
+    transition: 'confirm',
+  });
+  assert.equal(confirmed.outcome, 'forbidden');
+  const again = await shards.call(transition, sale.saleId, { ...request, transition: 'give-back' });
+  assert.equal(again.outcome, 'repeated');
+  const forged = { ...request, address: { ...address, tag: 'another1' } };
+  const unknown = await shards.call(transition, sale.saleId, { ...forged, transition: 'confirm' });
+  assert.equal(unknown.outcome, 'unknown_reservation');
+});
+
+test('a field of the previous version is read, and shortened by at most 100 records a call', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const { client } = shards.of(sale.saleId);
+  const { saleId } = sale;
+  const terms = `\tAbCdEfGh\tphone*1\t1999\t1700000000000\t1700000300000\t`;
+  const records = Array.from(
+    { length: 1_000 },
+    (_, index) => `2\tX\t${index + 1}${terms}old-${index + 1}`,
+  );
+  records.push(`1\tR\t1001${terms}living`);
+  await client.hset(saleKey(saleId, 'buyers'), 'ada', records.join('\n'));
+  await client.rpush(saleKey(saleId, 'order'), ...Array(1_001).fill('ada'));
+  await client.hset(saleKey(saleId, 'sale'), 'position', 1_001);
+  const lengthOf = async () =>
+    (await client.hget(saleKey(saleId, 'buyers'), 'ada'))!.split('\n').length;
+  // It was never above the limit of living units, and every key still leads to its reservation.
+  const [first] = await buy(sale, [{ key: 'new' }]);
+  assert.equal(first!.outcome, 'limit_reached');
+  assert.equal(await lengthOf(), 901);
+  for (const key of ['old-1', 'old-500', 'old-990', 'living']) {
+    const [reply] = await buy(sale, [{ key }]);
+    assert.equal(reply!.outcome, 'replayed');
+  }
+  assert.equal(await lengthOf(), 501);
+  for (let call = 1; call <= 6; call++) await buy(sale, [{ key: 'new' }]);
+  assert.equal(await lengthOf(), KEPT + 1);
+  assert.equal(await client.hlen(saleKey(saleId, 'past')), 2 * 980);
+  const [reply] = await buy(sale, [{ key: 'old-1' }]);
+  assert.equal(reply!.outcome, 'replayed');
+});
+
+test('one call shortens one oversized field; the other buyers are refused until then', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const { client } = shards.of(sale.saleId);
+  const line = `2\tX\t1\tAbCdEfGh\tphone*1\t1999\t1700000000000\t1700000300000\t${'k'.repeat(64)}`;
+  const records = Array.from({ length: 1_000 }, () => line).join('\n');
+  for (const buyerId of ['ada', 'bob', 'cyd']) {
+    await client.hset(saleKey(sale.saleId, 'buyers'), buyerId, records);
+  }
+  const replies = await buy(sale, [{ buyerId: 'ada' }, { buyerId: 'bob' }, { buyerId: 'dan' }]);
+  assert.deepEqual(
+    replies.map(({ outcome }) => outcome),
+    ['reserved', 'overloaded', 'reserved'],
+  );
+});
+
+test('20 holds that ended within ten minutes begin a cool-down, which ends by itself', async () => {
+  const sale = await openSale(shards, { phone: 10, case: 1 });
+  for (let round = 1; round <= KEPT; round++) {
+    const { reservationId } = await buyOne(sale, `key-${round}`);
+    await applyTransition(shards, { reservationId, saleId: sale.saleId }, 'give-back');
+  }
+  const [first] = await buy(sale, [{ key: 'one-more' }]);
+  if (first?.outcome !== 'too_many_holds') assert.fail(first?.outcome);
+  const { nowMs } = await sale.state();
+  assert.ok(first.untilMs > nowMs && first.untilMs <= nowMs + WINDOW_MS);
+  const me = await shards.call(readBuyer, sale.saleId, 'ada');
+  assert.equal(me.outcome === 'known' && me.coolDownEndMs, first.untilMs);
+  const [repeated] = await buy(sale, [{ key: 'key-1' }]);
+  assert.equal(repeated!.outcome, 'replayed');
+  await buy(sale, [{ buyerId: 'bob', items: 'case*1' }]);
+  const request = { buyerId: 'ada', sku: 'case', quantity: 1 };
+  const join = await shards.call(joinWaitlist, sale.saleId, request);
+  assert.deepEqual(join, { outcome: 'too_many_holds', untilMs: first.untilMs });
+
+  await makeOlder(sale);
+  const [later] = await buy(sale, [{ key: 'one-more' }]);
+  assert.equal(later!.outcome, 'reserved');
+});
+
+test('orders that a merchant confirmed and refunded, or extended, are no looped holds', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  for (let round = 1; round <= KEPT + 1; round++) {
+    const { reservationId } = await buyOne(sale, `key-${round}`);
+    const reservation = { reservationId, saleId: sale.saleId };
+    await applyTransition(shards, reservation, round % 2 === 0 ? 'extend' : 'confirm');
+    await applyTransition(shards, reservation, 'cancel');
+  }
+  await buyOne(sale, 'one-more');
+});
+
+test('a waiting buyer in a cool-down is not served, and keeps nobody waiting', async () => {
+  const sale = await openSale(shards, { phone: 10, case: 1 }, { perBuyerLimit: 5 });
+  const [won] = await buy(sale, [{ buyerId: 'bob', items: 'case*1' }]);
+  for (const buyerId of ['ada', 'cyd']) {
+    const joined = await shards.call(joinWaitlist, sale.saleId, {
+      buyerId,
+      sku: 'case',
+      quantity: 1,
+    });
+    assert.equal(joined.outcome, 'joined');
+  }
+  for (let round = 1; round <= KEPT; round++) {
+    const { reservationId } = await buyOne(sale, `key-${round}`);
+    await applyTransition(shards, { reservationId, saleId: sale.saleId }, 'give-back');
+  }
+  if (!won || !('record' in won)) assert.fail();
+  const sold = parseRecord(won.record, { saleId: sale.saleId, currency: 'EUR' }, 'bob');
+  await applyTransition(shards, sold, 'give-back');
+  const [ada, cyd] = await Promise.all(
+    ['ada', 'cyd'].map((buyerId) => shards.call(readBuyer, sale.saleId, buyerId)),
+  );
+  assert.deepEqual(ada?.outcome === 'known' && ada.waiting, []);
+  assert.equal(cyd?.outcome === 'known' && cyd.reservations[0]?.status, 'reserved');
+});
+
+test('a buyer has at most 20 living reservations, whatever the limit of units', async () => {
+  const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 100 });
+  const replies = await buy(
+    sale,
+    Array.from({ length: KEPT + 1 }, (_, index) => ({ key: `key-${index}` })),
+  );
+  assert.equal(replies.pop()!.outcome, 'limit_reached');
+  for (const { outcome } of replies) assert.equal(outcome, 'reserved');
+});
