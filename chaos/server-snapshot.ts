@@ -32,7 +32,7 @@ interface LedgerRow {
   operation: number;
   sku: string;
   delta: number;
-  outcome: 'pending' | 'applied' | 'insufficient_stock';
+  outcome: 'pending' | 'applied' | 'insufficient_stock' | 'sale_ended';
   idempotencyKey: string | null;
 }
 
@@ -54,6 +54,8 @@ export interface PostgresSnapshot {
   events: EventRow[];
   ledger: LedgerRow[];
   checkpointEvent: number;
+  /** The end of the sale; null: none. */
+  endsAtMs: number | null;
   /** The reason of each. */
   deadLetters: string[];
 }
@@ -158,7 +160,7 @@ export class Inspector {
 
   async #readPostgres(saleId: string): Promise<PostgresSnapshot> {
     const sql = this.#sql;
-    const [rows, events, ledger, checkpoints, letters] = await Promise.all([
+    const [rows, events, ledger, checkpoints, letters, sales] = await Promise.all([
       sql<Row[]>`
         SELECT reservation_id, buyer_id, status, items, position, version, idempotency_key, reserved_at, expires_at,
           request_id FROM reservations WHERE sale_id = ${saleId} ORDER BY position`,
@@ -170,12 +172,14 @@ export class Inspector {
         FROM stock_ledger JOIN sale_operations USING (sale_id, operation) WHERE sale_id = ${saleId}`,
       sql<{ event: number }[]>`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`,
       sql<{ reason: string }[]>`SELECT reason FROM dead_letters WHERE sale_id = ${saleId}`,
+      sql<{ endsAt: Date | null }[]>`SELECT ends_at FROM sales WHERE sale_id = ${saleId}`,
     ]);
     return {
       rows,
       events,
       ledger,
       checkpointEvent: checkpoints[0]?.event ?? 0,
+      endsAtMs: sales[0]?.endsAt?.getTime() ?? null,
       deadLetters: letters.map(({ reason }) => reason),
     };
   }

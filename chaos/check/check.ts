@@ -1,6 +1,7 @@
 /** The checker: a pure function from a case to its violations. It shares nothing with the engine's own `verify`. */
 
 import { type Case, type Findings, findingsOf } from './case.ts';
+import { checkEnd } from './end.ts';
 import { checkOperations } from './operations.ts';
 import { checkOrder } from './order.ts';
 import { checkRefusals } from './refusals.ts';
@@ -16,6 +17,7 @@ const CHECKS: readonly ((findings: Findings) => Violation[])[] = [
   checkOrder,
   checkRefusals,
   checkOperations,
+  checkEnd,
 ];
 
 export interface Verdict {

@@ -78,6 +78,8 @@ function couldBeTrue(
       return keyUsedForOtherBasket(findings, exchange);
     case 'sale_paused':
       return pausedSpans(findings).some((each) => overlap(each, span));
+    case 'sale_ended':
+      return endedSpans(findings).some((each) => overlap(each, span));
     default:
       return true;
   }
@@ -220,6 +222,21 @@ function pausedSpans({ history }: Findings): Span[] {
     fromMs: startedMs,
     untilMs:
       resumes.find((resume) => resume.startedMs >= startedMs)?.endedMs ?? Number.POSITIVE_INFINITY,
+  }));
+}
+
+/** From when an end may have passed until a later one was certainly applied. */
+function endedSpans({ history }: Findings): Span[] {
+  const moves = history.ofKind('move-end');
+  return moves.map(({ request, startedMs }) => ({
+    fromMs: Math.max(startedMs, request.endsAtMs),
+    untilMs:
+      moves.find(
+        (move) =>
+          move.startedMs >= startedMs &&
+          move.request.endsAtMs > request.endsAtMs &&
+          move.response?.status === 200,
+      )?.endedMs ?? Number.POSITIVE_INFINITY,
   }));
 }
 

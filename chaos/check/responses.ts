@@ -152,6 +152,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
     '409 insufficient_stock',
     '409 limit_reached',
     '409 sale_paused',
+    '410 sale_ended',
     '422 idempotency_key_reused',
   ],
   me: ['200'],
@@ -164,6 +165,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
     '409 insufficient_stock',
     '409 limit_reached',
     '409 sale_paused',
+    '410 sale_ended',
   ],
   leave: ['200'],
   confirm: ['200', '409 invalid_transition'],
@@ -173,6 +175,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
   open: ['200'],
   pause: ['200'],
   resume: ['200'],
+  'move-end': ['200', '409 invalid_transition'],
 };
 
 function unexpectedResponses(findings: Findings): Violation[] {

@@ -24,7 +24,7 @@ const RETRY_MS = { least: 200, most: 1_200 };
 
 interface HttpRequest {
   pool: Pool;
-  method: 'GET' | 'POST' | 'DELETE';
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   path: string;
   headers: Record<string, string>;
   body?: object;
@@ -165,6 +165,10 @@ export class Client {
         const http = this.#asOperator(`/sales/${this.saleId}/stock`, { sku, delta });
         http.headers['idempotency-key'] = request.key;
         return http;
+      }
+      case 'move-end': {
+        const endsAt = new Date(request.endsAtMs);
+        return { ...this.#asOperator(`/sales/${this.saleId}`, { endsAt }), method: 'PATCH' };
       }
       case 'open':
       case 'pause':

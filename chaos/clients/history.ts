@@ -17,7 +17,8 @@ export type ClientRequest =
   | { kind: 'stock'; key: string; sku: string; delta: number }
   | { kind: 'open' }
   | { kind: 'pause' }
-  | { kind: 'resume' };
+  | { kind: 'resume' }
+  | { kind: 'move-end'; endsAtMs: number };
 export type RequestKind = ClientRequest['kind'];
 export type RequestOf<Kind extends RequestKind> = Extract<ClientRequest, { kind: Kind }>;
 

@@ -1,14 +1,22 @@
 /**
- * The operator of a run: adds and withdraws stock, pauses and resumes, and repeats each request until it is settled.
+ * The operator of a run: adds and withdraws stock, pauses and resumes, sometimes moves the end, and repeats each request
+ * until it is settled.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from '../../harness/random.ts';
 import type { Client } from './client.ts';
+import { nowMs } from './history.ts';
 
 const UNITS_MOST = 20;
 const PAUSED_MS = { least: 100, most: 700 };
+/** The rest of the runs keep selling, which exercises more. */
+const RUNS_WITH_END = 0.4;
+const END_AFTER_MS = { least: 150, most: 900 };
+/** The second change of the end reaches admin that long after the first end; a fault delays it further. */
+const LATE_MS = { least: -60, most: 40 };
+const HOUR_MS = 3_600_000;
 
-/** Leaves the sale open. */
+/** Leaves the sale open, unless it ends. */
 export async function operate(
   client: Client,
   random: Random,
@@ -38,4 +46,14 @@ export async function operate(
     await client.sendUntilSettled(request, random);
     if (random.chance(0.3)) await client.sendUntilSettled(request, random);
   }
+  if (random.chance(RUNS_WITH_END)) await moveEnd(client, random);
+}
+
+/** Moves the end to a time soon, and when that has nearly or just passed, to a later one. */
+async function moveEnd(client: Client, random: Random): Promise<void> {
+  const endsAtMs = nowMs() + random.between(END_AFTER_MS.least, END_AFTER_MS.most);
+  await client.sendUntilSettled({ kind: 'move-end', endsAtMs }, random);
+  await sleep(Math.max(0, endsAtMs - nowMs() + random.between(LATE_MS.least, LATE_MS.most)));
+  const laterMs = endsAtMs + HOUR_MS;
+  await client.sendUntilSettled({ kind: 'move-end', endsAtMs: laterMs }, random);
 }

@@ -53,6 +53,11 @@ export class Steps {
       await client.sendUntilSettled({ kind, reservationId }, random);
   }
 
+  /** Repeats the request until it is settled. */
+  async moveEnd(endsAtMs: number): Promise<void> {
+    await this.#run.client.sendUntilSettled({ kind: 'move-end', endsAtMs }, this.#run.random);
+  }
+
   async untilDrained(): Promise<void> {
     const { inspector, terms } = this.#run;
     await eventually(

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { STALE_MS_MAX } from '../check/case.ts';
 import type { ViolationKind } from '../check/violation.ts';
+import { nowMs } from '../clients/history.ts';
 import type { Durability } from '../stack.ts';
 import type { Steps } from './steps.ts';
 
@@ -307,6 +308,31 @@ export const VARIANTS: readonly Variant[] = [
     act: async (steps) => {
       await steps.buy('buyer', { key: 'cart-1', quantity: 3 });
       await steps.buy('buyer', { key: 'cart-2' });
+    },
+  },
+  {
+    name: 'an end can be withdrawn',
+    mistake: {
+      file: 'lua/operate/apply-operation.lua',
+      original: "outcome = 'sale_ended'",
+      broken: "outcome = 'applied'",
+    },
+    expected: 'reopened',
+    stock: 100,
+    holdSeconds: 1,
+    act: async (steps) => {
+      const endsAtMs = nowMs() + NOTICE_MS;
+      await steps.moveEnd(endsAtMs);
+      await steps.buyMany(4, 'early');
+      // Admin records the later end before the end, and Redis gets it after the end.
+      const link = steps.stack.link('admin>redis');
+      link.stall();
+      const moved = steps.moveEnd(endsAtMs + 3_600_000);
+      await sleep(endsAtMs - nowMs() + NOTICE_MS);
+      await steps.buyMany(4, 'late');
+      link.heal();
+      await moved;
+      await steps.buyMany(4, 'after');
     },
   },
 ];

@@ -116,7 +116,9 @@ test('an open sale cannot change the terms on which buyers rely', async () => {
     409,
     'the sale has started',
   );
-  assert.equal((await patch({ endsAt: '2020-01-01T00:00:00Z' })).status, 200, 'this ends the sale');
+  const end = { endsAt: '2020-01-01T00:00:00Z' };
+  assert.equal((await patch(end)).status, 200, 'this ends the sale');
+  assert.equal((await patch(end)).status, 200, 'a repeated request gets the first response');
   assert.equal(
     (await patch({ endsAt: '2033-01-01T00:00:00Z' })).status,
     409,

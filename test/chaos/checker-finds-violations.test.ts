@@ -238,6 +238,32 @@ const DAMAGES: readonly Damage[] = [
       Object.assign(responseTo(aCase, 'load'), { status: 409, code: 'insufficient_stock' }),
   },
   {
+    what: 'a unit was sold after a buyer got "sale ended"',
+    expected: 'reopened',
+    damage: (aCase) =>
+      Object.assign(exchange(aCase, 'emil-buys'), {
+        startedMs: exchange(aCase, 'dora-buys').startedMs - 20,
+        endedMs: exchange(aCase, 'dora-buys').startedMs - 10,
+      }),
+  },
+  {
+    what: 'the end was moved after a buyer got "sale ended"',
+    expected: 'reopened',
+    damage: (aCase) => Object.assign(responseTo(aCase, 'later-end'), { status: 200 }),
+  },
+  {
+    what: '"sale ended" before the end',
+    expected: 'false-refusal',
+    damage: (aCase) => Object.assign(responseTo(aCase, 'carl-buys'), { code: 'sale_ended' }),
+  },
+  {
+    what: 'Redis has another end than the accepted one',
+    expected: 'operation-differs',
+    damage: ({ snapshot }) => {
+      snapshot.redis.sale.endsAt = '';
+    },
+  },
+  {
     what: 'a response is not documented',
     expected: 'unexpected-response',
     damage: (aCase) =>

@@ -1,7 +1,8 @@
 /**
  * A correct sale for the checker, small enough to show in full: two units, and a third one loaded later. ada buys with
  * a key, is confirmed, and repeats the purchase. bert buys without a key, reads it and never pays, so it expires. carl
- * gets "sold out" between the two. dora buys the third unit and returns it.
+ * gets "sold out" between the two. dora buys the third unit and returns it. Then the sale ends: emil gets "sale ended", and
+ * the end cannot be moved any more.
  */
 import type { Case } from '../../chaos/check/case.ts';
 import { type ClientRequest, type ClientResponse, History } from '../../chaos/clients/history.ts';
@@ -99,6 +100,10 @@ export function smallSale(): Case {
       body: shown(3, 'cancelled'),
     },
   );
+  say('end', 5_800, { kind: 'move-end', endsAtMs: BEGAN_MS + 6_000 }, {});
+  say('emil-buys', 6_100, buy('emil'), { status: 410, code: 'sale_ended' });
+  const later = { kind: 'move-end', endsAtMs: BEGAN_MS + 9_000 } as const;
+  say('later-end', 6_200, later, { status: 409, code: 'invalid_transition' });
   return {
     terms: {
       saleId: SALE_ID,
@@ -110,7 +115,7 @@ export function smallSale(): Case {
     history,
     snapshot: {
       redis: {
-        sale: { events: '6', position: '3' },
+        sale: { events: '6', position: '3', endsAt: String(BEGAN_MS + 6_000) },
         stock: { 'unit:loaded': 3, 'unit:remaining': 2, 'unit:held': 0, 'unit:confirmed': 1 },
         reservations: STORIES.map((_, index) => lastOf(index + 1)),
         order: STORIES.map(({ buyerId }) => buyerId),
@@ -125,6 +130,7 @@ export function smallSale(): Case {
           { operation: 2, sku: 'unit', delta: 1, outcome: 'applied', idempotencyKey: 'load' },
         ],
         checkpointEvent: 6,
+        endsAtMs: BEGAN_MS + 6_000,
         deadLetters: [],
       },
     },

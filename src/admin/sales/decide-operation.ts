@@ -138,7 +138,14 @@ function frozenFields(sale: SaleDefinition, patch: SalePatch, nowMs: number): st
     holdSeconds: true,
     skus: true,
   };
-  return Object.keys(patch).filter((field) => isFrozen[field as keyof SalePatch]);
+  // A repeated request gets its first response also when the sale has ended since.
+  return Object.keys(patch).filter(
+    (field) => isFrozen[field as keyof SalePatch] && !isSame(sale, patch, field as keyof SalePatch),
+  );
+}
+
+function isSame(sale: SaleDefinition, patch: SalePatch, field: keyof SalePatch): boolean {
+  return sale[field] === patch[field];
 }
 
 function patchSkus(
