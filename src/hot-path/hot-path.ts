@@ -135,24 +135,33 @@ export async function startHotPath(
     shards,
     batchers,
     close: closeOnce(async () => {
-      await drain(server, load, log);
+      await drain({ server, load, live, log });
       server.close();
       closeAll();
     }),
   };
 }
 
+interface Draining {
+  server: HotPathServer;
+  load: ServerLoad;
+  live: Live;
+  log: Logger;
+}
+
 /**
- * Responds to the requests in progress. Closing a connection while a request is in transit costs its client a retry.
+ * Responds to the requests in progress and disconnects WebSockets. Closing a connection while a request is in transit costs its client a retry.
  * Open connections therefore get a short time in which a response can announce the close.
  */
-async function drain(server: HotPathServer, load: ServerLoad, log: Logger): Promise<void> {
+async function drain({ server, load, live, log }: Draining): Promise<void> {
   load.startDraining();
   server.stopListening();
+  void live.drain();
   const startedAt = performance.now();
   for (;;) {
     const spentMs = performance.now() - startedAt;
-    const isIdle = load.pending === 0 && (load.connections === 0 || spentMs > IDLE_GRACE_MS);
+    const isQuiet = load.pending === 0 && live.subscribers === 0;
+    const isIdle = isQuiet && (load.connections === 0 || spentMs > IDLE_GRACE_MS);
     if (isIdle || spentMs > DRAIN_MS_MAX) break;
     await sleep(POLL_MS);
   }

@@ -12,7 +12,7 @@ import { type HotPathContext, registerRoutes } from './routes.ts';
 
 export interface HotPathServer {
   port: number;
-  /** Accepts no new connections. An open connection closes with its next response, a WebSocket immediately. */
+  /** Accepts no new connections. An open connection closes with its next response. */
   stopListening(): void;
   close(): void;
 }
@@ -34,7 +34,6 @@ export async function serve(
     if (!isListening) return;
     isListening = false;
     us_listen_socket_close(socket);
-    context.live.close();
   };
   return {
     port: us_socket_local_port(socket),

@@ -125,6 +125,20 @@ test('a stop closes WebSockets with 1012, accepts no new ones, and waits for non
   await assert.rejects(refusedUpgrade(stopping, saleId));
 });
 
+test('a stop disconnects many WebSockets a few at a time', async (t) => {
+  const stopping = await useHotPath(t, redis.url);
+  const { saleId } = await openSale(shards, { phone: 1 });
+  const watchers = await Promise.all(
+    Array.from({ length: 40 }, () => useWatcher(t, stopping, saleId)),
+  );
+  const isOpen = () => watchers.filter(({ closeCode }) => closeCode === undefined).length;
+  const stopped = stopping.close();
+  await eventually(() => assert.ok(isOpen() < 40));
+  assert.ok(isOpen() > 20, `only ${isOpen()} of 40 are still connected`);
+  await stopped;
+  await eventually(() => assert.equal(isOpen(), 0));
+});
+
 /** The event line of one of ada's reservations, as it is published. */
 function eventLine(position: number): string {
   const record = `1\tR\t${position}\tabcdefgh\tphone*1\t1999\t1790000000000\t1790000300000\tkey-${position}`;

@@ -2,6 +2,7 @@
  * `GET /v1/sales/{saleId}/live`: the WebSockets of all sales. Beside the rules in http-exchange.ts, uWebSockets.js has
  * two for WebSockets. One is invalid from its close handler on. Its user data is a shallow copy of the given object.
  */
+
 import type {
   HttpRequest,
   TemplatedApp,
@@ -9,6 +10,7 @@ import type {
   WebSocket,
   WebSocketBehavior,
 } from 'uWebSockets.js';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../../config.ts';
 import type { Shards } from '../../redis/shards.ts';
@@ -34,6 +36,10 @@ const MESSAGE_BYTES_MAX = 1024;
 const IDLE_SECONDS_MAX = 60;
 /** The token is verified only when a client connects, so a connection must end at some time. */
 const LIFETIME_MINUTES_MAX = 60;
+
+/** The time in which clients are disconnected when the process stops. Shorter than `DRAIN_MS_MAX`, see hot-path.ts. */
+const LEAVE_MS_MAX = 4_000;
+const LEAVE_STEP_MS = 50;
 
 const SERVICE_RESTART = 1012;
 const POLICY_VIOLATION = 1008;
@@ -153,11 +159,20 @@ export class Live {
     exchange.upgrade({ client, view } satisfies LiveUserData, upgrade.handshake);
   }
 
-  /** Disconnects all clients, which then reconnect to another process. Requires that the process is draining. */
-  close(): void {
-    for (const room of this.#rooms.values()) {
-      this.#disconnect(room, SERVICE_RESTART, 'service restart');
+  /**
+   * Disconnects all clients within `LEAVE_MS_MAX`, a few at a time: they reconnect to another process, which they must not
+   * all do at once. Requires that the process is draining, so that no client joins.
+   */
+  async drain(): Promise<void> {
+    const perStep = Math.ceil(this.#subscribers / (LEAVE_MS_MAX / LEAVE_STEP_MS));
+    while (this.#subscribers > 0) {
+      this.#disconnectSome(perStep);
+      await sleep(LEAVE_STEP_MS);
     }
+  }
+
+  close(): void {
+    this.#disconnectSome(this.#subscribers);
     this.#schedule.stop();
     this.#resyncs.close();
     this.#events.close();
@@ -224,6 +239,17 @@ export class Live {
     const { client } = socket.getUserData();
     if (!client.isSlow) this.#context.onSlow();
     client.isSlow = true;
+  }
+
+  #disconnectSome(countMax: number): void {
+    let count = 0;
+    for (const room of this.#rooms.values()) {
+      for (const client of room.clients) {
+        if (count === countMax) return;
+        client.end(SERVICE_RESTART, 'service restart');
+        count += 1;
+      }
+    }
   }
 
   #disconnect(room: Room, code: number, reason: string): void {
