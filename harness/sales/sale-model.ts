@@ -6,7 +6,7 @@ import {
   type ReservationTransition,
 } from '../../src/domain/reservation.ts';
 import { canonicalItems } from '../../src/domain/reservation-codec.ts';
-import type { SaleDefinition, SkuStock } from '../../src/domain/sale.ts';
+import { availableOf, type SaleDefinition, type SkuStock } from '../../src/domain/sale.ts';
 import type { StockChange } from '../../src/lua/operate/apply-operation.ts';
 
 export type Letter = 'R' | 'P' | 'C' | 'X' | 'E';
@@ -82,7 +82,8 @@ export class SaleModel {
     }
     for (const { sku } of definition.skus) {
       if (!this.stock.has(sku)) {
-        this.stock.set(sku, { sku, loaded: 0, remaining: 0, held: 0, confirmed: 0, waiting: 0 });
+        const counts = { loaded: 0, remaining: 0, held: 0, confirmed: 0 };
+        this.stock.set(sku, { sku, ...counts, waiting: 0, smallestWaiting: 0 });
       }
     }
     for (const { sku, delta } of changes) {
@@ -116,10 +117,8 @@ export class SaleModel {
       return { outcome: 'limit_reached' };
     }
     const stocks = items.map(({ sku, quantity }) => ({ quantity, stock: this.stock.get(sku)! }));
-    if (stocks.some(({ stock }) => stock.remaining === 0 || stock.waiting > 0)) {
-      return { outcome: 'sold_out' };
-    }
-    if (stocks.some(({ stock, quantity }) => stock.remaining < quantity)) {
+    if (stocks.some(({ stock }) => availableOf(stock) === 0)) return { outcome: 'sold_out' };
+    if (stocks.some(({ stock, quantity }) => availableOf(stock) < quantity)) {
       return { outcome: 'insufficient_stock' };
     }
     if (this.#hasTooManyHolds(buyerId)) return { outcome: 'too_many_holds' };
@@ -162,7 +161,7 @@ export class SaleModel {
     if (closed) return [closed, 0];
     const stock = this.stock.get(sku);
     if (!stock) return ['unknown_sku', 0];
-    if (stock.waiting === 0 && stock.remaining > 0) return ['available', 0];
+    if (quantity <= availableOf(stock)) return ['available', 0];
     if (quantity > stock.loaded) return ['insufficient_stock', 0];
     const waits = unitsIn(this.waitlist.filter((each) => each.buyerId === buyerId));
     if (this.#unitsOf(buyerId) + waits + quantity > this.definition.perBuyerLimit) {
@@ -171,7 +170,7 @@ export class SaleModel {
     if (this.#hasTooManyHolds(buyerId)) return ['too_many_holds', 0];
     const entry = { buyerId, sku, quantity, ticket: ++this.#tickets };
     this.waitlist.push(entry);
-    stock.waiting++;
+    this.#countWaiting(sku);
     return ['joined', this.#rankOf(entry)];
   }
 
@@ -205,23 +204,28 @@ export class SaleModel {
     if (this.closed(nowMs)) return;
     for (const sku of [...skus].sort()) {
       const stock = this.stock.get(sku)!;
+      const { perBuyerLimit } = this.definition;
       for (const entry of this.waitlist.filter((each) => each.sku === sku)) {
-        if (stock.remaining === 0) break;
-        const { perBuyerLimit } = this.definition;
+        if (entry.quantity > Math.min(stock.loaded, perBuyerLimit)) this.#takeOut(entry);
+      }
+      for (;;) {
+        const entry = this.waitlist.find(
+          (each) => each.sku === sku && each.quantity <= stock.remaining,
+        );
+        if (!entry) break;
         const own = this.reservations.filter((each) => each.buyerId === entry.buyerId);
         // Expired holds count against the limit until the sweep, but do not cost the buyer the entry.
         const lasting = own.filter((each) => each.letter === 'C' || !each.isDue);
         const exceeds = liveUnitsIn(lasting) + entry.quantity > perBuyerLimit;
         if (exceeds || this.#hasTooManyHolds(entry.buyerId)) {
           this.#takeOut(entry);
-        } else if (liveUnitsIn(own) + entry.quantity > perBuyerLimit) break;
-        else if (stock.remaining >= entry.quantity) {
+        } else if (liveUnitsIn(own) + entry.quantity > perBuyerLimit) {
+          break;
+        } else {
           this.#takeOut(entry);
           const key = `waitlist ${String(entry.ticket).padStart(12, '0')}`;
           this.#give(entry.buyerId, key, [{ sku, quantity: entry.quantity }], tag);
-        } else if (entry.quantity > stock.loaded) {
-          this.#takeOut(entry);
-        } else break;
+        }
       }
     }
   }
@@ -236,8 +240,17 @@ export class SaleModel {
 
   #takeOut(entry: WaitlistEntry): void {
     this.waitlist = this.waitlist.filter((each) => each !== entry);
-    this.stock.get(entry.sku)!.waiting--;
+    this.#countWaiting(entry.sku);
     this.#departures++;
+  }
+
+  #countWaiting(sku: string): void {
+    const quantities = this.waitlist
+      .filter((each) => each.sku === sku)
+      .map(({ quantity }) => quantity);
+    const stock = this.stock.get(sku)!;
+    stock.waiting = quantities.length;
+    stock.smallestWaiting = quantities.length > 0 ? Math.min(...quantities) : 0;
   }
 
   #rankOf(entry: WaitlistEntry): number {

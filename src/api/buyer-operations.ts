@@ -34,7 +34,9 @@ const waitlistEntrySchema = z
     saleId: z.string(),
     sku: z.string(),
     quantity: z.int(),
-    place: z.int().describe('Rank on the waitlist, from 1; returned units go to rank 1 first.'),
+    place: z
+      .int()
+      .describe('Rank on the waitlist, from 1: the lowest rank whose quantity is free is served.'),
   })
   .meta({ id: 'WaitlistPlace' });
 
@@ -164,9 +166,9 @@ export const BUYER_OPERATIONS = [
     method: 'POST',
     path: '/v1/sales/{saleId}/waitlist',
     tag: 'Buyers',
-    summary: 'Join the waitlist of a sold-out SKU',
+    summary: 'Join the waitlist of a SKU',
     description:
-      'Returned units go to the first buyer on the waitlist, as a new hold with its own deadline, before they are on sale again. The requested units count against the limit.',
+      'Only for a quantity that is not on sale now. Free units go to the first buyer on the waitlist whose quantity is free, as a new hold with its own deadline. Units that are too few for every waiting buyer are on sale for everyone; the waiting buyers keep their ranks. A quantity above the loaded units or above the limit is refused. A waiting buyer whose quantity can no longer be reached, because units were withdrawn or the limit was lowered, leaves the waitlist. The requested units count against the limit.',
     access: 'buyer',
     params: saleParams,
     headers: z.object(tracingHeaders),

@@ -43,13 +43,28 @@ export interface SkuStock {
   remaining: number;
   held: number;
   confirmed: number;
-  /** Buyers on the waitlist. While there are any, remaining units are theirs and the SKU is sold out for everybody else. */
+  /** Buyers on the waitlist. */
   waiting: number;
+  /** The smallest quantity that one of them waits for; 0: nobody waits, or Redis does not know it yet. */
+  smallestWaiting: number;
 }
 
-/** Units that a buyer who is not on the waitlist can get. */
-export function availableOf(stock: Pick<SkuStock, 'remaining' | 'waiting'>): number {
-  return stock.waiting > 0 ? 0 : stock.remaining;
+/**
+ * Units that a buyer who is not on the waitlist can get: all that remain, or none while a buyer on the waitlist waits for
+ * as many or fewer. In Lua, parts/available.lua is the counterpart.
+ */
+export function availableOf(
+  stock: Pick<SkuStock, 'remaining' | 'waiting' | 'smallestWaiting'>,
+): number {
+  const isDue = stock.waiting > 0 && stock.remaining >= stock.smallestWaiting;
+  return isDue ? 0 : stock.remaining;
+}
+
+/** Remaining units that nobody on the waitlist can take, because each waits for more. */
+export function tooFewForWaitlist(
+  stock: Pick<SkuStock, 'remaining' | 'waiting' | 'smallestWaiting'>,
+): number {
+  return stock.waiting > 0 ? availableOf(stock) : 0;
 }
 
 /** The status that buyers see: the operator's, unless the sale has reached its end. */

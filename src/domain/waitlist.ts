@@ -2,12 +2,23 @@
  * The text formats of the waitlist, the buyers who wait for returned units. In Lua, parts/waitlist-member.lua is the
  * counterpart; no other file knows the fields.
  *
- * A member of a SKU's waitlist is `sku TAB ticket TAB buyer TAB quantity`. Tickets ascend in the order of joining.
+ * A member of a SKU's waitlist is `sku TAB ticket TAB buyer TAB quantity`. Tickets ascend in the order of joining. In
+ * `lineByQuantity` it is `sku TAB quantity (3 digits) TAB ticket TAB buyer`.
  */
 
 export function parseWaitlistMember(member: string) {
-  const [sku = '', ticket, buyerId = ''] = member.split('\t');
-  return { sku, ticket: Number(ticket), buyerId };
+  const [sku = '', ticket, buyerId = '', quantity] = member.split('\t');
+  return { sku, ticket: Number(ticket), buyerId, quantity: Number(quantity) };
+}
+
+/** The member of `lineByQuantity` for a member of `line`. */
+export function memberByQuantity(member: string): string {
+  const [sku = '', ticket = '', buyerId = '', quantity = ''] = member.split('\t');
+  return `${sku}\t${quantity.padStart(3, '0')}\t${ticket}\t${buyerId}`;
+}
+
+export function quantityOf(byQuantity: string): number {
+  return Number(byQuantity.split('\t')[1]);
 }
 
 /** The field of the hash `waiting` that stores a buyer's member for a SKU. */

@@ -6,33 +6,28 @@
  *                   fence (run id of the server that may decide; empty: none), timeline (number of the history),
  *                   closing (closing id of the last recovery), wasPromoted (see close-sale.lua)
  *                   position (last given), gaps (skipped positions, see domain/positions.ts), tickets (last
- *                   waitlist ticket), events (number of the last), drained (the last that was trimmed, which PostgreSQL has)
+ *                   waitlist ticket), indexed and indexing (see parts/waitlist-index.lua), events (number of the
+ *                   last), drained (the last that was trimmed, which PostgreSQL has)
  *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
  *                   progress, see close-sale.lua
- *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :price
+ *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :smallestWaiting :price
  *   buyers  hash    buyer -> the buyer's living records and newest ended ones, separated by LF, see parts/buyers.lua
  *   past    hash    the other ended records: buyer TAB position -> record, buyer TAB TAB key -> position
  *   order   list    buyers in the order of decision: element p - 1 is the buyer of position p, apart from `gaps`
  *   holds   zset    deadline -> first-last position of the batch that shares it
  *   events  stream  the event log of the sale's reservations
  *   line    zset    the waitlists of all SKUs, in order of joining, see parts/waitlist-member.lua
+ *   lineByQuantity
+ *           zset    the same members, by SKU and quantity
  *   waiting hash    buyer TAB sku -> that buyer's member of `line`
  *
- * While a sale is rebuilt from PostgreSQL, the new buyers, past, order, holds, line and waiting are staged beside the old ones.
- * The hash `rebuild` stores which recovery stages them.
+ * While a sale is rebuilt from PostgreSQL, the new buyers, past, order, holds, line and waiting are staged beside the old
+ * ones; the sweep makes `lineByQuantity` afterwards. The hash `rebuild` stores which recovery stages them.
  */
-/** The keys of scripts that change a sale, in their order. */
-export const CHANGE_KEYS = [
-  'sale',
-  'stock',
-  'buyers',
-  'past',
-  'order',
-  'holds',
-  'events',
-  'line',
-  'waiting',
-] as const;
+/** The keys of scripts that change reservations, in their order. */
+export const CHANGE_KEYS = ['sale', 'stock', 'buyers', 'past', 'order', 'holds', 'events'] as const;
+/** The keys of scripts that change the waitlist too. */
+export const WAITLIST_KEYS = [...CHANGE_KEYS, 'line', 'lineByQuantity', 'waiting'] as const;
 /** The keys of scripts that rebuild a sale, in their order. */
 export const REBUILD_KEYS = [
   'rebuild',
@@ -43,7 +38,7 @@ export const REBUILD_KEYS = [
   'newLine',
   'newWaiting',
 ] as const;
-export const SALE_KEYS = [...CHANGE_KEYS, ...REBUILD_KEYS] as const;
+export const SALE_KEYS = [...WAITLIST_KEYS, ...REBUILD_KEYS] as const;
 export type SaleKey = (typeof SALE_KEYS)[number];
 
 export function saleKey(saleId: string, key: SaleKey): string {

@@ -1,8 +1,14 @@
 /**
- * Checks of the waitlist. Redis keeps it in three structures that must agree: a count per SKU for decisions, an ordered
- * set for serving, and a hash by buyer for lookups.
+ * Checks of the waitlist. Redis keeps it in structures that must agree: per SKU a count and the smallest quantity for
+ * decisions, an ordered set for ranks, one by quantity for serving, and a hash by buyer for lookups.
  */
-import { parseWaitingField, parseWaitlistMember, waitingField } from '../domain/waitlist.ts';
+import {
+  memberByQuantity,
+  parseWaitingField,
+  parseWaitlistMember,
+  quantityOf,
+  waitingField,
+} from '../domain/waitlist.ts';
 import { saleKey } from '../lua/keys.ts';
 import { type CheckDefinition, inOneStep, some, type Verification } from './check.ts';
 
@@ -32,15 +38,39 @@ export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
     },
   },
   {
+    name: 'the-line-is-known-by-quantity',
+    expected:
+      'for every SKU, as many entries by quantity as in order, and the smallest quantity is that of the first',
+    find: async (verification) => {
+      const skus = verification.state.stock.map(({ sku }) => sku);
+      const { isIndexed, bySku, total } = await readByQuantity(verification, skus);
+      if (!isIndexed) return { ok: true, actual: 'not compared: the next sweep makes it' };
+      const wrong: string[] = [];
+      for (const { sku, inOrder, byQuantity, stored, smallest } of bySku) {
+        if (inOrder !== byQuantity)
+          wrong.push(`${sku}: ${inOrder} in order, ${byQuantity} by quantity`);
+        if (inOrder > 0 && stored !== smallest)
+          wrong.push(`${sku}: ${stored} is stored as the smallest quantity, ${smallest} is`);
+      }
+      const known = bySku.reduce((sum, { byQuantity }) => sum + byQuantity, 0);
+      if (known !== total)
+        wrong.push(`${total - known} by quantity for SKUs that the sale does not have`);
+      return {
+        ok: wrong.length === 0,
+        actual: wrong.length === 0 ? `${total} by quantity` : some(wrong),
+      };
+    },
+  },
+  {
     name: 'everybody-in-line-is-found',
-    expected: 'each entry by buyer is in the order, for the same buyer and SKU',
+    expected: 'each entry by buyer is in the order and by quantity, for the same buyer and SKU',
     find: async (verification) => {
       const wrong: string[] = [];
       let compared = 0;
       for await (const entries of readEntries(verification)) {
         compared += entries.length;
         for (const entry of await missingOf(verification, entries)) {
-          // An entry may have been served between the two reads, so both are read again in one transaction.
+          // An entry may have been served between the two reads.
           if (await isStillMissing(verification, entry)) wrong.push(describe(entry));
         }
       }
@@ -75,6 +105,37 @@ async function readCounts(verification: Verification, skus: readonly string[]) {
   };
 }
 
+/** In one transaction too. `isIndexed`: see lua/parts/waitlist-index.lua. */
+async function readByQuantity(verification: Verification, skus: readonly string[]) {
+  const { key, client } = waitlistOf(verification);
+  const transaction = client.multi().hmget(key('sale'), 'tickets', 'indexed');
+  transaction.zcard(key('lineByQuantity'));
+  for (const sku of skus) {
+    const [from, upto] = [`[${sku}\t`, `(${sku}\n`] as const;
+    transaction.zlexcount(key('line'), from, upto);
+    transaction.zlexcount(key('lineByQuantity'), from, upto);
+    transaction.hget(key('stock'), `${sku}:smallestWaiting`);
+    transaction.zrangebylex(key('lineByQuantity'), from, upto, 'LIMIT', 0, 1);
+  }
+  const [marks, total, ...replies] = await inOneStep(transaction);
+  const [tickets, indexed] = (marks as (string | null)[]).map(Number);
+  return {
+    isIndexed: tickets === indexed,
+    total: Number(total),
+    bySku: skus.map((sku, index) => {
+      const [inOrder, byQuantity, stored, heads] = replies.slice(4 * index, 4 * index + 4);
+      const [head] = heads as string[];
+      return {
+        sku,
+        inOrder: Number(inOrder),
+        byQuantity: Number(byQuantity),
+        stored: Number(stored),
+        smallest: head === undefined ? 0 : quantityOf(head),
+      };
+    }),
+  };
+}
+
 async function* readEntries(verification: Verification): AsyncGenerator<Entry[]> {
   const { key, client } = waitlistOf(verification);
   let cursor = '0';
@@ -95,18 +156,29 @@ async function missingOf(verification: Verification, entries: readonly Entry[]):
   if (entries.length === 0) return [];
   const { key, client } = waitlistOf(verification);
   const members = entries.map(({ member }) => member);
-  const [scores] = await inOneStep(client.multi().zmscore(key('line'), ...members));
+  const [marks, scores, scoresByQuantity] = (await inOneStep(
+    client
+      .multi()
+      .hmget(key('sale'), 'tickets', 'indexed')
+      .zmscore(key('line'), ...members)
+      .zmscore(key('lineByQuantity'), ...members.map(memberByQuantity)),
+  )) as (string | null)[][];
+  const isIndexed = Number(marks![0]) === Number(marks![1]);
   return entries.filter(
-    (entry, index) => (scores as (string | null)[])[index] === null || !isOfSameBuyer(entry),
+    (entry, index) =>
+      scores![index] === null ||
+      (isIndexed && scoresByQuantity![index] === null) ||
+      !isOfSameBuyer(entry),
   );
 }
 
 async function isStillMissing(verification: Verification, entry: Entry): Promise<boolean> {
   const { key, client } = waitlistOf(verification);
-  const [member, score] = await inOneStep(
-    client.multi().hget(key('waiting'), entry.field).zscore(key('line'), entry.member),
-  );
-  return member === entry.member && (score === null || !isOfSameBuyer(entry));
+  const [missing] = await missingOf(verification, [entry]);
+  if (!missing) return false;
+  // Read last: no member returns, so it was there all the time.
+  const [member] = await inOneStep(client.multi().hget(key('waiting'), entry.field));
+  return member === entry.member;
 }
 
 function isOfSameBuyer({ field, member }: Entry): boolean {
@@ -122,6 +194,6 @@ function describe({ field }: Entry): string {
 function waitlistOf({ servers, saleId }: Verification) {
   return {
     client: servers.shards.of(saleId).client,
-    key: (name: 'stock' | 'line' | 'waiting') => saleKey(saleId, name),
+    key: (name: 'sale' | 'stock' | 'line' | 'lineByQuantity' | 'waiting') => saleKey(saleId, name),
   };
 }

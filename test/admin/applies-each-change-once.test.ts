@@ -34,7 +34,7 @@ test('a new sale is a draft in PostgreSQL, in the ledger and in Redis', async ()
   const { createdAt, updatedAt, ...sale } = created.body;
   assert.match(createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   assert.equal(updatedAt, createdAt);
-  const nothing = { held: 0, confirmed: 0, waiting: 0 };
+  const nothing = { held: 0, confirmed: 0, waiting: 0, tooFewForWaitlist: 0 };
   assert.deepEqual(sale, {
     saleId,
     name: 'Phones',
@@ -131,10 +131,8 @@ test('a withdrawal of more than remains changes nothing, and its repetition gets
   assert.equal(refused.body.remaining, 7);
   await buy(admin.shards, saleId, ['d']);
   assert.deepEqual((await admin.call(`POST /sales/${saleId}/stock`, request)).body, refused.body);
-  const state = await stateInRedis(admin, saleId);
-  assert.deepEqual(state.stock, [
-    { sku: 'unit', loaded: 10, remaining: 6, held: 4, confirmed: 0, waiting: 0 },
-  ]);
+  const [stock] = (await stateInRedis(admin, saleId)).stock;
+  assert.deepEqual([stock!.loaded, stock!.remaining, stock!.held], [10, 6, 4]);
   const withdrawn = await admin.call(`POST /sales/${saleId}/stock`, {
     body: { sku: 'unit', delta: -6, reason: 'back to the shop' },
   });

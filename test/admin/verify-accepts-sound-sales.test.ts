@@ -81,10 +81,8 @@ test('a sale with extended, confirmed, refunded, expired and waitlisted holds is
   await eventually(
     async () => {
       const [counts] = (await stateInRedis(admin, saleId)).stock;
-      assert.deepEqual(
-        { ...counts },
-        { sku: 'unit', loaded: 60, remaining: 40, held: 0, confirmed: 20, waiting: 0 },
-      );
+      const { loaded, remaining, held, confirmed } = counts!;
+      assert.deepEqual([loaded, remaining, held, confirmed, counts!.waiting], [60, 40, 0, 20, 0]);
     },
     { timeoutMs: 60_000 },
   );

@@ -8,7 +8,7 @@ import { buyMany } from '../../harness/sales/purchases.ts';
 import { rowCount } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
-import { saleKey } from '../../src/lua/keys.ts';
+import { type SaleKey, saleKey } from '../../src/lua/keys.ts';
 import { type Report, verifySale } from '../../src/verify/verify.ts';
 
 const PATIENCE = { catchUpMs: 5_000, repeats: 1, pauseMs: 50 };
@@ -58,6 +58,20 @@ async function editRecord(saleId: string, buyer: string, edit: (record: string) 
   const record = await client(saleId).hget(key, buyer);
   assert.ok(record);
   await client(saleId).hset(key, buyer, edit(record));
+}
+
+/** A buyer on the waitlist of a paused sale, so that the sweep leaves it there. */
+async function waits(saleId: string, byQuantity: number, smallest: number) {
+  const key = (name: SaleKey) => saleKey(saleId, name);
+  const member = 'unit\t000000000009\tada\t1';
+  await client(saleId)
+    .multi()
+    .hset(key('sale'), 'status', 'paused')
+    .hset(key('stock'), 'unit:waiting', 1, 'unit:smallestWaiting', smallest)
+    .zadd(key('line'), 0, member)
+    .zadd(key('lineByQuantity'), 0, `unit\t00${byQuantity}\t000000000009\tada`)
+    .hset(key('waiting'), 'ada\tunit', member)
+    .exec();
 }
 
 const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
@@ -201,6 +215,18 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
       await client(id).hset(saleKey(id, 'waiting'), 'grace\tunit', member);
     },
   ],
+  [
+    'the-line-is-known-by-quantity',
+    'an entry by quantity is not in the order',
+    (id) => client(id).zadd(saleKey(id, 'lineByQuantity'), 0, 'unit\t001\t000000000009\tada'),
+  ],
+  [
+    'the-line-is-known-by-quantity',
+    'an entry by quantity is for an unknown SKU',
+    (id) => client(id).zadd(saleKey(id, 'lineByQuantity'), 0, 'other\t001\t000000000009\tada'),
+  ],
+  ['the-line-is-known-by-quantity', 'the smallest quantity is wrong', (id) => waits(id, 1, 2)],
+  ['everybody-in-line-is-found', 'an entry by quantity has another one', (id) => waits(id, 2, 2)],
   [
     'no-dead-letters',
     'an event was rejected',

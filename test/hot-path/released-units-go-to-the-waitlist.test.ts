@@ -132,7 +132,7 @@ test('loaded units are not on sale while buyers are on the waitlist', async () =
   });
 });
 
-test('the waitlist enforces the limit, and accepts only sold-out SKUs', async () => {
+test('the waitlist enforces the limit, and accepts only quantities that are not on sale', async () => {
   const sale = await openSale(shards, { phone: 1, case: 2 }, { perBuyerLimit: 2 });
   const early = await join(one, sale.saleId, 'w', { sku: 'phone' });
   assert.equal(early.status, 409);

@@ -48,14 +48,14 @@ test('an extended hold, the last of its batch, keeps its later deadline and expi
   assert.equal((await sale.state()).stock[0]!.held, 0);
 });
 
-test('a blocked waitlist delays no other SKU, and the sweep rests', async () => {
+test('a waitlist that nobody leaves delays no other SKU, and the sweep rests', async () => {
   const sale = await openSale(shards, { a: 2, b: 1 }, { perBuyerLimit: 2 });
   await buy(sale, ['x'], 'a*2');
   await buy(sale, ['z'], 'b*1');
   const join = (buyerId: string, sku: string, quantity = 1) =>
     shards.call(joinWaitlist, sale.saleId, { buyerId, sku, quantity });
   assert.equal((await join('q0', 'a', 2)).outcome, 'joined');
-  for (let i = 1; i < 120; i++) await join(`q${i}`, 'a');
+  for (let i = 1; i < 120; i++) await join(`q${i}`, 'a', 2);
   await join('y', 'b');
   await sale.change({}, [
     { sku: 'a', delta: 1 },
@@ -74,7 +74,8 @@ test('a buyer may not wait for more units than are loaded', async () => {
   const sale = await openSale(shards, { phone: 9 }, { perBuyerLimit: 20 });
   const join = (quantity: number) =>
     shards.call(joinWaitlist, sale.saleId, { buyerId: 'evil', sku: 'phone', quantity });
-  assert.equal((await join(10)).outcome, 'available');
+  assert.equal((await join(9)).outcome, 'available');
+  assert.equal((await join(10)).outcome, 'insufficient_stock');
   await buy(sale, ['early'], 'phone*9');
   assert.equal((await join(10)).outcome, 'insufficient_stock');
   assert.equal((await join(9)).outcome, 'joined');
@@ -160,4 +161,50 @@ test('a buyer served from the waitlist gets that reservation when buying', async
   await release(sale, 1);
   const [again] = await buy(sale, ['waits'], 'phone*1');
   assert.equal(again!.outcome, 'replayed');
+});
+
+test('a buyer is served however many wait for more than is free, in one call', async () => {
+  const sale = await openSale(shards, { phone: 5 }, { perBuyerLimit: 5 });
+  await buy(sale, ['a', 'b', 'c', 'd', 'e'], 'phone*1');
+  const join = (buyerId: string, quantity: number) =>
+    shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'phone', quantity });
+  for (let i = 0; i < 300; i++) await join(`many-${i}`, 2 + (i % 4));
+  await join('one', 1);
+  await release(sale, 1);
+  assert.equal((await readOwn(sale, 'one')).reservations[0]!.status, 'reserved');
+  await release(sale, 2);
+  // Nobody waits for a single unit, so anybody can have it.
+  assert.equal((await buy(sale, ['walk-in'], 'phone*1'))[0]!.outcome, 'reserved');
+  // Two units: the first of those who wait for two, who has kept the rank.
+  await release(sale, 3);
+  await release(sale, 4);
+  assert.equal((await readOwn(sale, 'many-0')).reservations[0]!.status, 'reserved');
+  assert.equal((await sale.state()).stock[0]!.waiting, 299);
+});
+
+test('a loaded unit is not on sale while a waiting buyer can take it, also before the sweep', async () => {
+  const sale = await openSale(shards, { phone: 5 }, { perBuyerLimit: 5 });
+  await buy(sale, ['early'], 'phone*5');
+  await shards.call(joinWaitlist, sale.saleId, { buyerId: 'three', sku: 'phone', quantity: 3 });
+  await sale.change({}, [{ sku: 'phone', delta: 2 }]);
+  assert.equal((await buy(sale, ['walk-in'], 'phone*1'))[0]!.outcome, 'reserved');
+  await sale.change({}, [{ sku: 'phone', delta: 2 }]);
+  assert.equal((await buy(sale, ['other'], 'phone*1'))[0]!.outcome, 'sold_out');
+  const late = { buyerId: 'late', sku: 'phone', quantity: 1 };
+  assert.equal((await shards.call(joinWaitlist, sale.saleId, late)).outcome, 'joined');
+  await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
+  assert.equal((await readOwn(sale, 'three')).reservations[0]!.status, 'reserved');
+  assert.equal((await readOwn(sale, 'late')).reservations.length, 0);
+});
+
+test('buyers who wait for more than a lowered limit leave the waitlist', async () => {
+  const sale = await openSale(shards, { phone: 5 }, { perBuyerLimit: 5 });
+  await buy(sale, ['early'], 'phone*5');
+  for (const [buyerId, quantity] of [['five', 5] as const, ['two', 2] as const]) {
+    await shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'phone', quantity });
+  }
+  await sale.change({ perBuyerLimit: 4 });
+  await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
+  assert.equal((await readOwn(sale, 'five')).waiting.length, 0);
+  assert.equal((await readOwn(sale, 'two')).waiting.length, 1);
 });

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type ModelEvent, SaleModel, statusOf } from '../../harness/sales/sale-model.ts';
+import { saleState } from '../../harness/sales/stream.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
 import { unreachable } from '../../src/domain/fault.ts';
 import type { Item, ReservationTransition } from '../../src/domain/reservation.ts';
 import { canonicalItems, parseEvent, parseRecord } from '../../src/domain/reservation-codec.ts';
-import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
+import { availableOf, type SaleDefinition, type SaleStatus } from '../../src/domain/sale.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
@@ -124,7 +125,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
       do: fc.constant('join' as const),
       buyerId: fc.constantFrom(...BUYERS),
       sku: fc.constantFrom(...SKUS, ...SKUS, 'unknown'),
-      quantity: fc.integer({ min: 1, max: 3 }),
+      quantity: fc.integer({ min: 1, max: 5 }),
     }),
   },
   {
@@ -214,6 +215,7 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
                 earlier = model.changes;
                 model.sweep(Date.now(), tag);
               }
+              await assertFreeUnitsAreOnSale(saleId, model);
               break;
             case 'join': {
               const reply = await shards.call(joinWaitlist, saleId, each);
@@ -304,6 +306,14 @@ async function transitionAndCompare(
   }
 }
 
+/** Whatever waits, was left behind or was changed before: after a sweep, every free unit of an open sale is on sale. */
+async function assertFreeUnitsAreOnSale(saleId: string, model: SaleModel) {
+  if (model.closed(Date.now()) !== undefined) return;
+  for (const stock of (await saleState(shards, saleId)).stock) {
+    assert.equal(availableOf(stock), stock.remaining, stock.sku);
+  }
+}
+
 async function sweepAll(saleId: string, most: number, tag: string) {
   for (;;) {
     const reply = await shards.call(sweep, saleId, { most, tag });
@@ -346,6 +356,10 @@ async function compareStock(saleId: string, model: SaleModel) {
   }
   assert.equal(state.position, model.reservations.length);
   assert.equal(state.events, model.events.length);
+}
+
+function ticketText(ticket: number): string {
+  return String(ticket).padStart(12, '0');
 }
 
 /** Every structure in Redis has the same reservations. */
@@ -414,8 +428,20 @@ async function compareRecords(saleId: string, model: SaleModel) {
   }
 
   assert.deepEqual(
-    (await client.zrange(saleKey(saleId, 'line'), '0', '-1')).length,
-    model.waitlist.length,
+    await client.zrange(saleKey(saleId, 'line'), '0', '-1'),
+    model.waitlist
+      .map(({ sku, ticket, buyerId, quantity }) =>
+        [sku, ticketText(ticket), buyerId, quantity].join('\t'),
+      )
+      .sort(),
+  );
+  assert.deepEqual(
+    await client.zrange(saleKey(saleId, 'lineByQuantity'), '0', '-1'),
+    model.waitlist
+      .map(({ sku, ticket, buyerId, quantity }) =>
+        [sku, String(quantity).padStart(3, '0'), ticketText(ticket), buyerId].join('\t'),
+      )
+      .sort(),
   );
   assert.equal(await client.hlen(saleKey(saleId, 'waiting')), model.waitlist.length);
 }

@@ -115,13 +115,14 @@ export const saleSchema = z
         name: z.string(),
         price: z.int(),
         loaded: count.describe(
-          'This and the next four are null while Redis does not have the sale.',
+          'This and the next five are null while Redis does not have the sale.',
         ),
         remaining: count,
         held: count,
         confirmed: count,
-        waiting: count.describe(
-          'Buyers on the waitlist. While there are any, the SKU is sold out for everyone else.',
+        waiting: count.describe('Buyers on the waitlist.'),
+        tooFewForWaitlist: count.describe(
+          'Remaining units that no buyer on the waitlist can take, because each waits for more. They are on sale for everyone. 0 while nobody waits.',
         ),
       }),
     ),

@@ -1,5 +1,6 @@
 /** The operators' view of a sale: the definition from PostgreSQL with the current counts from Redis. */
 import { Fault } from '../../domain/fault.ts';
+import { tooFewForWaitlist } from '../../domain/sale.ts';
 import { type ReadSaleReply, readSale } from '../../lua/read/read-sale.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { Servers } from '../context.ts';
@@ -92,6 +93,7 @@ function viewSale(sale: StoredSale, live: Live, progress: Progress | undefined):
         held: count?.held ?? null,
         confirmed: count?.confirmed ?? null,
         waiting: count?.waiting ?? null,
+        tooFewForWaitlist: count ? tooFewForWaitlist(count) : null,
       };
     }),
     createdAt: sale.createdAt.toISOString(),

@@ -1,4 +1,4 @@
-/** Joining and leaving the waitlist of a sold-out SKU. */
+/** Joining and leaving the waitlist of a SKU. */
 import { waitlistBody } from '../../api/buyer-operations.ts';
 import { newTag } from '../../domain/identifiers.ts';
 import { joinWaitlist } from '../../lua/buy/join-waitlist.ts';
@@ -87,7 +87,7 @@ async function joinResponse(
     }
     case 'available':
       return problemResponse('invalid_transition', {
-        detail: 'The SKU is not sold out. Buy it instead of joining the waitlist.',
+        detail: 'That quantity is on sale. Buy it instead of joining the waitlist.',
         from: 'available',
         to: 'waiting',
       });

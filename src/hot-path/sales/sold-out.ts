@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import { memoizeLast } from '../../domain/memoize-last.ts';
 import { ordinalOf } from '../../domain/positions.ts';
 import { eventLinesMatcher } from '../../domain/reservation-codec.ts';
-import { availableOf, effectiveStatus } from '../../domain/sale.ts';
+import { availableOf, effectiveStatus, type SkuStock } from '../../domain/sale.ts';
 import { readOrder } from '../../lua/read/read-order.ts';
 import type { Shards } from '../../redis/shards.ts';
 import { type HashedName, hashName } from '../admission/hashed-name.ts';
@@ -177,7 +177,7 @@ function areComplete(holders: Holders, { state }: SaleView): boolean {
   );
 }
 
-const isLeft = (stock: { remaining: number; waiting: number }): boolean => availableOf(stock) > 0;
+const isLeft = (stock: SkuStock): boolean => availableOf(stock) > 0;
 
 /** Decides as reserve.lua does for a buyer without reservations; false if the script would return another outcome. */
 function isSoldOut(

@@ -1,14 +1,14 @@
 #!lua
--- Adds a buyer to the waitlist of a SKU that is sold out.
+-- Adds a buyer to the waitlist of a SKU of which the buyer cannot get that quantity now.
 --
--- KEYS   sale stock buyers past order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence buyer sku quantity
 -- REPLY  {word, rank, quantity}: joined, already (with the rank); too_many_holds with the end of the cool-down in ms and
 --        0, see parts/cool-down.lua; or with 0 and 0
 --        available insufficient_stock (the sale never had that many) unknown_sku limit_reached sale_not_started
 --        sale_paused sale_ended unknown_sale recovering
 
---@include time sale stock record past cool-down buyers changes waitlist-member
+--@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes
 
 if refused then return { refused, 0, 0 } end
 local quantity = tonumber(arg_quantity)
@@ -20,8 +20,7 @@ load_stock({ arg_sku })
 load_records({ arg_buyer })
 local counts = stock[arg_sku]
 if not counts.remaining then return { 'unknown_sku', 0, 0 } end
--- A buyer who waited for more units than remain would keep those from everybody else.
-if counts.waiting == 0 and counts.remaining > 0 then return { 'available', 0, 0 } end
+if quantity <= available_of(arg_sku) then return { 'available', 0, 0 } end
 if quantity > tonumber(call('HGET', key_stock, arg_sku .. ':loaded')) then return { 'insufficient_stock', 0, 0 } end
 
 -- Units that the buyer waits for elsewhere in this sale count too.
@@ -36,8 +35,8 @@ local until_ms = cool_down_end(records_of[arg_buyer])
 if until_ms then return { 'too_many_holds', until_ms, 0 } end
 
 sale.tickets = sale.tickets + 1
-local member = new_member(arg_sku, sale.tickets, arg_buyer, quantity)
-joined[1] = { member = member, field = waiting_field(arg_buyer, arg_sku) }
-add_stock(arg_sku, 'waiting', 1)
+local waiter = new_waiter(arg_sku, sale.tickets, arg_buyer, quantity)
+join_waitlist(waiter)
+write_waitlist()
 write_changes()
-return { 'joined', rank_of(arg_sku, member), quantity }
+return { 'joined', rank_of(arg_sku, waiter.member), quantity }

@@ -1,10 +1,10 @@
 /** Adds a buyer to the waitlist of a SKU. The contract is the header of join-waitlist.lua. */
-import { CHANGE_KEYS } from '../keys.ts';
+import { WAITLIST_KEYS } from '../keys.ts';
 import { defineScript } from '../script.ts';
 
 export const joinWaitlist = defineScript({
   source: new URL('join-waitlist.lua', import.meta.url),
-  keys: CHANGE_KEYS,
+  keys: WAITLIST_KEYS,
   args: 'buyer sku quantity',
   encode: (request: { buyerId: string; sku: string; quantity: number }) => [
     request.buyerId,

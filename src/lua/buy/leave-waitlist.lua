@@ -1,12 +1,12 @@
 #!lua
--- Removes a buyer from every waitlist of a sale, and serves the members that were blocked behind.
+-- Removes a buyer from every waitlist of a sale, and serves members that waited for this one.
 --
--- KEYS   sale stock buyers past order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence buyer newTag
 --        newTag  of the reservations that the waitlist gets
 -- REPLY  {word, waitlists left}: left, or unknown_sale recovering with 0
 
---@include time sale stock record past cool-down buyers changes waitlist-member waitlist
+--@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes waitlist
 
 if refused then return { refused, 0 } end
 local skus, waiting_fields = {}, {}
@@ -20,9 +20,10 @@ for i, member in ipairs(members) do
   if member then
     load_stock({ skus[i] })
     leave_waitlist(parse_member(member))
-    serve_waitlist({ skus[i] }, arg_new_tag, member)
+    serve_waitlist({ skus[i] }, arg_new_tag)
     count = count + 1
   end
 end
+write_waitlist()
 write_changes()
 return { 'left', count }

@@ -1,10 +1,10 @@
 /** Removes a buyer from the waitlists of a sale. The contract is the header of leave-waitlist.lua. */
-import { CHANGE_KEYS } from '../keys.ts';
+import { WAITLIST_KEYS } from '../keys.ts';
 import { defineScript } from '../script.ts';
 
 export const leaveWaitlist = defineScript({
   source: new URL('leave-waitlist.lua', import.meta.url),
-  keys: CHANGE_KEYS,
+  keys: WAITLIST_KEYS,
   args: 'buyer newTag',
   encode: (request: { buyerId: string; tag: string }) => [request.buyerId, request.tag],
   words: ['unknown_sale', 'recovering'],

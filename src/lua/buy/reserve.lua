@@ -1,7 +1,7 @@
 #!lua
 -- Decides a batch of buyers of one sale, in the order given, and writes all decisions at once.
 --
--- KEYS   sale stock buyers past order holds events line waiting
+-- KEYS   sale stock buyers past order holds events
 -- ARGV   fence tag backlogMax requests
 --        requests  a MessagePack array of strings, four for each request: buyer key items trace
 --        items  sku*quantity,… sorted by SKU; trace  requestId TAB traceparent
@@ -16,7 +16,7 @@
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
 -- script back, so nothing that can refuse comes after the first write.
 
---@include time sale stock record past cool-down buyers changes
+--@include time sale stock record past cool-down buyers changes available
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
 -- would cost the hot path more than this costs here, and most of the time here goes into text.
@@ -81,9 +81,9 @@ local function decide(buyer, key, items, trace)
   if known and known.living >= LIVING_MAX then return 'limit_reached' end
   local is_short = false
   for _, item in ipairs(basket) do
-    local counts = stock[item.sku]
-    if counts.remaining <= 0 or counts.waiting > 0 then return 'sold_out' end
-    if counts.remaining < item.quantity then is_short = true end
+    local available = available_of(item.sku)
+    if available <= 0 then return 'sold_out' end
+    if available < item.quantity then is_short = true end
   end
   if is_short then return 'insufficient_stock' end
   local until_ms = known and cool_down_end(records_of[buyer])

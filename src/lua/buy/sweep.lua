@@ -1,13 +1,13 @@
 #!lua
 -- Ends a bounded number of holds that are past their deadline, and serves the waitlist with what remains.
 --
--- KEYS   sale stock buyers past order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence most newTag
 --        most  reservations checked by this call; newTag  of the reservations that the waitlist gets
 -- REPLY  {word, expired, served, due, late}: swept; due is the ms until the next deadline (0: more are due now, -1: none
 --        is left), late by how many ms the oldest ended hold is past its deadline. Or unknown_sale recovering with 0s
 
---@include time sale stock record past cool-down buyers changes waitlist-member waitlist
+--@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes waitlist waitlist-index
 
 if refused then return { refused, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)
@@ -108,7 +108,9 @@ if not closed and not more then
 end
 if not more then more = serve_waitlist(returned, arg_new_tag) end
 local served = #order
+write_waitlist()
 write_changes()
+if complete_index() then more = true end
 
 local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
 local next_due = head[2] and math.max(0, head[2] - now) or -1

@@ -1,5 +1,5 @@
 /** Ends expired holds and serves the waitlists. The contract is the header of sweep.lua. */
-import { CHANGE_KEYS } from '../keys.ts';
+import { WAITLIST_KEYS } from '../keys.ts';
 import { defineScript } from '../script.ts';
 
 interface Swept {
@@ -14,7 +14,7 @@ interface Swept {
 
 export const sweep = defineScript({
   source: new URL('sweep.lua', import.meta.url),
-  keys: CHANGE_KEYS,
+  keys: WAITLIST_KEYS,
   args: 'most newTag',
   needsReplicas: false,
   encode: (bounds: { most: number; tag: string }) => [bounds.most, bounds.tag],

@@ -1,7 +1,7 @@
 #!lua
 -- Changes the status of one reservation, once, however often the request is repeated.
 --
--- KEYS   sale stock buyers past order holds events line waiting
+-- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence position tag buyer from to detail trace newTag
 --        buyer  who must own it; empty: any buyer. from  status letters that allow the transition; to  the new letter;
 --        trace  requestId TAB traceparent; newTag  of the reservations that the waitlist gets
@@ -10,7 +10,7 @@
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include time sale stock record past cool-down buyers changes waitlist-member waitlist
+--@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)
@@ -55,5 +55,6 @@ end
 records_of[buyer] = join_records(records)
 shorten(buyer)
 if count_after == 'remaining' then serve_waitlist(skus, arg_new_tag) end
+write_waitlist()
 write_changes()
 return { 'changed', record, buyer, sale.currency }

@@ -2,7 +2,7 @@
 import type { ReservationAddress } from '../../domain/identifiers.ts';
 import { RESERVATION_TRANSITIONS, type ReservationTransition } from '../../domain/reservation.ts';
 import { formatTrace, parseRecord } from '../../domain/reservation-codec.ts';
-import { CHANGE_KEYS } from '../keys.ts';
+import { WAITLIST_KEYS } from '../keys.ts';
 import { defineScript } from '../script.ts';
 
 export interface TransitionRequest {
@@ -20,7 +20,7 @@ export interface TransitionRequest {
 
 export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
-  keys: CHANGE_KEYS,
+  keys: WAITLIST_KEYS,
   args: 'position tag buyer from to detail trace newTag',
   encode(request: TransitionRequest) {
     const { from, to } = RESERVATION_TRANSITIONS[request.transition];

@@ -3,14 +3,13 @@
 --
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
--- NEEDS    key_sale key_stock key_order key_holds key_events key_line key_waiting
+-- NEEDS    key_sale key_stock key_order key_holds key_events
 --          call concat number now sale basket_of stock add_stock records_of changed_buyers write_buyers
 --          add_record record_terms new_record next_record event_line
--- EXPORTS  order first_position new_holds gone_holds joined left hold_basket change_status write_changes
+-- EXPORTS  order first_position new_holds gone_holds hold_basket change_status write_changes
 
--- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members. joined and left: members of
--- the waitlist, see parts/waitlist-member.lua.
-local order, event_lines, new_holds, gone_holds, joined, left = {}, {}, {}, {}, {}, {}
+-- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members.
+local order, event_lines, new_holds, gone_holds = {}, {}, {}, {}
 local first_position = sale.position + 1
 
 local now_text = number(now)
@@ -64,15 +63,6 @@ local function write_changes()
   if #gone_holds > 0 then call('ZREM', key_holds, unpack(gone_holds)) end
   -- GT: the rest of a batch may be a single position that was extended, which keeps its later deadline.
   if #new_holds > 0 then call('ZADD', key_holds, 'GT', unpack(new_holds)) end
-  for _, each in ipairs(left) do
-    call('ZREM', key_line, each.member)
-    call('HDEL', key_waiting, each.field)
-  end
-  for _, each in ipairs(joined) do
-    call('ZADD', key_line, '0', each.member)
-    call('HSET', key_waiting, each.field, each.member)
-  end
-  if #joined > 0 then call('HSET', key_sale, 'tickets', number(sale.tickets)) end
   if #event_lines > 0 then
     local text = concat(event_lines, '\n')
     call('XADD', key_events, '*', 'v', '1', 's', number(sale.events + 1), 'c', sale.currency, 'd', text)

@@ -1,74 +1,144 @@
--- Serves the waitlist of a SKU in the order of joining. While anybody waits (<sku>:waiting is not 0), the SKU is sold
--- out for everybody else.
+-- Serves the waitlists of SKUs. The first waiting buyer whose quantity remains is served. Buyers who wait for more keep
+-- their rank, and keep the units from nobody: see available.lua.
 --
--- NEEDS    key_stock call number sale closed stock load_stock add_stock load_records records_of
---          LIVING_MAX summary_of_buyer overdue_of cool_down_end NO_TRACE left hold_basket parse_member members_from
--- EXPORTS  leave_waitlist serve_waitlist
+-- NEEDS    key_stock key_line_by_quantity key_waiting call number sale closed stock load_stock load_records records_of
+--          LIVING_MAX summary_of_buyer overdue_of cool_down_end NO_TRACE hold_basket is_indexed parse_indexed
+--          quantity_prefix QUANTITY_MAX leave_waitlist has_left
+-- EXPORTS  serve_waitlist
 
--- Members checked by one call, which keeps it short; the sweep serves the rest.
-local MEMBERS_MAX = 100
+-- One call checks this many members and reads this many ranges, which keeps it short; the sweep serves the rest. A sale
+-- has at most 100 SKUs and quantities, so each call makes progress.
+local MEMBERS_MAX, READS_MAX = 100, 300
+local members_left, reads_left = MEMBERS_MAX, READS_MAX
 
-local function leave_waitlist(waiting)
-  left[#left + 1] = waiting
-  add_stock(waiting.sku, 'waiting', -1)
+local function read_index(from, upto, most)
+  reads_left = reads_left - 1
+  return call('ZRANGEBYLEX', key_line_by_quantity, from, upto, 'LIMIT', 0, most)
 end
 
--- Gives the remaining units of these SKUs to their waitlists, strictly in order; `gone` is a member that leaves now.
---   The first member blocks all behind it if it waits for more units than remain, or if the buyer's limit allows them
---   only after the sweep has ended a hold that is past its deadline.
---   A member leaves unserved if the limit no longer allows its units, if its buyer is in a cool-down, or if the sale never
---   had that many units.
--- SKUs are served in their own order, so the same state always leads to the same decisions. Returns true if more members
--- could be served now, but this call has checked MEMBERS_MAX.
-local function serve_waitlist(skus, tag, gone)
+local function read_waiters(from, upto, most)
+  local waiters, fields = {}, {}
+  for i, text in ipairs(read_index(from, upto, most)) do
+    waiters[i] = parse_indexed(text)
+    fields[i] = waiters[i].field
+  end
+  if #fields > 0 then
+    -- A process of the previous version takes members out of the other keys only.
+    for i, member in ipairs(call('HMGET', key_waiting, unpack(fields))) do
+      waiters[i].is_stale = member ~= waiters[i].member
+    end
+  end
+  return waiters
+end
+
+local function is_waiting(waiter) return not (waiter.is_stale or has_left[waiter.member]) end
+
+-- One queue for each quantity up to `remaining` that somebody waits for. So members who wait for more cost nothing.
+local function queues_of(sku, remaining)
+  local queues = {}
+  local most = math.min(remaining, QUANTITY_MAX)
+  local from, upto = '[' .. sku .. '\t', '[' .. quantity_prefix(sku, most) .. '\255'
+  local quantity = 0
+  while quantity < most do
+    local first = read_index(from, upto, 1)[1]
+    if not first then break end
+    quantity = parse_indexed(first).quantity
+    local prefix = quantity_prefix(sku, quantity)
+    queues[#queues + 1] = { quantity = quantity, from = '[' .. prefix, upto = '[' .. prefix .. '\255', waiters = {}, at = 1 }
+    from = '(' .. prefix .. '\255'
+  end
+  for _, queue in ipairs(queues) do
+    queue.page = math.min(math.ceil(MEMBERS_MAX / #queues), math.floor(remaining / queue.quantity))
+  end
+  return queues
+end
+
+local function head_of(queue)
+  while true do
+    if not queue.waiters[queue.at] then
+      local waiters, buyers = read_waiters(queue.from, queue.upto, queue.page), {}
+      if #waiters == 0 then return nil end
+      for i, waiter in ipairs(waiters) do buyers[i] = waiter.buyer end
+      load_records(buyers)
+      queue.waiters, queue.at = waiters, 1
+      queue.from = '(' .. waiters[#waiters].indexed_member
+    end
+    local waiter = queue.waiters[queue.at]
+    if is_waiting(waiter) then return waiter end
+    queue.at = queue.at + 1
+  end
+end
+
+local function is_earlier(ticket, other)
+  if #ticket ~= #other then return #ticket < #other end
+  return ticket < other
+end
+
+-- Takes the first waiter for at most `remaining` units out of the queues; nil: there is none.
+local function next_waiter(queues, remaining)
+  local first, first_queue = nil, nil
+  for _, queue in ipairs(queues) do
+    if queue.quantity > remaining then break end
+    local waiter = head_of(queue)
+    if waiter and (not first or is_earlier(waiter.ticket, first.ticket)) then
+      first, first_queue = waiter, queue
+    end
+  end
+  if first then first_queue.at = first_queue.at + 1 end
+  return first
+end
+
+-- A quantity above all loaded units or above the limit can never be served.
+local function remove_impossible(sku)
+  local possible = math.min(tonumber(call('HGET', key_stock, sku .. ':loaded')), sale.limit)
+  if possible >= QUANTITY_MAX then return end
+  local from, upto = '[' .. quantity_prefix(sku, possible + 1), '[' .. sku .. '\t\255'
+  for _, waiter in ipairs(read_waiters(from, upto, members_left)) do
+    members_left = members_left - 1
+    if is_waiting(waiter) then leave_waitlist(waiter) end
+  end
+end
+
+-- Returns true if more members could be served now, but this call has checked MEMBERS_MAX.
+local function serve_sku(sku, tag)
+  remove_impossible(sku)
+  local counts = stock[sku]
+  if counts.remaining <= 0 then return false end
+  local queues = queues_of(sku, counts.remaining)
+  while true do
+    local waiter = next_waiter(queues, counts.remaining)
+    if not waiter then return false end
+    if members_left <= 0 then return true end
+    members_left = members_left - 1
+    local known = summary_of_buyer(waiter.buyer)
+    local is_above = known.units + waiter.quantity > sale.limit or known.living >= LIVING_MAX
+    local units, living = 0, 0
+    if is_above then units, living = overdue_of(waiter.buyer) end
+    local stays_above = known.units - units + waiter.quantity > sale.limit or known.living - living >= LIVING_MAX
+    if stays_above or cool_down_end(records_of[waiter.buyer]) then
+      leave_waitlist(waiter)
+    elseif is_above then
+      -- The limit allows the units once the sweep has ended a hold that is past its deadline. Until then nobody gets them.
+      return false
+    else
+      leave_waitlist(waiter)
+      -- The key contains a space, so no buyer can have sent it.
+      hold_basket(waiter.buyer, sku .. '*' .. number(waiter.quantity), 'waitlist ' .. waiter.ticket, tag, 'waitlist', NO_TRACE)
+    end
+  end
+end
+
+-- Gives the remaining units of these SKUs to their waitlists. SKUs are served in their own order, so the same state always
+-- leads to the same decisions. Returns true if more members could be served now.
+local function serve_waitlist(skus, tag)
   if closed then return false end
   load_stock(skus)
   table.sort(skus)
-  local checks = MEMBERS_MAX
   for _, sku in ipairs(skus) do
     local counts = stock[sku]
-    local after, is_blocked = nil, false
-    while counts.remaining and counts.remaining > 0 and counts.waiting > 0 and not is_blocked do
-      if checks <= 0 then return true end
-      -- Each member waits for at least one unit, so at most `remaining` members can be served. Only checked members
-      -- count: those behind a blocked one must not use up the checks of other SKUs.
-      local members = members_from(sku, after, math.min(checks, counts.remaining))
-      if #members == 0 then break end
-      local waiters, buyers = {}, {}
-      for _, member in ipairs(members) do
-        if member ~= gone then
-          local waiter = parse_member(member)
-          waiters[#waiters + 1] = waiter
-          buyers[#buyers + 1] = waiter.buyer
-        end
-      end
-      load_records(buyers)
-      for _, waiter in ipairs(waiters) do
-        if counts.remaining == 0 then break end
-        checks = checks - 1
-        local known = summary_of_buyer(waiter.buyer)
-        local is_above = known.units + waiter.quantity > sale.limit or known.living >= LIVING_MAX
-        local units, living = 0, 0
-        if is_above then units, living = overdue_of(waiter.buyer) end
-        local stays_above = known.units - units + waiter.quantity > sale.limit or known.living - living >= LIVING_MAX
-        if stays_above or cool_down_end(records_of[waiter.buyer]) then
-          leave_waitlist(waiter)
-        elseif is_above then
-          is_blocked = true
-          break
-        elseif counts.remaining >= waiter.quantity then
-          leave_waitlist(waiter)
-          -- The key contains a space, so no buyer can have sent it.
-          hold_basket(waiter.buyer, sku .. '*' .. number(waiter.quantity), 'waitlist ' .. waiter.ticket, tag, 'waitlist',
-            NO_TRACE)
-        elseif waiter.quantity > tonumber(call('HGET', key_stock, sku .. ':loaded')) then
-          leave_waitlist(waiter)
-        else
-          is_blocked = true
-          break
-        end
-      end
-      after = members[#members]
+    if counts.remaining and counts.waiting > 0 then
+      if not is_indexed() or members_left <= 0 or reads_left <= 0 then return true end
+      if serve_sku(sku, tag) then return true end
     end
   end
   return false

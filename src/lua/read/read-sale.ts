@@ -73,6 +73,10 @@ function decodeState(
     if (!Number.isSafeInteger(value)) throw malformed('read-sale', [...stock]);
     return value;
   };
+  const optionalCount = (sku: string, field: string) =>
+    stock.has(`${sku}:${field}`) ? count(sku, field) : 0;
+  // See parts/waitlist-index.lua.
+  const isIndexed = Number(sale.get('indexed') ?? 0) === Number(sale.get('tickets') ?? 0);
   return {
     definition: {
       saleId,
@@ -91,7 +95,8 @@ function decodeState(
       remaining: count(sku, 'remaining'),
       held: count(sku, 'held'),
       confirmed: count(sku, 'confirmed'),
-      waiting: stock.has(`${sku}:waiting`) ? count(sku, 'waiting') : 0,
+      waiting: optionalCount(sku, 'waiting'),
+      smallestWaiting: isIndexed ? optionalCount(sku, 'smallestWaiting') : 0,
     })),
     position: Number(text('position')),
     events: Number(text('events')),

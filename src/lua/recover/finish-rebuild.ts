@@ -1,11 +1,14 @@
 /** Replaces a sale by the rebuilt one and opens it. The contract is the header of finish-rebuild.lua. */
 import type { SaleDefinition, SkuStock } from '../../domain/sale.ts';
-import { CHANGE_KEYS, REBUILD_KEYS } from '../keys.ts';
+import { REBUILD_KEYS, WAITLIST_KEYS } from '../keys.ts';
 import { defineScript, oneOf } from '../script.ts';
+
+/** The sweep adds `smallestWaiting`. */
+export type RebuiltStock = Omit<SkuStock, 'smallestWaiting'> & { price: number };
 
 export interface RebuiltSale {
   definition: SaleDefinition;
-  stock: (SkuStock & { price: number })[];
+  stock: RebuiltStock[];
   /** The last operation that it includes. */
   operation: number;
   operationOutcome: string;
@@ -28,7 +31,7 @@ interface RebuildEnd {
 
 export const finishRebuild = defineScript({
   source: new URL('finish-rebuild.lua', import.meta.url),
-  keys: [...CHANGE_KEYS, ...REBUILD_KEYS],
+  keys: [...WAITLIST_KEYS, ...REBUILD_KEYS],
   args: 'timeline closing parts definition stock counters',
   encode({ timeline, closing, parts, sale }: RebuildEnd) {
     const head = [timeline, closing, parts];

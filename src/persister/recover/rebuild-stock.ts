@@ -4,11 +4,11 @@ import {
   effectiveStatus,
   reopens,
   type SaleDefinition,
-  type SkuStock,
   withoutRefused,
 } from '../../domain/sale.ts';
 import { waitlistTicketOf } from '../../domain/waitlist.ts';
 import type { SaleOperation } from '../../lua/operate/apply-operation.ts';
+import type { RebuiltStock } from '../../lua/recover/finish-rebuild.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import type { SettledOperation } from '../../postgres/settle-operation.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
@@ -187,7 +187,7 @@ function shortageOf(offer: Offer, sold: SoldTotals): string | undefined {
   return short.length > 0 ? short.join(', ') : undefined;
 }
 
-export function stockOf(offer: Offer, sold: SoldTotals): (SkuStock & { price: number })[] {
+export function stockOf(offer: Offer, sold: SoldTotals): RebuiltStock[] {
   return offer.definition!.skus.map(({ sku, price }) => {
     const loaded = offer.loaded.get(sku) ?? 0;
     const { held, confirmed } = sold.unitsOf(sku);
