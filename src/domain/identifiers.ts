@@ -22,14 +22,15 @@ export const BODY_BYTES_MAX = 4096;
 export const ITEMS_MAX = 10;
 export const QUANTITY_MAX = 100;
 export const SKUS_PER_SALE_MAX = 100;
-/** Redis' Lua counts in doubles, and PostgreSQL's `integer` ends at 2^31 - 1: stay well below both. */
+/** PostgreSQL's `integer` ends at 2^31 - 1. */
 export const STOCK_MAX = 1_000_000_000;
-export const PRICE_MAX = 1_000_000_000;
+/** Minor units. The total of the largest basket, 10 items of 100 units, is 10^15 and so below 2^53. */
+export const PRICE_MAX = 1_000_000_000_000;
 /** Of one buyer in a sale, in addition to the limit of units; LIVING_MAX of lua/parts/buyers.lua. */
 export const LIVING_RESERVATIONS_MAX = 20;
 export const HOLD_SECONDS_MAX = 7 * 24 * 3600;
 
-const RESERVATION_ID = /^([a-z0-9][a-z0-9-]{0,39})_([1-9][0-9]{0,11})_([A-Za-z0-9]{8})$/;
+const RESERVATION_ID = /^([a-z0-9][a-z0-9-]{0,39})_([1-9][0-9]{0,15})_([A-Za-z0-9]{8})$/;
 
 /** Identifies a reservation: its sale, its position there, and the tag of its batch, which differs between timelines. */
 export interface ReservationAddress {
@@ -48,6 +49,7 @@ export function reservationIdOf(address: ReservationAddress): string {
 
 export function parseReservationId(reservationId: string): ReservationAddress | undefined {
   const match = RESERVATION_ID.exec(reservationId);
-  if (!match) return undefined;
-  return { saleId: match[1]!, position: Number(match[2]), tag: match[3]! };
+  const position = Number(match?.[2]);
+  if (!match || !Number.isSafeInteger(position)) return undefined;
+  return { saleId: match[1]!, position, tag: match[3]! };
 }

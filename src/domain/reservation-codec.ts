@@ -32,8 +32,8 @@ const TIME_MAX = 8.64e15;
 
 /** Fields of an event line as PostgreSQL's regular expressions find them, also in a line that `parseEvent` rejects. */
 export const EVENT_LINE_VERSION = '^([0-9]{1,9})\t';
-export const EVENT_LINE_POSITION = '^[0-9]{1,9}\t[A-Z]\t([0-9]{1,15})\t';
-export const FIRST_EVENT_LINE_POSITION = '^1\t[A-Z]\t([0-9]{1,15})\t';
+export const EVENT_LINE_POSITION = '^[0-9]{1,9}\t[A-Z]\t([0-9]{1,16})\t';
+export const FIRST_EVENT_LINE_POSITION = '^1\t[A-Z]\t([0-9]{1,16})\t';
 
 /** Matches event lines if at least one of them leads to one of these status letters. */
 export function eventLinesMatcher(letters: string): RegExp {

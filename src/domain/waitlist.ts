@@ -3,12 +3,13 @@
  * counterpart; no other file knows the fields.
  *
  * A member of a SKU's waitlist is `sku TAB ticket TAB buyer TAB quantity`. Tickets ascend in the order of joining. In
- * `lineByQuantity` it is `sku TAB quantity (3 digits) TAB ticket TAB buyer`.
+ * `lineByQuantity` it is `sku TAB quantity (3 digits) TAB ticket TAB buyer`. A ticket has twelve digits; a longer one has a
+ * letter for its length before them, because members are ordered as texts.
  */
 
 export function parseWaitlistMember(member: string) {
-  const [sku = '', ticket, buyerId = '', quantity] = member.split('\t');
-  return { sku, ticket: Number(ticket), buyerId, quantity: Number(quantity) };
+  const [sku = '', ticket = '', buyerId = '', quantity] = member.split('\t');
+  return { sku, ticket: Number(ticket.replace(/^[a-d]/, '')), buyerId, quantity: Number(quantity) };
 }
 
 /** The member of `lineByQuantity` for a member of `line`. */
@@ -33,6 +34,6 @@ export function parseWaitingField(field: string): { buyerId: string; sku: string
 
 /** The waitlist ticket that a reservation was given for; undefined: the buyer bought it. */
 export function waitlistTicketOf(reservation: { idempotencyKey: string }): number | undefined {
-  const ticket = /^waitlist (\d+)$/.exec(reservation.idempotencyKey)?.[1];
+  const ticket = /^waitlist [a-d]?(\d+)$/.exec(reservation.idempotencyKey)?.[1];
   return ticket === undefined ? undefined : Number(ticket);
 }

@@ -19,6 +19,7 @@ import { createHotPathMetrics } from './metrics/hot-path-metrics.ts';
 import { MemoryPressure } from './sales/memory-pressure.ts';
 import { SaleViews } from './sales/sale-views.ts';
 import { SoldOut } from './sales/sold-out.ts';
+import { errorResponse } from './sales/with-sale.ts';
 import { type HotPathServer, serve } from './server.ts';
 
 /** Listening starts when Redis is ready, so that the first buyers are not refused; but no later than this. */
@@ -93,6 +94,7 @@ export async function startHotPath(
     log,
     config,
     onSlow: () => metrics.liveDropped(),
+    onFailed: () => metrics.handlerFailed(),
   });
   const closeAll = () => {
     live.close();
@@ -112,13 +114,14 @@ export async function startHotPath(
       memoryPressure,
       buyBodies: new BuyBodies(),
       batchers,
-      buyerCalls: new BuyerCalls({ metrics, log }),
+      buyerCalls: new BuyerCalls(),
       soldOut,
       live,
       admission,
       load,
       cors: new Cors(config.CORS_ORIGINS),
       metrics,
+      responseToError: (error, exchange) => errorResponse(error, { metrics, log }, exchange),
       registry,
       collectMetrics: sharePort ? metricsOfAllWorkers(registry) : () => registry.metrics(),
       log,

@@ -26,7 +26,7 @@ import {
   text,
 } from './http/responses.ts';
 import type { Live, LiveUserData } from './live/live.ts';
-import { absentSaleResponse, errorResponse, withSale } from './sales/with-sale.ts';
+import { absentSaleResponse, withSale } from './sales/with-sale.ts';
 
 const NOT_A_WEBSOCKET = invalidField('Upgrade', 'must be websocket');
 const FOREIGN_ORIGIN = problemResponse('forbidden', {
@@ -100,35 +100,53 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
   app.any('/*', respondAlways(context, PROBLEM_RESPONSES.not_found));
 }
 
-/** Begins the exchange of a request. Undefined: a limit of the process or of its address refused the request. */
-function admit(
+/**
+ * Serves one request. Every request of the process passes here, so that an exception in any handler fails that request
+ * only.
+ */
+function serveRequest(
   context: HotPathContext,
   response: HttpResponse,
   request: HttpRequest,
-  isHead = false,
-): HttpExchange | undefined {
-  const { load, metrics, admission } = context;
+  isHead: boolean,
+  handle: (exchange: HttpExchange, request: HttpRequest, response: HttpResponse) => void,
+): void {
   const exchange = HttpExchange.begin(response, request, context, isHead);
-  if (!exchange) return undefined;
+  if (!exchange) return;
+  try {
+    handle(exchange, request, response);
+  } catch (error) {
+    exchange.fail(error);
+  }
+  exchange.leaveHandler();
+}
+
+/** False: a limit of the process or of the client's address has refused the request. */
+function isAdmitted(
+  { load, metrics, admission }: HotPathContext,
+  exchange: HttpExchange,
+  request: HttpRequest,
+  response: HttpResponse,
+): boolean {
   if (load.isOverloaded) {
     metrics.requestRefused();
     exchange.respond(PROBLEM_RESPONSES.overloaded);
-    return undefined;
+    return false;
   }
-  if (admission.admitsAddress(response, request, exchange.startedAt)) return exchange;
+  if (admission.admitsAddress(response, request, exchange.startedAt)) return true;
   exchange.respond(PROBLEM_RESPONSES.rate_limited);
-  return undefined;
+  return false;
 }
 
 function publicRoute(context: HotPathContext, handle: PublicHandler): Route<'public'> {
+  const serve = (exchange: HttpExchange, request: HttpRequest, response: HttpResponse) => {
+    if (!isAdmitted(context, exchange, request, response)) return;
+    handle(exchange, request.getParameter(0) ?? '', context);
+  };
   return {
     access: 'public',
-    serve: (isHead) => (response, request) => {
-      const exchange = admit(context, response, request, isHead);
-      if (!exchange) return;
-      handle(exchange, request.getParameter(0) ?? '', context);
-      exchange.leaveHandler();
-    },
+    serve: (isHead) => (response, request) =>
+      serveRequest(context, response, request, isHead, serve),
   };
 }
 
@@ -138,20 +156,20 @@ function buyerRoute(
   handle: BuyerHandler<HotPathContext>,
   onRejected?: (exchange: HttpExchange, code: ProblemCode, context: HotPathContext) => void,
 ): Route<'buyer'> {
+  const serve = (exchange: HttpExchange, request: HttpRequest, response: HttpResponse) => {
+    if (!isAdmitted(context, exchange, request, response)) return;
+    const buyer = context.admission.buyerOf(exchange, exchange.startedAt);
+    if ('code' in buyer) {
+      exchange.respond(buyer.response);
+      onRejected?.(exchange, buyer.code, context);
+    } else {
+      handle(exchange, request.getParameter(0) ?? '', buyer, context);
+    }
+  };
   return {
     access: 'buyer',
-    serve: (isHead) => (response, request) => {
-      const exchange = admit(context, response, request, isHead);
-      if (!exchange) return;
-      const buyer = context.admission.buyerOf(exchange, exchange.startedAt);
-      if ('code' in buyer) {
-        exchange.respond(buyer.response);
-        onRejected?.(exchange, buyer.code, context);
-      } else {
-        handle(exchange, request.getParameter(0) ?? '', buyer, context);
-      }
-      exchange.leaveHandler();
-    },
+    serve: (isHead) => (response, request) =>
+      serveRequest(context, response, request, isHead, serve),
   };
 }
 
@@ -159,18 +177,17 @@ function buyerRoute(
 function processRoute(context: HotPathContext, handle: ProcessHandler): Route<'public'> {
   return {
     access: 'public',
-    serve: (isHead) => (response, request) => {
-      const exchange = HttpExchange.begin(response, request, context, isHead);
-      if (!exchange) return;
-      handle(exchange, context);
-      exchange.leaveHandler();
-    },
+    serve: (isHead) => (response, request) =>
+      serveRequest(context, response, request, isHead, (exchange) => handle(exchange, context)),
   };
 }
 
 function respondAlways(context: HotPathContext, prepared: PreparedResponse): Serve {
   return (response, request) => {
-    admit(context, response, request, request.getMethod() === 'head')?.respond(prepared);
+    const isHead = request.getMethod() === 'head';
+    serveRequest(context, response, request, isHead, (exchange) => {
+      if (isAdmitted(context, exchange, request, response)) exchange.respond(prepared);
+    });
   };
 }
 
@@ -179,8 +196,10 @@ function preflight(context: HotPathContext, allow: Header, methods: readonly str
   const plain = noContent([allow]);
   const forListedOrigins = noContent([allow, ...preflightHeaders(methods)]);
   return (response, request) => {
-    const exchange = admit(context, response, request);
-    exchange?.respond(exchange.isFromListedOrigin ? forListedOrigins : plain);
+    serveRequest(context, response, request, false, (exchange) => {
+      if (!isAdmitted(context, exchange, request, response)) return;
+      exchange.respond(exchange.isFromListedOrigin ? forListedOrigins : plain);
+    });
   };
 }
 
@@ -189,22 +208,22 @@ function liveBehavior(app: TemplatedApp, context: HotPathContext): WebSocketBeha
   return {
     ...live.behavior(app),
     upgrade(response, request, socketContext) {
-      const exchange = admit(context, response, request);
-      if (!exchange) return;
-      const [origin, host] = [request.getHeader('origin'), request.getHeader('host')];
-      if (!context.cors.mayConnect(origin, host)) return exchange.respond(FOREIGN_ORIGIN);
-      const address = admission.addressOf(response, request);
-      const upgrade = live.parseUpgrade(address, request, socketContext);
-      if (typeof upgrade === 'string') return exchange.respond(UNAUTHORIZED[upgrade].response);
-      if (upgrade.buyer && !admission.admitsBuyer(upgrade.buyer, exchange.startedAt)) {
-        return exchange.respond(PROBLEM_RESPONSES.rate_limited);
-      }
-      // A view of any age is enough: newer states are sent as soon as they are known.
-      withSale(exchange, context, upgrade.saleId, Number.POSITIVE_INFINITY, (lookup) => {
-        if (lookup.outcome === 'known') live.admit(exchange, upgrade, lookup.view);
-        else exchange.respond(absentSaleResponse(lookup.outcome));
+      serveRequest(context, response, request, false, (exchange) => {
+        if (!isAdmitted(context, exchange, request, response)) return;
+        const [origin, host] = [request.getHeader('origin'), request.getHeader('host')];
+        if (!context.cors.mayConnect(origin, host)) return exchange.respond(FOREIGN_ORIGIN);
+        const address = admission.addressOf(response, request);
+        const upgrade = live.parseUpgrade(address, request, socketContext);
+        if (typeof upgrade === 'string') return exchange.respond(UNAUTHORIZED[upgrade].response);
+        if (upgrade.buyer && !admission.admitsBuyer(upgrade.buyer, exchange.startedAt)) {
+          return exchange.respond(PROBLEM_RESPONSES.rate_limited);
+        }
+        // A view of any age is enough: newer states are sent as soon as they are known.
+        withSale(exchange, context, upgrade.saleId, Number.POSITIVE_INFINITY, (lookup) => {
+          if (lookup.outcome === 'known') live.admit(exchange, upgrade, lookup.view);
+          else exchange.respond(absentSaleResponse(lookup.outcome));
+        });
       });
-      exchange.leaveHandler();
     },
   };
 }
@@ -218,8 +237,8 @@ function getReadiness(exchange: HttpExchange, { shards, load }: HotPathContext):
 }
 
 function getMetrics(exchange: HttpExchange, context: HotPathContext): void {
-  context.collectMetrics().then(
-    (metrics) => exchange.respond(text(context.registry.contentType, metrics)),
-    (error: unknown) => exchange.respond(errorResponse(error, context, exchange)),
-  );
+  context
+    .collectMetrics()
+    .then((metrics) => exchange.respond(text(context.registry.contentType, metrics)))
+    .catch((error: unknown) => exchange.fail(error));
 }

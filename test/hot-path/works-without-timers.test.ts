@@ -34,7 +34,7 @@ test('a full batch is sent before the turn ends, a partial one when it ends', as
   context.mock.timers.enable({ apis: ['setImmediate'] });
   const limits = { batchSizeMax: 4, inFlightMax: 2, waitingMax: 100, backlogMax: () => 1_000 };
   const settled: string[] = [];
-  const observer = { decided: mock.fn(), faulted: mock.fn() };
+  const observer = { decided: mock.fn(), faulted: mock.fn(), failed: assert.ifError };
   const batcher = new Batcher(saleId, shards, limits, observer);
   const buyer = (index: number): QueuedPurchase => ({
     buyerId: `buyer-${index}`,

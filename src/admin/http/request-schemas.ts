@@ -26,7 +26,8 @@ export const pathIdSchema = textSchema(200);
 
 /** A numeric id from a path; 0, which no row has, when the text is not one. */
 export function numericId(text: string): number {
-  return /^[1-9][0-9]{0,14}$/.test(text) ? Number(text) : 0;
+  const id = /^[1-9][0-9]{0,15}$/.test(text) ? Number(text) : 0;
+  return Number.isSafeInteger(id) ? id : 0;
 }
 
 /** ISO 8601 with Z or an offset; parses to milliseconds since the epoch. */

@@ -19,7 +19,7 @@ export interface QueuedPurchase extends ReserveRequest {
   queuedAt: number;
   /** The client closed the connection: the purchase is dropped before the call. */
   readonly isAborted: boolean;
-  /** The batcher calls one of the two, once, unless the client closed the connection. */
+  /** The batcher calls one of the two, once, unless the client closed the connection. Neither may throw. */
   settle(outcome: ReserveOutcome): void;
   fail(fault: Fault): void;
 }
@@ -40,6 +40,8 @@ export interface BatcherObserver {
     seconds: number,
   ): void;
   faulted(fault: Fault, size: number): void;
+  /** An exception after the responses. */
+  failed(error: unknown): void;
 }
 
 export class Batcher {
@@ -114,7 +116,8 @@ export class Batcher {
   #sendWaiting(): void {
     while (this.#inFlight < this.#limits.inFlightMax && this.waiting > 0) {
       const batch = this.#take();
-      if (batch.length > 0) void this.#send(batch);
+      if (batch.length === 0) continue;
+      this.#send(batch).catch((error: unknown) => this.#observer.failed(error));
     }
   }
 

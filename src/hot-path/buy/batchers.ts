@@ -47,6 +47,10 @@ export class Batchers {
           metrics.faulted(fault.code);
           log.warn({ saleId, buyers: size, err: fault }, 'batch not decided');
         },
+        failed: (error) => {
+          metrics.handlerFailed();
+          log.error({ saleId, err: error }, 'batch not recorded');
+        },
       });
       this.#bySale.set(saleId, batcher);
     }

@@ -12,7 +12,7 @@ import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
 import { notStartedResponse, tooManyHoldsResponse } from '../sales/with-sale.ts';
 
 export function outcomeResponse(
-  result: ReserveOutcome,
+  result: Exclude<ReserveOutcome, { outcome: 'unreadable' }>,
   buyerId: string,
   view: SaleView,
 ): PreparedResponse {

@@ -141,7 +141,15 @@ class Purchase implements QueuedPurchase {
   }
 
   settle(outcome: ReserveOutcome): void {
-    this.#respond(outcomeResponse(outcome, this.buyerId, this.#view!), outcome.outcome);
+    try {
+      if (outcome.outcome === 'unreadable') throw outcome.fault;
+      this.#respond(outcomeResponse(outcome, this.buyerId, this.#view!), outcome.outcome);
+    } catch (error) {
+      // The others of the batch still get their responses.
+      this.#context.log.error({ err: error, requestId: this.requestId }, 'purchase not settled');
+      this.#context.metrics.handlerFailed();
+      this.#respond(PROBLEM_RESPONSES.unavailable, 'unavailable');
+    }
   }
 
   fail(fault: Fault): void {

@@ -2,7 +2,7 @@
 import type { Shards } from '../../redis/shards.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
-import { errorResponse, type FailureContext, type SaleContext } from '../sales/with-sale.ts';
+import type { SaleContext } from '../sales/with-sale.ts';
 
 export interface BuyerContext extends SaleContext {
   shards: Shards;
@@ -12,12 +12,7 @@ export interface BuyerContext extends SaleContext {
 const IN_FLIGHT_MAX = 2_000;
 
 export class BuyerCalls {
-  readonly #context: FailureContext;
   #inFlight = 0;
-
-  constructor(context: FailureContext) {
-    this.#context = context;
-  }
 
   /** Responds with the result of `call`, or with the problem that fits its error. */
   run(exchange: HttpExchange, call: () => Promise<PreparedResponse>): void {
@@ -27,8 +22,8 @@ export class BuyerCalls {
     }
     this.#inFlight++;
     void call()
-      .catch((error: unknown) => errorResponse(error, this.#context, exchange))
       .then((response) => exchange.respond(response))
+      .catch((error: unknown) => exchange.fail(error))
       .finally(() => this.#inFlight--);
   }
 }

@@ -100,6 +100,8 @@ class RequestHeaders {
 export interface ExchangeContext {
   load: ServerLoad;
   cors: Cors;
+  /** Logs and counts an exception, and maps it to a response. */
+  responseToError: (error: unknown, exchange: { requestId: string }) => PreparedResponse;
 }
 
 const headers = new RequestHeaders();
@@ -120,6 +122,7 @@ export class HttpExchange implements Upload {
   readonly #hasBody: boolean;
   readonly #response: HttpResponse;
   readonly #load: ServerLoad;
+  readonly #responseToError: ExchangeContext['responseToError'];
   readonly #isHead: boolean;
   /** See `Cors.headFor`. */
   readonly #corsHead: string | undefined;
@@ -145,9 +148,11 @@ export class HttpExchange implements Upload {
     return undefined;
   }
 
-  private constructor(response: HttpResponse, { load, cors }: ExchangeContext, isHead: boolean) {
+  private constructor(response: HttpResponse, context: ExchangeContext, isHead: boolean) {
+    const { load, cors, responseToError } = context;
     this.#response = response;
     this.#load = load;
+    this.#responseToError = responseToError;
     this.#isHead = isHead;
     load.pending++;
     response.onAborted(() => {
@@ -182,6 +187,16 @@ export class HttpExchange implements Upload {
   /** Must be called when the synchronous part of the handler ends. */
   leaveHandler(): void {
     this.#isCorked = false;
+  }
+
+  /** An exception while serving this request: it is logged and counted, and fails this request only. */
+  fail(error: unknown): void {
+    const response = this.#responseToError(error, this);
+    try {
+      this.respond(response);
+    } catch {
+      // Writing has failed, which the first error tells.
+    }
   }
 
   respond(prepared: PreparedResponse): void {
@@ -260,7 +275,11 @@ export class HttpExchange implements Upload {
     this.#onBody = undefined;
     this.#body = NO_BODY;
     this.#load.uploads.remove(this);
-    onBody?.(result);
+    try {
+      onBody?.(result);
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   #write(prepared: PreparedResponse): void {

@@ -54,6 +54,8 @@ export interface LiveContext {
   config: Pick<HotPathConfig, 'BUYER_AUTH' | 'LIVE_SUBSCRIBERS_MAX' | 'LIVE_PER_ADDRESS_MAX'>;
   /** A client that did not read was disconnected. */
   onSlow: () => void;
+  /** A handler threw. */
+  onFailed: () => void;
 }
 
 export interface LiveUserData {
@@ -86,12 +88,15 @@ export class Live {
     this.#context = context;
     this.#resyncs = new ResyncQueue(context.shards, context.log);
     this.#schedule = new BroadcastSchedule(
-      (group) => this.#takeTurn(group),
+      this.#contained((group: number) => this.#takeTurn(group)),
       () => this.#subscribers,
     );
+    const receive = this.#contained((message: { saleId: string; events: string }) =>
+      this.#rooms.get(message.saleId)?.receive(message.events),
+    );
     this.#events = new EventSubscriber(() => context.shards.listener('live'), {
-      subscribed: (saleId) => this.#rooms.get(saleId)?.resyncBuyers(),
-      received: (saleId, events) => this.#rooms.get(saleId)?.receive(events),
+      subscribed: this.#contained((saleId: string) => this.#rooms.get(saleId)?.resyncBuyers()),
+      received: (saleId, events) => receive({ saleId, events }),
     });
   }
 
@@ -109,11 +114,23 @@ export class Live {
       idleTimeout: IDLE_SECONDS_MAX,
       sendPingsAutomatically: true,
       maxLifetime: LIFETIME_MINUTES_MAX,
-      open: (socket) => this.#onOpen(socket),
-      message: (socket) => this.#onReceived(socket),
-      ping: (socket) => this.#onReceived(socket),
-      dropped: (socket) => this.#onDropped(socket),
-      close: (socket) => this.#onClose(socket.getUserData().client),
+      open: this.#contained((socket) => this.#onOpen(socket)),
+      message: this.#contained((socket) => this.#onReceived(socket)),
+      ping: this.#contained((socket) => this.#onReceived(socket)),
+      dropped: this.#contained((socket) => this.#onDropped(socket)),
+      close: this.#contained((socket) => this.#onClose(socket.getUserData().client)),
+    };
+  }
+
+  /** An exception in the handler of one WebSocket must not end the process. */
+  #contained<Subject>(handle: (subject: Subject) => void): (subject: Subject) => void {
+    return (subject) => {
+      try {
+        handle(subject);
+      } catch (error) {
+        this.#context.onFailed();
+        this.#context.log.error({ err: error }, 'live handler failed');
+      }
     };
   }
 

@@ -46,6 +46,10 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
     'flash_sale_live_dropped_clients_total',
     'WebSockets closed because their client did not read',
   );
+  const failures = counter(
+    'flash_sale_handler_failures_total',
+    'Exceptions while serving one buyer or one WebSocket; any value above 0 is a bug',
+  );
   const limited = counter(
     'flash_sale_rate_limited_total',
     'Requests refused by the rate limit of a buyer or of an address',
@@ -85,6 +89,7 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
       reserveSize.observe(size);
     },
     faulted: (code: FaultCode) => faults.inc({ code }),
+    handlerFailed: () => failures.inc(),
     invariantBroken: () => violations.inc(),
     requestRefused: () => refused.inc(),
     liveDropped: () => dropped.inc(),

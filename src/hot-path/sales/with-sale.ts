@@ -35,7 +35,8 @@ export function withSale(
   } else if (SALE_ID.test(saleId)) {
     context.views
       .read(saleId)
-      .then(onSale, (error: unknown) => exchange.respond(errorResponse(error, context, exchange)));
+      .then(onSale)
+      .catch((error: unknown) => exchange.fail(error));
   } else {
     onSale({ outcome: 'unknown_sale' });
   }
@@ -66,12 +67,13 @@ export function faultResponse(fault: Fault): PreparedResponse {
 export function errorResponse(
   error: unknown,
   context: FailureContext,
-  exchange: HttpExchange,
+  exchange: { requestId: string },
 ): PreparedResponse {
   if (error instanceof Fault) {
     context.metrics.faulted(error.code);
     return faultResponse(error);
   }
+  context.metrics.handlerFailed();
   context.log.error({ err: error, requestId: exchange.requestId }, 'handler failed');
   return PROBLEM_RESPONSES.unavailable;
 }

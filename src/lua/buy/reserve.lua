@@ -10,7 +10,7 @@
 --        prices, `too_many_holds` by TAB and the end of the cool-down in ms. Each reserved request has the position after
 --        the previous reserved one.
 --          reserved replayed key_reused unknown_sku sold_out insufficient_stock limit_reached
---          too_many_holds sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
+--          too_many_holds unreadable (the buyer's records are damaged) sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
 -- EVENTS one entry for the whole batch: v 1, s <number of its first event>, c <currency>, d <event lines>
 --
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
@@ -64,7 +64,10 @@ local function decide(buyer, key, items, trace)
   local known = nil
   if records_of[buyer] ~= '' then
     if is_oversize(buyer) then return 'overloaded' end
-    known = known_to(buyer)
+    -- A damaged field fails its buyer's requests, not the batch.
+    local is_read, value = pcall(known_to, buyer)
+    if not is_read then return 'unreadable' end
+    known = value
     local found = repeated(buyer, key, known)
     if found then
       if items_of(found) ~= items then return 'key_reused' end

@@ -1,4 +1,5 @@
 /** Decides a batch of buyers of one sale in one atomic call. The contract is the header of reserve.lua. */
+import type { Fault } from '../../domain/fault.ts';
 import { memoizeLast } from '../../domain/memoize-last.ts';
 import { formatTrace, newRecord, recordTerms } from '../../domain/reservation-codec.ts';
 import { CHANGE_KEYS } from '../keys.ts';
@@ -35,6 +36,8 @@ export type ReserveOutcome =
   | { outcome: 'replayed'; record: string }
   /** The buyer is in a cool-down until then, by Redis' clock. */
   | { outcome: 'too_many_holds'; untilMs: number }
+  /** The buyer's records are damaged, or the script's line is. */
+  | { outcome: 'unreadable'; fault: Fault }
   | { outcome: ReserveRefusal };
 
 /** A reservation that this call has made. */
@@ -107,7 +110,8 @@ function outcomesOf(first: string, lines: readonly string[], batch: Batch): Rese
     if (line.startsWith(TOO_MANY_HOLDS)) {
       return { outcome: 'too_many_holds', untilMs: Number(line.slice(TOO_MANY_HOLDS.length)) };
     }
-    if (!REFUSAL_SET.has(line)) throw malformed('reserve', line);
+    // One line fails its buyer only: the other decisions are valid.
+    if (!REFUSAL_SET.has(line)) return { outcome: 'unreadable', fault: malformed('reserve', line) };
     return { outcome: line as ReserveRefusal };
   });
 }

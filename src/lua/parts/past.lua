@@ -24,8 +24,9 @@ local function split_past(buyer, records, past, most)
   local surplus, moved, kept = math.min(ended - ENDED_KEPT, most), 0, {}
   if surplus <= 0 then return records, 0 end
   for text in each_record(records) do
-    if moved < surplus and not is_living_record(text) then
-      local position, key = position_and_key_of(text)
+    local position, key = nil, nil
+    if moved < surplus and not is_living_record(text) then position, key = position_and_key_of(text) end
+    if position then
       past[past_field(buyer, position)] = text
       -- Nobody can send the waitlist's key, which has a space.
       if key ~= '' and not string.find(key, ' ', 1, true) then past[past_key_field(buyer, key)] = position end

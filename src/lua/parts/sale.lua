@@ -33,10 +33,13 @@ local sale = {
   tickets = tonumber(fields[11] or 0),
   gaps = fields[12],
 }
+-- Positions and events are exact up to 2^53. Before that the sale ends for buyers, with room left for transitions.
+local NUMBER_MAX = 2 ^ 53 - 2 ^ 30
+local is_used_up = sale.position >= NUMBER_MAX or sale.events >= NUMBER_MAX or sale.tickets >= NUMBER_MAX
 -- Why nobody can get units now, or nil.
 local closed = nil
 if refused then closed = refused
-elseif has_ended(fields[2], fields[4]) then closed = 'sale_ended'
+elseif has_ended(fields[2], fields[4]) or is_used_up then closed = 'sale_ended'
 elseif fields[2] == 'draft' or (fields[3] ~= '' and now < tonumber(fields[3])) then closed = 'sale_not_started'
 elseif fields[2] == 'paused' then closed = 'sale_paused'
 end

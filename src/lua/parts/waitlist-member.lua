@@ -9,6 +9,12 @@
 
 local function waiting_field(buyer, sku) return buyer .. '\t' .. sku end
 
+-- Twelve digits. A longer number follows a letter for its length, because members are ordered as texts.
+local function ticket_text(number)
+  local digits = string.format('%012.0f', number)
+  return #digits == 12 and digits or string.char(string.byte('a') + #digits - 13) .. digits
+end
+
 -- The largest quantity that the format of lineByQuantity sorts. Buyers can request 100.
 local QUANTITY_MAX = 999
 
@@ -25,19 +31,19 @@ local function member_of(sku, ticket, buyer, quantity)
 end
 
 local function new_waiter(sku, number, buyer, quantity)
-  local ticket = string.format('%012.0f', number)
+  local ticket = ticket_text(number)
   return waiter_of(member_of(sku, ticket, buyer, quantity), sku, ticket, buyer, quantity)
 end
 
 -- A member of `line`.
 local function parse_member(member)
-  local sku, ticket, buyer, quantity = string.match(member, '^([^\t]*)\t(%d+)\t([^\t]*)\t(%d+)$')
+  local sku, ticket, buyer, quantity = string.match(member, '^([^\t]*)\t(%w+)\t([^\t]*)\t(%d+)$')
   return waiter_of(member, sku, ticket, buyer, tonumber(quantity))
 end
 
 -- A member of `lineByQuantity`.
 local function parse_indexed(indexed)
-  local sku, text, ticket, buyer = string.match(indexed, '^([^\t]*)\t(%d+)\t(%d+)\t([^\t]*)$')
+  local sku, text, ticket, buyer = string.match(indexed, '^([^\t]*)\t(%d+)\t(%w+)\t([^\t]*)$')
   local quantity = tonumber(text)
   return waiter_of(member_of(sku, ticket, buyer, quantity), sku, ticket, buyer, quantity)
 end
