@@ -71,7 +71,7 @@ export async function setStatus(
   status: SaleStatus,
 ): Promise<void> {
   const { saleId } = definition;
-  await sql`UPDATE sales SET status = ${status} WHERE sale_id = ${saleId}`;
+  await sql`UPDATE sales SET status = ${status}, updated_at = now() WHERE sale_id = ${saleId}`;
   const { operation } = await saleState(shards, saleId);
   const reply = await shards.call(applyOperation, saleId, {
     operation: operation + 1,

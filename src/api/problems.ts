@@ -73,6 +73,11 @@ export const PROBLEMS = {
     title: 'Insufficient stock',
     detail: 'Not enough units are left for that quantity.',
   },
+  too_many_webhooks: {
+    status: 409,
+    title: 'Too many webhooks',
+    detail: 'There are 100 webhook endpoints. Delete one first.',
+  },
   sale_ended: { status: 410, title: 'Sale ended', detail: 'The sale has ended.' },
   payload_too_large: {
     status: 413,

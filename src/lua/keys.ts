@@ -56,6 +56,12 @@ export const PERSISTER_GROUP = 'persister';
 /** Pub/sub: the ids of sales that an operator has just changed. Only a hint. */
 export const CHANGED_CHANNEL = 'fs:changed';
 
+/**
+ * Pub/sub: the ids of sales for which a persister has something to do: the first event since all were drained, or a
+ * client that found the sale closed. Also a hint.
+ */
+export const WORK_CHANNEL = 'fs:work';
+
 /** Pub/sub: the event lines of one sale's reservations as they happen, as in the stream's `d`. Also a hint. */
 export function liveChannel(saleId: string): string {
   return `${saleKey(saleId, 'sale')}:live`;

@@ -4,7 +4,9 @@ import type { PersisterContext } from './context.ts';
 import { StoppingError } from './database/database.ts';
 
 export interface LoopOptions {
-  /** Returns the milliseconds until the next turn; undefined: back off, as after a failure. */
+  /** Before the first turn. Default 0. */
+  firstMs?: number;
+  /** Returns the milliseconds until the next turn, Infinity: until woken; undefined: back off, as after a failure. */
   turn: () => Promise<number | undefined>;
   /** What it throws ends the loop. */
   onFailure: (error: unknown) => void | Promise<void>;
@@ -17,7 +19,9 @@ export class Loop {
   readonly #options: LoopOptions;
   #failures = 0;
   #isStopping = false;
-  #endPause: () => void = () => undefined;
+  /** A wake-up that came during a turn: what it announces may be newer than what the turn has seen. */
+  #isWoken = false;
+  #endPause: (() => void) | undefined;
 
   constructor(options: LoopOptions) {
     this.#options = options;
@@ -27,10 +31,17 @@ export class Loop {
     return this.#isStopping;
   }
 
+  /** Whether a wake-up came during the current turn. */
+  get isWoken(): boolean {
+    return this.#isWoken;
+  }
+
   /** Resolves once stopped, or when the process stops. */
   async run(): Promise<void> {
-    const { turn, onFailure, backoff } = this.#options;
+    const { turn, onFailure, backoff, firstMs = 0 } = this.#options;
+    await this.#pause(firstMs);
     while (!this.#isStopping || this.#options.hasUnfinishedWork?.()) {
+      this.#isWoken = false;
       let delayMs: number | undefined;
       try {
         delayMs = await turn();
@@ -47,14 +58,15 @@ export class Loop {
     }
   }
 
-  /** Ends the current pause, if any. A turn that is running is followed by its pause all the same. */
+  /** Ends the current pause; if a turn is running, the next one follows without a pause. */
   wake(): void {
-    this.#endPause();
+    this.#isWoken = true;
+    this.#endPause?.();
   }
 
   stop(): void {
     this.#isStopping = true;
-    this.#endPause();
+    this.#endPause?.();
   }
 
   stopWith(signal: AbortSignal): this {
@@ -64,14 +76,15 @@ export class Loop {
   }
 
   async #pause(delayMs: number): Promise<void> {
-    if (this.#isStopping || delayMs <= 0) return;
+    if (this.#isStopping || this.#isWoken || delayMs <= 0) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, delayMs);
+      const timer = Number.isFinite(delayMs) ? setTimeout(resolve, delayMs) : undefined;
       this.#endPause = () => {
         clearTimeout(timer);
         resolve();
       };
     });
+    this.#endPause = undefined;
   }
 }
 

@@ -5,6 +5,7 @@
 import { hostname } from 'node:os';
 import { nanoid } from 'nanoid';
 import { type PersisterConfig, readPersisterConfig } from '../config.ts';
+import { CHANGED_CHANNEL, WORK_CHANNEL } from '../lua/keys.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
 import { pause } from '../process/backoff.ts';
 import { serveHealth } from '../process/health-server.ts';
@@ -21,9 +22,9 @@ import { TIMINGS, type Timings } from './timings.ts';
 import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
 import { retryRequested } from './write/dead-letters.ts';
 
-/** Sales that write concurrently. A recovery needs two connections: one for the locks, one for the rows. */
+/** Sales that write concurrently, beside one at rest. A recovery needs two connections: for the locks, for the rows. */
 const WRITERS_MAX = 3;
-const CONNECTIONS_MAX = WRITERS_MAX * 2 + 2 + WEBHOOK_CONNECTIONS;
+const CONNECTIONS_MAX = (WRITERS_MAX + 1) * 2 + 2 + WEBHOOK_CONNECTIONS;
 const DEAD_LETTERS_INTERVAL_MS = 1_000;
 const LAG_INTERVAL_MS = 2_000;
 /** A session that holds a sale's lock and sends nothing for this long is ended, because it blocks all others. */
@@ -109,7 +110,13 @@ export async function startPersister(
     unready,
     reasons: () => shards.unfitness,
   });
-  shards.onChanged((saleId) => saleWorkers.hint(saleId));
+  shards.onHints(
+    {
+      [CHANGED_CHANNEL]: (saleId) => saleWorkers.hintChanged(saleId),
+      [WORK_CHANNEL]: (saleId) => saleWorkers.hintWork(saleId),
+    },
+    () => saleWorkers.lookAtAll(),
+  );
   shards.onReady(() => saleWorkers.wakeAll());
   const work = Promise.all([
     saleWorkers.run(),
@@ -120,7 +127,7 @@ export async function startPersister(
       const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));
       if (ended > 0) log.warn({ ended, silentMs: SILENT_MS_MAX }, 'sessions holding a sale ended');
     }),
-    runWebhooks(context),
+    runWebhooks(context, () => saleWorkers.activeSales()),
   ]);
   log.info({ consumer: context.consumer, port: health.port }, 'persister started');
 

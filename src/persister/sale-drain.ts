@@ -2,29 +2,35 @@
  * One sale's drain: reads its stream, writes the events to PostgreSQL, acknowledges and trims the entries. Each turn
  * holds a permit and writes at most one batch, which batch-reader.ts chooses.
  *
+ * Once all events are drained it sleeps until it is woken: by a hint of the script that appends the next event, by a
+ * sweep that finds events, or when Redis became available again.
+ *
  * An unexpected error (Redis unavailable, a restarted server, a missing group) ends the turn. The next turn first checks
  * the sale on both servers, and recovers it if needed.
  */
 import { Fault, unreachable } from '../domain/fault.ts';
-import type { SaleStatus } from '../domain/sale.ts';
 import { readSale } from '../lua/read/read-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
 import { backoffMs } from '../process/backoff.ts';
-import type { Semaphore } from '../process/semaphore.ts';
+import type { PinnedServer } from '../redis/shard.ts';
 import { Loop } from './loop.ts';
 import { forgetSale } from './metrics.ts';
 import { openSale, type RecoveryContext, type SaleCondition } from './recover/recover.ts';
+import { type ListedSale, urgencyOf } from './sale-list.ts';
 import { BatchReader } from './stream/batch-reader.ts';
 import { isGroupMissing, StreamConsumer } from './stream/consumer.ts';
 import { type SortedEntries, sortEntries } from './stream/entries.ts';
+import { type TurnQueue, URGENCY } from './turn-queue.ts';
 import { persist } from './write/persist.ts';
 
 const TRIM_INTERVAL_MS = 200;
-/** Trims without new writes, because the consumer that acknowledged last may have died before it trimmed. */
-const TRIM_ANYWAY_MS = 10_000;
+/** Without own writes: another consumer has acknowledged the entries, or holds them. A trim shows which. */
+const TRIM_ANYWAY_MS = 1_000;
 const IDLE_FIRST_MS = 10;
 const FAILURE_MOST_MS = 1_000;
 const RETRY_MS = 100;
+/** While the sale is at rest: nobody waits for it, and there may be thousands. */
+const RETRY_AT_REST_MS = 2_000;
 /** Missing earlier events are reported after this time. */
 const MISSING_MS_MAX = 30_000;
 
@@ -40,15 +46,23 @@ interface Opened {
 export class SaleDrain {
   readonly saleId: string;
   readonly #context: RecoveryContext;
-  readonly #semaphore: Semaphore;
+  readonly #turns: TurnQueue;
+  readonly #onOpened: () => void;
   readonly #batchReader: BatchReader;
   readonly #loop: Loop;
-  #status: SaleStatus;
+  #sale: ListedSale;
+  /** Somebody waits for the sale. */
+  #isAwaited = false;
+  /** PostgreSQL had all events at the last trim, or Redis does not have the sale. */
+  #isAsleep: boolean;
+  #wasActive = false;
+  #isBlocked = false;
   /** Undefined: must be checked. */
   #opened: Opened | undefined;
   #quietTurns = 0;
   #missingSinceMs: number | undefined;
   #trimmedMs = 0;
+  #tidyMs = 0;
   #hasUntrimmed = true;
   /** The next batch, read while the current one is being written, so that PostgreSQL does not wait for Redis. */
   #readAhead: Promise<SortedEntries | undefined> | undefined;
@@ -58,14 +72,29 @@ export class SaleDrain {
   readonly #unknownVersions = new Set<string>();
   #lastFailure = '';
 
-  constructor(context: RecoveryContext, saleId: string, status: SaleStatus, semaphore: Semaphore) {
-    this.saleId = saleId;
+  /** Calls `onOpened` whenever it has found the sale open after it was not known to be. */
+  constructor(
+    context: RecoveryContext,
+    sale: ListedSale,
+    { turns, onOpened }: { turns: TurnQueue; onOpened: () => void },
+  ) {
+    this.saleId = sale.saleId;
     this.#context = context;
-    this.#status = status;
-    this.#semaphore = semaphore;
+    this.#sale = sale;
+    this.#turns = turns;
+    this.#onOpened = onOpened;
+    this.#isAsleep = this.isAtRest;
     this.#batchReader = new BatchReader(context);
     this.#loop = new Loop({
-      turn: async () => this.#delayAfter(await this.#semaphore.run(() => this.#turn())),
+      // The first sweep of a sale at rest shows whether there is anything to do.
+      firstMs: this.isAtRest ? Number.POSITIVE_INFINITY : 0,
+      turn: async () =>
+        this.#delayAfter(
+          await this.#turns.run(
+            () => this.urgency,
+            () => this.#turn(),
+          ),
+        ),
       onFailure: (error) => this.#startOver(error),
       backoff: { firstMs: IDLE_FIRST_MS, mostMs: FAILURE_MOST_MS },
       // Entries that were read ahead would stay pending until another consumer claims them.
@@ -79,20 +108,69 @@ export class SaleDrain {
     forgetSale(this.#context.metrics, this.saleId);
   }
 
-  update(status: SaleStatus): void {
-    if (status === this.#status) return;
-    this.#status = status;
-    this.wake();
+  update(sale: ListedSale): void {
+    const { status } = this.#sale;
+    this.#sale = sale;
+    if (sale.isRecoveryRequested) this.reopen();
+    else if (sale.status !== status && !this.isOpen) this.wake();
   }
 
-  /** An operator requested a recovery. */
+  /** Nobody can buy, so nobody is known to wait. */
+  get isAtRest(): boolean {
+    return urgencyOf(this.#sale) >= URGENCY.atRest;
+  }
+
+  get isAsleep(): boolean {
+    return this.#isAsleep;
+  }
+
+  /** The sale was found open on the current connection. */
+  get isOpen(): boolean {
+    return this.#opened?.stream.server.isThere === true;
+  }
+
+  /** That connection's server. */
+  get server(): PinnedServer | undefined {
+    return this.#opened?.stream.server;
+  }
+
+  /** How urgent its next turn is, see turn-queue.ts. Writing the events of an open sale is as urgent as opening one. */
+  get urgency(): number {
+    if (this.#isAwaited) return URGENCY.awaited;
+    return this.isOpen ? URGENCY.selling : urgencyOf(this.#sale);
+  }
+
+  /** Whether it was awake since the last call. */
+  takeActivity(): boolean {
+    const wasActive = this.#wasActive;
+    this.#wasActive = !this.#isAsleep;
+    return wasActive;
+  }
+
+  /** A sweep found the sale closed. A blocked recovery keeps its own interval. */
+  foundClosed(): void {
+    if (!this.#isBlocked) this.reopen();
+  }
+
+  /** The sale is closed, or an operator requested a recovery. */
   reopen(): void {
     this.#opened = undefined;
     this.wake();
   }
 
+  /** Somebody waits for what this drain does. */
+  hint(): void {
+    this.#isAwaited = true;
+    this.wake();
+    this.#turns.grant();
+  }
+
   /** Ends a pause, because there may be something to do. */
   wake(): void {
+    // At the last trim nothing was pending, so what is pending now is too young to claim.
+    if (this.#isAsleep && this.isOpen) this.#batchReader.nothingPending();
+    this.#isAsleep = false;
+    this.#wasActive = true;
     this.#loop.wake();
   }
 
@@ -122,6 +200,7 @@ export class SaleDrain {
   }
 
   async #turn(): Promise<Turn> {
+    this.#isAsleep = false;
     const opened = await this.#open();
     if ('outcome' in opened) return opened.outcome;
     const sorted = (await this.#takeReadAhead()) ?? (await this.#read(opened.stream));
@@ -142,13 +221,13 @@ export class SaleDrain {
 
   /**
    * Reads ahead only if no other persister drains this sale: two would each hold entries that the other waits for. And
-   * only if no other sale waits for a permit: otherwise each sale would keep a batch in memory.
+   * only if no other sale waits for a turn: otherwise each sale would keep a batch in memory.
    */
   #mayReadAhead({ events }: SortedEntries): boolean {
     return (
       events[0]?.number === this.#lastWritten + 1 &&
       this.#batchReader.isNewNext(events.length) &&
-      !this.#semaphore.hasWaiters &&
+      !this.#turns.hasWaiters &&
       !this.#loop.isStopping
     );
   }
@@ -180,6 +259,7 @@ export class SaleDrain {
     if (condition.outcome !== 'open') return condition;
     this.#opened = { stream, timeline: condition.timeline };
     this.#lastFailure = '';
+    this.#onOpened();
     return this.#opened;
   }
 
@@ -234,41 +314,68 @@ export class SaleDrain {
     );
   }
 
-  async #trimIfDue({ server }: StreamConsumer): Promise<void> {
+  async #trimIfDue(stream: StreamConsumer): Promise<void> {
     const sinceMs = performance.now() - this.#trimmedMs;
     if (sinceMs < (this.#hasUntrimmed ? TRIM_INTERVAL_MS : TRIM_ANYWAY_MS)) return;
-    const reply = await server.call(trimEvents, this.saleId);
+    const reply = await stream.server.call(trimEvents, this.saleId);
     this.#trimmedMs = performance.now();
     this.#hasUntrimmed = false;
-    if (reply.outcome === 'trimmed') this.#context.metrics.trims.inc();
-    else this.#opened = undefined;
+    if (reply.outcome !== 'trimmed') {
+      this.#opened = undefined;
+      return;
+    }
+    this.#context.metrics.trims.inc();
+    this.#isAsleep = reply.drained === reply.events && !this.#loop.isWoken;
+    if (!this.#isAsleep || this.#trimmedMs < this.#tidyMs) return;
+    const { consumerIdleMs } = this.#context.timings;
+    this.#tidyMs = this.#trimmedMs + consumerIdleMs;
+    await stream.removeIdleConsumers(consumerIdleMs);
   }
 
   #delayAfter(turn: Turn): number {
     this.#quietTurns = turn === 'worked' ? 0 : this.#quietTurns + 1;
+    this.#isBlocked = turn === 'blocked';
+    if (turn !== 'retry' && turn !== 'recovered') this.#isAwaited = false;
+    if (this.#isAsleep) {
+      this.#clearLag();
+      return Number.POSITIVE_INFINITY;
+    }
     const { restMs, idleMs } = this.#context.timings;
-    const isResting = this.#status === 'ended' || this.#status === 'draft';
-    const mostMs = isResting ? restMs : idleMs;
     switch (turn) {
       case 'worked':
         return 0;
       case 'ahead':
         return backoffMs(this.#quietTurns, IDLE_FIRST_MS, RETRY_MS);
       case 'retry':
+        return this.isAtRest ? RETRY_AT_REST_MS : RETRY_MS;
       case 'recovered':
         return RETRY_MS;
       case 'blocked':
         return restMs;
       case 'absent':
-        // The admin may be about to send an open sale to Redis.
-        return mostMs;
+        // The admin sends a hint when it has sent the sale to Redis.
+        this.#isAsleep = true;
+        return Number.POSITIVE_INFINITY;
       case 'empty':
         return this.#hasUntrimmed
           ? Math.min(TRIM_INTERVAL_MS, IDLE_FIRST_MS * 2 ** this.#quietTurns)
-          : backoffMs(this.#quietTurns, IDLE_FIRST_MS, mostMs);
+          : backoffMs(this.#quietTurns, IDLE_FIRST_MS, idleMs);
       default:
         return unreachable(turn);
     }
+  }
+
+  /** A sale at rest keeps no metrics of its own: such sales become ever more. */
+  #clearLag(): void {
+    const { lagEvents, lagSeconds } = this.#context.metrics;
+    if (this.isAtRest) {
+      forgetSale(this.#context.metrics, this.saleId);
+      return;
+    }
+    lagEvents.set({ sale: this.saleId }, 0);
+    lagSeconds.set({ sale: this.saleId }, 0);
+    this.#waiting.clear();
+    this.#measureWaiting();
   }
 
   /** Logs each new failure once; the Redis connection reports its own. */

@@ -2,48 +2,64 @@
  * One sale's sweep: ends expired holds and serves the waitlist, by one script (sweep.lua). It needs only Redis, so holds
  * end on time also while the drain or PostgreSQL fails.
  *
+ * Each reply says when the next sweep is needed. A hint that the sale has changed brings it forward. Hints can be lost, so
+ * a sale is also swept every few seconds, and every few minutes if nothing can happen by itself. Those sweeps also notice
+ * events that nobody drains and a sale that is closed, and wake the drain.
+ *
  * Every persister sweeps every sale. Two at once share the work: the script takes holds in the order of their deadlines,
  * and each call is atomic, so a persister that dies between two calls leaves nothing half done.
  */
 import { Fault } from '../domain/fault.ts';
 import { newTag } from '../domain/identifiers.ts';
-import type { SaleStatus } from '../domain/sale.ts';
 import { type SweepReply, sweep } from '../lua/buy/sweep.ts';
 import type { PersisterContext } from './context.ts';
 import { Loop } from './loop.ts';
 
 /** Blocks Redis, and so its buyers, for half a millisecond, see bench/expiry.ts. */
 export const HOLDS_PER_CALL = 50;
-/** The longest pause while a sale can sell: a new batch may have an earlier deadline than the last reply announced, and
- * nothing announces restocked units or a resumed sale, which the waitlist waits for. */
-const SELLING_MS_MAX = 200;
 /** Deadlines a few milliseconds apart are served together. */
 const PAUSE_MS_MIN = 10;
 /** Keeps several persisters from calling at the same deadline. */
 const JITTER_MS = 20;
+/** Hints cause at most one sweep in this time. */
+const HINTED_MS = 50;
 /** How often hot paths are notified of returned units during a long sweep. */
 const ANNOUNCE_MS = 100;
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MOST_MS = 1_000;
 
+export interface SweepOptions {
+  saleId: string;
+  /** Until the first sweep. */
+  firstMs: number;
+  isAtRest: () => boolean;
+  /** The sale is closed or has events that are not drained. */
+  onWork: (found: 'closed' | 'backlog') => void;
+}
+
 export class SaleSweep {
-  readonly saleId: string;
   readonly #context: PersisterContext;
+  readonly #saleId: string;
+  readonly #isAtRest: SweepOptions['isAtRest'];
+  readonly #onWork: SweepOptions['onWork'];
   readonly #loop: Loop;
-  #status: SaleStatus;
+  #sweptMs = Number.NEGATIVE_INFINITY;
+  #hintTimer: NodeJS.Timeout | undefined;
+  #hintDueMs = Number.POSITIVE_INFINITY;
   #isUnannounced = false;
   #announcedMs = 0;
   #lastFailure = '';
 
-  constructor(context: PersisterContext, saleId: string, status: SaleStatus) {
-    this.saleId = saleId;
+  constructor(context: PersisterContext, { saleId, firstMs, isAtRest, onWork }: SweepOptions) {
     this.#context = context;
-    this.#status = status;
+    this.#saleId = saleId;
+    this.#isAtRest = isAtRest;
+    this.#onWork = onWork;
     this.#loop = new Loop({
+      firstMs,
       turn: async () => {
         const reply = await this.#sweep();
         await this.#announce(reply);
-        if (reply.outcome === 'recovering') return undefined;
         this.#lastFailure = '';
         return this.#delayAfter(reply);
       },
@@ -55,22 +71,32 @@ export class SaleSweep {
   /** Resolves once stopped. Never rejects. */
   async run(): Promise<void> {
     await this.#loop.run();
+    clearTimeout(this.#hintTimer);
   }
 
-  update(status: SaleStatus): void {
-    if (status === this.#status) return;
-    this.#status = status;
-    this.#loop.wake();
+  /** The sale may have changed. Sweeps after `delayMs`, and soon after the last sweep at the earliest. */
+  hint(delayMs = 0): void {
+    const nowMs = performance.now();
+    const dueMs = Math.max(nowMs + delayMs, this.#sweptMs + HINTED_MS);
+    if (dueMs >= this.#hintDueMs || this.#loop.isStopping) return;
+    clearTimeout(this.#hintTimer);
+    this.#hintDueMs = dueMs;
+    this.#hintTimer = setTimeout(() => {
+      this.#hintDueMs = Number.POSITIVE_INFINITY;
+      this.#loop.wake();
+    }, dueMs - nowMs);
   }
 
   stop(): void {
     this.#loop.stop();
+    clearTimeout(this.#hintTimer);
   }
 
   async #sweep(): Promise<SweepReply> {
     const { shards, metrics } = this.#context;
+    this.#sweptMs = performance.now();
     const stopTimer = metrics.sweepSeconds.startTimer();
-    const reply = await shards.call(sweep, this.saleId, { most: HOLDS_PER_CALL, tag: newTag() });
+    const reply = await shards.call(sweep, this.#saleId, { most: HOLDS_PER_CALL, tag: newTag() });
     stopTimer();
     if (reply.outcome !== 'swept') return reply;
     metrics.expired.inc(reply.expired);
@@ -86,18 +112,23 @@ export class SaleSweep {
     const isOver = reply.nextDueMs !== 0;
     if (!this.#isUnannounced) return;
     if (!isOver && performance.now() - this.#announcedMs < ANNOUNCE_MS) return;
-    await this.#context.shards.publishChanged(this.saleId);
+    await this.#context.shards.publishChanged(this.#saleId);
     this.#isUnannounced = false;
     this.#announcedMs = performance.now();
   }
 
-  #delayAfter(reply: Exclude<SweepReply, { outcome: 'recovering' }>): number {
-    const nextDueMs = reply.outcome === 'swept' ? reply.nextDueMs : undefined;
-    if (nextDueMs === 0) return 0;
-    const isSelling = this.#status === 'open' || this.#status === 'paused';
-    const mostMs = isSelling ? SELLING_MS_MAX : this.#context.timings.restMs;
-    const dueMs = Math.max(PAUSE_MS_MIN, Math.min(nextDueMs ?? mostMs, mostMs - JITTER_MS));
-    return dueMs + Math.random() * JITTER_MS;
+  #delayAfter(reply: SweepReply): number {
+    const { lookMs, restLookMs } = this.#context.timings;
+    if (reply.outcome !== 'swept') {
+      // The drain or another persister opens it, and then this sweep gets a hint.
+      this.#onWork('closed');
+      return spread(this.#isAtRest() ? restLookMs : lookMs);
+    }
+    if (reply.nextDueMs === 0) return 0;
+    if (reply.backlog > 0) this.#onWork('backlog');
+    if (reply.nextDueMs === undefined) return spread(restLookMs);
+    const dueMs = Math.max(PAUSE_MS_MIN, reply.nextDueMs) + Math.random() * JITTER_MS;
+    return Math.min(dueMs, spread(lookMs));
   }
 
   /** Logs each new failure once; the Redis connection reports its own. */
@@ -106,6 +137,11 @@ export class SaleSweep {
     const isReported = error instanceof Fault && error.code === 'not_sent';
     if (message === this.#lastFailure || isReported) return;
     this.#lastFailure = message;
-    this.#context.log.warn({ saleId: this.saleId, err: error }, 'sweep failed, trying again');
+    this.#context.log.warn({ saleId: this.#saleId, err: error }, 'sweep failed, trying again');
   }
+}
+
+/** At most `mostMs`, so that the sweeps of many sales spread evenly, however they began. */
+function spread(mostMs: number): number {
+  return mostMs * (0.75 + Math.random() * 0.25);
 }

@@ -1,18 +1,32 @@
 /**
- * Runs a drain and a sweep for every sale in PostgreSQL that is not archived. The list of sales is read every second, and
- * at once after a hint that an operator changed a sale. While PostgreSQL is unavailable, the last list stays in use.
+ * Runs a drain and a sweep for every sale in PostgreSQL that is not archived. Both sleep while their sale is idle. They are
+ * woken by hints over publish/subscribe; by what changed in PostgreSQL, which is read every second; and when a server
+ * became available or lost its data. While PostgreSQL is unavailable, the last list stays in use.
  */
-import type { SaleStatus } from '../domain/sale.ts';
-import { Semaphore } from '../process/semaphore.ts';
+import { saleKey } from '../lua/keys.ts';
+import { pause } from '../process/backoff.ts';
+import type { PinnedServer } from '../redis/shard.ts';
 import type { PersisterContext } from './context.ts';
 import { Loop } from './loop.ts';
 import { RecoveryLog } from './recover/recovery-log.ts';
 import { SaleDrain } from './sale-drain.ts';
+import { type ListedSale, listChanged, listSales, urgencyOf } from './sale-list.ts';
 import { SaleSweep } from './sale-sweep.ts';
+import { TurnQueue } from './turn-queue.ts';
 
 const LIST_INTERVAL_MS = 1_000;
+const LIST_ALL_MS = 60_000;
+/** Hints cause at most one list in this time. */
+const LIST_PAUSE_MS = 50;
+const PROBE_INTERVAL_MS = 250;
+/** Between two first sweeps of sales at rest, which may be thousands. */
+const REST_SPACING_MS = 1;
+/** A check by another clock than Redis' may be too early or too late. */
+const CLOCK_EARLY_MS = 5_000;
+const CLOCK_LATE_MS = 15_000;
 
 interface SaleWork {
+  sale: ListedSale;
   drain: SaleDrain;
   sweep: SaleSweep;
 }
@@ -20,17 +34,24 @@ interface SaleWork {
 export class SaleWorkers {
   readonly #context: PersisterContext;
   readonly #recoveryLog: RecoveryLog;
-  readonly #semaphore: Semaphore;
+  readonly #turns: TurnQueue;
   readonly #sales = new Map<string, SaleWork>();
   readonly #runs = new Set<Promise<void>>();
-  readonly #loop: Loop;
+  readonly #lists: Loop;
+  readonly #probes: Loop;
+  /** Sales whose hints have not been followed by a list. */
+  #hinted = new Set<string>();
+  #listedMs = Number.NEGATIVE_INFINITY;
+  #listAllMs = 0;
 
-  constructor(context: PersisterContext, writersMax: number) {
+  constructor(context: PersisterContext, turnsMax: number) {
     this.#context = context;
     this.#recoveryLog = new RecoveryLog(context);
-    this.#semaphore = new Semaphore(writersMax);
-    this.#loop = new Loop({
+    this.#turns = new TurnQueue(turnsMax, context.stopping);
+    this.#lists = new Loop({
       turn: async () => {
+        const sinceMs = performance.now() - this.#listedMs;
+        if (sinceMs < LIST_PAUSE_MS) await pause(LIST_PAUSE_MS - sinceMs, context.stopping);
         await this.#updateSales();
         return LIST_INTERVAL_MS;
       },
@@ -39,61 +60,158 @@ export class SaleWorkers {
       },
       backoff: { firstMs: LIST_INTERVAL_MS, mostMs: LIST_INTERVAL_MS },
     }).stopWith(context.stopping);
+    this.#probes = new Loop({
+      turn: async () => {
+        await this.#probe();
+        return PROBE_INTERVAL_MS;
+      },
+      onFailure: () => undefined,
+      backoff: { firstMs: PROBE_INTERVAL_MS, mostMs: PROBE_INTERVAL_MS },
+    }).stopWith(context.stopping);
   }
 
   /** Resolves after the stop, once every drain and sweep has finished its turn. */
   async run(): Promise<void> {
-    await this.#loop.run();
+    await Promise.all([this.#lists.run(), this.#probes.run()]);
     for (const work of this.#sales.values()) stop(work);
     await Promise.all(this.#runs);
   }
 
-  /** An operator changed this sale: it may be new, or its stream may have entries. */
-  hint(saleId: string): void {
-    this.#sales.get(saleId)?.drain.wake();
-    this.#loop.wake();
+  /** The sale has new events, or a client found it closed. */
+  hintWork(saleId: string): void {
+    const work = this.#sales.get(saleId);
+    if (work) work.drain.hint();
+    else this.hintChanged(saleId);
   }
 
-  /** A Redis server became available: buyers may wait for a recovery. */
+  /** An operator changed the sale: it may be new, or have other deadlines. Or its units were returned. */
+  hintChanged(saleId: string): void {
+    const work = this.#sales.get(saleId);
+    if (work && !work.drain.isOpen) work.drain.wake();
+    work?.sweep.hint();
+    this.#hinted.add(saleId);
+    this.#lists.wake();
+  }
+
+  /** Hints may have been missed. */
+  lookAtAll(): void {
+    let delayMs = 0;
+    for (const { sweep } of this.#sales.values()) {
+      delayMs += REST_SPACING_MS;
+      sweep.hint(delayMs);
+    }
+  }
+
+  /** A server became available or lost its data. The most urgent sales come first. */
   wakeAll(): void {
-    for (const { drain } of this.#sales.values()) drain.wake();
+    let restMs = 0;
+    const sales = [...this.#sales.values()].toSorted((a, b) => a.drain.urgency - b.drain.urgency);
+    for (const { drain, sweep } of sales) {
+      if (drain.isAtRest && drain.isAsleep) {
+        restMs += REST_SPACING_MS;
+        sweep.hint(restMs);
+      } else {
+        drain.wake();
+        sweep.hint();
+      }
+    }
   }
 
-  /** A sale that cannot be reached keeps its last measurement. */
+  /** Sales that were active since the last call, or whose start or end has come. */
+  activeSales(): string[] {
+    const nowMs = Date.now();
+    const isNow = (atMs: number | null) =>
+      atMs !== null && atMs > nowMs - CLOCK_LATE_MS && atMs < nowMs + CLOCK_EARLY_MS;
+    return [...this.#sales.values()]
+      .filter(
+        ({ sale, drain }) => drain.takeActivity() || isNow(sale.startsAt) || isNow(sale.endsAt),
+      )
+      .map(({ sale }) => sale.saleId);
+  }
+
+  /** Of sales that are drained now. A sale that cannot be reached keeps its last measurement. */
   async measureLag(): Promise<void> {
-    await Promise.allSettled([...this.#sales.values()].map(({ drain }) => drain.measureLag()));
+    const drains = [...this.#sales.values()].map(({ drain }) => drain);
+    const measured = drains.filter((drain) => !drain.isAsleep && (drain.isOpen || !drain.isAtRest));
+    await Promise.allSettled(measured.map((drain) => drain.measureLag()));
   }
 
   async #updateSales(): Promise<void> {
-    const sales = await this.#context.database.run(
-      (sql) => sql<{ saleId: string; status: SaleStatus; isRecoveryRequested: boolean }[]>`
-        SELECT sale_id, status, sale_id IN (SELECT sale_id FROM sale_recoveries WHERE state = 'requested')
-          AS is_recovery_requested
-        FROM sales WHERE archived_at IS NULL`,
-    );
-    for (const { saleId, status, isRecoveryRequested } of sales) {
-      const work = this.#sales.get(saleId);
-      work?.drain.update(status);
-      if (isRecoveryRequested) work?.drain.reopen();
-      work?.sweep.update(status);
-      if (!work) this.#start(saleId, status);
+    const { database } = this.#context;
+    const startedMs = performance.now();
+    const hinted = [...this.#hinted];
+    this.#hinted.clear();
+    if (startedMs >= this.#listAllMs) {
+      const sales = await database.run(listSales);
+      this.#listAllMs = startedMs + LIST_ALL_MS;
+      const present = new Set(sales.map(({ saleId }) => saleId));
+      for (const saleId of this.#sales.keys()) if (!present.has(saleId)) this.#forget(saleId);
+      this.#startAll(sales);
+      for (const sale of sales) this.#update(sale);
+    } else {
+      const listAgeMs = startedMs - this.#listedMs;
+      const { sales, gone } = await database.run((sql) => listChanged(sql, { hinted, listAgeMs }));
+      for (const saleId of gone) this.#forget(saleId);
+      this.#startAll(sales);
+      for (const sale of sales) this.#update(sale).sweep.hint();
     }
-    const present = new Set(sales.map(({ saleId }) => saleId));
-    for (const [saleId, work] of this.#sales) {
-      if (present.has(saleId)) continue;
-      stop(work);
-      this.#sales.delete(saleId);
+    this.#listedMs = startedMs;
+  }
+
+  #startAll(sales: readonly ListedSale[]): void {
+    const added = sales.filter(({ saleId }) => !this.#sales.has(saleId));
+    let restMs = 0;
+    for (const sale of added.toSorted((a, b) => urgencyOf(a) - urgencyOf(b))) {
+      const { drain } = this.#start(sale, restMs);
+      if (drain.isAtRest) restMs += REST_SPACING_MS;
     }
   }
 
-  #start(saleId: string, status: SaleStatus): void {
+  #start(sale: ListedSale, firstSweepMs: number): SaleWork {
+    const { saleId } = sale;
     const recoveryContext = { ...this.#context, recoveryLog: this.#recoveryLog };
-    const drain = new SaleDrain(recoveryContext, saleId, status, this.#semaphore);
-    const sweep = new SaleSweep(this.#context, saleId, status);
-    this.#sales.set(saleId, { drain, sweep });
-    for (const work of [drain, sweep]) {
-      const run = work.run().finally(() => this.#runs.delete(run));
+    const drain = new SaleDrain(recoveryContext, sale, {
+      turns: this.#turns,
+      onOpened: () => sweep.hint(),
+    });
+    const sweep = new SaleSweep(this.#context, {
+      saleId,
+      firstMs: firstSweepMs,
+      isAtRest: () => drain.isAtRest,
+      onWork: (found) => (found === 'closed' ? drain.foundClosed() : drain.wake()),
+    });
+    const work = { sale, drain, sweep };
+    this.#sales.set(saleId, work);
+    for (const each of [drain, sweep]) {
+      const run = each.run().finally(() => this.#runs.delete(run));
       this.#runs.add(run);
+    }
+    return work;
+  }
+
+  #update(sale: ListedSale): SaleWork {
+    const work = this.#sales.get(sale.saleId)!;
+    work.sale = sale;
+    work.drain.update(sale);
+    return work;
+  }
+
+  #forget(saleId: string): void {
+    const work = this.#sales.get(saleId);
+    if (work) stop(work);
+    this.#sales.delete(saleId);
+  }
+
+  /** A server that lost its data keeps its connections, so one sale of each server is looked up. */
+  async #probe(): Promise<void> {
+    const probed = new Map<string, { server: PinnedServer; saleId: string }>();
+    for (const [saleId, { drain }] of this.#sales) {
+      const { server } = drain;
+      if (server?.isThere && !probed.has(server.runId))
+        probed.set(server.runId, { server, saleId });
+    }
+    for (const { server, saleId } of probed.values()) {
+      if ((await server.client.exists(saleKey(saleId, 'sale'))) === 0) this.wakeAll();
     }
   }
 }

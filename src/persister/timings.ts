@@ -4,10 +4,14 @@ export interface Timings {
   claimIdleMs: number;
   /** Consumers idle for this long, without pending entries, are removed. */
   consumerIdleMs: number;
-  /** The longest pause between two reads of an empty stream while its sale can sell. */
+  /** The longest pause between two reads of a stream whose entries are not all drained. */
   idleMs: number;
-  /** The same for drafts, and for sales that have ended or are blocked. */
+  /** Between two attempts to recover a sale that is blocked. */
   restMs: number;
+  /** The longest time between two sweeps of a sale that can sell, in case hints were lost. */
+  lookMs: number;
+  /** The same for a sale in which nothing can happen by itself: a draft, or an ended sale without holds. */
+  restLookMs: number;
   /** An attempt with no result for this long gives up PostgreSQL's connections. A write takes tens of milliseconds. */
   silenceMs: number;
   webhooks: WebhookTimings;
@@ -39,6 +43,8 @@ export const TIMINGS: Timings = {
   consumerIdleMs: 600 * SECOND_MS,
   idleMs: 250,
   restMs: 5 * SECOND_MS,
+  lookMs: 10 * SECOND_MS,
+  restLookMs: 300 * SECOND_MS,
   silenceMs: 20 * SECOND_MS,
   webhooks: {
     timeoutMs: 10 * SECOND_MS,

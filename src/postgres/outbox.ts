@@ -1,5 +1,5 @@
 /**
- * The webhook outbox: deliveries are written in the transaction of their event, so both exist or neither.
+ * The webhook outbox: messages are written in the transaction of their event, so both exist or neither.
  * docs/adr/0016-webhook-outbox.md says why it is not a job library.
  */
 import type { ReservationEvent } from '../domain/reservation.ts';
@@ -12,7 +12,6 @@ import type { Transaction } from './connection.ts';
 
 /** An endpoint that receives events of a sale. */
 export interface Subscriber {
-  webhookId: string;
   /** Empty: all. */
   events: string[];
 }
@@ -23,11 +22,11 @@ export async function subscribersOf(
   saleId: string,
 ): Promise<Subscriber[]> {
   return transaction<Subscriber[]>`
-    SELECT webhook_id, events FROM webhook_endpoints
+    SELECT events FROM webhook_endpoints
     WHERE status = 'active' AND (sale_id IS NULL OR sale_id = ${saleId})`;
 }
 
-/** Only for events whose history row this transaction inserted: deliveries of other events exist already. */
+/** Only for events whose history row this transaction inserted: other events have their messages already. */
 export async function enqueueReservations(
   transaction: Transaction,
   events: readonly { reservation: ReservationEvent }[],
@@ -40,21 +39,17 @@ export async function enqueueReservations(
   await enqueue(transaction, messages, subscribers);
 }
 
+/** One row for each message that an endpoint receives. Persisters make the deliveries from it, see webhooks/fan-out.ts. */
 export async function enqueue(
   transaction: Transaction,
   messages: readonly WebhookMessage[],
   subscribers: readonly Subscriber[],
 ): Promise<void> {
-  const rows = subscribers.flatMap((subscriber) =>
-    messages
-      .filter(({ type }) => receives(subscriber, type))
-      .map((message) => ({ ...message, webhookId: subscriber.webhookId })),
-  );
+  const rows = messages.filter(({ type }) => subscribers.some((one) => receives(one, type)));
   if (rows.length === 0) return;
   await transaction`
-    INSERT INTO webhook_deliveries (webhook_id, message_id, event_type, sale_id, payload)
+    INSERT INTO webhook_messages (message_id, event_type, sale_id, payload)
     SELECT * FROM unnest(
-      ${rows.map((row) => row.webhookId)}::text[],
       ${rows.map((row) => row.messageId)}::text[],
       ${rows.map((row) => row.type)}::text[],
       ${rows.map((row) => row.saleId)}::text[],

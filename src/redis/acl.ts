@@ -3,7 +3,7 @@
  * leave a decision half written. Commands outside scripts are not checked; they fail as a whole, with a clear error.
  */
 import type { Redis } from 'ioredis';
-import { CHANGED_CHANNEL, liveChannel, saleKey } from '../lua/keys.ts';
+import { CHANGED_CHANNEL, liveChannel, saleKey, WORK_CHANNEL } from '../lua/keys.ts';
 
 const KEY = saleKey('any', 'sale');
 
@@ -41,8 +41,10 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['ZRANGEBYSCORE', KEY, '0', '0'],
   ['ZREM', KEY, '-'],
   ['PUBLISH', CHANGED_CHANNEL, '-'],
+  ['PUBLISH', WORK_CHANNEL, '-'],
   ['PUBLISH', liveChannel('any'), '-'],
   ['SUBSCRIBE', CHANGED_CHANNEL],
+  ['SUBSCRIBE', WORK_CHANNEL],
   ['SUBSCRIBE', liveChannel('any')],
 ];
 

@@ -2,7 +2,7 @@
 import calculateSlot from 'cluster-key-slot';
 import { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
-import { CHANGED_CHANNEL, saleKey } from '../lua/keys.ts';
+import { CHANGED_CHANNEL, saleKey, WORK_CHANNEL } from '../lua/keys.ts';
 import type { Script } from '../lua/script.ts';
 import { slotOwners } from './cluster-slots.ts';
 import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './connection.ts';
@@ -91,16 +91,28 @@ export class Shards {
 
   /** Publishes that an operator has changed a sale. A hint: without it, processes notice the change later. */
   async publishChanged(saleId: string): Promise<void> {
-    const shard = this.of(saleId);
-    if (shard.runId !== undefined) await shard.client.publish(CHANGED_CHANNEL, saleId);
+    await this.#publish(CHANGED_CHANNEL, saleId);
   }
 
-  /** Receives those hints, over a connection of its own. */
+  /** Publishes that a client waits for a persister to open this sale. A hint too. */
+  async publishWork(saleId: string): Promise<void> {
+    await this.#publish(WORK_CHANNEL, saleId);
+  }
+
+  /** Receives the hints that operators' changes cause, over a connection of its own. */
   onChanged(listener: (saleId: string) => void): void {
+    this.onHints({ [CHANGED_CHANNEL]: listener }, () => undefined);
+  }
+
+  /** Receives hints by channel, over a connection of its own. `onSubscribed`: hints may have been missed before. */
+  onHints(
+    listeners: Readonly<Record<string, (saleId: string) => void>>,
+    onSubscribed: () => void,
+  ): void {
     const subscriber = this.listener('hints');
-    subscriber.on('message', (_channel, saleId: string) => listener(saleId));
+    subscriber.on('message', (channel: string, saleId: string) => listeners[channel]?.(saleId));
     subscriber.on('ready', () => {
-      subscriber.subscribe(CHANGED_CHANNEL).catch(() => {
+      subscriber.subscribe(...Object.keys(listeners)).then(onSubscribed, () => {
         if (subscriber.status === 'ready') subscriber.disconnect(true);
       });
     });
@@ -137,6 +149,11 @@ export class Shards {
     clearInterval(this.#topologyTimer);
     for (const shard of this.#byAddress.values()) shard.close();
     for (const subscriber of this.#subscribers) subscriber.disconnect();
+  }
+
+  async #publish(channel: string, saleId: string): Promise<void> {
+    const shard = this.of(saleId);
+    if (shard.runId !== undefined) await shard.client.publish(channel, saleId);
   }
 
   #shardAt(address: ServerAddress): Shard {

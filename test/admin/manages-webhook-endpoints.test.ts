@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { callAdmin, makeDraft, useAdmin, useApp } from '../../harness/engine/admin.ts';
 import { FILE } from '../../harness/use.ts';
+import { WEBHOOKS_MAX } from '../../src/admin/webhooks/webhook-store.ts';
 
 const admin = await useAdmin(FILE);
 
@@ -180,4 +181,16 @@ test('development allows receivers on this machine', async (t) => {
   assert.equal((await callAdmin(app, 'POST /webhooks', { body })).status, 201);
   const refused = await callAdmin(app, 'POST /webhooks', { body: { url: 'file:///etc/passwd' } });
   assert.equal(refused.status, 422);
+});
+
+test('the number of endpoints is bounded, and deleting one makes room', async () => {
+  const { webhookId } = await makeWebhook();
+  await admin.sql`
+    INSERT INTO webhook_endpoints (webhook_id, url, secret)
+    SELECT 'wh_filler_' || n, ${URL_PUBLIC}, 'whsec_' FROM generate_series(1, (
+      SELECT ${WEBHOOKS_MAX}::bigint - count(*) FROM webhook_endpoints WHERE status <> 'deleted')) AS n`;
+  const refused = await admin.call('POST /webhooks', { body: { url: URL_PUBLIC } });
+  assert.deepEqual([refused.status, refused.body.code], [409, 'too_many_webhooks']);
+  assert.equal((await admin.call(`DELETE /webhooks/${webhookId}`)).status, 204);
+  await makeWebhook();
 });

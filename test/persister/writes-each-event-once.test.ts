@@ -79,6 +79,7 @@ describe('every event is written once', () => {
     // Some one by one, so that older versions arrive in batches without the newer ones.
     for (const [index, [, fields]] of entries.toReversed().entries()) {
       await client.xadd(key, '*', ...fields);
+      await servers.shards.publishWork(saleId);
       if (index < 3) await untilDrained();
     }
     await untilDrained();
@@ -147,7 +148,10 @@ describe('every event is written once', () => {
       assert.equal(await pendingCount(servers.shards, saleId), 0);
     });
     assert.ok((await one.metric('entries_claimed_total')) >= 8);
+    let late = 0;
     await eventually(async () => {
+      // Whenever the sale has been drained again.
+      await buy(servers.shards, saleId, [`late-${++late}`]);
       assert.deepEqual(
         (await consumerNames(servers.shards, saleId)).filter((name) => name === 'abandoned'),
         [],

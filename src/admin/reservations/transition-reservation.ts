@@ -73,6 +73,7 @@ export async function transitionReservation(
     case 'unknown_reservation':
       return UNKNOWN_RESERVATION;
     case 'recovering':
+      servers.shards.publishWork(saleId).catch(() => undefined);
       return refuse('recovering');
     case 'unknown_sale':
       return refuseUnknownSale(servers, saleId);
@@ -103,7 +104,7 @@ function refuseFault({ log }: Servers, error: unknown): Refusal {
  * Redis may have lost its data. A 404 would then make the merchant refund a buyer who has a reservation, so PostgreSQL
  * is queried, for a short time.
  */
-async function refuseUnknownSale({ sql }: Servers, saleId: string): Promise<Refusal> {
+async function refuseUnknownSale({ sql, shards }: Servers, saleId: string): Promise<Refusal> {
   const known = await Promise.race([
     sql`SELECT FROM sales WHERE sale_id = ${saleId}`.then(
       (rows) => rows.length > 0,
@@ -112,5 +113,7 @@ async function refuseUnknownSale({ sql }: Servers, saleId: string): Promise<Refu
     sleep(LOOKUP_TIMEOUT_MS, undefined, { ref: false }),
   ]);
   if (known === undefined) return SALE_UNCERTAIN;
-  return known ? refuse('recovering') : UNKNOWN_RESERVATION;
+  if (!known) return UNKNOWN_RESERVATION;
+  shards.publishWork(saleId).catch(() => undefined);
+  return refuse('recovering');
 }

@@ -145,7 +145,7 @@ async function settle<T extends RecordedOperation | 'unchanged'>(
 ): Promise<T | Refusal> {
   const state = await applyPendingOperations(servers, saleId);
   // Prompts a persister to recover the sale immediately.
-  if (state === 'recovering') await servers.shards.publishChanged(saleId).catch(() => undefined);
+  if (state === 'recovering') await servers.shards.publishWork(saleId).catch(() => undefined);
   if (recorded === 'unchanged') {
     return state === 'settled' ? recorded : refuse(state, { detail: PENDING_DETAIL });
   }

@@ -113,7 +113,7 @@ const CREATE = {
   access: 'operator',
   body: newWebhookSchema,
   responses: { 201: { description: 'Created.', schema: createdWebhookSchema } },
-  problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
+  problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large', 'too_many_webhooks'],
 } as const satisfies ApiOperation;
 
 const LIST = {
@@ -193,7 +193,9 @@ export function serveWebhooks(app: FastifyInstance, { sql, isDevelopment }: Admi
     if (message !== undefined) return refuseFields({ field: 'url', message });
     if (saleId !== null && !(await saleExists(sql, saleId))) return refuse('sale_not_found');
     const webhook = { url, events: [...new Set(events)], saleId, description };
-    const { row, secret } = await createWebhook(sql, webhook, caller);
+    const created = await createWebhook(sql, webhook, caller);
+    if (!created) return refuse('too_many_webhooks');
+    const { row, secret } = created;
     // No cache may store the secret.
     return respond(201, { ...showWebhook(row), secret }, { 'Cache-Control': 'no-store' });
   });

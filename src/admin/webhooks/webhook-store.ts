@@ -19,6 +19,10 @@ import type { RowRange } from '../http/page.ts';
 
 /** Standard Webhooks requires 24 to 64. */
 const SECRET_BYTES = 32;
+/** Each event becomes a delivery to each endpoint. */
+export const WEBHOOKS_MAX = 100;
+/** Arbitrary, the same in every admin: the lock under which endpoints are counted. */
+const CREATION_LOCK = 5_702_419;
 /** If a lookup takes longer, the address is checked only when the persister connects. */
 const LOOKUP_MS_MAX = 2_000;
 
@@ -88,15 +92,20 @@ export async function saleExists(sql: Sql, saleId: string): Promise<boolean> {
   return rows.length > 0;
 }
 
+/** Undefined: there are `WEBHOOKS_MAX` endpoints. */
 export async function createWebhook(
   sql: Sql,
   webhook: NewWebhook,
   caller: Caller,
-): Promise<{ row: WebhookRow; secret: string }> {
+): Promise<{ row: WebhookRow; secret: string } | undefined> {
   const webhookId = `wh_${nanoid()}`;
   const secret = `whsec_${randomBytes(SECRET_BYTES).toString('base64')}`;
   const { url, description, events, saleId } = webhook;
   return sql.begin(async (tx) => {
+    await tx`SELECT pg_advisory_xact_lock(${CREATION_LOCK}::bigint)`;
+    const [existing] = await tx<{ count: number }[]>`
+      SELECT count(*) AS count FROM webhook_endpoints WHERE status <> 'deleted'`;
+    if (existing!.count >= WEBHOOKS_MAX) return undefined;
     await tx`
       INSERT INTO webhook_endpoints (webhook_id, url, description, events, sale_id, secret)
       VALUES (${webhookId}, ${url}, ${description}, ${events}, ${saleId}, ${secret})`;

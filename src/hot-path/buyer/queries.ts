@@ -6,7 +6,7 @@ import { readBuyer } from '../../lua/read/read-buyer.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { json, PROBLEM_RESPONSES, type PreparedResponse, publicJson } from '../http/responses.ts';
-import { redisNowMs, type SaleView, VIEW_AGE_MS_MAX } from '../sales/sale-views.ts';
+import { redisNowMs, type SaleView, type SaleViews, VIEW_AGE_MS_MAX } from '../sales/sale-views.ts';
 import { absentSaleResponse, type SaleContext, withSale } from '../sales/with-sale.ts';
 import type { BuyerContext } from './buyer-calls.ts';
 
@@ -49,7 +49,7 @@ export const getBuyer: BuyerHandler<BuyerContext> = (exchange, saleId, { name },
   buyerCalls.run(exchange, async () => {
     const reply = await shards.call(readBuyer, saleId, name);
     if (reply.outcome !== 'known') {
-      return absentResponse(reply.outcome, views.wasLaunched(saleId), 'sale_not_found');
+      return absentResponse(reply.outcome, { views, saleId }, 'sale_not_found');
     }
     let units = 0;
     let living = 0;
@@ -81,7 +81,7 @@ export const getReservation: BuyerHandler<BuyerContext> = (exchange, id, { name 
   buyerCalls.run(exchange, async () => {
     const reply = await shards.call(readBuyer, saleId, name, address.position);
     if (reply.outcome !== 'known') {
-      return absentResponse(reply.outcome, views.wasLaunched(saleId), 'reservation_not_found');
+      return absentResponse(reply.outcome, { views, saleId }, 'reservation_not_found');
     }
     const own = reply.reservations.find(({ reservationId }) => reservationId === id);
     return own ? json(200, publicReservation(own)) : PROBLEM_RESPONSES.reservation_not_found;
@@ -91,10 +91,12 @@ export const getReservation: BuyerHandler<BuyerContext> = (exchange, id, { name 
 /** If Redis does not have a launched sale, it lost the sale, and recovery restores it. */
 export function absentResponse(
   outcome: string,
-  wasLaunched: boolean,
+  { views, saleId }: { views: SaleViews; saleId: string },
   notFound: 'sale_not_found' | 'reservation_not_found',
 ): PreparedResponse {
-  const isRecovering = outcome === 'recovering' || (outcome === 'unknown_sale' && wasLaunched);
+  const isRecovering =
+    outcome === 'recovering' || (outcome === 'unknown_sale' && views.wasLaunched(saleId));
+  if (isRecovering) views.requestRecovery(saleId);
   return PROBLEM_RESPONSES[isRecovering ? 'recovering' : notFound];
 }
 

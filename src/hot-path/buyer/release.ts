@@ -45,8 +45,7 @@ export const release: BuyerHandler<ReleaseContext> = (exchange, id, { name }, co
           to: statusAfter('give-back'),
         });
       default: {
-        const wasLaunched = views.wasLaunched(saleId);
-        return absentResponse(reply.outcome, wasLaunched, 'reservation_not_found');
+        return absentResponse(reply.outcome, { views, saleId }, 'reservation_not_found');
       }
     }
   });

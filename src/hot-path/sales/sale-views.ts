@@ -20,6 +20,8 @@ const TICK_MS = 60;
 const IDLE_MS = 10_000;
 const SALES_MAX = 10_000;
 const ABSENCES_MAX = 10_000;
+/** Between two requests for the recovery of a sale. */
+const REQUESTED_MS = 500;
 /** Concurrent reads; more are refused. */
 const READS_MAX = 500;
 
@@ -53,6 +55,7 @@ export class SaleViews {
   #inFlight = 0;
   /** Sales seen with a status other than draft. If Redis does not have one of them, Redis lost its data. */
   readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
+  readonly #requested = new LRUCache<string, true>({ max: SALES_MAX, ttl: REQUESTED_MS });
   readonly #onBrokenInvariant: (saleId: string, sku: string) => void;
   readonly #timer = setInterval(() => this.#refreshUsed(), TICK_MS);
 
@@ -95,6 +98,13 @@ export class SaleViews {
   /** True: this process has seen the sale launched. If Redis does not have it, Redis lost the sale. */
   wasLaunched(saleId: string): boolean {
     return this.#launched.has(saleId);
+  }
+
+  /** Asks the persisters to recover this sale before those that nobody waits for. */
+  requestRecovery(saleId: string): void {
+    if (this.#requested.has(saleId)) return;
+    this.#requested.set(saleId, true);
+    this.#shards.publishWork(saleId).catch(() => undefined);
   }
 
   /** A hint that an operator changed the sale. */
@@ -145,6 +155,7 @@ export class SaleViews {
 
   #storeAbsence(saleId: string, isForgotten: boolean): SaleLookup {
     const isThere = isForgotten || this.wasLaunched(saleId);
+    if (isThere) this.requestRecovery(saleId);
     const absence: Absence = { outcome: isThere ? 'recovering' : 'unknown_sale' };
     this.#sales.delete(saleId);
     this.#absences.set(saleId, absence);
@@ -153,6 +164,7 @@ export class SaleViews {
 
   #storeSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): SaleLookup {
     if (state.definition.status !== 'draft') this.#launched.set(saleId, true);
+    if (isRecovering) this.requestRecovery(saleId);
     this.#checkInvariant(saleId, state);
     const known = this.#sales.peek(saleId);
     // On another connection, an older read can return after a newer one.

@@ -4,12 +4,14 @@
 -- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence most newTag
 --        most  reservations checked by this call; newTag  of the reservations that the waitlist gets
--- REPLY  {word, expired, served, due, late}: swept; due is the ms until the next deadline (0: more are due now, -1: none
---        is left), late by how many ms the oldest ended hold is past its deadline. Or unknown_sale recovering with 0s
+-- REPLY  {word, expired, served, due, late, backlog}: swept; or unknown_sale recovering with 0s
+--        due  ms until the next sweep is needed: until the next deadline, or until a hold that is made from now on can be
+--        due; 0: more are due now; -1: none can be due before an operator changes the sale
+--        late  by how many ms the oldest ended hold is past its deadline; backlog  events that are not drained
 
 --@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes waitlist waitlist-index
 
-if refused then return { refused, 0, 0, 0, 0 } end
+if refused then return { refused, 0, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)
 
 -- Due holds, as ranges of positions.
@@ -114,5 +116,8 @@ if complete_index() then more = true end
 
 local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
 local next_due = head[2] and math.max(0, head[2] - now) or -1
+if closed ~= 'sale_ended' and fields[2] ~= 'draft' and (next_due < 0 or next_due > sale.hold_ms) then
+  next_due = sale.hold_ms
+end
 if more then next_due = 0 end
-return { 'swept', expired, served, next_due, late }
+return { 'swept', expired, served, next_due, late, sale.backlog + #event_lines }

@@ -8,8 +8,10 @@ interface Swept {
   served: number;
   /** How far the oldest of the ended holds was past its deadline; 0: none ended. */
   lateMs: number;
-  /** Until the next deadline; 0: more are due now; undefined: there are no holds. */
+  /** Until the next sweep is needed; 0: now; undefined: only after an operator has changed the sale. */
   nextDueMs: number | undefined;
+  /** Events that PostgreSQL may lack. */
+  backlog: number;
 }
 
 export const sweep = defineScript({
@@ -21,8 +23,8 @@ export const sweep = defineScript({
   words: ['unknown_sale', 'recovering'],
   decode([outcome, ...counts]): Swept | undefined {
     if (outcome !== 'swept') return undefined;
-    const [expired = 0, served = 0, due = 0, lateMs = 0] = counts.map(Number);
-    return { outcome, expired, served, lateMs, nextDueMs: due < 0 ? undefined : due };
+    const [expired = 0, served = 0, due = 0, lateMs = 0, backlog = 0] = counts.map(Number);
+    return { outcome, expired, served, lateMs, nextDueMs: due < 0 ? undefined : due, backlog };
   },
 });
 

@@ -6,7 +6,7 @@
 -- NEEDS    key_sale key_stock key_order key_holds key_events
 --          call concat number now sale basket_of stock add_stock records_of changed_buyers write_buyers
 --          add_record record_terms new_record next_record event_line
--- EXPORTS  order first_position new_holds gone_holds hold_basket change_status write_changes
+-- EXPORTS  order event_lines first_position new_holds gone_holds hold_basket change_status write_changes
 
 -- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members.
 local order, event_lines, new_holds, gone_holds = {}, {}, {}, {}
@@ -69,5 +69,7 @@ local function write_changes()
     call('HSET', key_sale, 'position', number(sale.position), 'events', number(sale.events + #event_lines))
     -- Last, and by pcall: a hint that Redis refuses must not stop a decision that is half written.
     redis.pcall('PUBLISH', key_sale .. ':live', text)
+    -- Wakes the persisters: they do not poll a sale whose events are all drained. A busy sale always has a backlog.
+    if sale.backlog == 0 then redis.pcall('PUBLISH', 'fs:work', string.match(key_sale, '{(.*)}')) end
   end
 end

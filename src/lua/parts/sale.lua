@@ -2,7 +2,7 @@
 -- sale which was opened on another server.
 --
 -- NEEDS    key_sale arg_fence now has_ended
--- EXPORTS  call concat number sale refused closed order_index
+-- EXPORTS  call concat fields number sale refused closed order_index
 
 local call, format, concat = redis.call, string.format, table.concat
 

@@ -4,7 +4,7 @@
 --
 -- KEYS   sale events
 -- ARGV   fence group
--- REPLY  {unknown_sale} or {recovering} or {trimmed, entries removed, events drained in total}
+-- REPLY  {unknown_sale} or {recovering} or {trimmed, entries removed, events drained in total, events in total}
 --
 -- Runs on a full Redis too: nothing else frees memory there.
 -- Trims below the oldest pending entry; if none is pending, below the first undelivered one.
@@ -12,7 +12,11 @@
 local sale = redis.call('HMGET', key_sale, 'fence', 'events')
 if not sale[1] then return { 'unknown_sale' } end
 if sale[1] ~= arg_fence then return { 'recovering' } end
-if redis.call('EXISTS', key_events) == 0 then return { 'trimmed', 0, tonumber(sale[2]) } end
+local events = tonumber(sale[2])
+if redis.call('EXISTS', key_events) == 0 then
+  redis.call('HSET', key_sale, 'drained', sale[2])
+  return { 'trimmed', 0, events, events }
+end
 
 local oldest = redis.call('XPENDING', key_events, arg_group)[2]
 if not oldest then
@@ -27,7 +31,7 @@ if not oldest then
 end
 local removed = redis.call('XTRIM', key_events, 'MINID', oldest)
 
-local drained = tonumber(sale[2])
+local drained = events
 local first = redis.call('XRANGE', key_events, '-', '+', 'COUNT', 1)[1]
 if first then
   for i = 1, #first[2], 2 do
@@ -35,4 +39,4 @@ if first then
   end
 end
 redis.call('HSET', key_sale, 'drained', string.format('%.0f', drained))
-return { 'trimmed', removed, drained }
+return { 'trimmed', removed, drained, events }

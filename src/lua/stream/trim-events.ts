@@ -9,8 +9,8 @@ export const trimEvents = defineScript({
   needsReplicas: false,
   encode: () => [PERSISTER_GROUP],
   words: ['unknown_sale', 'recovering'],
-  decode([outcome, entries, drained]) {
+  decode([outcome, entries, drained, events]) {
     if (outcome !== 'trimmed') return undefined;
-    return { outcome, entries: Number(entries), drained: Number(drained) };
+    return { outcome, entries: Number(entries), drained: Number(drained), events: Number(events) };
   },
 });

@@ -35,6 +35,13 @@ export class BatchReader {
     this.#ownFrom = START;
   }
 
+  /** All entries were acknowledged a moment ago. */
+  nothingPending(): void {
+    this.#ownFrom = undefined;
+    this.#claimFrom = undefined;
+    this.#claimDueMs = performance.now() + this.#context.timings.claimIdleMs / 2;
+  }
+
   /** The entries that were returned cannot be written yet, because earlier ones are missing. */
   lookForMissing(): void {
     this.#isMissing = true;
@@ -78,12 +85,11 @@ export class BatchReader {
   }
 
   async #claimAbandoned(stream: StreamConsumer, from: string): Promise<Page> {
-    const { claimIdleMs, consumerIdleMs } = this.#context.timings;
+    const { claimIdleMs } = this.#context.timings;
     const page = await this.#claim(stream, claimIdleMs, from);
     if (page.next === START) {
       this.#claimFrom = undefined;
       this.#claimDueMs = performance.now() + claimIdleMs / 2;
-      await stream.removeIdleConsumers(consumerIdleMs);
     } else {
       this.#claimFrom = page.next;
     }

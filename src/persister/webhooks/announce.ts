@@ -1,7 +1,8 @@
 /**
  * Announces changes of whole sales: opened, sold out, restocked, ended. No single call causes these: a clock opens and
- * ends a sale, and many purchases together sell it out. So each sale is checked periodically and compared with what was
- * last announced. A change that is undone between two checks is not announced.
+ * ends a sale, and many purchases together sell it out. So each sale that was active is checked every second and compared
+ * with what was last announced. A change that is undone between two checks is not announced. All sales are checked every
+ * minute, because hints of activity can be lost.
  *
  * Every persister checks. Each decides under the lock of the sale's row in `sale_announcements` and writes the deliveries
  * in the same transaction: one announces, the others find it announced.
@@ -19,6 +20,7 @@ import type { PersisterContext } from '../context.ts';
 const CHECKS_AT_ONCE = 50;
 /** A check older than this is ignored. A stored one that is newer by more is ignored too: Redis' clock was set back. */
 const CHECK_MS_MAX = 60_000;
+const CHECK_ALL_MS = 60_000;
 
 export interface Announced {
   /** `waiting`: the opening has not been announced. */
@@ -60,38 +62,68 @@ export function decide(
 
 type SaleToCheck = Announced & { saleId: string };
 
-/** Checks once every sale that may have something to announce. */
-export async function announceSales(context: PersisterContext): Promise<void> {
-  const sales = await context.database.run(salesToCheck);
-  for (let from = 0; from < sales.length; from += CHECKS_AT_ONCE) {
-    await Promise.all(sales.slice(from, from + CHECKS_AT_ONCE).map((sale) => check(context, sale)));
+export class Announcer {
+  readonly #context: PersisterContext;
+  readonly #activeSales: () => string[];
+  #checkAllMs = 0;
+  /** Sales with something to announce, whose check another persister's newer one has replaced. */
+  #unsettled = new Set<string>();
+
+  constructor(context: PersisterContext, activeSales: () => string[]) {
+    this.#context = context;
+    this.#activeSales = activeSales;
+  }
+
+  /** Checks once every sale that may have something to announce. */
+  async check(): Promise<void> {
+    const active = [...this.#unsettled, ...this.#activeSales()];
+    const isForAll = performance.now() >= this.#checkAllMs;
+    if (!isForAll && active.length === 0) return;
+    const sales = await this.#context.database.run((sql) =>
+      salesToCheck(sql, isForAll ? undefined : active),
+    );
+    this.#unsettled.clear();
+    if (isForAll) this.#checkAllMs = performance.now() + CHECK_ALL_MS;
+    for (let from = 0; from < sales.length; from += CHECKS_AT_ONCE) {
+      const some = sales.slice(from, from + CHECKS_AT_ONCE);
+      await Promise.all(
+        some.map(async (sale) => {
+          if (!(await check(this.#context, sale))) this.#unsettled.add(sale.saleId);
+        }),
+      );
+    }
   }
 }
 
+/** False: the check was too old, and another one is needed. */
 async function check(
   { database, shards, log, metrics }: PersisterContext,
   sale: SaleToCheck,
-): Promise<void> {
+): Promise<boolean> {
   const { saleId } = sale;
   const checkedAt = performance.now();
   const state = await readKnown(shards, saleId);
-  if (!state) return;
+  // Its recovery makes it active.
+  if (!state) return true;
   // An ended sale was changed. The check is stored even if it announces nothing, so that it is not repeated.
-  if (sale.phase !== 'ended' && decide(sale, seenIn(state)).events.length === 0) return;
+  if (sale.phase !== 'ended' && decide(sale, seenIn(state)).events.length === 0) return true;
   const events = await database.run((sql) => announce(sql, saleId, state, checkedAt));
+  if (!events) return false;
   for (const event of events) {
     metrics.announced.inc({ event });
     log.info({ saleId, event }, 'sale announced');
   }
+  return true;
 }
 
 /** Excludes drafts, and ended sales that are announced and unchanged. A change reaches Redis up to a minute later. */
-function salesToCheck(sql: Sql): Promise<SaleToCheck[]> {
+function salesToCheck(sql: Sql, among: readonly string[] | undefined): Promise<SaleToCheck[]> {
   return sql<SaleToCheck[]>`
     SELECT s.sale_id, coalesce(a.phase, 'waiting') AS phase, coalesce(a.sold_out, false) AS sold_out
     FROM sales AS s LEFT JOIN sale_announcements AS a USING (sale_id)
     WHERE s.archived_at IS NULL AND s.status <> 'draft'
-      AND (a.phase IS DISTINCT FROM 'ended' OR s.updated_at > a.updated_at - interval '1 minute')`;
+      AND (a.phase IS DISTINCT FROM 'ended' OR s.updated_at > a.updated_at - interval '1 minute')
+      ${among ? sql`AND s.sale_id = ANY(${among}::text[])` : sql``}`;
 }
 
 /** Undefined: Redis is unavailable or does not know the sale, or the sale is being recovered. */
@@ -113,19 +145,20 @@ function seenIn({ definition, stock, nowMs }: SaleState): Seen {
   };
 }
 
+/** Undefined: the check was too old. */
 async function announce(
   sql: Sql,
   saleId: string,
   state: SaleState,
   checkedAt: number,
-): Promise<SaleWebhookEvent[]> {
-  return sql.begin<SaleWebhookEvent[]>(async (transaction) => {
+): Promise<SaleWebhookEvent[] | undefined> {
+  return sql.begin<SaleWebhookEvent[] | undefined>(async (transaction) => {
     const announced = await lockAnnounced(transaction, saleId);
     const { definition, stock, nowMs: atMs } = state;
     // Another persister has stored a newer check.
     const aheadMs = announced.lookedAtMs - atMs;
-    if (aheadMs >= 0 && aheadMs <= CHECK_MS_MAX) return [];
-    if (performance.now() - checkedAt > CHECK_MS_MAX) return [];
+    if (aheadMs >= 0 && aheadMs <= CHECK_MS_MAX) return undefined;
+    if (performance.now() - checkedAt > CHECK_MS_MAX) return undefined;
     const seen = seenIn(state);
     const { events, next } = decide(announced, seen);
     const messages = events.map((event, index) => {

@@ -59,6 +59,11 @@ export class Deliverer {
     await this.#close();
   }
 
+  /** There are new deliveries. */
+  wake(): void {
+    this.#loop.wake();
+  }
+
   async #fill(): Promise<void> {
     const capacity = {
       total: IN_FLIGHT_MAX - this.#inFlight,

@@ -1,23 +1,39 @@
-/** Runs everything about webhooks in the persister: announcing, delivering, cleaning up, measuring. */
+/** Runs everything about webhooks in the persister: announcing, fanning out, delivering, cleaning up, measuring. */
 import type { Sql } from '../../postgres/connection.ts';
 import type { PersisterContext } from '../context.ts';
 import { repeat } from '../loop.ts';
 import type { PersisterMetrics } from '../metrics.ts';
-import { announceSales } from './announce.ts';
+import { Announcer } from './announce.ts';
 import { Deliverer } from './deliverer.ts';
+import { fanOut, MESSAGES_PER_FAN_OUT } from './fan-out.ts';
 import { tidyUp } from './upkeep.ts';
 
 const MEASURE_MS = 15_000;
 /** Connections of the persister's pool, beside those of its writers. */
-export const WEBHOOK_CONNECTIONS = 2;
+export const WEBHOOK_CONNECTIONS = 3;
 
-/** Resolves after the stop, once attempts in flight have ended. */
-export async function runWebhooks(context: PersisterContext): Promise<void> {
+/**
+ * Resolves after the stop, once attempts in flight have ended. `activeSales` returns the sales that may have something
+ * to announce since its last call.
+ */
+export async function runWebhooks(
+  context: PersisterContext,
+  activeSales: () => string[],
+): Promise<void> {
   const { database, metrics } = context;
-  const { announceMs, upkeepMs } = context.timings.webhooks;
+  const { pollMs, announceMs, upkeepMs } = context.timings.webhooks;
+  const announcer = new Announcer(context, activeSales);
+  const deliverer = new Deliverer(context);
   await Promise.all([
-    new Deliverer(context).run(),
-    repeat(context, 'announce sales', announceMs, () => announceSales(context)),
+    deliverer.run(),
+    repeat(context, 'fan out webhooks', pollMs, async () => {
+      let moved: number;
+      do {
+        moved = await database.run(fanOut);
+        if (moved > 0) deliverer.wake();
+      } while (moved === MESSAGES_PER_FAN_OUT && !context.stopping.aborted);
+    }),
+    repeat(context, 'announce sales', announceMs, () => announcer.check()),
     repeat(context, 'clean up webhooks', upkeepMs, () => tidyUp(context)),
     repeat(context, 'measure webhooks', MEASURE_MS, () =>
       database.run((sql) => measure(sql, metrics)),
