@@ -33,7 +33,20 @@ export function usePostgres(scope: Scope): Promise<TestPostgres> {
 }
 
 export function useDatabase(scope: Scope): Promise<TestDatabase> {
-  return use(scope, createDatabase, (database) => database.drop());
+  return use(
+    scope,
+    () => createDatabase(),
+    (database) => database.drop(),
+  );
+}
+
+/** A database without a schema. */
+export function useEmptyDatabase(scope: Scope): Promise<TestDatabase> {
+  return use(
+    scope,
+    () => createDatabase('template0'),
+    (database) => database.drop(),
+  );
 }
 
 /** A durable, migrated server for one test. */
@@ -73,13 +86,13 @@ export async function startSharedPostgres(): Promise<{ url: string; server: Test
 }
 
 /** A new migrated database in the server that the test runner started. */
-async function createDatabase(): Promise<TestDatabase> {
+async function createDatabase(template = TEMPLATE_DATABASE): Promise<TestDatabase> {
   const url = process.env[POSTGRES_VARIABLE];
   if (!url) {
     throw new Error(`${POSTGRES_VARIABLE} is not set: run this test by npm test -- <its path>`);
   }
   const name = `test_${randomBytes(8).toString('hex')}`;
-  await execute(url, (sql) => sql`CREATE DATABASE ${sql(name)} TEMPLATE ${sql(TEMPLATE_DATABASE)}`);
+  await execute(url, (sql) => sql`CREATE DATABASE ${sql(name)} TEMPLATE ${sql(template)}`);
   return {
     url: urlOfDatabase(url, name),
     drop: () => execute(url, (sql) => sql`DROP DATABASE IF EXISTS ${sql(name)} WITH (FORCE)`),
