@@ -41,7 +41,7 @@ test('requests beyond the limit get 503, whatever their sale and operation', asy
     assert.match(String(refused.headers['retry-after']), /^[1-5]$/);
   }
   assert.equal((await hotPath.call('/healthz')).status, 200);
-  assert.equal(await hotPath.metric('flash_sale_rejected_requests_total'), 2);
+  assert.equal(await hotPath.metric('flash_sale_refused_requests_total'), 2);
   redis.resume();
   const statuses = (await Promise.all(waiting)).map(({ status }) => status);
   assert.deepEqual(new Set(statuses), new Set([200, 201, 404]));

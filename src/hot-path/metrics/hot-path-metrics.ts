@@ -39,7 +39,7 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
     'Violations of the stock invariant of a SKU; any value above 0 is an alarm',
   );
   const refused = counter(
-    'flash_sale_rejected_requests_total',
+    'flash_sale_refused_requests_total',
     'Requests refused without reading them, because too many were in progress',
   );
   const dropped = counter(
