@@ -9,12 +9,14 @@ import { checkResponses } from './responses.ts';
 import { checkRows } from './rows.ts';
 import { checkStock } from './stock.ts';
 import type { Violation } from './violation.ts';
+import { checkWaitlist } from './waitlist.ts';
 
 const CHECKS: readonly ((findings: Findings) => Violation[])[] = [
   checkStock,
   checkRows,
   checkResponses,
   checkOrder,
+  checkWaitlist,
   checkRefusals,
   checkOperations,
   checkEnd,

@@ -8,6 +8,7 @@ import {
   type Findings,
   isLiving,
   loadedLeast,
+  loadedMost,
   STALE_MS_MAX,
   TOLERANCE_MS,
   totalUnits,
@@ -21,12 +22,17 @@ interface Span {
   untilMs: number;
 }
 
+/** A buyer may have been on the waitlist of a SKU, at least for this quantity. */
+interface Wait extends Span {
+  quantity: number;
+}
+
 export function checkRefusals(findings: Findings): Violation[] {
   const rowOfRequest = new Map(findings.lives.map(({ row }) => [row.requestId, row]));
   // The units of a lost reservation are unknown, so refusals cannot be checked after a data loss.
   const isKnowable = findings.losses.length === 0;
-  const stock = new Map(findings.terms.skus.map(({ sku }) => [sku, remainingLeast(findings, sku)]));
-  const waiting = waitingSpans(findings);
+  const stock = new Map(findings.terms.skus.map(({ sku }) => [sku, new Remaining(findings, sku)]));
+  const waiting = waitsOf(findings);
   const successes = Map.groupBy(
     findings.history.ofKind('buy').filter((exchange) => reservationsIn(exchange).length > 0),
     ({ request }) => request.buyerId,
@@ -51,7 +57,7 @@ function couldBeTrue(
   findings: Findings,
   exchange: Exchange<RequestOf<'buy'>>,
   stock: ReadonlyMap<string, Remaining>,
-  waiting: ReadonlyMap<string, Span[]>,
+  waiting: ReadonlyMap<string, Wait[]>,
 ): boolean {
   const { request, response } = exchange;
   const span = {
@@ -62,10 +68,13 @@ function couldBeTrue(
     request.items.some(({ sku, quantity }) => stock.get(sku)!.leastWithin(span) < enough(quantity));
   switch (response?.code) {
     case 'sold_out': {
-      const mayWait = request.items.some(({ sku }) =>
-        (waiting.get(sku) ?? []).some((each) => overlap(each, span)),
+      // Units that a waiting buyer can take are not on sale for others.
+      const mayBeDue = request.items.some(({ sku }) =>
+        (waiting.get(sku) ?? []).some(
+          (each) => overlap(each, span) && each.quantity <= stock.get(sku)!.mostWithin(span),
+        ),
       );
-      return mayWait || isShort(() => 1);
+      return mayBeDue || isShort(() => 1);
     }
     case 'insufficient_stock':
       return isShort((quantity) => quantity);
@@ -111,7 +120,7 @@ function hasReservationOf(
   });
 }
 
-/** The minimum that can have remained of a SKU over time. */
+/** The minimum and the maximum that can have remained of a SKU over time. */
 class Remaining {
   readonly #findings: Findings;
   readonly #sku: string;
@@ -136,29 +145,39 @@ class Remaining {
     }
   }
 
-  leastWithin({ fromMs, untilMs }: Span): number {
-    let most = 0;
-    let index = this.#held.findLastIndex((each) => each.fromMs <= fromMs);
-    for (index = Math.max(0, index); index < this.#held.length; index++) {
-      const { fromMs: atMs, units } = this.#held[index]!;
-      if (atMs > untilMs) break;
-      most = Math.max(most, units);
-    }
-    const { stockWindows } = this.#findings;
-    const loadedAt = [fromMs, untilMs, ...stockWindows.map(({ startedMs }) => startedMs)]
-      .filter((atMs) => fromMs <= atMs && atMs <= untilMs)
-      .map((atMs) => loadedLeast(this.#findings, this.#sku, atMs));
-    return Math.min(...loadedAt) - most;
+  leastWithin(span: Span): number {
+    const loaded = this.#timesWithin(span, ({ startedMs }) => startedMs).map((atMs) =>
+      loadedLeast(this.#findings, this.#sku, atMs),
+    );
+    return Math.min(...loaded) - Math.max(...this.#heldWithin(span));
+  }
+
+  mostWithin(span: Span): number {
+    const loaded = this.#timesWithin(span, ({ settledMs }) => settledMs).map((atMs) =>
+      loadedMost(this.#findings, this.#sku, atMs),
+    );
+    return Math.max(...loaded) - Math.min(...this.#heldWithin(span));
+  }
+
+  #heldWithin({ fromMs, untilMs }: Span): number[] {
+    const before = this.#held.findLastIndex((each) => each.fromMs <= fromMs);
+    const within = this.#held.slice(before + 1).filter((each) => each.fromMs <= untilMs);
+    return [this.#held[before]?.units ?? 0, ...within.map(({ units }) => units)];
+  }
+
+  #timesWithin(
+    { fromMs, untilMs }: Span,
+    timeOf: (window: Findings['stockWindows'][number]) => number,
+  ): number[] {
+    const changes = this.#findings.stockWindows
+      .map(timeOf)
+      .filter((atMs) => fromMs <= atMs && atMs <= untilMs);
+    return [fromMs, untilMs, ...changes];
   }
 }
 
-function remainingLeast(findings: Findings, sku: string): Remaining {
-  return new Remaining(findings, sku);
-}
-
-/** When a buyer may have been on the waitlist of a SKU, which is then sold out for all others. */
-function waitingSpans({ history }: Findings): Map<string, Span[]> {
-  const spans = new Map<string, Span[]>();
+function waitsOf({ history }: Findings): Map<string, Wait[]> {
+  const waits = new Map<string, Wait[]>();
   const leaves = Map.groupBy(history.ofKind('leave'), ({ request }) => request.buyerId);
   for (const [, joins] of Map.groupBy(
     history.ofKind('join'),
@@ -168,14 +187,15 @@ function waitingSpans({ history }: Findings): Map<string, Span[]> {
     const left = (leaves.get(buyerId) ?? []).filter(
       (leave) => leave.response?.status === 200 && leave.startedMs >= joins.at(-1)!.startedMs,
     );
-    const span = {
+    const wait = {
+      quantity: Math.min(...joins.map(({ request }) => request.quantity)),
       fromMs: joins[0]!.startedMs,
       // A served buyer leaves earlier, but may have waited until then.
       untilMs: left.length > 0 ? left[0]!.endedMs : Number.POSITIVE_INFINITY,
     };
-    spans.set(sku, [...(spans.get(sku) ?? []), span]);
+    waits.set(sku, [...(waits.get(sku) ?? []), wait]);
   }
-  return spans;
+  return waits;
 }
 
 function mostUnitsOf({ lives }: Findings, buyerId: string, span: Span): number {

@@ -58,6 +58,15 @@ export class Steps {
     await this.#run.client.sendUntilSettled({ kind: 'move-end', endsAtMs }, this.#run.random);
   }
 
+  async join(buyerId: string, quantity: number): Promise<void> {
+    const { client, random } = this.#run;
+    await client.sendUntilSettled({ kind: 'join', buyerId, sku: 'unit', quantity }, random);
+  }
+
+  async leave(buyerId: string): Promise<void> {
+    await this.#run.client.sendUntilSettled({ kind: 'leave', buyerId }, this.#run.random);
+  }
+
   async untilDrained(): Promise<void> {
     const { inspector, terms } = this.#run;
     await eventually(

@@ -335,4 +335,24 @@ export const VARIANTS: readonly Variant[] = [
       await steps.buyMany(4, 'after');
     },
   },
+  {
+    name: 'a waiting buyer keeps free units from all others',
+    mistake: {
+      file: 'lua/parts/available.lua',
+      original: 'return counts.remaining < counts.smallest_waiting and counts.remaining or 0',
+      broken: 'return 0',
+    },
+    expected: 'false-refusal',
+    stock: 3,
+    holdSeconds: 5,
+    act: async (steps) => {
+      const ids = await steps.buyMany(3, 'winner');
+      await steps.transition('confirm', ids);
+      await steps.join('patient', 3);
+      await steps.transition('cancel', ids.slice(0, 1));
+      await sleep(STALE_MS_MAX + NOTICE_MS);
+      await steps.buyMany(2, 'late');
+      await steps.leave('patient');
+    },
+  },
 ];

@@ -31,6 +31,17 @@ function refuseAgain(aCase: Case, requestId: string, afterMs: number): void {
   });
 }
 
+/** A buyer joins the waitlist at a time. */
+function join(aCase: Case, buyerId: string, quantity: number, startedMs: number): void {
+  aCase.history.add({
+    request: { kind: 'join', buyerId, sku: 'unit', quantity },
+    requestId: `${buyerId}-joins`,
+    startedMs,
+    endedMs: startedMs + 10,
+    response: { status: 201, code: undefined, isReplayed: false, body: {} },
+  });
+}
+
 interface Damage {
   what: string;
   expected: ViolationKind;
@@ -201,6 +212,14 @@ const DAMAGES: readonly Damage[] = [
     },
   },
   {
+    what: 'a purchase overtook a waiting buyer',
+    expected: 'out-of-order',
+    damage: (aCase) => {
+      join(aCase, 'dora', 1, exchange(aCase, 'ada-buys').startedMs - 50);
+      Object.assign(row(aCase, 3), { idempotencyKey: 'waitlist 000000000001' });
+    },
+  },
+  {
     what: 'a rejected request has a reservation',
     expected: 'refused-but-decided',
     damage: (aCase) =>
@@ -213,6 +232,18 @@ const DAMAGES: readonly Damage[] = [
       Object.assign(exchange(aCase, 'carl-buys'), {
         startedMs: exchange(aCase, 'dora-buys').startedMs - 1_500,
         endedMs: exchange(aCase, 'dora-buys').startedMs - 1_400,
+      });
+    },
+  },
+  {
+    what: '"sold out" because somebody waits for more than is free',
+    expected: 'false-refusal',
+    damage: (aCase) => {
+      const { startedMs } = exchange(aCase, 'dora-buys');
+      join(aCase, 'emil', 3, startedMs - 3_000);
+      Object.assign(exchange(aCase, 'carl-buys'), {
+        startedMs: startedMs - 1_500,
+        endedMs: startedMs - 1_400,
       });
     },
   },
@@ -289,6 +320,17 @@ test('"sold out" is allowed for a request without a key whose hold has expired',
 test('"sold out" is allowed for a winner that a hot path cannot know yet', () => {
   const aCase = smallSale();
   refuseAgain(aCase, 'ada-buys', 900);
+  assert.deepEqual(check(aCase).violations, []);
+});
+
+test('"sold out" is allowed while somebody waits for units that are free', () => {
+  const aCase = smallSale();
+  const { startedMs } = exchange(aCase, 'dora-buys');
+  join(aCase, 'emil', 1, startedMs - 3_000);
+  Object.assign(exchange(aCase, 'carl-buys'), {
+    startedMs: startedMs - 1_500,
+    endedMs: startedMs - 1_400,
+  });
   assert.deepEqual(check(aCase).violations, []);
 });
 

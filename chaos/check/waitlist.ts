@@ -1,0 +1,94 @@
+/** Free units go to the first waiting buyer who can take them: nobody gets units of a SKU before that buyer. */
+import { type Findings, isLiving, type Life, loadedLeast, TOLERANCE_MS, unitsOf } from './case.ts';
+import type { Violation } from './violation.ts';
+
+/** A reservation of a SKU, or its end, in the order of decision. */
+interface Step {
+  event: number;
+  units: number;
+}
+
+/** A buyer who was served, and certainly waited since `sinceMs`. */
+interface Served {
+  life: Life;
+  ticket: number;
+  quantity: number;
+  event: number;
+  sinceMs: number;
+}
+
+export function checkWaitlist(findings: Findings): Violation[] {
+  // A rebuild after a data loss may lack members of the waitlist and reservations.
+  if (findings.losses.length > 0) return [];
+  return findings.terms.skus.flatMap(({ sku }) => overtakingIn(findings, sku));
+}
+
+function overtakingIn(findings: Findings, sku: string): Violation[] {
+  const lives = findings.lives.filter(({ row }) => unitsOf(row.items, sku) > 0);
+  const served = lives.flatMap((life) => servedOf(findings, life, sku));
+  if (served.length === 0) return [];
+  const steps = lives.flatMap(({ row, stages }) => stepsOf(stages, unitsOf(row.items, sku)));
+  const heldBefore = (event: number) =>
+    steps.reduce((sum, step) => (step.event < event ? sum + step.units : sum), 0);
+  const violations: Violation[] = [];
+  for (const { row, stages } of lives) {
+    const [first] = stages;
+    if (!first) continue;
+    const ticket = ticketOf(row) ?? Number.POSITIVE_INFINITY;
+    const overtaken = served.find(
+      (waiter) =>
+        waiter.event > first.event &&
+        waiter.ticket < ticket &&
+        waiter.sinceMs < first.fromMs - TOLERANCE_MS &&
+        waiter.quantity <=
+          loadedLeast(findings, sku, first.fromMs - TOLERANCE_MS) - heldBefore(first.event),
+    );
+    if (!overtaken) continue;
+    const { quantity, life } = overtaken;
+    const evidence = `${row.reservationId} was decided while ${life.row.buyerId} waited for ${quantity} ${sku} that were free`;
+    violations.push({ kind: 'out-of-order', evidence });
+  }
+  return violations;
+}
+
+function stepsOf(stages: Life['stages'], units: number): Step[] {
+  return stages.flatMap(({ state, version, event }) => {
+    if (version === 1) return [{ event, units }];
+    return isLiving(state) ? [] : [{ event, units: -units }];
+  });
+}
+
+function servedOf({ history }: Findings, life: Life, sku: string): Served[] {
+  const { row, stages } = life;
+  const [first] = stages;
+  const ticket = ticketOf(row);
+  if (ticket === undefined || !first) return [];
+  const { buyerId } = row;
+  const join = history
+    .ofKind('join')
+    .findLast(
+      ({ request, response, startedMs }) =>
+        request.buyerId === buyerId &&
+        request.sku === sku &&
+        response?.status === 201 &&
+        startedMs < first.fromMs,
+    );
+  // The buyer may have left and joined again by a request whose response was lost.
+  const mayHaveLeft = history
+    .ofKind('leave')
+    .some(
+      ({ request, startedMs }) =>
+        request.buyerId === buyerId &&
+        join &&
+        startedMs >= join.startedMs &&
+        startedMs < first.fromMs,
+    );
+  if (!join || mayHaveLeft) return [];
+  const quantity = unitsOf(row.items, sku);
+  return [{ life, ticket, quantity, event: first.event, sinceMs: join.endedMs }];
+}
+
+function ticketOf({ idempotencyKey }: Life['row']): number | undefined {
+  const ticket = /^waitlist (\d+)$/.exec(idempotencyKey)?.[1];
+  return ticket === undefined ? undefined : Number(ticket);
+}
