@@ -17,18 +17,23 @@ export interface SaleChoices extends Partial<SaleDefinition> {
   stock?: number;
 }
 
+/** Open, one SKU at a price of 1,000, one unit per buyer, unless chosen otherwise. */
+export function definitionOf(chosen: Partial<SaleDefinition>): SaleDefinition {
+  return {
+    ...OPEN_SALE,
+    saleId: `sale-${randomBytes(4).toString('hex')}`,
+    skus: [{ sku: 'unit', name: 'A unit', price: 1_000 }],
+    ...chosen,
+  };
+}
+
 /** A sale in both servers: open, one SKU at a price of 1,000, one unit per buyer. */
 export async function makeSale(
   { shards, sql }: Pick<Connections, 'shards' | 'sql'>,
   choices: SaleChoices = {},
 ): Promise<SaleDefinition> {
   const { stock = 100_000, ...chosen } = choices;
-  const definition: SaleDefinition = {
-    ...OPEN_SALE,
-    saleId: `sale-${randomBytes(4).toString('hex')}`,
-    skus: [{ sku: 'unit', name: 'A unit', price: 1_000 }],
-    ...chosen,
-  };
+  const definition = definitionOf(chosen);
   const { saleId } = definition;
   const changes = [{ sku: definition.skus[0]!.sku, delta: stock }];
   await sql`

@@ -20,7 +20,7 @@ import { type ListedSale, urgencyOf } from './sale-list.ts';
 import { BatchReader } from './stream/batch-reader.ts';
 import { isGroupMissing, StreamConsumer } from './stream/consumer.ts';
 import { type SortedEntries, sortEntries } from './stream/entries.ts';
-import { type TurnQueue, URGENCY } from './turn-queue.ts';
+import { type TurnQueue, URGENCY, type Urgency } from './turn-queue.ts';
 import { persist } from './write/persist.ts';
 
 const TRIM_INTERVAL_MS = 200;
@@ -89,12 +89,7 @@ export class SaleDrain {
       // The first sweep of a sale at rest shows whether there is anything to do.
       firstMs: this.isAtRest ? Number.POSITIVE_INFINITY : 0,
       turn: async () =>
-        this.#delayAfter(
-          await this.#turns.run(
-            () => this.urgency,
-            () => this.#turn(),
-          ),
-        ),
+        this.#delayAfter(await this.#turns.run(this, this.urgency, () => this.#turn())),
       onFailure: (error) => this.#startOver(error),
       backoff: { firstMs: IDLE_FIRST_MS, mostMs: FAILURE_MOST_MS },
       // Entries that were read ahead would stay pending until another consumer claims them.
@@ -135,7 +130,7 @@ export class SaleDrain {
   }
 
   /** How urgent its next turn is, see turn-queue.ts. Writing the events of an open sale is as urgent as opening one. */
-  get urgency(): number {
+  get urgency(): Urgency {
     if (this.#isAwaited) return URGENCY.awaited;
     return this.isOpen ? URGENCY.selling : urgencyOf(this.#sale);
   }
@@ -162,7 +157,7 @@ export class SaleDrain {
   hint(): void {
     this.#isAwaited = true;
     this.wake();
-    this.#turns.grant();
+    this.#turns.promote(this);
   }
 
   /** Ends a pause, because there may be something to do. */

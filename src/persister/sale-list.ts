@@ -1,7 +1,7 @@
 /** Reads from PostgreSQL which sales there are, and which of them have changed since the last time. */
 import { effectiveStatus, type SaleStatus } from '../domain/sale.ts';
 import type { Sql } from '../postgres/connection.ts';
-import { URGENCY } from './turn-queue.ts';
+import { URGENCY, type Urgency } from './turn-queue.ts';
 
 export interface ListedSale {
   saleId: string;
@@ -16,8 +16,6 @@ export interface ListedSale {
  * counts as changed for this long.
  */
 const CHANGED_MS = 10_000;
-/** A year, ms. */
-const STARTING_MS_MAX = 365 * 86_400_000;
 
 /** All sales that are not archived. */
 export function listSales(sql: Sql): Promise<ListedSale[]> {
@@ -52,11 +50,14 @@ function listed(sql: Sql) {
 }
 
 /** How urgent it is to open a sale that nobody is known to wait for. */
-export function urgencyOf(sale: ListedSale, nowMs = Date.now()): number {
+export function urgencyOf(sale: ListedSale, nowMs = Date.now()): Urgency {
   const status = effectiveStatus(sale, nowMs);
   if (status === 'paused') return URGENCY.paused;
   if (status !== 'open') return URGENCY.atRest;
-  const startsInMs = (sale.startsAt ?? nowMs) - nowMs;
-  if (startsInMs <= 0) return URGENCY.selling;
-  return URGENCY.starting + Math.min(startsInMs, STARTING_MS_MAX - 1) / STARTING_MS_MAX;
+  return (sale.startsAt ?? nowMs) <= nowMs ? URGENCY.selling : URGENCY.starting;
+}
+
+/** The most urgent sales first; of those that have not started, the next ones. */
+export function byUrgency(a: ListedSale, b: ListedSale): number {
+  return urgencyOf(a) - urgencyOf(b) || (a.startsAt ?? 0) - (b.startsAt ?? 0);
 }

@@ -10,7 +10,7 @@ import type { PersisterContext } from './context.ts';
 import { Loop } from './loop.ts';
 import { RecoveryLog } from './recover/recovery-log.ts';
 import { SaleDrain } from './sale-drain.ts';
-import { type ListedSale, listChanged, listSales, urgencyOf } from './sale-list.ts';
+import { byUrgency, type ListedSale, listChanged, listSales } from './sale-list.ts';
 import { SaleSweep } from './sale-sweep.ts';
 import { TurnQueue } from './turn-queue.ts';
 
@@ -105,7 +105,7 @@ export class SaleWorkers {
   /** A server became available or lost its data. The most urgent sales come first. */
   wakeAll(): void {
     let restMs = 0;
-    const sales = [...this.#sales.values()].toSorted((a, b) => a.drain.urgency - b.drain.urgency);
+    const sales = [...this.#sales.values()].toSorted((a, b) => byUrgency(a.sale, b.sale));
     for (const { drain, sweep } of sales) {
       if (drain.isAtRest && drain.isAsleep) {
         restMs += REST_SPACING_MS;
@@ -161,7 +161,7 @@ export class SaleWorkers {
   #startAll(sales: readonly ListedSale[]): void {
     const added = sales.filter(({ saleId }) => !this.#sales.has(saleId));
     let restMs = 0;
-    for (const sale of added.toSorted((a, b) => urgencyOf(a) - urgencyOf(b))) {
+    for (const sale of added.toSorted(byUrgency)) {
       const { drain } = this.#start(sale, restMs);
       if (drain.isAtRest) restMs += REST_SPACING_MS;
     }

@@ -4,87 +4,93 @@
  * pauses for as long as the turn took, so that thousands of them leave half of the time to others.
  */
 import { pause } from '../process/backoff.ts';
+import { StoppingError } from './database/database.ts';
 
-/** Smaller is more urgent. Sales that are not selling yet are ordered by their start, see `urgencyOf`. */
+/** Smaller is more urgent. Equally urgent turns begin in the order of their requests. */
 export const URGENCY = { awaited: 0, selling: 1, starting: 2, paused: 3, atRest: 4 } as const;
+export type Urgency = (typeof URGENCY)[keyof typeof URGENCY];
 
 interface Waiter {
-  /** Asked at every grant: it may change while the turn waits. */
-  urgency: () => number;
-  begin: (isAtRest: boolean) => void;
+  urgency: Urgency;
+  begin: () => void;
+  reject: (error: Error) => void;
 }
 
 export class TurnQueue {
   readonly #stopping: AbortSignal;
-  readonly #waiters = new Set<Waiter>();
+  readonly #waiters = Object.values(URGENCY).map(() => new Map<object, Waiter>());
   #free: number;
   #isRestLaneFree = true;
 
+  /** When the process stops, turns that still wait are rejected with a `StoppingError`. */
   constructor(turnsMax: number, stopping: AbortSignal) {
     this.#free = turnsMax;
     this.#stopping = stopping;
+    stopping.addEventListener('abort', () => this.#rejectAll(), { once: true });
   }
 
   /** Whether a turn waits that is not for a sale at rest. */
   get hasWaiters(): boolean {
-    return (
-      this.#free === 0 && this.#mostUrgent((urgency) => urgency < URGENCY.atRest) !== undefined
-    );
+    return this.#waiters.some(({ size }, urgency) => size > 0 && urgency < URGENCY.atRest);
   }
 
-  async run<T>(urgency: () => number, work: () => Promise<T>): Promise<T> {
-    const isAtRest = await new Promise<boolean>((resolve) => {
-      this.#waiters.add({ urgency, begin: resolve });
-      this.grant();
+  /** A drain waits for at most one turn. */
+  async run<T>(drain: object, urgency: Urgency, work: () => Promise<T>): Promise<T> {
+    const waiter = await new Promise<Waiter>((resolve, reject) => {
+      const added: Waiter = { urgency, begin: () => resolve(added), reject };
+      this.#waiters[urgency]!.set(drain, added);
+      if (this.#stopping.aborted) this.#rejectAll();
+      else this.#grant();
     });
     const startedMs = performance.now();
     try {
       return await work();
     } finally {
-      if (isAtRest) void this.#restoreRestLane(performance.now() - startedMs);
+      if (waiter.urgency === URGENCY.atRest)
+        void this.#pauseRestLane(performance.now() - startedMs);
       else {
         this.#free += 1;
-        this.grant();
+        this.#grant();
       }
     }
   }
 
-  /** Must be called after the urgency of a waiting turn has changed. */
-  grant(): void {
-    while (this.#free > 0) {
-      const next = this.#mostUrgent((urgency) => urgency < URGENCY.atRest);
-      if (!next) break;
-      this.#free -= 1;
-      this.#begin(next, false);
+  /** Somebody waits for the sale of this drain. */
+  promote(drain: object): void {
+    for (const waiters of this.#waiters) {
+      const waiter = waiters.get(drain);
+      if (!waiter) continue;
+      waiters.delete(drain);
+      waiter.urgency = URGENCY.awaited;
+      this.#waiters[URGENCY.awaited]!.set(drain, waiter);
+      this.#grant();
+      return;
     }
-    const resting =
-      this.#isRestLaneFree && this.#mostUrgent((urgency) => urgency >= URGENCY.atRest);
-    if (!resting) return;
-    this.#isRestLaneFree = false;
-    this.#begin(resting, true);
   }
 
-  #begin(waiter: Waiter, isAtRest: boolean): void {
-    this.#waiters.delete(waiter);
-    waiter.begin(isAtRest);
+  #grant(): void {
+    for (const [urgency, waiters] of this.#waiters.entries()) {
+      for (const [drain, waiter] of waiters) {
+        const isAtRest = urgency === URGENCY.atRest;
+        if (isAtRest ? !this.#isRestLaneFree : this.#free === 0) break;
+        if (isAtRest) this.#isRestLaneFree = false;
+        else this.#free -= 1;
+        waiters.delete(drain);
+        waiter.begin();
+      }
+    }
   }
 
-  async #restoreRestLane(tookMs: number): Promise<void> {
+  async #pauseRestLane(tookMs: number): Promise<void> {
     await pause(tookMs, this.#stopping);
     this.#isRestLaneFree = true;
-    this.grant();
+    this.#grant();
   }
 
-  /** The first one of equally urgent ones. */
-  #mostUrgent(isEligible: (urgency: number) => boolean): Waiter | undefined {
-    let found: Waiter | undefined;
-    let least = Number.POSITIVE_INFINITY;
-    for (const waiter of this.#waiters) {
-      const urgency = waiter.urgency();
-      if (urgency >= least || !isEligible(urgency)) continue;
-      found = waiter;
-      least = urgency;
+  #rejectAll(): void {
+    for (const waiters of this.#waiters) {
+      for (const { reject } of waiters.values()) reject(new StoppingError());
+      waiters.clear();
     }
-    return found;
   }
 }

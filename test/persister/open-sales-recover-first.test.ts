@@ -12,7 +12,7 @@ import { untilOpen } from '../../harness/sales/recovery.ts';
 import { untilRows } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { type Connections, useServers } from '../../harness/servers/connections.ts';
-import { TurnQueue, URGENCY } from '../../src/persister/turn-queue.ts';
+import { TurnQueue, URGENCY, type Urgency } from '../../src/persister/turn-queue.ts';
 
 const ENDED = 8;
 
@@ -76,52 +76,62 @@ describe('an open sale beside many ended ones', () => {
 });
 
 describe('turns', () => {
-  /** Runs a turn for each urgency while all lanes are busy. Returns the order in which they began. */
-  async function orderOf(urgencies: readonly number[]): Promise<number[]> {
-    const turns = new TurnQueue(1, new AbortController().signal);
-    const order: number[] = [];
+  const begun = () => new Promise((resolve) => setImmediate(resolve));
+
+  /** A queue of one turn and the lane at rest, in which a turn runs until `release`. */
+  async function busyQueue() {
+    const stopping = new AbortController();
+    const turns = new TurnQueue(1, stopping.signal);
     let release = (): void => undefined;
     const busy = turns.run(
-      () => URGENCY.selling,
+      {},
+      URGENCY.selling,
       () => new Promise<void>((resolve) => (release = resolve)),
     );
-    const runs = urgencies.map((urgency) =>
-      turns.run(
-        () => urgency,
-        async () => void order.push(urgency),
-      ),
-    );
-    await new Promise(setImmediate);
-    release();
-    await Promise.all([busy, ...runs]);
-    return order;
+    await begun();
+    return { turns, stopping, busy, release };
   }
 
-  it('are granted to the most urgent sale first', async () => {
-    const { awaited, selling, starting, paused } = URGENCY;
-    const waiting = [paused, starting + 0.5, selling, starting, awaited];
-    assert.deepEqual(
-      await orderOf(waiting),
-      waiting.toSorted((a, b) => a - b),
-    );
+  it('are granted to the most urgent sale first, and to one as soon as somebody waits for it', async () => {
+    const { turns, busy, release } = await busyQueue();
+    const order: string[] = [];
+    const promoted = {};
+    const run = (name: string, urgency: Urgency, drain: object = {}) =>
+      turns.run(drain, urgency, async () => void order.push(name));
+    const runs = [
+      run('paused', URGENCY.paused),
+      run('promoted', URGENCY.paused, promoted),
+      run('starting', URGENCY.starting),
+      run('selling', URGENCY.selling),
+      run('selling later', URGENCY.selling),
+    ];
+    turns.promote(promoted);
+    release();
+    await Promise.all([busy, ...runs]);
+    assert.deepEqual(order, ['promoted', 'selling', 'selling later', 'starting', 'paused']);
   });
 
   it('for sales at rest run beside the others, one at a time', async () => {
-    const turns = new TurnQueue(1, new AbortController().signal);
+    const { turns, busy, release } = await busyQueue();
     let running = 0;
     let most = 0;
     const work = async () => {
       most = Math.max(most, ++running);
-      await new Promise(setImmediate);
+      await begun();
       running -= 1;
     };
-    let release = (): void => undefined;
-    const busy = turns.run(
-      () => URGENCY.selling,
-      () => new Promise<void>((resolve) => (release = resolve)),
-    );
-    await Promise.all([1, 2, 3].map(() => turns.run(() => URGENCY.atRest, work)));
+    await Promise.all([1, 2, 3].map(() => turns.run({}, URGENCY.atRest, work)));
     assert.equal(most, 1);
+    release();
+    await busy;
+  });
+
+  it('that wait are given up when the process stops', async () => {
+    const { turns, stopping, busy, release } = await busyQueue();
+    const waiting = turns.run({}, URGENCY.selling, async () => assert.fail('it ran'));
+    stopping.abort();
+    await assert.rejects(waiting, { name: 'StoppingError' });
+    await assert.rejects(turns.run({}, URGENCY.atRest, async () => undefined));
     release();
     await busy;
   });
