@@ -7,7 +7,7 @@ import { Option } from 'commander';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { WRITE_OPTION } from '../harness/command/result-files.ts';
-import { startPostgres, type TestPostgres } from '../harness/servers/postgres.ts';
+import { type TestPostgres, usePostgres } from '../harness/servers/postgres.ts';
 import { MAIN_MODULE } from '../src/process/supervisor/supervised-process.ts';
 import { type DataLossKind, describeFault } from './faults/schedule.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
@@ -52,20 +52,22 @@ const options = command(
 
 const { logsOf, forgetLogsOf } = openRunLogs();
 const completed: CompletedRun[] = [];
-const { stopping, after, close } = openCommandSession({ reportProgress });
+const session = openCommandSession({ reportProgress });
+const { stopping } = session;
 let nextSeed = options.seed;
 
-const servers = await Promise.all(Array.from({ length: options.atOnce }, () => startPostgres()));
-after(() => Promise.all(servers.map((postgres) => postgres.stop())));
+const servers = await Promise.all(
+  Array.from({ length: options.atOnce }, () => usePostgres(session)),
+);
 try {
   const lanes = servers.map(runInSequence);
-  after(() => Promise.allSettled(lanes));
+  session.after(() => Promise.allSettled(lanes));
   await Promise.all(lanes);
   completed.sort((a, b) => a.report.seed - b.report.seed);
   printSummary(completed);
   await writeResult(completed, { ...options, postgresUrl: servers[0]!.url });
 } finally {
-  await close();
+  await session.close();
 }
 process.exit(completed.every(({ report }) => report.violations.length === 0) ? 0 : 1);
 

@@ -4,7 +4,7 @@
  */
 import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
-import { startPostgres } from '../harness/servers/postgres.ts';
+import { usePostgres } from '../harness/servers/postgres.ts';
 import { openRunLogs } from './run.ts';
 import { runBroken, runIntact } from './variants/run-variant.ts';
 import { VARIANTS } from './variants/variants.ts';
@@ -22,16 +22,16 @@ if (chosen.length === 0) {
   process.exit(2);
 }
 const { logsOf, forgetLogsOf } = openRunLogs();
-const { stopping, after, close } = openCommandSession();
-const postgres = await startPostgres();
-after(() => postgres.stop());
+const session = openCommandSession();
+const { stopping } = session;
+const postgres = await usePostgres(session);
 let failures = 0;
 try {
   const all = runInSequence();
-  after(() => Promise.allSettled([all]));
+  session.after(() => Promise.allSettled([all]));
   await all;
 } finally {
-  await close();
+  await session.close();
 }
 process.exit(failures === 0 ? 0 : 1);
 

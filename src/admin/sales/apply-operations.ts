@@ -50,6 +50,10 @@ async function applyNext(
       case 'sale_ended': {
         const { operation, definition, changes } = next;
         const { outcome } = reply;
+        // The response to the request may have been 503, so the operator may not know.
+        if (outcome !== 'applied') {
+          servers.log.warn({ saleId, operation, reason: outcome }, 'operation refused');
+        }
         const isKept = outcome === 'applied' && reply.startsAt !== definition.startsAt;
         const keptStart = isKept ? reply.startsAt : undefined;
         await settleOperation(tx, saleId, { operation, outcome, keptStart });
