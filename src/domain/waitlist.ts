@@ -7,6 +7,12 @@
  * letter for its length before them, because members are ordered as texts.
  */
 
+const MEMBER = /^[^\t]+\t[a-d]?\d{1,16}\t[^\t]+\t\d{1,9}$/;
+
+export function isWaitlistMember(text: string): boolean {
+  return MEMBER.test(text);
+}
+
 export function parseWaitlistMember(member: string) {
   const [sku = '', ticket = '', buyerId = '', quantity] = member.split('\t');
   return { sku, ticket: Number(ticket.replace(/^[a-d]/, '')), buyerId, quantity: Number(quantity) };

@@ -12,6 +12,7 @@ import { Fault, unreachable } from '../domain/fault.ts';
 import { readSale } from '../lua/read/read-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
 import { backoffMs } from '../process/backoff.ts';
+import { hasPrefix } from '../redis/connection.ts';
 import type { PinnedServer } from '../redis/shard.ts';
 import { Loop } from './loop.ts';
 import { forgetSale } from './metrics.ts';
@@ -33,6 +34,8 @@ const RETRY_MS = 100;
 const RETRY_AT_REST_MS = 2_000;
 /** Missing earlier events are reported after this time. */
 const MISSING_MS_MAX = 30_000;
+/** After this time the sale is checked again: a backup of PostgreSQL may have been restored. */
+const MISSING_CHECK_MS = 2_000;
 
 /** The result of a turn, which decides the pause until the next one. */
 type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['outcome'], 'open'>;
@@ -176,7 +179,11 @@ export class SaleDrain {
   /** Measures how far PostgreSQL is behind, also while PostgreSQL is unavailable and the loop only waits. */
   async measureLag(): Promise<void> {
     const stream = this.#pinStream();
-    const reply = await stream.server.call(readSale, this.saleId);
+    const reply = await stream.server.call(readSale, this.saleId).catch((error: unknown) => {
+      // A sale that cannot be read cannot be trusted to sell: the check closes and rebuilds it.
+      if (isUnreadable(error)) this.reopen();
+      throw error;
+    });
     if (reply.outcome === 'unknown_sale') return;
     const { events, drained, nowMs, streamLength } = reply.state;
     const oldestMs = streamLength > 0 ? await stream.oldestMs() : undefined;
@@ -301,6 +308,7 @@ export class SaleDrain {
   #reportMissing(): void {
     const nowMs = performance.now();
     this.#missingSinceMs ??= nowMs;
+    if (nowMs - this.#missingSinceMs >= MISSING_CHECK_MS) this.#opened = undefined;
     if (nowMs - this.#missingSinceMs < MISSING_MS_MAX) return;
     this.#missingSinceMs = nowMs;
     this.#context.log.error(
@@ -387,4 +395,9 @@ export class SaleDrain {
   #measureWaiting(): void {
     this.#context.metrics.waitingEntries.set({ sale: this.saleId }, this.#waiting.size);
   }
+}
+
+function isUnreadable(error: unknown): boolean {
+  if (!(error instanceof Fault)) return false;
+  return error.code === 'reply_malformed' || hasPrefix(error.cause, /^WRONGTYPE\b/);
 }

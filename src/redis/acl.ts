@@ -24,6 +24,7 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['RENAME', KEY, KEY],
   ['RPUSH', KEY, '-'],
   ['TIME'],
+  ['TYPE', KEY],
   ['UNLINK', KEY],
   ['XADD', KEY, '*', '-', '-'],
   ['XGROUP', 'CREATE', KEY, '-', '0'],

@@ -71,7 +71,7 @@ describe('an old master that continued to sell alone', () => {
     await eventually(async () => {
       assert.deepEqual(await lastRecovery(atOld, saleId), {
         outcome: 'rebuilt',
-        cause: 'redis_forgot_decisions',
+        cause: 'redis_is_on_an_older_timeline',
       });
     });
     await untilOpen(atOld, saleId);

@@ -90,7 +90,7 @@ describe('after a recovery', () => {
       assert.deepEqual((await recoveriesOf(servers, saleId)).at(-1), {
         actor: 'persister',
         outcome: 'rebuilt',
-        cause: 'redis_forgot_decisions',
+        cause: 'redis_is_on_an_older_timeline',
         why: null,
       });
     });

@@ -59,58 +59,88 @@ function decodeState(
   sale: Map<string, string>,
   stock: Map<string, string>,
 ): Omit<SaleState, 'nowMs' | 'streamLength'> {
-  const text = (field: string): string => {
-    const value = sale.get(field);
-    if (value === undefined) throw malformed('read-sale', [...sale]);
-    return value;
-  };
-  const optionalTime = (field: string) => (text(field) === '' ? null : Number(text(field)));
-  const status = SALE_STATUSES.find((known) => known === text('status'));
-  if (!status) throw malformed('read-sale', text('status'));
-  const skus = JSON.parse(text('skus')) as SkuDefinition[];
-  const count = (sku: string, field: string) => {
-    const value = Number(stock.get(`${sku}:${field}`));
-    if (!Number.isSafeInteger(value)) throw malformed('read-sale', [...stock]);
-    return value;
-  };
-  const optionalCount = (sku: string, field: string) =>
-    stock.has(`${sku}:${field}`) ? count(sku, field) : 0;
-  // See parts/waitlist-index.lua.
-  const isIndexed = Number(sale.get('indexed') ?? 0) === Number(sale.get('tickets') ?? 0);
+  const definition = decodeDefinition(saleId, sale);
+  const number = (field: string) => wholeNumber(textOf(sale, field), field);
   return {
-    definition: {
-      saleId,
-      name: text('name'),
-      currency: text('currency'),
-      status,
-      startsAt: optionalTime('startsAt'),
-      endsAt: optionalTime('endsAt'),
-      perBuyerLimit: Number(text('perBuyerLimit')),
-      holdSeconds: Number(text('holdSeconds')),
-      skus,
-    },
-    stock: skus.map(({ sku }) => ({
-      sku,
-      loaded: count(sku, 'loaded'),
-      remaining: count(sku, 'remaining'),
-      held: count(sku, 'held'),
-      confirmed: count(sku, 'confirmed'),
-      waiting: optionalCount(sku, 'waiting'),
-      smallestWaiting: isIndexed ? optionalCount(sku, 'smallestWaiting') : 0,
-    })),
-    position: Number(text('position')),
-    events: Number(text('events')),
-    drained: Number(text('drained')),
-    operation: Number(text('operation')),
-    fence: text('fence'),
+    definition,
+    stock: decodeStock(definition.skus, sale, stock),
+    position: number('position'),
+    events: number('events'),
+    drained: number('drained'),
+    operation: number('operation'),
+    fence: textOf(sale, 'fence'),
     closing: sale.get('closing') ?? '',
     wasPromoted: sale.has('wasPromoted'),
-    timeline: Number(sale.get('timeline') ?? 0),
+    timeline: wholeNumber(sale.get('timeline') ?? '0', 'timeline'),
     gaps: parseGaps(sale.get('gaps') ?? ''),
   };
 }
 
-function fieldsOf(pairs: Reply[]): Map<string, string> {
+/** Throws `reply_malformed` if a field is missing or cannot be read. */
+export function decodeDefinition(saleId: string, sale: Map<string, string>): SaleDefinition {
+  const status = SALE_STATUSES.find((known) => known === textOf(sale, 'status'));
+  if (!status) throw malformed('read-sale', textOf(sale, 'status'));
+  const optionalTime = (field: string) =>
+    textOf(sale, field) === '' ? null : wholeNumber(textOf(sale, field), field);
+  return {
+    saleId,
+    name: textOf(sale, 'name'),
+    currency: textOf(sale, 'currency'),
+    status,
+    startsAt: optionalTime('startsAt'),
+    endsAt: optionalTime('endsAt'),
+    perBuyerLimit: wholeNumber(textOf(sale, 'perBuyerLimit'), 'perBuyerLimit'),
+    holdSeconds: wholeNumber(textOf(sale, 'holdSeconds'), 'holdSeconds'),
+    skus: decodeSkus(textOf(sale, 'skus')),
+  };
+}
+
+/** Throws `reply_malformed` if a count is missing or cannot be read. */
+export function decodeStock(
+  skus: readonly SkuDefinition[],
+  sale: Map<string, string>,
+  stock: Map<string, string>,
+): SkuStock[] {
+  // See parts/waitlist-index.lua.
+  const isIndexed = Number(sale.get('indexed') ?? 0) === Number(sale.get('tickets') ?? 0);
+  return skus.map(({ sku }) => {
+    const count = (field: string) => wholeNumber(textOf(stock, `${sku}:${field}`), field);
+    const optionalCount = (field: string) => (stock.has(`${sku}:${field}`) ? count(field) : 0);
+    return {
+      sku,
+      loaded: count('loaded'),
+      remaining: count('remaining'),
+      held: count('held'),
+      confirmed: count('confirmed'),
+      waiting: optionalCount('waiting'),
+      smallestWaiting: isIndexed ? optionalCount('smallestWaiting') : 0,
+    };
+  });
+}
+
+function decodeSkus(text: string): SkuDefinition[] {
+  try {
+    const skus = JSON.parse(text) as SkuDefinition[];
+    if (Array.isArray(skus) && skus.every((each) => typeof each?.sku === 'string')) return skus;
+  } catch {
+    // Reported below.
+  }
+  throw malformed('read-sale', text);
+}
+
+function textOf(fields: Map<string, string>, field: string): string {
+  const value = fields.get(field);
+  if (value === undefined) throw malformed('read-sale', [...fields]);
+  return value;
+}
+
+function wholeNumber(text: string, field: string): number {
+  const value = Number(text);
+  if (text === '' || !Number.isSafeInteger(value)) throw malformed('read-sale', [field, text]);
+  return value;
+}
+
+export function fieldsOf(pairs: Reply[]): Map<string, string> {
   const fields = new Map<string, string>();
   for (let i = 0; i + 1 < pairs.length; i += 2) fields.set(String(pairs[i]), String(pairs[i + 1]));
   return fields;

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Closes a sale until it has been recovered, as a restart of the server does, and returns whether its decisions belong to
 -- the timeline that PostgreSQL is on. Runs on a full Redis too. If this server does not have the sale, the script writes
--- a placeholder instead: scripts then treat the sale as recovering.
+-- a placeholder instead: scripts then treat the sale as recovering. It works on whatever is there: a key that was replaced
+-- by another type is removed, because no script could use it.
 --
--- KEYS   sale
+-- KEYS   sale events rebuild newBuyers newPast newOrder newHolds newLine newWaiting
 -- ARGV   fence closing timeline begunAfter
 --        fence       not compared: the sale may be closed, or open on another server
 --        closing     the closing id of this recovery; while the sale has it, nothing has been decided since
@@ -15,8 +16,15 @@
 -- opens the sale. The sale then still has that recovery's closing id, so nothing was decided since: it belongs to the new
 -- timeline, which is written here before the id is replaced. Any other server may have decided more on its own.
 
+for key, type in pairs({ [key_sale] = 'hash', [key_events] = 'stream', [key_rebuild] = 'hash', [key_new_buyers] = 'hash',
+  [key_new_past] = 'hash', [key_new_order] = 'list', [key_new_holds] = 'zset', [key_new_line] = 'zset',
+  [key_new_waiting] = 'hash' }) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= type then redis.call('UNLINK', key) end
+end
+
 local sale = redis.call('HMGET', key_sale, 'fence', 'forgotten', 'timeline', 'closing')
-if not sale[1] or sale[2] then
+if redis.call('EXISTS', key_sale) == 0 or sale[2] then
   -- No server has an empty run id, so every script that decides or reads treats the sale as closed.
   redis.call('HSET', key_sale, 'fence', '', 'forgotten', '1', 'closing', arg_closing)
   return 'forgotten'
@@ -26,7 +34,7 @@ redis.call('HSET', key_sale, 'fence', '', 'closing', arg_closing)
 if string.find(redis.call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
   redis.call('HSET', key_sale, 'wasPromoted', '1')
 end
-if (sale[3] or '0') == arg_timeline then return 'closed' end
+if sale[3] == arg_timeline then return 'closed' end
 if arg_begun_after ~= '' and sale[4] == arg_begun_after then
   redis.call('HSET', key_sale, 'timeline', arg_timeline)
   return 'closed'

@@ -20,7 +20,7 @@ local refused = nil
 if sale[1] == arg_fence then
   refused = 'open'
 -- A process that was frozen must not replace a newer sale by an older one.
-elseif sale[3] ~= arg_closing or tonumber(sale[2] or -1) >= tonumber(arg_timeline) then
+elseif sale[3] ~= arg_closing or (tonumber(sale[2] or -1) or -1) >= tonumber(arg_timeline) then
   refused = 'superseded'
 end
 if refused then

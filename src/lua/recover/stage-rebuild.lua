@@ -14,7 +14,7 @@
 
 local timeline, part = tonumber(arg_timeline), tonumber(arg_part)
 -- Otherwise a process that was frozen could stage keys after the recovery, and nobody would delete them.
-if tonumber(redis.call('HGET', key_sale, 'timeline') or -1) >= timeline then return 'superseded' end
+if (tonumber(redis.call('HGET', key_sale, 'timeline') or -1) or -1) >= timeline then return 'superseded' end
 local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline', 'part')
 if tonumber(stage[2] or 0) > timeline then return 'superseded' end
 if part == 1 then

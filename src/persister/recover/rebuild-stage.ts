@@ -22,6 +22,8 @@ interface Rebuilder {
 export class RebuildStage {
   holds = 0;
   waiting = 0;
+  /** Waitlist members that could not be read. */
+  dropped = 0;
   readonly #stream: StreamConsumer;
   readonly #rebuilder: Rebuilder;
   readonly #inFlight: Promise<boolean>[] = [];

@@ -7,7 +7,7 @@
  */
 import { Fault } from '../../domain/fault.ts';
 import { formatGaps } from '../../domain/positions.ts';
-import { parseWaitlistMember, waitingField } from '../../domain/waitlist.ts';
+import { isWaitlistMember, parseWaitlistMember, waitingField } from '../../domain/waitlist.ts';
 import { saleKey } from '../../lua/keys.ts';
 import type { RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
 import type { Transaction } from '../../postgres/connection.ts';
@@ -17,7 +17,7 @@ import { readRows } from './rebuild-rows.ts';
 import { RebuildStage } from './rebuild-stage.ts';
 import { offerFor, SoldTotals, stockOf } from './rebuild-stock.ts';
 import { type Result, type Retry, retry } from './recovery-log.ts';
-import { countDiscarded, raiseFloor } from './sale-record.ts';
+import { countDiscarded, settleBeforeOpening } from './sale-record.ts';
 
 /** Waitlist members per read. */
 const MEMBERS_PER_READ = 1_000;
@@ -30,6 +30,8 @@ export interface RebuildPlan {
   events: number;
   /** The last position that may have been returned to a buyer. */
   floor: number;
+  /** Redis' waitlist can be read. */
+  hasWaitlist: boolean;
 }
 
 /** Throws errors of both servers. */
@@ -50,7 +52,7 @@ export async function rebuild(
   }
   const stage = new RebuildStage(stream, plan);
   try {
-    const sold = await stageRows(stage, stream, transaction);
+    const sold = await stageRows(stage, stream, transaction, plan);
     if (!sold) return retry('rebuild_superseded');
     const [seconds, microseconds] = (await stream.server.client.time()) as [number, number];
     const nowMs = seconds * 1_000 + Math.floor(microseconds / 1_000);
@@ -71,12 +73,19 @@ export async function rebuild(
     };
     // The operations that were counted in are settled before the sale opens.
     const isFinished = await stage.finish(sale, () =>
-      raiseFloor(database, saleId, plan, offer.countedIn),
+      settleBeforeOpening(database, saleId, plan, offer.countedIn),
     );
     if (!isFinished) return retry('rebuild_superseded');
-    const { holds, waiting } = stage;
+    const { holds, waiting, dropped } = stage;
     const { reservations } = sold;
-    const report = { reservations, holds, waiting, operation: offer.operation, discarded };
+    const report = {
+      reservations,
+      holds,
+      waiting,
+      ...(dropped > 0 && { waitlistDropped: dropped }),
+      operation: offer.operation,
+      discarded,
+    };
     return { outcome: sale ? 'rebuilt' : 'removed', report };
   } catch (error) {
     if (!(error instanceof Fault && error.code === 'out_of_memory')) throw error;
@@ -92,6 +101,7 @@ async function stageRows(
   stage: RebuildStage,
   { server, saleId }: StreamConsumer,
   transaction: Transaction,
+  plan: Pick<RebuildPlan, 'hasWaitlist'>,
 ): Promise<SoldTotals | undefined> {
   // Reserves the stage before the first read, so that this rebuild cannot overtake a later one that reads more.
   if (!(await stage.send())) return undefined;
@@ -103,6 +113,8 @@ async function stageRows(
       if (stage.isFull && !(await stage.send())) return undefined;
     }
   }
+  // A damaged waitlist cannot be kept: PostgreSQL does not have it.
+  if (!plan.hasWaitlist) return sold;
   for (let from = 0; ; from += MEMBERS_PER_READ) {
     const [first, last] = [String(from), String(from + MEMBERS_PER_READ - 1)];
     const members = await server.client.zrange(saleKey(saleId, 'line'), first, last);
@@ -110,6 +122,10 @@ async function stageRows(
     // PostgreSQL ends transactions that are idle for long, and their locks with them.
     await transaction`SELECT 1`;
     for (const member of members) {
+      if (!isWaitlistMember(member)) {
+        stage.dropped += 1;
+        continue;
+      }
       const { sku, ticket, buyerId } = parseWaitlistMember(member);
       if (!sold.countWaiting(sku, ticket)) continue;
       stage.addWaiting(member, waitingField(buyerId, sku));

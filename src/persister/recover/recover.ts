@@ -8,8 +8,10 @@
  *                                      ▼
  *                               CLOSE AND DRAIN   under both locks of the sale: name the closing, write the stream
  *                                      ▼
- *                                   COMPARE ───── must be rebuilt, entries are unreadable ────▶ blocked
- *                     Redis has all    │    Redis lacks something,
+ *                                   RESTORE       what PostgreSQL lacks and the stream no longer has, from the records
+ *                                      ▼
+ *                                   COMPARE ───── entries are unreadable, positions are lost ──▶ blocked
+ *                     Redis has all    │    Redis lacks something, is damaged,
  *                 that PostgreSQL has  │    or an operator requested it
  *                        ┌─────────────┴─────────────┐
  *                        ▼ begin the next timeline   ▼
@@ -19,11 +21,11 @@
  *                                      ▼
  *                                  recovered ──▶ CHECK
  *
- * Each state can also end in `retry`, with its reason: see `RetryReason`. The files are close-and-drain.ts, compare.ts
- * and rebuild.ts. One recovery runs per sale, by locks in PostgreSQL. Each begins a timeline, which PostgreSQL stores
+ * Each state can also end in `retry`, with its reason: see `RetryReason`. The files are close-and-drain.ts,
+ * restore/restore.ts, compare.ts and rebuild.ts. One recovery runs per sale, by locks in PostgreSQL. Each begins a timeline, which PostgreSQL stores
  * before the sale opens: events of an older timeline that a slow process still holds are never written.
  */
-import { type ReadSaleReply, readSale } from '../../lua/read/read-sale.ts';
+import { type Examination, examineSale } from '../../lua/recover/examine-sale.ts';
 import { type Renewal, type RenewFenceReply, renewFence } from '../../lua/recover/renew-fence.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { tryLockSale } from '../../postgres/sale-locks.ts';
@@ -42,10 +44,10 @@ import {
 } from './recovery-log.ts';
 import {
   beginTimeline,
-  raiseFloor,
   readProgress,
   readRecord,
   type SaleRecord,
+  settleBeforeOpening,
 } from './sale-record.ts';
 
 export interface RecoveryContext extends PersisterContext {
@@ -71,27 +73,52 @@ export async function openSale(
 
 async function check(context: RecoveryContext, stream: StreamConsumer): Promise<SaleCondition> {
   const { saleId, server } = stream;
-  const found = await server.call(readSale, saleId);
+  const found = await server.call(examineSale, saleId);
   const record = await context.database.run((sql) => readRecord(sql, saleId));
   if (!record) return { outcome: 'absent' };
-  if (found.outcome === 'unknown_sale' && !record.wasInRedis) return { outcome: 'absent' };
-  if (!isOpen(found, record)) {
+  if (found.isForgotten && !record.wasInRedis) return { outcome: 'absent' };
+  // What the stream no longer has, PostgreSQL had acknowledged: it is older now, or the stream was damaged.
+  const isBehind = await isMissingEvents(context, stream, found);
+  if (isBehind || !isOpen(found, record, server.runId)) {
     // An old master that is cut off may still decide, although nothing of it will count.
     if (server.oldMasterGraceMs > 0) return retry('old_master_may_still_decide');
     return recover(context, stream);
   }
   await stream.ensureGroup();
   // If the server forgot the sale just before, the group is a new one, and reading it would not show the loss.
-  const again = await server.call(readSale, saleId);
-  if (again.outcome === 'unknown_sale') return retry('redis_forgot_the_sale');
-  if (again.outcome === 'recovering') return retry('closed_by_another_recovery');
+  const again = await server.call(examineSale, saleId);
+  if (again.isForgotten) return retry('redis_forgot_the_sale');
+  if (!isOpen(again, record, server.runId)) return retry('closed_by_another_recovery');
   return { outcome: 'open', timeline: record.timeline };
 }
 
-function isOpen(found: ReadSaleReply, record: SaleRecord): boolean {
+function isOpen(found: Examination, record: SaleRecord, runId: string): boolean {
   return (
-    found.outcome === 'known' && found.state.timeline === record.timeline && record.request === 0
+    !found.isForgotten &&
+    found.fence === runId &&
+    found.timeline === record.timeline &&
+    found.damages.length === 0 &&
+    record.request === 0
   );
+}
+
+/** Whether the stream begins after an event that PostgreSQL lacks. The order of the reads is what makes it true. */
+async function isMissingEvents(
+  { database }: PersisterContext,
+  stream: StreamConsumer,
+  { events, timeline, keys }: Examination,
+): Promise<boolean> {
+  if (events === undefined || timeline === undefined) return false;
+  const first = keys.has('events') ? await stream.firstEvent() : undefined;
+  const needed = first === undefined ? events : first - 1;
+  if (needed === 0) return false;
+  return database.run(async (sql) => {
+    // An unreadable entry that was set aside does not move the checkpoint; the next event does.
+    const [row] = await sql<{ isBehind: boolean }[]>`
+      SELECT coalesce((SELECT event FROM checkpoints WHERE sale_id = ${stream.saleId}), 0) < ${needed}
+        AND NOT EXISTS (SELECT FROM dead_letters WHERE sale_id = ${stream.saleId} AND event IS NULL) AS is_behind`;
+    return row!.isBehind;
+  });
 }
 
 async function recover(context: RecoveryContext, stream: StreamConsumer): Promise<SaleCondition> {
@@ -139,24 +166,23 @@ async function runStates(
   const { saleId, server } = stream;
   if (!(await tryLockSale(transaction, saleId))) return retry('lock_held');
   const record = await readRecord(transaction, saleId);
-  const found = await server.call(readSale, saleId);
+  const found = await server.call(examineSale, saleId);
   if (!record) return retry('sale_deleted');
-  if (isOpen(found, record)) return retry('already_open');
+  const isBehind = await isMissingEvents(context, stream, found);
+  if (isOpen(found, record, server.runId) && !isBehind) return retry('already_open');
   const { request } = record;
 
   const closed = await closeAndDrain(context, stream, record, transaction);
   if (closed.outcome === 'retry') return closed;
   const comparison = compare(context, found, record, closed);
-  if (comparison.next === 'blocked') {
-    const why =
-      'the stream has entries that cannot be written: of a version that this persister cannot read (run that version), or after events that are missing';
-    return { outcome: 'blocked', report: { ...comparison.report, why }, request };
+  if (comparison.why !== undefined) {
+    return { outcome: 'blocked', report: { ...comparison.report, why: comparison.why }, request };
   }
   const timeline = await beginTimeline(context.database, stream, {
-    after: record.timeline,
-    above: closed.state?.timeline ?? 0,
+    after: closed.timeline,
+    above: closed.found.timeline ?? 0,
     // Closing another timeline does not make its decisions part of this one.
-    closing: closed.isSameTimeline ? closed.closing : '',
+    closing: closed.history === 'older' ? '' : closed.closing,
   });
   if (timeline === undefined) return retry('timeline_changed');
   // An older recovery that lost its locks may still write, but not after the timeline began: so the check is repeated.
@@ -168,7 +194,13 @@ async function runStates(
   const reopened =
     comparison.next === 'renew'
       ? await renew(context, stream, { ...progress, timeline, closing, positionFloor: floor })
-      : await rebuild(context, stream, transaction, { ...progress, timeline, closing, floor });
+      : await rebuild(context, stream, transaction, {
+          ...progress,
+          timeline,
+          closing,
+          floor,
+          hasWaitlist: closed.found.keys.has('line'),
+        });
   if (reopened.outcome === 'retry') return reopened;
   const report = { ...comparison.report, timeline, positionsSkipped, ...reopened.report };
   return { outcome: reopened.outcome, report, request };
@@ -186,7 +218,8 @@ async function renew(
   renewal: Renewal,
 ): Promise<Result | Retry> {
   const { timeline, positionFloor: floor } = renewal;
-  if (!(await raiseFloor(database, saleId, { timeline, floor }))) return retry('timeline_changed');
+  if (!(await settleBeforeOpening(database, saleId, { timeline, floor })))
+    return retry('timeline_changed');
   const reply = await server.call(renewFence, saleId, renewal);
   return reply === 'renewed' ? { outcome: reply, report: {} } : retry(NOT_RENEWED[reply]);
 }

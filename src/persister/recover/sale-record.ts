@@ -9,6 +9,10 @@ export interface SaleRecord {
   /** The closing id of the recovery that began the timeline: PostgreSQL has everything of its server. Empty: none. */
   closing: string;
   positionFloor: number;
+  /** The last operation that was recorded, applied or not. */
+  lastOperation: number;
+  /** The lost positions that the last recovery reported, see restore/restore.ts. */
+  reportedLost: string;
   /** Redis has applied an operation of the sale, or decided something. */
   wasInRedis: boolean;
   /** The newest open request of an operator to recover the sale; 0: none. */
@@ -20,7 +24,9 @@ export async function readRecord(
   saleId: string,
 ): Promise<SaleRecord | undefined> {
   const [row] = await sql<SaleRecord[]>`
-    SELECT timeline, closing, position_floor,
+    SELECT timeline, closing, position_floor, last_operation,
+      coalesce((SELECT report->>'lost' FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'done'
+        ORDER BY recovery_id DESC LIMIT 1), '') AS reported_lost,
       EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
         OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
       coalesce((SELECT max(recovery_id) FROM sale_recoveries
@@ -80,7 +86,7 @@ export async function beginTimeline(
  *
  * The operations that a rebuild includes are settled with it: a sale in Redis may be at most one operation ahead.
  */
-export async function raiseFloor(
+export async function settleBeforeOpening(
   database: Database,
   saleId: string,
   { timeline, floor }: { timeline: number; floor: number },

@@ -73,6 +73,15 @@ export class StreamConsumer {
     return first ? Number(first[0].split('-')[0]) : undefined;
   }
 
+  /** The number of the first event in the stream. Undefined: the stream is empty, or its first entry cannot be read. */
+  async firstEvent(): Promise<number | undefined> {
+    const [first] = await this.server.client.xrange(this.#key, '-', '+', 'COUNT', 1);
+    if (!first) return undefined;
+    const [, fields] = first;
+    const number = Number(fields[fields.indexOf('s') + 1]);
+    return Number.isSafeInteger(number) && number > 0 ? number : 1;
+  }
+
   async #read(from: string, count: number): Promise<StreamEntry[]> {
     const reply = await this.server.client.xreadgroup(
       'GROUP',

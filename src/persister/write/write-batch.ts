@@ -198,7 +198,10 @@ function upsertFirst(transaction: Transaction, events: readonly StreamEvent[]): 
 }
 
 /** A later event changes only the columns that a transition can change. */
-function upsertNewest(transaction: Transaction, events: readonly StreamEvent[]): Promise<unknown> {
+export function upsertNewest(
+  transaction: Transaction,
+  events: readonly StreamEvent[],
+): Promise<unknown> {
   return transaction`
     INSERT INTO reservations AS stored ${rowsOf(transaction, events)}
     ON CONFLICT (reservation_id) DO UPDATE

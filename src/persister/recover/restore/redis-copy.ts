@@ -1,0 +1,94 @@
+/** Reads what Redis still holds of a closed sale's reservations: the stream, the records of buyers, and the order. */
+import { parseGaps } from '../../../domain/positions.ts';
+import type { Reservation } from '../../../domain/reservation.ts';
+import { parseRecord } from '../../../domain/reservation-codec.ts';
+import { saleKey } from '../../../lua/keys.ts';
+import type { Examination } from '../../../lua/recover/examine-sale.ts';
+import type { StreamConsumer } from '../../stream/consumer.ts';
+import { sortEntries } from '../../stream/entries.ts';
+
+const PAGE = 1_000;
+const ENTRIES_PER_READ = 100;
+
+/** One version of a reservation. */
+export function versionKey(reservationId: string, version: number): string {
+  return `${reservationId} ${version}`;
+}
+
+export interface StreamContent {
+  numbers: Set<number>;
+  versions: Set<string>;
+}
+
+export async function readStream({ server, saleId }: StreamConsumer): Promise<StreamContent> {
+  const content: StreamContent = { numbers: new Set(), versions: new Set() };
+  const key = saleKey(saleId, 'events');
+  for (let from = '-'; ; ) {
+    const entries = await server.client.xrange(key, from, '+', 'COUNT', ENTRIES_PER_READ);
+    if (entries.length === 0) return content;
+    const sorted = await sortEntries(
+      saleId,
+      entries.map(([id, fields]) => ({ id, fields })),
+    );
+    for (const { number, reservation } of sorted.events) {
+      content.numbers.add(number);
+      content.versions.add(versionKey(reservation.reservationId, reservation.version));
+    }
+    from = `(${entries.at(-1)![0]}`;
+  }
+}
+
+/** Pages of readable records. A record may occur twice. */
+export async function* readRecords(
+  { server, saleId }: StreamConsumer,
+  { keys }: Pick<Examination, 'keys'>,
+  currency: string,
+): AsyncGenerator<Reservation[]> {
+  for (const key of ['buyers', 'past'] as const) {
+    if (!keys.has(key)) continue;
+    let cursor = '0';
+    do {
+      const [next, pairs] = await server.client.hscan(saleKey(saleId, key), cursor, 'COUNT', PAGE);
+      cursor = next;
+      const page: Reservation[] = [];
+      for (let i = 0; i + 1 < pairs.length; i += 2) {
+        const [buyerId = '', position] = pairs[i]!.split('\t');
+        // The other fields of `past` find a position by its idempotency key.
+        if (position === '') continue;
+        for (const text of pairs[i + 1]!.split('\n')) {
+          const record = recordOf(text, { saleId, currency }, buyerId);
+          if (record) page.push(record);
+        }
+      }
+      yield page;
+    } while (cursor !== '0');
+  }
+}
+
+function recordOf(text: string, sale: { saleId: string; currency: string }, buyerId: string) {
+  try {
+    return parseRecord(text, sale, buyerId);
+  } catch {
+    // A damaged record. Its position is reported as lost unless PostgreSQL has its row.
+    return undefined;
+  }
+}
+
+/** The positions of the order, in pages. */
+export async function* readPositions(
+  { server, saleId }: StreamConsumer,
+  { keys, gaps }: Pick<Examination, 'keys' | 'gaps'>,
+): AsyncGenerator<number[]> {
+  if (!keys.has('order')) return;
+  const pending = parseGaps(gaps);
+  let position = 0;
+  for (let from = 0; ; from += PAGE) {
+    const buyers = await server.client.lrange(saleKey(saleId, 'order'), from, from + PAGE - 1);
+    if (buyers.length === 0) return;
+    yield buyers.map(() => {
+      while (pending[0]?.after === position) position += pending.shift()!.count;
+      position += 1;
+      return position;
+    });
+  }
+}

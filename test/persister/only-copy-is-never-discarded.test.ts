@@ -1,0 +1,177 @@
+/**
+ * What only Redis has is restored to PostgreSQL before anything is dropped: after an older backup of PostgreSQL was
+ * restored, and after a part of the sale in Redis was lost.
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { useAdmin } from '../../harness/engine/admin.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { buy, hold, holdMany } from '../../harness/sales/purchases.ts';
+import {
+  recoveriesOf,
+  requestRecovery,
+  untilBlocked,
+  untilOpen,
+} from '../../harness/sales/recovery.ts';
+import {
+  applyTransition,
+  assertPromisesHold,
+  rowCount,
+  untilRows,
+} from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
+import { type Connections, useServers } from '../../harness/servers/connections.ts';
+import { saleKey } from '../../src/lua/keys.ts';
+
+const TABLES = [
+  'sales',
+  'sale_skus',
+  'sale_operations',
+  'stock_ledger',
+  'reservations',
+  'reservation_events',
+  'checkpoints',
+  'sale_recoveries',
+];
+
+/** Copies the tables, as a backup does, and returns the step that restores them. */
+async function backUp({ sql }: Pick<Connections, 'sql'>): Promise<() => Promise<void>> {
+  for (const table of TABLES) await sql.unsafe(`CREATE TABLE backup_${table} AS TABLE ${table}`);
+  return () =>
+    sql.begin(async (tx) => {
+      // Without triggers, so also without foreign keys, as pg_restore does it.
+      await tx`SET LOCAL session_replication_role = replica`;
+      for (const table of TABLES) {
+        await tx.unsafe(`DELETE FROM ${table}`);
+        const [{ columns }] = (await tx.unsafe(
+          `SELECT string_agg(quote_ident(column_name), ', ') AS columns FROM information_schema.columns
+           WHERE table_name = '${table}' AND table_schema = 'public' AND is_generated = 'NEVER'`,
+        )) as unknown as [{ columns: string }];
+        await tx.unsafe(
+          `INSERT INTO ${table} (${columns}) OVERRIDING SYSTEM VALUE SELECT ${columns} FROM backup_${table}`,
+        );
+      }
+    });
+}
+
+async function untilDrained(servers: Connections, saleId: string): Promise<void> {
+  await eventually(async () => {
+    const { events, drained } = await saleState(servers.shards, saleId);
+    assert.equal(drained, events);
+  });
+}
+
+for (const restart of [false, true]) {
+  describe(`an older backup of PostgreSQL, ${restart ? 'and Redis restarted since' : 'Redis never restarted'}`, () => {
+    it('gets from Redis what it lacks, and the sales go on', async (test) => {
+      const { redis, database, servers } = await useServers(test);
+      const { saleId } = await makeSale(servers, { stock: 100 });
+      const other = await makeSale(servers, { stock: 100 });
+      const first = await usePersister(test, redis.url, database.url);
+      const before = await holdMany(servers.shards, saleId, { count: 20, batchSize: 5 });
+      await untilDrained(servers, saleId);
+      const restoreBackup = await backUp(servers);
+      if (restart) {
+        await redis.restart();
+        await eventually(() => assert.ok(servers.shards.isReady));
+        await untilOpen(servers, saleId);
+      }
+      const buyers = Array.from({ length: 20 }, (_, index) => `late-${index}`);
+      const late = await hold(servers.shards, saleId, buyers);
+      await hold(servers.shards, other.saleId, ['ada', 'bob']);
+      await applyTransition(servers.shards, before[0]!, 'confirm');
+      await applyTransition(servers.shards, before[1]!, 'give-back');
+      await applyTransition(servers.shards, late[0]!, 'extend');
+      await applyTransition(servers.shards, late[0]!, 'confirm');
+      await applyTransition(servers.shards, late[1]!, 'cancel');
+      await untilDrained(servers, saleId);
+      await untilDrained(servers, other.saleId);
+      await first.close();
+      await restoreBackup();
+      assert.equal(await rowCount(servers, saleId), 20);
+      assert.equal(await rowCount(servers, other.saleId), 0);
+
+      // Some events are still in the stream.
+      await hold(servers.shards, saleId, ['meanwhile']);
+      await usePersister(test, redis.url, database.url);
+      await untilRows(servers, saleId, 41);
+      await untilRows(servers, other.saleId, 2);
+      await untilOpen(servers, saleId);
+      await untilOpen(servers, other.saleId);
+      const [bought] = await buy(servers.shards, saleId, ['after']);
+      assert.equal(bought?.outcome, 'reserved');
+      await assertPromisesHold(servers, saleId);
+      await assertPromisesHold(servers, other.saleId);
+      await requestRecovery(servers, saleId);
+      await eventually(async () => {
+        const last = (await recoveriesOf(servers, saleId)).at(-1);
+        assert.deepEqual([last?.actor, last?.outcome], ['operator', 'rebuilt']);
+      });
+      assert.equal(await rowCount(servers, saleId), 42);
+      await assertPromisesHold(servers, saleId);
+    });
+  });
+}
+
+it('an operation that only Redis has is restored, so the loaded units agree', async (test) => {
+  const admin = await useAdmin(test);
+  const servers = admin as unknown as Connections;
+  const { saleId } = await makeSale(servers, { stock: 10 });
+  const first = await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await hold(servers.shards, saleId, ['ada']);
+  await untilDrained(servers, saleId);
+  const restoreBackup = await backUp(servers);
+  for (const delta of [5, 7, -3]) {
+    const response = await admin.call(`POST /sales/${saleId}/stock`, {
+      body: { sku: 'unit', delta },
+    });
+    assert.equal(response.status, 200, JSON.stringify(response.body));
+  }
+  await first.close();
+  await restoreBackup();
+  await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await requestRecovery(servers, saleId);
+  await eventually(async () => {
+    assert.equal((await recoveriesOf(servers, saleId)).at(-1)?.outcome, 'rebuilt');
+  });
+  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 19);
+  await assertPromisesHold(servers, saleId);
+  const next = await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 1 } });
+  assert.deepEqual([next.status, next.body.loaded], [200, 20]);
+});
+
+it('a reservation that neither server has is reported by position before it is dropped', async (test) => {
+  const { redis, database, servers } = await useServers(test);
+  const { saleId } = await makeSale(servers, { stock: 10 });
+  const first = await usePersister(test, redis.url, database.url);
+  await hold(servers.shards, saleId, ['ada', 'bob']);
+  await untilDrained(servers, saleId);
+  const restoreBackup = await backUp(servers);
+  await hold(servers.shards, saleId, ['cleo', 'dan']);
+  await untilDrained(servers, saleId);
+  await first.close();
+  await restoreBackup();
+  await servers.shards.of(saleId).client.hdel(saleKey(saleId, 'buyers'), 'cleo');
+  await usePersister(test, redis.url, database.url);
+  await untilBlocked(servers, saleId, /no server has a record of positions 3,/);
+  await untilRows(servers, saleId, 3);
+  await requestRecovery(servers, saleId);
+  await eventually(async () => {
+    assert.equal((await recoveriesOf(servers, saleId)).at(-1)?.outcome, 'rebuilt');
+  });
+  assert.equal(await rowCount(servers, saleId), 3);
+});
+
+it('a sale whose definition and stream were deleted is rebuilt from its records', async (test) => {
+  const { redis, database, servers } = await useServers(test);
+  const { saleId } = await makeSale(servers, { stock: 10 });
+  await hold(servers.shards, saleId, ['ada', 'bob', 'cleo']);
+  const { client } = servers.shards.of(saleId);
+  await client.del(saleKey(saleId, 'sale'), saleKey(saleId, 'events'));
+  await usePersister(test, redis.url, database.url);
+  await untilRows(servers, saleId, 3);
+  await untilOpen(servers, saleId);
+  await assertPromisesHold(servers, saleId);
+});
