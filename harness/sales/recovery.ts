@@ -6,6 +6,7 @@ import { readSale } from '../../src/lua/read/read-sale.ts';
 import { untilIncreased } from '../engine/metrics.ts';
 import { eventually } from '../eventually.ts';
 import type { Connections } from '../servers/connections.ts';
+import { recordOperation } from './sales.ts';
 
 /** Waits until the sale is open in Redis. */
 export async function untilOpen(
@@ -19,8 +20,11 @@ export async function untilOpen(
 
 export async function requestRecovery({ sql }: Pick<Connections, 'sql'>, saleId: string) {
   await sql`
-    INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
-    VALUES (${saleId}, 'operator', 'r-1', 'requested')`;
+    WITH requested AS (
+      INSERT INTO sale_recoveries (sale_id, actor, request_id, state)
+      VALUES (${saleId}, 'operator', 'r-1', 'requested') RETURNING *)
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+    SELECT actor, 'request-recovery', sale_id, request_id, jsonb_build_object('recoveryId', recovery_id) FROM requested`;
 }
 
 export interface RecoveryRow {
@@ -99,16 +103,11 @@ export async function recordStockChange(
   change: { operation: number; delta: number; outcome: 'applied' | 'pending' },
 ): Promise<void> {
   const { operation, delta, outcome } = change;
-  await sql.begin(async (tx) => {
-    await tx`
-      INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
-      SELECT sale_id, ${operation}, 'load', definition, ${tx.json([{ sku: 'unit', delta }])},
-        ${outcome}, 'test', 'test'
-      FROM sale_operations WHERE sale_id = ${saleId} AND operation = 1`;
-    await tx`
-      INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
-      VALUES (${saleId}, ${operation}, 'unit', ${delta}, ${outcome})`;
-  });
+  const { definition } = await firstOperationOf({ sql }, saleId);
+  const changes = [{ sku: 'unit', delta }];
+  await sql.begin((tx) =>
+    recordOperation(tx, { operation, action: 'load', definition, changes, outcome }),
+  );
 }
 
 /** The operation that created the sale, to apply it in Redis again. */

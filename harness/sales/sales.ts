@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { SaleDefinition, SaleStatus } from '../../src/domain/sale.ts';
 import { applyOperation, type StockChange } from '../../src/lua/operate/apply-operation.ts';
 import type { SaleState } from '../../src/lua/read/read-sale.ts';
+import type { Transaction } from '../../src/postgres/connection.ts';
 import type { Shards } from '../../src/redis/shards.ts';
 import { eventually } from '../eventually.ts';
 import type { Connections } from '../servers/connections.ts';
@@ -49,14 +50,58 @@ export async function makeSale(
   const reply = await shards.call(applyOperation, saleId, operation);
   if (reply.outcome !== 'applied') throw new Error(`the sale was not made: ${reply.outcome}`);
   // Recorded as applied only afterwards, as in admin. Otherwise a persister would find a sale that Redis has lost.
-  await sql`
-    INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
-    VALUES (${saleId}, 1, 'create', ${sql.json(JSON.parse(JSON.stringify(definition)))},
-      ${sql.json(changes.map((change) => ({ ...change })))}, 'applied', 'test', 'test')`;
-  await sql`
-    INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
-    VALUES (${saleId}, 1, ${changes[0]!.sku}, ${stock}, 'applied')`;
+  await sql.begin((tx) =>
+    recordOperation(tx, {
+      operation: 1,
+      action: 'create',
+      definition,
+      changes,
+      outcome: 'applied',
+    }),
+  );
   return definition;
+}
+
+export interface RecordedOperation {
+  operation: number;
+  action: string;
+  definition: SaleDefinition;
+  changes: readonly StockChange[];
+  outcome: 'applied' | 'pending';
+}
+
+/** Records an operation as admin does: the row of the sale, the operation, its changes of stock and its audit entry. */
+export async function recordOperation(
+  tx: Transaction,
+  { operation, action, definition, changes, outcome }: RecordedOperation,
+): Promise<void> {
+  const { saleId, startsAt, endsAt } = definition;
+  const timeOf = (ms: number | null) => (ms === null ? null : new Date(ms));
+  await tx`
+    UPDATE sales SET name = ${definition.name}, status = ${definition.status}, starts_at = ${timeOf(startsAt)},
+      ends_at = ${timeOf(endsAt)}, per_buyer_limit = ${definition.perBuyerLimit},
+      hold_seconds = ${definition.holdSeconds}, last_operation = ${operation},
+      updated_at = CASE ${operation}::bigint WHEN 1 THEN created_at ELSE now() END
+    WHERE sale_id = ${saleId}`;
+  const stored = tx.json(JSON.parse(JSON.stringify(definition)));
+  await tx`
+    INSERT INTO sale_operations
+      (sale_id, operation, action, definition, changes, outcome, actor, request_id, created_at, applied_at)
+    SELECT sale_id, ${operation}, ${action}, ${stored}, ${tx.json(changes.map((change) => ({ ...change })))},
+      ${outcome}, 'test', 'test', updated_at, CASE ${outcome} WHEN 'applied' THEN updated_at END
+    FROM sales WHERE sale_id = ${saleId}`;
+  for (const { sku, delta } of changes) {
+    await tx`
+      INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome, created_at)
+      SELECT sale_id, ${operation}, ${sku}, ${delta}, ${outcome}, updated_at
+      FROM sales WHERE sale_id = ${saleId}`;
+  }
+  const stock = changes.map((change) => ({ ...change, reason: '' }));
+  await tx`
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details, occurred_at)
+    SELECT 'test', ${action}, sale_id, 'test',
+      ${tx.json({ operation, definition: JSON.parse(JSON.stringify(definition)), stock })}, updated_at
+    FROM sales WHERE sale_id = ${saleId}`;
 }
 
 const OPEN_SALE: Omit<SaleDefinition, 'saleId' | 'skus'> = {
@@ -76,14 +121,17 @@ export async function setStatus(
   status: SaleStatus,
 ): Promise<void> {
   const { saleId } = definition;
+  const changed = { ...definition, status };
+  const operation = (await saleState(shards, saleId)).operation + 1;
   await sql`UPDATE sales SET status = ${status}, updated_at = now() WHERE sale_id = ${saleId}`;
-  const { operation } = await saleState(shards, saleId);
   const reply = await shards.call(applyOperation, saleId, {
-    operation: operation + 1,
+    operation,
     timeline: 0,
-    definition: { ...definition, status },
+    definition: changed,
     changes: [],
   });
+  const recorded = { operation, action: 'patch', definition: changed, changes: [] };
+  await sql.begin((tx) => recordOperation(tx, { ...recorded, outcome: 'applied' }));
   assert.equal(reply.outcome, 'applied');
   await shards.publishChanged(saleId);
 }

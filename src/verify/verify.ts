@@ -11,16 +11,32 @@
  *   every-operation-is-applied            recorded sale operations reach Redis, and Redis loses none
  *   never-oversold                        per SKU: rows that are reserved or confirmed <= loaded units
  *   held-and-confirmed-are-rows           the counts in Redis = the sums of the rows as they were at that event
+ *   redis-has-the-last-definition         Redis' definition and prices = those of the last applied operation
+ *   the-sale-row-is-the-last-operation    `sales` and `sale_skus` = the definition of the last recorded operation
+ *   every-operation-is-audited            each sale operation = its audit entry, with its outcome
+ *   the-ledger-follows-the-operations     the stock ledger = the changes of the operations
+ *   both-servers-are-on-one-timeline      timeline, fence and position floor agree; an open sale has no closing
+ *   the-stream-has-what-is-not-drained    the stream begins after the drained events and ends with the last one
+ *   the-checkpoint-is-in-the-stream       the checkpoint lies between drained and last event, at its entry
+ *   the-order-has-every-position          one entry in the order for each assigned position
+ *   nothing-is-left-of-a-rebuild          no staged keys beside an open sale
+ *   every-recovery-is-audited             each recovery and discarded dead letter = its audit entry
  *   every-decision-is-a-row               every position is a row, a known dead letter, or skipped by a recovery
  *   nothing-undecided-is-a-row            PostgreSQL has no position or event that Redis did not assign
  *   every-event-is-kept                   PostgreSQL has every event, except known dead letters
  *   every-history-is-complete             per reservation: events 1 to version without gaps, and the same status
+ *   rows-follow-from-their-history        times, deadline, total, currency, request and id of a row, from its events
+ *   each-transition-is-allowed            each event of a reservation is an allowed transition
+ *   positions-follow-the-events           positions ascend with the numbers of their first events
+ *   prices-were-offered                   each unit price is one that an operation gave its SKU
  *   one-answer-to-each-request            an idempotency key has one reservation
  *   nobody-is-above-the-limit             no buyer has more units than the highest limit the sale ever had
  *   no-hold-outlives-its-deadline         a hold ends within 5 s after its deadline
  *   no-dead-letters                       every dead letter is written or discarded
  *   the-line-is-counted-right             the three structures of the waitlist have the same number of entries
+ *   the-line-is-known-by-quantity         the entries by quantity are those in order, and the smallest is stored
  *   everybody-in-line-is-found            every waitlist entry of a buyer is in the waitlist's order
+ *   every-ticket-was-given                no ticket of the waitlist is above the last that was given
  *   every-reservation-in-redis-is-a-row   each reservation in Redis equals its row
  *   every-hold-has-its-deadline           each hold is among the deadlines that the sweep reads
  *   every-row-is-in-redis                 each row has its reservation in Redis
@@ -35,6 +51,9 @@ import type { Check, CheckDefinition, RetryPolicy, Servers, Verification } from 
 import { compareOrder, SeenOrdinals } from './compare-order.ts';
 import { RecordComparison } from './compare-records.ts';
 import { COUNT_CHECKS } from './count-checks.ts';
+import { HISTORY_CHECKS } from './history-checks.ts';
+import { OPERATION_CHECKS } from './operation-checks.ts';
+import { PROGRESS_CHECKS } from './progress-checks.ts';
 import { ROW_CHECKS } from './row-checks.ts';
 import { WAITLIST_CHECKS } from './waitlist-checks.ts';
 import { waitsFor } from './waits.ts';
@@ -45,6 +64,14 @@ export interface Report {
 }
 
 const RETRY_POLICY: RetryPolicy = { catchUpMs: 10_000, repeats: 4, pauseMs: 500 };
+const CHECKS: readonly CheckDefinition[] = [
+  ...COUNT_CHECKS,
+  ...OPERATION_CHECKS,
+  ...PROGRESS_CHECKS,
+  ...ROW_CHECKS,
+  ...HISTORY_CHECKS,
+  ...WAITLIST_CHECKS,
+];
 const POLL_MS = 50;
 /** How often a verification begins again because the sale was recovered meanwhile. */
 const RECOVERIES_MAX = 2;
@@ -91,7 +118,7 @@ async function runAll(servers: Servers, saleId: string, policy: RetryPolicy): Pr
   checks.push(caughtUp);
   // Events that PostgreSQL lacks fail most checks, and repeating each of them would not change that.
   const repeats = caughtUp.ok ? policy.repeats : 0;
-  for (const definition of [...COUNT_CHECKS, ...ROW_CHECKS, ...WAITLIST_CHECKS]) {
+  for (const definition of CHECKS) {
     checks.push(await runWithRetries(definition, verification, { ...policy, repeats }));
   }
   checks.push(...(await compareReservations(verification)));
@@ -112,7 +139,8 @@ async function runWithRetries(
   policy: RetryPolicy,
 ): Promise<Check> {
   let finding = await definition.find(verification);
-  for (let repeat = 0; !finding.ok && repeat < policy.repeats; repeat += 1) {
+  const repeats = definition.isExact ? 0 : policy.repeats;
+  for (let repeat = 0; !finding.ok && repeat < repeats; repeat += 1) {
     await sleep(policy.pauseMs);
     // Repeated with the current state, once PostgreSQL has its events.
     const again = { ...verification, state: await verification.readState() };

@@ -63,7 +63,8 @@ export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'everybody-in-line-is-found',
-    expected: 'each entry by buyer is in the order and by quantity, for the same buyer and SKU',
+    expected:
+      'each entry by buyer is in the order and by quantity, for the same buyer and SKU, with a possible quantity',
     find: async (verification) => {
       const wrong: string[] = [];
       let compared = 0;
@@ -80,7 +81,33 @@ export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
       };
     },
   },
+  {
+    name: 'every-ticket-was-given',
+    expected: 'no ticket of the waitlist is above the last that was given',
+    find: async (verification) => {
+      const { servers, saleId, state } = verification;
+      // PostgreSQL first: a ticket is given before it is served.
+      const [served] = await servers.sql<{ ticket: number }[]>`
+        SELECT coalesce(max(substring(idempotency_key FROM '^waitlist [a-d]?([0-9]+)$')::bigint), 0)::bigint AS ticket
+        FROM reservations WHERE sale_id = ${saleId} AND idempotency_key LIKE 'waitlist %'`;
+      const { key, client } = waitlistOf(verification);
+      const transaction = client.multi().hget(saleKey(saleId, 'sale'), 'tickets');
+      for (const { sku } of state.stock) {
+        transaction.zrevrangebylex(key('line'), `(${sku}\n`, `[${sku}\t`, 'LIMIT', 0, 1);
+      }
+      const [given, ...lastOfSkus] = await inOneStep(transaction);
+      const waiting = (lastOfSkus as string[][])
+        .flat()
+        .map((member) => parseWaitlistMember(member).ticket);
+      const last = Math.max(served!.ticket, ...waiting);
+      const count = Number(given ?? 0);
+      return { ok: last <= count, actual: `${last} in use, ${count} given` };
+    },
+  },
 ];
+
+/** A member of the ordered set: SKU, ticket, buyer and quantity. */
+const MEMBER = /^[^\t]+\t(?:\d{12}|[a-d]\d{13,16})\t[^\t]+\t[1-9]\d{0,2}$/;
 
 /** An entry of the hash `waiting`: its field, and the member of the ordered set that it refers to. */
 interface Entry {
@@ -166,8 +193,8 @@ async function missingOf(verification: Verification, entries: readonly Entry[]):
   const isIndexed = Number(marks![0]) === Number(marks![1]);
   return entries.filter(
     (entry, index) =>
-      scores![index] === null ||
-      (isIndexed && scoresByQuantity![index] === null) ||
+      Number(scores![index] ?? -1) !== 0 ||
+      (isIndexed && Number(scoresByQuantity![index] ?? -1) !== 0) ||
       !isOfSameBuyer(entry),
   );
 }
@@ -183,7 +210,7 @@ async function isStillMissing(verification: Verification, entry: Entry): Promise
 
 function isOfSameBuyer({ field, member }: Entry): boolean {
   const { sku, buyerId } = parseWaitlistMember(member);
-  return field === waitingField(buyerId, sku);
+  return MEMBER.test(member) && field === waitingField(buyerId, sku);
 }
 
 function describe({ field }: Entry): string {

@@ -10,7 +10,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
 import { untilBlocked, untilOpen } from '../../harness/sales/recovery.ts';
 import { assertPromisesHold, untilRows } from '../../harness/sales/reservations.ts';
-import { makeSale, type SaleChoices } from '../../harness/sales/sales.ts';
+import { makeSale, recordOperation, type SaleChoices } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
 import { type Connections, useServers } from '../../harness/servers/connections.ts';
 import { repairRound } from '../../src/admin/sales/pending-repairer.ts';
@@ -36,21 +36,15 @@ describe('a sale with more units sold than loaded', () => {
     const { saleId } = sale;
     await sql.begin(async (tx) => {
       for (const { delta, outcome = 'pending', definition } of operations) {
-        const whole = tx.json({ ...sale, ...definition } as never);
-        const changes = tx.json(delta === undefined ? [] : [{ sku: 'unit', delta }]);
         const [row] = await tx<{ operation: number }[]>`
-          UPDATE sales SET last_operation = last_operation + 1,
-            starts_at = to_timestamp((${whole}::jsonb->>'startsAt')::bigint / 1000.0),
-            ends_at = to_timestamp((${whole}::jsonb->>'endsAt')::bigint / 1000.0)
-          WHERE sale_id = ${saleId} RETURNING last_operation AS operation`;
-        const { operation } = row!;
-        await tx`
-          INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
-          VALUES (${saleId}, ${operation}, 'test', ${whole}, ${changes}, ${outcome}, 'test', 'test')`;
-        if (delta === undefined) continue;
-        await tx`
-          INSERT INTO stock_ledger (sale_id, operation, sku, delta, outcome)
-          VALUES (${saleId}, ${operation}, 'unit', ${delta}, ${outcome})`;
+          SELECT last_operation + 1 AS operation FROM sales WHERE sale_id = ${saleId}`;
+        await recordOperation(tx, {
+          operation: row!.operation,
+          action: 'test',
+          definition: { ...sale, ...definition },
+          changes: delta === undefined ? [] : [{ sku: 'unit', delta }],
+          outcome,
+        });
       }
     });
   }

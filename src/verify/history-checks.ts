@@ -1,0 +1,106 @@
+/** Checks of the history in PostgreSQL: that its order and its transitions are possible, and that rows follow from it. */
+import { RESERVATION_TRANSITIONS } from '../domain/reservation.ts';
+import { EVENT_LINE_POSITION } from '../domain/reservation-codec.ts';
+import { type CheckDefinition, noneOf, withHashJoins } from './check.ts';
+
+/** `RC`: from R to C. */
+const ALLOWED = Object.values(RESERVATION_TRANSITIONS).flatMap(({ from, to }) =>
+  Array.from(from, (letter) => letter + to),
+);
+
+export const HISTORY_CHECKS: readonly CheckDefinition[] = [
+  {
+    name: 'rows-follow-from-their-history',
+    isExact: true,
+    expected:
+      'id, times, deadline, total, currency and request of each row are what its events and its sale make them',
+    find: async ({ servers: { sql }, saleId }) => {
+      // Without a discarded event, they cannot be derived.
+      const wrong = await withHashJoins(
+        sql,
+        (tx) => tx<{ reservationId: string; what: string }[]>`
+        SELECT reservation_id, what FROM (
+          SELECT r.reservation_id, CASE
+            WHEN r.reservation_id NOT LIKE r.sale_id || '\\_' || r.position || '\\_%' THEN 'id'
+            WHEN r.total <> (SELECT sum((item->>'quantity')::bigint * (item->>'unitPrice')::bigint)
+              FROM jsonb_array_elements(r.items) AS item) THEN 'total'
+            WHEN r.currency <> sales.currency THEN 'currency'
+            WHEN r.reserved_at <> first.occurred_at THEN 'time of reservation'
+            WHEN r.updated_at <> last.occurred_at THEN 'time of update'
+            WHEN (r.request_id, r.traceparent) <> (first.request_id, first.traceparent) THEN 'request'
+            WHEN first.detail <> CASE WHEN r.idempotency_key LIKE 'waitlist %' THEN 'waitlist' ELSE '' END THEN 'source'
+            WHEN r.expires_at <> CASE WHEN extension.event IS NULL THEN r.reserved_at + hold.length
+              ELSE greatest(r.reserved_at + hold.length, extension.occurred_at) + hold.length END THEN 'deadline'
+            END AS what
+          FROM reservations r
+          JOIN sales USING (sale_id)
+          CROSS JOIN LATERAL (SELECT make_interval(secs => sales.hold_seconds) AS length) hold
+          LEFT JOIN reservation_events first
+            ON first.sale_id = ${saleId} AND first.reservation_id = r.reservation_id AND first.version = 1
+          LEFT JOIN reservation_events last
+            ON last.sale_id = ${saleId} AND last.reservation_id = r.reservation_id AND last.version = r.version
+          LEFT JOIN reservation_events extension
+            ON extension.sale_id = ${saleId} AND extension.reservation_id = r.reservation_id
+              AND extension.status = 'reserved' AND extension.version > 1
+          WHERE r.sale_id = ${saleId} AND NOT EXISTS (
+            SELECT FROM dead_letters letter WHERE letter.sale_id = ${saleId} AND letter.discard_reason IS NOT NULL
+              AND substring(letter.payload FROM ${EVENT_LINE_POSITION})::bigint = r.position)) compared
+        WHERE what IS NOT NULL LIMIT 20`,
+      );
+      return noneOf(wrong.map(({ reservationId, what }) => `${reservationId}: ${what}`));
+    },
+  },
+  {
+    name: 'each-transition-is-allowed',
+    isExact: true,
+    expected:
+      'the events of each reservation, in the order of their numbers, are allowed transitions',
+    find: async ({ servers: { sql }, saleId }) => {
+      const wrong = await sql<{ event: number; reservationId: string }[]>`
+        SELECT event, reservation_id FROM (
+          SELECT event, reservation_id, version, letter, lag(letter) OVER history AS before,
+            lag(version) OVER history AS version_before, lag(event) OVER history AS event_before
+          FROM (SELECT *, CASE WHEN status = 'reserved' THEN CASE version WHEN 1 THEN 'R' ELSE 'P' END
+              WHEN status = 'confirmed' THEN 'C' WHEN status = 'cancelled' THEN 'X'
+              WHEN status = 'expired' THEN 'E' ELSE '?' END AS letter
+            FROM reservation_events WHERE sale_id = ${saleId}) lettered
+          WINDOW history AS (PARTITION BY reservation_id ORDER BY version)) steps
+        WHERE NOT starts_with(reservation_id, ${`${saleId}_`}) OR event <= event_before OR version = version_before
+          OR (version = 1 AND letter <> 'R')
+          OR (version = version_before + 1 AND before || letter <> ALL(${ALLOWED}::text[]))
+        LIMIT 20`;
+      return noneOf(wrong.map(({ event, reservationId }) => `event ${event} of ${reservationId}`));
+    },
+  },
+  {
+    name: 'positions-follow-the-events',
+    isExact: true,
+    expected: 'a later event of a new reservation has a higher position',
+    find: async ({ servers: { sql }, saleId }) => {
+      const wrong = await sql<{ event: number }[]>`
+        SELECT event FROM (
+          SELECT event, position, lag(position) OVER (ORDER BY event) AS before FROM (
+            SELECT event, split_part(reservation_id, '_', 2)::bigint AS position FROM reservation_events
+            WHERE sale_id = ${saleId} AND version = 1) decided) compared
+        WHERE position <= before LIMIT 20`;
+      return noneOf(wrong.map(({ event }) => `event ${event}`));
+    },
+  },
+  {
+    name: 'prices-were-offered',
+    isExact: true,
+    expected: 'each unit price is one that an operation gave its SKU',
+    find: async ({ servers: { sql }, saleId }) => {
+      const wrong = await sql<{ sku: string; price: number; reservationId: string }[]>`
+        SELECT item->>'sku' AS sku, (item->>'unitPrice')::bigint AS price, min(reservation_id) AS reservation_id
+        FROM reservations, jsonb_array_elements(items) AS item WHERE sale_id = ${saleId}
+        GROUP BY 1, 2 HAVING (item->>'sku', (item->>'unitPrice')::bigint) NOT IN (
+          SELECT sku->>'sku', (sku->>'price')::bigint
+          FROM sale_operations, jsonb_array_elements(definition->'skus') AS sku WHERE sale_id = ${saleId})
+        LIMIT 20`;
+      return noneOf(
+        wrong.map(({ sku, price, reservationId }) => `${reservationId}: ${sku} for ${price}`),
+      );
+    },
+  },
+];
