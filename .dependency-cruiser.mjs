@@ -24,6 +24,7 @@ const MAY_IMPORT = {
   'src/process': ['src/domain'],
   'src/redis': ['src/config.ts', 'src/domain', 'src/lua', 'src/process'],
   'src/verify': ['src/domain', 'src/lua', 'src/redis', 'src/postgres'],
+  'src/archive': ['src/domain', 'src/lua', 'src/redis', 'src/postgres', 'src/verify'],
   // The three processes never import each other: they meet in Redis and PostgreSQL.
   'src/hot-path': ['src/config.ts', 'src/domain', 'src/api', 'src/lua', 'src/redis', 'src/process'],
   // Its folders in order; buy, buyer and live do not import each other.
@@ -40,8 +41,8 @@ const MAY_IMPORT = {
   'src/hot-path/buy': [...SHARED, 'src/api', ...BELOW_BUY],
   'src/hot-path/buyer': [...SHARED, 'src/api', ...BELOW_BUY],
   'src/hot-path/live': [...SHARED, 'src/api', ...BELOW_BUY],
-  'src/persister': SHARED,
-  'src/admin': [...SHARED, 'src/api', 'src/verify'],
+  'src/persister': [...SHARED, 'src/archive'],
+  'src/admin': [...SHARED, 'src/api', 'src/verify', 'src/archive'],
   // The private stack starts processes of the engine; it does not import them.
   'src/dev': ['src/config.ts', 'src/domain', 'src/process'],
   'src/cli': [...SHARED, 'src/verify'],

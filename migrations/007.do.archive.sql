@@ -5,7 +5,7 @@ ALTER TABLE sales
   ADD COLUMN archived_at timestamptz,
   -- When Redis got the marker in the place of the sale. Null although the sale is archived: still to do.
   ADD COLUMN archive_marked_at timestamptz,
-  -- What `verify` compares: a sum over everything of the sale that does not change any more, see src/archive/digest.ts.
+  -- What `verify` compares: a sum over everything of the sale that does not change any more, see src/postgres/archive-digest.ts.
   ADD COLUMN archive_digest numeric,
   -- Why the last automatic attempt archived nothing, and when the next one is due.
   ADD COLUMN archive_blocked_by text,

@@ -159,6 +159,8 @@ const persisterShape = {
   ...serversShape,
   ...backlog,
   PERSISTER_PORT: port(8082),
+  /** Sales are archived this long after their end. Fractions are allowed. */
+  ARCHIVE_AFTER_DAYS: z.coerce.number().min(0).max(36_500).default(7),
 };
 
 const adminShape = {

@@ -39,8 +39,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'scripts ignore the fence',
     mistake: {
       file: 'lua/parts/sale.lua',
-      original: "elseif fields[1] ~= arg_fence then\n  refused = 'recovering'",
-      broken: "elseif false then\n  refused = 'recovering'",
+      original: 'elseif fields[1] ~= arg_fence then',
+      broken: 'elseif false then',
     },
     expected: 'position-reused',
     stock: 1_000,

@@ -24,8 +24,10 @@ import { createFailedAuthLimit, setClientAddress } from './http/failed-auth-limi
 import { requireRoles, setHeaders } from './http/serve-operation.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';
+import { serveBuyers } from './reservations/buyer-routes.ts';
 import { serveMerchants } from './reservations/merchant-routes.ts';
 import { serveReservations } from './reservations/reservation-routes.ts';
+import { serveArchive } from './sales/archive-routes.ts';
 import { serveSales } from './sales/sale-routes.ts';
 import { serveStock } from './sales/stock-routes.ts';
 import { serveVerification } from './sales/verify-routes.ts';
@@ -84,9 +86,11 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
 
   serveHealth(app, context);
   serveSales(app, context);
+  serveArchive(app, context);
   serveStock(app, context);
   serveReservations(app, context);
   serveMerchants(app, context);
+  serveBuyers(app, context);
   serveVerification(app, context);
   serveAudit(app, context);
   serveDeadLetters(app, context);

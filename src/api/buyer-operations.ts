@@ -65,19 +65,23 @@ const buyerInSaleSchema = z
 
 const saleParams = z.object({ saleId: saleIdSchema });
 const anyBuyer = ['unauthorized', 'rate_limited', 'unavailable'] as const;
-const inSale = [...anyBuyer, 'sale_not_found', 'method_not_allowed'] as const;
-const ownReservation = [...anyBuyer, 'reservation_not_found', 'method_not_allowed'] as const;
+const inSale = [...anyBuyer, 'sale_not_found', 'method_not_allowed', 'sale_ended'] as const;
+const ownReservation = [
+  ...anyBuyer,
+  'reservation_not_found',
+  'method_not_allowed',
+  'sale_ended',
+] as const;
 const ordering = [
   'insufficient_stock',
   'limit_reached',
   'too_many_holds',
   'sale_not_started',
   'sale_paused',
-  'sale_ended',
   'payload_too_large',
   'invalid_request',
 ] as const;
-const anySale = ['sale_not_found', 'method_not_allowed', 'invalid_request'] as const;
+const anySale = ['sale_not_found', 'method_not_allowed', 'sale_ended', 'invalid_request'] as const;
 const retryable = ['recovering', 'overloaded'] as const;
 
 export const BUYER_OPERATIONS = [
@@ -210,7 +214,7 @@ export const BUYER_OPERATIONS = [
     tag: 'Buyers',
     summary: 'A WebSocket with the changes of the sale and of the buyer’s own state',
     description:
-      'Every client gets the changes of the sale. A client with a token also gets its own reservations and waitlist ranks. Browsers cannot set headers here, so they offer the subprotocols `flash-sale` and `bearer.<token>`. The current state is sent first, so a client only needs to reconnect after a close. Close codes: 1012 if the process restarts, 1008 for a client that sends too much, 1006 for one that does not read. A connection ends after an hour.',
+      'Every client gets the changes of the sale. A client with a token also gets its own reservations and waitlist ranks. Browsers cannot set headers here, so they offer the subprotocols `flash-sale` and `bearer.<token>`. The current state is sent first, so a client only needs to reconnect after a close. Close codes: 1012 if the process restarts, 4410 if the sale was archived, 1008 for a client that sends too much, 1006 for one that does not read. A connection ends after an hour.',
     access: 'public',
     params: saleParams,
     headers: z.object({

@@ -10,6 +10,7 @@
  *                   last), drained (the last that was trimmed, which PostgreSQL has)
  *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
  *                   progress, see close-sale.lua
+ *                   or only fence (empty) and status `archived`: the marker of an archived sale, see mark-archived.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :smallestWaiting :price
  *   buyers  hash    buyer -> the buyer's living records and newest ended ones, separated by LF, see parts/buyers.lua
  *   past    hash    the other ended records: buyer TAB position -> record, buyer TAB TAB key -> position
@@ -61,6 +62,12 @@ export const CHANGED_CHANNEL = 'fs:changed';
  * client that found the sale closed. Also a hint.
  */
 export const WORK_CHANNEL = 'fs:work';
+
+/**
+ * Pub/sub: the ids of sales that a hot path looked up and did not find open. Persisters write the markers of archived
+ * sales that a server has lost. Only a hint.
+ */
+export const MISSED_CHANNEL = 'fs:missed';
 
 /** Pub/sub: the event lines of one sale's reservations as they happen, as in the stream's `d`. Also a hint. */
 export function liveChannel(saleId: string): string {

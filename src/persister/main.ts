@@ -5,7 +5,7 @@
 import { hostname } from 'node:os';
 import { nanoid } from 'nanoid';
 import { type PersisterConfig, readPersisterConfig } from '../config.ts';
-import { CHANGED_CHANNEL, WORK_CHANNEL } from '../lua/keys.ts';
+import { CHANGED_CHANNEL, MISSED_CHANNEL, WORK_CHANNEL } from '../lua/keys.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
 import { pause } from '../process/backoff.ts';
 import { serveHealth } from '../process/health-server.ts';
@@ -14,6 +14,7 @@ import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
 import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
+import { Archiver } from './archiver.ts';
 import { Database } from './database/database.ts';
 import { repeat } from './loop.ts';
 import { createPersisterMetrics } from './metrics.ts';
@@ -101,6 +102,7 @@ export async function startPersister(
     webhookTargets: { isDevelopment: config.NODE_ENV === 'development' },
   };
   const saleWorkers = new SaleWorkers(context, WRITERS_MAX);
+  const archiver = new Archiver(context, config.ARCHIVE_AFTER_DAYS);
 
   const health = await serveHealth({
     host: config.HOST,
@@ -114,6 +116,7 @@ export async function startPersister(
     {
       [CHANGED_CHANNEL]: (saleId) => saleWorkers.hintChanged(saleId),
       [WORK_CHANNEL]: (saleId) => saleWorkers.hintWork(saleId),
+      [MISSED_CHANNEL]: (saleId) => archiver.missed(saleId),
     },
     () => saleWorkers.lookAtAll(),
   );
@@ -127,6 +130,7 @@ export async function startPersister(
       const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));
       if (ended > 0) log.warn({ ended, silentMs: SILENT_MS_MAX }, 'sessions holding a sale ended');
     }),
+    repeat(context, 'archive ended sales', timings.archive.intervalMs, () => archiver.round()),
     runWebhooks(context, () => saleWorkers.activeSales()),
   ]);
   log.info({ consumer: context.consumer, port: health.port }, 'persister started');

@@ -71,6 +71,11 @@ export function createPersisterMetrics(registry: Registry) {
       'One call of the sweep script, as the persister sees it',
       SWEEP_SECONDS,
     ),
+    archiveAttempts: counter(
+      'persister_archive_attempts_total',
+      'Attempts to archive a sale, by outcome: archived, or why not',
+      'outcome',
+    ),
     notRecovered: gauge('sales_not_recovered', 'Sales that stay closed until an operator acts'),
     announced: counter(
       'persister_sale_announcements_total',

@@ -14,6 +14,12 @@ export interface Timings {
   restLookMs: number;
   /** An attempt with no result for this long gives up PostgreSQL's connections. A write takes tens of milliseconds. */
   silenceMs: number;
+  archive: {
+    /** Between two looks for sales that are due. */
+    intervalMs: number;
+    /** Until the next attempt for a sale that could not be archived. */
+    retryMs: number;
+  };
   webhooks: WebhookTimings;
 }
 
@@ -46,6 +52,7 @@ export const TIMINGS: Timings = {
   lookMs: 10 * SECOND_MS,
   restLookMs: 300 * SECOND_MS,
   silenceMs: 20 * SECOND_MS,
+  archive: { intervalMs: 60 * SECOND_MS, retryMs: 600 * SECOND_MS },
   webhooks: {
     timeoutMs: 10 * SECOND_MS,
     leaseMs: 20 * SECOND_MS,

@@ -3,7 +3,13 @@
  * leave a decision half written. Commands outside scripts are not checked; they fail as a whole, with a clear error.
  */
 import type { Redis } from 'ioredis';
-import { CHANGED_CHANNEL, liveChannel, saleKey, WORK_CHANNEL } from '../lua/keys.ts';
+import {
+  CHANGED_CHANNEL,
+  liveChannel,
+  MISSED_CHANNEL,
+  saleKey,
+  WORK_CHANNEL,
+} from '../lua/keys.ts';
 
 const KEY = saleKey('any', 'sale');
 
@@ -43,9 +49,11 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['ZREM', KEY, '-'],
   ['PUBLISH', CHANGED_CHANNEL, '-'],
   ['PUBLISH', WORK_CHANNEL, '-'],
+  ['PUBLISH', MISSED_CHANNEL, '-'],
   ['PUBLISH', liveChannel('any'), '-'],
   ['SUBSCRIBE', CHANGED_CHANNEL],
   ['SUBSCRIBE', WORK_CHANNEL],
+  ['SUBSCRIBE', MISSED_CHANNEL],
   ['SUBSCRIBE', liveChannel('any')],
 ];
 

@@ -2,7 +2,7 @@
 import calculateSlot from 'cluster-key-slot';
 import { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
-import { CHANGED_CHANNEL, saleKey, WORK_CHANNEL } from '../lua/keys.ts';
+import { CHANGED_CHANNEL, MISSED_CHANNEL, saleKey, WORK_CHANNEL } from '../lua/keys.ts';
 import type { Script } from '../lua/script.ts';
 import { slotOwners } from './cluster-slots.ts';
 import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './connection.ts';
@@ -97,6 +97,11 @@ export class Shards {
   /** Publishes that a client waits for a persister to open this sale. A hint too. */
   async publishWork(saleId: string): Promise<void> {
     await this.#publish(WORK_CHANNEL, saleId);
+  }
+
+  /** Publishes that a sale was requested which Redis does not have open: it may be archived. A hint too. */
+  async publishMissed(saleId: string): Promise<void> {
+    await this.#publish(MISSED_CHANNEL, saleId);
   }
 
   /** Receives the hints that operators' changes cause, over a connection of its own. */

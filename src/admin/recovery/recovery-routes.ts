@@ -5,7 +5,14 @@ import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema } from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
-import { isRefusal, READ_PROBLEMS, refuse, respond, rowToJson } from '../http/outcome.ts';
+import {
+  isRefusal,
+  READ_PROBLEMS,
+  type Refusal,
+  refuse,
+  respond,
+  rowToJson,
+} from '../http/outcome.ts';
 import { idCursorSchema, pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
 import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
@@ -39,7 +46,7 @@ const RECOVER = {
   access: 'operator',
   params: z.object({ saleId: pathIdSchema }),
   responses: { 202: { description: 'The recovery is requested.', schema: recoverySchema } },
-  problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large'],
+  problems: [...READ_PROBLEMS, 'sale_not_found', 'payload_too_large', 'invalid_transition'],
 } as const satisfies ApiOperation;
 
 const LIST = {
@@ -55,6 +62,12 @@ const LIST = {
   problems: [...READ_PROBLEMS, 'sale_not_found'],
 } as const satisfies ApiOperation;
 
+const NOTHING_TO_RECOVER = refuse('invalid_transition', {
+  detail: 'The sale is archived: PostgreSQL alone has it, and there is nothing to recover.',
+  from: 'archived',
+  to: 'recovering',
+});
+
 interface RecoveryRow extends Omit<z.infer<typeof recoverySchema>, 'requestedAt' | 'finishedAt'> {
   requestedAt: Date;
   finishedAt: Date | null;
@@ -65,10 +78,12 @@ export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers):
     recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at`;
 
   serveOperation(app, RECOVER, async ({ params: { saleId }, caller }) => {
-    const row = await sql.begin(async (tx) => {
+    const row = await sql.begin(async (tx): Promise<RecoveryRow | Refusal> => {
       // Locked: of two concurrent requests, the second finds the recovery of the first.
-      const [sale] = await tx`SELECT FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;
-      if (!sale) return undefined;
+      const [sale] = await tx<{ isArchived: boolean }[]>`
+        SELECT archived_at IS NOT NULL AS is_archived FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;
+      if (!sale) return refuse('sale_not_found');
+      if (sale.isArchived) return NOTHING_TO_RECOVER;
       const [present] = await tx<RecoveryRow[]>`
         SELECT ${columns} FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'requested'`;
       if (present) return present;
@@ -79,9 +94,9 @@ export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers):
       await writeAudit(tx, saleId, 'request-recovery', caller, {
         recoveryId: requested!.recoveryId,
       });
-      return requested;
+      return requested!;
     });
-    if (!row) return refuse('sale_not_found');
+    if (isRefusal(row)) return row;
     await shards.publishChanged(saleId).catch(() => undefined);
     return respond(202, rowToJson(row));
   });

@@ -57,6 +57,16 @@ export function decideTransition(sale: SaleDefinition, transition: SaleTransitio
   return { action: transition, definition: { ...definitionOf(sale), status: to }, stock: [] };
 }
 
+/** An archived sale has ended and does not change any more; ending it again is no change. */
+export function decideForArchived(request: unknown): Decision {
+  if (request === 'end') return 'unchanged';
+  return refuse('invalid_transition', {
+    detail: `${PROBLEMS.invalid_transition.detail} The sale is archived.`,
+    from: 'archived',
+    to: 'archived',
+  });
+}
+
 /** A draft can change except for its currency; later, a change must not contradict earlier responses to buyers. */
 export function decidePatch(sale: SaleDefinition, patch: SalePatch, nowMs: number): Decision {
   const frozen = sale.status === 'draft' ? [] : frozenFields(sale, patch, nowMs);

@@ -16,6 +16,7 @@ import { applyPendingOperations } from './apply-operations.ts';
 import {
   type Decision,
   decideDeletion,
+  decideForArchived,
   type PlannedOperation,
   planCreation,
 } from './decide-operation.ts';
@@ -103,7 +104,7 @@ function recordChange(
       const earlier = await findByKey(tx, change.saleId, change.idempotencyKey);
       if (earlier) return replayOf(earlier, digest);
     }
-    const decision = await decide(sale, tx);
+    const decision = sale.archivedAt ? decideForArchived(change.request) : await decide(sale, tx);
     if (decision === 'unchanged' || isRefusal(decision)) return decision;
     const operation = sale.lastOperation + 1;
     await writeOperation(tx, operation, decision, change, digest);

@@ -53,7 +53,13 @@ const LIST = {
   ...OPERATOR_REQUEST,
   summary: 'List sales with their current counts, newest first',
   access: 'viewer',
-  query: z.strictObject(pageQuery),
+  query: z.strictObject({
+    archived: z
+      .enum(['true', 'false'])
+      .optional()
+      .describe('Only archived sales, or only the others; without it, all.'),
+    ...pageQuery,
+  }),
   responses: { 200: { description: 'A page of sales.', schema: pageSchema(saleSchema) } },
   problems: READ_PROBLEMS,
 } as const satisfies ApiOperation;
@@ -141,7 +147,11 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
   serveOperation(app, LIST, async ({ query }) => {
     const page = parsePage(query, saleCursorSchema);
     if (isRefusal(page)) return page;
-    const sales = await listSales(servers.sql, page);
+    const sales = await listSales(
+      servers.sql,
+      page,
+      query.archived === undefined ? undefined : query.archived === 'true',
+    );
     const shown = pageOf(sales, page, (sale) => [sale.createdAtExact, sale.saleId]);
     return respond(200, { ...shown, data: await viewSales(servers, reader, shown.data) });
   });

@@ -128,10 +128,13 @@ export const saleSchema = z
     ),
     createdAt: timeSchema,
     updatedAt: timeSchema,
+    archivedAt: timeSchema
+      .nullable()
+      .describe('From this time on, PostgreSQL alone has the sale; null while Redis has it.'),
     redis: z
-      .enum(['known', 'recovering', 'unknown', 'away'])
+      .enum(['known', 'recovering', 'unknown', 'away', 'archived'])
       .describe(
-        '`known`: Redis has the sale. `recovering`: the sale is being recovered. `unknown`: Redis does not have it. `away`: Redis is unavailable.',
+        '`archived`: only a marker is left, and the counts come from PostgreSQL. `known`: Redis has the sale. `recovering`: the sale is being recovered. `unknown`: Redis does not have it. `away`: Redis is unavailable.',
       ),
     persister: z.object({
       lag: count.describe('Events that Redis has numbered and PostgreSQL does not have yet.'),

@@ -5,6 +5,8 @@ import type { RowRange } from '../http/page.ts';
 
 export interface StoredSale extends SaleDefinition {
   lastOperation: number;
+  /** Null: Redis has the sale. */
+  archivedAt: Date | null;
   createdAt: Date;
   updatedAt: Date;
   /** `created_at` with microseconds: a cursor needs them, and a Date has only milliseconds. */
@@ -23,6 +25,7 @@ interface SaleRow {
   perBuyerLimit: number;
   holdSeconds: number;
   lastOperation: number;
+  archivedAt: Date | null;
   createdAt: Date;
   updatedAt: Date;
   createdAtExact: string;
@@ -42,13 +45,18 @@ export async function findSale(
 export async function listSales(
   sql: Sql,
   page: RowRange<readonly [createdAt: string, saleId: string]>,
+  isArchived?: boolean,
 ): Promise<StoredSale[]> {
   const after = page.after
-    ? sql`WHERE (created_at, sale_id) < (${page.after[0]}::text::timestamptz, ${page.after[1]})`
+    ? sql`AND (created_at, sale_id) < (${page.after[0]}::text::timestamptz, ${page.after[1]})`
     : sql``;
+  const archived =
+    isArchived === undefined
+      ? sql`true`
+      : sql`archived_at IS ${isArchived ? sql`NOT NULL` : sql`NULL`}`;
   return selectSales(
     sql,
-    sql`${after} ORDER BY created_at DESC, sale_id DESC LIMIT ${page.rowsMax}`,
+    sql`WHERE ${archived} ${after} ORDER BY created_at DESC, sale_id DESC LIMIT ${page.rowsMax}`,
   );
 }
 
@@ -90,7 +98,7 @@ async function selectSales(
 ): Promise<StoredSale[]> {
   const rows = await sql<SaleRow[]>`
     SELECT sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, last_operation,
-      created_at, (created_at AT TIME ZONE 'UTC')::text || '+00' AS created_at_exact, updated_at, clock_timestamp() AS now,
+      archived_at, created_at, (created_at AT TIME ZONE 'UTC')::text || '+00' AS created_at_exact, updated_at, clock_timestamp() AS now,
       (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'name', s.name, 'price', price) ORDER BY ordinal)
        FROM sale_skus s WHERE s.sale_id = sales.sale_id) AS skus
     FROM sales ${which}`;

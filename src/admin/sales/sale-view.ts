@@ -1,7 +1,8 @@
-/** The operators' view of a sale: the definition from PostgreSQL with the current counts from Redis. */
+/** The operators' view of a sale: the definition from PostgreSQL with the current counts from Redis, or of its archive. */
 import { Fault } from '../../domain/fault.ts';
-import { tooFewForWaitlist } from '../../domain/sale.ts';
+import { type SkuStock, tooFewForWaitlist } from '../../domain/sale.ts';
 import { type ReadSaleReply, readSale } from '../../lua/read/read-sale.ts';
+import { readArchivedStock } from '../../postgres/archived-stock.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { Servers } from '../context.ts';
 import { SingleFlight } from '../http/single-flight.ts';
@@ -29,8 +30,20 @@ export async function viewSales(
   reader: SaleReader,
   sales: readonly StoredSale[],
 ): Promise<SaleJson[]> {
+  const archived = sales.filter(({ archivedAt }) => archivedAt !== null);
+  const archivedStock = await readArchivedStock(
+    servers.sql,
+    archived.map(({ saleId }) => saleId),
+  );
   // Redis first: a checkpoint that is read later can only be newer, so the lag is never overstated.
-  const live = await Promise.all(sales.map(({ saleId }) => readCounts(reader, saleId)));
+  const live = await Promise.all(
+    sales.map(
+      async ({ saleId, archivedAt }): Promise<Live> =>
+        archivedAt === null
+          ? readCounts(reader, saleId)
+          : { outcome: 'archived', stock: archivedStock.get(saleId) ?? [] },
+    ),
+  );
   const progress = await readProgress(
     servers,
     sales.map(({ saleId }) => saleId),
@@ -38,13 +51,17 @@ export async function viewSales(
   return sales.map((sale, index) => viewSale(sale, live[index]!, progress.get(sale.saleId)));
 }
 
-type Live = ReadSaleReply | { outcome: 'unavailable' };
+type Live =
+  | ReadSaleReply
+  | { outcome: 'unavailable' }
+  | { outcome: 'archived'; stock: readonly SkuStock[] };
 
 const REDIS_STATES: Record<Live['outcome'], SaleJson['redis']> = {
   known: 'known',
   recovering: 'recovering',
   unknown_sale: 'unknown',
   unavailable: 'away',
+  archived: 'archived',
 };
 
 /** Without Redis, the view shows what PostgreSQL has. */
@@ -72,11 +89,14 @@ async function readProgress(
 
 function viewSale(sale: StoredSale, live: Live, progress: Progress | undefined): SaleJson {
   const state = 'state' in live ? live.state : undefined;
-  const counts = new Map(state?.stock.map((stock) => [stock.sku, stock]));
+  const isArchived = live.outcome === 'archived';
+  const stock = isArchived ? live.stock : state?.stock;
+  const events = isArchived ? (progress?.event ?? 0) : state?.events;
+  const counts = new Map(stock?.map((each) => [each.sku, each]));
   return {
     saleId: sale.saleId,
     name: sale.name,
-    status: sale.status,
+    status: isArchived ? 'ended' : sale.status,
     currency: sale.currency,
     startsAt: isoTime(sale.startsAt),
     endsAt: isoTime(sale.endsAt),
@@ -98,10 +118,11 @@ function viewSale(sale: StoredSale, live: Live, progress: Progress | undefined):
     }),
     createdAt: sale.createdAt.toISOString(),
     updatedAt: sale.updatedAt.toISOString(),
+    archivedAt: sale.archivedAt?.toISOString() ?? null,
     redis: REDIS_STATES[live.outcome],
     persister: {
-      lag: state ? Math.max(0, state.events - (progress?.event ?? 0)) : null,
-      events: state?.events ?? null,
+      lag: events === undefined ? null : Math.max(0, events - (progress?.event ?? 0)),
+      events: events ?? null,
       checkpoint: checkpointOf(progress),
     },
     pendingOperations: progress?.pending ?? 0,

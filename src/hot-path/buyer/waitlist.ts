@@ -57,6 +57,7 @@ export const leave: BuyerHandler<WaitlistContext> = (exchange, saleId, { name },
     if (lookup.outcome !== 'known') return exchange.respond(absentSaleResponse(lookup.outcome));
     buyerCalls.run(exchange, async () => {
       const reply = await shards.call(leaveWaitlist, saleId, { buyerId: name, tag: newTag() });
+      if (reply.outcome === 'sale_ended') return PROBLEM_RESPONSES.sale_ended;
       if (reply.outcome !== 'left') return PROBLEM_RESPONSES.recovering;
       if (reply.count > 0) shards.publishChanged(saleId).catch(() => undefined);
       return json(200, { saleId, left: reply.count });

@@ -44,6 +44,7 @@ const LEAVE_STEP_MS = 50;
 const SERVICE_RESTART = 1012;
 const POLICY_VIOLATION = 1008;
 const SALE_GONE = 4404;
+const SALE_ARCHIVED = 4410;
 
 export interface LiveContext {
   shards: Shards;
@@ -292,10 +293,11 @@ export class Live {
     return true;
   }
 
-  /** The views do not refresh an absent sale, for example a deleted draft. */
+  /** The views do not refresh an absent sale, for example a deleted draft or an archived sale. */
   async #checkSaleOf(room: Room): Promise<void> {
     // While Redis is unavailable, the next round tries again.
     const lookup = await this.#context.views.read(room.saleId).catch(() => undefined);
     if (lookup?.outcome === 'unknown_sale') this.#disconnect(room, SALE_GONE, 'sale_not_found');
+    if (lookup?.outcome === 'sale_ended') this.#disconnect(room, SALE_ARCHIVED, 'sale_ended');
   }
 }

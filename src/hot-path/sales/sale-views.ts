@@ -22,6 +22,11 @@ const SALES_MAX = 10_000;
 const ABSENCES_MAX = 10_000;
 /** Between two requests for the recovery of a sale. */
 const REQUESTED_MS = 500;
+/** An archived sale stays archived, so its requests cost Redis next to nothing. */
+const ARCHIVED_MS = 10_000;
+/** Missed sales that are announced per second; the others are announced when they are requested again. */
+const MISSED_MAX = 50;
+const MISSED_WINDOW_MS = 1_000;
 /** Concurrent reads; more are refused. */
 const READS_MAX = 500;
 
@@ -34,7 +39,8 @@ export interface SaleView {
 }
 
 export type SaleLookup = { outcome: 'known'; view: SaleView } | Absence;
-type Absence = { outcome: 'unknown_sale' | 'recovering' };
+/** `sale_ended`: it is archived. */
+type Absence = { outcome: 'unknown_sale' | 'recovering' | 'sale_ended' };
 
 interface Entry {
   lookup: SaleLookup & { outcome: 'known' };
@@ -53,6 +59,9 @@ export class SaleViews {
   /** The newest read in flight of each sale, shared by all callers. */
   readonly #reads = new Map<string, Promise<SaleLookup>>();
   #inFlight = 0;
+  /** Sales announced as missed in the current window. */
+  readonly #missed = new Set<string>();
+  #missedSinceMs = Number.NEGATIVE_INFINITY;
   /** Sales seen with a status other than draft. If Redis does not have one of them, Redis lost its data. */
   readonly #launched = new LRUCache<string, true>({ max: SALES_MAX });
   readonly #requested = new LRUCache<string, true>({ max: SALES_MAX, ttl: REQUESTED_MS });
@@ -141,8 +150,9 @@ export class SaleViews {
       .call(readSale, saleId)
       .then((reply): SaleLookup => {
         if (reply.outcome === 'unknown_sale') {
-          return this.#storeAbsence(saleId, reply.isForgotten);
+          return this.#storeAbsence(saleId, reply);
         }
+        if (reply.outcome === 'recovering') this.announceMissed(saleId);
         return this.#storeSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
       })
       .finally(() => {
@@ -153,13 +163,34 @@ export class SaleViews {
     return reading;
   }
 
-  #storeAbsence(saleId: string, isForgotten: boolean): SaleLookup {
+  #storeAbsence(
+    saleId: string,
+    { isForgotten, isArchived }: { isForgotten: boolean; isArchived: boolean },
+  ): SaleLookup {
+    this.#sales.delete(saleId);
+    if (isArchived) {
+      const ended: Absence = { outcome: 'sale_ended' };
+      this.#absences.set(saleId, ended, { ttl: ARCHIVED_MS });
+      return ended;
+    }
+    this.announceMissed(saleId);
     const isThere = isForgotten || this.wasLaunched(saleId);
     if (isThere) this.requestRecovery(saleId);
     const absence: Absence = { outcome: isThere ? 'recovering' : 'unknown_sale' };
-    this.#sales.delete(saleId);
     this.#absences.set(saleId, absence);
     return absence;
+  }
+
+  /** The sale may be archived, and this server may have lost its marker. */
+  announceMissed(saleId: string): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#missedSinceMs > MISSED_WINDOW_MS) {
+      this.#missed.clear();
+      this.#missedSinceMs = nowMs;
+    }
+    if (this.#missed.has(saleId) || this.#missed.size >= MISSED_MAX) return;
+    this.#missed.add(saleId);
+    this.#shards.publishMissed(saleId).catch(() => undefined);
   }
 
   #storeSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): SaleLookup {

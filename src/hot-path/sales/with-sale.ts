@@ -42,8 +42,10 @@ export function withSale(
   }
 }
 
-export function absentSaleResponse(outcome: 'unknown_sale' | 'recovering'): PreparedResponse {
-  return outcome === 'recovering' ? PROBLEM_RESPONSES.recovering : PROBLEM_RESPONSES.sale_not_found;
+export function absentSaleResponse(
+  outcome: Exclude<SaleLookup['outcome'], 'known'>,
+): PreparedResponse {
+  return PROBLEM_RESPONSES[outcome === 'unknown_sale' ? 'sale_not_found' : outcome];
 }
 
 export function notStartedResponse(startsAt: number | null): PreparedResponse {

@@ -4,7 +4,7 @@
 -- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence buyer newTag
 --        newTag  of the reservations that the waitlist gets
--- REPLY  {word, waitlists left}: left, or unknown_sale recovering with 0
+-- REPLY  {word, waitlists left}: left, or unknown_sale recovering sale_ended (it is archived) with 0
 
 --@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes waitlist
 

@@ -7,7 +7,7 @@ export const leaveWaitlist = defineScript({
   keys: WAITLIST_KEYS,
   args: 'buyer newTag',
   encode: (request: { buyerId: string; tag: string }) => [request.buyerId, request.tag],
-  words: ['unknown_sale', 'recovering'],
+  words: ['unknown_sale', 'recovering', 'sale_ended'],
   decode: ([outcome, count]) =>
     outcome === 'left' ? { outcome, count: Number(count) } : undefined,
 });

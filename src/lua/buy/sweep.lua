@@ -4,7 +4,7 @@
 -- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence most newTag
 --        most  reservations checked by this call; newTag  of the reservations that the waitlist gets
--- REPLY  {word, expired, served, due, late, backlog}: swept; or unknown_sale recovering with 0s
+-- REPLY  {word, expired, served, due, late, backlog}: swept; or unknown_sale recovering sale_ended (archived) with 0s
 --        due  ms until the next sweep is needed: until the next deadline, or until a hold that is made from now on can be
 --        due; 0: more are due now; -1: none can be due before an operator changes the sale
 --        late  by how many ms the oldest ended hold is past its deadline; backlog  events that are not drained

@@ -20,7 +20,7 @@ export const sweep = defineScript({
   args: 'most newTag',
   needsReplicas: false,
   encode: (bounds: { most: number; tag: string }) => [bounds.most, bounds.tag],
-  words: ['unknown_sale', 'recovering'],
+  words: ['unknown_sale', 'recovering', 'sale_ended'],
   decode([outcome, ...counts]): Swept | undefined {
     if (outcome !== 'swept') return undefined;
     const [expired = 0, served = 0, due = 0, lateMs = 0, backlog = 0] = counts.map(Number);

@@ -6,7 +6,7 @@
 --        buyer  who must own it; empty: any buyer. from  status letters that allow the transition; to  the new letter;
 --        trace  requestId TAB traceparent; newTag  of the reservations that the waitlist gets
 -- REPLY  {word, record, buyer, currency}: changed, repeated (it had that status), forbidden (it has another status)
---        or {unknown_reservation} {unknown_sale} {recovering}
+--        or {unknown_reservation} {unknown_sale} {recovering} {sale_ended} (it is archived)
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 

@@ -35,7 +35,7 @@ export const transition = defineScript({
       request.tag,
     ];
   },
-  words: ['unknown_reservation', 'unknown_sale', 'recovering'],
+  words: ['unknown_reservation', 'unknown_sale', 'recovering', 'sale_ended'],
   decode([outcome, record, buyerId, currency], saleId) {
     if (outcome !== 'changed' && outcome !== 'repeated' && outcome !== 'forbidden')
       return undefined;

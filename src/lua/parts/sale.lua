@@ -12,7 +12,8 @@ local fields = call('HMGET', key_sale, 'fence', 'status', 'startsAt', 'endsAt', 
 local refused = nil
 if not fields[1] then refused = 'unknown_sale'
 elseif fields[1] ~= arg_fence then
-  refused = 'recovering'
+  -- The marker of an archived sale has no other fields.
+  refused = fields[2] == 'archived' and 'sale_ended' or 'recovering'
   -- Clears the fence. Otherwise the server that it names could return as master, lacking its last decisions, and sell on.
   if fields[1] ~= '' then
     call('HSET', key_sale, 'fence', '')

@@ -4,14 +4,14 @@
 -- KEYS   sale buyers past line waiting
 -- ARGV   fence buyer position
 --        position  of a reservation to read also if it ended long ago; 0: none
--- REPLY  {unknown_sale} or {recovering}
+-- REPLY  {unknown_sale} or {recovering} or {sale_ended} (it is archived)
 --        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}, end of the cool-down in ms or 0}
 
 --@include time waitlist-member record past cool-down
 
-local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus')
+local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus', 'status')
 if not sale[1] then return { 'unknown_sale' } end
-if sale[1] ~= arg_fence then return { 'recovering' } end
+if sale[1] ~= arg_fence then return { sale[5] == 'archived' and 'sale_ended' or 'recovering' } end
 
 local ranks = {}
 if redis.call('EXISTS', key_waiting) == 1 then

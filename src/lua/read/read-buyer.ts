@@ -17,7 +17,7 @@ export const readBuyer = defineScript({
   needsReplicas: true,
   /** `position`: of a reservation to read also if it ended long ago. */
   encode: (buyerId: string, position?: number) => [buyerId, position ?? 0],
-  words: ['unknown_sale', 'recovering'],
+  words: ['unknown_sale', 'recovering', 'sale_ended'],
   decode(
     [outcome, limit, currency, records, ranks, coolDownEndMs],
     saleId,

@@ -3,7 +3,8 @@
 --
 -- KEYS   sale stock events
 -- ARGV   fence
--- REPLY  {unknown_sale}, {forgotten} (unknown, but a recovery has begun, see close-sale.lua), or {known | recovering,
+-- REPLY  {unknown_sale}, {forgotten} (unknown, but a recovery has begun, see close-sale.lua), {archived} (only its marker
+--        is here, see mark-archived.lua), or {known | recovering,
 --        now in ms, length of the stream, {field, value, …} of the sale, {field, value, …} of the stock}; `recovering`
 --        if the sale was opened on another server, or closed for a recovery
 
@@ -15,6 +16,7 @@ if #sale == 0 then return { 'unknown_sale' } end
 local word = 'recovering'
 for i = 1, #sale, 2 do
   if sale[i] == 'forgotten' then return { 'forgotten' } end
+  if sale[i] == 'status' and sale[i + 1] == 'archived' then return { 'archived' } end
   if sale[i] == 'fence' and sale[i + 1] == arg_fence then word = 'known' end
 end
 return { word, now, redis.call('XLEN', key_events), sale,

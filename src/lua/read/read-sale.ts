@@ -39,9 +39,11 @@ export const readSale = defineScript({
   args: '',
   encode: () => [],
   decode([outcome, nowMs, streamLength, sale, stock], saleId) {
-    // `isForgotten`: a recovery found the sale missing here, so it exists.
-    if (outcome === 'unknown_sale') return { outcome, isForgotten: false };
-    if (outcome === 'forgotten') return { outcome: 'unknown_sale' as const, isForgotten: true };
+    // `isForgotten`: a recovery found the sale missing here, so it exists. `isArchived`: PostgreSQL alone has it.
+    if (outcome === 'unknown_sale' || outcome === 'forgotten' || outcome === 'archived') {
+      const [isForgotten, isArchived] = [outcome === 'forgotten', outcome === 'archived'];
+      return { outcome: 'unknown_sale' as const, isForgotten, isArchived };
+    }
     if (outcome !== 'known' && outcome !== 'recovering') return undefined;
     if (!Array.isArray(sale) || !Array.isArray(stock)) return undefined;
     const state = { nowMs: Number(nowMs), streamLength: Number(streamLength) };

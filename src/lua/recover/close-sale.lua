@@ -23,7 +23,9 @@ for key, type in pairs({ [key_sale] = 'hash', [key_events] = 'stream', [key_rebu
   if found ~= 'none' and found ~= type then redis.call('UNLINK', key) end
 end
 
-local sale = redis.call('HMGET', key_sale, 'fence', 'forgotten', 'timeline', 'closing')
+local sale = redis.call('HMGET', key_sale, 'fence', 'forgotten', 'timeline', 'closing', 'status')
+-- The marker of a sale that PostgreSQL does not know as archived: its database was restored from an earlier backup.
+if sale[5] == 'archived' then redis.call('DEL', key_sale) end
 if redis.call('EXISTS', key_sale) == 0 or sale[2] then
   -- No server has an empty run id, so every script that decides or reads treats the sale as closed.
   redis.call('HSET', key_sale, 'fence', '', 'forgotten', '1', 'closing', arg_closing)

@@ -19,6 +19,7 @@ export interface SaleRecord {
   request: number;
 }
 
+/** Undefined: there is no such sale, or it is archived, so Redis need not have it. */
 export async function readRecord(
   sql: Sql | Transaction,
   saleId: string,
@@ -31,7 +32,7 @@ export async function readRecord(
         OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
       coalesce((SELECT max(recovery_id) FROM sale_recoveries
         WHERE sale_id = ${saleId} AND state = 'requested'), 0)::bigint AS request
-    FROM sales WHERE sale_id = ${saleId}`;
+    FROM sales WHERE sale_id = ${saleId} AND archived_at IS NULL`;
   return row;
 }
 

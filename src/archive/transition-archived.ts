@@ -1,0 +1,112 @@
+/**
+ * Transitions of reservations in an archived sale: the same table and the same results as in Redis (transition.lua), in
+ * one transaction of PostgreSQL. An archived sale has no holds, so in practice a merchant refunds confirmed units.
+ */
+import { reservationIdOf } from '../domain/identifiers.ts';
+import {
+  type PricedItem,
+  RESERVATION_TRANSITIONS,
+  type Reservation,
+  type ReservationEvent,
+  type ReservationStatus,
+  STATUS_OF_LETTER,
+} from '../domain/reservation.ts';
+import { letterOf } from '../domain/reservation-codec.ts';
+import type { TransitionReply, TransitionRequest } from '../lua/buy/transition.ts';
+import { changeWithDigest } from '../postgres/archive-digest.ts';
+import type { Sql, Transaction } from '../postgres/connection.ts';
+import { enqueueReservations, subscribersOf } from '../postgres/outbox.ts';
+import { lockHistory } from '../postgres/sale-locks.ts';
+
+export interface ArchivedTransition extends Omit<TransitionRequest, 'tag' | 'buyerId'> {
+  saleId: string;
+  /** For the audit log. */
+  actor: string;
+}
+
+/** `not_archived`: Redis decides, or there is no such sale. */
+export type ArchivedReply =
+  | Extract<TransitionReply, { reservation: Reservation }>
+  | { outcome: 'unknown_reservation' }
+  | { outcome: 'not_archived' };
+
+/** Throws PostgreSQL's errors. */
+export async function transitionArchived(
+  sql: Sql,
+  request: ArchivedTransition,
+): Promise<ArchivedReply> {
+  return sql.begin<ArchivedReply>(async (transaction) => {
+    const { saleId, address } = request;
+    await lockHistory(transaction, saleId);
+    const [sale] = await transaction`
+      SELECT FROM sales WHERE sale_id = ${saleId} AND archived_at IS NOT NULL`;
+    if (!sale) return { outcome: 'not_archived' };
+    const found = await findReservation(transaction, reservationIdOf({ ...address, saleId }));
+    if (!found) return { outcome: 'unknown_reservation' };
+    const { from, to } = RESERVATION_TRANSITIONS[request.transition];
+    const letter = letterOf(found.status, found.version);
+    if (letter === to) return { outcome: 'repeated', reservation: found };
+    if (!from.includes(letter)) return { outcome: 'forbidden', reservation: found };
+    const changed = { ...found, status: STATUS_OF_LETTER[to]!, version: found.version + 1 };
+    const { reservationId } = found;
+    await changeWithDigest(transaction, saleId, [reservationId], () =>
+      write(transaction, found, changed, request),
+    );
+    return { outcome: 'changed', reservation: changed };
+  });
+}
+
+/** The row, its history, the units, the deliveries, the checkpoint and the audit entry. */
+async function write(
+  transaction: Transaction,
+  before: Reservation,
+  after: Reservation,
+  { actor, transition, detail, requestId, traceparent }: ArchivedTransition,
+): Promise<void> {
+  const { saleId, reservationId, status, version } = after;
+  const [row] = await transaction<{ event: number; occurredAt: Date }[]>`
+    UPDATE checkpoints SET event = event + 1, updated_at = now() WHERE sale_id = ${saleId}
+    RETURNING event, date_trunc('milliseconds', clock_timestamp()) AS occurred_at`;
+  const { event, occurredAt } = row!;
+  await transaction`
+    UPDATE reservations SET status = ${status}, version = ${version}, updated_at = ${occurredAt}
+    WHERE reservation_id = ${reservationId}`;
+  await transaction`
+    INSERT INTO reservation_events
+      (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
+    VALUES (${reservationId}, ${version}, ${saleId}, ${event}, ${status}, ${occurredAt}, ${detail}, ${requestId},
+      ${traceparent})`;
+  const sign = Number(status === 'confirmed') - Number(before.status === 'confirmed');
+  for (const { sku, quantity } of after.items) {
+    await transaction`
+      UPDATE sale_skus SET archived_confirmed = archived_confirmed + ${sign * quantity}
+      WHERE sale_id = ${saleId} AND sku = ${sku}`;
+  }
+  const occurred = { occurredAt: occurredAt.getTime(), detail, requestId, traceparent };
+  const reservation: ReservationEvent = { ...after, ...occurred };
+  const subscribers = await subscribersOf(transaction, saleId);
+  await enqueueReservations(transaction, [{ reservation }], subscribers);
+  await transaction`
+    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+    VALUES (${actor}, ${`${transition}-archived`}, ${saleId}, ${requestId},
+      ${transaction.json({ reservationId, event })})`;
+}
+
+interface Row extends Omit<Reservation, 'reservedAt' | 'expiresAt'> {
+  status: ReservationStatus;
+  items: PricedItem[];
+  reservedAt: Date;
+  expiresAt: Date;
+}
+
+async function findReservation(
+  transaction: Transaction,
+  reservationId: string,
+): Promise<Reservation | undefined> {
+  const [row] = await transaction<Row[]>`
+    SELECT reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, idempotency_key,
+      reserved_at, expires_at
+    FROM reservations WHERE reservation_id = ${reservationId} FOR UPDATE`;
+  if (!row) return undefined;
+  return { ...row, reservedAt: row.reservedAt.getTime(), expiresAt: row.expiresAt.getTime() };
+}
