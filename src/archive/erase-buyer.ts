@@ -19,6 +19,7 @@ export interface Erasure {
 /** Free texts of an archived sale, in which a merchant or an operator may have written the id. */
 const SALE_TEXTS = {
   dead_letters: ['payload', 'reason', 'discard_reason'],
+  webhook_messages: ['payload'],
   webhook_deliveries: ['payload', 'last_error'],
   stock_ledger: ['reason'],
   audit_log: ['details'],

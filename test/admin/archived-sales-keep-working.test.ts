@@ -152,12 +152,14 @@ test('a refund is audited and announced in the same transaction', async () => {
     INSERT INTO webhook_endpoints (webhook_id, url, secret, sale_id)
     VALUES (${`hook-${saleId}`}, 'http://127.0.0.1:9', 'secret', ${saleId})`;
   await merchant(`POST /reservations/${ids.ada}/cancel`, { reason: 'late refund' });
-  const deliveries = await admin.sql<{ messageId: string }[]>`
-    SELECT message_id FROM webhook_deliveries WHERE sale_id = ${saleId}`;
-  assert.deepEqual(
-    deliveries.map(({ messageId }) => messageId),
-    [`evt_${ids.ada}_3`],
-  );
+  await eventually(async () => {
+    const deliveries = await admin.sql<{ messageId: string }[]>`
+      SELECT message_id FROM webhook_deliveries WHERE sale_id = ${saleId}`;
+    assert.deepEqual(
+      deliveries.map(({ messageId }) => messageId),
+      [`evt_${ids.ada}_3`],
+    );
+  });
   const { body } = await admin.call(`GET /sales/${saleId}/audit`);
   assert.deepEqual(
     body.data.slice(0, 2).map(({ action }: { action: string }) => action),
