@@ -260,10 +260,10 @@ test('verify passes on an archived sale, and fails once any of its rows is chang
 test("a buyer's id is replaced in archived sales only, once, and everywhere", async () => {
   const [archived, live] = [await makeEndedSale(admin), await makeEndedSale(admin)];
   const { saleId } = archived;
+  await archive(admin, saleId);
   await admin.sql`
     INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason, resolved_at, discarded_by, discard_reason)
     VALUES (${saleId}, '1-1', NULL, 'EUR', ${JSON.stringify(['d', '1\tR\tdan\t0'])}, 'of dan', now(), 'test', 'dan asked')`;
-  await archive(admin, saleId);
   await admin.sql`
     INSERT INTO webhook_deliveries (webhook_id, message_id, event_type, sale_id, payload)
     VALUES ('any', 'any', 'any', ${saleId}, '{"buyerId":"dan"}')`;
