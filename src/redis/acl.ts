@@ -42,6 +42,7 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['XRANGE', KEY, '-', '+'],
   ['XTRIM', KEY, 'MINID', '0'],
   ['ZADD', KEY, '0', '-'],
+  ['ZCARD', KEY],
   ['ZLEXCOUNT', KEY, '-', '+'],
   ['ZRANGE', KEY, '0', '0'],
   ['ZRANGEBYLEX', KEY, '-', '+'],

@@ -116,8 +116,8 @@ if complete_index() then more = true end
 
 local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
 local next_due = head[2] and math.max(0, head[2] - now) or -1
-if closed ~= 'sale_ended' and fields[2] ~= 'draft' and (next_due < 0 or next_due > sale.hold_ms) then
-  next_due = sale.hold_ms
-end
+-- Not 0, which means that more is due now.
+local hold_ms = math.max(1, sale.hold_ms)
+if closed ~= 'sale_ended' and fields[2] ~= 'draft' and (next_due < 0 or next_due > hold_ms) then next_due = hold_ms end
 if more then next_due = 0 end
 return { 'swept', expired, served, next_due, late, sale.backlog + #event_lines }
