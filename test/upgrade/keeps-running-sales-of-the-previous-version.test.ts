@@ -28,6 +28,13 @@ const FIXTURE = new URL('sale-of-c40b318.json.gz', import.meta.url);
 const SALE_ID = 'upgraded';
 /** The last position of the recorded sale. */
 const RECORDED_POSITION = 313;
+/** The recording has no audit, and its operations and holds were made by hand, with other times than admin's and Redis'. */
+const NOT_IN_THE_RECORDING = [
+  'the-sale-row-is-the-last-operation',
+  'every-operation-is-audited',
+  'the-ledger-follows-the-operations',
+  'rows-follow-from-their-history',
+];
 
 async function useRecordedSale(scope: Scope) {
   const recorded = readRecordedSale(FIXTURE);
@@ -135,7 +142,7 @@ test('scripts decide on a sale of the previous version, and its stream is draine
 
   await usePersister(t, redis.url, database.url);
   await untilDrained(servers);
-  await assertPromisesHold(servers, SALE_ID);
+  await assertPromisesHold(servers, SALE_ID, NOT_IN_THE_RECORDING);
 });
 
 test('a sale of the previous version is recovered after a restart, and rebuilt after a loss', async (t) => {
@@ -157,5 +164,5 @@ test('a sale of the previous version is recovered after a restart, and rebuilt a
   assert.equal(await transitionOf(servers, 'holding-2', 'cancel'), 'changed');
   assert.equal(await buyOne(servers, 'newcomer', ''), 'reserved');
   await untilDrained(servers);
-  await assertPromisesHold(servers, SALE_ID);
+  await assertPromisesHold(servers, SALE_ID, NOT_IN_THE_RECORDING);
 });
