@@ -48,6 +48,7 @@ test('a new sale is a draft in PostgreSQL, in the ledger and in Redis', async ()
       { sku: 'black', name: 'Black', price: 19_900, loaded: 100, remaining: 100, ...nothing },
       { sku: 'white', name: 'white', price: 0, loaded: 0, remaining: 0, ...nothing },
     ],
+    archivedAt: null,
     redis: 'known',
     persister: { lag: 0, events: 0, checkpoint: null },
     pendingOperations: 0,

@@ -35,6 +35,7 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
   pauseSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/pause` }),
   resumeSale: async () => ({ request: `POST /sales/${await saleAfter('open', 'pause')}/resume` }),
   endSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/end` }),
+  archiveSale: async () => ({ request: `POST /sales/${await saleAfter('open', 'end')}/archive` }),
   recoverSale: async () => ({ request: `POST /sales/${await saleAfter('open')}/recover` }),
   retryDeadLetter: async () => ({ request: `POST /dead-letters/${await makeLetter(1)}/retry` }),
   discardDeadLetter: async () => ({
@@ -57,6 +58,9 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
 
 /** Redis decides these, so the event itself is the audit record, also while PostgreSQL is unavailable. */
 const TRANSITIONS = ['confirmReservation', 'cancelReservation', 'extendReservation'];
+
+/** Only a buyer with reservations in archived sales can be erased; see archived-sales-keep-working.test.ts. */
+const ELSEWHERE = ['eraseBuyer'];
 
 const WEBHOOK_URL = 'https://93.184.216.34/hook';
 
@@ -84,7 +88,7 @@ test('every operation in the OpenAPI document that changes something is tested h
     .flatMap(([, methods]) => Object.entries(methods))
     .filter(([method]) => method !== 'get')
     .map(([, { operationId }]) => operationId);
-  assert.deepEqual(changing.sort(), [...Object.keys(CHANGES), ...TRANSITIONS].sort());
+  assert.deepEqual(changing.sort(), [...Object.keys(CHANGES), ...TRANSITIONS, ...ELSEWHERE].sort());
 });
 
 for (const [operation, prepare] of Object.entries(CHANGES)) {
