@@ -237,7 +237,7 @@ test('only the exact path of an operation is accepted', async () => {
 
 test('an unsupported method gets 405', async () => {
   const path = `/v1/sales/${sale.saleId}`;
-  for (const method of ['PUT', 'TRACE', 'OPTIONS', 'HEAD', 'post', 'X', 'A'.repeat(2_000)]) {
+  for (const method of ['PUT', 'TRACE', 'HEAD', 'post', 'X', 'A'.repeat(2_000)]) {
     const connection = await sendRaw(port, head(`${method} ${path}/buy HTTP/1.1`));
     assert.deepEqual(connection.statuses, [405], method.slice(0, 10));
   }

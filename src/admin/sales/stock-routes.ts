@@ -31,7 +31,13 @@ const CHANGE_STOCK = {
       headers: { 'Idempotent-Replayed': '`true` if an earlier request changed the stock.' },
     },
   },
-  problems: [...CHANGE_PROBLEMS, 'sale_not_found', 'insufficient_stock', 'idempotency_key_reused'],
+  problems: [
+    ...CHANGE_PROBLEMS,
+    'sale_not_found',
+    'insufficient_stock',
+    'invalid_transition',
+    'idempotency_key_reused',
+  ],
 } as const satisfies ApiOperation;
 
 interface LedgerRow {
