@@ -72,7 +72,7 @@ describe('a sale that Redis has lost', () => {
       SELECT definition, changes FROM sale_operations WHERE sale_id = ${saleId}`;
     await client.flushall();
     const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
-    const absent = { outcome: 'unknown_sale', isForgotten: true };
+    const absent = { outcome: 'unknown_sale', isForgotten: true, isArchived: false };
 
     for (const closing of ['first', 'second']) {
       const closed = await call(closeSale, saleId, { closing, timeline: 0, begunAfter: '' });

@@ -11,6 +11,9 @@ import { FILE } from '../../harness/use.ts';
 import { PRICE_MAX, parseReservationId } from '../../src/domain/identifiers.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
+/** The test skips positions in Redis, without the floor that a recovery stores. */
+const SKIPPED_IN_REDIS_ALONE = ['both-servers-are-on-one-timeline'];
+
 const { redis, database, servers } = await useServers(FILE);
 await usePersister(FILE, redis.url, database.url, { restMs: 100 });
 const hotPath = await useHotPath(FILE, redis.url);
@@ -57,7 +60,7 @@ for (const last of [10 ** 12 - 2, 2 ** 53 - 2 ** 30 - 10]) {
     });
 
     await untilRows(servers, saleId, 4);
-    await assertPromisesHold(servers, saleId);
+    await assertPromisesHold(servers, saleId, SKIPPED_IN_REDIS_ALONE);
     await servers.shards.of(saleId).client.flushall();
     await servers.shards.publishChanged(saleId);
     await untilOpen(servers, saleId);

@@ -34,6 +34,7 @@ const TABLES = [
   'reservation_events',
   'checkpoints',
   'sale_recoveries',
+  'audit_log',
 ];
 
 /** Copies the tables, as a backup does, and returns the step that restores them. */

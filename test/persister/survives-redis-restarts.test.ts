@@ -22,7 +22,7 @@ async function audited({ sql }: Pick<Connections, 'sql'>, saleId: string): Promi
   return [
     ...(await sql`
       SELECT actor, action, details->>'outcome' AS outcome, details->'events' AS events
-      FROM audit_log WHERE sale_id = ${saleId}`),
+      FROM audit_log WHERE sale_id = ${saleId} AND action = 'recover'`),
   ];
 }
 

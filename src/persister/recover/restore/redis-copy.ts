@@ -18,11 +18,19 @@ export function versionKey(reservationId: string, version: number): string {
 export interface StreamContent {
   numbers: Set<number>;
   versions: Set<string>;
+  /** Also of a stream whose entries are all trimmed. */
+  lastEntryId: string | undefined;
 }
 
 export async function readStream({ server, saleId }: StreamConsumer): Promise<StreamContent> {
-  const content: StreamContent = { numbers: new Set(), versions: new Set() };
+  const content: StreamContent = {
+    numbers: new Set(),
+    versions: new Set(),
+    lastEntryId: undefined,
+  };
   const key = saleKey(saleId, 'events');
+  const info = (await server.client.xinfo('STREAM', key)) as unknown[];
+  content.lastEntryId = String(info[info.indexOf('last-generated-id') + 1]);
   for (let from = '-'; ; ) {
     const entries = await server.client.xrange(key, from, '+', 'COUNT', ENTRIES_PER_READ);
     if (entries.length === 0) return content;

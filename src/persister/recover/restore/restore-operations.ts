@@ -4,6 +4,8 @@ import type { Examination } from '../../../lua/recover/examine-sale.ts';
 import type { Transaction } from '../../../postgres/connection.ts';
 import { settleOperation } from '../../../postgres/settle-operation.ts';
 
+const REASON = 'restored from Redis';
+
 /** Returns the number of operations that were written. Does nothing if Redis' definition or stock cannot be read. */
 export async function restoreOperations(
   tx: Transaction,
@@ -36,17 +38,28 @@ export async function restoreOperations(
   for (let operation = newest + 1; operation <= last; operation += 1) {
     const isFirst = operation === newest + 1;
     // The first one has all changes, so the last one keeps the outcome that Redis repeats for its number.
+    const own = isFirst ? changes : [];
+    const ownOutcome = operation === last && !isFirst ? outcome : 'applied';
     await tx`
       INSERT INTO sale_operations
         (sale_id, operation, action, definition, changes, outcome, actor, request_id, applied_at)
-      VALUES (${saleId}, ${operation}, 'restore', ${tx.json(definition as never)},
-        ${tx.json(isFirst ? changes : [])}, ${operation === last && !isFirst ? outcome : 'applied'},
+      VALUES (${saleId}, ${operation}, 'restore', ${tx.json(definition as never)}, ${tx.json(own)}, ${ownOutcome},
         'persister', 'restore', now())`;
+    const stockChanges = own.map((change) => ({ ...change, reason: REASON }));
+    await tx`
+      INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+      VALUES ('persister', 'restore', ${saleId}, 'restore',
+        ${tx.json({ operation, definition, stock: stockChanges } as never)})`;
+    if (ownOutcome === 'applied') continue;
+    await tx`
+      INSERT INTO audit_log (actor, action, sale_id, request_id, details)
+      VALUES ('persister', ${ownOutcome === 'sale_ended' ? 'end_kept' : ownOutcome}, ${saleId}, 'restore',
+        ${tx.json({ operation })})`;
   }
   for (const { sku, delta } of changes) {
     await tx`
       INSERT INTO stock_ledger (sale_id, operation, sku, delta, reason, outcome)
-      VALUES (${saleId}, ${newest + 1}, ${sku}, ${delta}, 'restored from Redis', 'applied')`;
+      VALUES (${saleId}, ${newest + 1}, ${sku}, ${delta}, ${REASON}, 'applied')`;
   }
   const { name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds } = definition;
   await tx`
@@ -61,9 +74,5 @@ export async function restoreOperations(
       VALUES (${saleId}, ${sku}, ${index}, ${skuName}, ${price})
       ON CONFLICT (sale_id, sku) DO UPDATE SET name = excluded.name, price = excluded.price`;
   }
-  await tx`
-    INSERT INTO audit_log (actor, action, sale_id, request_id, details)
-    VALUES ('persister', 'restore', ${saleId}, 'restore',
-      ${tx.json({ operations: last - newest, changes })})`;
   return last - newest;
 }

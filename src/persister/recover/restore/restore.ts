@@ -39,9 +39,9 @@ export async function restore(
 ): Promise<Restored | undefined> {
   const { saleId } = stream;
   const stored = await readStored(transaction, saleId);
-  const { numbers, versions } = found.keys.has('events')
+  const { numbers, versions, lastEntryId } = found.keys.has('events')
     ? await readStream(stream)
-    : { numbers: new Set<number>(), versions: new Set<string>() };
+    : { numbers: new Set<number>(), versions: new Set<string>(), lastEntryId: undefined };
   const lacking = new Map<string, Reservation>();
   const known = new Set<number>();
   for await (const page of readRecords(stream, found, stored.currency)) {
@@ -105,7 +105,8 @@ export async function restore(
         await upsertNewest(tx, rowsOnly.slice(from, from + EVENTS_PER_STATEMENT));
       }
       if (reached > stored.checkpoint) {
-        await advance(tx, saleId, { entryId: `${found.nowMs}-0`, number: reached });
+        const entryId = lastEntryId ?? `${found.nowMs}-0`;
+        await advance(tx, saleId, { entryId, number: reached });
       }
       return operations;
     });
