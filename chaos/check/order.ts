@@ -3,7 +3,12 @@ import type { Findings } from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkOrder(findings: Findings): Violation[] {
-  return [...reusedPositions(findings), ...positionGaps(findings), ...outOfOrder(findings)];
+  return [
+    ...reusedPositions(findings),
+    ...positionGaps(findings),
+    ...outOfOrder(findings),
+    ...timeWentBack(findings),
+  ];
 }
 
 /** A position that only a client saw must never be assigned again. */
@@ -74,4 +79,14 @@ function outOfOrder({ lives, exchangeOf }: Findings): Violation[] {
     }
   }
   return violations;
+}
+
+/** A sale's time only goes on, so its decisions have the order of their times, whatever the servers' clocks did. */
+function timeWentBack({ lives }: Findings): Violation[] {
+  return lives.flatMap(({ row }, index): Violation[] => {
+    const before = lives[index - 1]?.row;
+    if (!before || before.reservedAt <= row.reservedAt) return [];
+    const evidence = `${row.reservationId} at ${row.reservedAt.toISOString()}, after ${before.reservationId} at ${before.reservedAt.toISOString()}`;
+    return [{ kind: 'time-went-back', evidence }];
+  });
 }

@@ -21,6 +21,7 @@ export const VIOLATION_KINDS = {
   'position-reused': 'two reservations have one position',
   'position-gap': 'a position has no reservation',
   'out-of-order': 'a later purchase has an earlier position, or overtook a waiting buyer',
+  'time-went-back': 'a decision has an earlier time than the one before it',
   'refused-but-decided': 'a refused request led to a reservation',
   'false-refusal': 'the reason of a refusal cannot have been true',
   reopened: 'a sale sold again after a buyer got sale_ended',

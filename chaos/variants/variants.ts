@@ -355,4 +355,23 @@ export const VARIANTS: readonly Variant[] = [
       await steps.leave('patient');
     },
   },
+  {
+    name: 'the time of a sale follows a clock that is set back',
+    mistake: {
+      file: 'lua/parts/time.lua',
+      original: '  now, ahead = clock, 0\n  if clock >= newest then return end',
+      // A clock that goes back by two seconds every second.
+      broken:
+        '  now, ahead = clock - math.floor(clock / 1000) * 3000 % 6000, 0\n  if true then return end',
+    },
+    expected: 'time-went-back',
+    stock: 100,
+    holdSeconds: 1,
+    act: async (steps) => {
+      for (let i = 0; i < 10; i++) {
+        await steps.buyMany(1, `buyer-${i}`);
+        await sleep(300);
+      }
+    },
+  },
 ];

@@ -7,6 +7,7 @@ import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { Fault, type FaultCode } from '../domain/fault.ts';
 import { backoffMs } from '../process/backoff.ts';
+import { ClockWatch, type ServerClock } from './clock-watch.ts';
 import type { RedisMetrics } from './redis-metrics.ts';
 import type { ServerAddress } from './redis-url.ts';
 import {
@@ -65,12 +66,14 @@ export class RedisConnection {
   #unfitness: string | undefined;
   #unchecked = '';
   readonly #earlier: EarlierChecks = {};
+  readonly #clockWatch: ClockWatch;
   #isClosed = false;
   /** Connections lost so far: equal values mean the same connection. */
   #losses = 0;
 
   constructor(address: ServerAddress, options: ConnectionOptions) {
     this.#options = options;
+    this.#clockWatch = new ClockWatch(options.log, (event) => options.metrics?.clockEvent(event));
     this.client = new Redis({
       ...address,
       connectionName: options.name,
@@ -108,6 +111,11 @@ export class RedisConnection {
     return this.#unfitness;
   }
 
+  /** Undefined before the first check. */
+  get clock(): ServerClock | undefined {
+    return this.#clockWatch.clock;
+  }
+
   /** The fault for an error of a call: it says what is known of the call's outcome. */
   faultOf(error: unknown): Fault {
     // The connection may be dead: make a new one.
@@ -135,6 +143,7 @@ export class RedisConnection {
     const losses = this.#losses;
     try {
       const server = await requireFit(this.client, this.#options.requirements, this.#earlier);
+      await this.#readClock();
       if (losses !== this.#losses) return;
       this.#unfitness = undefined;
       if (!server) {
@@ -180,6 +189,7 @@ export class RedisConnection {
         return;
       }
       this.#warnAboutUnchecked(server);
+      await this.#readClock();
     } catch (error) {
       if (session !== this.#session) return;
       // A check without a result changes nothing: a slow server is no unfit one.
@@ -191,7 +201,11 @@ export class RedisConnection {
         return;
       }
     }
-    this.#checkLater(session);
+    if (session === this.#session) this.#checkLater(session);
+  }
+
+  async #readClock(): Promise<void> {
+    await this.#clockWatch.read(this.client, addressOf(this.client.options));
   }
 
   /** Once for each text. */

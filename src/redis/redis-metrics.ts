@@ -1,8 +1,10 @@
 /** What every process counts about the Redis servers that it uses. */
 import { Counter, type Registry } from 'prom-client';
+import type { ClockEvent } from './clock-watch.ts';
 
 export interface RedisMetrics {
   stoppedFitting: () => void;
+  clockEvent: (event: ClockEvent) => void;
 }
 
 export function createRedisMetrics(registry: Registry): RedisMetrics {
@@ -11,5 +13,12 @@ export function createRedisMetrics(registry: Registry): RedisMetrics {
     help: 'Times a Redis server in use stopped meeting the requirements',
     registers: [registry],
   });
-  return { stoppedFitting: () => unfit.inc() };
+  const clock = new Counter({
+    name: 'flash_sale_clock_jumps_total',
+    help: "Times a Redis server's clock jumped, or began to differ from this process' clock, by more than a second",
+    labelNames: ['kind'],
+    registers: [registry],
+  });
+  for (const kind of ['jump', 'difference'] satisfies ClockEvent[]) clock.inc({ kind }, 0);
+  return { stoppedFitting: () => unfit.inc(), clockEvent: (kind) => clock.inc({ kind }) };
 }

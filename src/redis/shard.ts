@@ -6,6 +6,7 @@
 import type { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import { keysOf, type Reply, type Script } from '../lua/script.ts';
+import type { ServerClock } from './clock-watch.ts';
 import { type ConnectionOptions, hasPrefix, RedisConnection, type Session } from './connection.ts';
 import type { ServerAddress } from './redis-url.ts';
 import { ReplicationBarrier } from './replication-barrier.ts';
@@ -57,6 +58,10 @@ export class Shard {
   /** Undefined while there is no connection, or its server has not been checked yet. */
   get runId(): string | undefined {
     return this.#connection.session?.runId;
+  }
+
+  get clock(): ServerClock | undefined {
+    return this.#connection.clock;
   }
 
   /** Why its server may not be used. */

@@ -181,6 +181,28 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
     },
   },
   {
+    name: 'time-goes-on',
+    expected: "the sale's time in Redis is not before its latest decision",
+    find: async ({ servers: { sql }, saleId, state }) => {
+      const [row] = await sql<{ latestMs: number }[]>`
+        SELECT greatest(
+          (SELECT extract(epoch FROM reserved_at) * 1000 FROM reservations
+            WHERE sale_id = ${saleId} AND position <= ${state.position} ORDER BY position DESC LIMIT 1),
+          (SELECT extract(epoch FROM occurred_at) * 1000 FROM reservation_events
+            WHERE sale_id = ${saleId} AND event <= ${state.events} ORDER BY event DESC LIMIT 1), 0)::bigint AS latest_ms`;
+      const isReadable = Number.isSafeInteger(state.newestMs);
+      const lateMs = row!.latestMs - state.nowMs;
+      return {
+        ok: isReadable && lateMs <= 0,
+        actual: !isReadable
+          ? 'unreadable'
+          : lateMs > 0
+            ? `${lateMs} ms before it`
+            : 'not before it',
+      };
+    },
+  },
+  {
     name: 'no-dead-letters',
     expected: 'no dead letter of the sale is unresolved',
     find: async ({ servers: { sql }, saleId }) => {

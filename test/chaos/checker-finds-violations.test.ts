@@ -201,6 +201,13 @@ const DAMAGES: readonly Damage[] = [
     damage: ({ snapshot }) => snapshot.redis.order.reverse(),
   },
   {
+    what: 'a purchase is earlier than the one before it',
+    expected: 'time-went-back',
+    damage: (aCase) => {
+      row(aCase, 2).reservedAt = new Date(row(aCase, 1).reservedAt.getTime() - 1);
+    },
+  },
+  {
     what: 'a later request has an earlier position',
     expected: 'out-of-order',
     damage: (aCase) => {

@@ -45,7 +45,7 @@ function saleAsMade({
     const counts = { loaded: delta, remaining: delta, held: 0, confirmed: 0, waiting: 0 };
     return { sku, price: 1_000, ...counts };
   });
-  const counters = { operation: 1, position: 0, events: 0, tickets: 0 };
+  const counters = { operation: 1, position: 0, events: 0, tickets: 0, time: 0 };
   return { definition, stock, operationOutcome: 'applied', gaps: '', ...counters };
 }
 

@@ -195,7 +195,7 @@ describe('a recovery', () => {
       await call(stageRebuild, saleId, { timeline: 1, part: 1, portion });
       const counts = { loaded: 9, remaining: 9, held: 0, confirmed: 0, waiting: 0 };
       const stock = [{ sku: 'unit', price: 1_000, ...counts }];
-      const counters = { operation: 1, position: 0, events: 0, tickets: 0 };
+      const counters = { operation: 1, position: 0, events: 0, tickets: 0, time: 0 };
       const sale = { definition: { saleId, ...definition }, stock, gaps: '', ...counters };
       const rebuilt = { timeline: 1, closing, parts: 1 };
       return call(finishRebuild, saleId, {

@@ -144,6 +144,21 @@ export const saleSchema = z
         .nullable()
         .describe('The last event in PostgreSQL; null if there is none yet.'),
     }),
+    clock: z
+      .object({
+        aheadMs: z
+          .int()
+          .describe(
+            "By how much the sale's time is ahead of Redis' clock, which was set back. 0 in normal operation.",
+          ),
+        differenceMs: z.int().describe("Redis' clock less this process' clock, about every 2 s."),
+        lastJump: z
+          .object({ ms: z.int(), noticedAt: timeSchema })
+          .nullable()
+          .describe("The last jump of Redis' clock by more than 1 s that this process noticed."),
+      })
+      .nullable()
+      .describe('Null while Redis does not have the sale.'),
     pendingOperations: z
       .int()
       .describe('Sale operations that are recorded and not applied to Redis yet.'),

@@ -48,7 +48,10 @@ export async function viewSales(
     servers,
     sales.map(({ saleId }) => saleId),
   );
-  return sales.map((sale, index) => viewSale(sale, live[index]!, progress.get(sale.saleId)));
+  return sales.map((sale, index) => ({
+    ...viewSale(sale, live[index]!, progress.get(sale.saleId)),
+    clock: clockOf(servers.shards, sale.saleId, live[index]!),
+  }));
 }
 
 type Live =
@@ -87,7 +90,23 @@ async function readProgress(
   return new Map(rows.map((row) => [row.saleId, row]));
 }
 
-function viewSale(sale: StoredSale, live: Live, progress: Progress | undefined): SaleJson {
+function clockOf(shards: Shards, saleId: string, live: Live): SaleJson['clock'] {
+  const clock = 'state' in live ? shards.of(saleId).clock : undefined;
+  if (!clock || !('state' in live)) return null;
+  const { differenceMs, lastJump } = clock;
+  const noticedAt = lastJump && new Date(lastJump.noticedAt).toISOString();
+  return {
+    aheadMs: live.state.aheadMs,
+    differenceMs,
+    lastJump: lastJump && noticedAt ? { ms: lastJump.ms, noticedAt } : null,
+  };
+}
+
+function viewSale(
+  sale: StoredSale,
+  live: Live,
+  progress: Progress | undefined,
+): Omit<SaleJson, 'clock'> {
   const state = 'state' in live ? live.state : undefined;
   const isArchived = live.outcome === 'archived';
   const stock = isArchived ? live.stock : state?.stock;

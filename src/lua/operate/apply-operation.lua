@@ -21,9 +21,10 @@
 local operation = tonumber(arg_operation)
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'operation', 'operationOutcome', 'timeline', 'forgotten', 'status',
-  'startsAt', 'endsAt')
+  'startsAt', 'endsAt', 'time', 'ahead')
 -- A mark that a recovery left is no sale.
 if sale[5] then sale = {} end
+set_time(sale[9], sale[10])
 local status, starts_at, ends_at = sale[6], sale[7] or '', sale[8] or ''
 
 if not sale[1] then
@@ -60,7 +61,9 @@ for _, sku in ipairs(definition.skus) do
 end
 
 if not sale[1] then redis.call('DEL', key_sale) end
-redis.call('HSET', key_sale, 'operation', operation, 'operationOutcome', outcome)
+-- The time of a decision is stored with it, so that no clock can withdraw it.
+redis.call('HSET', key_sale, 'operation', operation, 'operationOutcome', outcome, 'time', string.format('%.0f', now),
+  'ahead', string.format('%.0f', ahead))
 if outcome ~= 'applied' then return { outcome, operation, '' } end
 
 if not sale[1] then

@@ -66,7 +66,8 @@ local function write_changes()
   if #event_lines > 0 then
     local text = concat(event_lines, '\n')
     call('XADD', key_events, '*', 'v', '1', 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
-    call('HSET', key_sale, 'position', number(sale.position), 'events', number(sale.events + #event_lines))
+    call('HSET', key_sale, 'position', number(sale.position), 'events', number(sale.events + #event_lines),
+      'time', now_text)
     -- Last, and by pcall: a hint that Redis refuses must not stop a decision that is half written.
     redis.pcall('PUBLISH', key_sale .. ':live', text)
     -- Wakes the persisters: they do not poll a sale whose events are all drained. A busy sale always has a backlog.

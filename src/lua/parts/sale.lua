@@ -1,13 +1,15 @@
 -- Reads the sale and the fence, for every script that changes a sale. Writes nothing, except that it closes a
--- sale which was opened on another server.
+-- sale which was opened on another server, and stores a time that must not be forgotten.
 --
--- NEEDS    key_sale arg_fence now has_ended
+-- NEEDS    key_sale arg_fence now ahead set_time has_ended
 -- EXPORTS  call concat fields number sale refused closed order_index
 
 local call, format, concat = redis.call, string.format, table.concat
 
 local fields = call('HMGET', key_sale, 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
-  'currency', 'position', 'events', 'drained', 'tickets', 'gaps')
+  'currency', 'position', 'events', 'drained', 'tickets', 'gaps', 'time',
+  'ahead')
+set_time(fields[13], fields[14])
 -- Why the script can do nothing, or nil.
 local refused = nil
 if not fields[1] then refused = 'unknown_sale'
@@ -46,6 +48,16 @@ elseif fields[2] == 'paused' then closed = 'sale_paused'
 end
 
 local function number(value) return format('%d', value) end
+
+-- An end by time is stored once, so that no clock can withdraw it. Every other decision stores its time with its event.
+-- While the sale's time is not the server's, it is stored about once a second.
+if not refused then
+  local newest = tonumber(fields[13] or 0) or 0
+  if ahead ~= (tonumber(fields[14] or 0) or 0) or (ahead > 0 and now >= newest + 1000)
+    or (closed == 'sale_ended' and fields[2] ~= 'ended' and newest < tonumber(fields[4])) then
+    call('HSET', key_sale, 'time', number(now), 'ahead', number(ahead))
+  end
+end
 
 -- Index of a position in the order, from 0: positions may have gaps, see domain/positions.ts.
 local function order_index(position)

@@ -9,9 +9,10 @@
 
 --@include time waitlist-member record past cool-down
 
-local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus', 'status')
+local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus', 'status', 'time', 'ahead')
 if not sale[1] then return { 'unknown_sale' } end
 if sale[1] ~= arg_fence then return { sale[5] == 'archived' and 'sale_ended' or 'recovering' } end
+set_time(sale[6], sale[7])
 
 local ranks = {}
 if redis.call('EXISTS', key_waiting) == 1 then

@@ -11,8 +11,12 @@ import { defineScript, malformed, type Reply } from '../script.ts';
 export interface SaleState {
   definition: SaleDefinition;
   stock: SkuStock[];
-  /** Redis' clock, ms. */
+  /** The sale's time. */
   nowMs: number;
+  /** By how much the sale's time is ahead of the server's clock, which was set back. */
+  aheadMs: number;
+  /** The newest time that is stored; 0: none, NaN: unreadable. */
+  newestMs: number;
   /** The last position given. */
   position: number;
   /** The number of events so far, and how many of them are drained to PostgreSQL. */
@@ -38,7 +42,7 @@ export const readSale = defineScript({
   keys: ['sale', 'stock', 'events'],
   args: '',
   encode: () => [],
-  decode([outcome, nowMs, streamLength, sale, stock], saleId) {
+  decode([outcome, nowMs, streamLength, sale, stock, aheadMs], saleId) {
     // `isForgotten`: a recovery found the sale missing here, so it exists. `isArchived`: PostgreSQL alone has it.
     if (outcome === 'unknown_sale' || outcome === 'forgotten' || outcome === 'archived') {
       const [isForgotten, isArchived] = [outcome === 'forgotten', outcome === 'archived'];
@@ -46,7 +50,11 @@ export const readSale = defineScript({
     }
     if (outcome !== 'known' && outcome !== 'recovering') return undefined;
     if (!Array.isArray(sale) || !Array.isArray(stock)) return undefined;
-    const state = { nowMs: Number(nowMs), streamLength: Number(streamLength) };
+    const state = {
+      nowMs: Number(nowMs),
+      aheadMs: Number(aheadMs),
+      streamLength: Number(streamLength),
+    };
     return {
       outcome,
       state: { ...state, ...decodeState(saleId, fieldsOf(sale), fieldsOf(stock)) },
@@ -60,12 +68,13 @@ function decodeState(
   saleId: string,
   sale: Map<string, string>,
   stock: Map<string, string>,
-): Omit<SaleState, 'nowMs' | 'streamLength'> {
+): Omit<SaleState, 'nowMs' | 'aheadMs' | 'streamLength'> {
   const definition = decodeDefinition(saleId, sale);
   const number = (field: string) => wholeNumber(textOf(sale, field), field);
   return {
     definition,
     stock: decodeStock(definition.skus, sale, stock),
+    newestMs: Number(sale.get('time') ?? 0),
     position: number('position'),
     events: number('events'),
     drained: number('drained'),

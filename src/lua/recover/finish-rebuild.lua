@@ -8,14 +8,15 @@
 --        parts       how many were staged
 --        definition  JSON as in apply-operation; empty: there is no such sale, and all of it is removed
 --        stock       JSON [{sku, price, loaded, remaining, held, confirmed, waiting}]
---        counters    JSON {operation, operationOutcome, position, events, gaps, tickets}
+--        counters    JSON {operation, operationOutcome, position, events, gaps, tickets, time}; time  the newest that
+--                    PostgreSQL has of the sale
 -- REPLY  finished, superseded (by another recovery), open (another process has recovered it on this server)
 
---@include definition
+--@include time definition
 
 local stage = redis.call('HMGET', key_rebuild, 'fence', 'timeline', 'part')
 if stage[1] ~= arg_fence or stage[2] ~= arg_timeline or stage[3] ~= arg_parts then return 'superseded' end
-local sale = redis.call('HMGET', key_sale, 'fence', 'timeline', 'closing')
+local sale = redis.call('HMGET', key_sale, 'fence', 'timeline', 'closing', 'time', 'ahead')
 local refused = nil
 if sale[1] == arg_fence then
   refused = 'open'
@@ -50,7 +51,16 @@ redis.call('HSET', key_stock, unpack(fields))
 local counters = cjson.decode(arg_counters)
 write_definition(cjson.decode(arg_definition))
 counters.drained = counters.events
-for _, field in ipairs({ 'operation', 'position', 'events', 'drained', 'tickets' }) do
+-- The sale's time never goes back, see parts/time.lua.
+set_time(counters.time, 0)
+counters.time, counters.ahead = now, ahead
+local kept = { time = tonumber(sale[4] or 0) or 0, ahead = tonumber(sale[5] or 0) or 0 }
+-- A time that its own distance from the clock does not explain is damaged.
+if kept.time > now and kept.time <= now - ahead + kept.ahead then
+  set_time(kept.time, kept.ahead)
+  counters.time, counters.ahead = now, ahead
+end
+for _, field in ipairs({ 'operation', 'position', 'events', 'drained', 'tickets', 'time', 'ahead' }) do
   redis.call('HSET', key_sale, field, string.format('%.0f', counters[field]))
 end
 redis.call('HSET', key_sale, 'fence', arg_fence, 'timeline', arg_timeline, 'operationOutcome', counters.operationOutcome,

@@ -19,6 +19,8 @@ export interface RebuiltSale {
   gaps: string;
   /** The last waitlist ticket. */
   tickets: number;
+  /** The newest time of the sale that PostgreSQL has, ms. */
+  time: number;
 }
 
 interface RebuildEnd {

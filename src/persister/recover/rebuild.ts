@@ -54,8 +54,9 @@ export async function rebuild(
   try {
     const sold = await stageRows(stage, stream, transaction, plan);
     if (!sold) return retry('rebuild_superseded');
+    const time = await newestTime(transaction, saleId);
     const [seconds, microseconds] = (await stream.server.client.time()) as [number, number];
-    const nowMs = seconds * 1_000 + Math.floor(microseconds / 1_000);
+    const nowMs = Math.max(time, seconds * 1_000 + Math.floor(microseconds / 1_000));
     const offer = await offerFor(transaction, saleId, sold, nowMs);
     if ('why' in offer) {
       await stage.discard();
@@ -70,6 +71,7 @@ export async function rebuild(
       events: plan.events,
       gaps: formatGaps(sold.gapsUpTo(plan.floor)),
       tickets: sold.lastTicket,
+      time,
     };
     // The operations that were counted in are settled before the sale opens.
     const isFinished = await stage.finish(sale, () =>
@@ -138,4 +140,16 @@ async function unresolvedLetters(transaction: Transaction, saleId: string): Prom
   const [row] = await transaction<{ count: number }[]>`
     SELECT count(*) AS count FROM dead_letters WHERE sale_id = ${saleId} AND resolved_at IS NULL`;
   return row!.count;
+}
+
+/** Of decisions, and of what was announced: the sale's time must not go back behind them. 0: there are none. */
+async function newestTime(transaction: Transaction, saleId: string): Promise<number> {
+  const [row] = await transaction<{ time: number }[]>`
+    SELECT greatest(
+      (SELECT extract(epoch FROM reserved_at) * 1000 FROM reservations
+        WHERE sale_id = ${saleId} ORDER BY position DESC LIMIT 1),
+      (SELECT extract(epoch FROM occurred_at) * 1000 FROM reservation_events
+        WHERE sale_id = ${saleId} ORDER BY event DESC LIMIT 1),
+      (SELECT looked_at_ms FROM sale_announcements WHERE sale_id = ${saleId}), 0)::bigint AS time`;
+  return row!.time;
 }

@@ -71,6 +71,8 @@ export const SALE_FIELDS: Readonly<Record<string, KeyEntry>> = {
   indexing: { free: 'progress of the sweep that makes `lineByQuantity`' },
   events: 'the-stream-has-what-is-not-drained',
   drained: 'the-stream-has-what-is-not-drained',
+  time: { check: 'time-goes-on', to: 'noon' },
+  ahead: { free: 'nothing else knows by how much the clock was set back' },
 };
 
 /** Fields of the hash `stock`, without their SKU. */
