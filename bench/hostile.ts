@@ -1,6 +1,7 @@
 /**
  * 100,000 hostile or malformed requests, half to a hot path and half to admin. Both must keep running, return no 5xx
- * other than 503, still sell with counts that add up, and use no more heap than before.
+ * other than 503, still sell with counts that add up, and use no more heap than before. Then the most expensive requests
+ * that buyers can prepare, which must cost Redis little more than ordinary ones.
  *
  *   npm run hostile                                    all of them, with the seed of the recorded run
  *   npm run hostile -- --seed 1 --requests 5000
@@ -12,10 +13,17 @@ import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import { useHostileEngine } from '../harness/hostile/hostile-engine.ts';
+import { useShards } from '../harness/servers/connections.ts';
 import { usePostgres } from '../harness/servers/postgres.ts';
 import { useRedis } from '../harness/servers/redis.ts';
 import { showProgress } from '../src/dev/demo/progress.ts';
+import { measureExpensiveBuyers } from './expensive-buyers.ts';
 import { reportTargets } from './report/targets.ts';
+
+/** Batches of each kind of prepared request. */
+const COST_ROUNDS = 200;
+const RATIO_MAX = 3;
+const CALL_MICROS_MAX = 5_000;
 
 const options = command(
   'hostile',
@@ -39,6 +47,8 @@ try {
   const startedAt = performance.now();
   const results = { hotPath: await attack('hotPath'), admin: await attack('admin') };
   const promisesHold = await engine.promisesHold();
+  const shards = await useShards(session, redis.url);
+  const costs = await measureExpensiveBuyers({ shards }, COST_ROUNDS);
   const targets = [
     {
       name: 'no 5xx but 503, and the 505 of uWebSockets.js for what is not HTTP/1.1',
@@ -46,6 +56,14 @@ try {
     },
     { name: 'neither process logged an error', ok: engine.errors.length === 0 },
     { name: 'both processes sell and their counts add up', ok: promisesHold },
+    {
+      name: `no prepared request costs Redis more than ${RATIO_MAX} × an ordinary one`,
+      ok: costs.every(({ ratio }) => ratio <= RATIO_MAX),
+    },
+    {
+      name: `no script call exceeds ${CALL_MICROS_MAX / 1_000} ms`,
+      ok: costs.every(({ longestCallMicros }) => longestCallMicros <= CALL_MICROS_MAX),
+    },
     { name: 'hot path: no heap growth', ok: !results.hotPath.hasGrown },
     { name: 'admin: no heap growth', ok: !results.admin.hasGrown },
   ];
@@ -56,6 +74,7 @@ try {
     seconds: Math.round((performance.now() - startedAt) / 1_000),
     targets,
     ...results,
+    costs,
     machine: machine('attackers, the engine, Redis and PostgreSQL share these cores'),
     versions: {
       ...codeVersions(),
@@ -65,6 +84,7 @@ try {
   for (const [name, { memory }] of Object.entries(results)) {
     console.log(`${name}: ${JSON.stringify(memory)}`);
   }
+  for (const cost of costs) console.log(JSON.stringify(cost));
   await keepBenchResult('hostile', result, options);
   reportTargets(targets);
 

@@ -78,9 +78,14 @@ end
 -- The first record with a key that is not empty; nil: there is none.
 local function record_by_key(records, key)
   local ending = '\t' .. key
-  if not find(records, ending .. '\n', 1, true) and sub(records, -#ending) ~= ending then return nil end
-  for text in each_record(records) do
-    if sub(text, -#ending) == ending then return text end
+  local at = find(records, ending .. '\n', 1, true)
+  if not at and sub(records, -#ending) ~= ending then return nil end
+  at = at or #records - #ending + 1
+  local start = 1
+  while true do
+    local stop = find(records, '\n', start, true) or #records + 1
+    if stop > at then return sub(records, start, stop - 1) end
+    start = stop + 1
   end
 end
 
