@@ -54,7 +54,7 @@ describe('a blocked recovery', () => {
     const before = await reservationsOf(servers.shards, saleId, 'buyer-4000');
     const { client } = servers.shards.of(saleId);
     const used = Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))![1]);
-    await client.config('SET', 'maxmemory', used + 100_000);
+    await client.config('SET', 'maxmemory', used + 300_000);
     // As if the server had been promoted without the last events.
     await client.hset(saleKey(saleId, 'sale'), 'events', 4_900, 'fence', '');
     await requestRecovery(servers, saleId);

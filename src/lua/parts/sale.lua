@@ -54,7 +54,7 @@ local function number(value) return format('%d', value) end
 if not refused then
   local newest = tonumber(fields[13] or 0) or 0
   if ahead ~= (tonumber(fields[14] or 0) or 0) or (ahead > 0 and now >= newest + 1000)
-    or (closed == 'sale_ended' and fields[2] ~= 'ended' and newest < tonumber(fields[4])) then
+    or (has_ended(fields[2], fields[4]) and fields[2] ~= 'ended' and newest < tonumber(fields[4])) then
     call('HSET', key_sale, 'time', number(now), 'ahead', number(ahead))
   end
 end
