@@ -42,7 +42,7 @@
  *   every-row-is-in-redis                 each row has its reservation in Redis
  *   first-come-first-served               each position belongs to the same buyer in Redis and PostgreSQL
  *
- * Of an archived sale, PostgreSQL alone is verified, see archived-checks.ts.
+ * For an archived sale, it checks PostgreSQL only, see archived-checks.ts.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, unreachable } from '../domain/fault.ts';
