@@ -51,6 +51,8 @@ process.env.TMPDIR = temporary;
 const records = join(temporary, 'records');
 mkdirSync(records);
 process.env[RECORDS_VARIABLE] = records;
+// A test run starts hundreds of Node processes. They share their compiled code.
+process.env.NODE_COMPILE_CACHE = join(temporary, 'compiled');
 let code = 1;
 try {
   code = await run();

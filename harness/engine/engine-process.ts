@@ -22,7 +22,7 @@ export interface Stopped {
   tookMs: number;
 }
 
-/** `environment` is its whole environment except for the path. Without a port in it, a free one is used. */
+/** `environment` is its whole environment except for the path, the compile cache and the log level. Without a port in it, a free one is used. */
 export async function useEngineProcess(
   scope: Scope,
   name: keyof typeof PORT_OF,
@@ -50,6 +50,7 @@ export class EngineProcess {
     this.child = spawn(process.execPath, [MAIN, name], {
       env: {
         PATH: process.env.PATH,
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
         LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
         [PORT_OF[name]]: String(port),
         ...environment,

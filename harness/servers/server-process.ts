@@ -80,9 +80,18 @@ export class ServerProcess {
     await this.#end(this.#plan.stopSignal);
   }
 
-  /** SIGKILL: like a power cut, except that the operating system's caches survive. */
+  /**
+   * SIGKILL for the server and its child processes: like a power cut, except that the operating system's caches
+   * survive. PostgreSQL does not start again while a child process of the old server lives.
+   */
   async kill(): Promise<void> {
+    if (!this.isRunning) return;
+    // A frozen server starts no further child processes.
+    process.kill(this.pid, 'SIGSTOP');
+    const children = childrenOf(this.pid);
     await this.#end('SIGKILL');
+    for (const pid of children) signalIfRunning(pid, 'SIGKILL');
+    while (children.some(isAlive)) await sleep(POLL_MS);
   }
 
   async restart(): Promise<void> {
@@ -190,11 +199,21 @@ export function thaw(pid: number): void {
 /** PostgreSQL's backends leave their parent's process group, so they are found by their parent's id. */
 function signalFamily(pid: number, signal: NodeJS.Signals): void {
   process.kill(pid, signal);
+  for (const child of childrenOf(pid)) signalIfRunning(child, signal);
+}
+
+function childrenOf(pid: number): number[] {
   const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
-  for (const line of table.trim().split('\n')) {
-    const [child, parent] = line.trim().split(/\s+/).map(Number);
-    if (parent === pid && child !== undefined) signalIfRunning(child, signal);
-  }
+  return table
+    .trim()
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number) as [child: number, parent: number])
+    .filter(([, parent]) => parent === pid)
+    .map(([child]) => child);
+}
+
+function isAlive(pid: number): boolean {
+  return processIdentity(pid) !== undefined;
 }
 
 /** A backend may have ended since `ps` listed it. */
