@@ -9,14 +9,13 @@
  * the sale on both servers, and recovers it if needed.
  */
 import { Fault, unreachable } from '../domain/fault.ts';
-import { readSale } from '../lua/read/read-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
 import { backoffMs } from '../process/backoff.ts';
 import { hasPrefix } from '../redis/connection.ts';
 import type { PinnedServer } from '../redis/shard.ts';
 import { Loop } from './loop.ts';
-import { forgetSale } from './metrics.ts';
 import { openSale, type RecoveryContext, type SaleCondition } from './recover/recover.ts';
+import { SaleLag } from './sale-lag.ts';
 import { type ListedSale, urgencyOf } from './sale-list.ts';
 import { BatchReader } from './stream/batch-reader.ts';
 import { isGroupMissing, StreamConsumer } from './stream/consumer.ts';
@@ -32,10 +31,6 @@ const FAILURE_MOST_MS = 1_000;
 const RETRY_MS = 100;
 /** While the sale is at rest: nobody waits for it, and there may be thousands. */
 const RETRY_AT_REST_MS = 2_000;
-/** Missing earlier events are reported after this time. */
-const MISSING_MS_MAX = 30_000;
-/** After this time the sale is checked again: a backup of PostgreSQL may have been restored. */
-const MISSING_CHECK_MS = 2_000;
 
 /** The result of a turn, which decides the pause until the next one. */
 type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['outcome'], 'open'>;
@@ -52,6 +47,7 @@ export class SaleDrain {
   readonly #turns: TurnQueue;
   readonly #onOpened: () => void;
   readonly #batchReader: BatchReader;
+  readonly #lag: SaleLag;
   readonly #loop: Loop;
   #sale: ListedSale;
   /** Somebody waits for the sale. */
@@ -63,7 +59,6 @@ export class SaleDrain {
   /** Undefined: must be checked. */
   #opened: Opened | undefined;
   #quietTurns = 0;
-  #missingSinceMs: number | undefined;
   #trimmedMs = 0;
   #tidyMs = 0;
   #hasUntrimmed = true;
@@ -71,8 +66,6 @@ export class SaleDrain {
   #readAhead: Promise<SortedEntries | undefined> | undefined;
   /** The number of the last event that this drain wrote. */
   #lastWritten = Number.NaN;
-  readonly #waiting = new Set<string>();
-  readonly #unknownVersions = new Set<string>();
   #lastFailure = '';
 
   /** Calls `onOpened` whenever it has found the sale open after it was not known to be. */
@@ -88,6 +81,7 @@ export class SaleDrain {
     this.#onOpened = onOpened;
     this.#isAsleep = this.isAtRest;
     this.#batchReader = new BatchReader(context);
+    this.#lag = new SaleLag(context, sale.saleId);
     this.#loop = new Loop({
       // The first sweep of a sale at rest shows whether there is anything to do.
       firstMs: this.isAtRest ? Number.POSITIVE_INFINITY : 0,
@@ -103,7 +97,7 @@ export class SaleDrain {
   /** Resolves once stopped. */
   async run(): Promise<void> {
     await this.#loop.run();
-    forgetSale(this.#context.metrics, this.saleId);
+    this.#lag.forget();
   }
 
   update(sale: ListedSale): void {
@@ -178,27 +172,11 @@ export class SaleDrain {
 
   /** Measures how far PostgreSQL is behind, also while PostgreSQL is unavailable and the loop only waits. */
   async measureLag(): Promise<void> {
-    const stream = this.#pinStream();
-    const reply = await stream.server.call(readSale, this.saleId).catch((error: unknown) => {
+    await this.#lag.measure(this.#pinStream()).catch((error: unknown) => {
       // A sale that cannot be read cannot be trusted to sell: the check closes and rebuilds it.
       if (isUnreadable(error)) this.reopen();
       throw error;
     });
-    if (reply.outcome === 'unknown_sale') return;
-    const { events, drained, nowMs, streamLength } = reply.state;
-    const oldestMs = streamLength > 0 ? await stream.oldestMs() : undefined;
-    const { lagEvents, lagSeconds } = this.#context.metrics;
-    lagEvents.set({ sale: this.saleId }, events - drained);
-    lagSeconds.set(
-      { sale: this.saleId },
-      oldestMs === undefined || events === drained ? 0 : Math.max(0, nowMs - oldestMs) / 1000,
-    );
-    for (const entryId of this.#waiting) {
-      // A persister of a newer version has written what this one cannot read.
-      if (oldestMs === undefined || Number(entryId.split('-')[0]) < oldestMs)
-        this.#waiting.delete(entryId);
-    }
-    this.#measureWaiting();
   }
 
   async #turn(): Promise<Turn> {
@@ -282,39 +260,16 @@ export class SaleDrain {
       return 'retry';
     }
     this.#hasUntrimmed = true;
-    for (const entryId of sorted.entryIds) this.#waiting.delete(entryId);
-    for (const { entryId, version } of waiting) {
-      this.#waiting.add(entryId);
-      if (this.#unknownVersions.has(version)) continue;
-      this.#unknownVersions.add(version);
-      this.#context.log.error(
-        { saleId: this.saleId, entryId, version, reason: 'unknown format version' },
-        'entries left for a persister of another version',
-      );
-    }
-    this.#measureWaiting();
+    this.#lag.tried(sorted.entryIds, waiting);
     if (outcome === 'ahead') {
-      this.#reportMissing();
+      if (this.#lag.foundMissing()) this.#opened = undefined;
       await this.#readAgain();
       this.#batchReader.lookForMissing();
       return 'ahead';
     }
-    this.#missingSinceMs = undefined;
+    this.#lag.foundNext();
     this.#lastWritten = sorted.events.at(-1)?.number ?? Number.NaN;
     return 'worked';
-  }
-
-  /** A slow persister may hold the missing events, or only a newer version can read them, or they are lost. */
-  #reportMissing(): void {
-    const nowMs = performance.now();
-    this.#missingSinceMs ??= nowMs;
-    if (nowMs - this.#missingSinceMs >= MISSING_CHECK_MS) this.#opened = undefined;
-    if (nowMs - this.#missingSinceMs < MISSING_MS_MAX) return;
-    this.#missingSinceMs = nowMs;
-    this.#context.log.error(
-      { saleId: this.saleId, reason: 'earlier events of the sale are missing' },
-      'events held back',
-    );
   }
 
   async #trimIfDue(stream: StreamConsumer): Promise<void> {
@@ -340,7 +295,7 @@ export class SaleDrain {
     this.#isBlocked = turn === 'blocked';
     if (turn !== 'retry' && turn !== 'recovered') this.#isAwaited = false;
     if (this.#isAsleep) {
-      this.#clearLag();
+      this.#lag.clear(this.isAtRest);
       return Number.POSITIVE_INFINITY;
     }
     const { restMs, idleMs } = this.#context.timings;
@@ -368,19 +323,6 @@ export class SaleDrain {
     }
   }
 
-  /** A sale at rest keeps no metrics of its own: such sales become ever more. */
-  #clearLag(): void {
-    const { lagEvents, lagSeconds } = this.#context.metrics;
-    if (this.isAtRest) {
-      forgetSale(this.#context.metrics, this.saleId);
-      return;
-    }
-    lagEvents.set({ sale: this.saleId }, 0);
-    lagSeconds.set({ sale: this.saleId }, 0);
-    this.#waiting.clear();
-    this.#measureWaiting();
-  }
-
   /** Logs each new failure once; the Redis connection reports its own. */
   async #startOver(error: unknown): Promise<void> {
     this.#opened = undefined;
@@ -390,10 +332,6 @@ export class SaleDrain {
     if (message === this.#lastFailure || isReported || isGroupMissing(error)) return;
     this.#lastFailure = message;
     this.#context.log.warn({ saleId: this.saleId, err: error }, 'drain failed, trying again');
-  }
-
-  #measureWaiting(): void {
-    this.#context.metrics.waitingEntries.set({ sale: this.saleId }, this.#waiting.size);
   }
 }
 
