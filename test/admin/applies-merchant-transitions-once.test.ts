@@ -268,8 +268,10 @@ test('the history records the actor, the payment reference and the reason', asyn
     ['cancelled', 'merchant', null, 'arrived broken', ''],
   ]);
   assert.equal(history[2].requestId, 'the-confirmation');
-  const [row] = await admin.sql<{ traceparent: string }[]>`
-    SELECT traceparent FROM reservation_events
-    WHERE reservation_id = ${reservationId} AND version = 3`;
-  assert.equal(row?.traceparent, traceparent);
+  await eventually(async () => {
+    const [row] = await admin.sql<{ traceparent: string }[]>`
+      SELECT traceparent FROM reservation_events
+      WHERE reservation_id = ${reservationId} AND version = 3`;
+    assert.equal(row?.traceparent, traceparent);
+  });
 });

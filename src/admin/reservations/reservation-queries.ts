@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { timeSchema } from '../../api/schemas.ts';
 import { RESERVATION_STATUSES, type ReservationStatus } from '../../domain/reservation.ts';
-import type { Sql } from '../../postgres/connection.ts';
+import type { Sql, Transaction } from '../../postgres/connection.ts';
 import type { RowRange } from '../http/page.ts';
 
 export interface ReservationFilter {
@@ -91,15 +91,6 @@ export async function listReservations(
     SELECT ${columnsOf(sql)} FROM reservations ${where} ${order} LIMIT ${page.rowsMax}`;
 }
 
-export async function findReservation(
-  sql: Sql,
-  reservationId: string,
-): Promise<ReservationRow | undefined> {
-  const [row] = await sql<ReservationRow[]>`
-    SELECT ${columnsOf(sql)} FROM reservations WHERE reservation_id = ${reservationId}`;
-  return row;
-}
-
 export interface HistoryRow {
   version: number;
   event: number;
@@ -109,13 +100,34 @@ export interface HistoryRow {
   requestId: string;
 }
 
-export async function historyOf(sql: Sql, reservationId: string): Promise<HistoryRow[]> {
-  return sql<HistoryRow[]>`
-    SELECT version, event, status, occurred_at, detail, request_id FROM reservation_events
-    WHERE reservation_id = ${reservationId} ORDER BY version`;
+/** What PostgreSQL has of a reservation and of its sale, all at one moment. */
+export interface StoredReservation {
+  row: ReservationRow | undefined;
+  history: HistoryRow[];
+  /** Undefined: there is no such sale. `lastEntry`: the last stream entry that is written. */
+  sale: { isArchived: boolean; isDraft: boolean; lastEntry: string } | undefined;
 }
 
-function columnsOf(sql: Sql) {
+export async function readStored(
+  sql: Sql,
+  saleId: string,
+  reservationId: string,
+): Promise<StoredReservation> {
+  return sql.begin('ISOLATION LEVEL REPEATABLE READ READ ONLY', async (tx) => {
+    const [sale] = await tx<{ isArchived: boolean; isDraft: boolean; lastEntry: string }[]>`
+      SELECT archived_at IS NOT NULL AS is_archived, status = 'draft' AS is_draft,
+        coalesce(entry_ms || '-' || entry_sequence, '0-0') AS last_entry
+      FROM sales LEFT JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}`;
+    const [row] = await tx<ReservationRow[]>`
+      SELECT ${columnsOf(tx)} FROM reservations WHERE reservation_id = ${reservationId}`;
+    const history = await tx<HistoryRow[]>`
+      SELECT version, event, status, occurred_at, detail, request_id FROM reservation_events
+      WHERE reservation_id = ${reservationId} ORDER BY version`;
+    return { row, history: [...history], sale };
+  });
+}
+
+function columnsOf(sql: Sql | Transaction) {
   return sql`
     reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, reserved_at, expires_at,
     updated_at, request_id`;

@@ -10,16 +10,14 @@ import { isRefusal, READ_PROBLEMS, respond, rowToJson } from '../http/outcome.ts
 import { pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
 import { OPERATOR_REQUEST, pathIdSchema, timestampSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
+import { findReservation } from './find-reservation.ts';
 import {
   cursorOf,
   cursorSchemaFor,
-  findReservation,
-  historyOf,
   listReservations,
   reservationRowSchema,
 } from './reservation-queries.ts';
 import { streamCsv } from './reservations-csv.ts';
-import { UNKNOWN_RESERVATION } from './transition-reservation.ts';
 
 const filterQuery = {
   saleId: saleIdSchema.optional(),
@@ -68,6 +66,8 @@ const GET = {
   path: '/admin/v1/reservations/{reservationId}',
   ...OPERATOR_REQUEST,
   summary: 'Get a reservation with its history',
+  description:
+    'What PostgreSQL does not have yet is read from Redis, so a reservation is found as soon as its buyer is notified. If it is unknown whether the reservation exists, the response is 503, not 404.',
   access: 'viewer',
   params: z.object({ reservationId: pathIdSchema }),
   responses: {
@@ -97,13 +97,14 @@ const GET = {
         .meta({ id: 'ReservationWithHistory' }),
     },
   },
-  problems: [...READ_PROBLEMS, 'reservation_not_found'],
+  problems: [...READ_PROBLEMS, 'recovering', 'reservation_not_found'],
 } as const satisfies ApiOperation;
 
 /** Each export keeps a page of about 1 MB in memory for as long as its client reads. */
 const EXPORTS_MAX = 20;
 
-export function serveReservations(app: FastifyInstance, { sql }: Servers): void {
+export function serveReservations(app: FastifyInstance, servers: Servers): void {
+  const { sql } = servers;
   serveOperation(app, LIST, async ({ query }) => {
     const page = parsePage(query, cursorSchemaFor(query));
     if (isRefusal(page)) return page;
@@ -123,12 +124,11 @@ export function serveReservations(app: FastifyInstance, { sql }: Servers): void 
   );
 
   serveOperation(app, GET, async ({ params: { reservationId } }) => {
-    const row = await findReservation(sql, reservationId);
-    if (!row) return UNKNOWN_RESERVATION;
-    const history = await historyOf(sql, reservationId);
+    const found = await findReservation(servers, reservationId);
+    if (isRefusal(found)) return found;
     return respond(200, {
-      ...rowToJson(row),
-      history: history.map((event) => ({
+      ...rowToJson(found.row),
+      history: found.history.map((event) => ({
         ...event,
         ...readDetail(event.detail),
         occurredAt: event.occurredAt.toISOString(),
