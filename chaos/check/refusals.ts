@@ -210,28 +210,22 @@ function mostUnitsOf({ lives }: Findings, buyerId: string, span: Span): number {
   return units;
 }
 
-/**
- * Whether the key (without one, the buyer) already belonged to another basket. Reservations from the waitlist have no
- * key.
- */
+/** Whether the key already belonged to another basket. Without a key, another basket is another purchase. */
 function keyUsedForOtherBasket(
   { history }: Findings,
   exchange: Exchange<RequestOf<'buy'>>,
 ): boolean {
   const { buyerId, key, items } = exchange.request;
-  const isEarlier = (other: Exchange<RequestOf<'buy' | 'join'>>) =>
-    other.request.buyerId === buyerId && other.startedMs <= exchange.endedMs;
-  return (
-    (key === undefined && history.ofKind('join').some(isEarlier)) ||
-    history
-      .ofKind('buy')
-      .some(
-        (other) =>
-          isEarlier(other) &&
-          other.request.key === key &&
-          basketOf(other.request.items) !== basketOf(items),
-      )
-  );
+  if (key === undefined) return false;
+  return history
+    .ofKind('buy')
+    .some(
+      ({ request, startedMs }) =>
+        request.buyerId === buyerId &&
+        startedMs <= exchange.endedMs &&
+        request.key === key &&
+        basketOf(request.items) !== basketOf(items),
+    );
 }
 
 /** From when a pause may have been applied until a resume certainly was. */

@@ -169,7 +169,7 @@ export function basketOf(items: Extract<ClientRequest, { kind: 'buy' }>['items']
     .join(',');
 }
 
-/** By request, by key, and without a key by buyer: a keyless purchase blocks the next one while it is live. */
+/** By request, by key, and without a key by buyer and basket: while a keyless purchase lives, the same one repeats it. */
 function decidedTwiceByRequest({ lives }: Findings): Violation[] {
   const violations: Violation[] = [];
   const firstOf = new Map<string, string>();
@@ -193,7 +193,8 @@ function decidedTwiceByRequest({ lives }: Findings): Violation[] {
       for (const other of earlier) {
         const isKeyless =
           other.row.idempotencyKey === '' || other.row.idempotencyKey.startsWith('waitlist ');
-        if (isKeyless && isAliveAt(other, life.stages[0]?.event ?? 0)) {
+        const isSame = isKeyless && basketOf(other.row.items) === basketOf(life.row.items);
+        if (isSame && isAliveAt(other, life.stages[0]?.event ?? 0)) {
           const evidence = `${buyerId} without a key: ${other.row.reservationId} was live when ${reservationId} was decided`;
           violations.push({ kind: 'decided-twice', evidence });
         }

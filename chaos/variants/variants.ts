@@ -216,6 +216,22 @@ export const VARIANTS: readonly Variant[] = [
     },
   },
   {
+    name: 'a request without a key always buys again',
+    mistake: {
+      file: 'lua/buy/reserve.lua',
+      original: "if key == '' then return known.keyless[items] end",
+      broken: "if key == '' then return nil end",
+    },
+    expected: 'decided-twice',
+    stock: 100,
+    holdSeconds: 5,
+    act: async (steps) => {
+      await steps.buy('buyer', { quantity: 2 });
+      await steps.buy('buyer');
+      await steps.buy('buyer');
+    },
+  },
+  {
     name: 'an expired hold returns its units twice',
     mistake: {
       file: 'lua/buy/sweep.lua',

@@ -100,13 +100,14 @@ export class SaleModel {
 
   buy(buyerId: string, key: string, items: Item[], nowMs: number, tag: string): ModelOutcome {
     const own = this.reservations.filter((reservation) => reservation.buyerId === buyerId);
+    const isSame = (each: ModelReservation) => canonicalItems(each.items) === canonicalItems(items);
     const earlier = own.find((each) =>
       key === ''
-        ? lives(each) && (each.key === '' || each.key.startsWith('waitlist '))
+        ? lives(each) && isSame(each) && (each.key === '' || each.key.startsWith('waitlist '))
         : each.key === key,
     );
     if (earlier) {
-      return canonicalItems(earlier.items) === canonicalItems(items)
+      return isSame(earlier)
         ? { outcome: 'replayed', reservation: earlier }
         : { outcome: 'key_reused' };
     }

@@ -92,7 +92,7 @@ export const BUYER_OPERATIONS = [
     tag: 'Buyers',
     summary: 'Reserve units, first come, first served',
     description:
-      'Safe to repeat after any failure: a request with the same Idempotency-Key and the same body gets the first response again. Without a key, the buyer is the key for the lifetime of the reservation. An empty body requests one unit of the only SKU of the sale.',
+      'Safe to repeat after any failure: a request with the same Idempotency-Key and the same body gets the first response again. Without a key, the buyer and the basket are the key: the same basket gets the same reservation while that is `reserved` or `confirmed`, also if the waitlist gave it; another basket is another purchase, within the limit. After the reservation is cancelled or has expired, the same basket is a new purchase. Baskets are the same in any order and in any form of the body. An empty body requests one unit of the only SKU of the sale.',
     access: 'buyer',
     params: saleParams,
     headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),

@@ -92,8 +92,7 @@ export const PROBLEMS = {
   idempotency_key_reused: {
     status: 422,
     title: 'Idempotency key reused',
-    detail:
-      'This key belongs to another request. Send a new Idempotency-Key for another purchase. Without a key, the buyer is the key.',
+    detail: 'This key belongs to another request. Send a new Idempotency-Key for another purchase.',
   },
   rate_limited: {
     status: 429,

@@ -59,7 +59,7 @@ export interface Reservation {
   version: number;
   reservedAt: number;
   expiresAt: number;
-  /** Empty: the buyer sent none, and the buyer id serves as the key. */
+  /** Empty: the buyer sent none, and the buyer and the items serve as the key. */
   idempotencyKey: string;
 }
 

@@ -152,6 +152,16 @@ const DAMAGES: readonly Damage[] = [
     damage: (aCase) => Object.assign(row(aCase, 3), { requestId: 'bert-buys' }),
   },
   {
+    what: 'two requests for one basket without a key made two reservations',
+    expected: 'decided-twice',
+    damage: (aCase) => {
+      Object.assign(row(aCase, 2), { buyerId: 'dora' });
+      aCase.snapshot.postgres.events = aCase.snapshot.postgres.events.filter(
+        ({ status }) => status !== 'expired',
+      );
+    },
+  },
+  {
     what: 'a reservation was created by two responses',
     expected: 'decided-twice',
     damage: (aCase) => Object.assign(responseTo(aCase, 'ada-again'), { status: 201 }),
@@ -263,6 +273,17 @@ const DAMAGES: readonly Damage[] = [
     what: '"sold out" for a request without a key while its hold was live',
     expected: 'false-refusal',
     damage: (aCase) => refuseAgain(aCase, 'bert-buys', 1_500),
+  },
+  {
+    what: '"key reused" for a request without a key',
+    expected: 'false-refusal',
+    damage: (aCase) => {
+      Object.assign(responseTo(aCase, 'carl-buys'), {
+        status: 422,
+        code: 'idempotency_key_reused',
+      });
+      join(aCase, 'carl', 2, exchange(aCase, 'carl-buys').startedMs - 100);
+    },
   },
   {
     what: '"sale paused" though the sale was not paused',

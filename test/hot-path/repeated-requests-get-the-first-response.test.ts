@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { applyTransition, reservationsOf } from '../../harness/sales/reservations.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
@@ -23,13 +24,74 @@ test('fifty concurrent requests with one key make one reservation', async () => 
   assert.equal((await sale.state()).stock[0]!.held, 1);
 });
 
-test('without a key, the buyer and the basket are the key', async () => {
+test('without a key, the same basket is the same purchase, however it is written', async () => {
   const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
   const first = await hotPath.buy(sale.saleId, 'ada');
-  const second = await hotPath.buy(sale.saleId, 'ada', { body: { sku: 'phone', quantity: 1 } });
   assert.equal(first.status, 201);
-  assert.equal(second.status, 200);
-  assert.deepEqual(second.body, first.body);
+  const phone = { sku: 'phone', quantity: 1 };
+  for (const body of [undefined, phone, { sku: 'phone' }, { items: [phone] }]) {
+    const again = await hotPath.buy(sale.saleId, 'ada', { body });
+    assert.equal(again.status, 200);
+    assert.deepEqual(again.body, first.body);
+  }
+
+  const two = await openSale(shards, { a: 9, b: 9 }, { perBuyerLimit: 9 });
+  const [a, b] = [
+    { sku: 'a', quantity: 1 },
+    { sku: 'b', quantity: 2 },
+  ];
+  const both = await hotPath.buy(two.saleId, 'ada', { body: { items: [a, b] } });
+  assert.equal(both.status, 201);
+  const turned = await hotPath.buy(two.saleId, 'ada', { body: { items: [b, a] } });
+  assert.deepEqual([turned.status, turned.body], [200, both.body]);
+});
+
+test('without a key, another basket is another purchase, within the limit', async () => {
+  const sale = await openSale(shards, { a: 100, b: 100 }, { perBuyerLimit: 5 });
+  const buy = (items: { sku: string; quantity: number }[]) =>
+    hotPath.buy(sale.saleId, 'ada', { body: { items } });
+  const baskets = [
+    [{ sku: 'a', quantity: 1 }],
+    [{ sku: 'a', quantity: 2 }],
+    [{ sku: 'b', quantity: 1 }],
+  ];
+  const bought = [];
+  for (const basket of baskets) bought.push(await buy(basket));
+  assert.deepEqual(
+    bought.map(({ status }) => status),
+    [201, 201, 201],
+  );
+  for (const [index, basket] of baskets.entries()) {
+    const again = await buy(basket);
+    assert.deepEqual([again.status, again.body], [200, bought[index]!.body]);
+  }
+  assert.equal((await buy([{ sku: 'b', quantity: 2 }])).body.code, 'limit_reached');
+  // Concurrent requests share a batch.
+  const pressed = await Promise.all(
+    Array.from({ length: 20 }, (_, index) =>
+      hotPath.buy(sale.saleId, 'bob', { body: { items: baskets[index % 2] } }),
+    ),
+  );
+  assert.equal(pressed.filter(({ status }) => status === 201).length, 2);
+  assert.equal(new Set(pressed.map(({ body }) => body.reservationId)).size, 2);
+});
+
+test('without a key, a basket can be bought again once its reservation is cancelled, not while it is confirmed', async () => {
+  const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 5 });
+  const buy = (quantity: number) =>
+    hotPath.buy(sale.saleId, 'ada', { body: { sku: 'phone', quantity } });
+  const [one, two] = [await buy(1), await buy(2)];
+  const [first, second] = await reservationsOf(shards, sale.saleId, 'ada');
+  await applyTransition(shards, first!, 'confirm');
+  await applyTransition(shards, second!, 'cancel');
+  const paid = await buy(1);
+  assert.deepEqual(
+    [paid.status, paid.body.reservationId, paid.body.status],
+    [200, one.body.reservationId, 'confirmed'],
+  );
+  const next = await buy(2);
+  assert.equal(next.status, 201);
+  assert.notEqual(next.body.reservationId, two.body.reservationId);
 });
 
 test('the repeated response equals the first, also with unusual names and quantities', async () => {

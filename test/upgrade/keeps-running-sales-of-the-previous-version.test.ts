@@ -89,6 +89,7 @@ async function assertKeysAreKnown(servers: Connections) {
   ] as const) {
     assert.equal(await buyOne(servers, buyerId, 'cart', quantity), 'replayed', buyerId);
   }
+  assert.equal(await buyOne(servers, 'holding-5', ''), 'replayed', 'without a key');
   assert.equal(await buyOne(servers, 'holding-3', 'cart', 2), 'key_reused');
   for (const key of ['loop-1', 'loop-150', 'loop-300']) {
     assert.notEqual(await buyOne(servers, 'looper', key), 'reserved', key);

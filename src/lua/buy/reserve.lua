@@ -53,10 +53,10 @@ local function known_to(buyer)
   return known
 end
 
--- The reservation that a request repeats. While a reservation without a key is living, its buyer is the key. It may also
--- be one that the waitlist gave to the buyer.
-local function repeated(buyer, key, known)
-  if key == '' then return known.keyless end
+-- The reservation that a request repeats. While a reservation without a key is living, its buyer and its items are the key.
+-- It may also be one that the waitlist gave to the buyer.
+local function repeated(buyer, key, items, known)
+  if key == '' then return known.keyless[items] end
   return record_by_key(records_of[buyer], key) or past_record_by_key(buyer, key, known.ended)
 end
 
@@ -68,7 +68,7 @@ local function decide(buyer, key, items, trace)
     local is_read, value = pcall(known_to, buyer)
     if not is_read then return 'unreadable' end
     known = value
-    local found = repeated(buyer, key, known)
+    local found = repeated(buyer, key, items, known)
     if found then
       if items_of(found) ~= items then return 'key_reused' end
       return 'replayed\t' .. found
@@ -94,7 +94,7 @@ local function decide(buyer, key, items, trace)
   local record = hold_basket(buyer, items, key, arg_tag, '', trace)
   if known then
     known.units, known.living = known.units + basket.units, known.living + 1
-    if key == '' then known.keyless = record end
+    if key == '' then known.keyless[items] = record end
   end
   if not basket.reply then basket.reply = 'reserved\t' .. basket.prices end
   return basket.reply

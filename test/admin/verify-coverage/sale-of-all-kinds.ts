@@ -101,6 +101,7 @@ export async function saleOfAllKinds(admin: TestAdmin, scope: Scope): Promise<st
   await buy('joe', 'tiny*1');
   await admin.shards.call(joinWaitlist, saleId, { buyerId: 'hal', sku: 'tiny', quantity: 2 });
   await buy('ivy', 'black*1,red*1');
+  await buy('ivy', 'red*1');
   await buy('ivy', 'black*1', 'key-3');
   await makePast(admin, saleId, buy);
   await assertPromisesHold(admin, saleId);
