@@ -41,6 +41,8 @@ export class SaleWorkers {
   readonly #probes: Loop;
   /** Sales whose hints have not been followed by a list. */
   #hinted = new Set<string>();
+  /** Sales that changed in PostgreSQL or were hinted since the last `activeSales`. */
+  #changed = new Set<string>();
   #listedMs = Number.NEGATIVE_INFINITY;
   #listAllMs = 0;
 
@@ -117,14 +119,20 @@ export class SaleWorkers {
     }
   }
 
-  /** Sales that were active since the last call, or whose start or end has come. */
+  /** Sales that were active or changed since the last call, or whose start or end has come. */
   activeSales(): string[] {
     const nowMs = Date.now();
+    const changed = this.#changed;
+    this.#changed = new Set();
     const isNow = (atMs: number | null) =>
       atMs !== null && atMs > nowMs - CLOCK_LATE_MS && atMs < nowMs + CLOCK_EARLY_MS;
     return [...this.#sales.values()]
       .filter(
-        ({ sale, drain }) => drain.takeActivity() || isNow(sale.startsAt) || isNow(sale.endsAt),
+        ({ sale, drain }) =>
+          drain.takeActivity() ||
+          changed.has(sale.saleId) ||
+          isNow(sale.startsAt) ||
+          isNow(sale.endsAt),
       )
       .map(({ sale }) => sale.saleId);
   }
@@ -153,7 +161,10 @@ export class SaleWorkers {
       const { sales, gone } = await database.run((sql) => listChanged(sql, { hinted, listAgeMs }));
       for (const saleId of gone) this.#forget(saleId);
       this.#startAll(sales);
-      for (const sale of sales) this.#update(sale).sweep.hint();
+      for (const sale of sales) {
+        this.#changed.add(sale.saleId);
+        this.#update(sale).sweep.hint();
+      }
     }
     this.#listedMs = startedMs;
   }

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { useWebhookPersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { useReceiver } from '../../harness/network/webhook-receiver.ts';
@@ -72,6 +73,7 @@ describe('every event is delivered', () => {
       definition: { ...definition, status: 'ended' },
       changes: [],
     });
+    await engine.shards.publishChanged(saleId);
 
     const all = [...WEBHOOK_EVENTS, 'reservation.reserved', 'reservation.reserved'].sort();
     await eventually(() => assert.deepEqual(types().sort(), all));
@@ -95,6 +97,31 @@ describe('every event is delivered', () => {
       { sku: 'unit', remaining: 0, soldOut: true },
     ]);
     assert.equal(byType('sale.ended').message!.data.sale!.status, 'ended');
+  });
+
+  it('soon, also when an operator changes a sale that has been idle', async (test) => {
+    const receiver = await useReceiver(test);
+    await useWebhookPersister(test, engine);
+    const definition = await makeSale(engine);
+    const { saleId } = definition;
+    const webhookId = await subscribe(engine.sql, receiver.url, { events: ['sale.ended'], saleId });
+    await buyOne(saleId, 'first');
+    await eventually(async () => {
+      const { drained, events } = await saleState(engine.shards, saleId);
+      assert.equal(drained, events);
+    });
+    // Its drain falls asleep.
+    await sleep(1_000);
+    await engine.shards.call(applyOperation, saleId, {
+      operation: 2,
+      timeline: 0,
+      definition: { ...definition, status: 'ended' },
+      changes: [],
+    });
+    await engine.shards.publishChanged(saleId);
+    await eventually(async () =>
+      assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 1 }),
+    );
   });
 
   it('only to endpoints that subscribed to its type and its sale', async (test) => {
