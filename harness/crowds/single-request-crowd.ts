@@ -14,6 +14,8 @@ import { type Scope, use } from '../use.ts';
 /** A hot path that restarts does not listen for a moment. */
 const RETRY_MS = 10;
 const TRIES_MAX = 200;
+/** Between two buyers of a connection. Without it, a crowd would keep every core busy. */
+const PAUSE_MS = 5;
 
 export interface Completed {
   buyerId: string;
@@ -46,6 +48,7 @@ export class SingleRequestCrowd {
       while (!this.#isOver) {
         const buyerId = `buyer-${++buyers}`;
         hotPath = await this.#buy(hotPaths, hotPath, saleId, buyerId);
+        await sleep(PAUSE_MS);
       }
       for (const each of hotPaths) each.close();
     });

@@ -6,19 +6,11 @@ import { test } from 'node:test';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 
-/** Programs with an option that needs a value get it without one, the others an unknown option. */
+/** One of each kind. Programs with an option that needs a value get it without one, the others an unknown option. */
 for (const [program, option] of [
-  ['bench/durability.ts', '--kills'],
-  ['bench/expiry.ts', '--nonsense'],
-  ['bench/growth.ts', '--nonsense'],
-  ['bench/regression.ts', '--rounds'],
-  ['bench/hostile.ts', '--seed'],
-  ['bench/k6/run.ts', '--nonsense'],
-  ['bench/live.ts', '--pairs'],
   ['bench/main.ts', '--rounds'],
   ['bench/overload.ts', '--nonsense'],
   ['chaos/main.ts', '--runs'],
-  ['chaos/variants-main.ts', '--nonsense'],
   ['scripts/check-manifests.ts', '--nonsense'],
   ['scripts/fuzz.ts', '--seed'],
 ] as const) {

@@ -20,7 +20,7 @@ import { FILE } from '../../harness/use.ts';
 import { BUYER_OPERATIONS } from '../../src/api/buyer-operations.ts';
 
 const SEED = Number(process.env.TEST_SEED ?? 1);
-const REQUESTS_PER_OPERATION = 40;
+const REQUESTS_PER_OPERATION = 25;
 
 interface Operation {
   operationId: string;

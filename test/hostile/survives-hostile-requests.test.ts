@@ -1,4 +1,4 @@
-/** A short form of `npm run hostile`: a few thousand hostile requests to a hot path and an admin as child processes. */
+/** A short form of `npm run hostile`: some thousand hostile requests to a hot path and an admin as child processes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { useHostileEngine } from '../../harness/hostile/hostile-engine.ts';
@@ -6,7 +6,7 @@ import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
 
 const SEED = Number(process.env.TEST_SEED ?? 1);
-const EACH = { count: 2_000, warmUp: 1_000, seed: SEED };
+const EACH = { count: 1_200, warmUp: 600, seed: SEED };
 
 const { redis, database } = await useServers(FILE);
 const engine = await useHostileEngine(FILE, { redisUrl: redis.url, postgresUrl: database.url });

@@ -24,7 +24,7 @@ const SLOW = { BATCH_SIZE_MAX: '5', BATCHES_IN_FLIGHT_MAX: '1' };
 const CALL_MS = 100;
 const CAPACITY_PER_SECOND = 50;
 const OVERLOAD_PER_SECOND = 10 * CAPACITY_PER_SECOND;
-const OVERLOAD_MS = 5_000;
+const OVERLOAD_MS = 3_000;
 const QUIET = { perSecond: CAPACITY_PER_SECOND / 4, durationMs: 3_000 };
 /** Twice the requests of the two seconds that a queue may take, because its length is estimated. */
 const PENDING_MAX = 4 * CAPACITY_PER_SECOND;

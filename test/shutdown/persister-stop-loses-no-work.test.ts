@@ -19,7 +19,7 @@ import { FILE } from '../../harness/use.ts';
 
 /** A process that has not closed by then exits with 1. */
 const CLOSE_DEADLINE_MS = 10_000;
-const HOLDS = 3_000;
+const HOLDS = 1_500;
 const DRAIN_MS_MAX = 60_000;
 
 const { redis, postgres, servers } = await useStoppableServers(FILE);
@@ -43,7 +43,7 @@ describe('a persister that stops', () => {
     });
     const { saleId } = await makeSale(servers, { stock: HOLDS, holdSeconds: 2 });
     const buying = buyMany(servers.shards, saleId, { count: HOLDS, batchSize: 10 });
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 2; round++) {
       const leaving = await (await spawnPersister(test)).untilReady();
       const before = receiver.received.length;
       await eventually(() => assert.ok(receiver.received.length > before + 20));
@@ -77,7 +77,6 @@ describe('a persister that stops', () => {
   for (const [what, frozen] of [
     ['Redis', [redis]],
     ['PostgreSQL', [postgres]],
-    ['both', [redis, postgres]],
   ] as const) {
     it(`stops on time while ${what} is unresponsive`, async (test) => {
       const receiver = await useReceiver(test, () => undefined); // It never responds.

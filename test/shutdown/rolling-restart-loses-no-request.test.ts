@@ -44,17 +44,17 @@ test('two hot paths on two ports', async (t) => {
     saleId,
     { connections: CONNECTIONS },
   );
-  for (const round of [0, 1, 2, 3]) {
+  for (const round of [0, 1]) {
     await untilMoreAreSold(crowd);
-    const leaving = hotPaths[round % 2]!;
+    const leaving = hotPaths[round]!;
     const { code, tookMs } = await leaving.stop();
     assert.equal(code, 0);
     assert.ok(tookMs < CLOSE_DEADLINE_MS / 2, `stopping took ${tookMs} ms`);
-    hotPaths[round % 2] = await useEngineProcess(t, 'hot-path', {
+    hotPaths[round] = await useEngineProcess(t, 'hot-path', {
       ...environment(),
       HOT_PATH_PORT: String(leaving.port),
     });
-    await hotPaths[round % 2]!.untilReady();
+    await hotPaths[round].untilReady();
   }
   await untilMoreAreSold(crowd);
   await assertEachSoldOnce(saleId, crowd);

@@ -1,13 +1,13 @@
 /** `/metrics` of several workers on one port: any worker returns the sums of all, and counters never decrease. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { type TestContext, test } from 'node:test';
+import { before, describe, it, test } from 'node:test';
 import { request } from 'undici';
 import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 import { freeze, thaw } from '../../harness/servers/server-process.ts';
-import { FILE, use } from '../../harness/use.ts';
+import { FILE, type Scope, use } from '../../harness/use.ts';
 
 const WORKERS = 3;
 const BUYS = 60;
@@ -18,7 +18,7 @@ const RESPONSE_MS_MAX = 4_000;
 
 const redis = await useRedis(FILE);
 
-async function startWorkers(t: TestContext, count: number): Promise<EngineProcess> {
+async function startWorkers(t: Scope, count: number): Promise<EngineProcess> {
   const group = await useEngineProcess(t, 'hot-path', {
     REDIS_URL: redis.url,
     BUYER_AUTH: 'header',
@@ -48,81 +48,79 @@ async function samples(group: EngineProcess, name: string): Promise<number[]> {
   );
 }
 
-async function startCounted(t: TestContext): Promise<EngineProcess> {
-  const group = await startWorkers(t, WORKERS);
-  await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
-  for (let i = 0; i < BUYS; i++) {
-    assert.equal((await send(group, '/v1/sales/none/buy', 'POST')).statusCode, 404);
-  }
-  return group;
-}
-
 function workersOf(group: EngineProcess): number[] {
   const pids = execFileSync('pgrep', ['-P', String(group.pid)], { encoding: 'utf8' });
   return pids.trim().split('\n').map(Number);
 }
 
-test('every request is counted once, whichever worker responds', async (t) => {
-  const group = await startCounted(t);
-  for (let scrape = 0; scrape < 12; scrape++) {
-    assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
-  }
-  const scrapes = await Promise.all(Array.from({ length: 12 }, () => samples(group, BUYS_COUNTED)));
-  assert.deepEqual(new Set(scrapes.flat()), new Set([BUYS]));
-  // A metric without a meaningful sum has one sample, from one worker.
-  const [start, ...others] = await samples(group, 'process_start_time_seconds');
-  assert.deepEqual(others, []);
-  assert.ok(Math.abs(start! - Date.now() / 1_000) < 600, `${start}`);
-});
-
-test('a frozen worker is reported as unresponsive, and its counts stay in the sum', async (t) => {
-  const group = await startCounted(t);
-  assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
-  const [memory] = await samples(group, 'process_resident_memory_bytes');
-  const [frozen] = workersOf(group);
-  await use(
-    t,
-    () => freeze(frozen!),
-    () => thaw(frozen!),
-  );
-  const readMetrics = async () => {
-    const { text } = await send(group, '/metrics');
-    assert.match(text, new RegExp(`^${UNRESPONSIVE}{.*} 1$`, 'm'));
-    return text;
-  };
-  // A connection that the kernel gives to the frozen worker gets no response.
-  const text = await eventually(readMetrics, { timeoutMs: 60_000 });
-  assert.match(text, new RegExp(`^${BUYS_COUNTED}{.*} ${BUYS}$`, 'm'));
-  const without = Number(/^process_resident_memory_bytes{.*} (\S+)$/m.exec(text)![1]);
-  assert.ok(without < 0.9 * memory!, `${without} of ${memory} without the memory of the third`);
-  thaw(frozen!);
-  await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
-  assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
-});
-
-test('counts of killed workers stay in the sum', async (t) => {
-  const group = await startCounted(t);
-  assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
-  for (const pid of workersOf(group).slice(0, 2)) process.kill(pid, 'SIGKILL');
-  await eventually(async () => assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]));
-  await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]), {
-    timeoutMs: 30_000,
+describe('the metrics of three workers', () => {
+  let group: EngineProcess;
+  before(async () => {
+    group = await startWorkers(FILE, WORKERS);
+    await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
+    for (let i = 0; i < BUYS; i++) {
+      assert.equal((await send(group, '/v1/sales/none/buy', 'POST')).statusCode, 404);
+    }
   });
-  assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
-});
 
-test('while the supervisor is unresponsive, no worker returns its own counts as the sum', async (t) => {
-  const group = await startCounted(t);
-  await use(
-    t,
-    () => group.child.kill('SIGSTOP'),
-    () => group.child.kill('SIGCONT'),
-  );
-  const [metrics, health] = await Promise.all([send(group, '/metrics'), send(group, '/healthz')]);
-  assert.deepEqual([metrics.statusCode, JSON.parse(metrics.text).code], [503, 'unavailable']);
-  assert.equal(health.statusCode, 200);
-  group.child.kill('SIGCONT');
-  assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
+  it('count every request once, whichever worker responds', async () => {
+    for (let scrape = 0; scrape < 12; scrape++) {
+      assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
+    }
+    const scrapes = await Promise.all(
+      Array.from({ length: 12 }, () => samples(group, BUYS_COUNTED)),
+    );
+    assert.deepEqual(new Set(scrapes.flat()), new Set([BUYS]));
+    // A metric without a meaningful sum has one sample, from one worker.
+    const [start, ...others] = await samples(group, 'process_start_time_seconds');
+    assert.deepEqual(others, []);
+    assert.ok(Math.abs(start! - Date.now() / 1_000) < 600, `${start}`);
+  });
+
+  it('are unavailable while the supervisor is unresponsive', async (t) => {
+    await use(
+      t,
+      () => group.child.kill('SIGSTOP'),
+      () => group.child.kill('SIGCONT'),
+    );
+    const [metrics, health] = await Promise.all([send(group, '/metrics'), send(group, '/healthz')]);
+    assert.deepEqual([metrics.statusCode, JSON.parse(metrics.text).code], [503, 'unavailable']);
+    assert.equal(health.statusCode, 200);
+    group.child.kill('SIGCONT');
+    assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
+  });
+
+  it('report a frozen worker as unresponsive, and keep its counts in the sum', async (t) => {
+    const [memory] = await samples(group, 'process_resident_memory_bytes');
+    const [frozen] = workersOf(group);
+    await use(
+      t,
+      () => freeze(frozen!),
+      () => thaw(frozen!),
+    );
+    const readMetrics = async () => {
+      const { text } = await send(group, '/metrics');
+      assert.match(text, new RegExp(`^${UNRESPONSIVE}{.*} 1$`, 'm'));
+      return text;
+    };
+    // A connection that the kernel gives to the frozen worker gets no response.
+    const text = await eventually(readMetrics, { timeoutMs: 60_000 });
+    assert.match(text, new RegExp(`^${BUYS_COUNTED}{.*} ${BUYS}$`, 'm'));
+    const without = Number(/^process_resident_memory_bytes{.*} (\S+)$/m.exec(text)![1]);
+    assert.ok(without < 0.9 * memory!, `${without} of ${memory} without the memory of the third`);
+    thaw(frozen!);
+    await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]));
+    assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
+  });
+
+  it('keep the counts of killed workers', async () => {
+    for (const pid of workersOf(group).slice(0, 2)) process.kill(pid, 'SIGKILL');
+    await eventually(async () => assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]));
+    await eventually(async () => assert.deepEqual(await samples(group, UNRESPONSIVE), [0]), {
+      timeoutMs: 30_000,
+    });
+    assert.deepEqual(await samples(group, BUYS_COUNTED), [BUYS]);
+  });
 });
 
 test('a single worker returns its own metrics', async (t) => {

@@ -55,29 +55,17 @@ void test('a taken port is reported with the variable that chooses another', asy
   }
 });
 
-void test('a home with a running stack is reported with the pid of that stack', async (t) => {
+void test('one stack runs in a home, which keeps its secrets, and the lock of a dead process does not count', async (t) => {
   const home = await useStackHome(t);
-  const first = home.start();
-  const { pids } = await first.ready();
-  const message = await refusal(home, {});
-  assert.match(message, new RegExp(`process ${first.pid}\\b`));
-  assert.deepEqual(first.describe().pids, pids, 'the running stack is untouched');
-});
-
-void test('the lock of a dead process is taken over, also when its pid was reused', async (t) => {
-  const home = await useStackHome(t);
-  writeFileSync(
-    join(home.directory, 'lock'),
-    JSON.stringify({ pid: process.pid, identity: 'an earlier one' }),
-  );
+  // The pid of the lock belongs to another process now.
+  const stale = JSON.stringify({ pid: process.pid, identity: 'an earlier one' });
+  writeFileSync(join(home.directory, 'lock'), stale);
   const stack = home.start();
-  await stack.ready();
-});
-
-void test('only the owner can read secrets', async (t) => {
-  const stack = (await useStackHome(t)).start();
-  await stack.ready();
+  const { pids } = await stack.ready();
   for (const file of ['stack.json', 'secrets.json', join('redis', 'redis.conf')]) {
-    assert.equal(statSync(join(stack.home, file)).mode & 0o077, 0, file);
+    assert.equal(statSync(join(stack.home, file)).mode & 0o077, 0, `only the owner reads ${file}`);
   }
+  const message = await refusal(home, {});
+  assert.match(message, new RegExp(`process ${stack.pid}\\b`));
+  assert.deepEqual(stack.describe().pids, pids, 'the running stack is untouched');
 });

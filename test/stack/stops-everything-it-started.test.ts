@@ -30,10 +30,6 @@ async function assertLeavesNothing(
   return stack;
 }
 
-void test('SIGTERM to the supervisor stops everything', async (t) => {
-  await assertLeavesNothing(t, (stack) => stack.child.kill('SIGTERM'));
-});
-
 void test('several signals, repeated, stop everything', async (t) => {
   await assertLeavesNothing(t, (stack) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) stack.child.kill(signal);
@@ -44,12 +40,6 @@ void test('several signals, repeated, stop everything', async (t) => {
 
 void test('SIGINT to the process group, as by Ctrl-C, with set-up in it, stops everything', async (t) => {
   await assertLeavesNothing(t, (stack) => process.kill(-stack.pid, 'SIGINT'), {
-    command: [SET_UP, fileURLToPath(new URL('../../src/main.ts', import.meta.url)), 'stack'],
-  });
-});
-
-void test('SIGTERM to set-up alone stops everything', async (t) => {
-  await assertLeavesNothing(t, (stack) => stack.child.kill('SIGTERM'), {
     command: [SET_UP, fileURLToPath(new URL('../../src/main.ts', import.meta.url)), 'stack'],
   });
 });
