@@ -1,6 +1,7 @@
 /**
  * Installs what a bare machine lacks: packages, redis-server, PostgreSQL. Then runs a script with the project's Node:
- *   node scripts/set-up.mjs [script.ts [arguments…]]
+ *   node scripts/set-up.mjs [--with-proxies] [script.ts [arguments…]]
+ * The tests also need PgBouncer, nginx and HAProxy: `--with-proxies`.
  * Runs on Node 18 or newer without packages, because it installs them. Prints nothing when nothing is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -20,6 +21,7 @@ import { tryLock } from '../src/dev/bootstrap/exclusive-lock.mjs';
 import {
   findPostgres,
   findPostgresInstallations,
+  findProgram,
   findRedisServer,
   findRedisServers,
   POSTGRES_OLDEST_MAJOR,
@@ -41,9 +43,41 @@ const IN_CONTAINERS = '  node scripts/write-env.mjs\n  docker compose up';
 /** An error that tells the user what to type; printed without a stack. */
 class Instructions extends Error {}
 
-async function main([script, ...args]) {
+const WITH_PROXIES = '--with-proxies';
+/** Their names in the package managers. */
+const SERVERS = [
+  {
+    label: `Redis ${REDIS_OLDEST} or newer`,
+    isReady: () => findRedisServer() !== undefined,
+    apt: 'redis-server',
+    brew: 'redis',
+    others: 'redis',
+  },
+  {
+    label: `PostgreSQL ${POSTGRES_OLDEST_MAJOR} or newer`,
+    isReady: () => findPostgres() !== undefined,
+    apt: 'postgresql',
+    brew: 'postgresql@17',
+    others: 'postgresql',
+  },
+];
+const PROXIES = [
+  ['PgBouncer', 'pgbouncer', 'pgbouncer'],
+  ['nginx', 'nginx', 'nginx-light'],
+  ['HAProxy', 'haproxy', 'haproxy'],
+].map(([label, name, apt]) => ({
+  label,
+  isReady: () => findProgram(name) !== undefined,
+  apt,
+  brew: name,
+  others: name,
+}));
+
+async function main(typed) {
+  const withProxies = typed[0] === WITH_PROXIES;
+  const [script, ...args] = withProxies ? typed.slice(1) : typed;
   try {
-    await setUp();
+    await setUp(withProxies ? [...SERVERS, ...PROXIES] : SERVERS);
   } catch (error) {
     console.error(
       error instanceof Instructions ? error.message : `Set-up failed: ${error.message}`,
@@ -53,16 +87,16 @@ async function main([script, ...args]) {
   if (script !== undefined) runScript(script, args);
 }
 
-async function setUp() {
+async function setUp(programs) {
   if (process.platform === 'win32') {
     throw new Instructions(`Redis does not run on Windows. Use WSL, or type:\n${IN_CONTAINERS}`);
   }
-  if (packagesReady() && serversReady()) return;
+  if (packagesReady() && missingOf(programs).length === 0) return;
   const release = await lock();
   try {
     // The previous holder of the lock may have installed everything.
     if (!packagesReady()) installPackages();
-    if (!serversReady()) installServers();
+    if (missingOf(programs).length > 0) installPrograms(programs);
   } finally {
     release();
   }
@@ -159,26 +193,27 @@ function npm(...command) {
   throw new Instructions('npm was not found on the PATH. Install it with Node, then try again.');
 }
 
-// Servers
+// Servers and proxies
 
-function serversReady() {
-  return findRedisServer() !== undefined && findPostgres() !== undefined;
+function missingOf(programs) {
+  return programs.filter(({ isReady }) => !isReady());
 }
 
-function installServers() {
-  const missing = { redis: !findRedisServer(), postgres: !findPostgres() };
-  const names = [
-    ...(missing.redis ? [`Redis ${REDIS_OLDEST} or newer`] : []),
-    ...(missing.postgres ? [`PostgreSQL ${POSTGRES_OLDEST_MAJOR} or newer`] : []),
-  ].join(' and ');
-  tell(`${names} not found on this machine`);
-  if (exists('apt-get')) installWithApt(missing, names);
-  else if (exists('brew')) installWithHomebrew(missing, names);
-  else throw new Instructions(whatToType(names, 'no supported package manager was found'));
-  if (!serversReady())
+function installPrograms(programs) {
+  const missing = missingOf(programs);
+  tell(`${namesOf(missing)} not found on this machine`);
+  if (exists('apt-get')) installWithApt(missing);
+  else if (exists('brew')) installWithHomebrew(missing);
+  else throw new Instructions(whatToType(missing, 'no supported package manager was found'));
+  const still = missingOf(programs);
+  if (still.length > 0)
     throw new Instructions(
-      whatToType(names, tooOld() ?? 'they were installed but still not found'),
+      whatToType(still, tooOld() ?? 'the installation ended, but the program was not found'),
     );
+}
+
+function namesOf(programs) {
+  return programs.map(({ label }) => label).join(' and ');
 }
 
 /**
@@ -198,11 +233,8 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends "$@"
 `;
 
-function installWithApt(missing, names) {
-  const packages = [
-    ...(missing.redis ? ['redis-server'] : []),
-    ...(missing.postgres ? ['postgresql'] : []),
-  ];
+function installWithApt(missing) {
+  const packages = missing.map(({ apt }) => apt);
   const script = [
     'env',
     'DEBIAN_FRONTEND=noninteractive',
@@ -212,41 +244,37 @@ function installWithApt(missing, names) {
     'apt',
     ...packages,
   ];
-  const [command, ...args] = [...privilege(names), ...script];
+  const [command, ...args] = [...privilege(missing), ...script];
   tell(
     `installing ${packages.join(' and ')} with apt-get${command === 'sudo' ? ' with sudo' : ''}`,
   );
   const result = spawnSync(command, args, { stdio: ['inherit', 2, 2] });
   if (result.status !== 0)
-    throw new Instructions(whatToType(names, `apt-get failed (${outcome(result)})`));
+    throw new Instructions(whatToType(missing, `apt-get failed (${outcome(result)})`));
   tell(
-    'the packages registered system services, which this project does not use. They were not started, but a reboot would start them. To prevent that: systemctl disable redis-server postgresql',
+    `the packages registered system services, which this project does not use. They were not started, but a reboot would start them. To prevent that: systemctl disable ${packages.map((name) => name.replace('-light', '')).join(' ')}`,
   );
 }
 
-function privilege(names) {
+function privilege(missing) {
   if (process.getuid() === 0) return [];
   if (!exists('sudo'))
-    throw new Instructions(whatToType(names, 'the user is not root, and there is no sudo'));
+    throw new Instructions(whatToType(missing, 'the user is not root, and there is no sudo'));
   if (process.stdin.isTTY) return ['sudo'];
   // Without a terminal, the prompt for a password would wait forever.
   if (spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0) return ['sudo', '-n'];
   throw new Instructions(
-    whatToType(names, 'sudo needs a password, and there is no terminal to enter it'),
+    whatToType(missing, 'sudo needs a password, and there is no terminal to enter it'),
   );
 }
 
-function installWithHomebrew(missing, names) {
-  const packages = [
-    ...(missing.redis ? ['redis'] : []),
-    ...(missing.postgres ? ['postgresql@17'] : []),
-  ];
-  tell(`installing ${packages.join(' and ')} with Homebrew`);
+function installWithHomebrew(missing) {
+  const packages = missing.map(({ brew }) => brew);
   const result = spawnSync('brew', ['install', '--quiet', ...packages], {
     stdio: ['inherit', 2, 2],
   });
   if (result.status !== 0)
-    throw new Instructions(whatToType(names, `brew failed (${outcome(result)})`));
+    throw new Instructions(whatToType(missing, `brew failed (${outcome(result)})`));
 }
 
 function tooOld() {
@@ -259,34 +287,35 @@ function tooOld() {
   return found.length === 0 ? undefined : `the installed versions are too old: ${found.join(', ')}`;
 }
 
-function whatToType(names, reason) {
-  return `${names} could not be installed: ${reason}.
+function whatToType(missing, reason) {
+  return `${namesOf(missing)} could not be installed: ${reason}.
 
 Type one of these, then try again:
-${installLines()
+${installLines(missing)
   .map((line) => `  ${line}`)
   .join('\n')}
 Or run everything in containers, which needs only Docker:
 ${IN_CONTAINERS}`;
 }
 
-function installLines() {
+function installLines(missing) {
+  const listed = (manager) => missing.map((program) => program[manager]).join(' ');
   const sudo = process.getuid() === 0 ? '' : 'sudo ';
   if (exists('apt-get') && findRedisServers().length > 0 && !findRedisServer()) {
     // The distribution's Redis is too old, so it comes from the repository of Redis.
     return [
       `curl -fsSL https://packages.redis.io/gpg | ${sudo}gpg --dearmor -o /usr/share/keyrings/redis.gpg`,
       `echo "deb [signed-by=/usr/share/keyrings/redis.gpg] https://packages.redis.io/deb $(. /etc/os-release && echo $VERSION_CODENAME) main" | ${sudo}tee /etc/apt/sources.list.d/redis.list`,
-      `${sudo}apt-get update && ${sudo}apt-get install -y redis postgresql`,
+      `${sudo}apt-get update && ${sudo}apt-get install -y ${listed('apt').replace('redis-server', 'redis')}`,
     ];
   }
   const lines = {
-    'apt-get': `${sudo}apt-get update && ${sudo}apt-get install -y redis-server postgresql`,
-    brew: 'brew install redis postgresql@17',
-    dnf: `${sudo}dnf install -y redis postgresql-server`,
-    pacman: `${sudo}pacman -S redis postgresql`,
-    zypper: `${sudo}zypper install redis postgresql-server`,
-    apk: `${sudo}apk add redis postgresql`,
+    'apt-get': `${sudo}apt-get update && ${sudo}apt-get install -y ${listed('apt')}`,
+    brew: `brew install ${listed('brew')}`,
+    dnf: `${sudo}dnf install -y ${listed('others').replace('postgresql', 'postgresql-server')}`,
+    pacman: `${sudo}pacman -S ${listed('others')}`,
+    zypper: `${sudo}zypper install ${listed('others').replace('postgresql', 'postgresql-server')}`,
+    apk: `${sudo}apk add ${listed('others')}`,
   };
   const known = Object.keys(lines).filter((manager) => exists(manager));
   return (known.length > 0 ? known : ['apt-get', 'brew']).map((manager) => lines[manager]);

@@ -116,7 +116,7 @@ async function startCluster(settings: Record<string, string>): Promise<Cluster> 
   const installation = findPostgres();
   if (!installation) throw new Error('PostgreSQL is not installed; npm test installs it');
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-test-postgres-'));
-  const user = systemUser();
+  const user = postgresUser();
   if (user) chownSync(directory, user.uid, user.gid);
   const data = join(directory, 'data');
   const initdb = spawnSync(
@@ -145,17 +145,14 @@ async function startCluster(settings: Record<string, string>): Promise<Cluster> 
     user,
     // Fast shutdown: ends sessions instead of waiting for them.
     stopSignal: 'SIGINT',
-    isReady: async () => {
-      await execute(adminUrl(port!), (sql) => sql`SELECT 1`);
-      return true;
-    },
+    isReady: () => respondsToSql(adminUrl(port!)),
   });
   const server = asTestServer(postmaster, adminUrl(port!), port!, directory);
   return { postmaster, server, directory, port: port! };
 }
 
 /** PostgreSQL refuses to run as root. */
-function systemUser(): { uid: number; gid: number } | undefined {
+export function postgresUser(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const user = { uid: idOf('-u'), gid: idOf('-g') };
   if (!Number.isInteger(user.uid))
@@ -165,6 +162,11 @@ function systemUser(): { uid: number; gid: number } | undefined {
 
 function idOf(option: string): number {
   return Number(spawnSync('id', [option, 'postgres'], { encoding: 'utf8' }).stdout || Number.NaN);
+}
+
+export async function respondsToSql(url: string): Promise<boolean> {
+  await execute(url, (sql) => sql`SELECT 1`);
+  return true;
 }
 
 async function execute(

@@ -15,7 +15,7 @@ import { closeEndedSale } from '../lua/archive/close-ended-sale.ts';
 import { markArchived } from '../lua/archive/mark-archived.ts';
 import { readSale, type SaleState } from '../lua/read/read-sale.ts';
 import { digestOf } from '../postgres/archive-digest.ts';
-import type { Sql, Transaction } from '../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { enqueue, subscribersOf } from '../postgres/outbox.ts';
 import { tryLockSale } from '../postgres/sale-locks.ts';
 import type { Shards } from '../redis/shards.ts';
@@ -59,7 +59,9 @@ export async function archiveSale(
   if (!sale.archivedAt) {
     const reason =
       (await obstacleBefore(servers, saleId)) ??
-      (await sql.begin((transaction) => closeAndCommit(transaction, shards, saleId, caller)));
+      (await inTransaction(sql, (transaction) =>
+        closeAndCommit(transaction, shards, saleId, caller),
+      ));
     if (reason) return { outcome: 'impossible', reason };
   }
   if (!sale.archiveMarkedAt) await writeMarker(servers, saleId);

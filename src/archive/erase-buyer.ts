@@ -4,7 +4,7 @@
  */
 import { nanoid } from 'nanoid';
 import { changeWithDigest } from '../postgres/archive-digest.ts';
-import type { Sql, Transaction } from '../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { lockHistory } from '../postgres/sale-locks.ts';
 
 export interface Erasure {
@@ -32,7 +32,7 @@ export async function eraseBuyer(
   buyerId: string,
   caller: { actor: string; requestId: string },
 ): Promise<Erasure> {
-  return sql.begin<Erasure>(async (transaction) => {
+  return inTransaction<Erasure>(sql, async (transaction) => {
     const sales = await transaction<{ saleId: string; isArchived: boolean }[]>`
       SELECT sale_id, archived_at IS NOT NULL AS is_archived FROM sales
       WHERE sale_id IN (SELECT sale_id FROM reservations WHERE buyer_id = ${buyerId})

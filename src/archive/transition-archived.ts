@@ -14,7 +14,7 @@ import {
 import { letterOf } from '../domain/reservation-codec.ts';
 import type { TransitionReply, TransitionRequest } from '../lua/buy/transition.ts';
 import { changeWithDigest } from '../postgres/archive-digest.ts';
-import type { Sql, Transaction } from '../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { enqueueReservations, subscribersOf } from '../postgres/outbox.ts';
 import { lockHistory } from '../postgres/sale-locks.ts';
 
@@ -35,7 +35,7 @@ export async function transitionArchived(
   sql: Sql,
   request: ArchivedTransition,
 ): Promise<ArchivedReply> {
-  return sql.begin<ArchivedReply>(async (transaction) => {
+  return inTransaction<ArchivedReply>(sql, async (transaction) => {
     const { saleId, address } = request;
     await lockHistory(transaction, saleId);
     const [sale] = await transaction`

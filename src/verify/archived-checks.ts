@@ -4,7 +4,7 @@
  */
 import { digestOf } from '../postgres/archive-digest.ts';
 import { readArchivedStock } from '../postgres/archived-stock.ts';
-import type { Sql, Transaction } from '../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { lockHistory } from '../postgres/sale-locks.ts';
 import { type Check, counted, type Servers, some, type Verification } from './check.ts';
 import { ROW_CHECKS } from './row-checks.ts';
@@ -24,7 +24,7 @@ export async function isArchived(sql: Sql, saleId: string): Promise<boolean> {
 }
 
 export async function verifyArchived(servers: Servers, saleId: string): Promise<Check[]> {
-  const checks = await servers.sql.begin(async (transaction) => {
+  const checks = await inTransaction(servers.sql, async (transaction) => {
     // A late transition changes several tables.
     await lockHistory(transaction, saleId);
     return [

@@ -2,7 +2,7 @@
 import type { ChainableCommander } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
-import type { Sql, Transaction } from '../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
 
 /** The two servers that are compared. */
@@ -94,11 +94,11 @@ export function noneOf(wrong: readonly string[], sound = 'no violation') {
  * one row takes the square of the time; hashes take about the same time for any number.
  */
 export function withHashJoins<T>(sql: Sql, query: (tx: Transaction) => Promise<T>): Promise<T> {
-  return sql.begin(async (tx) => {
+  return inTransaction(sql, async (tx) => {
     // Where only a nested loop is possible, its nominal cost would make PostgreSQL compile the query for seconds.
     await tx`SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`;
     return query(tx);
-  }) as Promise<T>;
+  });
 }
 
 /** Awaits a direct Redis command; its error becomes a Fault, as with a script call. */

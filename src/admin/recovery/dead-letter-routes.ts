@@ -1,8 +1,10 @@
 /** Dead letters, the events that PostgreSQL rejected: listing, retrying and discarding them. */
+
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema } from '../../api/schemas.ts';
+import { inTransaction } from '../../postgres/connection.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
 import {
@@ -119,7 +121,7 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
 
   serveOperation(app, RETRY, async ({ params: { deadLetterId }, caller }) => {
     const id = numericId(deadLetterId);
-    return sql.begin(async (tx) => {
+    return inTransaction(sql, async (tx) => {
       const [row] = await tx<DeadLetterRow[]>`
         UPDATE dead_letters SET retry_requested_at = CASE WHEN resolved_at IS NULL THEN now() ELSE retry_requested_at END
         WHERE dead_letter_id = ${id} RETURNING ${columns}`;
@@ -135,7 +137,7 @@ export function serveDeadLetters(app: FastifyInstance, { sql, shards }: Servers)
 
   serveOperation(app, DISCARD, async ({ params: { deadLetterId }, body: { reason }, caller }) => {
     const id = numericId(deadLetterId);
-    const result = await sql.begin(async (tx): Promise<DeadLetterRow | Refusal> => {
+    const result = await inTransaction(sql, async (tx): Promise<DeadLetterRow | Refusal> => {
       // The persister locks the row for a retry, so the event is either written or discarded.
       const [row] = await tx<DeadLetterRow[]>`
         SELECT ${columns} FROM dead_letters WHERE dead_letter_id = ${id} FOR UPDATE`;

@@ -1,8 +1,10 @@
 /** Recoveries of a sale: listing them and requesting one. The persister performs them. */
+
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
 import { timeSchema } from '../../api/schemas.ts';
+import { inTransaction } from '../../postgres/connection.ts';
 import type { Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
 import {
@@ -78,7 +80,7 @@ export function serveRecoveries(app: FastifyInstance, { sql, shards }: Servers):
     recovery_id, sale_id, actor, state, outcome, report, requested_at, finished_at`;
 
   serveOperation(app, RECOVER, async ({ params: { saleId }, caller }) => {
-    const row = await sql.begin(async (tx): Promise<RecoveryRow | Refusal> => {
+    const row = await inTransaction(sql, async (tx): Promise<RecoveryRow | Refusal> => {
       // Locked: of two concurrent requests, the second finds the recovery of the first.
       const [sale] = await tx<{ isArchived: boolean }[]>`
         SELECT archived_at IS NOT NULL AS is_archived FROM sales WHERE sale_id = ${saleId} FOR NO KEY UPDATE`;

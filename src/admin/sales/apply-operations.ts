@@ -13,7 +13,7 @@
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { applyOperation, type SaleOperation } from '../../lua/operate/apply-operation.ts';
 import { readSale } from '../../lua/read/read-sale.ts';
-import type { Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Transaction } from '../../postgres/connection.ts';
 import { lockOperations } from '../../postgres/sale-locks.ts';
 import { settleOperation } from '../../postgres/settle-operation.ts';
 import type { Servers } from '../context.ts';
@@ -26,7 +26,7 @@ export async function applyPendingOperations(
   saleId: string,
 ): Promise<ApplicationState> {
   for (;;) {
-    const step = await servers.sql.begin((tx) => applyNext(servers, tx, saleId));
+    const step = await inTransaction(servers.sql, (tx) => applyNext(servers, tx, saleId));
     if (step !== 'applied') return step;
     await servers.shards.publishChanged(saleId).catch(() => undefined);
   }

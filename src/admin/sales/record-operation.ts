@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { customAlphabet } from 'nanoid';
 import { SALE_KEYS, saleKey } from '../../lua/keys.ts';
 import type { StockChange } from '../../lua/operate/apply-operation.ts';
-import type { Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Transaction } from '../../postgres/connection.ts';
 import { writeDefinition } from '../../postgres/sale-definition.ts';
 import { lockOperations } from '../../postgres/sale-locks.ts';
 import type { Caller, Servers } from '../context.ts';
@@ -54,20 +54,23 @@ export async function createSale(
 ): Promise<RecordedOperation | Refusal> {
   const saleId = sale.saleId ?? `${slugOf(sale.name)}-${newIdSuffix()}`;
   const digest = digestOf('create', sale);
-  const recorded = await servers.sql.begin(async (tx): Promise<RecordedOperation | Refusal> => {
-    if (change.idempotencyKey !== undefined) {
-      // Two concurrent creations with one key would both find none and then violate the unique index.
-      await tx`SELECT pg_advisory_xact_lock(hashtextextended(${`creation ${change.idempotencyKey}`}, 0))`;
-      const earlier = await findCreation(tx, change.idempotencyKey);
-      if (earlier) return replayOf(earlier, digest);
-    }
-    const plan = planCreation(saleId, sale);
-    if (!(await insertSale(tx, plan.definition))) {
-      return refuseFields({ field: 'saleId', message: 'must not be the id of another sale' });
-    }
-    await writeOperation(tx, 1, plan, { ...change, saleId }, digest);
-    return { saleId, operation: 1, replayed: false };
-  });
+  const recorded = await inTransaction(
+    servers.sql,
+    async (tx): Promise<RecordedOperation | Refusal> => {
+      if (change.idempotencyKey !== undefined) {
+        // Two concurrent creations with one key would both find none and then violate the unique index.
+        await tx`SELECT pg_advisory_xact_lock(hashtextextended(${`creation ${change.idempotencyKey}`}, 0))`;
+        const earlier = await findCreation(tx, change.idempotencyKey);
+        if (earlier) return replayOf(earlier, digest);
+      }
+      const plan = planCreation(saleId, sale);
+      if (!(await insertSale(tx, plan.definition))) {
+        return refuseFields({ field: 'saleId', message: 'must not be the id of another sale' });
+      }
+      await writeOperation(tx, 1, plan, { ...change, saleId }, digest);
+      return { saleId, operation: 1, replayed: false };
+    },
+  );
   return isRefusal(recorded) ? recorded : settle(servers, recorded.saleId, recorded);
 }
 
@@ -97,7 +100,7 @@ function recordChange(
   decide: Decide,
 ): Promise<RecordOutcome> {
   const digest = digestOf(change.saleId, change.request);
-  return servers.sql.begin(async (tx): Promise<RecordOutcome> => {
+  return inTransaction(servers.sql, async (tx): Promise<RecordOutcome> => {
     const sale = await lockSale(tx, change.saleId);
     if (!sale) return refuse('sale_not_found');
     if (change.idempotencyKey !== undefined) {
@@ -121,7 +124,7 @@ export async function deleteSale(
   saleId: string,
   caller: Caller,
 ): Promise<Refusal | 'deleted'> {
-  const result = await servers.sql.begin(async (tx): Promise<Refusal | 'deleted'> => {
+  const result = await inTransaction(servers.sql, async (tx): Promise<Refusal | 'deleted'> => {
     await lockOperations(tx, saleId);
     const sale = await lockSale(tx, saleId);
     if (!sale) return refuse('sale_not_found');

@@ -12,7 +12,7 @@ import {
   literalAddress,
   type TargetRules,
 } from '../../domain/webhook-target.ts';
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import type { Caller } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
 import type { RowRange } from '../http/page.ts';
@@ -101,7 +101,7 @@ export async function createWebhook(
   const webhookId = `wh_${nanoid()}`;
   const secret = `whsec_${randomBytes(SECRET_BYTES).toString('base64')}`;
   const { url, description, events, saleId } = webhook;
-  return sql.begin(async (tx) => {
+  return inTransaction(sql, async (tx) => {
     await tx`SELECT pg_advisory_xact_lock(${CREATION_LOCK}::bigint)`;
     const [existing] = await tx<{ count: number }[]>`
       SELECT count(*) AS count FROM webhook_endpoints WHERE status <> 'deleted'`;
@@ -140,7 +140,7 @@ export async function listWebhooks(
 
 /** Returns false if there is no such endpoint. The persister removes its deliveries in small batches. */
 export async function deleteWebhook(sql: Sql, webhookId: string, caller: Caller): Promise<boolean> {
-  return sql.begin(async (tx) => {
+  return inTransaction(sql, async (tx) => {
     const [row] = await tx<{ saleId: string | null }[]>`
       UPDATE webhook_endpoints SET status = 'deleted', secret = '', url = '', updated_at = now()
       WHERE webhook_id = ${webhookId} AND status <> 'deleted' RETURNING sale_id`;
@@ -155,7 +155,7 @@ export async function resumeWebhook(
   webhookId: string,
   caller: Caller,
 ): Promise<WebhookRow | undefined> {
-  return sql.begin(async (tx) => {
+  return inTransaction(sql, async (tx) => {
     const [row] = await tx<{ saleId: string | null }[]>`
       UPDATE webhook_endpoints
       SET status = 'active', paused_until = NULL, failures_in_row = 0, pauses_in_row = 0, updated_at = now()
@@ -193,7 +193,7 @@ export async function retryDelivery(
   deliveryId: number,
   caller: Caller,
 ): Promise<DeliveryRow | 'delivered' | undefined> {
-  return sql.begin(async (tx) => {
+  return inTransaction(sql, async (tx) => {
     const [before] = await tx<{ state: DeliveryState; saleId: string }[]>`
       SELECT state, sale_id FROM webhook_deliveries
       WHERE webhook_id = ${webhookId} AND delivery_id = ${deliveryId} FOR UPDATE`;

@@ -74,6 +74,18 @@ export function findPostgres(wantedMajor) {
   );
 }
 
+/**
+ * The path of another server's program. Those that only root runs are not on every user's PATH.
+ *
+ * @param {string} name
+ * @returns {string | undefined}
+ */
+export function findProgram(name) {
+  const directories = [...pathDirectories(), '/usr/sbin', '/usr/local/sbin'];
+  const [directory] = existing(directories, [name]);
+  return directory && join(directory, name);
+}
+
 function pathDirectories() {
   return (process.env.PATH ?? '').split(delimiter);
 }

@@ -27,7 +27,7 @@
  */
 import { type Examination, examineSale } from '../../lua/recover/examine-sale.ts';
 import { type Renewal, type RenewFenceReply, renewFence } from '../../lua/recover/renew-fence.ts';
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { tryLockSale } from '../../postgres/sale-locks.ts';
 import type { PersisterContext } from '../context.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
@@ -147,7 +147,7 @@ async function recoverInTransaction(
 ): Promise<FinishedRecovery | Retry> {
   let work: Promise<FinishedRecovery | Retry> | undefined;
   try {
-    return await sql.begin((transaction) => {
+    return await inTransaction(sql, (transaction) => {
       work = runStates(context, stream, transaction);
       return work;
     });

@@ -3,7 +3,7 @@
  * reason why one was postponed or is blocked.
  */
 import { nanoid } from 'nanoid';
-import type { Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Transaction } from '../../postgres/connection.ts';
 import type { PersisterContext } from '../context.ts';
 
 export interface Result {
@@ -83,7 +83,7 @@ export class RecoveryLog {
       this.opened(saleId);
     }
     await database.run((sql) =>
-      sql.begin((transaction) => write(transaction, saleId, { outcome, report, request })),
+      inTransaction(sql, (transaction) => write(transaction, saleId, { outcome, report, request })),
     );
   }
 

@@ -1,5 +1,5 @@
 /** What PostgreSQL stores of a sale's timeline, and what a recovery changes of it. */
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { type SettledOperation, settleOperation } from '../../postgres/settle-operation.ts';
 import type { Database } from '../database/database.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
@@ -94,7 +94,7 @@ export async function settleBeforeOpening(
   countedIn: readonly SettledOperation[] = [],
 ): Promise<boolean> {
   return database.run((sql) =>
-    sql.begin(async (transaction) => {
+    inTransaction(sql, async (transaction) => {
       const { count } = await transaction`
         UPDATE sales SET position_floor = ${floor}
         WHERE sale_id = ${saleId} AND timeline = ${timeline}`;

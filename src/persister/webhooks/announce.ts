@@ -11,7 +11,7 @@ import { Fault } from '../../domain/fault.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
 import { type SaleWebhookEvent, saleMessage } from '../../domain/webhook.ts';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { enqueue, subscribersOf } from '../../postgres/outbox.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { PersisterContext } from '../context.ts';
@@ -152,7 +152,7 @@ async function announce(
   state: SaleState,
   checkedAt: number,
 ): Promise<SaleWebhookEvent[] | undefined> {
-  return sql.begin<SaleWebhookEvent[] | undefined>(async (transaction) => {
+  return inTransaction<SaleWebhookEvent[] | undefined>(sql, async (transaction) => {
     const announced = await lockAnnounced(transaction, saleId);
     const { definition, stock, nowMs: atMs } = state;
     // Another persister has stored a newer check.

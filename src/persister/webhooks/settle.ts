@@ -7,7 +7,7 @@
  *     │                                            └───────fails: a longer pause──┤
  *     └────────────────────────────────────────────────────────────────succeeds───┘
  */
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { backoffMs } from '../../process/backoff.ts';
 import type { WebhookTimings } from '../timings.ts';
 import type { Claimed } from './claim.ts';
@@ -44,7 +44,7 @@ export async function settle(
   attempts: readonly Attempt[],
   timings: WebhookTimings,
 ): Promise<Settled> {
-  return sql.begin<Settled>(async (transaction) => {
+  return inTransaction<Settled>(sql, async (transaction) => {
     const [before] = await transaction<(Breaker & { status: string })[]>`
       SELECT failures_in_row, pauses_in_row, paused_until IS NOT NULL AS is_paused, status FROM webhook_endpoints
       WHERE webhook_id = ${webhookId} FOR NO KEY UPDATE`;

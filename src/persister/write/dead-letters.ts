@@ -3,7 +3,7 @@
  * block the ones behind it. Storing one is idempotent. An operator can have one retried.
  */
 import { parseEvent } from '../../domain/reservation-codec.ts';
-import type { Sql } from '../../postgres/connection.ts';
+import { inTransaction, type Sql } from '../../postgres/connection.ts';
 import { subscribersOf } from '../../postgres/outbox.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import type { PersisterContext } from '../context.ts';
@@ -32,7 +32,7 @@ export async function setAside(
   guard: Pick<WriteGuard, 'lock' | 'timeline'>,
 ): Promise<boolean> {
   const isSetAside = await database.run((sql) =>
-    sql.begin<boolean>(async (transaction) => {
+    inTransaction<boolean>(sql, async (transaction) => {
       if (guard.lock === 'take') await lockHistory(transaction, letter.saleId);
       const [sale] = await transaction<{ timeline: number }[]>`
       SELECT timeline FROM sales WHERE sale_id = ${letter.saleId} FOR SHARE`;
@@ -69,7 +69,7 @@ interface Retried {
 }
 
 async function retryOne(sql: Sql): Promise<Retried | undefined> {
-  return sql.begin<Retried | undefined>(async (transaction) => {
+  return inTransaction<Retried | undefined>(sql, async (transaction) => {
     const [letter] = await transaction<(DeadLetter & { deadLetterId: number })[]>`
       SELECT dead_letter_id, sale_id, entry_id, event, currency, payload, reason FROM dead_letters
       WHERE retry_requested_at IS NOT NULL AND resolved_at IS NULL

@@ -7,7 +7,7 @@
  * postgres.js takes an array's element type from its first element and gets times and jsonb wrong.
  */
 import type { ReservationEvent } from '../../domain/reservation.ts';
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { enqueueReservations, type Subscriber, subscribersOf } from '../../postgres/outbox.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import { compareEntryIds, type StreamEvent } from '../stream/entries.ts';
@@ -45,7 +45,7 @@ export async function writeBatch(
   guard: WriteGuard,
   method: 'copy' | 'upsert',
 ): Promise<WriteOutcome> {
-  return sql.begin<WriteOutcome>(async (transaction) => {
+  return inTransaction<WriteOutcome>(sql, async (transaction) => {
     // One round trip. The queries begin after the lock is granted, so they see what its last holder committed.
     const [, [progress], subscribers] = await Promise.all([
       guard.lock === 'held' || lockHistory(transaction, saleId),

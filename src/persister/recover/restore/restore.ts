@@ -7,7 +7,7 @@
  */
 import type { Reservation, ReservationEvent } from '../../../domain/reservation.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
-import type { Sql, Transaction } from '../../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../../postgres/connection.ts';
 import { subscribersOf } from '../../../postgres/outbox.ts';
 import type { PersisterContext } from '../../context.ts';
 import type { StreamConsumer } from '../../stream/consumer.ts';
@@ -86,7 +86,7 @@ export async function restore(
       : nextInStream - 1;
 
   const pool = (sql: Sql) =>
-    sql.begin(async (tx) => {
+    inTransaction(sql, async (tx) => {
       const [sale] = await tx<{ timeline: number; event: number }[]>`
         SELECT timeline, coalesce((SELECT event FROM checkpoints WHERE sale_id = ${saleId}), 0)::bigint AS event
         FROM sales WHERE sale_id = ${saleId} FOR UPDATE`;
