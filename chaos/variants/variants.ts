@@ -225,11 +225,10 @@ export const VARIANTS: readonly Variant[] = [
     },
     expected: 'decided-twice',
     stock: 100,
-    holdSeconds: 5,
+    holdSeconds: 1,
     act: async (steps) => {
-      await steps.buy('buyer', { quantity: 2 });
-      await steps.buy('buyer');
-      await steps.buy('buyer');
+      await steps.transition('confirm', await steps.buyMany(1, 'buyer'));
+      await steps.buyMany(1, 'buyer');
     },
   },
   {
