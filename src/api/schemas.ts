@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   ITEMS_MAX,
+  isIdempotencyKey,
   QUANTITY_MAX,
   REQUEST_ID,
   SALE_ID,
@@ -24,9 +25,18 @@ export const skuSchema = z.string().regex(SKU, {
 export const buyerIdSchema = z
   .string()
   .regex(VISIBLE_ASCII_64, { error: 'must be 1 to 64 visible ASCII characters' });
+
+/** The only message about an `Idempotency-Key`, in both APIs. */
+export const IDEMPOTENCY_KEY_RULE = 'must be sent once, as 1 to 64 visible ASCII characters';
+
+/** Only the pattern is in the JSON schema. A message of its own would be a second error of the field. */
 export const idempotencyKeySchema = z
   .string()
-  .regex(VISIBLE_ASCII_64, { error: 'must be 1 to 64 visible ASCII characters' });
+  .regex(VISIBLE_ASCII_64, { error: IDEMPOTENCY_KEY_RULE, abort: true })
+  .refine(isIdempotencyKey, { error: IDEMPOTENCY_KEY_RULE })
+  .describe(
+    'Names the request: a repeated request with the same key takes effect once. Send the header at most once, as 1 to 64 visible ASCII characters. Any other header is 422 `invalid_request` and changes nothing: one that is empty, blank, too long or repeated, or has other characters, or is a comma-separated list that has a key twice, as proxies may join repeated headers.',
+  );
 
 /** The format of times in all responses. */
 export const timeSchema = z.string().meta({ format: 'date-time' });

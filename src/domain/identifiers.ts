@@ -8,6 +8,18 @@ export const SALE_ID = /^[a-z0-9][a-z0-9-]{0,39}$/;
 export const SKU = /^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$/;
 /** Buyer ids and idempotency keys: visible ASCII, so they contain neither TAB nor LF, the separators of records in Redis. */
 export const VISIBLE_ASCII_64 = /^[\x21-\x7e]{1,64}$/;
+
+/**
+ * The value of a header that names one key. Proxies may join repeated headers by commas, so a list that has a key twice is
+ * a repeated header.
+ */
+export function isIdempotencyKey(value: string): boolean {
+  if (!VISIBLE_ASCII_64.test(value)) return false;
+  if (!value.includes(',')) return true;
+  const keys = value.split(',');
+  return new Set(keys).size === keys.length;
+}
+
 export const REQUEST_ID = /^[A-Za-z0-9._:+/=@-]{1,64}$/;
 /** W3C Trace Context, version 00. */
 export const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;

@@ -98,10 +98,12 @@ function sendInvalidRequest(reply: FastifyReply, message: string) {
   return sendProblem(reply, 'invalid_request', { errors: [{ field: '', message }] });
 }
 
-/** Fastify reports a field as `/items/0/sku`; the client gets `items.0.sku`. */
+/** Fastify reports a field as `/items/0/sku`; the client gets `items.0.sku`. Headers get their usual capitals. */
 function fieldErrorsOf(error: FastifyError): FieldError[] {
+  const isHeader = error.validationContext === 'headers';
   return (error.validation ?? []).flatMap(({ instancePath, message, params }) => {
-    const field = instancePath.slice(1).replaceAll('/', '.');
+    const path = instancePath.slice(1).replaceAll('/', '.');
+    const field = isHeader ? path.replaceAll(/\b[a-z]/g, (letter) => letter.toUpperCase()) : path;
     const unknownKeys = (params as { keys?: unknown }).keys;
     if (Array.isArray(unknownKeys)) {
       return unknownKeys.map((key) => ({

@@ -1,7 +1,8 @@
 /** Buying: a request passes the checks that need no Redis, and then waits in the queue of its sale's batcher. */
 import { performance } from 'node:perf_hooks';
+import { IDEMPOTENCY_KEY_RULE } from '../../api/schemas.ts';
 import type { Fault } from '../../domain/fault.ts';
-import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
+import { isIdempotencyKey } from '../../domain/identifiers.ts';
 import { memoizeLast } from '../../domain/memoize-last.ts';
 import type { ReserveOutcome } from '../../lua/buy/reserve.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
@@ -37,7 +38,7 @@ import { outcomeResponse } from './buy-responses.ts';
 /** Above the possible difference between the clocks. Closer to the start, Redis decides. */
 const EARLY_MS_MIN = 1_000;
 
-const MALFORMED_KEY = invalidField('Idempotency-Key', 'must be 1 to 64 visible ASCII characters');
+const MALFORMED_KEY = invalidField('Idempotency-Key', IDEMPOTENCY_KEY_RULE);
 
 export interface BuyContext extends SaleContext {
   buyBodies: BuyBodies;
@@ -169,7 +170,7 @@ function itemsOf(
   view: SaleView,
   nowMs: number,
 ): string | PreparedResponse {
-  if (idempotencyKey !== '' && !VISIBLE_ASCII_64.test(idempotencyKey)) return MALFORMED_KEY;
+  if (idempotencyKey !== '' && !isIdempotencyKey(idempotencyKey)) return MALFORMED_KEY;
   if ('errors' in parsed) return invalidRequest(parsed.errors);
   if (parsed.items !== '') {
     return isFresh(view, nowMs) && hasUnknownSku(view, parsed.items) ? UNKNOWN_SKU : parsed.items;

@@ -29,8 +29,12 @@ export type BodyProblem = Extract<ProblemCode, 'payload_too_large' | 'overloaded
 const PROCESS_TAG = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 10)();
 let requestCount = 0;
 
+/** What a repeated or empty `Idempotency-Key` counts as: no valid key has a space. */
+const INVALID_KEY = ' ';
+
 /**
- * The headers that the hot path reads, copied in one pass. The first of several headers with one name counts.
+ * The headers that the hot path reads, copied in one pass. The first of several headers with one name counts, except for
+ * `Idempotency-Key`.
  * One instance serves all requests: each request is copied before the next one starts.
  */
 class RequestHeaders {
@@ -69,7 +73,8 @@ class RequestHeaders {
         this.authorization ||= value;
         break;
       case 'idempotency-key':
-        this.idempotencyKey ||= value;
+        // Not as none: a repeated request could then take effect twice.
+        this.idempotencyKey = this.idempotencyKey === '' && value !== '' ? value : INVALID_KEY;
         break;
       case 'content-length':
         this.contentLength = value;
