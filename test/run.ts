@@ -51,6 +51,8 @@ process.env.TMPDIR = temporary;
 const records = join(temporary, 'records');
 mkdirSync(records);
 process.env[RECORDS_VARIABLE] = records;
+// uWebSockets.js reads it when it is loaded. The hot path sets it to the default of REQUEST_HEAD_BYTES_MAX.
+process.env.UWS_HTTP_MAX_HEADERS_SIZE = '16384';
 // A test run starts hundreds of Node processes. They share their compiled code.
 process.env.NODE_COMPILE_CACHE = join(temporary, 'compiled');
 let code = 1;
