@@ -41,7 +41,7 @@ const STATUS_OF: Record<Letter, ReservationStatus> = {
 
 export type ModelOutcome =
   | { outcome: 'reserved' | 'replayed'; reservation: ModelReservation }
-  | { outcome: string };
+  | { outcome: string; details?: Record<string, unknown> };
 
 const HOLDS_MAX = 20;
 
@@ -113,14 +113,19 @@ export class SaleModel {
     }
     const closed = this.closed(nowMs);
     if (closed) return { outcome: closed };
-    if (items.some(({ sku }) => !this.stock.has(sku))) return { outcome: 'unknown_sku' };
-    if (this.#unitsOf(buyerId) + unitsIn(items) > this.definition.perBuyerLimit) {
-      return { outcome: 'limit_reached' };
+    const sorted = [...items].sort((a, b) => (a.sku < b.sku ? -1 : 1));
+    const unknown = sorted.filter(({ sku }) => !this.stock.has(sku)).map(({ sku }) => sku);
+    if (unknown.length > 0) return { outcome: 'unknown_sku', details: { skus: unknown } };
+    const { perBuyerLimit } = this.definition;
+    const remaining = perBuyerLimit - this.#unitsOf(buyerId);
+    if (unitsIn(items) > remaining) {
+      const details = { limit: perBuyerLimit, remaining: Math.max(0, remaining) };
+      return { outcome: 'limit_reached', details };
     }
-    const stocks = items.map(({ sku, quantity }) => ({ quantity, stock: this.stock.get(sku)! }));
-    if (stocks.some(({ stock }) => availableOf(stock) === 0)) return { outcome: 'sold_out' };
-    if (stocks.some(({ stock, quantity }) => availableOf(stock) < quantity)) {
-      return { outcome: 'insufficient_stock' };
+    const available = sorted.map(({ sku }) => availableOf(this.stock.get(sku)!));
+    if (sorted.some(({ quantity }, index) => available[index]! < quantity)) {
+      const outcome = available.includes(0) ? 'sold_out' : 'insufficient_stock';
+      return { outcome, details: { available: available.join(',') } };
     }
     if (this.#hasTooManyHolds(buyerId)) return { outcome: 'too_many_holds' };
     return { outcome: 'reserved', reservation: this.#give(buyerId, key, items, tag) };
@@ -155,6 +160,7 @@ export class SaleModel {
     this.#serve([...this.stock.keys()], nowMs, tag);
   }
 
+  /** The outcome, and its first number. */
   join(buyerId: string, sku: string, quantity: number, nowMs: number): [string, number] {
     const present = this.waitlist.find((each) => each.buyerId === buyerId && each.sku === sku);
     if (present) return ['already', this.#rankOf(present)];
@@ -163,11 +169,10 @@ export class SaleModel {
     const stock = this.stock.get(sku);
     if (!stock) return ['unknown_sku', 0];
     if (quantity <= availableOf(stock)) return ['available', 0];
-    if (quantity > stock.loaded) return ['insufficient_stock', 0];
+    if (quantity > stock.loaded) return ['insufficient_stock', availableOf(stock)];
     const waits = unitsIn(this.waitlist.filter((each) => each.buyerId === buyerId));
-    if (this.#unitsOf(buyerId) + waits + quantity > this.definition.perBuyerLimit) {
-      return ['limit_reached', 0];
-    }
+    const remaining = this.definition.perBuyerLimit - this.#unitsOf(buyerId) - waits;
+    if (quantity > remaining) return ['limit_reached', Math.max(0, remaining)];
     if (this.#hasTooManyHolds(buyerId)) return ['too_many_holds', 0];
     const entry = { buyerId, sku, quantity, ticket: ++this.#tickets };
     this.waitlist.push(entry);

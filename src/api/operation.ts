@@ -35,9 +35,31 @@ export interface ApiOperation {
   problems: readonly ProblemCode[];
 }
 
+const shortItemsSchema = z
+  .array(
+    z.object({
+      sku: z.string(),
+      requested: z.int(),
+      available: z.int().nullable().describe('Null: Redis could not be read at that moment.'),
+    }),
+  )
+  .optional()
+  .describe('With `sold_out` and `insufficient_stock`: the items of which fewer are available.');
+
+const limitSchemas = {
+  limit: z.int().optional().describe('With `limit_reached`: the units that a buyer may have.'),
+  remainingAllowance: z
+    .int()
+    .optional()
+    .describe('With `limit_reached`: the units that this buyer may still reserve.'),
+};
+
 /** The schema of a problem with one of these codes. Extension members such as `startsAt` are allowed. */
 function problemSchema(codes: readonly ProblemCode[]) {
+  const isShortage = codes.includes('sold_out') || codes.includes('insufficient_stock');
   return z.looseObject({
+    ...(isShortage && { items: shortItemsSchema }),
+    ...(codes.includes('limit_reached') && limitSchemas),
     type: z.string(),
     title: z.string(),
     status: z.int(),

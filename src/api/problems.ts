@@ -142,6 +142,15 @@ export interface FieldError {
   message: string;
 }
 
+export const UNKNOWN_FIELD = 'must not be present: it is not a field of this request';
+
+/** With the first error of each field. */
+export function eachFieldOnce(errors: readonly FieldError[]): FieldError[] {
+  const byField = new Map<string, FieldError>();
+  for (const error of errors) if (!byField.has(error.field)) byField.set(error.field, error);
+  return [...byField.values()];
+}
+
 export interface Problem {
   type: string;
   title: string;

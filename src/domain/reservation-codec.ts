@@ -58,6 +58,14 @@ export function formatItems(items: readonly Item[]): string {
   return items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(',');
 }
 
+/** Of a text that formatItems or canonicalItems made. */
+export function parseItems(text: string): Item[] {
+  return text.split(',').map((item) => {
+    const star = item.indexOf('*');
+    return { sku: item.slice(0, star), quantity: wholeNumber(item.slice(star + 1), text) };
+  });
+}
+
 export function formatPrices(items: readonly PricedItem[]): string {
   return items.map(({ unitPrice }) => unitPrice).join(',');
 }
@@ -157,14 +165,10 @@ export function formatTrace(requestId: string, traceparent: string): string {
 
 const basketOf = memoizeLast((itemsText: string, pricesText: string, source: string) => {
   const prices = pricesText.split(',');
-  const items: readonly PricedItem[] = itemsText.split(',').map((item, index) => {
-    const star = item.indexOf('*');
-    return {
-      sku: item.slice(0, star),
-      quantity: wholeNumber(item.slice(star + 1), source),
-      unitPrice: wholeNumber(prices[index] ?? '', source),
-    };
-  });
+  const items: readonly PricedItem[] = parseItems(itemsText).map((item, index) => ({
+    ...item,
+    unitPrice: wholeNumber(prices[index] ?? '', source),
+  }));
   let total = 0;
   for (const item of items) total += item.quantity * item.unitPrice;
   return { items, total };

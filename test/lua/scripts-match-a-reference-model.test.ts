@@ -219,14 +219,16 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
               break;
             case 'join': {
               const reply = await shards.call(joinWaitlist, saleId, each);
-              const [outcome, place] = model.join(
+              const [outcome, number] = model.join(
                 each.buyerId,
                 each.sku,
                 each.quantity,
                 Date.now(),
               );
               assert.equal(reply.outcome, outcome);
-              if ('place' in reply) assert.equal(reply.place, place);
+              if ('place' in reply) assert.equal(reply.place, number);
+              if ('remaining' in reply) assert.equal(reply.remaining, number);
+              if ('available' in reply) assert.equal(reply.available, number);
               break;
             }
             case 'leave': {
@@ -338,6 +340,9 @@ async function buyAndCompare(saleId: string, model: SaleModel, purchases: Purcha
     const expected = model.buy(buyerId, key, items, Date.now(), tag);
     const actual = replies[i]!;
     assert.equal(actual.outcome, expected.outcome, `purchase ${i} of ${tag}`);
+    if ('details' in expected) {
+      assert.deepEqual(actual, { outcome: expected.outcome, ...expected.details });
+    }
     if ('record' in actual && 'reservation' in expected) {
       const record = parseRecord(actual.record, { saleId, currency: 'EUR' }, buyerId);
       assert.equal(record.position, expected.reservation.position);

@@ -11,7 +11,7 @@ import type {
   FastifyReply,
   FastifyRequest,
 } from 'fastify';
-import { type FieldError, problemOf } from '../../api/problems.ts';
+import { eachFieldOnce, type FieldError, problemOf, UNKNOWN_FIELD } from '../../api/problems.ts';
 import { Fault } from '../../domain/fault.ts';
 import { sendProblem } from './serve-operation.ts';
 
@@ -101,18 +101,19 @@ function sendInvalidRequest(reply: FastifyReply, message: string) {
 /** Fastify reports a field as `/items/0/sku`; the client gets `items.0.sku`. Headers get their usual capitals. */
 function fieldErrorsOf(error: FastifyError): FieldError[] {
   const isHeader = error.validationContext === 'headers';
-  return (error.validation ?? []).flatMap(({ instancePath, message, params }) => {
+  const errors = (error.validation ?? []).flatMap(({ instancePath, message, params }) => {
     const path = instancePath.slice(1).replaceAll('/', '.');
     const field = isHeader ? path.replaceAll(/\b[a-z]/g, (letter) => letter.toUpperCase()) : path;
     const unknownKeys = (params as { keys?: unknown }).keys;
     if (Array.isArray(unknownKeys)) {
       return unknownKeys.map((key) => ({
         field: field === '' ? String(key) : `${field}.${String(key)}`,
-        message: 'must not be present: it is not a field of this request',
+        message: UNKNOWN_FIELD,
       }));
     }
     return [{ field, message: message ?? 'must be valid' }];
   });
+  return eachFieldOnce(errors);
 }
 
 /**

@@ -1,5 +1,5 @@
 /** What a handler returns: a response, or a refusal with a code from the problem catalogue. */
-import type { FieldError, ProblemCode } from '../../api/problems.ts';
+import { eachFieldOnce, type FieldError, type ProblemCode } from '../../api/problems.ts';
 
 export interface RouteResponse {
   status: number;
@@ -27,7 +27,7 @@ export function refuse(code: ProblemCode, extensions: Record<string, unknown> = 
 }
 
 export function refuseFields(...errors: FieldError[]): Refusal {
-  return refuse('invalid_request', { errors });
+  return refuse('invalid_request', { errors: eachFieldOnce(errors) });
 }
 
 export function isRefusal(value: object | string): value is Refusal {

@@ -77,6 +77,7 @@ async function receiptOf(servers: Servers, changed: RecordedOperation): Promise<
       detail: 'Fewer units remain than this withdrawal. Nothing was changed.',
       sku: row.sku,
       remaining,
+      items: [{ sku: row.sku, requested: -row.delta, available: remaining }],
     });
   }
   return respond(

@@ -3,15 +3,31 @@ import { LRUCache } from 'lru-cache';
 import { buyBody } from '../../api/buyer-operations.ts';
 import type { FieldError } from '../../api/problems.ts';
 import { canonicalItems } from '../../domain/reservation-codec.ts';
-import { fieldErrorsOf, NOT_JSON, parseJson } from '../http/request-validation.ts';
+import { fieldErrorsOf, NOT_JSON, parseJson, unknownSkus } from '../http/request-validation.ts';
+import type { PreparedResponse } from '../http/responses.ts';
 
-/** `items` is canonical (see domain/reservation-codec.ts), or empty if the body names no items. */
-export type ParsedBody = { items: string } | { errors: FieldError[] };
+export interface Basket {
+  /** Canonical, see domain/reservation-codec.ts; empty if the body names no items. */
+  items: string;
+  /** The SKUs in the order of the body's `items`; empty if the body has no such field. */
+  skus: readonly string[];
+}
+
+export type ParsedBody = Basket | { errors: FieldError[] };
+
+/** The response to a basket with SKUs that the sale does not have. */
+export function unknownSkusResponse(
+  { skus }: Basket,
+  unknown: readonly string[],
+): PreparedResponse {
+  const indexes = unknown.map((sku) => skus.indexOf(sku)).sort((a, b) => a - b);
+  return unknownSkus(indexes.map((index) => (index === -1 ? 'sku' : `items.${index}.sku`)));
+}
 
 const CACHED_BODIES_MAX = 1_000;
 /** Longer bodies are not cached, so that clients cannot fill the memory. */
 const CACHED_BYTES_MAX = 256;
-const NO_ITEMS: ParsedBody = { items: '' };
+const NO_ITEMS: ParsedBody = { items: '', skus: [] };
 
 const [, ONE_SKU, BASKET] = buyBody.options;
 
@@ -50,7 +66,8 @@ function parseBody(body: Buffer): ParsedBody {
   const result = form.safeParse(value);
   if (!result.success) return { errors: fieldErrorsOf(result.error) };
   const order = result.data;
-  return { items: canonicalItems('items' in order ? order.items : [order]) };
+  if (!('items' in order)) return { items: canonicalItems([order]), skus: [] };
+  return { items: canonicalItems(order.items), skus: order.items.map(({ sku }) => sku) };
 }
 
 function isBasket(value: unknown): boolean {

@@ -6,14 +6,16 @@ import { memoizeLast } from '../../domain/memoize-last.ts';
 import { publicReservation } from '../../domain/reservation.ts';
 import { parseRecord } from '../../domain/reservation-codec.ts';
 import type { Reserved, ReserveOutcome } from '../../lua/buy/reserve.ts';
-import { UNKNOWN_SKU } from '../http/request-validation.ts';
 import { jsonText, PROBLEM_RESPONSES, type PreparedResponse, replayed } from '../http/responses.ts';
+import { limitReachedResponse, shortageResponse } from '../sales/refusal-responses.ts';
 import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
 import { notStartedResponse, tooManyHoldsResponse } from '../sales/with-sale.ts';
+import { type Basket, unknownSkusResponse } from './buy-body.ts';
 
 export function outcomeResponse(
   result: Exclude<ReserveOutcome, { outcome: 'unreadable' }>,
   buyerId: string,
+  basket: Basket,
   view: SaleView,
 ): PreparedResponse {
   const { definition } = view.state;
@@ -27,7 +29,12 @@ export function outcomeResponse(
     case 'too_many_holds':
       return tooManyHoldsResponse(result.untilMs, redisNowMs(view));
     case 'unknown_sku':
-      return UNKNOWN_SKU;
+      return unknownSkusResponse(basket, result.skus);
+    case 'sold_out':
+    case 'insufficient_stock':
+      return shortageResponse(result.outcome, basket.items, result.available);
+    case 'limit_reached':
+      return limitReachedResponse(result.limit, result.remaining);
     case 'key_reused':
       return PROBLEM_RESPONSES.idempotency_key_reused;
     case 'unknown_sale':
@@ -35,9 +42,6 @@ export function outcomeResponse(
       return definition.status === 'draft'
         ? PROBLEM_RESPONSES.sale_not_found
         : PROBLEM_RESPONSES.recovering;
-    case 'sold_out':
-    case 'insufficient_stock':
-    case 'limit_reached':
     case 'sale_paused':
     case 'sale_ended':
     case 'overloaded':

@@ -4,16 +4,12 @@ import { IDEMPOTENCY_KEY_RULE } from '../../api/schemas.ts';
 import type { Fault } from '../../domain/fault.ts';
 import { isIdempotencyKey } from '../../domain/identifiers.ts';
 import { memoizeLast } from '../../domain/memoize-last.ts';
+import { parseItems } from '../../domain/reservation-codec.ts';
 import type { ReserveOutcome } from '../../lua/buy/reserve.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
-import {
-  invalidField,
-  invalidRequest,
-  SKU_REQUIRED,
-  UNKNOWN_SKU,
-} from '../http/request-validation.ts';
+import { invalidField, invalidRequest, SKU_REQUIRED } from '../http/request-validation.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
 import {
   onlySkuOf,
@@ -32,7 +28,7 @@ import {
 } from '../sales/with-sale.ts';
 import type { QueuedPurchase } from './batcher.ts';
 import type { Batchers } from './batchers.ts';
-import type { BuyBodies, ParsedBody } from './buy-body.ts';
+import { type Basket, type BuyBodies, type ParsedBody, unknownSkusResponse } from './buy-body.ts';
 import { outcomeResponse } from './buy-responses.ts';
 
 /** Above the possible difference between the clocks. Closer to the start, Redis decides. */
@@ -62,13 +58,13 @@ export function countPurchase(
 
 /** One purchase of an authenticated buyer. It responds exactly once. */
 class Purchase implements QueuedPurchase {
-  items = '';
   queuedAt = 0;
   readonly #exchange: HttpExchange;
   readonly #saleId: string;
   readonly #buyer: HashedName;
   readonly #context: BuyContext;
   #view: SaleView | undefined;
+  #basket: Basket | undefined;
 
   constructor(exchange: HttpExchange, saleId: string, buyer: HashedName, context: BuyContext) {
     this.#exchange = exchange;
@@ -98,27 +94,33 @@ class Purchase implements QueuedPurchase {
     }
     const { view } = lookup;
     const nowMs = performance.now();
-    const items = itemsOf(body, this.#exchange.idempotencyKey, view, nowMs);
-    if (typeof items !== 'string') {
-      this.#respond(items, 'invalid_request');
+    const basket = basketOf(body, this.#exchange.idempotencyKey, view, nowMs);
+    if (!('items' in basket)) {
+      this.#respond(basket, 'invalid_request');
       return;
     }
+    const { items } = basket;
     const tooEarly = earlyResponse(view, nowMs);
     if (tooEarly) {
       this.#respond(tooEarly, 'sale_not_started');
       return;
     }
     const { batchers, soldOut } = this.#context;
-    if (soldOut.refuses(view, this.#buyer, items, nowMs)) {
-      this.#respond(PROBLEM_RESPONSES.sold_out, 'sold_out', nowMs);
+    const refusal = soldOut.refusalOf(view, this.#buyer, items, nowMs);
+    if (refusal) {
+      this.#respond(refusal, 'sold_out', nowMs);
       return;
     }
     this.#view = view;
-    this.items = items;
+    this.#basket = basket;
     this.queuedAt = nowMs;
     if (!batchers.of(this.#saleId).submit(this)) {
       this.#respond(PROBLEM_RESPONSES.overloaded, 'overloaded');
     }
+  }
+
+  get items(): string {
+    return this.#basket!.items;
   }
 
   get buyerId(): string {
@@ -144,7 +146,10 @@ class Purchase implements QueuedPurchase {
   settle(outcome: ReserveOutcome): void {
     try {
       if (outcome.outcome === 'unreadable') throw outcome.fault;
-      this.#respond(outcomeResponse(outcome, this.buyerId, this.#view!), outcome.outcome);
+      this.#respond(
+        outcomeResponse(outcome, this.buyerId, this.#basket!, this.#view!),
+        outcome.outcome,
+      );
     } catch (error) {
       // The others of the batch still get their responses.
       this.#context.log.error({ err: error, requestId: this.requestId }, 'purchase not settled');
@@ -163,20 +168,18 @@ class Purchase implements QueuedPurchase {
   }
 }
 
-/** The requested items in canonical form, or the response to an invalid request. */
-function itemsOf(
-  parsed: ParsedBody,
+/** What the request orders, or the response to an invalid request. */
+function basketOf(
+  body: ParsedBody,
   idempotencyKey: string,
   view: SaleView,
   nowMs: number,
-): string | PreparedResponse {
+): Basket | PreparedResponse {
   if (idempotencyKey !== '' && !isIdempotencyKey(idempotencyKey)) return MALFORMED_KEY;
-  if ('errors' in parsed) return invalidRequest(parsed.errors);
-  if (parsed.items !== '') {
-    return isFresh(view, nowMs) && hasUnknownSku(view, parsed.items) ? UNKNOWN_SKU : parsed.items;
-  }
-  const sku = onlySkuOf(view.state.definition);
-  return sku === undefined ? SKU_REQUIRED : `${sku}*1`;
+  if ('errors' in body) return invalidRequest(body.errors);
+  if (body.items === '') return defaultBasketOf(view, 1) ?? SKU_REQUIRED;
+  const unknown = isFresh(view, nowMs) ? unknownSkusOf(view, body.items) : NONE;
+  return unknown.length === 0 ? body : unknownSkusResponse(body, unknown);
 }
 
 /** The hot path refuses by itself: before the start, this buyer cannot already have a reservation. */
@@ -197,9 +200,18 @@ function isFresh(view: SaleView, nowMs: number): boolean {
   return nowMs - view.readAt <= VIEW_AGE_MS_MAX;
 }
 
+/** Units of the only SKU; undefined if the sale has several. */
+const defaultBasketOf = memoizeLast(({ state }: SaleView, quantity: number): Basket | undefined => {
+  const sku = onlySkuOf(state.definition);
+  return sku === undefined ? undefined : { items: `${sku}*${quantity}`, skus: [] };
+});
+
+const NONE: readonly string[] = [];
+
 /** Measured: 30 ns for the last basket, against 430 ns in a sale of 3 SKUs and 2,000 ns in a sale of 20. */
-const hasUnknownSku = memoizeLast(({ state }: SaleView, items: string) =>
-  items
-    .split(',')
-    .some((item) => !state.definition.skus.some(({ sku }) => item.startsWith(`${sku}*`))),
-);
+const unknownSkusOf = memoizeLast(({ state }: SaleView, items: string): readonly string[] => {
+  const known = (item: string) =>
+    state.definition.skus.some(({ sku }) => item.startsWith(`${sku}*`));
+  if (items.split(',').every(known)) return NONE;
+  return parseItems(items).flatMap(({ sku }) => (known(`${sku}*`) ? [] : sku));
+});

@@ -21,6 +21,7 @@ import {
   replayed,
 } from '../http/responses.ts';
 import type { MemoryPressure } from '../sales/memory-pressure.ts';
+import { limitReachedResponse, shortageResponse } from '../sales/refusal-responses.ts';
 import { onlySkuOf, redisNowMs, type SaleView } from '../sales/sale-views.ts';
 import {
   absentSaleResponse,
@@ -94,6 +95,10 @@ async function joinResponse(
       });
     case 'too_many_holds':
       return tooManyHoldsResponse(reply.untilMs, redisNowMs(view));
+    case 'insufficient_stock':
+      return shortageResponse(reply.outcome, `${sku}*${quantity}`, String(reply.available));
+    case 'limit_reached':
+      return limitReachedResponse(reply.limit, reply.remaining);
     case 'unknown_sku':
       return UNKNOWN_SKU;
     case 'sale_not_started':

@@ -3,10 +3,11 @@
 --
 -- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
 -- ARGV   fence buyer sku quantity
--- REPLY  {word, rank, quantity}: joined, already (with the rank); too_many_holds with the end of the cool-down in ms and
---        0, see parts/cool-down.lua; or with 0 and 0
---        available insufficient_stock (the sale never had that many) unknown_sku limit_reached sale_not_started
---        sale_paused sale_ended unknown_sale recovering
+-- REPLY  {word, rank, quantity}: joined, already (with the rank)
+--        {insufficient_stock, units that can be bought, 0} (the sale never had that many)
+--        {limit_reached, limit, units that it still allows}
+--        {too_many_holds, end of the cool-down in ms, 0}, see parts/cool-down.lua
+--        or with 0 and 0: available unknown_sku sale_not_started sale_paused sale_ended unknown_sale recovering
 
 --@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes
 
@@ -20,8 +21,11 @@ load_stock({ arg_sku })
 load_records({ arg_buyer })
 local counts = stock[arg_sku]
 if not counts.remaining then return { 'unknown_sku', 0, 0 } end
-if quantity <= available_of(arg_sku) then return { 'available', 0, 0 } end
-if quantity > tonumber(call('HGET', key_stock, arg_sku .. ':loaded')) then return { 'insufficient_stock', 0, 0 } end
+local available = available_of(arg_sku)
+if quantity <= available then return { 'available', 0, 0 } end
+if quantity > tonumber(call('HGET', key_stock, arg_sku .. ':loaded')) then
+  return { 'insufficient_stock', available, 0 }
+end
 
 -- Units that the buyer waits for elsewhere in this sale count too.
 local waits = 0
@@ -30,7 +34,8 @@ for _, each in ipairs(cjson.decode(call('HGET', key_sale, 'skus'))) do
   if member then waits = waits + parse_member(member).quantity end
 end
 local known = summary_of_buyer(arg_buyer)
-if known.units + waits + quantity > sale.limit or known.living >= LIVING_MAX then return { 'limit_reached', 0, 0 } end
+local allowed = known.living < LIVING_MAX and sale.limit - known.units - waits or 0
+if quantity > allowed then return { 'limit_reached', sale.limit, math.max(0, allowed) } end
 local until_ms = cool_down_end(records_of[arg_buyer])
 if until_ms then return { 'too_many_holds', until_ms, 0 } end
 

@@ -13,9 +13,7 @@ export const joinWaitlist = defineScript({
   ],
   words: [
     'available',
-    'insufficient_stock',
     'unknown_sku',
-    'limit_reached',
     'sale_not_started',
     'sale_paused',
     'sale_ended',
@@ -23,8 +21,18 @@ export const joinWaitlist = defineScript({
     'recovering',
   ],
   decode([outcome, place, quantity]) {
-    if (outcome === 'too_many_holds') return { outcome, untilMs: Number(place) };
-    if (outcome !== 'joined' && outcome !== 'already') return undefined;
-    return { outcome, place: Number(place), quantity: Number(quantity) };
+    switch (outcome) {
+      case 'too_many_holds':
+        return { outcome, untilMs: Number(place) };
+      case 'insufficient_stock':
+        return { outcome, available: Number(place) };
+      case 'limit_reached':
+        return { outcome, limit: Number(place), remaining: Number(quantity) };
+      case 'joined':
+      case 'already':
+        return { outcome, place: Number(place), quantity: Number(quantity) };
+      default:
+        return undefined;
+    }
   },
 });

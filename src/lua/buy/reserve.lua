@@ -6,11 +6,15 @@
 --        requests  a MessagePack array of strings, four for each request: buyer key items trace
 --        items  sku*quantity,… sorted by SKU; trace  requestId TAB traceparent
 -- REPLY  lines, LF between them. The first: position TAB reservedAt TAB expiresAt of the first new reservation. Then one
---        for each request: an outcome word; `replayed` is followed by TAB and the record, `reserved` by TAB and the
---        prices, `too_many_holds` by TAB and the end of the cool-down in ms. Each reserved request has the position after
---        the previous reserved one.
---          reserved replayed key_reused unknown_sku sold_out insufficient_stock limit_reached
---          too_many_holds unreadable (the buyer's records are damaged) sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
+--        for each request: an outcome word, after some of them TAB and what the word does not say. Each reserved request
+--        has the position after the previous reserved one.
+--          reserved TAB prices                  replayed TAB record
+--          sold_out TAB available,…             of each item, in their order; without it: of the one item, 0
+--          insufficient_stock TAB available,…   as above
+--          limit_reached TAB limit TAB units    that it still allows
+--          unknown_sku TAB sku,…                too_many_holds TAB end of the cool-down in ms
+--          key_reused unreadable (the buyer's records are damaged)
+--          sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
 -- EVENTS one entry for the whole batch: v 1, s <number of its first event>, c <currency>, d <event lines>
 --
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
@@ -60,6 +64,28 @@ local function repeated(buyer, key, items, known)
   return record_by_key(records_of[buyer], key) or past_record_by_key(buyer, key, known.ended)
 end
 
+-- What buyers can get of each item. The most frequent refusal, of one item that is sold out, is a constant.
+local function shortage_of(basket)
+  local counts, is_sold_out = {}, false
+  for i, item in ipairs(basket) do
+    local available = available_of(item.sku)
+    if available <= 0 then is_sold_out = true end
+    counts[i] = number(available)
+  end
+  if not is_sold_out then return 'insufficient_stock\t' .. concat(counts, ',') end
+  return #basket == 1 and 'sold_out' or 'sold_out\t' .. concat(counts, ',')
+end
+
+local function unknown_in(basket)
+  local unknown = {}
+  for _, item in ipairs(basket) do
+    if not stock[item.sku].remaining then unknown[#unknown + 1] = item.sku end
+  end
+  return 'unknown_sku\t' .. concat(unknown, ',')
+end
+
+local function limit_reached(limit, left) return 'limit_reached\t' .. number(limit) .. '\t' .. number(math.max(0, left)) end
+
 local function decide(buyer, key, items, trace)
   local known = nil
   if records_of[buyer] ~= '' then
@@ -78,17 +104,14 @@ local function decide(buyer, key, items, trace)
 
   local basket = basket_of(items)
   for _, item in ipairs(basket) do
-    if not stock[item.sku].remaining then return 'unknown_sku' end
+    if not stock[item.sku].remaining then return unknown_in(basket) end
   end
-  if (known and known.units or 0) + basket.units > sale.limit then return 'limit_reached' end
-  if known and known.living >= LIVING_MAX then return 'limit_reached' end
-  local is_short = false
+  local units = known and known.units or 0
+  if units + basket.units > sale.limit then return limit_reached(sale.limit, sale.limit - units) end
+  if known and known.living >= LIVING_MAX then return limit_reached(sale.limit, 0) end
   for _, item in ipairs(basket) do
-    local available = available_of(item.sku)
-    if available <= 0 then return 'sold_out' end
-    if available < item.quantity then is_short = true end
+    if available_of(item.sku) < item.quantity then return shortage_of(basket) end
   end
-  if is_short then return 'insufficient_stock' end
   local until_ms = known and cool_down_end(records_of[buyer])
   if until_ms then return 'too_many_holds\t' .. number(until_ms) end
   local record = hold_basket(buyer, items, key, arg_tag, '', trace)

@@ -17,10 +17,6 @@ export interface ReserveRequest {
 
 const REFUSALS = [
   'key_reused',
-  'unknown_sku',
-  'sold_out',
-  'insufficient_stock',
-  'limit_reached',
   'sale_not_started',
   'sale_paused',
   'sale_ended',
@@ -36,6 +32,11 @@ export type ReserveOutcome =
   | { outcome: 'replayed'; record: string }
   /** The buyer is in a cool-down until then, by Redis' clock. */
   | { outcome: 'too_many_holds'; untilMs: number }
+  /** `available`: how many units of each item the buyer could get, as `n,…` in the order of `items`. */
+  | { outcome: 'sold_out' | 'insufficient_stock'; available: string }
+  /** `remaining`: units that the limit still allows. */
+  | { outcome: 'limit_reached'; limit: number; remaining: number }
+  | { outcome: 'unknown_sku'; skus: string[] }
   /** The buyer's records are damaged, or the script's line is. */
   | { outcome: 'unreadable'; fault: Fault }
   | { outcome: ReserveRefusal };
@@ -89,7 +90,7 @@ interface Batch {
 
 const RESERVED = 'reserved\t';
 const REPLAYED = 'replayed\t';
-const TOO_MANY_HOLDS = 'too_many_holds\t';
+const SOLD_OUT: ReserveOutcome = { outcome: 'sold_out', available: '0' };
 
 function outcomesOf(first: string, lines: readonly string[], batch: Batch): ReserveOutcome[] {
   const [firstPosition, reservedAt = '', expiresAt = ''] = first.split('\t');
@@ -107,13 +108,28 @@ function outcomesOf(first: string, lines: readonly string[], batch: Batch): Rese
     if (line.startsWith(REPLAYED)) {
       return { outcome: 'replayed', record: line.slice(REPLAYED.length) };
     }
-    if (line.startsWith(TOO_MANY_HOLDS)) {
-      return { outcome: 'too_many_holds', untilMs: Number(line.slice(TOO_MANY_HOLDS.length)) };
-    }
-    // One line fails its buyer only: the other decisions are valid.
-    if (!REFUSAL_SET.has(line)) return { outcome: 'unreadable', fault: malformed('reserve', line) };
-    return { outcome: line as ReserveRefusal };
+    if (line === 'sold_out') return SOLD_OUT;
+    return refusalOf(line);
   });
+}
+
+function refusalOf(line: string): ReserveOutcome {
+  const [outcome = '', first = '', second = ''] = line.split('\t');
+  switch (outcome) {
+    case 'sold_out':
+    case 'insufficient_stock':
+      return { outcome, available: first };
+    case 'limit_reached':
+      return { outcome, limit: Number(first), remaining: Number(second) };
+    case 'too_many_holds':
+      return { outcome, untilMs: Number(first) };
+    case 'unknown_sku':
+      return { outcome, skus: first.split(',') };
+    default:
+      // One line fails its buyer only: the other decisions are valid.
+      if (REFUSAL_SET.has(line)) return { outcome: line as ReserveRefusal };
+      return { outcome: 'unreadable', fault: malformed('reserve', line) };
+  }
 }
 
 /**
