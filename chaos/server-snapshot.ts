@@ -149,7 +149,8 @@ export class Inspector {
       reservations: [...Object.entries(buyers), ...Object.entries(past)].flatMap(
         ([field, records]) => {
           const [buyerId, position] = field.split('\t') as [string, string?];
-          return position === '' ? [] : parseRecords(records, terms, buyerId);
+          // Merchant notes have no buyer, and keys no position.
+          return buyerId === '' || position === '' ? [] : parseRecords(records, terms, buyerId);
         },
       ),
       order,

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newTag, parseReservationId } from '../../src/domain/identifiers.ts';
 import type { Reservation, ReservationTransition } from '../../src/domain/reservation.ts';
+import { writeDetail } from '../../src/domain/transition-detail.ts';
 import { type TransitionReply, transition } from '../../src/lua/buy/transition.ts';
 import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 import type { Shards } from '../../src/redis/shards.ts';
@@ -19,7 +20,7 @@ export function applyTransition(
   return shards.call(transition, reservation.saleId, {
     address: parseReservationId(reservation.reservationId)!,
     transition: wanted,
-    detail: '',
+    detail: writeDetail({ actor: 'test', transition: wanted }),
     requestId: `request-of-${wanted}`,
     traceparent: '',
     tag: newTag(),

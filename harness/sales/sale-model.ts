@@ -21,6 +21,8 @@ export interface ModelReservation {
   version: number;
   /** A hold of the model lasts 0 seconds or practically for ever, so it is either due or not. */
   isDue: boolean;
+  /** Of its confirmation; empty: none. */
+  payment: string;
 }
 
 export interface ModelEvent {
@@ -136,10 +138,19 @@ export class SaleModel {
     transition: Exclude<ReservationTransition, 'expire'>,
     nowMs: number,
     tag: string,
+    payment = '',
   ): string {
     const { from, to } = RESERVATION_TRANSITIONS[transition];
-    if (reservation.letter === to) return 'repeated';
-    if (!from.includes(reservation.letter)) return 'forbidden';
+    const attaches = transition === 'attach';
+    if (reservation.letter === to) {
+      const { payment: recorded } = reservation;
+      if (to !== 'C' || payment === '' || payment === recorded) return 'repeated';
+      if (recorded !== '') return 'conflict';
+      if (!attaches) return 'unpaid';
+    } else if (!from.includes(reservation.letter)) {
+      return 'forbidden';
+    }
+    if (to === 'C') reservation.payment = payment;
     if (to === 'P') reservation.isDue = reservation.isDue && this.definition.holdSeconds === 0;
     this.#become(reservation, to);
     if (to === 'X')
@@ -278,6 +289,7 @@ export class SaleModel {
       letter: 'R',
       version: 1,
       isDue: this.definition.holdSeconds === 0,
+      payment: '',
     };
     this.reservations.push(reservation);
     this.#log(reservation);

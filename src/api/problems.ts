@@ -68,6 +68,11 @@ export const PROBLEMS = {
     title: 'Invalid transition',
     detail: 'The current state does not allow this change.',
   },
+  payment_conflict: {
+    status: 409,
+    title: 'Payment conflict',
+    detail: 'The reservation is confirmed with another payment; see paymentRef.',
+  },
   insufficient_stock: {
     status: 409,
     title: 'Insufficient stock',

@@ -3,6 +3,7 @@
  * one transaction of PostgreSQL. An archived sale has no holds, so in practice a merchant refunds confirmed units.
  */
 import { reservationIdOf } from '../domain/identifiers.ts';
+import { paymentIn } from '../domain/merchant-note.ts';
 import {
   type PricedItem,
   RESERVATION_TRANSITIONS,
@@ -12,7 +13,7 @@ import {
   STATUS_OF_LETTER,
 } from '../domain/reservation.ts';
 import { letterOf } from '../domain/reservation-codec.ts';
-import type { TransitionReply, TransitionRequest } from '../lua/buy/transition.ts';
+import type { TransitionDecision, TransitionRequest } from '../lua/buy/transition.ts';
 import { changeWithDigest } from '../postgres/archive-digest.ts';
 import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { enqueueReservations, subscribersOf } from '../postgres/outbox.ts';
@@ -26,7 +27,7 @@ export interface ArchivedTransition extends Omit<TransitionRequest, 'tag' | 'buy
 
 /** `not_archived`: Redis decides, or there is no such sale. */
 export type ArchivedReply =
-  | Extract<TransitionReply, { reservation: Reservation }>
+  | TransitionDecision
   | { outcome: 'unknown_reservation' }
   | { outcome: 'not_archived' };
 
@@ -45,8 +46,16 @@ export async function transitionArchived(
     if (!found) return { outcome: 'unknown_reservation' };
     const { from, to } = RESERVATION_TRANSITIONS[request.transition];
     const letter = letterOf(found.status, found.version);
-    if (letter === to) return { outcome: 'repeated', reservation: found };
-    if (!from.includes(letter)) return { outcome: 'forbidden', reservation: found };
+    const attaches = request.transition === 'attach';
+    if (letter === to) {
+      const payment = request.payment ?? '';
+      const recorded = payment === '' ? '' : await paymentOf(transaction, found);
+      if (payment === recorded) return { outcome: 'repeated', reservation: found };
+      if (recorded !== '') return { outcome: 'conflict', reservation: found, paymentRef: recorded };
+      if (!attaches) return { outcome: 'unpaid', reservation: found };
+    } else if (!from.includes(letter)) {
+      return { outcome: 'forbidden', reservation: found };
+    }
     const changed = { ...found, status: STATUS_OF_LETTER[to]!, version: found.version + 1 };
     const { reservationId } = found;
     await changeWithDigest(transaction, saleId, [reservationId], () =>
@@ -54,6 +63,16 @@ export async function transitionArchived(
     );
     return { outcome: 'changed', reservation: changed };
   });
+}
+
+async function paymentOf(
+  transaction: Transaction,
+  { reservationId }: Reservation,
+): Promise<string> {
+  return paymentIn(
+    await transaction<{ detail: string }[]>`
+      SELECT detail FROM reservation_events WHERE reservation_id = ${reservationId} ORDER BY version`,
+  );
 }
 
 /** The row, its history, the units, the deliveries, the checkpoint and the audit entry. */

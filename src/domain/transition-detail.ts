@@ -2,22 +2,32 @@
  * Who caused a transition and why: the free text of an event. It is JSON for a merchant's transition and plain words
  * otherwise. It is part of the decision's event, so it needs no second write.
  */
+import type { ReservationTransition } from './reservation.ts';
 
 export interface TransitionDetail {
   /** The role, and the first characters of the digest of the request's token. */
   actor: string;
+  transition: ReservationTransition;
   /** The payment that a confirmation refers to. */
   paymentRef?: string | undefined;
   reason?: string | undefined;
 }
 
-export function writeDetail({ actor, paymentRef, reason }: TransitionDetail): string {
-  return JSON.stringify({ actor, paymentRef, reason });
+/** The order of the fields is part of the format: see `isAttachment`. */
+export function writeDetail({ actor, transition, paymentRef, reason }: TransitionDetail): string {
+  return JSON.stringify({ actor, transition, paymentRef: paymentRef || undefined, reason });
+}
+
+/** Whether an event only attached a payment. Without parsing: webhooks ask it of each event. */
+export function isAttachment(detail: string): boolean {
+  return detail.startsWith('{') && /^\{"actor":"[^"]*","transition":"attach"/.test(detail);
 }
 
 /** The detail of an event as the API shows it: a merchant's fields, or plain words. */
 export interface ShownDetail {
   actor: string | null;
+  /** Null also in events of earlier versions of the engine, which did not name it. */
+  transition: ReservationTransition | null;
   paymentRef: string | null;
   reason: string | null;
   /** Empty if the fields above are set. */
@@ -27,10 +37,10 @@ export interface ShownDetail {
 export function readDetail(text: string): ShownDetail {
   try {
     const fields = JSON.parse(text.startsWith('{') ? text : '{}') as Partial<TransitionDetail>;
-    const { actor, paymentRef = null, reason = null } = fields;
-    if (typeof actor === 'string') return { actor, paymentRef, reason, detail: '' };
+    const { actor, transition = null, paymentRef = null, reason = null } = fields;
+    if (typeof actor === 'string') return { actor, transition, paymentRef, reason, detail: '' };
   } catch {
     // Plain words that begin like JSON.
   }
-  return { actor: null, paymentRef: null, reason: null, detail: text };
+  return { actor: null, transition: null, paymentRef: null, reason: null, detail: text };
 }

@@ -2,13 +2,9 @@
  * Webhook events and their messages in the form of Standard Webhooks (`type`, `timestamp`, `data`). Delivery has no
  * guaranteed order, so a message contains the whole state at its time, and a reservation's message has its version.
  */
-import {
-  type PublicReservation,
-  publicReservation,
-  type ReservationEvent,
-  type ReservationStatus,
-} from './reservation.ts';
+import { type PublicReservation, publicReservation, type ReservationEvent } from './reservation.ts';
 import { availableOf, type SaleDefinition, type SaleStatus, type SkuStock } from './sale.ts';
+import { isAttachment } from './transition-detail.ts';
 
 export const WEBHOOK_EVENTS = [
   /** Also when a hold was extended: the same reservation, a higher version, a later `expiresAt`. */
@@ -16,6 +12,8 @@ export const WEBHOOK_EVENTS = [
   'reservation.confirmed',
   'reservation.cancelled',
   'reservation.expired',
+  /** The same status, a higher version: a payment was attached. */
+  'reservation.changed',
   'sale.opened',
   'sale.sold_out',
   'sale.restocked',
@@ -54,13 +52,17 @@ export interface SaleData {
   };
 }
 
-export function reservationEventType(status: ReservationStatus): WebhookEvent {
-  return `reservation.${status}`;
+export function reservationEventType({
+  status,
+  detail,
+}: Pick<ReservationEvent, 'status' | 'detail'>): WebhookEvent {
+  // An endpoint that ships what is confirmed must not ship it twice.
+  return isAttachment(detail) ? 'reservation.changed' : `reservation.${status}`;
 }
 
 /** The message for one version of a reservation. */
 export function reservationMessage(event: ReservationEvent): WebhookMessage {
-  const type = reservationEventType(event.status);
+  const type = reservationEventType(event);
   const data: ReservationData = { reservation: publicReservation(event), version: event.version };
   return {
     messageId: `evt_${event.reservationId}_${event.version}`,

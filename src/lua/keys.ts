@@ -13,7 +13,8 @@
  *                   or only fence (empty) and status `archived`: the marker of an archived sale, see mark-archived.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :smallestWaiting :price
  *   buyers  hash    buyer -> the buyer's living records and newest ended ones, separated by LF, see parts/buyers.lua
- *   past    hash    the other ended records: buyer TAB position -> record, buyer TAB TAB key -> position
+ *   past    hash    the other ended records: buyer TAB position -> record, buyer TAB TAB key -> position,
+ *                   TAB position -> merchant note, see parts/merchant-note.lua
  *   order   list    buyers in the order of decision: element p - 1 is the buyer of position p, apart from `gaps`
  *   holds   zset    deadline -> first-last position of the batch that shares it
  *   events  stream  the event log of the sale's reservations

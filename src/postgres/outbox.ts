@@ -33,7 +33,7 @@ export async function enqueueReservations(
   subscribers: readonly Subscriber[],
 ): Promise<void> {
   const received = events.filter(({ reservation }) =>
-    subscribers.some((one) => receives(one, reservationEventType(reservation.status))),
+    subscribers.some((one) => receives(one, reservationEventType(reservation))),
   );
   const messages = received.map(({ reservation }) => reservationMessage(reservation));
   await enqueue(transaction, messages, subscribers);

@@ -27,6 +27,7 @@ import {
   type Verification,
   Violations,
 } from './check.ts';
+import { NoteComparison } from './compare-notes.ts';
 import type { SeenOrdinals } from './compare-order.ts';
 import { uncoveredHolds } from './hold-coverage.ts';
 import { differenceOf, type RedisRecord, type Row, recordsIn, rowsOf } from './reservation-row.ts';
@@ -76,13 +77,15 @@ export class RecordComparison {
     for await (const { fields, event } of this.#scan('buyers')) {
       await this.#compareAll({ texts: new Map(fields), event });
     }
+    const notes = new NoteComparison(this.#verification, this.#upTo);
     // Last: a record that moves to the past meanwhile is seen at least once.
     for await (const { fields, event } of this.#scan('past')) {
       await this.#compareAll({ texts: textsByBuyer(fields), event });
       await this.#compareKeys(fields);
+      await notes.compare(fields, event);
     }
     await this.#settle();
-    return this.#checks();
+    return [...this.#checks(), await notes.check()];
   }
 
   async *#scan(
@@ -315,8 +318,9 @@ function textsByBuyer(
   const texts = new Map<string, string>();
   for (const [field, value] of fields) {
     const [buyerId, position] = field.split('\t') as [string, string?];
+    const isNote = buyerId === '';
     const isKey = position === '';
-    if (isKey || value === '') continue;
+    if (isNote || isKey || value === '') continue;
     const others = texts.get(buyerId);
     texts.set(buyerId, others === undefined ? value : `${others}\n${value}`);
   }

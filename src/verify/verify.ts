@@ -39,6 +39,7 @@
  *   every-ticket-was-given                no ticket of the waitlist is above the last that was given
  *   every-reservation-in-redis-is-a-row   each reservation in Redis equals its row
  *   every-hold-has-its-deadline           each hold is among the deadlines that the sweep reads
+ *   merchant-notes-follow-the-history     each payment that Redis knows is in the history, and vice versa
  *   every-row-is-in-redis                 each row has its reservation in Redis
  *   first-come-first-served               each position belongs to the same buyer in Redis and PostgreSQL
  *

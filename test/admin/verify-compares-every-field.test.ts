@@ -216,6 +216,22 @@ test('verify fails when a key or a field in Redis is changed', async () => {
     await client.lset(keyOf('order'), 1, 'thief');
     return () => client.lset(keyOf('order'), 1, old!);
   });
+  for (const [what, field, change] of [
+    ['a payment', '\t3', (note: string) => `${note}x`],
+    ['a note of a reservation that has none', '\t1', () => '='],
+  ] as const) {
+    await judgeEntry(what, 'merchant-notes-follow-the-history', async () => {
+      const old = await client.hget(keyOf('past'), field);
+      await client.hset(keyOf('past'), field, change(old ?? ''));
+      return () =>
+        old === null ? client.hdel(keyOf('past'), field) : client.hset(keyOf('past'), field, old);
+    });
+  }
+  await judgeEntry('a lost payment', 'merchant-notes-follow-the-history', async () => {
+    const old = await client.hget(keyOf('past'), '\t3');
+    await client.hdel(keyOf('past'), '\t3');
+    return () => client.hset(keyOf('past'), '\t3', old!);
+  });
   await judgeEntry('score of holds', 'every-hold-has-its-deadline', async () => {
     const [member] = await client.zrange(keyOf('holds'), '0', '0');
     await client.zincrby(keyOf('holds'), 1, member!);

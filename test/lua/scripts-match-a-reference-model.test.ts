@@ -41,7 +41,13 @@ type Step =
       limit: number;
       holdSeconds: number;
     }
-  | { do: 'transition'; which: number; to: Exclude<ReservationTransition, 'expire'>; times: number }
+  | {
+      do: 'transition';
+      which: number;
+      to: Exclude<ReservationTransition, 'expire'>;
+      times: number;
+      payment: string;
+    }
   | { do: 'sweep'; most: number }
   | { do: 'join'; buyerId: string; sku: string; quantity: number }
   | { do: 'leave'; buyerId: string }
@@ -108,7 +114,8 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('transition' as const),
       which: fc.nat(),
-      to: fc.constantFrom('confirm', 'cancel', 'give-back', 'extend'),
+      to: fc.constantFrom('confirm', 'confirm', 'cancel', 'give-back', 'extend', 'attach'),
+      payment: fc.constantFrom('', 'pay%1', 'pay 2'),
       times: fc.integer({ min: 1, max: 2 }),
     }),
   },
@@ -248,7 +255,13 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
                 const key = `loop-${index}-${round}`;
                 await buyAndCompare(saleId, model, [{ buyerId: each.buyerId, key, items }], tag);
                 const which = model.reservations.length - 1;
-                const release = { do: 'transition', which, to: 'give-back', times: 1 } as const;
+                const release = {
+                  do: 'transition',
+                  which,
+                  to: 'give-back',
+                  times: 1,
+                  payment: '',
+                } as const;
                 if (which >= 0) await transitionAndCompare(saleId, model, release, tag);
               }
               break;
@@ -287,7 +300,15 @@ async function transitionAndCompare(
   tag: string,
 ) {
   const reservation = model.reservations[step.which % model.reservations.length];
-  const request = { transition: step.to, detail: 'a reason', requestId: 'r', traceparent: '', tag };
+  const { payment } = step;
+  const request = {
+    transition: step.to,
+    detail: 'a reason',
+    payment,
+    requestId: 'r',
+    traceparent: '',
+    tag,
+  };
   const { position, tag: ownTag } = reservation ?? { position: 1, tag: 'nobodys1' };
   const address = { saleId, position, tag: ownTag };
   if (!reservation) {
@@ -303,7 +324,9 @@ async function transitionAndCompare(
   }
   for (let time = 0; time < step.times; time++) {
     const reply = await shards.call(transition, saleId, { ...request, address });
-    assert.equal(reply.outcome, model.transition(reservation, step.to, Date.now(), tag));
+    const expected = model.transition(reservation, step.to, Date.now(), tag, payment);
+    assert.equal(reply.outcome, expected);
+    if (reply.outcome === 'conflict') assert.equal(reply.paymentRef, reservation.payment);
     if ('reservation' in reply) assert.equal(reply.reservation.version, reservation.version);
   }
 }

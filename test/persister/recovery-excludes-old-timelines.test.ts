@@ -137,7 +137,7 @@ describe('after a recovery', () => {
   it('a rebuild that was frozen does not replace a newer sale', async (test) => {
     const { servers } = await useServers(test);
     const { saleId } = await makeSale(servers);
-    const empty = { records: [], holds: [], line: [] };
+    const empty = { records: [], holds: [], line: [], notes: [] };
     const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
     await call(closeSale, saleId, { closing: 'first', timeline: 0, begunAfter: '' });
     assert.equal(
@@ -167,7 +167,12 @@ describe('after a recovery', () => {
       const { saleId } = await makeSale(servers);
       const operation = await firstOperationOf(servers, saleId);
       const call: typeof servers.shards.call = (...args) => servers.shards.call(...args);
-      const portion = { records: ['ada', '1\tR\t1'], holds: ['1', '1-1'], line: ['a', 'b'] };
+      const portion = {
+        records: ['ada', '1\tR\t1'],
+        holds: ['1', '1-1'],
+        line: ['a', 'b'],
+        notes: [],
+      };
       await servers.shards.of(saleId).client.flushall();
       assert.equal(await call(stageRebuild, saleId, { timeline: 3, part: 1, portion }), 'staged');
       assert.equal((await stagedKeys(servers, saleId)).length, 6);

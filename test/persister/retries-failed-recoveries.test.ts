@@ -191,7 +191,7 @@ describe('a recovery', () => {
     const renew = (closing: string) =>
       call(renewFence, saleId, { timeline: 1, closing, events: 0, operation: 1, positionFloor: 0 });
     const rebuild = async (closing: string) => {
-      const portion = { records: [], holds: [], line: [] };
+      const portion = { records: [], holds: [], line: [], notes: [] };
       await call(stageRebuild, saleId, { timeline: 1, part: 1, portion });
       const counts = { loaded: 9, remaining: 9, held: 0, confirmed: 0, waiting: 0 };
       const stock = [{ sku: 'unit', price: 1_000, ...counts }];

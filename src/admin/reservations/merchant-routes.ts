@@ -11,15 +11,24 @@ import { type MerchantTransition, transitionReservation } from './transition-res
 
 const TEXT_LENGTH_MAX = 200;
 
+const TRANSITION_PROBLEMS = [
+  ...CHANGE_PROBLEMS,
+  'reservation_not_found',
+  'invalid_transition',
+] as const;
+
 const CONFIRM = {
   ...operationOf('confirm', 'Confirm a reservation that has been paid'),
   body: z
     .strictObject({
       paymentRef: textSchema(TEXT_LENGTH_MAX)
         .optional()
-        .describe('The id of the payment, for the history.'),
+        .describe(
+          'The id of the payment. Confirming again with the same one replays; with another one it is 409 `payment_conflict`, with the recorded one in `paymentRef`. If the reservation was confirmed without one, it is added.',
+        ),
     })
     .nullish(),
+  problems: [...TRANSITION_PROBLEMS, 'payment_conflict'],
 } as const satisfies ApiOperation;
 
 const CANCEL = {
@@ -77,6 +86,6 @@ function operationOf(transition: MerchantTransition, summary: string) {
         headers: { 'Idempotent-Replayed': '`true` if an earlier request made the transition.' },
       },
     },
-    problems: [...CHANGE_PROBLEMS, 'reservation_not_found', 'invalid_transition'],
+    problems: TRANSITION_PROBLEMS,
   } as const satisfies ApiOperation;
 }

@@ -8,13 +8,15 @@ import { problemOf } from '../../api/problems.ts';
 import { type ArchivedTransition, transitionArchived } from '../../archive/transition-archived.ts';
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { newTag, parseReservationId, TRACEPARENT } from '../../domain/identifiers.ts';
-import { publicReservation, statusAfter } from '../../domain/reservation.ts';
+import { paymentIn } from '../../domain/merchant-note.ts';
+import { publicReservation, type Reservation, statusAfter } from '../../domain/reservation.ts';
 import { writeDetail } from '../../domain/transition-detail.ts';
 import {
   type TransitionReply,
   type TransitionRequest,
   transition,
 } from '../../lua/buy/transition.ts';
+import type { Sql } from '../../postgres/connection.ts';
 import type { Caller, Servers } from '../context.ts';
 import { type Outcome, type Refusal, refuse, respond } from '../http/outcome.ts';
 
@@ -30,13 +32,22 @@ export interface MerchantRequest {
   traceparent: string | undefined;
 }
 
-/** For the query whether the sale exists. */
+/** What one of the two servers is asked to do. */
+type Wanted = TransitionRequest & ArchivedTransition;
+
+/** For queries in PostgreSQL, for which a merchant's request must not wait. */
 const LOOKUP_TIMEOUT_MS = 1_000;
 
 export const UNKNOWN_RESERVATION = refuse('reservation_not_found', {
   detail: 'There is no reservation with that id.',
 });
 const NOTHING_CHANGED = 'Redis is unavailable; nothing was changed. Send the same request again.';
+const NOTHING_CHANGED_NOW =
+  'Nothing was changed: the reservation is changing now. Send the same request again.';
+const PAYMENT_UNCERTAIN = refuse('unavailable', {
+  detail:
+    'Nothing was changed: the payment of this confirmation is in PostgreSQL, which does not respond or does not have it yet. Send the same request again.',
+});
 const SALE_UNCERTAIN = refuse('unavailable', {
   detail:
     'Nothing was changed: it is currently unknown whether the sale exists. Send the same request again.',
@@ -48,19 +59,35 @@ export async function transitionReservation(
 ): Promise<Outcome> {
   const address = parseReservationId(request.reservationId);
   if (!address) return UNKNOWN_RESERVATION;
-  const { saleId } = address;
   const { caller, paymentRef, reason, traceparent } = request;
-  const wanted: TransitionRequest = {
+  const { actor, requestId } = caller;
+  const wanted: Wanted = {
     address,
+    saleId: address.saleId,
+    actor,
     transition: request.transition,
-    detail: writeDetail({ actor: caller.actor, paymentRef, reason }),
-    requestId: caller.requestId,
+    detail: writeDetail({ actor, transition: request.transition, paymentRef, reason }),
+    payment: paymentRef ?? '',
+    requestId,
     traceparent: traceparent !== undefined && TRACEPARENT.test(traceparent) ? traceparent : '',
     tag: newTag(),
   };
+  let reply = await decide(servers, wanted);
+  if (!('refused' in reply) && (reply.outcome === 'unpaid' || reply.outcome === 'unrecorded')) {
+    reply = await attachPayment(servers, wanted, reply);
+  }
+  if ('refused' in reply) return reply;
+  // A hint, so that the hot paths show the returned units immediately.
+  if (reply.outcome === 'changed' && request.transition === 'cancel')
+    servers.shards.publishChanged(address.saleId).catch(() => undefined);
+  return outcomeOf(reply, request.transition);
+}
+
+/** Redis decides; PostgreSQL if the sale is archived. */
+async function decide(servers: Servers, wanted: Wanted): Promise<Decided | Refusal> {
   let reply: TransitionReply;
   try {
-    reply = await servers.shards.call(transition, saleId, wanted);
+    reply = await servers.shards.call(transition, wanted.saleId, wanted);
   } catch (error) {
     return refuseFault(servers, error);
   }
@@ -68,18 +95,42 @@ export async function transitionReservation(
     case 'recovering':
     case 'unknown_sale':
     case 'sale_ended':
-      return transitionWithoutRedis(
-        servers,
-        saleId,
-        { ...wanted, saleId, actor: caller.actor },
-        reply,
-      );
+      return decideWithoutRedis(servers, wanted, reply);
     default:
-      // A hint, so that the hot paths show the returned units immediately.
-      if (reply.outcome === 'changed' && request.transition === 'cancel')
-        servers.shards.publishChanged(saleId).catch(() => undefined);
-      return outcomeOf(reply, request.transition);
+      return reply;
   }
+}
+
+/**
+ * The reservation is confirmed, and Redis knows no payment of it. The payment of the request is added: the record lacks
+ * it, and the shop can refund only what is recorded. If an earlier version made the confirmation, its payment is only in
+ * PostgreSQL.
+ */
+async function attachPayment(
+  servers: Servers,
+  wanted: Wanted,
+  { outcome, reservation }: Extract<Decided, { reservation: Reservation }>,
+): Promise<Decided | Refusal> {
+  if (outcome === 'unrecorded') {
+    const recorded = await withTimeout(recordedPayment(servers.sql, reservation));
+    if (recorded === undefined) return PAYMENT_UNCERTAIN;
+    if (recorded === wanted.payment) return { outcome: 'repeated', reservation };
+    if (recorded !== '') return { outcome: 'conflict', reservation, paymentRef: recorded };
+  }
+  const { actor, payment: paymentRef } = wanted;
+  const detail = writeDetail({ actor, transition: 'attach', paymentRef });
+  return decide(servers, { ...wanted, transition: 'attach', detail });
+}
+
+/** Empty: there is none. Undefined: PostgreSQL does not have the reservation in this version yet. */
+async function recordedPayment(
+  sql: Sql,
+  { reservationId, version }: Reservation,
+): Promise<string | undefined> {
+  const history = await sql<{ version: number; detail: string }[]>`
+    SELECT version, detail FROM reservation_events
+    WHERE reservation_id = ${reservationId} ORDER BY version`;
+  return (history.at(-1)?.version ?? 0) < version ? undefined : paymentIn(history);
 }
 
 /** What only one of the two servers can have replied. */
@@ -96,8 +147,14 @@ function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
         from: reply.reservation.status,
         to: statusAfter(requested),
       });
+    case 'conflict':
+      return refuse('payment_conflict', { paymentRef: reply.paymentRef });
     case 'unknown_reservation':
       return UNKNOWN_RESERVATION;
+    case 'unpaid':
+    case 'unrecorded':
+      // Another request has removed what this one was to be attached to.
+      return refuse('unavailable', { detail: NOTHING_CHANGED_NOW });
     default:
       return unreachable(reply);
   }
@@ -125,20 +182,18 @@ function refuseFault({ log }: Servers, error: unknown): Refusal {
  * Redis does not have the sale open. If the sale is archived, PostgreSQL decides. Otherwise Redis may have lost its data,
  * and a 404 would make the merchant refund a buyer who has a reservation. PostgreSQL is queried for a short time.
  */
-async function transitionWithoutRedis(
+async function decideWithoutRedis(
   { sql, shards, log }: Servers,
-  saleId: string,
-  wanted: ArchivedTransition,
+  wanted: Wanted,
   { outcome }: { outcome: 'recovering' | 'unknown_sale' | 'sale_ended' },
-): Promise<Outcome> {
-  const sale = await Promise.race([
+): Promise<Decided | Refusal> {
+  const { saleId } = wanted;
+  const sale = await withTimeout(
     sql<{ isArchived: boolean }[]>`
       SELECT archived_at IS NOT NULL AS is_archived FROM sales WHERE sale_id = ${saleId}`.then(
       ([row]) => row ?? 'unknown_sale',
-      () => undefined,
     ),
-    sleep(LOOKUP_TIMEOUT_MS, undefined, { ref: false }),
-  ]);
+  );
   if (sale === undefined) return outcome === 'recovering' ? refuse('recovering') : SALE_UNCERTAIN;
   if (sale === 'unknown_sale') return UNKNOWN_RESERVATION;
   if (!sale.isArchived) {
@@ -147,11 +202,17 @@ async function transitionWithoutRedis(
   }
   try {
     const reply = await transitionArchived(sql, wanted);
-    if (reply.outcome !== 'not_archived')
-      return outcomeOf(reply, wanted.transition as MerchantTransition);
+    return reply.outcome === 'not_archived' ? refuse('recovering') : reply;
   } catch (error) {
     log.warn({ saleId, err: error }, 'transition in an archived sale failed');
     return refuse('unavailable');
   }
-  return refuse('recovering');
+}
+
+/** Undefined: PostgreSQL failed, or did not respond in time. */
+function withTimeout<T>(query: Promise<T>): Promise<T | undefined> {
+  return Promise.race([
+    query.catch(() => undefined),
+    sleep(LOOKUP_TIMEOUT_MS, undefined, { ref: false }),
+  ]);
 }

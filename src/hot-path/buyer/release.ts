@@ -2,6 +2,8 @@
  * A buyer releases a reservation. Its units go to the waitlist, or on sale again, in the same step. The path of the API
  * is `/cancel`; the transition is stored as `give-back`.
  */
+
+import { Fault } from '../../domain/fault.ts';
 import { newTag, parseReservationId } from '../../domain/identifiers.ts';
 import { publicReservation, statusAfter } from '../../domain/reservation.ts';
 import { transition } from '../../lua/buy/transition.ts';
@@ -44,6 +46,10 @@ export const release: BuyerHandler<ReleaseContext> = (exchange, id, { name }, co
           from: reply.reservation.status,
           to: statusAfter('give-back'),
         });
+      case 'unpaid':
+      case 'unrecorded':
+      case 'conflict':
+        throw new Fault('reply_malformed', `a release cannot be ${reply.outcome}`);
       default: {
         return absentResponse(reply.outcome, { views, saleId }, 'reservation_not_found');
       }

@@ -2,15 +2,18 @@
 -- Changes the status of one reservation, once, however often the request is repeated.
 --
 -- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
--- ARGV   fence position tag buyer from to detail trace newTag
+-- ARGV   fence position tag buyer from to detail trace newTag payment
 --        buyer  who must own it; empty: any buyer. from  status letters that allow the transition; to  the new letter;
 --        trace  requestId TAB traceparent; newTag  of the reservations that the waitlist gets
+--        payment  of a confirmation, percent-encoded; empty: none
 -- REPLY  {word, record, buyer, currency}: changed, repeated (it had that status), forbidden (it has another status)
+--        or the same with: unpaid (it is confirmed without a payment; `attach` adds one), unrecorded (an earlier version
+--        confirmed it, and only PostgreSQL knows the payment), conflict (it has another payment, the fifth value)
 --        or {unknown_reservation} {unknown_sale} {recovering} {sale_ended} (it is archived)
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes waitlist
+--@include time sale stock record past merchant-note cool-down buyers changes available waitlist-member waitlist-changes waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)
@@ -27,8 +30,16 @@ end
 found = found or past_record(buyer, arg_position)
 found = found and parse_record(found)
 if not found or found.tag ~= arg_tag then return { 'unknown_reservation' } end
-if found.status == arg_to then return { 'repeated', found.text, buyer, sale.currency } end
-if not string.find(arg_from, found.status, 1, true) then return { 'forbidden', found.text, buyer, sale.currency } end
+local function reply(word, ...) return { word, found.text, buyer, sale.currency, ... } end
+local note = call('HGET', key_past, note_field(arg_position)) or nil
+if found.status == arg_to then
+  local recorded, attaches = payment_in(note), arg_from == arg_to
+  if arg_to ~= 'C' or arg_payment == '' or arg_payment == recorded then return reply('repeated') end
+  if recorded and recorded ~= '' then return reply('conflict', recorded) end
+  if not attaches then return reply(recorded and 'unpaid' or 'unrecorded') end
+elseif not string.find(arg_from, found.status, 1, true) then
+  return reply('forbidden')
+end
 
 local basket, skus = basket_of(found.items), {}
 for i, item in ipairs(basket) do skus[i] = item.sku end
@@ -56,5 +67,6 @@ records_of[buyer] = join_records(records)
 shorten(buyer)
 if count_after == 'remaining' then serve_waitlist(skus, arg_new_tag) end
 write_waitlist()
+if arg_to == 'C' then call('HSET', key_past, note_field(arg_position), with_payment(note, arg_payment)) end
 write_changes()
 return { 'changed', record, buyer, sale.currency }

@@ -1,6 +1,10 @@
 /** Changes the status of one reservation, once. The contract is the header of transition.lua. */
 import type { ReservationAddress } from '../../domain/identifiers.ts';
-import { RESERVATION_TRANSITIONS, type ReservationTransition } from '../../domain/reservation.ts';
+import {
+  RESERVATION_TRANSITIONS,
+  type Reservation,
+  type ReservationTransition,
+} from '../../domain/reservation.ts';
 import { formatTrace, parseRecord } from '../../domain/reservation-codec.ts';
 import { WAITLIST_KEYS } from '../keys.ts';
 import { defineScript } from '../script.ts';
@@ -10,18 +14,27 @@ export interface TransitionRequest {
   transition: Exclude<ReservationTransition, 'expire'>;
   /** The buyer who must own it; undefined: any buyer. */
   buyerId?: string;
-  /** For the history: a payment reference or a reason. */
+  /** For the history, see domain/transition-detail.ts. */
   detail: string;
+  /** The reference of the payment that a confirmation refers to; empty: none. */
+  payment?: string;
   requestId: string;
   traceparent: string;
   /** The tag of reservations that the waitlist gets, see domain/identifiers.ts. */
   tag: string;
 }
 
+const OUTCOMES = ['changed', 'repeated', 'forbidden', 'unpaid', 'unrecorded'] as const;
+
+/** What was decided about a reservation, which is returned as it is now. */
+export type TransitionDecision =
+  | { outcome: (typeof OUTCOMES)[number]; reservation: Reservation }
+  | { outcome: 'conflict'; reservation: Reservation; paymentRef: string };
+
 export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
   keys: WAITLIST_KEYS,
-  args: 'position tag buyer from to detail trace newTag',
+  args: 'position tag buyer from to detail trace newTag payment',
   encode(request: TransitionRequest) {
     const { from, to } = RESERVATION_TRANSITIONS[request.transition];
     return [
@@ -33,14 +46,18 @@ export const transition = defineScript({
       encodeURIComponent(request.detail),
       formatTrace(request.requestId, request.traceparent),
       request.tag,
+      encodeURIComponent(request.payment ?? ''),
     ];
   },
   words: ['unknown_reservation', 'unknown_sale', 'recovering', 'sale_ended'],
-  decode([outcome, record, buyerId, currency], saleId) {
-    if (outcome !== 'changed' && outcome !== 'repeated' && outcome !== 'forbidden')
-      return undefined;
+  decode([word, record, buyerId, currency, payment], saleId): TransitionDecision | undefined {
+    const outcome = OUTCOMES.find((known) => known === word);
+    if (outcome === undefined && word !== 'conflict') return undefined;
     const sale = { saleId, currency: String(currency) };
-    return { outcome, reservation: parseRecord(String(record), sale, String(buyerId)) };
+    const reservation = parseRecord(String(record), sale, String(buyerId));
+    if (outcome !== undefined) return { outcome, reservation };
+    const paymentRef = decodeURIComponent(String(payment));
+    return { outcome: 'conflict', reservation, paymentRef };
   },
 });
 

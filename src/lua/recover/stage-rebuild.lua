@@ -5,8 +5,8 @@
 -- KEYS   sale rebuild newBuyers newPast newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline part portion
 --        part     counts from 1; the first one discards what was staged before
---        portion  JSON {records: [buyer, record, …], holds: [deadline, member, …], line: [member, field, …]},
---                 reservations in the order of their positions
+--        portion  JSON {records: [buyer, record, …], holds: [deadline, member, …], line: [member, field, …],
+--                 notes: [field, note, …]}, reservations in the order of their positions; notes  see parts/merchant-note.lua
 -- REPLY  staged, superseded (a newer sale exists, or a later recovery is in progress, or the previous part was staged on
 --        another server)
 
@@ -50,6 +50,7 @@ if #records > 0 then
   if #fields > 0 then redis.call('HSET', key_new_past, unpack(fields)) end
 end
 
+if #portion.notes > 0 then redis.call('HSET', key_new_past, unpack(portion.notes)) end
 for i = 1, #portion.line, 2 do
   redis.call('ZADD', key_new_line, '0', portion.line[i])
   redis.call('HSET', key_new_waiting, portion.line[i + 1], portion.line[i])

@@ -9,6 +9,8 @@ export interface Portion {
   holds: string[];
   /** Member of `line`, field of `waiting`, … */
   line: string[];
+  /** Field of `past`, merchant note, … */
+  notes: string[];
 }
 
 export const stageRebuild = defineScript({

@@ -2,6 +2,7 @@
  * Sends a rebuilt sale to Redis in numbered portions, a few in flight at a time. The script checks that each follows the
  * one before, on the same server and for the same recovery.
  */
+import { noteField } from '../../domain/merchant-note.ts';
 import { formatRecord } from '../../domain/reservation-codec.ts';
 import { discardRebuild } from '../../lua/recover/discard-rebuild.ts';
 import { finishRebuild, type RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
@@ -10,7 +11,7 @@ import type { StreamConsumer } from '../stream/consumer.ts';
 import type { ReservationRow } from './rebuild-rows.ts';
 
 const IN_FLIGHT_MAX = 4;
-/** Reservations and waitlist members per portion. Redis serves no other sale while it stores one. */
+/** Reservations, waitlist members and merchant notes per portion. Redis serves no other sale while it stores one. */
 const PORTION = 500;
 
 /** The recovery that rebuilds: the timeline that it begins, and the name under which it closed the sale. */
@@ -47,8 +48,13 @@ export class RebuildStage {
     this.#portion.line.push(member, field);
   }
 
+  addNote(position: number, note: string): void {
+    this.#portion.notes.push(noteField(position), note);
+  }
+
   get isFull(): boolean {
-    return this.#portion.records.length + this.#portion.line.length >= 2 * PORTION;
+    const { records, line, notes } = this.#portion;
+    return records.length + line.length + notes.length >= 2 * PORTION;
   }
 
   /** Sends the current portion. False: superseded. */
@@ -110,5 +116,5 @@ export class RebuildStage {
 }
 
 function emptyPortion(): Portion {
-  return { records: [], holds: [], line: [] };
+  return { records: [], holds: [], line: [], notes: [] };
 }

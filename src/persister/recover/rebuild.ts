@@ -11,6 +11,7 @@ import { isWaitlistMember, parseWaitlistMember, waitingField } from '../../domai
 import { saleKey } from '../../lua/keys.ts';
 import type { RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
 import type { Transaction } from '../../postgres/connection.ts';
+import { readNotes } from '../../postgres/merchant-notes.ts';
 import type { PersisterContext } from '../context.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
 import { readRows } from './rebuild-rows.ts';
@@ -98,7 +99,7 @@ export async function rebuild(
   }
 }
 
-/** Stages the reservations and the waitlist. Undefined: superseded. */
+/** Stages the reservations, their merchant notes and the waitlist. Undefined: superseded. */
 async function stageRows(
   stage: RebuildStage,
   { server, saleId }: StreamConsumer,
@@ -114,6 +115,10 @@ async function stageRows(
       stage.addReservation(row);
       if (stage.isFull && !(await stage.send())) return undefined;
     }
+  }
+  for await (const notes of readNotes(transaction, saleId)) {
+    for (const { position, note } of notes) stage.addNote(position, note);
+    if (stage.isFull && !(await stage.send())) return undefined;
   }
   // A damaged waitlist cannot be kept: PostgreSQL does not have it.
   if (!plan.hasWaitlist) return sold;

@@ -1,4 +1,5 @@
 /** Reads what Redis still holds of a closed sale's reservations: the stream, the records of buyers, and the order. */
+import { noteField } from '../../../domain/merchant-note.ts';
 import { parseGaps } from '../../../domain/positions.ts';
 import type { Reservation } from '../../../domain/reservation.ts';
 import { parseRecord } from '../../../domain/reservation-codec.ts';
@@ -61,8 +62,8 @@ export async function* readRecords(
       const page: Reservation[] = [];
       for (let i = 0; i + 1 < pairs.length; i += 2) {
         const [buyerId = '', position] = pairs[i]!.split('\t');
-        // The other fields of `past` find a position by its idempotency key.
-        if (position === '') continue;
+        // The other fields of `past` are merchant notes, or find a position by its idempotency key.
+        if (buyerId === '' || position === '') continue;
         for (const text of pairs[i + 1]!.split('\n')) {
           const record = recordOf(text, { saleId, currency }, buyerId);
           if (record) page.push(record);
@@ -80,6 +81,28 @@ function recordOf(text: string, sale: { saleId: string; currency: string }, buye
     // A damaged record. Its position is reported as lost unless PostgreSQL has its row.
     return undefined;
   }
+}
+
+/** Merchant notes by position. */
+export async function readNotes(
+  { server, saleId }: StreamConsumer,
+  { keys }: Pick<Examination, 'keys'>,
+  reservations: readonly Reservation[],
+): Promise<Map<number, string>> {
+  const notes = new Map<number, string>();
+  const changed = reservations.filter(({ version }) => version > 1);
+  for (let from = 0; keys.has('past') && from < changed.length; from += PAGE) {
+    const positions = changed.slice(from, from + PAGE).map(({ position }) => position);
+    const found = await server.client.hmget(
+      saleKey(saleId, 'past'),
+      ...positions.map((position) => noteField(position)),
+    );
+    for (const [index, position] of positions.entries()) {
+      const note = found[index];
+      if (note !== null && note !== undefined) notes.set(position, note);
+    }
+  }
+  return notes;
 }
 
 /** The positions of the order, in pages. */

@@ -5,7 +5,9 @@
  *
  * Afterwards PostgreSQL has a prefix of the history again, and the drain continues with what the stream has.
  */
+import { paymentOf } from '../../../domain/merchant-note.ts';
 import type { Reservation, ReservationEvent } from '../../../domain/reservation.ts';
+import { writeDetail } from '../../../domain/transition-detail.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
 import { inTransaction, type Sql, type Transaction } from '../../../postgres/connection.ts';
 import { subscribersOf } from '../../../postgres/outbox.ts';
@@ -14,7 +16,7 @@ import type { StreamConsumer } from '../../stream/consumer.ts';
 import type { StreamEvent } from '../../stream/entries.ts';
 import { advance, insertEvents, upsertNewest } from '../../write/write-batch.ts';
 import type { SaleRecord } from '../sale-record.ts';
-import { readPositions, readRecords, readStream, versionKey } from './redis-copy.ts';
+import { readNotes, readPositions, readRecords, readStream, versionKey } from './redis-copy.ts';
 import { restoreOperations } from './restore-operations.ts';
 import { readStored, type Stored } from './stored.ts';
 
@@ -58,6 +60,7 @@ export async function restore(
   }
   const lost = await findLost(stream, found, stored, known);
 
+  const notes = await readNotes(stream, found, [...lacking.values()]);
   const history = await historyOf(transaction, [...lacking.keys()]);
   const missing: { reservation: Reservation; version: number }[] = [];
   const rowsOnly: StreamEvent[] = [];
@@ -68,7 +71,8 @@ export async function restore(
       const key = versionKey(reservationId, version);
       if (stored.letters.versions.has(`${position} ${version}`) || versions.has(key)) continue;
       if (!history.has(key)) missing.push({ reservation, version });
-      else if (version === newest) rowsOnly.push(restoredEvent(reservation, version, 0, found));
+      else if (version === newest)
+        rowsOnly.push(restoredEvent(reservation, version, 0, found, notes));
     }
   }
   const lastNumber = Math.max(found.events ?? 0, stored.checkpoint, ...lastOf(numbers));
@@ -78,7 +82,7 @@ export async function restore(
   const events = missing.flatMap(({ reservation, version }, index) => {
     const extra = nextInStream === undefined ? lastNumber + 1 + index - free.length : undefined;
     const number = free[index] ?? extra;
-    return number === undefined ? [] : [restoredEvent(reservation, version, number, found)];
+    return number === undefined ? [] : [restoredEvent(reservation, version, number, found, notes)];
   });
   const reached =
     nextInStream === undefined
@@ -135,14 +139,21 @@ function restoredEvent(
   version: number,
   number: number,
   { nowMs }: Examination,
+  notes: ReadonlyMap<number, string>,
 ): StreamEvent {
   const isNewest = version === reservation.version;
+  const note = notes.get(reservation.position);
+  const isConfirmed = reservation.status === 'confirmed';
+  // A note says that it was confirmed: in the newest version, or before the cancellation.
+  const confirms = note !== undefined && version === reservation.version - (isConfirmed ? 0 : 1);
   const event: ReservationEvent = {
     ...reservation,
     version,
-    status: isNewest ? reservation.status : 'reserved',
+    status: confirms ? 'confirmed' : isNewest ? reservation.status : 'reserved',
     occurredAt: version === 1 ? reservation.reservedAt : nowMs,
-    detail: 'restored',
+    detail: confirms
+      ? writeDetail({ actor: 'restored', transition: 'confirm', paymentRef: paymentOf(note) })
+      : 'restored',
     requestId: '',
     traceparent: '',
   };

@@ -1,0 +1,45 @@
+/**
+ * The merchant note of a reservation: what merchants' requests left of it beside its record, so that a repeated request
+ * is recognized while PostgreSQL is unavailable. Redis keeps it in the key `past`, see lua/parts/merchant-note.lua; it
+ * follows from the history, so a rebuild restores it.
+ *
+ * Format: `=` and the percent-encoded payment reference, which is empty if the confirmation had none.
+ */
+import type { ReservationStatus } from './reservation.ts';
+import { readDetail } from './transition-detail.ts';
+
+/** The field of a note in `past`: no buyer has an empty id. */
+export function noteField(position: number): string {
+  return `\t${position}`;
+}
+
+/** Returns the position if the field of `past` is that of a note. */
+export function positionOfNote(field: string): number | undefined {
+  return field.startsWith('\t') ? Number(field.slice(1)) : undefined;
+}
+
+/**
+ * The note that follows from a history, in the order of versions; undefined: it leaves none. Earlier versions of the
+ * engine wrote no notes, and named no transition in the history.
+ */
+export function noteOf(
+  history: readonly { status: ReservationStatus; detail: string }[],
+): string | undefined {
+  let payment: string | undefined;
+  for (const { status, detail } of history) {
+    if (status !== 'confirmed') continue;
+    const { transition, paymentRef } = readDetail(detail);
+    if (transition !== null) payment = paymentRef ?? payment ?? '';
+  }
+  return payment === undefined ? undefined : `=${encodeURIComponent(payment)}`;
+}
+
+/** The payment of a note; empty: it has none. */
+export function paymentOf(note: string): string {
+  return decodeURIComponent(/^=([^\t]*)/.exec(note)?.[1] ?? '');
+}
+
+/** The last payment in a history, also of an earlier version of the engine; empty: it has none. */
+export function paymentIn(history: readonly { detail: string }[]): string {
+  return history.map(({ detail }) => readDetail(detail).paymentRef ?? '').findLast(Boolean) ?? '';
+}
