@@ -199,6 +199,39 @@ test('a buyer id that is a formula is exported as text', async () => {
   assert.match(String(csv.body), /,"'=cmd\|calc",/);
 });
 
+test('the CSV has what bookkeeping needs: payment, unit prices and time of the confirmation', async () => {
+  await admin.sql`
+    INSERT INTO reservations
+    SELECT 'books_1_aaaaaaaa', 'books', 'ada', 'cancelled',
+      '[{"sku":"a","quantity":2,"unitPrice":1250},{"sku":"b","quantity":1,"unitPrice":1000000000000}]',
+      1000000002500, 'EUR', 1, 4, '', reserved_at, expires_at, updated_at, 'r', ''
+    FROM reservations WHERE reservation_id = 'first_1_aaaaaaaa'`;
+  await admin.sql`
+    INSERT INTO reservation_events
+    SELECT 'books_1_aaaaaaaa', version, 'books', version, status, ${new Date(FIRST_MS)}::timestamptz + version * interval '1 s', detail, 'r', ''
+    FROM (VALUES (1, 'reserved', ''), (2, 'confirmed', '{"actor":"merchant:1"}'),
+      (3, 'confirmed', '{"actor":"merchant:1","transition":"attach","paymentRef":"=pay,1"}'),
+      (4, 'cancelled', '{"actor":"merchant:1","transition":"cancel"}')) event(version, status, detail)`;
+  const rowOf = async (query: string) => {
+    const csv = await admin.call(`GET /reservations.csv?saleId=books${query}`);
+    const [header, line] = String(csv.body).trimEnd().split('\r\n');
+    assert.ok(header!.endsWith(',unitPrices,paymentRef,confirmedAt'));
+    return line!.slice(line!.indexOf(',r,') + 3);
+  };
+  const time = '2030-01-01T00:00:02.000Z';
+  assert.equal(await rowOf(''), `1250 1000000000000,"'=pay,1",${time}`);
+  assert.equal(await rowOf('&raw=false'), `1250 1000000000000,"'=pay,1",${time}`);
+  assert.equal(await rowOf('&raw=true'), `1250 1000000000000,"=pay,1",${time}`);
+  const csv = await admin.call('GET /reservations.csv?saleId=first&status=reserved');
+  assert.match(
+    String(csv.body),
+    /,1000,,\r\n/,
+    'a reservation that was never confirmed has neither',
+  );
+  assert.equal((await admin.call('GET /reservations.csv?raw=yes')).status, 422);
+  await admin.sql`DELETE FROM reservations WHERE sale_id = 'books'`;
+});
+
 test('listings read an index, not the table', async () => {
   await admin.sql`ANALYZE reservations`;
   const plan = async (query: string) => {

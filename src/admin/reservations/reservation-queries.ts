@@ -4,8 +4,9 @@
  */
 import { z } from 'zod';
 import { timeSchema } from '../../api/schemas.ts';
+import { paymentIn } from '../../domain/merchant-note.ts';
 import { RESERVATION_STATUSES, type ReservationStatus } from '../../domain/reservation.ts';
-import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import type { RowRange } from '../http/page.ts';
 
 export interface ReservationFilter {
@@ -113,7 +114,8 @@ export async function readStored(
   saleId: string,
   reservationId: string,
 ): Promise<StoredReservation> {
-  return sql.begin('ISOLATION LEVEL REPEATABLE READ READ ONLY', async (tx) => {
+  return inTransaction(sql, async (tx) => {
+    await tx`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY`;
     const [sale] = await tx<{ isArchived: boolean; isDraft: boolean; lastEntry: string }[]>`
       SELECT archived_at IS NOT NULL AS is_archived, status = 'draft' AS is_draft,
         coalesce(entry_ms || '-' || entry_sequence, '0-0') AS last_entry
@@ -125,6 +127,29 @@ export async function readStored(
       WHERE reservation_id = ${reservationId} ORDER BY version`;
     return { row, history: [...history], sale };
   });
+}
+
+/** When a reservation was confirmed, and with which payment; also if it was refunded later. */
+export interface Confirmation {
+  confirmedAt: Date;
+  /** Empty: none. */
+  paymentRef: string;
+}
+
+export async function confirmationsOf(
+  sql: Sql,
+  reservationIds: readonly string[],
+): Promise<Map<string, Confirmation>> {
+  const events = await sql<{ reservationId: string; occurredAt: Date; detail: string }[]>`
+    SELECT reservation_id, occurred_at, detail FROM reservation_events
+    WHERE reservation_id = ANY(${sql.array([...reservationIds])}) AND status = 'confirmed' ORDER BY version`;
+  const histories = Map.groupBy(events, ({ reservationId }) => reservationId);
+  return new Map(
+    Array.from(histories, ([id, history]) => [
+      id,
+      { confirmedAt: history[0]!.occurredAt, paymentRef: paymentIn(history) },
+    ]),
+  );
 }
 
 function columnsOf(sql: Sql | Transaction) {

@@ -51,9 +51,15 @@ const EXPORT = {
   ...OPERATOR_REQUEST,
   summary: 'Export all matching reservations as CSV, streamed',
   description:
-    'A cell that would start a formula in a spreadsheet is prefixed with a single quote.',
+    'With the payment, the time of the confirmation and the unit prices, also of refunded reservations. `items` are `sku*quantity`, and `unitPrices` are in the same order, both separated by spaces. A cell that would start a formula in a spreadsheet is prefixed with a single quote, unless `raw` is `true`.',
   access: 'viewer',
-  query: z.strictObject(filterQuery),
+  query: z.strictObject({
+    ...filterQuery,
+    raw: z
+      .enum(['true', 'false'])
+      .default('false')
+      .describe('`true`: cells are as they are stored, for programs.'),
+  }),
   responses: {
     200: { description: 'One line per reservation.', schema: z.string(), contentType: 'text/csv' },
   },
@@ -115,8 +121,8 @@ export function serveReservations(app: FastifyInstance, servers: Servers): void 
   serveOperation(
     app,
     EXPORT,
-    async ({ query }) =>
-      respond(200, await streamCsv(sql, query), {
+    async ({ query: { raw, ...filter } }) =>
+      respond(200, await streamCsv(sql, filter, raw === 'true' ? 'raw' : 'safe'), {
         'Content-Type': 'text/csv; charset=utf-8',
         'Content-Disposition': 'attachment; filename="reservations.csv"',
       }),

@@ -5,15 +5,22 @@
 import { Readable } from 'node:stream';
 import type { Sql } from '../../postgres/connection.ts';
 import {
+  type Confirmation,
+  confirmationsOf,
   cursorOf,
   listReservations,
+  type ReservationCursor,
   type ReservationFilter,
   type ReservationRow,
 } from './reservation-queries.ts';
 
 const ROWS_PER_PAGE = 1_000;
 
-const COLUMNS: Record<string, (row: ReservationRow) => string | number> = {
+type ExportedRow = ReservationRow & Partial<Confirmation>;
+type Cell = string | number;
+
+/** New columns are added at the end: programs may read cells by their place. */
+const COLUMNS: Record<string, (row: ExportedRow) => Cell> = {
   reservationId: (row) => row.reservationId,
   saleId: (row) => row.saleId,
   buyerId: (row) => row.buyerId,
@@ -27,31 +34,63 @@ const COLUMNS: Record<string, (row: ReservationRow) => string | number> = {
   expiresAt: (row) => row.expiresAt.toISOString(),
   updatedAt: (row) => row.updatedAt.toISOString(),
   requestId: (row) => row.requestId,
+  unitPrices: (row) => row.items.map(({ unitPrice }) => unitPrice).join(' '),
+  paymentRef: (row) => row.paymentRef ?? '',
+  confirmedAt: (row) => row.confirmedAt?.toISOString() ?? '',
 };
 
+/** `raw`: cells are as they are stored, for programs. Otherwise they are safe to open in a spreadsheet. */
+export type CellStyle = 'safe' | 'raw';
+
 /** Rejects if the first page cannot be read: only then can the response still be a problem. */
-export async function streamCsv(sql: Sql, filter: ReservationFilter): Promise<Readable> {
-  const first = await listReservations(sql, filter, { rowsMax: ROWS_PER_PAGE, after: undefined });
-  return Readable.from(csvPages(sql, filter, first));
+export async function streamCsv(
+  sql: Sql,
+  filter: ReservationFilter,
+  style: CellStyle,
+): Promise<Readable> {
+  const first = await readPage(sql, filter, undefined);
+  return Readable.from(csvPages(sql, filter, style, first));
 }
 
 async function* csvPages(
   sql: Sql,
   filter: ReservationFilter,
-  first: ReservationRow[],
+  style: CellStyle,
+  first: ExportedRow[],
 ): AsyncGenerator<string> {
-  yield csvLine(Object.keys(COLUMNS));
+  yield csvLine(Object.keys(COLUMNS), style);
   for (let rows = first; rows.length > 0; ) {
-    yield rows.map((row) => csvLine(Object.values(COLUMNS).map((cell) => cell(row)))).join('');
+    yield rows
+      .map((row) =>
+        csvLine(
+          Object.values(COLUMNS).map((cell) => cell(row)),
+          style,
+        ),
+      )
+      .join('');
     const last = rows.at(-1);
     if (rows.length < ROWS_PER_PAGE || !last) return;
-    const after = cursorOf(last, filter);
-    rows = await listReservations(sql, filter, { rowsMax: ROWS_PER_PAGE, after });
+    rows = await readPage(sql, filter, cursorOf(last, filter));
   }
 }
 
-function csvLine(cells: readonly (string | number)[]): string {
-  return `${cells.map(csvCell).join(',')}\r\n`;
+async function readPage(
+  sql: Sql,
+  filter: ReservationFilter,
+  after: ReservationCursor | undefined,
+): Promise<ExportedRow[]> {
+  const rows = await listReservations(sql, filter, { rowsMax: ROWS_PER_PAGE, after });
+  const changed = rows.filter(({ version }) => version > 1);
+  if (changed.length === 0) return rows;
+  const confirmations = await confirmationsOf(
+    sql,
+    changed.map(({ reservationId }) => reservationId),
+  );
+  return rows.map((row) => ({ ...row, ...confirmations.get(row.reservationId) }));
+}
+
+function csvLine(cells: readonly Cell[], style: CellStyle): string {
+  return `${cells.map((cell) => csvCell(cell, style)).join(',')}\r\n`;
 }
 
 /**
@@ -60,8 +99,8 @@ function csvLine(cells: readonly (string | number)[]): string {
  */
 const FORMULA_START = /(^|[,;|\t\r\n]["' ]*)(?=[=+\-@\t\r])/g;
 
-export function csvCell(value: string | number): string {
+export function csvCell(value: Cell, style: CellStyle = 'safe'): string {
   if (typeof value === 'number') return String(value);
-  const text = value.replaceAll(FORMULA_START, "$1'");
+  const text = style === 'raw' ? value : value.replaceAll(FORMULA_START, "$1'");
   return /[",;|\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
