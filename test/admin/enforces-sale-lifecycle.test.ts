@@ -124,5 +124,5 @@ test('an open sale cannot change the terms on which buyers rely', async () => {
     409,
     'buyers know that it has ended',
   );
-  assert.equal((await patch({ name: 'Newer' })).status, 200);
+  assert.equal((await patch({ name: 'Newer' })).status, 409, 'an ended sale does not change');
 });

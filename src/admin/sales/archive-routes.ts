@@ -8,6 +8,7 @@ import type { Caller, Servers } from '../context.ts';
 import { CHANGE_PROBLEMS, type Outcome, refuse, respond } from '../http/outcome.ts';
 import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
+import { momentOf, readFromRedis } from './sale-moment.ts';
 import { findSale } from './sale-store.ts';
 
 const ARCHIVE = {
@@ -41,9 +42,11 @@ export function serveArchive(app: FastifyInstance, servers: Servers): void {
     if (result.outcome === 'archived') return showArchived(servers, saleId);
     if (result.outcome === 'unknown_sale') return refuse('sale_not_found');
     const { reason } = result;
+    const reading = await readFromRedis(servers, saleId);
     const sale = await findSale(servers.sql, saleId);
+    const from = sale && momentOf(sale, reading).status;
     const detail = `The sale cannot be archived now. ${ARCHIVE_OBSTACLES[reason]}`;
-    return refuse('invalid_transition', { detail, reason, from: sale?.status, to: 'archived' });
+    return refuse('invalid_transition', { detail, reason, from, to: 'archived' });
   };
   serveOperation(app, ARCHIVE, ({ params, caller }) => archive(params.saleId, caller), {
     concurrentMax: ARCHIVES_MAX,

@@ -5,13 +5,13 @@
 import { type FieldError, PROBLEMS } from '../../api/problems.ts';
 import { SKUS_PER_SALE_MAX, STOCK_MAX } from '../../domain/identifiers.ts';
 import {
-  effectiveStatus,
   SALE_TRANSITIONS,
   type SaleDefinition,
   type SaleTransition,
   type SkuDefinition,
 } from '../../domain/sale.ts';
 import { type Refusal, refuse, refuseFields } from '../http/outcome.ts';
+import type { SaleMoment } from './sale-moment.ts';
 import type { NewSale, SalePatch, SkuPatch } from './sale-schemas.ts';
 
 export interface PlannedStockChange {
@@ -48,11 +48,17 @@ export function planCreation(saleId: string, sale: NewSale): PlannedOperation {
   };
 }
 
-export function decideTransition(sale: SaleDefinition, transition: SaleTransition): Decision {
+export function decideTransition(
+  sale: SaleDefinition,
+  transition: SaleTransition,
+  moment: SaleMoment,
+): Decision {
   const { from, to } = SALE_TRANSITIONS[transition];
-  if (sale.status === to) return 'unchanged';
-  if (!(from as readonly string[]).includes(sale.status)) {
-    return refuse('invalid_transition', { from: sale.status, to });
+  // An end is also recorded for a sale that its clock has ended, so it needs no clock any more.
+  const status = transition === 'end' ? sale.status : moment.status;
+  if (status === to) return 'unchanged';
+  if (!(from as readonly string[]).includes(status)) {
+    return refuse('invalid_transition', { from: status, to });
   }
   return { action: transition, definition: { ...definitionOf(sale), status: to }, stock: [] };
 }
@@ -68,10 +74,10 @@ export function decideForArchived(request: unknown): Decision {
 }
 
 /** A draft can change except for its currency; later, a change must not contradict earlier responses to buyers. */
-export function decidePatch(sale: SaleDefinition, patch: SalePatch, nowMs: number): Decision {
-  const frozen = sale.status === 'draft' ? [] : frozenFields(sale, patch, nowMs);
+export function decidePatch(sale: SaleDefinition, patch: SalePatch, moment: SaleMoment): Decision {
+  const { status } = moment;
+  const frozen = status === 'draft' ? [] : frozenFields(sale, patch, moment);
   if (frozen.length > 0) {
-    const status = effectiveStatus(sale, nowMs);
     return refuse('invalid_transition', {
       detail: `These fields cannot change while the sale is ${status}; see errors.`,
       from: status,
@@ -106,7 +112,16 @@ export function decideStock(
   sale: SaleDefinition,
   change: PlannedStockChange,
   loadedUnits: number,
+  { status, isRecovering }: SaleMoment,
 ): Decision {
+  // The recovery of an ended sale can need units too: those that were sold and not loaded.
+  if (status === 'ended' && !(isRecovering && change.delta > 0)) {
+    return refuse('invalid_transition', {
+      detail: 'The stock cannot change after the sale has ended. Nothing was changed.',
+      from: status,
+      to: status,
+    });
+  }
   if (!sale.skus.some(({ sku }) => sku === change.sku)) {
     return refuseFields({ field: 'sku', message: 'must be a SKU of this sale' });
   }
@@ -124,24 +139,28 @@ export function decideStock(
 }
 
 /** Only a draft can be deleted: in any other state, buyers may have reservations. */
-export function decideDeletion(sale: SaleDefinition): Refusal | undefined {
-  if (sale.status === 'draft') return undefined;
+export function decideDeletion({ status }: SaleMoment): Refusal | undefined {
+  if (status === 'draft') return undefined;
   return refuse('invalid_transition', {
     detail: `${PROBLEMS.invalid_transition.detail} Only a draft can be deleted.`,
-    from: sale.status,
+    from: status,
     to: 'deleted',
   });
 }
 
 const START_MARGIN_MS = 2_000;
 
-function frozenFields(sale: SaleDefinition, patch: SalePatch, nowMs: number): string[] {
-  const hasEnded = effectiveStatus(sale, nowMs) === 'ended';
+function frozenFields(
+  sale: SaleDefinition,
+  patch: SalePatch,
+  { status, nowMs }: SaleMoment,
+): string[] {
+  // Buyers already got the response that the sale is over.
+  const hasEnded = status === 'ended';
   // A start this near may pass before the change reaches Redis, and buyers may then have got responses.
   const hasBegun = sale.startsAt === null || nowMs >= sale.startsAt - START_MARGIN_MS;
   const isFrozen: Record<keyof SalePatch, boolean> = {
-    name: false,
-    // Buyers already got the response that the sale is over.
+    name: hasEnded,
     endsAt: hasEnded,
     perBuyerLimit: hasEnded,
     startsAt: hasEnded || hasBegun,

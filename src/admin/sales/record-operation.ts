@@ -20,6 +20,7 @@ import {
   type PlannedOperation,
   planCreation,
 } from './decide-operation.ts';
+import { momentOf, type RedisReading, readFromRedis, type SaleMoment } from './sale-moment.ts';
 import type { NewSale } from './sale-schemas.ts';
 import { insertSale, lockSale, type StoredSale } from './sale-store.ts';
 
@@ -74,7 +75,11 @@ export async function createSale(
   return isRefusal(recorded) ? recorded : settle(servers, recorded.saleId, recorded);
 }
 
-type Decide = (sale: StoredSale, tx: Transaction) => Decision | Promise<Decision>;
+type Decide = (
+  sale: StoredSale,
+  moment: SaleMoment,
+  tx: Transaction,
+) => Decision | Promise<Decision>;
 
 /**
  * Changes a sale by the operation that `decide` returns; the sale is locked meanwhile. Refuses with `unavailable` or
@@ -85,12 +90,14 @@ export async function changeSale(
   change: OperationRequest,
   decide: Decide,
 ): Promise<RecordOutcome> {
-  const recorded = await recordChange(servers, change, decide);
+  const reading = await readFromRedis(servers, change.saleId);
+  const recorded = await recordChange(servers, change, decide, reading);
   if (isRefusal(recorded)) return recorded;
   const settled = await settle(servers, change.saleId, recorded);
   if (settled !== 'unchanged') return settled;
   // The sale may have had the requested state by a pending operation, which Redis has refused now.
-  const again = await recordChange(servers, change, decide);
+  const readAgain = await readFromRedis(servers, change.saleId);
+  const again = await recordChange(servers, change, decide, readAgain);
   return isRefusal(again) || again === 'unchanged' ? again : settle(servers, change.saleId, again);
 }
 
@@ -98,6 +105,7 @@ function recordChange(
   servers: Servers,
   change: OperationRequest,
   decide: Decide,
+  reading: RedisReading,
 ): Promise<RecordOutcome> {
   const digest = digestOf(change.saleId, change.request);
   return inTransaction(servers.sql, async (tx): Promise<RecordOutcome> => {
@@ -107,7 +115,9 @@ function recordChange(
       const earlier = await findByKey(tx, change.saleId, change.idempotencyKey);
       if (earlier) return replayOf(earlier, digest);
     }
-    const decision = sale.archivedAt ? decideForArchived(change.request) : await decide(sale, tx);
+    const decision = sale.archivedAt
+      ? decideForArchived(change.request)
+      : await decide(sale, momentOf(sale, reading), tx);
     if (decision === 'unchanged' || isRefusal(decision)) return decision;
     const operation = sale.lastOperation + 1;
     await writeOperation(tx, operation, decision, change, digest);
@@ -124,11 +134,12 @@ export async function deleteSale(
   saleId: string,
   caller: Caller,
 ): Promise<Refusal | 'deleted'> {
+  const reading = await readFromRedis(servers, saleId);
   const result = await inTransaction(servers.sql, async (tx): Promise<Refusal | 'deleted'> => {
     await lockOperations(tx, saleId);
     const sale = await lockSale(tx, saleId);
     if (!sale) return refuse('sale_not_found');
-    const refusal = decideDeletion(sale);
+    const refusal = decideDeletion(momentOf(sale, reading));
     if (refusal) return refusal;
     const shard = servers.shards.of(saleId);
     if (shard.runId === undefined) return refuse('unavailable');

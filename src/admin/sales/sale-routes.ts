@@ -87,7 +87,7 @@ const PATCH = {
   ...OPERATOR_REQUEST,
   summary: 'Change a sale',
   description:
-    'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. A new startsAt is ignored if the sale starts before Redis gets it. A change that contains endsAt is refused as a whole if the sale ends before Redis gets it; the problem has the endsAt that stays.',
+    'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. An ended sale does not change any more. A new startsAt is ignored if the sale starts before Redis gets it. A change that contains endsAt is refused as a whole if the sale ends before Redis gets it; the problem has the endsAt that stays.',
   access: 'operator',
   params: saleParams,
   body: salePatchSchema,
@@ -159,8 +159,8 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
   serveOperation(app, GET, ({ params }) => showSale(params.saleId));
 
   serveOperation(app, PATCH, async ({ params: { saleId }, body, caller }) => {
-    const changed = await changeSale(servers, { saleId, caller, request: body }, (sale) =>
-      decidePatch(sale, body, sale.nowMs),
+    const changed = await changeSale(servers, { saleId, caller, request: body }, (sale, moment) =>
+      decidePatch(sale, body, moment),
     );
     return isRefusal(changed) ? changed : showSale(saleId);
   });
@@ -172,8 +172,10 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
 
   for (const transition of Object.keys(SALE_TRANSITIONS) as SaleTransition[]) {
     serveOperation(app, transitionOperation(transition), async ({ params: { saleId }, caller }) => {
-      const changed = await changeSale(servers, { saleId, caller, request: transition }, (sale) =>
-        decideTransition(sale, transition),
+      const changed = await changeSale(
+        servers,
+        { saleId, caller, request: transition },
+        (sale, moment) => decideTransition(sale, transition, moment),
       );
       return isRefusal(changed) ? changed : showSale(saleId);
     });
@@ -187,7 +189,8 @@ function transitionOperation(transition: SaleTransition) {
     path: `/admin/v1/sales/{saleId}/${transition}`,
     ...OPERATOR_REQUEST,
     summary: TRANSITION_SUMMARIES[transition],
-    description: 'A repeated request changes nothing and also gets 200.',
+    description:
+      'A repeated request changes nothing and also gets 200. A sale whose end has passed is `ended`, and stays so.',
     access: 'operator',
     params: saleParams,
     responses: { 200: { description: 'The current state of the sale.', schema: saleSchema } },

@@ -103,7 +103,9 @@ export const saleSchema = z
   .object({
     saleId: z.string(),
     name: z.string(),
-    status: saleStatusSchema,
+    status: saleStatusSchema.describe(
+      "The status that buyers see: a sale whose end has passed is `ended`. The sale's time in Redis decides, PostgreSQL's clock while Redis does not have the sale.",
+    ),
     currency: z.string(),
     startsAt: timeSchema.nullable(),
     endsAt: timeSchema.nullable(),

@@ -6,6 +6,7 @@ import { readArchivedStock } from '../../postgres/archived-stock.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { Servers } from '../context.ts';
 import { SingleFlight } from '../http/single-flight.ts';
+import { momentOf } from './sale-moment.ts';
 import type { SaleJson } from './sale-schemas.ts';
 import type { StoredSale } from './sale-store.ts';
 
@@ -115,7 +116,8 @@ function viewSale(
   return {
     saleId: sale.saleId,
     name: sale.name,
-    status: isArchived ? 'ended' : sale.status,
+    status: momentOf(sale, 'stock' in live || live.outcome === 'unavailable' ? undefined : live)
+      .status,
     currency: sale.currency,
     startsAt: isoTime(sale.startsAt),
     endsAt: isoTime(sale.endsAt),

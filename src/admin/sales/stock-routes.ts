@@ -19,7 +19,7 @@ const CHANGE_STOCK = {
   ...OPERATOR_REQUEST,
   summary: 'Load units of a SKU, or withdraw remaining ones',
   description:
-    'Send an Idempotency-Key: requests with the same key and body change the stock once and get the same response. A withdrawal of more units than remain changes nothing.',
+    'Send an Idempotency-Key: requests with the same key and body change the stock once and get the same response. A withdrawal of more units than remain changes nothing. After the sale has ended, the stock cannot change; only a sale that is being recovered accepts a load, because the recovery may need missing units.',
   access: 'operator',
   params: z.object({ saleId: pathIdSchema }),
   headers: z.object({ ...tracingHeaders, 'idempotency-key': idempotencyKeySchema.optional() }),
@@ -58,7 +58,8 @@ export function serveStock(app: FastifyInstance, servers: Servers): void {
     const changed = await changeSale(
       servers,
       { saleId, caller, idempotencyKey, request: body },
-      async (sale, tx) => decideStock(sale, body, await loadedUnits(tx, saleId, body.sku)),
+      async (sale, moment, tx) =>
+        decideStock(sale, body, await loadedUnits(tx, saleId, body.sku), moment),
     );
     if (changed === 'unchanged') return refuse('unavailable');
     if (isRefusal(changed)) return changed;
