@@ -107,8 +107,8 @@ test('an open sale cannot change the terms on which buyers rely', async () => {
   await admin.call(`POST /sales/${saleId}/open`);
   const patch = (body: object) => admin.call(`PATCH /sales/${saleId}`, { body });
   assert.equal((await patch({ holdSeconds: 10 })).body.code, 'invalid_transition');
-  const skus = [{ sku: 'black', price: 1 }];
-  assert.deepEqual((await patch({ skus })).body.errors[0].field, 'skus');
+  const added = [{ sku: 'red', price: 1 }];
+  assert.deepEqual((await patch({ skus: added })).body.errors[0].field, 'skus.0.sku');
   assert.equal((await patch({ name: 'New', perBuyerLimit: 5 })).status, 200);
   assert.equal((await patch({ startsAt: null })).status, 200, 'the sale had not started');
   assert.equal(

@@ -7,6 +7,7 @@ import { SKUS_PER_SALE_MAX, STOCK_MAX } from '../../domain/identifiers.ts';
 import {
   SALE_TRANSITIONS,
   type SaleDefinition,
+  type SaleStatus,
   type SaleTransition,
   type SkuDefinition,
 } from '../../domain/sale.ts';
@@ -75,18 +76,10 @@ export function decideForArchived(request: unknown): Decision {
 
 /** A draft can change except for its currency; later, a change must not contradict earlier responses to buyers. */
 export function decidePatch(sale: SaleDefinition, patch: SalePatch, moment: SaleMoment): Decision {
-  const { status } = moment;
-  const frozen = status === 'draft' ? [] : frozenFields(sale, patch, moment);
-  if (frozen.length > 0) {
-    return refuse('invalid_transition', {
-      detail: `These fields cannot change while the sale is ${status}; see errors.`,
-      from: status,
-      to: status,
-      errors: frozen.map((field) => ({ field, message: 'must not change any more' })),
-    });
-  }
   const skus = patch.skus ? patchSkus(sale, patch.skus) : { skus: sale.skus, stock: [] };
   if ('refused' in skus) return skus;
+  const frozen = moment.status === 'draft' ? [] : frozenFields(sale, patch, moment);
+  if (frozen.length > 0) return refuseFrozen(moment.status, frozen);
   const definition: SaleDefinition = {
     ...definitionOf(sale),
     name: patch.name ?? sale.name,
@@ -150,6 +143,7 @@ export function decideDeletion({ status }: SaleMoment): Refusal | undefined {
 
 const START_MARGIN_MS = 2_000;
 
+/** A repeated request gets its first response also when the sale has ended since, so equal fields are not frozen. */
 function frozenFields(
   sale: SaleDefinition,
   patch: SalePatch,
@@ -159,22 +153,43 @@ function frozenFields(
   const hasEnded = status === 'ended';
   // A start this near may pass before the change reaches Redis, and buyers may then have got responses.
   const hasBegun = sale.startsAt === null || nowMs >= sale.startsAt - START_MARGIN_MS;
-  const isFrozen: Record<keyof SalePatch, boolean> = {
+  const { skus = [], ...fields } = patch;
+  const isFrozen: Record<keyof typeof fields, boolean> = {
     name: hasEnded,
     endsAt: hasEnded,
     perBuyerLimit: hasEnded,
     startsAt: hasEnded || hasBegun,
     holdSeconds: true,
-    skus: true,
   };
-  // A repeated request gets its first response also when the sale has ended since.
-  return Object.keys(patch).filter(
-    (field) => isFrozen[field as keyof SalePatch] && !isSame(sale, patch, field as keyof SalePatch),
+  const frozen: string[] = (Object.keys(fields) as (keyof typeof fields)[]).filter(
+    (field) => isFrozen[field] && sale[field] !== fields[field],
   );
+  // Nobody can buy before the start or during a pause, so nobody gets another price than the one shown.
+  const areTermsFrozen = hasEnded || (status !== 'paused' && hasBegun);
+  for (const [index, { sku, ...terms }] of skus.entries()) {
+    const known = sale.skus.find((each) => each.sku === sku);
+    if (!known) frozen.push(`skus.${index}.sku`);
+    for (const field of known && areTermsFrozen ? (['name', 'price'] as const) : []) {
+      const isSame = terms[field] === undefined || terms[field] === known?.[field];
+      if (!isSame) frozen.push(`skus.${index}.${field}`);
+    }
+  }
+  return frozen;
 }
 
-function isSame(sale: SaleDefinition, patch: SalePatch, field: keyof SalePatch): boolean {
-  return sale[field] === patch[field];
+function refuseFrozen(status: SaleStatus, frozen: readonly string[]): Refusal {
+  const detail = `These fields cannot change while the sale is ${status}; see errors.`;
+  const isOfSkus = frozen.some((field) => /^skus.*(name|price)$/.test(field));
+  const advice = ' Pause the sale to change names and prices of its SKUs.';
+  return refuse('invalid_transition', {
+    detail: status === 'open' && isOfSkus ? detail + advice : detail,
+    from: status,
+    to: status,
+    errors: frozen.map((field) => ({
+      field,
+      message: field.endsWith('.sku') ? 'must be a SKU of this sale' : 'must not change any more',
+    })),
+  });
 }
 
 function patchSkus(
