@@ -150,6 +150,17 @@ export class SaleModel {
     } else if (!from.includes(reservation.letter)) {
       return 'forbidden';
     }
+    if (reservation.letter === 'E') {
+      const { items, buyerId } = reservation;
+      if (this.#unitsOf(buyerId) + unitsIn(items) > this.definition.perBuyerLimit) {
+        return 'limit_reached';
+      }
+      const available = items.map(({ sku }) => availableOf(this.stock.get(sku)!));
+      if (available.includes(0)) return 'sold_out';
+      if (items.some(({ quantity }, index) => available[index]! < quantity)) {
+        return 'insufficient_stock';
+      }
+    }
     if (to === 'C') reservation.payment = payment;
     if (to === 'P') reservation.isDue = reservation.isDue && this.definition.holdSeconds === 0;
     this.#become(reservation, to);

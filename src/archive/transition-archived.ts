@@ -2,7 +2,7 @@
  * Transitions of reservations in an archived sale: the same table and the same results as in Redis (transition.lua), in
  * one transaction of PostgreSQL. An archived sale has no holds, so in practice a merchant refunds confirmed units.
  */
-import { reservationIdOf } from '../domain/identifiers.ts';
+import { LIVING_RESERVATIONS_MAX, reservationIdOf } from '../domain/identifiers.ts';
 import { paymentIn } from '../domain/merchant-note.ts';
 import {
   type PricedItem,
@@ -13,8 +13,13 @@ import {
   STATUS_OF_LETTER,
 } from '../domain/reservation.ts';
 import { letterOf } from '../domain/reservation-codec.ts';
-import type { TransitionDecision, TransitionRequest } from '../lua/buy/transition.ts';
+import {
+  shortageOf,
+  type TransitionDecision,
+  type TransitionRequest,
+} from '../lua/buy/transition.ts';
 import { changeWithDigest } from '../postgres/archive-digest.ts';
+import { readArchivedStock } from '../postgres/archived-stock.ts';
 import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { enqueueReservations, subscribersOf } from '../postgres/outbox.ts';
 import { lockHistory } from '../postgres/sale-locks.ts';
@@ -55,6 +60,9 @@ export async function transitionArchived(
       if (!attaches) return { outcome: 'unpaid', reservation: found };
     } else if (!from.includes(letter)) {
       return { outcome: 'forbidden', reservation: found };
+    } else if (letter === 'E') {
+      const obstacle = await obstacleToReclaim(transaction, found);
+      if (obstacle) return obstacle;
     }
     const changed = { ...found, status: STATUS_OF_LETTER[to]!, version: found.version + 1 };
     const { reservationId } = found;
@@ -63,6 +71,31 @@ export async function transitionArchived(
     );
     return { outcome: 'changed', reservation: changed };
   });
+}
+
+/** The units that were left when the sale was archived are still the sale's. */
+async function obstacleToReclaim(
+  transaction: Transaction,
+  reservation: Reservation,
+): Promise<TransitionDecision | undefined> {
+  const { saleId, buyerId, items } = reservation;
+  const [terms] = await transaction<{ limit: number; units: number; living: number }[]>`
+    SELECT per_buyer_limit AS limit, coalesce(sum(item.quantity), 0)::bigint AS units,
+      count(DISTINCT reservation_id) AS living
+    FROM sales LEFT JOIN reservations r ON r.sale_id = sales.sale_id AND buyer_id = ${buyerId}
+      AND r.status IN ('reserved', 'confirmed')
+    LEFT JOIN jsonb_to_recordset(r.items) AS item(quantity bigint) ON true
+    WHERE sales.sale_id = ${saleId} GROUP BY per_buyer_limit`;
+  const { limit, units, living } = terms!;
+  const remaining = living < LIVING_RESERVATIONS_MAX ? Math.max(0, limit - units) : 0;
+  const wanted = items.reduce((sum, { quantity }) => sum + quantity, 0);
+  if (wanted > remaining) return { outcome: 'limit_reached', reservation, limit, remaining };
+  const stock = (await readArchivedStock(transaction, [saleId])).get(saleId)!;
+  const shortage = shortageOf(
+    items,
+    items.map(({ sku }) => stock.find((each) => each.sku === sku)?.remaining ?? 0),
+  );
+  return shortage && { ...shortage, reservation };
 }
 
 async function paymentOf(

@@ -21,6 +21,8 @@ export const STATUS_OF_LETTER: Readonly<Record<string, ReservationStatus>> = {
  */
 export const RESERVATION_TRANSITIONS = {
   confirm: { from: 'RP', to: 'C' },
+  /** Also after the hold has expired, if its units are still free and the buyer's limit allows them. */
+  reclaim: { from: 'RPE', to: 'C' },
   /** Adds the payment to a reservation that was confirmed without one. */
   attach: { from: 'C', to: 'C' },
   /** By the merchant: returns held units, or refunds confirmed ones. */

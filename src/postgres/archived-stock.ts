@@ -1,9 +1,9 @@
 /** The counts of archived sales: loaded as the ledger says, confirmed as counted since the archive, nothing held. */
 import type { SkuStock } from '../domain/sale.ts';
-import type { Sql } from './connection.ts';
+import type { Sql, Transaction } from './connection.ts';
 
 export async function readArchivedStock(
-  sql: Sql,
+  sql: Sql | Transaction,
   saleIds: readonly string[],
 ): Promise<Map<string, SkuStock[]>> {
   const stock = new Map<string, SkuStock[]>(saleIds.map((saleId) => [saleId, []]));

@@ -140,7 +140,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       const wrong = await sql<{ buyerId: string; reservations: number }[]>`
         WITH answers AS (
           SELECT buyer_id, idempotency_key, count(*) AS reservations,
-            CASE WHEN idempotency_key = '' THEN array_agg(items) END AS baskets
+            CASE WHEN idempotency_key = '' THEN array_agg(reservation_id) END AS ids
           FROM reservations
           WHERE sale_id = ${saleId} AND (idempotency_key <> '' OR status IN ('reserved', 'confirmed'))
           GROUP BY buyer_id, idempotency_key HAVING count(*) > 1)
@@ -149,7 +149,11 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         SELECT buyer_id, count(*) FROM (
           SELECT buyer_id, (SELECT string_agg(concat(item->>'sku', '*', item->>'quantity'), ',' ORDER BY item->>'sku')
             FROM jsonb_array_elements(items) AS item) AS basket
-          FROM answers, unnest(baskets) AS items WHERE idempotency_key = '') keyless
+          FROM (SELECT buyer_id, unnest(ids) AS reservation_id FROM answers WHERE idempotency_key = '') several
+          JOIN reservations USING (buyer_id, reservation_id)
+          -- The buyer may have bought the same again before a merchant reclaimed the first.
+          WHERE NOT EXISTS (SELECT FROM reservation_events ended
+            WHERE ended.reservation_id = several.reservation_id AND ended.status = 'expired')) keyless
         GROUP BY buyer_id, basket HAVING count(*) > 1
         LIMIT 20`;
       return noneOf(wrong.map(({ buyerId, reservations }) => `${buyerId} has ${reservations}`));

@@ -114,7 +114,16 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('transition' as const),
       which: fc.nat(),
-      to: fc.constantFrom('confirm', 'confirm', 'cancel', 'give-back', 'extend', 'attach'),
+      to: fc.constantFrom(
+        'confirm',
+        'confirm',
+        'cancel',
+        'give-back',
+        'extend',
+        'attach',
+        'reclaim',
+        'reclaim',
+      ),
       payment: fc.constantFrom('', 'pay%1', 'pay 2'),
       times: fc.integer({ min: 1, max: 2 }),
     }),

@@ -26,9 +26,21 @@ const CONFIRM = {
         .describe(
           'The id of the payment. Confirming again with the same one replays; with another one it is 409 `payment_conflict`, with the recorded one in `paymentRef`. If the reservation was confirmed without one, it is added.',
         ),
+      reclaim: z
+        .boolean()
+        .optional()
+        .describe(
+          "Confirms the reservation also after its hold has expired, in one step, if its units are still free. They count against the buyer's limit again, which they must not exceed. Otherwise 409 `sold_out` or `insufficient_stock` with `items`, or `limit_reached`. Also in an archived sale.",
+        ),
     })
     .nullish(),
-  problems: [...TRANSITION_PROBLEMS, 'payment_conflict'],
+  problems: [
+    ...TRANSITION_PROBLEMS,
+    'payment_conflict',
+    'sold_out',
+    'insufficient_stock',
+    'limit_reached',
+  ],
 } as const satisfies ApiOperation;
 
 const CANCEL = {

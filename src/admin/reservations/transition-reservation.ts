@@ -27,6 +27,8 @@ export interface MerchantRequest {
   reservationId: string;
   transition: MerchantTransition;
   paymentRef?: string | undefined;
+  /** With `confirm`: also if the hold has expired. */
+  reclaim?: boolean | undefined;
   reason?: string | undefined;
   caller: Caller;
   traceparent: string | undefined;
@@ -42,6 +44,8 @@ export const UNKNOWN_RESERVATION = refuse('reservation_not_found', {
   detail: 'There is no reservation with that id.',
 });
 const NOTHING_CHANGED = 'Redis is unavailable; nothing was changed. Send the same request again.';
+const EXPIRED =
+  'The hold has expired. Confirm with `reclaim: true` to get its units if they are still free.';
 const NOTHING_CHANGED_NOW =
   'Nothing was changed: the reservation is changing now. Send the same request again.';
 const PAYMENT_UNCERTAIN = refuse('unavailable', {
@@ -60,13 +64,14 @@ export async function transitionReservation(
   const address = parseReservationId(request.reservationId);
   if (!address) return UNKNOWN_RESERVATION;
   const { caller, paymentRef, reason, traceparent } = request;
+  const wantedTransition = request.reclaim ? 'reclaim' : request.transition;
   const { actor, requestId } = caller;
   const wanted: Wanted = {
     address,
     saleId: address.saleId,
     actor,
-    transition: request.transition,
-    detail: writeDetail({ actor, transition: request.transition, paymentRef, reason }),
+    transition: wantedTransition,
+    detail: writeDetail({ actor, transition: wantedTransition, paymentRef, reason }),
     payment: paymentRef ?? '',
     requestId,
     traceparent: traceparent !== undefined && TRACEPARENT.test(traceparent) ? traceparent : '',
@@ -77,8 +82,8 @@ export async function transitionReservation(
     reply = await attachPayment(servers, wanted, reply);
   }
   if ('refused' in reply) return reply;
-  // A hint, so that the hot paths show the returned units immediately.
-  if (reply.outcome === 'changed' && request.transition === 'cancel')
+  // A hint, so that the hot paths show returned or reclaimed units immediately.
+  if (reply.outcome === 'changed' && (request.transition === 'cancel' || request.reclaim))
     servers.shards.publishChanged(address.saleId).catch(() => undefined);
   return outcomeOf(reply, request.transition);
 }
@@ -144,6 +149,8 @@ function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
       return respond(200, publicReservation(reply.reservation), { 'Idempotent-Replayed': 'true' });
     case 'forbidden':
       return refuse('invalid_transition', {
+        ...(requested === 'confirm' &&
+          reply.reservation.status === 'expired' && { detail: EXPIRED }),
         from: reply.reservation.status,
         to: statusAfter(requested),
       });
@@ -151,6 +158,19 @@ function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
       return refuse('payment_conflict', { paymentRef: reply.paymentRef });
     case 'unknown_reservation':
       return UNKNOWN_RESERVATION;
+    case 'sold_out':
+    case 'insufficient_stock':
+      return refuse(reply.outcome, {
+        detail: 'The hold has expired, and its units are not free any more. Refund the payment.',
+        items: reply.items,
+      });
+    case 'limit_reached':
+      return refuse('limit_reached', {
+        detail:
+          "The hold has expired, and its units would exceed the buyer's limit. Refund the payment.",
+        limit: reply.limit,
+        remainingAllowance: reply.remaining,
+      });
     case 'unpaid':
     case 'unrecorded':
       // Another request has removed what this one was to be attached to.

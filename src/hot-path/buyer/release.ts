@@ -49,6 +49,9 @@ export const release: BuyerHandler<ReleaseContext> = (exchange, id, { name }, co
       case 'unpaid':
       case 'unrecorded':
       case 'conflict':
+      case 'sold_out':
+      case 'insufficient_stock':
+      case 'limit_reached':
         throw new Fault('reply_malformed', `a release cannot be ${reply.outcome}`);
       default: {
         return absentResponse(reply.outcome, { views, saleId }, 'reservation_not_found');

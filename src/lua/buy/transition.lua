@@ -9,6 +9,8 @@
 -- REPLY  {word, record, buyer, currency}: changed, repeated (it had that status), forbidden (it has another status)
 --        or the same with: unpaid (it is confirmed without a payment; `attach` adds one), unrecorded (an earlier version
 --        confirmed it, and only PostgreSQL knows the payment), conflict (it has another payment, the fifth value)
+--        or, if it has expired and is not reclaimed: sold_out, insufficient_stock (the fifth value has the available units
+--        of each item, as n,…), limit_reached (the limit, and what it still allows)
 --        or {unknown_reservation} {unknown_sale} {recovering} {sale_ended} (it is archived)
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
@@ -26,7 +28,8 @@ for text in each_record(records_of[buyer]) do
   local _, own = status_and_position(text)
   if own == arg_position then found = text end
 end
--- The past has only ended records, which no transition leaves.
+-- The past has only ended records, which no transition leaves but a reclaim.
+local is_past = not found
 found = found or past_record(buyer, arg_position)
 found = found and parse_record(found)
 if not found or found.tag ~= arg_tag then return { 'unknown_reservation' } end
@@ -47,6 +50,19 @@ load_stock(skus)
 
 local count_of = { R = 'held', P = 'held', C = 'confirmed', X = 'remaining', E = 'remaining' }
 local count_before, count_after = count_of[found.status], count_of[arg_to]
+-- The units of an expired hold are like those that any buyer could get now, and count against the limit again.
+if count_before == 'remaining' then
+  local known, available, words = summary_of_buyer(buyer), {}, {}
+  local allowed = known.living < LIVING_MAX and sale.limit - known.units or 0
+  if basket.units > allowed then return reply('limit_reached', number(sale.limit), number(math.max(0, allowed))) end
+  for i, item in ipairs(basket) do
+    local units = available_of(item.sku)
+    available[i] = number(units)
+    if units <= 0 then words.sold_out = true elseif units < item.quantity then words.is_short = true end
+  end
+  if words.sold_out then return reply('sold_out', concat(available, ',')) end
+  if words.is_short then return reply('insufficient_stock', concat(available, ',')) end
+end
 if count_before ~= count_after then
   for _, item in ipairs(basket) do
     add_stock(item.sku, count_before, -item.quantity)
@@ -59,14 +75,21 @@ if arg_to == 'P' then
   new_holds[1], new_holds[2] = number(expires), number(position) .. '-' .. number(position)
 end
 local record = change_status(buyer, found, arg_to, expires, arg_detail, arg_trace)
-local records = {}
+-- A field is in the order of positions.
+local records, is_placed = {}, false
 for text in each_record(records_of[buyer]) do
+  local _, other = status_and_position(text)
+  if is_past and not is_placed and tonumber(other) > position then
+    records[#records + 1], is_placed = record, true
+  end
   records[#records + 1] = text == found.text and record or text
 end
+if is_past and not is_placed then records[#records + 1] = record end
 records_of[buyer] = join_records(records)
 shorten(buyer)
 if count_after == 'remaining' then serve_waitlist(skus, arg_new_tag) end
 write_waitlist()
+if is_past then call('HDEL', key_past, past_field(buyer, arg_position), past_key_field(buyer, found.key)) end
 if arg_to == 'C' then call('HSET', key_past, note_field(arg_position), with_payment(note, arg_payment)) end
 write_changes()
 return { 'changed', record, buyer, sale.currency }

@@ -1,6 +1,7 @@
 /** Changes the status of one reservation, once. The contract is the header of transition.lua. */
 import type { ReservationAddress } from '../../domain/identifiers.ts';
 import {
+  type Item,
   RESERVATION_TRANSITIONS,
   type Reservation,
   type ReservationTransition,
@@ -29,7 +30,34 @@ const OUTCOMES = ['changed', 'repeated', 'forbidden', 'unpaid', 'unrecorded'] as
 /** What was decided about a reservation, which is returned as it is now. */
 export type TransitionDecision =
   | { outcome: (typeof OUTCOMES)[number]; reservation: Reservation }
-  | { outcome: 'conflict'; reservation: Reservation; paymentRef: string };
+  | { outcome: 'conflict'; reservation: Reservation; paymentRef: string }
+  | { outcome: Shortage; reservation: Reservation; items: ShortItem[] }
+  | { outcome: 'limit_reached'; reservation: Reservation; limit: number; remaining: number };
+
+type Shortage = 'sold_out' | 'insufficient_stock';
+
+interface ShortItem {
+  sku: string;
+  requested: number;
+  available: number;
+}
+
+/** The items of which fewer units are available, or undefined if all can be had. */
+export function shortageOf(
+  items: readonly Item[],
+  available: readonly number[],
+): { outcome: Shortage; items: ShortItem[] } | undefined {
+  const short = items
+    .map(({ sku, quantity }, index) => ({
+      sku,
+      requested: quantity,
+      available: Math.max(0, available[index]!),
+    }))
+    .filter((item) => item.available < item.requested);
+  if (short.length === 0) return undefined;
+  const isSoldOut = short.some((item) => item.available === 0);
+  return { outcome: isSoldOut ? 'sold_out' : 'insufficient_stock', items: short };
+}
 
 export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
@@ -50,14 +78,31 @@ export const transition = defineScript({
     ];
   },
   words: ['unknown_reservation', 'unknown_sale', 'recovering', 'sale_ended'],
-  decode([word, record, buyerId, currency, payment], saleId): TransitionDecision | undefined {
+  decode([word, record, buyerId, currency, ...values], saleId): TransitionDecision | undefined {
+    if (typeof record !== 'string') return undefined;
     const outcome = OUTCOMES.find((known) => known === word);
-    if (outcome === undefined && word !== 'conflict') return undefined;
     const sale = { saleId, currency: String(currency) };
-    const reservation = parseRecord(String(record), sale, String(buyerId));
+    const reservation = parseRecord(record, sale, String(buyerId));
     if (outcome !== undefined) return { outcome, reservation };
-    const paymentRef = decodeURIComponent(String(payment));
-    return { outcome: 'conflict', reservation, paymentRef };
+    const [first, second] = values.map(String) as [string, string];
+    switch (word) {
+      case 'conflict':
+        return { outcome: 'conflict', reservation, paymentRef: decodeURIComponent(first) };
+      case 'limit_reached':
+        return {
+          outcome: 'limit_reached',
+          reservation,
+          limit: Number(first),
+          remaining: Number(second),
+        };
+      case 'sold_out':
+      case 'insufficient_stock': {
+        const shortage = shortageOf(reservation.items, first.split(',').map(Number));
+        return shortage && { ...shortage, reservation };
+      }
+      default:
+        return undefined;
+    }
   },
 });
 
