@@ -25,6 +25,7 @@ const MAY_IMPORT = {
   'src/redis': ['src/config.ts', 'src/domain', 'src/lua', 'src/process'],
   'src/verify': ['src/domain', 'src/lua', 'src/redis', 'src/postgres'],
   'src/archive': ['src/domain', 'src/lua', 'src/redis', 'src/postgres', 'src/verify'],
+  'src/pairing': ['src/domain', 'src/lua', 'src/redis', 'src/postgres', 'src/process'],
   // The three processes never import each other: they meet in Redis and PostgreSQL.
   'src/hot-path': ['src/config.ts', 'src/domain', 'src/api', 'src/lua', 'src/redis', 'src/process'],
   // Its folders in order; buy, buyer and live do not import each other.
@@ -41,11 +42,11 @@ const MAY_IMPORT = {
   'src/hot-path/buy': [...SHARED, 'src/api', ...BELOW_BUY],
   'src/hot-path/buyer': [...SHARED, 'src/api', ...BELOW_BUY],
   'src/hot-path/live': [...SHARED, 'src/api', ...BELOW_BUY],
-  'src/persister': [...SHARED, 'src/archive'],
-  'src/admin': [...SHARED, 'src/api', 'src/verify', 'src/archive'],
+  'src/persister': [...SHARED, 'src/archive', 'src/pairing'],
+  'src/admin': [...SHARED, 'src/api', 'src/verify', 'src/archive', 'src/pairing'],
   // The private stack starts processes of the engine; it does not import them.
   'src/dev': ['src/config.ts', 'src/domain', 'src/process'],
-  'src/cli': [...SHARED, 'src/verify'],
+  'src/cli': [...SHARED, 'src/verify', 'src/pairing'],
   'src/main.ts': ['src'],
   harness: ['src'],
   bench: ['src', 'harness'],

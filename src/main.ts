@@ -59,12 +59,20 @@ program
 program
   .command('migrate')
   .description('apply new migrations to the database, then exit')
-  .action(async () => {
+  .option('--adopt', 'also make this database the one that belongs to Redis')
+  .addHelpText(
+    'after',
+    '\nRedis stores which database belongs to it; persister and admin refuse to work with another one.\nAfter a backup was restored into another database: stop the processes of the old one, then run migrate --adopt.',
+  )
+  .action(async ({ adopt = false }: { adopt?: boolean }) => {
     const [{ readServersConfig }, { migrate }] = await Promise.all([
       import('./config.ts'),
       import('./postgres/migrate.ts'),
     ]);
-    await migrate(readServersConfig(process.env).DATABASE_URL, (line) => console.log(line));
+    const config = readServersConfig(process.env);
+    const report = (line: string) => console.log(line);
+    await migrate(config.DATABASE_URL, report);
+    if (adopt) await (await import('./cli/adopt.ts')).adopt(config, report);
   });
 
 program

@@ -70,8 +70,7 @@ export class History {
 /** Whether a response settles the request. 503 and no response mean that it must be repeated. */
 export function isSettled(exchange: Exchange): boolean {
   const { response } = exchange;
-  // A hot path that starts on a Redis which has just lost its memory does not know the sale of the run.
-  return response !== undefined && response.status !== 503 && response.code !== 'sale_not_found';
+  return response !== undefined && response.status !== 503;
 }
 
 /** The reservations in a response. */

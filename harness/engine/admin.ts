@@ -4,6 +4,7 @@ import type { FastifyInstance, InjectOptions } from 'fastify';
 import { createAdminApp } from '../../src/admin/app.ts';
 import type { Servers } from '../../src/admin/context.ts';
 import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
+import type { Pairing } from '../../src/pairing/pairing.ts';
 import { createLogger } from '../../src/process/logger.ts';
 import { createMetrics } from '../../src/process/metrics.ts';
 import { type Connections, useServers } from '../servers/connections.ts';
@@ -54,11 +55,12 @@ export async function useAdmin(scope: Scope): Promise<TestAdmin> {
 export function useApp(
   scope: Scope,
   connections: Pick<Connections, 'sql' | 'shards'>,
-  choices: { isDevelopment?: boolean; trustedProxies?: string[] } = {},
+  choices: { isDevelopment?: boolean; trustedProxies?: string[]; pairing?: Pairing } = {},
 ) {
   return use(scope, async () => {
     const app = await createAdminApp({
       ...serversOf(connections),
+      pairing: choices.pairing,
       isDevelopment: choices.isDevelopment ?? false,
       metrics: createMetrics('admin'),
       trustedProxies: choices.trustedProxies ?? [],

@@ -9,6 +9,8 @@ import { metric } from './metrics.ts';
 export interface TestPersister extends RunningPersister {
   /** What `/readyz` reports as missing. */
   missing(): Promise<string[]>;
+  /** Why, as `/readyz` reports it. */
+  reasons(): Promise<string[]>;
   /** A metric by its name after `flash_sale_persister_`, summed over its samples. */
   metric(name: string): Promise<number>;
 }
@@ -35,6 +37,10 @@ export async function usePersister(
     missing: async () => {
       const body = (await (await get('/readyz')).json()) as { missing: string[] };
       return body.missing;
+    },
+    reasons: async () => {
+      const body = (await (await get('/readyz')).json()) as { reasons?: string[] };
+      return body.reasons ?? [];
     },
     metric: (name: string) => metric(running, `flash_sale_persister_${name}`),
   });

@@ -49,6 +49,33 @@ export function useEmptyDatabase(scope: Scope): Promise<TestDatabase> {
   );
 }
 
+/** A copy on the same server, as it is made for staging. Sessions of the original are ended, because they prevent it. */
+export function useCopyOf(scope: Scope, original: TestDatabase): Promise<TestDatabase> {
+  return use(
+    scope,
+    () => copyDatabase(original.url),
+    (copy) => copy.drop(),
+  );
+}
+
+async function copyDatabase(url: string): Promise<TestDatabase> {
+  const { pathname } = new URL(url);
+  const original = pathname.slice(1);
+  const maintenanceUrl = urlOfDatabase(url, 'postgres');
+  const name = `copy_${randomBytes(8).toString('hex')}`;
+  await execute(maintenanceUrl, async (sql) => {
+    await sql`ALTER DATABASE ${sql(original)} ALLOW_CONNECTIONS false`;
+    await sql`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ${original}`;
+    await sql`CREATE DATABASE ${sql(name)} TEMPLATE ${sql(original)}`;
+    await sql`ALTER DATABASE ${sql(original)} ALLOW_CONNECTIONS true`;
+  });
+  return {
+    url: urlOfDatabase(url, name),
+    drop: () =>
+      execute(maintenanceUrl, (sql) => sql`DROP DATABASE IF EXISTS ${sql(name)} WITH (FORCE)`),
+  };
+}
+
 /** A durable, migrated server for one test. */
 export async function startPostgres(): Promise<TestPostgres> {
   const cluster = await startCluster({});

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { findRedisServer } from '../../src/dev/bootstrap/find-servers.mjs';
 import { findFreePorts } from '../../src/process/free-port.ts';
+import { claimIdentity, completeIdentity, identityKey } from '../../src/redis/identity.ts';
 import { type Scope, use } from '../use.ts';
 import { asTestServer, ServerProcess, type TestServer } from './server-process.ts';
 
@@ -22,6 +23,21 @@ export interface RedisChoices {
 
 export function useRedis(scope: Scope, choices: RedisChoices = {}): Promise<TestRedis> {
   return use(scope, () => startRedis(choices));
+}
+
+/**
+ * A Redis for hot paths alone. It already has the identity of a database, as after the first round of a persister; without
+ * one, a sale that it does not have could be one that it lost.
+ */
+export function useRedisWithIdentity(scope: Scope, choices: RedisChoices = {}): Promise<TestRedis> {
+  return use(scope, async () => {
+    const redis = await startRedis(choices);
+    await withRedis(redis.url, async (client) => {
+      const place = { client, key: identityKey()! };
+      await completeIdentity(place, (await claimIdentity(place, 'no-database')).claim);
+    });
+    return redis;
+  });
 }
 
 /** Configured as the engine requires: append-only, `appendfsync always`, no eviction. */

@@ -21,7 +21,7 @@ import {
   rejectOtherMethods,
 } from './http/error-handling.ts';
 import { createFailedAuthLimit, setClientAddress } from './http/failed-auth-limit.ts';
-import { requireRoles, setHeaders } from './http/serve-operation.ts';
+import { requirePairedServers, requireRoles, setHeaders } from './http/serve-operation.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';
 import { serveBuyers } from './reservations/buyer-routes.ts';
@@ -80,6 +80,7 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   handleErrors(app);
   readJsonBodies(app);
   requireRoles(app, createAuthenticator(context.tokens), await createFailedAuthLimit(app));
+  requirePairedServers(app, context.pairing);
   await describeRoutes(app);
   const operations = collectOperations(app);
   const registerRejections = rejectOtherMethods(app);

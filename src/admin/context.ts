@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { AdminToken } from '../config.ts';
+import type { Pairing } from '../pairing/pairing.ts';
 import type { Sql } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
 
@@ -12,6 +13,8 @@ export interface Servers {
 }
 
 export interface AdminContext extends Servers {
+  /** Whether the database belongs to Redis. Nothing is changed while it does not. */
+  pairing?: Pairing | undefined;
   tokens: readonly AdminToken[];
   metrics: Registry;
   /** Addresses and CIDR ranges whose X-Forwarded-For is trusted. */

@@ -25,9 +25,12 @@ export function serveHealth(app: FastifyInstance, context: AdminContext): void {
     });
     // Joined: while a probe gets no reply, no other one is sent.
     const postgres = await Promise.race([probe.join('postgres'), timeout]);
+    const { isReady: isRedisReady, isPaired } = context.shards;
+    // Redis replied before PostgreSQL did: until PostgreSQL has told which database it is, no change is applied.
+    const isUnknown = !wasReady && isRedisReady && !isPaired;
     const missing = [
-      ...(context.shards.isReady ? [] : ['redis']),
-      ...(postgres === undefined ? [] : [postgres]),
+      ...(isRedisReady ? [] : ['redis']),
+      ...(postgres === undefined ? (isUnknown ? ['postgres'] : []) : [postgres]),
     ];
     wasReady ||= missing.length === 0;
     const isReady = wasReady ? !missing.includes('redis') : missing.length === 0;

@@ -1,6 +1,7 @@
 /** The admin process: the HTTP API of operators and merchants, and the repair of sale operations that are pending. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readAdminConfig } from '../config.ts';
+import { Pairing } from '../pairing/pairing.ts';
 import { connectPostgres } from '../postgres/connection.ts';
 import { portTaken } from '../process/health-server.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
@@ -25,6 +26,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     process: 'admin',
     connectionsMax: POSTGRES_CONNECTIONS_MAX,
   });
+  const pairing = new Pairing({ run: (query) => query(sql), waits: false, log });
   const shards = new Shards({
     url: config.REDIS_URL,
     name: 'admin',
@@ -32,11 +34,13 @@ export async function runAdmin(): Promise<RunningProcess> {
     requirements: config,
     log,
     metrics: createRedisMetrics(metrics),
+    admission: pairing,
     onUnfit: (fault) => log.error({ err: fault }, 'redis rejected as unfit'),
   });
   const app = await createAdminApp({
     sql,
     shards,
+    pairing,
     log,
     metrics,
     tokens: config.ADMIN_TOKENS,

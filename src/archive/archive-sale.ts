@@ -53,6 +53,7 @@ export async function archiveSale(
   caller: { actor: string; requestId: string },
 ): Promise<ArchiveOutcome> {
   const { sql, shards } = servers;
+  shards.requirePaired(saleId);
   const [sale] = await sql<{ archivedAt: Date | null; archiveMarkedAt: Date | null }[]>`
     SELECT archived_at, archive_marked_at FROM sales WHERE sale_id = ${saleId}`;
   if (!sale) return { outcome: 'unknown_sale' };
@@ -70,6 +71,7 @@ export async function archiveSale(
 
 /** Writes the marker of a sale that PostgreSQL has as archived. */
 export async function writeMarker({ sql, shards }: ArchiveServers, saleId: string): Promise<void> {
+  shards.requirePaired(saleId);
   await shards.call(markArchived, saleId);
   await sql`UPDATE sales SET archive_marked_at = now() WHERE sale_id = ${saleId}`;
   await shards.publishChanged(saleId).catch((_fault: Fault) => undefined);

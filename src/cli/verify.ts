@@ -24,7 +24,7 @@ export async function runVerify(options: { sale?: string; json: boolean }): Prom
   });
   try {
     await requirePostgres(sql);
-    await waitForRedis(shards);
+    await untilReady(shards);
     const reports = await verifyAll({ sql, shards }, options.sale);
     console.log(options.json ? JSON.stringify(reports, null, 2) : printable(reports));
     return reports.every(({ ok }) => ok);
@@ -69,8 +69,8 @@ function printableReport({ saleId, ok, checks }: SaleReport): string {
   );
 }
 
-/** Connecting takes a moment. Without a connection, the checks fail and report it. */
-async function waitForRedis(shards: Shards): Promise<void> {
+/** Connecting takes a moment. Returns also if that takes too long. */
+export async function untilReady(shards: Shards): Promise<void> {
   const deadlineMs = performance.now() + REDIS_READY_TIMEOUT_MS;
   while (!shards.isReady && performance.now() < deadlineMs) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { CommonConfig } from '../config.ts';
 import type { TargetRules } from '../domain/webhook-target.ts';
+import type { Pairing } from '../pairing/pairing.ts';
 import type { Shards } from '../redis/shards.ts';
 import type { Database } from './database/database.ts';
 import type { PersisterMetrics } from './metrics.ts';
@@ -9,6 +10,8 @@ import type { Timings } from './timings.ts';
 
 export interface PersisterContext {
   shards: Shards;
+  /** Whether the database belongs to Redis. Nothing is done while it does not. */
+  pairing: Pairing;
   database: Database;
   log: Logger;
   metrics: PersisterMetrics;

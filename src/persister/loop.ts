@@ -88,16 +88,17 @@ export class Loop {
   }
 }
 
-/** Runs a job periodically until the signal aborts. A failure costs that round only. */
+/** Runs a job periodically until the signal aborts, unless this database does not belong to Redis. A failure costs that
+ * round only. */
 export async function repeat(
-  { log, stopping }: PersisterContext,
+  { log, stopping, pairing }: PersisterContext,
   job: string,
   intervalMs: number,
   round: () => Promise<void>,
 ): Promise<void> {
   const loop = new Loop({
     turn: async () => {
-      await round();
+      if (await pairing.mayWork()) await round();
       return intervalMs;
     },
     onFailure: (err) => log.warn({ err, job }, 'periodic job failed'),

@@ -6,6 +6,7 @@ import { hostname } from 'node:os';
 import { nanoid } from 'nanoid';
 import { type PersisterConfig, readPersisterConfig } from '../config.ts';
 import { CHANGED_CHANNEL, MISSED_CHANNEL, WORK_CHANNEL } from '../lua/keys.ts';
+import { Pairing } from '../pairing/pairing.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
 import { pause } from '../process/backoff.ts';
 import { serveHealth } from '../process/health-server.ts';
@@ -28,6 +29,7 @@ const WRITERS_MAX = 3;
 const CONNECTIONS_MAX = (WRITERS_MAX + 1) * 2 + 2 + WEBHOOK_CONNECTIONS;
 const DEAD_LETTERS_INTERVAL_MS = 1_000;
 const LAG_INTERVAL_MS = 2_000;
+const COMPLETE_INTERVAL_MS = 500;
 /** A session that holds a sale's lock and sends nothing for this long is ended, because it blocks all others. */
 const SILENT_MS_MAX = 10_000;
 const SILENT_HOLDERS_INTERVAL_MS = 5_000;
@@ -60,19 +62,6 @@ export async function startPersister(
   const stopping = new AbortController();
   let wasReady = false;
 
-  const shards = new Shards({
-    url: config.REDIS_URL,
-    name: 'flash-sale-persister',
-    commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
-    requirements: config,
-    log,
-    metrics: createRedisMetrics(registry),
-    onUnfit: (fault) => {
-      if (wasReady) return;
-      log.fatal(fault.message);
-      process.exit(1);
-    },
-  });
   const database = new Database({
     url: config.DATABASE_URL,
     connectionsMax: CONNECTIONS_MAX,
@@ -81,9 +70,30 @@ export async function startPersister(
     metrics,
     stopping: stopping.signal,
   });
+  const pairing = new Pairing({
+    run: (query) => database.run(query),
+    waits: true,
+    log,
+    stopping: stopping.signal,
+  });
+  const shards = new Shards({
+    url: config.REDIS_URL,
+    name: 'flash-sale-persister',
+    commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
+    requirements: config,
+    log,
+    metrics: createRedisMetrics(registry),
+    admission: pairing,
+    onUnfit: (fault) => {
+      if (wasReady) return;
+      log.fatal(fault.message);
+      process.exit(1);
+    },
+  });
   const unready = () => {
+    const isRedisReady = database.isUnavailable ? shards.isReachable : shards.isReady;
     const missing = [
-      ...(shards.isReady ? [] : ['redis']),
+      ...(isRedisReady ? [] : ['redis']),
       ...(database.isUnavailable ? ['postgres'] : []),
     ];
     wasReady ||= missing.length === 0;
@@ -91,6 +101,7 @@ export async function startPersister(
   };
   const context = {
     shards,
+    pairing,
     database,
     log,
     metrics,
@@ -125,6 +136,7 @@ export async function startPersister(
     saleWorkers.run(),
     repeat(context, 'retry dead letters', DEAD_LETTERS_INTERVAL_MS, () => retryRequested(context)),
     repeat(context, 'measure lag', LAG_INTERVAL_MS, () => saleWorkers.measureLag()),
+    repeat(context, 'complete the identity', COMPLETE_INTERVAL_MS, () => pairing.complete(shards)),
     repeat(context, 'note readiness', LAG_INTERVAL_MS, async () => void unready()),
     repeat(context, 'end silent holders', SILENT_HOLDERS_INTERVAL_MS, async () => {
       const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));

@@ -222,7 +222,10 @@ export class SaleWorkers {
         probed.set(server.runId, { server, saleId });
     }
     for (const { server, saleId } of probed.values()) {
-      if ((await server.client.exists(saleKey(saleId, 'sale'))) === 0) this.wakeAll();
+      if ((await server.client.exists(saleKey(saleId, 'sale'))) !== 0) continue;
+      // It has lost its identity too; until it is written again, another database could take its place.
+      this.#context.shards.checkNow();
+      this.wakeAll();
     }
   }
 }

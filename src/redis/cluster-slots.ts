@@ -39,3 +39,28 @@ async function viewOf(node: Redis) {
 function newestFirst(a: View, b: View): number {
   return Number(b.isOk) - Number(a.isOk) || b.epoch - a.epoch;
 }
+
+/** A master, its slots as one node knows them, and whether it is that node. */
+export interface ClusterMaster {
+  host: string;
+  port: number;
+  isSelf: boolean;
+  ranges: { first: number; last: number }[];
+}
+
+export async function clusterMasters(node: Redis): Promise<ClusterMaster[]> {
+  const [selfId, slots] = await Promise.all([node.cluster('MYID'), node.cluster('SLOTS')]);
+  const masters = new Map<string, ClusterMaster>();
+  for (const [first, last, owner] of slots) {
+    const [host, port, id] = owner as unknown as [string, number, string];
+    const known = masters.get(id) ?? {
+      host: host || node.options.host!,
+      port,
+      isSelf: id === selfId,
+      ranges: [],
+    };
+    masters.set(id, known);
+    known.ranges.push({ first, last });
+  }
+  return [...masters.values()];
+}

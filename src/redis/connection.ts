@@ -27,6 +27,11 @@ export interface ConnectionOptions {
   onUnfit: (fault: Fault) => void;
   /** Called whenever there is a new session. */
   onReady: () => void;
+  /**
+   * Whether this process may work on the server, asked with each check of it; throws `server_unfit` if not. Returns
+   * false as long as that cannot be known.
+   */
+  admit?: ((client: Redis) => Promise<boolean>) | undefined;
   metrics?: RedisMetrics | undefined;
 }
 
@@ -34,6 +39,8 @@ export interface ConnectionOptions {
 export interface Session extends FitServer {
   /** When this process first saw the server as master with this replication id, on the process' monotonic clock. */
   seenAt: number;
+  /** Whether the database of this process is known to belong to the server, see pairing/. True without a database. */
+  isPaired: boolean;
 }
 
 /** Errors with which Redis says that it has not run the command. */
@@ -45,6 +52,8 @@ const DEMOTED = /^(READONLY|MASTERDOWN)\b/;
 const UNFIT_MS = 1_000;
 /** Interval between checks of a server in use; each varies by a fifth, so that processes do not check together. */
 const CHECK_MS = 2_000;
+/** The same while it is not known whether the database belongs to it. */
+const UNPAIRED_MS = 200;
 const RETRY_FIRST_MS = 50;
 /** The longest delay between two attempts to connect: after a restart of the server, buyers wait for it. */
 const RETRY_MS_MAX = 500;
@@ -68,6 +77,7 @@ export class RedisConnection {
   readonly #earlier: EarlierChecks = {};
   readonly #clockWatch: ClockWatch;
   #isClosed = false;
+  #isAdmitting = false;
   /** Connections lost so far: equal values mean the same connection. */
   #losses = 0;
 
@@ -111,6 +121,11 @@ export class RedisConnection {
     return this.#unfitness;
   }
 
+  /** The server meets the requirements, and only `admit` is awaited. */
+  get isAdmitting(): boolean {
+    return this.#isAdmitting;
+  }
+
   /** Undefined before the first check. */
   get clock(): ServerClock | undefined {
     return this.#clockWatch.clock;
@@ -150,9 +165,15 @@ export class RedisConnection {
         this.#later(PROMOTION_LOOK_MS, () => void this.#openSession());
         return;
       }
+      const isPaired = await this.#admit();
+      if (losses !== this.#losses) return;
       const last = this.#lastSession;
       const isTheSame = last?.runId === server.runId && last.replicationId === server.replicationId;
-      this.#session = { ...server, seenAt: isTheSame ? last.seenAt : performance.now() };
+      this.#session = {
+        ...server,
+        seenAt: isTheSame ? last.seenAt : performance.now(),
+        isPaired,
+      };
       this.#lastSession = this.#session;
       this.#lastProblem = '';
       const { runId } = server;
@@ -171,8 +192,23 @@ export class RedisConnection {
     }
   }
 
+  async #admit(): Promise<boolean> {
+    this.#isAdmitting = true;
+    try {
+      return (await this.#options.admit?.(this.client)) ?? true;
+    } finally {
+      this.#isAdmitting = false;
+    }
+  }
+
+  /** Repeats the check of the server now. */
+  checkNow(): void {
+    const session = this.#session;
+    if (session) void this.#checkAgain(session, false);
+  }
+
   #checkLater(session: Session): void {
-    const delayMs = CHECK_MS * (0.8 + 0.4 * Math.random());
+    const delayMs = (session.isPaired ? CHECK_MS : UNPAIRED_MS) * (0.8 + 0.4 * Math.random());
     this.#later(delayMs, () => void this.#checkAgain(session));
   }
 
@@ -180,7 +216,7 @@ export class RedisConnection {
    * Operators can change settings while the server runs. A session describes its server, so a change that matters ends
    * it: calls in flight then end as unknown, and the next connection checks everything.
    */
-  async #checkAgain(session: Session): Promise<void> {
+  async #checkAgain(session: Session, isRepeated = true): Promise<void> {
     try {
       const server = await requireFit(this.client, this.#options.requirements, this.#earlier);
       if (session !== this.#session) return;
@@ -189,6 +225,7 @@ export class RedisConnection {
         return;
       }
       this.#warnAboutUnchecked(server);
+      session.isPaired = await this.#admit();
       await this.#readClock();
     } catch (error) {
       if (session !== this.#session) return;
@@ -201,7 +238,7 @@ export class RedisConnection {
         return;
       }
     }
-    if (session === this.#session) this.#checkLater(session);
+    if (isRepeated && session === this.#session) this.#checkLater(session);
   }
 
   async #readClock(): Promise<void> {

@@ -60,6 +60,26 @@ export class Shard {
     return this.#connection.session?.runId;
   }
 
+  /** Whether the database of this process is known to belong to the server. */
+  get isPaired(): boolean {
+    return this.#connection.session?.isPaired === true;
+  }
+
+  /** The fault for an error of a command. */
+  faultOf(error: unknown): Fault {
+    return this.#connection.faultOf(error);
+  }
+
+  /** Its server can be used, as far as Redis is concerned: there is a session, or its admission is awaited. */
+  get isReachable(): boolean {
+    return this.runId !== undefined || this.#connection.isAdmitting;
+  }
+
+  /** Repeats the check of the server now. */
+  checkNow(): void {
+    this.#connection.checkNow();
+  }
+
   get clock(): ServerClock | undefined {
     return this.#connection.clock;
   }

@@ -6,10 +6,21 @@ import { CHANGED_CHANNEL, MISSED_CHANNEL, saleKey, WORK_CHANNEL } from '../lua/k
 import type { Script } from '../lua/script.ts';
 import { slotOwners } from './cluster-slots.ts';
 import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './connection.ts';
+import { type IdentityPlace, identityKey, readIdentity, type StoredIdentity } from './identity.ts';
+import { otherIdentities, placeOf } from './identity-places.ts';
 import { parseRedisUrl, type ServerAddress } from './redis-url.ts';
 import { Shard } from './shard.ts';
 
-type ShardsOptions = Omit<ConnectionOptions, 'onReady'> & { url: string };
+type ShardsOptions = Omit<ConnectionOptions, 'onReady' | 'admit'> & {
+  url: string;
+  /** Decides whether the database of this process belongs to a server, see pairing/pairing.ts. */
+  admission?: Admission | undefined;
+};
+
+export interface Admission {
+  /** `others` reads the identities of the cluster's other masters. Returns and throws as `admit` of a connection. */
+  admit(place: IdentityPlace, others: () => Promise<StoredIdentity[]>): Promise<boolean>;
+}
 
 /** Maximum age of a cluster's topology, and the interval of queries while a master is unavailable. */
 const TOPOLOGY_MS_MAX = 5_000;
@@ -23,6 +34,7 @@ export class Shards {
   readonly #template: ServerAddress;
   readonly #subscribers: Redis[] = [];
   readonly #readyListeners: (() => void)[] = [];
+  readonly #completenessReads = new Map<Shard, Promise<boolean>>();
   #ranges: { first: number; last: number; shard: Shard }[] = [];
   #topologyAt = Number.NEGATIVE_INFINITY;
   #isLearning = false;
@@ -74,14 +86,65 @@ export class Shards {
   }
 
   get isReady(): boolean {
-    if (this.#only) return this.#only.runId !== undefined;
-    return this.#ranges.length > 0 && this.#ranges.every(({ shard }) => shard.runId !== undefined);
+    return this.#areAll(({ runId }) => runId !== undefined);
+  }
+
+  /** Whether the database of this process is known to belong to every server. */
+  get isPaired(): boolean {
+    return this.#areAll(({ isPaired }) => isPaired);
+  }
+
+  /** As `isReady`, apart from the database that the admission still waits for. */
+  get isReachable(): boolean {
+    return this.#areAll(({ isReachable }) => isReachable);
   }
 
   /** Why servers may not be used although they reply: each with the settings to change. */
   get unfitness(): string[] {
     const shards = this.#only ? [this.#only] : [...this.#byAddress.values()];
     return shards.flatMap(({ unfitness }) => unfitness ?? []);
+  }
+
+  /**
+   * Whether the sale's server has every sale that exists. False: it lost its memory, and recovery is not over. Ask after
+   * the reply that the server does not have a sale. Throws the faults of a call.
+   */
+  async hasEverySale(saleId: string): Promise<boolean> {
+    const shard = this.of(saleId);
+    let reading = this.#completenessReads.get(shard);
+    if (!reading) {
+      // The replies of one packet share a read; a later reply needs another one.
+      reading = Promise.resolve().then(() => {
+        this.#completenessReads.delete(shard);
+        return this.#identityOn(shard).then((identity) => identity?.isComplete === true);
+      });
+      this.#completenessReads.set(shard, reading);
+    }
+    return reading;
+  }
+
+  /** The identity that the sale's server stores. Throws the faults of a call. */
+  async identityOf(saleId: string): Promise<StoredIdentity | undefined> {
+    return this.#identityOn(this.of(saleId));
+  }
+
+  /** Throws `not_sent` as long as it is not known that this process' database belongs to the sale's server. */
+  requirePaired(saleId: string): void {
+    if (!this.of(saleId).isPaired)
+      throw new Fault('not_sent', 'it is not known yet whether this database belongs to Redis');
+  }
+
+  /** Repeats the check of each server now. */
+  checkNow(): void {
+    for (const shard of this.#byAddress.values()) shard.checkNow();
+  }
+
+  /** Where the servers keep their identities. Without those that have no session. */
+  async identityPlaces(): Promise<IdentityPlace[]> {
+    const shards = this.#only ? [this.#only] : new Set(this.#ranges.map(({ shard }) => shard));
+    const ready = [...shards].filter(({ runId }) => runId !== undefined);
+    const places = await Promise.all(ready.map(({ client }) => placeOf(client, this.#isCluster)));
+    return places.filter((place) => place !== undefined);
   }
 
   /** Called whenever a server can be called (again). */
@@ -156,6 +219,11 @@ export class Shards {
     for (const subscriber of this.#subscribers) subscriber.disconnect();
   }
 
+  #areAll(condition: (shard: Shard) => boolean): boolean {
+    if (this.#only) return condition(this.#only);
+    return this.#ranges.length > 0 && this.#ranges.every(({ shard }) => condition(shard));
+  }
+
   async #publish(channel: string, saleId: string): Promise<void> {
     const shard = this.of(saleId);
     if (shard.runId !== undefined) await shard.client.publish(channel, saleId);
@@ -165,8 +233,10 @@ export class Shards {
     const key = addressOf(address);
     let shard = this.#byAddress.get(key);
     if (!shard) {
+      const { admission } = this.#options;
       shard = new Shard(address, {
         ...this.#options,
+        admit: admission && ((client) => this.#admit(admission, client)),
         onReady: () => {
           for (const listener of this.#readyListeners) listener();
         },
@@ -174,6 +244,32 @@ export class Shards {
       this.#byAddress.set(key, shard);
     }
     return shard;
+  }
+
+  async #identityOn(shard: Shard): Promise<StoredIdentity | undefined> {
+    const ranges = this.#ranges.filter((range) => range.shard === shard);
+    const key = identityKey(this.#only ? undefined : ranges);
+    if (shard.runId === undefined || key === undefined) throw new Fault('not_sent');
+    try {
+      return await readIdentity({ client: shard.client, key });
+    } catch (error) {
+      throw shard.faultOf(error);
+    }
+  }
+
+  get #isCluster(): boolean {
+    return this.#only === undefined;
+  }
+
+  async #admit(admission: Admission, client: Redis): Promise<boolean> {
+    const place = await placeOf(client, this.#isCluster);
+    // A master without slots has no sales.
+    return place !== undefined && admission.admit(place, () => this.#otherIdentities(client));
+  }
+
+  async #otherIdentities(client: Redis): Promise<StoredIdentity[]> {
+    if (!this.#isCluster) return [];
+    return otherIdentities(client, (at) => this.#shardAt({ ...this.#template, ...at }).client);
   }
 
   async #learnTopology(): Promise<void> {

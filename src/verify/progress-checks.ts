@@ -1,9 +1,25 @@
 /** Checks of the numbers that both servers count by: fence, timeline, positions, events, checkpoint; and of recoveries. */
 import { ordinalOf, parseGaps } from '../domain/positions.ts';
 import { REBUILD_KEYS, saleKey } from '../lua/keys.ts';
+import { readDatabaseIdentity } from '../postgres/database-identity.ts';
 import { type CheckDefinition, fromRedis, inOneStep, noneOf, type Verification } from './check.ts';
 
 export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
+  {
+    name: 'this-database-belongs-to-redis',
+    expected: 'Redis stores the identity of this database, or none yet',
+    find: async ({ servers, saleId }) => {
+      const stored = await servers.shards.identityOf(saleId);
+      const { identity: own } = await readDatabaseIdentity(servers.sql);
+      const isOwn = stored === undefined || stored.database === own;
+      return {
+        ok: isOwn,
+        actual: isOwn
+          ? (stored?.database ?? 'none yet')
+          : `${stored.database}, and this database is ${own}`,
+      };
+    },
+  },
   {
     name: 'both-servers-are-on-one-timeline',
     expected:

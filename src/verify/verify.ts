@@ -15,6 +15,7 @@
  *   the-sale-row-is-the-last-operation    `sales` and `sale_skus` = the definition of the last recorded operation
  *   every-operation-is-audited            each sale operation = its audit entry, with its outcome
  *   the-ledger-follows-the-operations     the stock ledger = the changes of the operations
+ *   this-database-belongs-to-redis        Redis stores the identity of this database, or none yet
  *   both-servers-are-on-one-timeline      timeline, fence and position floor agree; an open sale has no closing
  *   the-stream-has-what-is-not-drained    the stream begins after the drained events and ends with the last one
  *   the-checkpoint-is-in-the-stream       the checkpoint lies between drained and last event, at its entry

@@ -7,11 +7,11 @@ import { eventually } from '../../harness/eventually.ts';
 import { usedMiB } from '../../harness/heap.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
 import { createAuthenticate } from '../../src/hot-path/admission/authenticate.ts';
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 
 const SECRET = { BUYER_AUTH: 'jwt', JWT_SECRET, JWT_LEEWAY_SECONDS: 0 } as const;

@@ -6,11 +6,11 @@ import { eventually } from '../../harness/eventually.ts';
 import { useClient } from '../../harness/network/keep-alive-client.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { usePause } from '../../harness/servers/server-process.ts';
 import { FILE } from '../../harness/use.ts';
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 
 test('requests beyond the limit get 503, whatever their sale and operation', async (t) => {

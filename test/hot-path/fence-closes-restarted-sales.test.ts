@@ -4,10 +4,10 @@ import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 
 test('a restarted Redis sells nothing until recovery has checked it', async (t) => {
-  const redis = await useRedis(t);
+  const redis = await useRedisWithIdentity(t);
   const shards = await useShards(t, redis.url);
   const hotPath = await useHotPath(t, redis.url);
   const sale = await openSale(shards, { phone: 10 });
@@ -26,12 +26,14 @@ test('a restarted Redis sells nothing until recovery has checked it', async (t) 
   assert.equal((await sale.state()).stock[0]!.held, 1, 'the decision is still there');
 });
 
-test('a known sale that FLUSHALL removed is recovering, not unknown', async (t) => {
-  const redis = await useRedis(t);
+test('a sale that FLUSHALL removed is recovering, not unknown, also for a hot path that does not know it', async (t) => {
+  const redis = await useRedisWithIdentity(t);
   const shards = await useShards(t, redis.url);
   const hotPath = await useHotPath(t, redis.url);
   const sale = await openSale(shards, { phone: 10 });
-  assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
+  const bought = await hotPath.buy(sale.saleId, 'ada');
+  assert.equal(bought.status, 201);
+  assert.equal((await hotPath.buy('never-seen', 'ada')).body.code, 'sale_not_found');
   await shards.of(sale.saleId).client.flushall();
   for (const [method, path] of [
     ['POST', `/v1/sales/${sale.saleId}/buy`],
@@ -44,11 +46,20 @@ test('a known sale that FLUSHALL removed is recovering, not unknown', async (t) 
     const reply = await hotPath.call(`/v1/sales/${sale.saleId}`);
     assert.equal(reply.body.code, 'recovering');
   });
-  assert.equal((await hotPath.buy('never-seen', 'ada')).body.code, 'sale_not_found');
+  const newcomer = await useHotPath(t, redis.url);
+  for (const path of [
+    `sales/${sale.saleId}`,
+    `sales/${sale.saleId}/me`,
+    `reservations/${bought.body.reservationId}`,
+  ]) {
+    const { status, body, headers } = await newcomer.call(`/v1/${path}`, { buyer: 'ada' });
+    assert.deepEqual([path, status, body.code], [path, 503, 'recovering']);
+    assert.ok(Number(headers['retry-after']) > 0, path);
+  }
 });
 
 test('a hot path waits for a Redis that is unavailable at start, and is not ready', async (t) => {
-  const redis = await useRedis(t);
+  const redis = await useRedisWithIdentity(t);
   await redis.kill();
   const hotPath = await useHotPath(t, redis.url, {}, false);
   const unready = await hotPath.call('/readyz');

@@ -7,11 +7,11 @@ import { tokenOf, useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { FILE, type Scope, use } from '../../harness/use.ts';
 import { liveChannel } from '../../src/lua/keys.ts';
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 const hotPath = await useHotPath(FILE, redis.url);
 

@@ -5,10 +5,10 @@ import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 
 test('a buyer over the rate gets 429, others are served, and the buyer is served after waiting', async (t) => {

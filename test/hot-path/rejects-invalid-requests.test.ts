@@ -11,10 +11,10 @@ import {
 import { sendRaw } from '../../harness/network/raw-connection.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 const hotPath = await useHotPath(FILE, redis.url);
 const sale = await openSale(shards, { phone: 100 });

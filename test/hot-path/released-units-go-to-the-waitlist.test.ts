@@ -4,10 +4,10 @@ import { type TestHotPath, useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 const one = await useHotPath(FILE, redis.url);
 const two = await useHotPath(FILE, redis.url);

@@ -10,13 +10,13 @@ import { JWT_SECRET, tokenOf, useHotPath } from '../../harness/engine/hot-path.t
 import { RawConnection } from '../../harness/network/raw-connection.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
 
 const SHOP = 'https://shop.example';
 const OTHER = 'https://evil.example';
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 const environment = { CORS_ORIGINS: `${SHOP}, http://localhost:3000` };
 const hotPath = await useHotPath(FILE, redis.url, environment);

@@ -14,6 +14,7 @@ import {
 import type { Role } from '../../config.ts';
 import { unreachable } from '../../domain/fault.ts';
 import { TRACEPARENT } from '../../domain/identifiers.ts';
+import type { Pairing } from '../../pairing/pairing.ts';
 import type { Caller } from '../context.ts';
 import { includesRole, type Principal } from './authenticate.ts';
 import { Bulkhead, type BulkheadLimits } from './bulkhead.ts';
@@ -105,6 +106,19 @@ export function requireRoles(
     if (!includesRole(principal.role, access as Role)) return sendProblem(reply, 'forbidden');
     request.principal = principal;
     return undefined;
+  });
+}
+
+/** Rejects changes while this database does not belong to Redis. */
+export function requirePairedServers(app: FastifyInstance, pairing: Pairing | undefined): void {
+  app.addHook('preHandler', async (request, reply) => {
+    const access = request.routeOptions.config.operation?.access;
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+    if (access === undefined || access === 'public' || isRead) return undefined;
+    const refusal = pairing?.refusal;
+    return refusal === undefined
+      ? undefined
+      : sendProblem(reply, 'unavailable', { detail: refusal });
   });
 }
 

@@ -43,6 +43,7 @@ async function applyNext(
     WHERE sale_id = ${saleId} AND outcome = 'pending' ORDER BY operation LIMIT 1`;
   if (!next) return 'settled';
   try {
+    servers.shards.requirePaired(saleId);
     const reply = await servers.shards.call(applyOperation, saleId, next);
     switch (reply.outcome) {
       case 'applied':

@@ -142,7 +142,7 @@ export async function deleteSale(
     const refusal = decideDeletion(momentOf(sale, reading));
     if (refusal) return refusal;
     const shard = servers.shards.of(saleId);
-    if (shard.runId === undefined) return refuse('unavailable');
+    if (!shard.isPaired) return refuse('unavailable');
     await shard.client.del(...SALE_KEYS.map((key) => saleKey(saleId, key)));
     await tx`DELETE FROM sales WHERE sale_id = ${saleId}`;
     await writeAudit(tx, saleId, 'delete', caller, { name: sale.name });

@@ -88,21 +88,20 @@ export const getReservation: BuyerHandler<BuyerContext> = (exchange, id, { name 
   });
 };
 
-/**
- * If Redis does not have a launched sale, it lost the sale, and recovery restores it. `sale_ended`: it is archived, and
- * only the merchant still has access to its reservations.
- */
-export function absentResponse(
+/** `sale_ended`: it is archived, and only the merchant still has access to its reservations. */
+export async function absentResponse(
   outcome: string,
   { views, saleId }: { views: SaleViews; saleId: string },
   notFound: 'sale_not_found' | 'reservation_not_found',
-): PreparedResponse {
+): Promise<PreparedResponse> {
   if (outcome === 'sale_ended') return PROBLEM_RESPONSES.sale_ended;
-  if (outcome !== 'unknown_reservation') views.announceMissed(saleId);
-  const isRecovering =
-    outcome === 'recovering' || (outcome === 'unknown_sale' && views.wasLaunched(saleId));
-  if (isRecovering) views.requestRecovery(saleId);
-  return PROBLEM_RESPONSES[isRecovering ? 'recovering' : notFound];
+  if (outcome === 'recovering') {
+    views.announceMissed(saleId);
+    views.requestRecovery(saleId);
+    return PROBLEM_RESPONSES.recovering;
+  }
+  const isLost = outcome === 'unknown_sale' && !(await views.isAbsent(saleId));
+  return PROBLEM_RESPONSES[isLost ? 'recovering' : notFound];
 }
 
 function isoOrNull(time: number | null): string | null {

@@ -104,9 +104,17 @@ export class SaleViews {
     return this.#read(saleId);
   }
 
-  /** True: this process has seen the sale launched. If Redis does not have it, Redis lost the sale. */
-  wasLaunched(saleId: string): boolean {
-    return this.#launched.has(saleId);
+  /**
+   * Whether a sale that Redis does not have does not exist. False: Redis lost it, or may have lost it, and recovery
+   * restores it. Throws the faults of a call.
+   */
+  async isAbsent(saleId: string): Promise<boolean> {
+    const isNew = this.announceMissed(saleId);
+    const wasLaunched = this.#launched.has(saleId);
+    if (!wasLaunched && (await this.#shards.hasEverySale(saleId))) return true;
+    // An id that nobody has seen may be an invented one, so only a few are requested.
+    if (wasLaunched || isNew) this.requestRecovery(saleId);
+    return false;
   }
 
   /** Asks the persisters to recover this sale before those that nobody waits for. */
@@ -148,10 +156,8 @@ export class SaleViews {
     this.#inFlight++;
     const reading = this.#shards
       .call(readSale, saleId)
-      .then((reply): SaleLookup => {
-        if (reply.outcome === 'unknown_sale') {
-          return this.#storeAbsence(saleId, reply);
-        }
+      .then((reply): SaleLookup | Promise<SaleLookup> => {
+        if (reply.outcome === 'unknown_sale') return this.#storeAbsence(saleId, reply);
         if (reply.outcome === 'recovering') this.announceMissed(saleId);
         return this.#storeSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
       })
@@ -163,34 +169,37 @@ export class SaleViews {
     return reading;
   }
 
-  #storeAbsence(
+  async #storeAbsence(
     saleId: string,
     { isForgotten, isArchived }: { isForgotten: boolean; isArchived: boolean },
-  ): SaleLookup {
+  ): Promise<SaleLookup> {
     this.#sales.delete(saleId);
     if (isArchived) {
       const ended: Absence = { outcome: 'sale_ended' };
       this.#absences.set(saleId, ended, { ttl: ARCHIVED_MS });
       return ended;
     }
-    this.announceMissed(saleId);
-    const isThere = isForgotten || this.wasLaunched(saleId);
-    if (isThere) this.requestRecovery(saleId);
-    const absence: Absence = { outcome: isThere ? 'recovering' : 'unknown_sale' };
+    if (isForgotten) {
+      this.announceMissed(saleId);
+      this.requestRecovery(saleId);
+    }
+    const isAbsent = !isForgotten && (await this.isAbsent(saleId));
+    const absence: Absence = { outcome: isAbsent ? 'unknown_sale' : 'recovering' };
     this.#absences.set(saleId, absence);
     return absence;
   }
 
-  /** The sale may be archived, and this server may have lost its marker. */
-  announceMissed(saleId: string): void {
+  /** The sale may be archived, and this server may have lost its marker. False: it was announced, or too many were. */
+  announceMissed(saleId: string): boolean {
     const nowMs = performance.now();
     if (nowMs - this.#missedSinceMs > MISSED_WINDOW_MS) {
       this.#missed.clear();
       this.#missedSinceMs = nowMs;
     }
-    if (this.#missed.has(saleId) || this.#missed.size >= MISSED_MAX) return;
+    if (this.#missed.has(saleId) || this.#missed.size >= MISSED_MAX) return false;
     this.#missed.add(saleId);
     this.#shards.publishMissed(saleId).catch(() => undefined);
+    return true;
   }
 
   #storeSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): SaleLookup {

@@ -45,7 +45,7 @@ export class Deliverer {
       turn: async () => {
         await pause(BETWEEN_CLAIMS_MS, stopping);
         this.#hasFreedCapacity = false;
-        if (!stopping.aborted) await this.#fill();
+        if (!stopping.aborted && (await context.pairing.mayWork())) await this.#fill();
         return this.#hasFreedCapacity ? 0 : pollMs;
       },
       onFailure: (err) => context.log.error({ err }, 'claiming webhook deliveries failed'),

@@ -49,6 +49,16 @@ export const COLUMNS: Readonly<Record<string, Readonly<Record<string, ColumnEntr
     archive_blocked_by: ARCHIVE,
     archive_retry_at: ARCHIVE,
   },
+  database_identity: {
+    is_only: { free: 'a constraint allows one value' },
+    identity: {
+      check: 'this-database-belongs-to-redis',
+      where: 'is_only',
+      to: 'gen_random_uuid()',
+    },
+    paired_as: { free: 'only decides whether an empty Redis may be adopted' },
+    created_at: { free: 'for people who query the table' },
+  },
   sale_skus: {
     sale_id: { check: 'the-sale-row-is-the-last-operation', to: OTHER_SALE },
     sku: 'the-sale-row-is-the-last-operation',
