@@ -1,6 +1,7 @@
 /** JSON schemas of sales in the admin: the requests of operators and their view of a sale. */
 import { z } from 'zod';
 import { saleIdSchema, saleStatusSchema, skuSchema, timeSchema } from '../../api/schemas.ts';
+import { MINOR_UNIT_DIGITS } from '../../domain/currency.ts';
 import {
   HOLD_SECONDS_MAX,
   PRICE_MAX,
@@ -9,13 +10,21 @@ import {
 } from '../../domain/identifiers.ts';
 import { textSchema, timestampSchema } from '../http/request-schemas.ts';
 
-const CURRENCIES: ReadonlySet<string> = new Set(Intl.supportedValuesOf('currency'));
-
 const nameSchema = textSchema(200).regex(/\S/, { error: 'must not be empty' });
 
 const currencySchema = z
   .string()
-  .refine((code) => CURRENCIES.has(code), { error: 'must be an ISO 4217 currency such as EUR' });
+  .refine((code) => MINOR_UNIT_DIGITS.has(code), {
+    error: 'must be the code of an active ISO 4217 currency, such as EUR',
+  })
+  .describe(`Prices are in its minor units. ${describeDigits()}`);
+
+function describeDigits(): string {
+  const codes = [...Map.groupBy(MINOR_UNIT_DIGITS, ([, digits]) => digits)]
+    .filter(([digits]) => digits !== 2)
+    .map(([digits, some]) => `${digits} for ${some.map(([code]) => code).join(', ')}`);
+  return `Digits after the decimal point: ${codes.join('; ')}; 2 for every other active currency.`;
+}
 
 const priceSchema = z.int().min(0).max(PRICE_MAX);
 const stockSchema = z.int().min(0).max(STOCK_MAX);
