@@ -34,7 +34,7 @@ export function seededScenario(choices: SeededChoices): {
         perBuyerLimit: 3,
         holdSeconds: random.of('terms').between(1, 2),
         skus: [
-          { sku: 'phone', price: 49_900, stock: share(0.12) },
+          { sku: 'phone', price: 49_900, stock: share(0.12), perBuyerLimit: 2 },
           { sku: 'case', price: 1_900, stock: share(0.2) },
           { sku: 'cable', price: 900, stock: share(0.1) },
         ],

@@ -12,7 +12,7 @@ export interface Terms {
   saleId: string;
   perBuyerLimit: number;
   holdSeconds: number;
-  skus: readonly { sku: string; price: number; stock: number }[];
+  skus: readonly { sku: string; price: number; stock: number; perBuyerLimit?: number }[];
 }
 
 export interface Case {
@@ -135,7 +135,16 @@ export function unitsOf(items: readonly { sku: string; quantity: number }[], sku
   return items.find((item) => item.sku === sku)?.quantity ?? 0;
 }
 
-export function totalUnits(items: readonly { quantity: number }[]): number {
+/** The limits per buyer: of the whole basket, and of SKUs. */
+export function limitsOf({ perBuyerLimit, skus }: Terms) {
+  const ofSkus = skus.flatMap(({ sku, perBuyerLimit: limit }) =>
+    limit === undefined ? [] : [{ limit, unitsIn: (items: Items) => unitsOf(items, sku) }],
+  );
+  return [{ limit: perBuyerLimit, unitsIn: totalUnits }, ...ofSkus];
+}
+type Items = readonly { sku: string; quantity: number }[];
+
+function totalUnits(items: readonly { quantity: number }[]): number {
   return items.reduce((sum, { quantity }) => sum + quantity, 0);
 }
 

@@ -7,11 +7,12 @@ import { type Exchange, isSettled, type RequestOf, reservationsIn } from '../cli
 import {
   type Findings,
   isLiving,
+  type Life,
+  limitsOf,
   loadedLeast,
   loadedMost,
   STALE_MS_MAX,
   TOLERANCE_MS,
-  totalUnits,
   unitsOf,
 } from './case.ts';
 import { basketOf } from './rows.ts';
@@ -79,9 +80,9 @@ function couldBeTrue(
     case 'insufficient_stock':
       return isShort((quantity) => quantity);
     case 'limit_reached':
-      return (
-        mostUnitsOf(findings, request.buyerId, span) + totalUnits(request.items) >
-        findings.terms.perBuyerLimit
+      return limitsOf(findings.terms).some(
+        ({ limit, unitsIn }) =>
+          mostUnitsOf(findings, request.buyerId, span, unitsIn) + unitsIn(request.items) > limit,
       );
     case 'idempotency_key_reused':
       return keyUsedForOtherBasket(findings, exchange);
@@ -198,14 +199,19 @@ function waitsOf({ history }: Findings): Map<string, Wait[]> {
   return waits;
 }
 
-function mostUnitsOf({ lives }: Findings, buyerId: string, span: Span): number {
+function mostUnitsOf(
+  { lives }: Findings,
+  buyerId: string,
+  span: Span,
+  unitsIn: (items: Life['row']['items']) => number,
+): number {
   let units = 0;
   for (const { row, stages } of lives) {
     if (row.buyerId !== buyerId) continue;
     const mayLive = stages.some(
       ({ state, fromMs, untilMs }) => isLiving(state) && overlap({ fromMs, untilMs }, span),
     );
-    if (mayLive) units += totalUnits(row.items);
+    if (mayLive) units += unitsIn(row.items);
   }
   return units;
 }

@@ -4,12 +4,12 @@ import { type Exchange, isSettled, type RequestKind, reservationsIn } from '../c
 import {
   type Findings,
   isLiving,
+  limitsOf,
   mayBeLost,
   type Sighting,
   STALE_MS_MAX,
   stateOf,
   TOLERANCE_MS,
-  totalUnits,
 } from './case.ts';
 import type { Violation } from './violation.ts';
 
@@ -122,22 +122,24 @@ function differentResponses(findings: Findings): Violation[] {
 function overLimit({ terms, lives }: Findings): Violation[] {
   const violations: Violation[] = [];
   for (const [buyerId, own] of Map.groupBy(lives, ({ row }) => row.buyerId)) {
-    const steps = own.flatMap(({ row, stages }) => {
-      const units = totalUnits(row.items);
-      return stages.flatMap(({ version, state, event }) => {
-        if (version === 1) return [{ event, units }];
-        return isLiving(state) ? [] : [{ event, units: -units }];
+    for (const { limit, unitsIn } of limitsOf(terms)) {
+      const steps = own.flatMap(({ row, stages }) => {
+        const units = unitsIn(row.items);
+        return stages.flatMap(({ version, state, event }) => {
+          if (version === 1) return [{ event, units }];
+          return isLiving(state) ? [] : [{ event, units: -units }];
+        });
       });
-    });
-    let units = 0;
-    for (const step of steps.sort((a, b) => a.event - b.event)) {
-      units += step.units;
-      if (units <= terms.perBuyerLimit) continue;
-      violations.push({
-        kind: 'over-limit',
-        evidence: `${buyerId} had ${units} at event ${step.event}`,
-      });
-      break;
+      let units = 0;
+      for (const step of steps.sort((a, b) => a.event - b.event)) {
+        units += step.units;
+        if (units <= limit) continue;
+        violations.push({
+          kind: 'over-limit',
+          evidence: `${buyerId} had ${units} of ${limit} at event ${step.event}`,
+        });
+        break;
+      }
     }
   }
   return violations;

@@ -39,12 +39,17 @@ function runOn(
   choices: VariantChoices,
   restMsMax: number,
 ): Promise<RunReport> {
-  const { stock, holdSeconds, durability = 'safe' } = variant;
+  const { stock, holdSeconds, skuLimit, durability = 'safe' } = variant;
+  const unit = { sku: 'unit', price: 1_000, stock };
   const seed = VARIANTS.indexOf(variant) + 1;
   return run(
     { ...choices, mainModule, seed, durability, restMsMax, verifies: false },
     {
-      terms: { perBuyerLimit: 3, holdSeconds, skus: [{ sku: 'unit', price: 1_000, stock }] },
+      terms: {
+        perBuyerLimit: 3,
+        holdSeconds,
+        skus: [skuLimit === undefined ? unit : { ...unit, perBuyerLimit: skuLimit }],
+      },
       act: async (context) => {
         const steps = new Steps(context);
         await variant.act(steps);

@@ -24,6 +24,8 @@ export interface Variant {
   expected: ViolationKind;
   stock: number;
   holdSeconds: number;
+  /** By default the SKU has no limit of its own. */
+  skuLimit?: number;
   durability?: Durability;
   act: (steps: Steps) => Promise<void>;
 }
@@ -314,9 +316,9 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'the limit is off by one',
     mistake: {
-      file: 'lua/buy/reserve.lua',
-      original: '+ basket.units > sale.limit then',
-      broken: '+ basket.units > sale.limit + 1 then',
+      file: 'lua/parts/limits.lua',
+      original: 'if basket.units > allowance then',
+      broken: 'if basket.units > allowance + 1 then',
     },
     expected: 'over-limit',
     stock: 100,
@@ -324,6 +326,21 @@ export const VARIANTS: readonly Variant[] = [
     act: async (steps) => {
       await steps.buy('buyer', { key: 'cart-1', quantity: 3 });
       await steps.buy('buyer', { key: 'cart-2' });
+    },
+  },
+  {
+    name: 'a SKU has no limit',
+    mistake: {
+      file: 'lua/parts/limits.lua',
+      original: 'if own and item.quantity > own then',
+      broken: 'if false then',
+    },
+    expected: 'over-limit',
+    stock: 100,
+    holdSeconds: 1,
+    skuLimit: 1,
+    act: async (steps) => {
+      await steps.buy('buyer', { quantity: 2 });
     },
   },
   {

@@ -118,12 +118,8 @@ export class SaleModel {
     const sorted = [...items].sort((a, b) => (a.sku < b.sku ? -1 : 1));
     const unknown = sorted.filter(({ sku }) => !this.stock.has(sku)).map(({ sku }) => sku);
     if (unknown.length > 0) return { outcome: 'unknown_sku', details: { skus: unknown } };
-    const { perBuyerLimit } = this.definition;
-    const remaining = perBuyerLimit - this.#unitsOf(buyerId);
-    if (unitsIn(items) > remaining) {
-      const details = { limit: perBuyerLimit, remaining: Math.max(0, remaining) };
-      return { outcome: 'limit_reached', details };
-    }
+    const above = this.#limitAbove(sorted, own, 0);
+    if (above) return { outcome: 'limit_reached', details: above };
     const available = sorted.map(({ sku }) => availableOf(this.stock.get(sku)!));
     if (sorted.some(({ quantity }, index) => available[index]! < quantity)) {
       const outcome = available.includes(0) ? 'sold_out' : 'insufficient_stock';
@@ -152,9 +148,8 @@ export class SaleModel {
     }
     if (reservation.letter === 'E') {
       const { items, buyerId } = reservation;
-      if (this.#unitsOf(buyerId) + unitsIn(items) > this.definition.perBuyerLimit) {
-        return 'limit_reached';
-      }
+      const own = this.reservations.filter((each) => each.buyerId === buyerId);
+      if (this.#limitAbove(items, own, 0)) return 'limit_reached';
       const available = items.map(({ sku }) => availableOf(this.stock.get(sku)!));
       if (available.includes(0)) return 'sold_out';
       if (items.some(({ quantity }, index) => available[index]! < quantity)) {
@@ -193,8 +188,9 @@ export class SaleModel {
     if (quantity <= availableOf(stock)) return ['available', 0];
     if (quantity > stock.loaded) return ['insufficient_stock', availableOf(stock)];
     const waits = unitsIn(this.waitlist.filter((each) => each.buyerId === buyerId));
-    const remaining = this.definition.perBuyerLimit - this.#unitsOf(buyerId) - waits;
-    if (quantity > remaining) return ['limit_reached', Math.max(0, remaining)];
+    const own = this.reservations.filter((each) => each.buyerId === buyerId);
+    const above = this.#limitAbove([{ sku, quantity }], own, waits);
+    if (above) return ['limit_reached', above.remaining];
     if (this.#hasTooManyHolds(buyerId)) return ['too_many_holds', 0];
     const entry = { buyerId, sku, quantity, ticket: ++this.#tickets };
     this.waitlist.push(entry);
@@ -233,8 +229,9 @@ export class SaleModel {
     for (const sku of [...skus].sort()) {
       const stock = this.stock.get(sku)!;
       const { perBuyerLimit } = this.definition;
+      const possible = Math.min(stock.loaded, perBuyerLimit, this.#limitOf(sku) ?? perBuyerLimit);
       for (const entry of this.waitlist.filter((each) => each.sku === sku)) {
-        if (entry.quantity > Math.min(stock.loaded, perBuyerLimit)) this.#takeOut(entry);
+        if (entry.quantity > possible) this.#takeOut(entry);
       }
       for (;;) {
         const entry = this.waitlist.find(
@@ -244,10 +241,9 @@ export class SaleModel {
         const own = this.reservations.filter((each) => each.buyerId === entry.buyerId);
         // Expired holds count against the limit until the sweep, but do not cost the buyer the entry.
         const lasting = own.filter((each) => each.letter === 'C' || !each.isDue);
-        const exceeds = liveUnitsIn(lasting) + entry.quantity > perBuyerLimit;
-        if (exceeds || this.#hasTooManyHolds(entry.buyerId)) {
+        if (this.#limitAbove([entry], lasting, 0) || this.#hasTooManyHolds(entry.buyerId)) {
           this.#takeOut(entry);
-        } else if (liveUnitsIn(own) + entry.quantity > perBuyerLimit) {
+        } else if (this.#limitAbove([entry], own, 0)) {
           break;
         } else {
           this.#takeOut(entry);
@@ -323,8 +319,23 @@ export class SaleModel {
     this.events.push({ position, buyerId, status: STATUS_OF[letter], version });
   }
 
-  #unitsOf(buyerId: string): number {
-    return liveUnitsIn(this.reservations.filter((each) => each.buyerId === buyerId));
+  #limitOf(sku: string): number | undefined {
+    return this.definition.skus.find((each) => each.sku === sku)?.perBuyerLimit;
+  }
+
+  /** The limit that the items exceed, one of a SKU before the one of the sale. `waits`: units that the buyer waits for. */
+  #limitAbove(items: readonly Item[], own: readonly ModelReservation[], waits: number) {
+    const { perBuyerLimit } = this.definition;
+    const living = own.filter(lives).flatMap((each) => each.items);
+    const allowed = perBuyerLimit - unitsIn(living) - waits;
+    for (const { sku, quantity } of items) {
+      const limit = this.#limitOf(sku);
+      if (limit === undefined) continue;
+      const left = limit - unitsIn(living.filter((each) => each.sku === sku));
+      if (quantity > left) return { limit, remaining: Math.max(0, Math.min(left, allowed)), sku };
+    }
+    if (unitsIn(items) <= allowed) return undefined;
+    return { limit: perBuyerLimit, remaining: Math.max(0, allowed), sku: '' };
   }
 }
 
@@ -335,10 +346,6 @@ function lives({ letter }: ModelReservation): boolean {
 function countOf(letter: Letter): 'held' | 'confirmed' | 'remaining' {
   if (letter === 'R' || letter === 'P') return 'held';
   return letter === 'C' ? 'confirmed' : 'remaining';
-}
-
-function liveUnitsIn(reservations: readonly ModelReservation[]): number {
-  return unitsIn(reservations.filter(lives).flatMap((each) => each.items));
 }
 
 function unitsIn(items: readonly { quantity: number }[]): number {

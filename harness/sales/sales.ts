@@ -42,10 +42,10 @@ export async function makeSale(
     VALUES (${saleId}, ${definition.name}, ${definition.currency}, ${definition.status},
       ${definition.perBuyerLimit}, ${definition.holdSeconds}, 1)`;
   await sql`
-    INSERT INTO sale_skus (sale_id, sku, ordinal, name, price)
-    SELECT ${saleId}, sku, ordinal, name, price
+    INSERT INTO sale_skus (sale_id, sku, ordinal, name, price, per_buyer_limit)
+    SELECT ${saleId}, sku, ordinal, name, price, "perBuyerLimit"
     FROM jsonb_to_recordset(${sql.json(definition.skus.map((sku, ordinal) => ({ ...sku, ordinal })))})
-      AS t(sku text, ordinal integer, name text, price bigint)`;
+      AS t(sku text, ordinal integer, name text, price bigint, "perBuyerLimit" integer)`;
   const operation = { operation: 1, timeline: 0, definition, changes };
   const reply = await shards.call(applyOperation, saleId, operation);
   if (reply.outcome !== 'applied') throw new Error(`the sale was not made: ${reply.outcome}`);

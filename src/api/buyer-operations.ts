@@ -54,6 +54,9 @@ const buyerInSaleSchema = z
       .describe(
         'Units that the buyer may still reserve within the limit; 0 also for a buyer with 20 living reservations.',
       ),
+    skus: z
+      .array(z.object({ sku: z.string(), perBuyerLimit: z.int(), remainingAllowance: z.int() }))
+      .describe('Each SKU with a limit of its own, and the units that both limits still allow.'),
     tooManyHoldsUntil: z.iso
       .datetime()
       .nullable()

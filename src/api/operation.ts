@@ -52,6 +52,7 @@ const limitSchemas = {
     .int()
     .optional()
     .describe('With `limit_reached`: the units that this buyer may still reserve.'),
+  sku: z.string().optional().describe('With `limit_reached`: the SKU whose limit it is.'),
 };
 
 /** The schema of a problem with one of these codes. Extension members such as `startsAt` are allowed. */

@@ -111,6 +111,10 @@ export const saleViewSchema = z
         currency: z.string(),
         remaining: z.int(),
         soldOut: z.boolean(),
+        perBuyerLimit: z
+          .int()
+          .optional()
+          .describe('Units of this SKU that one buyer may have; absent: no limit of its own.'),
       }),
     ),
   })

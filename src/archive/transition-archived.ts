@@ -88,8 +88,28 @@ async function obstacleToReclaim(
     WHERE sales.sale_id = ${saleId} GROUP BY per_buyer_limit`;
   const { limit, units, living } = terms!;
   const remaining = living < LIVING_RESERVATIONS_MAX ? Math.max(0, limit - units) : 0;
+  const ofSkus = await transaction<{ sku: string; limit: number; units: number }[]>`
+    SELECT sku, per_buyer_limit AS limit, coalesce((
+      SELECT sum(item.quantity) FROM reservations, jsonb_to_recordset(items) AS item(sku text, quantity bigint)
+      WHERE sale_id = ${saleId} AND buyer_id = ${buyerId} AND status IN ('reserved', 'confirmed')
+        AND item.sku = sale_skus.sku), 0)::bigint AS units
+    FROM sale_skus WHERE sale_id = ${saleId} AND per_buyer_limit IS NOT NULL`;
+  for (const own of ofSkus) {
+    const left = Math.max(0, own.limit - own.units);
+    const item = items.find(({ sku }) => sku === own.sku);
+    if (!item || item.quantity <= left) continue;
+    const allowed = Math.min(left, remaining);
+    return {
+      outcome: 'limit_reached',
+      reservation,
+      limit: own.limit,
+      remaining: allowed,
+      sku: own.sku,
+    };
+  }
   const wanted = items.reduce((sum, { quantity }) => sum + quantity, 0);
-  if (wanted > remaining) return { outcome: 'limit_reached', reservation, limit, remaining };
+  if (wanted > remaining)
+    return { outcome: 'limit_reached', reservation, limit, remaining, sku: '' };
   const stock = (await readArchivedStock(transaction, [saleId])).get(saleId)!;
   const shortage = shortageOf(
     items,

@@ -19,6 +19,19 @@ export interface SkuDefinition {
   name: string;
   /** Minor units of the sale's currency. */
   price: number;
+  /** Units that one buyer may hold or own of it, beside the sale's limit. Absent: no limit of its own. */
+  perBuyerLimit?: number;
+}
+
+export interface SkuLimit {
+  sku: string;
+  perBuyerLimit: number;
+}
+
+export function skuLimitsOf(skus: readonly SkuDefinition[]): SkuLimit[] {
+  return skus.flatMap(({ sku, perBuyerLimit }) =>
+    perBuyerLimit === undefined ? [] : [{ sku, perBuyerLimit }],
+  );
 }
 
 export interface SaleDefinition {

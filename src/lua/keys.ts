@@ -11,7 +11,7 @@
  *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
  *                   progress, see close-sale.lua
  *                   or only fence (empty) and status `archived`: the marker of an archived sale, see mark-archived.lua
- *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :smallestWaiting :price
+ *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :smallestWaiting :price :perBuyerLimit
  *   buyers  hash    buyer -> the buyer's living records and newest ended ones, separated by LF, see parts/buyers.lua
  *   past    hash    the other ended records: buyer TAB position -> record, buyer TAB TAB key -> position,
  *                   TAB position -> merchant note, see parts/merchant-note.lua

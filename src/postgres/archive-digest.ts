@@ -33,6 +33,10 @@ export async function digestOf(
       UNION ALL
       SELECT ROW('sku', sku, ordinal, name, price, archived_confirmed)::text FROM sale_skus WHERE sale_id = ${saleId}
       UNION ALL
+      -- A line of its own: sales that were archived before SKUs had limits keep their digests.
+      SELECT ROW('sku limit', sku, per_buyer_limit)::text FROM sale_skus
+      WHERE sale_id = ${saleId} AND per_buyer_limit IS NOT NULL
+      UNION ALL
       SELECT ROW('operation', operation, action, definition, changes, outcome, actor, request_id, idempotency_key,
         request_digest, ${epoch('created_at')})::text
       FROM sale_operations WHERE sale_id = ${saleId}

@@ -1,6 +1,6 @@
 /** The definition of a sale in the tables that people query, and its correction after a refused operation. */
 import { type SaleDefinition, withoutRefused } from '../domain/sale.ts';
-import type { Transaction } from './connection.ts';
+import type { Sql, Transaction } from './connection.ts';
 
 /** Writes the definition after an operation, and the operation's number. */
 export async function writeDefinition(
@@ -15,18 +15,28 @@ export async function writeDefinition(
       per_buyer_limit = ${definition.perBuyerLimit}, hold_seconds = ${definition.holdSeconds},
       last_operation = ${operation}, updated_at = now()
     WHERE sale_id = ${saleId}`;
-  const rows = skus.map(({ sku, name, price }, ordinal) => ({
+  const rows = skus.map(({ sku, name, price, perBuyerLimit }, ordinal) => ({
     sale_id: saleId,
     sku,
     ordinal,
     name,
     price,
+    per_buyer_limit: perBuyerLimit ?? null,
   }));
   await tx`
     INSERT INTO sale_skus ${tx(rows)}
-    ON CONFLICT (sale_id, sku) DO UPDATE SET ordinal = excluded.ordinal, name = excluded.name, price = excluded.price
-    WHERE (sale_skus.ordinal, sale_skus.name, sale_skus.price)
-      IS DISTINCT FROM (excluded.ordinal, excluded.name, excluded.price)`;
+    ON CONFLICT (sale_id, sku) DO UPDATE SET ordinal = excluded.ordinal, name = excluded.name, price = excluded.price,
+      per_buyer_limit = excluded.per_buyer_limit
+    WHERE (sale_skus.ordinal, sale_skus.name, sale_skus.price, sale_skus.per_buyer_limit)
+      IS DISTINCT FROM (excluded.ordinal, excluded.name, excluded.price, excluded.per_buyer_limit)`;
+}
+
+/** The SKUs of the row of `sales` that the statement reads, as a definition has them. */
+export function skusOfSale(sql: Sql | Transaction) {
+  return sql`(
+    SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('sku', sku, 'name', s.name, 'price', price,
+      'perBuyerLimit', s.per_buyer_limit)) ORDER BY ordinal)
+    FROM sale_skus s WHERE s.sale_id = sales.sale_id)`;
 }
 
 /**

@@ -2,12 +2,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { SaleDefinition, SkuDefinition } from '../domain/sale.ts';
 import { saleKey } from '../lua/keys.ts';
+import { skusOfSale } from '../postgres/sale-definition.ts';
 import { type CheckDefinition, counted, inOneStep, noneOf, type Verification } from './check.ts';
 
 export const OPERATION_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'redis-has-the-last-definition',
-    expected: 'Redis has the definition and the prices of the last applied operation',
+    expected: 'Redis has the definition, the prices and the limits of the last applied operation',
     find: async (verification) => {
       const { saleId, waitForOperation } = verification;
       const { sale, stock } = await readHashes(verification);
@@ -20,9 +21,15 @@ export const OPERATION_CHECKS: readonly CheckDefinition[] = [
       if (sale.operationOutcome !== outcome) {
         wrong.push(`outcome ${sale.operationOutcome} in Redis, ${outcome} in PostgreSQL`);
       }
-      for (const { sku, price } of definition.skus) {
+      for (const { sku, price, perBuyerLimit } of definition.skus) {
         if (Number(stock[`${sku}:price`]) !== price) {
           wrong.push(`${sku} is sold for ${stock[`${sku}:price`]}, its price is ${price}`);
+        }
+        const limit = stock[`${sku}:perBuyerLimit`];
+        if (limit !== (perBuyerLimit === undefined ? undefined : String(perBuyerLimit))) {
+          wrong.push(
+            `${sku} is limited to ${limit ?? 'nothing'}, its limit is ${perBuyerLimit ?? 'none'}`,
+          );
         }
       }
       const known = new Set(definition.skus.map(({ sku }) => sku));
@@ -42,8 +49,7 @@ export const OPERATION_CHECKS: readonly CheckDefinition[] = [
           last_operation, sales.created_at = first.created_at AS is_created_first,
           sales.updated_at = last.created_at OR EXISTS (SELECT FROM sale_operations o WHERE o.sale_id = sales.sale_id
             AND o.outcome = 'sale_ended' AND o.applied_at = sales.updated_at) AS is_updated_last, last.definition, last.operation AS recorded, operations,
-          (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'name', s.name, 'price', price) ORDER BY ordinal)
-           FROM sale_skus s WHERE s.sale_id = sales.sale_id) AS skus,
+          ${skusOfSale(sql)} AS skus,
           (SELECT count(*) = max(ordinal) + 1 FROM sale_skus s WHERE s.sale_id = sales.sale_id) AS is_numbered
         FROM sales
         CROSS JOIN LATERAL (SELECT count(*) AS operations FROM sale_operations o WHERE o.sale_id = sales.sale_id) total

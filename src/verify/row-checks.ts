@@ -6,7 +6,7 @@ import {
   EVENT_LINE_VERSION,
   FIRST_EVENT_LINE_POSITION,
 } from '../domain/reservation-codec.ts';
-import { type CheckDefinition, counted, noneOf, withHashJoins } from './check.ts';
+import { type CheckDefinition, counted, noneOf, type Servers, withHashJoins } from './check.ts';
 
 /** While a persister runs, its sweep ends a hold and the event reaches PostgreSQL within this time. */
 const HOLD_GRACE_MS = 5_000;
@@ -161,7 +161,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'nobody-is-above-the-limit',
-    expected: 'no buyer has more units than the limit',
+    expected: 'no buyer has more units than the limits',
     find: async ({ servers: { sql }, saleId }) => {
       // The highest limit the sale ever had: lowering it does not affect buyers who have more.
       const [row] = await sql<{ limit: number | null }[]>`
@@ -173,9 +173,10 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         FROM reservations, jsonb_to_recordset(items) AS item(sku text, quantity bigint)
         WHERE sale_id = ${saleId} AND status IN ('reserved', 'confirmed')
         GROUP BY buyer_id HAVING sum(item.quantity) > ${limit} LIMIT 20`;
+      const above = wrong.map(({ buyerId, units }) => `${buyerId} has ${units}`);
       return {
-        ...noneOf(wrong.map(({ buyerId, units }) => `${buyerId} has ${units}`)),
-        expected: `no buyer has more than ${counted(limit, 'unit')} reserved or confirmed`,
+        ...noneOf([...above, ...(await aboveSkuLimits(sql, saleId))]),
+        expected: `no buyer has more than ${counted(limit, 'unit')} reserved or confirmed, or more of a SKU than its own limit`,
       };
     },
   },
@@ -234,6 +235,22 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
     },
   },
 ];
+
+/** By the highest limit that each SKU ever had. A SKU that had none for a time is not checked. */
+async function aboveSkuLimits(sql: Servers['sql'], saleId: string): Promise<string[]> {
+  const limits = await sql<{ sku: string; most: number }[]>`
+    SELECT sku->>'sku' AS sku, max((sku->>'perBuyerLimit')::bigint) AS most
+    FROM sale_operations, jsonb_array_elements(definition->'skus') AS sku
+    WHERE sale_id = ${saleId} GROUP BY 1 HAVING bool_and(sku ? 'perBuyerLimit')`;
+  if (limits.length === 0) return [];
+  const wrong = await sql<{ buyerId: string; sku: string; units: number }[]>`
+    SELECT buyer_id, item.sku, sum(item.quantity)::bigint AS units
+    FROM reservations, jsonb_to_recordset(items) AS item(sku text, quantity bigint)
+    JOIN jsonb_to_recordset(${sql.json(limits.map((each) => ({ ...each })))}) AS limits(sku text, most bigint) USING (sku)
+    WHERE sale_id = ${saleId} AND status IN ('reserved', 'confirmed')
+    GROUP BY buyer_id, item.sku, most HAVING sum(item.quantity) > most LIMIT 20`;
+  return wrong.map(({ buyerId, sku, units }) => `${buyerId} has ${units} of ${sku}`);
+}
 
 /** Whether a position was assigned and not skipped. */
 function isAssigned(position: number, gaps: readonly Gap[]): boolean {

@@ -102,6 +102,61 @@ test('a draft can change in everything except its currency', async () => {
   assert.equal((await stateInRedis(admin, saleId)).operation, 2);
 });
 
+test("a SKU's limit per buyer can be set with the sale, and changed and removed until the sale has ended", async () => {
+  const saleId = await makeDraft(admin, {
+    perBuyerLimit: 5,
+    skus: [
+      { sku: 'black', name: 'Black', price: 5, stock: 10, perBuyerLimit: 2 },
+      { sku: 'red', name: 'Red', price: 5, stock: 10 },
+    ],
+  });
+  const limitsAfter = async (skus?: object[]) => {
+    const request = skus ? 'PATCH' : 'GET';
+    const reply = await admin.call(`${request} /sales/${saleId}`, skus ? { body: { skus } } : {});
+    assert.equal(reply.status, 200, JSON.stringify(reply.body));
+    const { definition } = await stateInRedis(admin, saleId);
+    const shown = reply.body.skus as { perBuyerLimit: number | null }[];
+    assert.deepEqual(
+      shown.map(({ perBuyerLimit }) => perBuyerLimit),
+      definition.skus.map(({ perBuyerLimit }) => perBuyerLimit ?? null),
+    );
+    return shown.map(({ perBuyerLimit }) => perBuyerLimit);
+  };
+  assert.deepEqual(await limitsAfter(), [2, null]);
+  const next = [
+    { sku: 'black', perBuyerLimit: null },
+    { sku: 'red', perBuyerLimit: 3 },
+    { sku: 'blue', price: 1, perBuyerLimit: 1 },
+  ];
+  assert.deepEqual(await limitsAfter(next), [null, 3, 1]);
+  assert.deepEqual(await limitsAfter([{ sku: 'red', name: 'Rot' }]), [null, 3, 1]);
+  const { operation } = await stateInRedis(admin, saleId);
+  assert.deepEqual(await limitsAfter(next), [null, 3, 1]);
+  assert.equal((await stateInRedis(admin, saleId)).operation, operation, 'nothing had changed');
+  await admin.call(`POST /sales/${saleId}/open`);
+  assert.deepEqual(await limitsAfter([{ sku: 'red', perBuyerLimit: 2 }]), [null, 2, 1]);
+  await admin.call(`POST /sales/${saleId}/end`);
+  assert.deepEqual(await limitsAfter([{ sku: 'red', perBuyerLimit: 2 }]), [null, 2, 1]);
+  for (const [sku, perBuyerLimit] of [
+    ['black', 1],
+    ['red', null],
+  ]) {
+    const late = await admin.call(`PATCH /sales/${saleId}`, {
+      body: { skus: [{ sku, perBuyerLimit }] },
+    });
+    assert.deepEqual(
+      [late.status, late.body.errors[0].field],
+      [409, 'skus.0.perBuyerLimit'],
+      JSON.stringify(late.body),
+    );
+  }
+  const report = await admin.call(`GET /sales/${saleId}/verify`);
+  assert.deepEqual(
+    report.body.checks.filter(({ ok }: { ok: boolean }) => !ok),
+    [],
+  );
+});
+
 test('an open sale cannot change the terms on which buyers rely', async () => {
   const saleId = await makeDraft(admin, { startsAt: '2031-01-01T00:00:00Z' });
   await admin.call(`POST /sales/${saleId}/open`);

@@ -84,17 +84,28 @@ for (const where of ['a live', 'an archived'] as const) {
 
   test(`in ${where} sale, a reclaimed unit counts against the limit, and must not exceed it`, async () => {
     const { saleId, ids } = await expiredIn({ stock: 5, perBuyerLimit: 1 });
+    const limitedSku = { sku: 'unit', name: 'A unit', price: 1_000, perBuyerLimit: 1 };
+    const ofSku = await expiredIn({ stock: 5, perBuyerLimit: 5, skus: [limitedSku] });
     const [again] = await hold(admin.shards, saleId, ['ada']);
     await merchant(`POST /reservations/${again!.reservationId}/confirm`);
+    const [same] = await hold(admin.shards, ofSku.saleId, ['ada']);
+    await merchant(`POST /reservations/${same!.reservationId}/confirm`);
     if (where === 'an archived') {
-      await admin.call(`POST /sales/${saleId}/end`);
-      await eventually(() => archive(admin, saleId));
+      for (const id of [saleId, ofSku.saleId]) {
+        await admin.call(`POST /sales/${id}/end`);
+        await eventually(() => archive(admin, id));
+      }
     }
-    const { status, body } = await reclaim(ids[0]!);
-    assert.deepEqual(
-      [status, body.code, body.limit, body.remainingAllowance],
-      [409, 'limit_reached', 1, 0],
-    );
+    for (const [reply, sku] of [
+      [await reclaim(ids[0]!), undefined],
+      [await reclaim(ofSku.ids[0]!), 'unit'],
+    ] as const) {
+      const { status, body } = reply;
+      assert.deepEqual(
+        [status, body.code, body.limit, body.remainingAllowance, body.sku],
+        [409, 'limit_reached', 1, 0, sku],
+      );
+    }
     await merchant(`POST /reservations/${again!.reservationId}/cancel`);
     assert.equal((await reclaim(ids[0]!)).status, 200);
     if (where === 'a live') {

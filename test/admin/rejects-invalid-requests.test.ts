@@ -71,6 +71,10 @@ const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
     'skus.0.stock',
   ],
   'a limit of nothing': [newSale({ perBuyerLimit: 0 }), 'perBuyerLimit'],
+  'a limit of nothing for a SKU': [
+    newSale({ skus: [{ sku: 'a', price: 1, stock: 1, perBuyerLimit: 0 }] }),
+    'skus.0.perBuyerLimit',
+  ],
   'no hold': [newSale({ holdSeconds: 0 }), 'holdSeconds'],
 };
 for (const [what, [body, field]] of Object.entries(WRONG_SALES)) {

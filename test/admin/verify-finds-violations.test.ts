@@ -184,6 +184,19 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
   ],
   [
     'nobody-is-above-the-limit',
+    "a buyer has more units of a SKU than the SKU's limit",
+    (id) =>
+      admin.sql.begin(async (tx) => {
+        await tx`
+          UPDATE sale_operations SET definition =
+            jsonb_set(definition || '{"perBuyerLimit": 2}', '{skus,0,perBuyerLimit}', '1') WHERE sale_id = ${id}`;
+        await tx`
+          UPDATE reservations SET buyer_id = 'buyer-1', idempotency_key = 'k2'
+          WHERE sale_id = ${id} AND position = 2`;
+      }),
+  ],
+  [
+    'nobody-is-above-the-limit',
     'a buyer has two units',
     (id) => admin.sql`
       UPDATE reservations SET buyer_id = 'buyer-1', idempotency_key = 'k2'

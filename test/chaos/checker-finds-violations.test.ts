@@ -196,6 +196,15 @@ const DAMAGES: readonly Damage[] = [
     damage: (aCase) => Object.assign(row(aCase, 2), { buyerId: 'ada' }),
   },
   {
+    what: "a buyer has more of a SKU than the SKU's limit",
+    expected: 'over-limit',
+    damage: (aCase) => {
+      Object.assign(aCase.terms, { perBuyerLimit: 2 });
+      Object.assign(aCase.terms.skus[0]!, { perBuyerLimit: 1 });
+      Object.assign(row(aCase, 2), { buyerId: 'ada' });
+    },
+  },
+  {
     what: 'two reservations have one position',
     expected: 'position-reused',
     damage: (aCase) => Object.assign(row(aCase, 3), { position: 2 }),

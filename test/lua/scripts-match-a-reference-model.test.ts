@@ -39,6 +39,7 @@ type Step =
       startsIn: number | null;
       endsIn: number | null;
       limit: number;
+      skuLimits: Record<string, number | undefined>;
       holdSeconds: number;
     }
   | {
@@ -105,6 +106,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
       startsIn: rarely<number | null>(null, -HOUR_MS, HOUR_MS),
       endsIn: rarely<number | null>(null, -HOUR_MS, HOUR_MS),
       limit: fc.integer({ min: 1, max: 8 }),
+      skuLimits: fc.dictionary(fc.constantFrom(...SKUS), fc.integer({ min: 1, max: 4 })),
       // Holds that expire at once, or not during this test.
       holdSeconds: fc.constantFrom(0, 0, 300),
     }),
@@ -298,6 +300,10 @@ function definitionAfter(
     endsAt: step.endsIn === null ? null : now + step.endsIn,
     perBuyerLimit: step.limit,
     holdSeconds: step.holdSeconds,
+    skus: definition.skus.map(({ sku, name, price }) => {
+      const perBuyerLimit = step.skuLimits[sku];
+      return { sku, name, price, ...(perBuyerLimit !== undefined && { perBuyerLimit }) };
+    }),
   };
 }
 

@@ -150,7 +150,12 @@ test('random histories are restored', async () => {
         const { saleId } = await makeSale(servers, {
           stock: 20,
           perBuyerLimit: 6,
-          skus: SKUS.map((sku, index) => ({ sku, name: sku, price: 100 + index })),
+          skus: SKUS.map((sku, index) => ({
+            sku,
+            name: sku,
+            price: 100 + index,
+            ...(index === 0 && { perBuyerLimit: 3 }),
+          })),
         });
         for (const each of first) await take(saleId, each);
         await rebuilt(saleId);

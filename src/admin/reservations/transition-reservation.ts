@@ -170,6 +170,7 @@ function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
           "The hold has expired, and its units would exceed the buyer's limit. Refund the payment.",
         limit: reply.limit,
         remainingAllowance: reply.remaining,
+        ...(reply.sku !== '' && { sku: reply.sku }),
       });
     case 'unpaid':
     case 'unrecorded':

@@ -43,7 +43,7 @@ export function planCreation(saleId: string, sale: NewSale): PlannedOperation {
       endsAt,
       perBuyerLimit,
       holdSeconds,
-      skus: sale.skus.map((sku) => ({ sku: sku.sku, name: sku.name ?? sku.sku, price: sku.price })),
+      skus: sale.skus.map((sku) => skuOf({ ...sku, name: sku.name ?? sku.sku })),
     },
     stock: initialStock(sale.skus),
   };
@@ -173,6 +173,10 @@ function frozenFields(
       const isSame = terms[field] === undefined || terms[field] === known?.[field];
       if (!isSame) frozen.push(`skus.${index}.${field}`);
     }
+    const { perBuyerLimit } = terms;
+    const isSameLimit =
+      perBuyerLimit === undefined || perBuyerLimit === (known?.perBuyerLimit ?? null);
+    if (known && hasEnded && !isSameLimit) frozen.push(`skus.${index}.perBuyerLimit`);
   }
   return frozen;
 }
@@ -210,10 +214,13 @@ function patchSkus(
       }
       known.name = patch.name ?? known.name;
       known.price = patch.price ?? known.price;
+      if (patch.perBuyerLimit === null) delete known.perBuyerLimit;
+      else if (patch.perBuyerLimit !== undefined) known.perBuyerLimit = patch.perBuyerLimit;
     } else if (patch.price === undefined) {
       errors.push({ field: `skus.${index}.price`, message: 'must be given for a new SKU' });
     } else {
-      skus.push({ sku: patch.sku, name: patch.name ?? patch.sku, price: patch.price });
+      const { sku, name = sku, price, perBuyerLimit } = patch;
+      skus.push(skuOf({ sku, name, price, perBuyerLimit }));
       added.push({ sku: patch.sku, stock: patch.stock ?? 0 });
     }
   }
@@ -232,6 +239,16 @@ function initialStock(skus: readonly { sku: string; stock: number }[]): PlannedS
 /** The definition without other fields, and always in the same field order. */
 function definitionOf(sale: SaleDefinition): SaleDefinition {
   const { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds } = sale;
-  const skus = sale.skus.map(({ sku, name: skuName, price }) => ({ sku, name: skuName, price }));
+  const skus = sale.skus.map(skuOf);
   return { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus };
+}
+
+function skuOf(sku: {
+  sku: string;
+  name: string;
+  price: number;
+  perBuyerLimit?: number | null | undefined;
+}): SkuDefinition {
+  const { sku: id, name, price, perBuyerLimit } = sku;
+  return { sku: id, name, price, ...(typeof perBuyerLimit === 'number' && { perBuyerLimit }) };
 }

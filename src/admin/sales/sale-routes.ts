@@ -87,7 +87,7 @@ const PATCH = {
   ...OPERATOR_REQUEST,
   summary: 'Change a sale',
   description:
-    'A draft can change except for its currency. An open sale can change its name, endsAt and perBuyerLimit, and its startsAt until the sale has started. Names and prices of SKUs can also change while the sale is paused, and until 2 s before it starts; reservations keep their price, and later ones get the new price, from the waitlist too. If Redis is unavailable, such a change takes effect as soon as Redis gets it. An ended sale does not change any more. A new startsAt is ignored if the sale starts before Redis gets it. A change that contains endsAt is refused as a whole if the sale ends before Redis gets it; the problem has the endsAt that stays.',
+    'A draft can change except for its currency. An open sale can change its name, its endsAt, its perBuyerLimit and those of its SKUs, and its startsAt until the sale has started. Names and prices of SKUs can also change while the sale is paused, and until 2 s before it starts; reservations keep their price, and later ones get the new price, from the waitlist too. If Redis is unavailable, such a change takes effect as soon as Redis gets it. An ended sale does not change any more. A new startsAt is ignored if the sale starts before Redis gets it. A change that contains endsAt is refused as a whole if the sale ends before Redis gets it; the problem has the endsAt that stays.',
   access: 'operator',
   params: saleParams,
   body: salePatchSchema,

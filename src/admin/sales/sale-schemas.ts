@@ -36,6 +36,9 @@ const newSkuSchema = z.strictObject({
   name: nameSchema.optional().describe('Defaults to the id of the SKU.'),
   price: priceSchema.describe('In minor units of the currency.'),
   stock: stockSchema,
+  perBuyerLimit: perBuyerLimitSchema
+    .optional()
+    .describe("Units of this SKU that one buyer may have, beside the sale's limit."),
 });
 
 export const newSaleSchema = z
@@ -56,7 +59,9 @@ export const newSaleSchema = z
   });
 export type NewSale = z.infer<typeof newSaleSchema>;
 
-const skuPatchSchema = newSkuSchema.partial({ price: true, stock: true });
+const skuPatchSchema = newSkuSchema.partial({ price: true, stock: true }).extend({
+  perBuyerLimit: perBuyerLimitSchema.nullable().optional().describe('Null: no limit of its own.'),
+});
 export type SkuPatch = z.infer<typeof skuPatchSchema>;
 
 export const salePatchSchema = z
@@ -72,7 +77,7 @@ export const salePatchSchema = z
       .max(SKUS_PER_SALE_MAX)
       .superRefine(rejectDuplicates)
       .describe(
-        'New SKUs (with a price), or new names and prices of existing ones. No SKU is removed.',
+        'New SKUs (with a price), or new names, prices and limits of existing ones. No SKU is removed.',
       ),
   })
   .partial();
@@ -125,6 +130,7 @@ export const saleSchema = z
         sku: z.string(),
         name: z.string(),
         price: z.int(),
+        perBuyerLimit: z.int().nullable().describe('Null: no limit of its own.'),
         loaded: count.describe(
           'This and the next five are null while Redis does not have the sale.',
         ),

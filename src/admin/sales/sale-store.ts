@@ -1,6 +1,7 @@
 /** Sales in PostgreSQL: the definitions that operators wrote. They can be one operation or more ahead of Redis. */
 import type { SaleDefinition, SaleStatus, SkuDefinition } from '../../domain/sale.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
+import { skusOfSale } from '../../postgres/sale-definition.ts';
 import type { RowRange } from '../http/page.ts';
 
 export interface StoredSale extends SaleDefinition {
@@ -99,8 +100,7 @@ async function selectSales(
   const rows = await sql<SaleRow[]>`
     SELECT sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, last_operation,
       archived_at, created_at, (created_at AT TIME ZONE 'UTC')::text || '+00' AS created_at_exact, updated_at, clock_timestamp() AS now,
-      (SELECT jsonb_agg(jsonb_build_object('sku', sku, 'name', s.name, 'price', price) ORDER BY ordinal)
-       FROM sale_skus s WHERE s.sale_id = sales.sale_id) AS skus
+      ${skusOfSale(sql)} AS skus
     FROM sales ${which}`;
   return rows.map(({ now, skus, ...row }) => ({
     ...row,

@@ -123,12 +123,13 @@ function viewSale(
     endsAt: isoTime(sale.endsAt),
     perBuyerLimit: sale.perBuyerLimit,
     holdSeconds: sale.holdSeconds,
-    skus: sale.skus.map(({ sku, name, price }) => {
+    skus: sale.skus.map(({ sku, name, price, perBuyerLimit }) => {
       const count = counts.get(sku);
       return {
         sku,
         name,
         price,
+        perBuyerLimit: perBuyerLimit ?? null,
         loaded: count?.loaded ?? null,
         remaining: count?.remaining ?? null,
         held: count?.held ?? null,

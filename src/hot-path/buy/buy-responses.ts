@@ -34,7 +34,7 @@ export function outcomeResponse(
     case 'insufficient_stock':
       return shortageResponse(result.outcome, basket.items, result.available);
     case 'limit_reached':
-      return limitReachedResponse(result.limit, result.remaining);
+      return limitReachedResponse(result);
     case 'key_reused':
       return PROBLEM_RESPONSES.idempotency_key_reused;
     case 'unknown_sale':

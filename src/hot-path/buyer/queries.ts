@@ -29,7 +29,7 @@ function saleResponse(view: SaleView): PreparedResponse {
     startsAt: isoOrNull(definition.startsAt),
     endsAt: isoOrNull(definition.endsAt),
     serverTime: new Date(nowMs).toISOString(),
-    skus: definition.skus.map(({ sku, name, price }) => {
+    skus: definition.skus.map(({ sku, name, price, perBuyerLimit }) => {
       const remaining = availableBySku.get(sku) ?? 0;
       return {
         sku,
@@ -38,6 +38,7 @@ function saleResponse(view: SaleView): PreparedResponse {
         currency: definition.currency,
         remaining,
         soldOut: remaining <= 0,
+        ...(perBuyerLimit !== undefined && { perBuyerLimit }),
       };
     }),
   });
@@ -53,20 +54,28 @@ export const getBuyer: BuyerHandler<BuyerContext> = (exchange, saleId, { name },
     }
     let units = 0;
     let living = 0;
+    const unitsOf = new Map<string, number>();
     for (const { status, items } of reply.reservations) {
       if (status !== 'reserved' && status !== 'confirmed') continue;
       living += 1;
-      for (const { quantity } of items) units += quantity;
+      for (const { sku, quantity } of items) {
+        units += quantity;
+        unitsOf.set(sku, (unitsOf.get(sku) ?? 0) + quantity);
+      }
     }
-    const { perBuyerLimit, coolDownEndMs } = reply;
-    const allowance = living < LIVING_RESERVATIONS_MAX ? perBuyerLimit - units : 0;
+    const { perBuyerLimit, skuLimits, coolDownEndMs } = reply;
+    const allowance = living < LIVING_RESERVATIONS_MAX ? Math.max(0, perBuyerLimit - units) : 0;
     return json(200, {
       saleId,
       buyerId: name,
       reservations: reply.reservations.map(publicReservation),
       perBuyerLimit,
       waitlist: reply.waiting,
-      remainingAllowance: Math.max(0, allowance),
+      remainingAllowance: allowance,
+      skus: skuLimits.map((each) => {
+        const own = Math.max(0, each.perBuyerLimit - (unitsOf.get(each.sku) ?? 0));
+        return { ...each, remainingAllowance: Math.min(own, allowance) };
+      }),
       tooManyHoldsUntil: coolDownEndMs === 0 ? null : isoOrNull(coolDownEndMs),
     });
   });

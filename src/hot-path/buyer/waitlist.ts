@@ -98,7 +98,7 @@ async function joinResponse(
     case 'insufficient_stock':
       return shortageResponse(reply.outcome, `${sku}*${quantity}`, String(reply.available));
     case 'limit_reached':
-      return limitReachedResponse(reply.limit, reply.remaining);
+      return limitReachedResponse(reply);
     case 'unknown_sku':
       return UNKNOWN_SKU;
     case 'sale_not_started':

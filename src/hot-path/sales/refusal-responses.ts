@@ -39,7 +39,16 @@ export function shortageResponse(
   return response;
 }
 
-/** `remaining`: units that the limit still allows the buyer. */
-export function limitReachedResponse(limit: number, remaining: number): PreparedResponse {
-  return problemResponse('limit_reached', { limit, remainingAllowance: remaining });
+/** `remaining`: units that the limit still allows the buyer; `sku`: whose limit it is; empty: the sale's. */
+export function limitReachedResponse(reached: {
+  limit: number;
+  remaining: number;
+  sku: string;
+}): PreparedResponse {
+  const { limit, remaining, sku } = reached;
+  return problemResponse('limit_reached', {
+    limit,
+    remainingAllowance: remaining,
+    ...(sku !== '' && { sku }),
+  });
 }

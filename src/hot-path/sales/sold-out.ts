@@ -205,8 +205,12 @@ function refusalOf(
   let available = '';
   for (const item of items.split(',')) {
     const [sku, quantity] = item.split('*');
-    const counts = stock.find((each) => each.sku === sku);
+    // The SKUs of the definition and of the stock are in the same order.
+    const index = stock.findIndex((each) => each.sku === sku);
+    const counts = stock[index];
     if (!counts) return undefined;
+    const limit = definition.skus[index]?.perBuyerLimit;
+    if (limit !== undefined && Number(quantity) > limit) return undefined;
     units += Number(quantity);
     isAnySoldOut ||= !isLeft(counts);
     available += `${available === '' ? '' : ','}${availableOf(counts)}`;

@@ -5,11 +5,11 @@
 -- ARGV   fence buyer sku quantity
 -- REPLY  {word, rank, quantity}: joined, already (with the rank)
 --        {insufficient_stock, units that can be bought, 0} (the sale never had that many)
---        {limit_reached, limit, units that it still allows}
+--        {limit_reached, limit, units that it still allows, 1 if it is the SKU's limit, else 0}
 --        {too_many_holds, end of the cool-down in ms, 0}, see parts/cool-down.lua
 --        or with 0 and 0: available unknown_sku sale_not_started sale_paused sale_ended unknown_sale recovering
 
---@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes
+--@include time sale stock record past cool-down buyers limits changes available waitlist-member waitlist-changes
 
 if refused then return { refused, 0, 0 } end
 local quantity = tonumber(arg_quantity)
@@ -34,8 +34,11 @@ for _, each in ipairs(cjson.decode(call('HGET', key_sale, 'skus'))) do
   if member then waits = waits + parse_member(member).quantity end
 end
 local known = summary_of_buyer(arg_buyer)
-local allowed = known.living < LIVING_MAX and sale.limit - known.units - waits or 0
-if quantity > allowed then return { 'limit_reached', sale.limit, math.max(0, allowed) } end
+local allowed, own = allowance_of(known) - waits, sku_allowance_of(known, arg_sku)
+if own and quantity > own then
+  return { 'limit_reached', counts.limit, math.max(0, math.min(own, allowed)), 1 }
+end
+if quantity > allowed then return { 'limit_reached', sale.limit, math.max(0, allowed), 0 } end
 local until_ms = cool_down_end(records_of[arg_buyer])
 if until_ms then return { 'too_many_holds', until_ms, 0 } end
 

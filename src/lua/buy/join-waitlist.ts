@@ -20,14 +20,20 @@ export const joinWaitlist = defineScript({
     'unknown_sale',
     'recovering',
   ],
-  decode([outcome, place, quantity]) {
+  decode([outcome, place, quantity, isOfSku], _saleId, { sku }) {
     switch (outcome) {
       case 'too_many_holds':
         return { outcome, untilMs: Number(place) };
       case 'insufficient_stock':
         return { outcome, available: Number(place) };
       case 'limit_reached':
-        return { outcome, limit: Number(place), remaining: Number(quantity) };
+        return {
+          outcome,
+          limit: Number(place),
+          remaining: Number(quantity),
+          /** Whose limit it is; empty: the sale's. */
+          sku: isOfSku === 1 ? sku : '',
+        };
       case 'joined':
       case 'already':
         return { outcome, place: Number(place), quantity: Number(quantity) };

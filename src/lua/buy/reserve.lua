@@ -11,7 +11,7 @@
 --          reserved TAB prices                  replayed TAB record
 --          sold_out TAB available,…             of each item, in their order; without it: of the one item, 0
 --          insufficient_stock TAB available,…   as above
---          limit_reached TAB limit TAB units    that it still allows
+--          limit_reached TAB limit TAB units that it still allows TAB sku (empty: the limit of the sale)
 --          unknown_sku TAB sku,…                too_many_holds TAB end of the cool-down in ms
 --          key_reused unreadable (the buyer's records are damaged)
 --          sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
@@ -20,7 +20,7 @@
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
 -- script back, so nothing that can refuse comes after the first write.
 
---@include time sale stock record past cool-down buyers changes available
+--@include time sale stock record past cool-down buyers limits changes available
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
 -- would cost the hot path more than this costs here, and most of the time here goes into text.
@@ -84,8 +84,6 @@ local function unknown_in(basket)
   return 'unknown_sku\t' .. concat(unknown, ',')
 end
 
-local function limit_reached(limit, left) return 'limit_reached\t' .. number(limit) .. '\t' .. number(math.max(0, left)) end
-
 local function decide(buyer, key, items, trace)
   local known = nil
   if records_of[buyer] ~= '' then
@@ -106,9 +104,8 @@ local function decide(buyer, key, items, trace)
   for _, item in ipairs(basket) do
     if not stock[item.sku].remaining then return unknown_in(basket) end
   end
-  local units = known and known.units or 0
-  if units + basket.units > sale.limit then return limit_reached(sale.limit, sale.limit - units) end
-  if known and known.living >= LIVING_MAX then return limit_reached(sale.limit, 0) end
+  local limit, left, sku = limit_above(basket, known)
+  if limit then return concat({ 'limit_reached', number(limit), number(left), sku }, '\t') end
   for _, item in ipairs(basket) do
     if available_of(item.sku) < item.quantity then return shortage_of(basket) end
   end
@@ -117,6 +114,7 @@ local function decide(buyer, key, items, trace)
   local record = hold_basket(buyer, items, key, arg_tag, '', trace)
   if known then
     known.units, known.living = known.units + basket.units, known.living + 1
+    known.held[known.living], known.units_of = items, nil
     if key == '' then known.keyless[items] = record end
   end
   if not basket.reply then basket.reply = 'reserved\t' .. basket.prices end

@@ -34,8 +34,8 @@ export type ReserveOutcome =
   | { outcome: 'too_many_holds'; untilMs: number }
   /** `available`: how many units of each item the buyer could get, as `n,…` in the order of `items`. */
   | { outcome: 'sold_out' | 'insufficient_stock'; available: string }
-  /** `remaining`: units that the limit still allows. */
-  | { outcome: 'limit_reached'; limit: number; remaining: number }
+  /** `remaining`: units that the limit still allows; `sku`: whose limit it is; empty: the sale's. */
+  | { outcome: 'limit_reached'; limit: number; remaining: number; sku: string }
   | { outcome: 'unknown_sku'; skus: string[] }
   /** The buyer's records are damaged, or the script's line is. */
   | { outcome: 'unreadable'; fault: Fault }
@@ -114,13 +114,13 @@ function outcomesOf(first: string, lines: readonly string[], batch: Batch): Rese
 }
 
 function refusalOf(line: string): ReserveOutcome {
-  const [outcome = '', first = '', second = ''] = line.split('\t');
+  const [outcome = '', first = '', second = '', third = ''] = line.split('\t');
   switch (outcome) {
     case 'sold_out':
     case 'insufficient_stock':
       return { outcome, available: first };
     case 'limit_reached':
-      return { outcome, limit: Number(first), remaining: Number(second) };
+      return { outcome, limit: Number(first), remaining: Number(second), sku: third };
     case 'too_many_holds':
       return { outcome, untilMs: Number(first) };
     case 'unknown_sku':

@@ -9,7 +9,7 @@
 --        due; 0: more are due now; -1: none can be due before an operator changes the sale
 --        late  by how many ms the oldest ended hold is past its deadline; backlog  events that are not drained
 
---@include time sale stock record past cool-down buyers changes available waitlist-member waitlist-changes waitlist waitlist-index
+--@include time sale stock record past cool-down buyers limits changes available waitlist-member waitlist-changes waitlist waitlist-index
 
 if refused then return { refused, 0, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)

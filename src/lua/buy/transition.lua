@@ -10,12 +10,12 @@
 --        or the same with: unpaid (it is confirmed without a payment; `attach` adds one), unrecorded (an earlier version
 --        confirmed it, and only PostgreSQL knows the payment), conflict (it has another payment, the fifth value)
 --        or, if it has expired and is not reclaimed: sold_out, insufficient_stock (the fifth value has the available units
---        of each item, as n,…), limit_reached (the limit, and what it still allows)
+--        of each item, as n,…), limit_reached (the limit, what it still allows, and whose it is: a SKU's, or empty)
 --        or {unknown_reservation} {unknown_sale} {recovering} {sale_ended} (it is archived)
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include time sale stock record past merchant-note cool-down buyers changes available waitlist-member waitlist-changes waitlist
+--@include time sale stock record past merchant-note cool-down buyers limits changes available waitlist-member waitlist-changes waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)
@@ -53,8 +53,8 @@ local count_before, count_after = count_of[found.status], count_of[arg_to]
 -- The units of an expired hold are like those that any buyer could get now, and count against the limit again.
 if count_before == 'remaining' then
   local known, available, words = summary_of_buyer(buyer), {}, {}
-  local allowed = known.living < LIVING_MAX and sale.limit - known.units or 0
-  if basket.units > allowed then return reply('limit_reached', number(sale.limit), number(math.max(0, allowed))) end
+  local limit, left, sku = limit_above(basket, known)
+  if limit then return reply('limit_reached', number(limit), number(left), sku) end
   for i, item in ipairs(basket) do
     local units = available_of(item.sku)
     available[i] = number(units)

@@ -32,7 +32,13 @@ export type TransitionDecision =
   | { outcome: (typeof OUTCOMES)[number]; reservation: Reservation }
   | { outcome: 'conflict'; reservation: Reservation; paymentRef: string }
   | { outcome: Shortage; reservation: Reservation; items: ShortItem[] }
-  | { outcome: 'limit_reached'; reservation: Reservation; limit: number; remaining: number };
+  | {
+      outcome: 'limit_reached';
+      reservation: Reservation;
+      limit: number;
+      remaining: number;
+      sku: string;
+    };
 
 type Shortage = 'sold_out' | 'insufficient_stock';
 
@@ -84,7 +90,7 @@ export const transition = defineScript({
     const sale = { saleId, currency: String(currency) };
     const reservation = parseRecord(record, sale, String(buyerId));
     if (outcome !== undefined) return { outcome, reservation };
-    const [first, second] = values.map(String) as [string, string];
+    const [first, second, third] = values.map(String) as [string, string, string];
     switch (word) {
       case 'conflict':
         return { outcome: 'conflict', reservation, paymentRef: decodeURIComponent(first) };
@@ -94,6 +100,7 @@ export const transition = defineScript({
           reservation,
           limit: Number(first),
           remaining: Number(second),
+          sku: third,
         };
       case 'sold_out':
       case 'insufficient_stock': {

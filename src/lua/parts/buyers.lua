@@ -1,8 +1,8 @@
 -- The records of buyers: the field that a purchase reads, and the past behind it, see past.lua.
 --
--- NEEDS    key_buyers key_past call now basket_of each_record parse_record summary_of ENDED_KEPT past_field
---          past_key_field is_short split_past
--- EXPORTS  LIVING_MAX records_of changed_buyers load_records summary_of_buyer overdue_of shorten is_oversize
+-- NEEDS    key_buyers key_past call now basket_of each_record join_records parse_record summary_of ENDED_KEPT
+--          past_field past_key_field is_short split_past
+-- EXPORTS  LIVING_MAX records_of changed_buyers load_records summary_of_buyer lasting_of shorten is_oversize
 --          past_record past_record_by_key write_buyers
 
 -- A purchase reads all living reservations of its buyer, so their number must have a limit, beside that of their units.
@@ -30,17 +30,15 @@ end
 -- See record.lua.
 local function summary_of_buyer(buyer) return summary_of(records_of[buyer], basket_of) end
 
--- Units and number of the holds that are past their deadline but not yet swept.
-local function overdue_of(buyer)
-  local units, count = 0, 0
+-- The summary without the holds that are past their deadline but not yet swept.
+local function lasting_of(buyer)
+  local lasting = {}
   for text in each_record(records_of[buyer]) do
     local record = parse_record(text)
     local is_hold = record.status == 'R' or record.status == 'P'
-    if is_hold and record.expires <= now then
-      units, count = units + basket_of(record.items).units, count + 1
-    end
+    if not (is_hold and record.expires <= now) then lasting[#lasting + 1] = text end
   end
-  return units, count
+  return summary_of(join_records(lasting), basket_of)
 end
 
 -- Moves ended records that the field should not have to the past; for a buyer whose reservations have just ended.

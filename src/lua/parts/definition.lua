@@ -1,12 +1,29 @@
 -- Writes an operator's definition of a sale.
 --
--- NEEDS    key_sale
+-- NEEDS    key_sale key_stock
 -- EXPORTS  or_empty write_definition
 
 -- A number as text; empty for null.
 local function or_empty(value) return value == cjson.null and '' or string.format('%.0f', value) end
 
+-- The limits of SKUs are beside their counts too, because purchases read them there.
+local function write_sku_limits(skus)
+  local limits, without = {}, {}
+  for _, sku in ipairs(skus) do
+    local field = sku.sku .. ':perBuyerLimit'
+    if sku.perBuyerLimit then
+      limits[#limits + 1] = field
+      limits[#limits + 1] = string.format('%.0f', sku.perBuyerLimit)
+    else
+      without[#without + 1] = field
+    end
+  end
+  if #limits > 0 then redis.call('HSET', key_stock, unpack(limits)) end
+  if #without > 0 then redis.call('HDEL', key_stock, unpack(without)) end
+end
+
 local function write_definition(definition)
+  write_sku_limits(definition.skus)
   redis.call('HSET', key_sale,
     'name', definition.name,
     'currency', definition.currency,

@@ -51,20 +51,22 @@ end
 -- What limits and requests without a key depend on, in one pass that makes no text of an ended record: this runs for each
 -- buyer of a batch who has records. Measured: 6 µs for 20 ended records; matching each with a pattern takes 54 µs.
 --   units, living   units and number of living reservations; ended  number of the others
+--   held            items of each living reservation
 --   keyless         items -> the first living record that a request without a key for these items repeats. The waitlist's
 --                   key has a space.
 local function summary_of(records, basket_of)
-  local units, living, ended, keyless = 0, 0, 0, {}
+  local units, living, ended, held, keyless = 0, 0, 0, {}, {}
   local size, space = #records, find(records, ' ', 1, true)
   local at = 1
   while at <= size do
     local tab = find(records, '\t', at, true)
     local last = (find(records, '\n', tab, true) or size + 1) - 1
     if is_living_letter(byte(records, tab + 1)) then
-      living = living + 1
       local first = find(records, '\t', find(records, '\t', tab + 3, true) + 1, true) + 1
       local items = sub(records, first, find(records, '\t', first, true) - 1)
       units = units + basket_of(items).units
+      living = living + 1
+      held[living] = items
       if not keyless[items] then
         if space and space < at then space = find(records, ' ', at, true) end
         if byte(records, last) == TAB or (space and space <= last) then keyless[items] = sub(records, at, last) end
@@ -74,7 +76,7 @@ local function summary_of(records, basket_of)
     end
     at = last + 2
   end
-  return { units = units, living = living, ended = ended, keyless = keyless }
+  return { units = units, living = living, ended = ended, held = held, keyless = keyless }
 end
 
 -- The first record with a key that is not empty; nil: there is none.

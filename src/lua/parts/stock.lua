@@ -19,10 +19,10 @@ local function basket_of(text)
   return basket
 end
 
--- stock[sku] = { remaining, held, waiting, price, changed }; remaining is nil if the sale has no such SKU. `confirmed` decides
--- nothing, so only add_stock reads it.
+-- stock[sku] = { remaining, held, waiting, price, limit, changed }; remaining is nil if the sale has no such SKU, and limit
+-- if the SKU has none. `confirmed` decides nothing, so only add_stock reads it.
 local stock = {}
--- Four values each: unpack() returns fewer than 8,000, and buyers may name SKUs that the sale does not have.
+-- Five values each: unpack() returns fewer than 8,000, and buyers may name SKUs that the sale does not have.
 local SKUS_AT_ONCE = 1000
 local function load_stock(skus)
   local missing = {}
@@ -38,14 +38,16 @@ local function load_stock(skus)
       local sku, at = missing[i], #names
       names[at + 1], names[at + 2] = sku .. ':remaining', sku .. ':held'
       names[at + 3], names[at + 4] = sku .. ':waiting', sku .. ':price'
+      names[at + 5] = sku .. ':perBuyerLimit'
     end
     local values = call('HMGET', key_stock, unpack(names))
     for i = first, last do
-      local at = (i - first) * 4
+      local at = (i - first) * 5
       if values[at + 1] then
         local counts = stock[missing[i]]
         counts.remaining, counts.held = tonumber(values[at + 1]), tonumber(values[at + 2])
         counts.waiting, counts.price = tonumber(values[at + 3] or 0), values[at + 4]
+        counts.limit = values[at + 5] and tonumber(values[at + 5]) or nil
       end
     end
   end

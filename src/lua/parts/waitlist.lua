@@ -2,7 +2,7 @@
 -- their rank, and keep the units from nobody: see available.lua.
 --
 -- NEEDS    key_stock key_line_by_quantity key_waiting call number sale closed stock load_stock load_records records_of
---          LIVING_MAX summary_of_buyer overdue_of cool_down_end NO_TRACE hold_basket is_indexed parse_indexed
+--          allowance_of sku_allowance_of summary_of_buyer lasting_of cool_down_end NO_TRACE hold_basket is_indexed parse_indexed
 --          quantity_prefix QUANTITY_MAX leave_waitlist has_left
 -- EXPORTS  serve_waitlist
 
@@ -88,15 +88,21 @@ local function next_waiter(queues, remaining)
   return first
 end
 
--- A quantity above all loaded units or above the limit can never be served.
+-- A quantity above all loaded units or above a limit can never be served.
 local function remove_impossible(sku)
-  local possible = math.min(tonumber(call('HGET', key_stock, sku .. ':loaded')), sale.limit)
+  local loaded = tonumber(call('HGET', key_stock, sku .. ':loaded'))
+  local possible = math.min(loaded, sale.limit, stock[sku].limit or sale.limit)
   if possible >= QUANTITY_MAX then return end
   local from, upto = '[' .. quantity_prefix(sku, possible + 1), '[' .. sku .. '\t\255'
   for _, waiter in ipairs(read_waiters(from, upto, members_left)) do
     members_left = members_left - 1
     if is_waiting(waiter) then leave_waitlist(waiter) end
   end
+end
+
+local function is_within_limits(waiter, known)
+  local own = sku_allowance_of(known, waiter.sku)
+  return waiter.quantity <= allowance_of(known) and not (own and waiter.quantity > own)
 end
 
 -- Returns true if more members could be served now, but this call has checked MEMBERS_MAX.
@@ -110,11 +116,8 @@ local function serve_sku(sku, tag)
     if not waiter then return false end
     if members_left <= 0 then return true end
     members_left = members_left - 1
-    local known = summary_of_buyer(waiter.buyer)
-    local is_above = known.units + waiter.quantity > sale.limit or known.living >= LIVING_MAX
-    local units, living = 0, 0
-    if is_above then units, living = overdue_of(waiter.buyer) end
-    local stays_above = known.units - units + waiter.quantity > sale.limit or known.living - living >= LIVING_MAX
+    local is_above = not is_within_limits(waiter, summary_of_buyer(waiter.buyer))
+    local stays_above = is_above and not is_within_limits(waiter, lasting_of(waiter.buyer))
     if stays_above or cool_down_end(records_of[waiter.buyer]) then
       leave_waitlist(waiter)
     elseif is_above then

@@ -1,6 +1,8 @@
 /** Reads one buyer's living and newest ended reservations, and waitlist ranks in a sale. The contract is the header of read-buyer.lua. */
 import { parseRecords } from '../../domain/reservation-codec.ts';
+import { skuLimitsOf } from '../../domain/sale.ts';
 import { defineScript, type Reply } from '../script.ts';
+import { decodeSkus } from './read-sale.ts';
 
 /** A buyer's rank on the waitlist of a SKU, from 1; the API calls it `place`. */
 export interface WaitlistRank {
@@ -19,7 +21,7 @@ export const readBuyer = defineScript({
   encode: (buyerId: string, position?: number) => [buyerId, position ?? 0],
   words: ['unknown_sale', 'recovering', 'sale_ended'],
   decode(
-    [outcome, limit, currency, records, ranks, coolDownEndMs],
+    [outcome, limit, currency, records, ranks, coolDownEndMs, skus],
     saleId,
     buyerId,
     _position?: number,
@@ -34,6 +36,8 @@ export const readBuyer = defineScript({
       waiting: ranksOf(ranks),
       /** The end of the cool-down, by Redis' clock; 0: there is none. */
       coolDownEndMs: Number(coolDownEndMs),
+      /** SKUs with a limit of their own. */
+      skuLimits: skus === '' ? [] : skuLimitsOf(decodeSkus(String(skus))),
     };
   },
 });

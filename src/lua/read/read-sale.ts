@@ -129,7 +129,7 @@ export function decodeStock(
   });
 }
 
-function decodeSkus(text: string): SkuDefinition[] {
+export function decodeSkus(text: string): SkuDefinition[] {
   try {
     const skus = JSON.parse(text) as SkuDefinition[];
     if (Array.isArray(skus) && skus.every((each) => typeof each?.sku === 'string')) return skus;

@@ -65,6 +65,7 @@ export const COLUMNS: Readonly<Record<string, Readonly<Record<string, ColumnEntr
     ordinal: { check: 'the-sale-row-is-the-last-operation', to: 'ordinal + 7' },
     name: 'the-sale-row-is-the-last-operation',
     price: 'the-sale-row-is-the-last-operation',
+    per_buyer_limit: 'the-sale-row-is-the-last-operation',
     archived_confirmed: ARCHIVE,
   },
   sale_operations: {

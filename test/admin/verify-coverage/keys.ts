@@ -84,6 +84,7 @@ export const STOCK_FIELDS: Readonly<Record<string, KeyEntry>> = {
   waiting: 'the-line-is-counted-right',
   smallestWaiting: 'the-line-is-known-by-quantity',
   price: DEFINITION,
+  perBuyerLimit: DEFINITION,
 };
 
 const RECORD = 'every-reservation-in-redis-is-a-row';

@@ -45,7 +45,7 @@ export async function saleOfAllKinds(admin: TestAdmin, scope: Scope): Promise<st
       perBuyerLimit: 4,
       holdSeconds: 600,
       skus: [
-        { sku: 'black', name: 'Black', price: 19_900, stock: 40 },
+        { sku: 'black', name: 'Black', price: 19_900, stock: 40, perBuyerLimit: 3 },
         { sku: 'red', name: 'Red', price: 100, stock: 10 },
         { sku: 'tiny', name: 'Tiny', price: 5, stock: 2 },
       ],

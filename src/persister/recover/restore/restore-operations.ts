@@ -68,11 +68,13 @@ export async function restoreOperations(
       ends_at = ${endsAt === null ? null : new Date(endsAt)},
       per_buyer_limit = ${perBuyerLimit}, hold_seconds = ${holdSeconds}, last_operation = ${last}, updated_at = now()
     WHERE sale_id = ${saleId}`;
-  for (const [index, { sku, name: skuName, price }] of definition.skus.entries()) {
+  for (const [index, each] of definition.skus.entries()) {
+    const { sku, name: skuName, price } = each;
     await tx`
-      INSERT INTO sale_skus (sale_id, sku, ordinal, name, price)
-      VALUES (${saleId}, ${sku}, ${index}, ${skuName}, ${price})
-      ON CONFLICT (sale_id, sku) DO UPDATE SET name = excluded.name, price = excluded.price`;
+      INSERT INTO sale_skus (sale_id, sku, ordinal, name, price, per_buyer_limit)
+      VALUES (${saleId}, ${sku}, ${index}, ${skuName}, ${price}, ${each.perBuyerLimit ?? null})
+      ON CONFLICT (sale_id, sku) DO UPDATE SET name = excluded.name, price = excluded.price,
+        per_buyer_limit = excluded.per_buyer_limit`;
   }
   return last - newest;
 }
