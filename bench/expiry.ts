@@ -24,9 +24,8 @@ import { usePostgres } from '../harness/servers/postgres.ts';
 import { useRedis } from '../harness/servers/redis.ts';
 import { newTag } from '../src/domain/identifiers.ts';
 import { reserve } from '../src/lua/buy/reserve.ts';
-import { sweep } from '../src/lua/buy/sweep.ts';
+import { HOLDS_PER_CALL, sweep } from '../src/lua/buy/sweep.ts';
 import { readSale } from '../src/lua/read/read-sale.ts';
-import { HOLDS_PER_CALL } from '../src/persister/sale-sweep.ts';
 import { JWT_SECRET, tokenOf } from './load/buyers.ts';
 import { below, loadAverage, percentiles, reportTargets } from './report/targets.ts';
 

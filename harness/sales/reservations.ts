@@ -6,6 +6,7 @@ import type { Reservation, ReservationTransition } from '../../src/domain/reserv
 import { writeDetail } from '../../src/domain/transition-detail.ts';
 import { type TransitionReply, transition } from '../../src/lua/buy/transition.ts';
 import { readBuyer } from '../../src/lua/read/read-buyer.ts';
+import { afterDueHolds } from '../../src/redis/due-holds.ts';
 import type { Shards } from '../../src/redis/shards.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 import { eventually } from '../eventually.ts';
@@ -17,14 +18,16 @@ export function applyTransition(
   reservation: Pick<Reservation, 'saleId' | 'reservationId'>,
   wanted: Exclude<ReservationTransition, 'expire'>,
 ): Promise<TransitionReply> {
-  return shards.call(transition, reservation.saleId, {
+  const request = {
     address: parseReservationId(reservation.reservationId)!,
     transition: wanted,
     detail: writeDetail({ actor: 'test', transition: wanted }),
     requestId: `request-of-${wanted}`,
     traceparent: '',
     tag: newTag(),
-  });
+  };
+  const { saleId } = reservation;
+  return afterDueHolds(shards, saleId, () => shards.call(transition, saleId, request));
 }
 
 /** Waits until a hold has expired by Redis's clock, and then `beyondMs` longer. */

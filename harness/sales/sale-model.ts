@@ -100,7 +100,16 @@ export class SaleModel {
     return 'applied';
   }
 
-  buy(buyerId: string, key: string, items: Item[], nowMs: number, tag: string): ModelOutcome {
+  /** Whether a hold is past its deadline and no sweep has ended it. */
+  get hasDueHolds(): boolean {
+    return this.reservations.some(isOverdue);
+  }
+
+  /** `hasDueHolds`: before the batch of this purchase. */
+  buy(
+    { buyerId, key, items }: { buyerId: string; key: string; items: Item[] },
+    { nowMs, tag, hasDueHolds }: { nowMs: number; tag: string; hasDueHolds: boolean },
+  ): ModelOutcome {
     const own = this.reservations.filter((reservation) => reservation.buyerId === buyerId);
     const isSame = (each: ModelReservation) => canonicalItems(each.items) === canonicalItems(items);
     const earlier = own.find((each) =>
@@ -109,6 +118,7 @@ export class SaleModel {
         : each.key === key,
     );
     if (earlier) {
+      if (isOverdue(earlier)) return { outcome: 'holds_due' };
       return isSame(earlier)
         ? { outcome: 'replayed', reservation: earlier }
         : { outcome: 'key_reused' };
@@ -119,9 +129,11 @@ export class SaleModel {
     const unknown = sorted.filter(({ sku }) => !this.stock.has(sku)).map(({ sku }) => sku);
     if (unknown.length > 0) return { outcome: 'unknown_sku', details: { skus: unknown } };
     const above = this.#limitAbove(sorted, own, 0);
+    if (above && hasDueHolds) return { outcome: 'holds_due' };
     if (above) return { outcome: 'limit_reached', details: above };
     const available = sorted.map(({ sku }) => availableOf(this.stock.get(sku)!));
     if (sorted.some(({ quantity }, index) => available[index]! < quantity)) {
+      if (hasDueHolds) return { outcome: 'holds_due' };
       const outcome = available.includes(0) ? 'sold_out' : 'insufficient_stock';
       return { outcome, details: { available: available.join(',') } };
     }
@@ -137,6 +149,7 @@ export class SaleModel {
     payment = '',
   ): string {
     const { from, to } = RESERVATION_TRANSITIONS[transition];
+    if (isOverdue(reservation)) return 'holds_due';
     const attaches = transition === 'attach';
     if (reservation.letter === to) {
       const { payment: recorded } = reservation;
@@ -147,17 +160,10 @@ export class SaleModel {
       return 'forbidden';
     }
     if (reservation.letter === 'E') {
-      const { items, buyerId } = reservation;
-      const own = this.reservations.filter((each) => each.buyerId === buyerId);
-      if (this.#limitAbove(items, own, 0)) return 'limit_reached';
-      const available = items.map(({ sku }) => availableOf(this.stock.get(sku)!));
-      if (available.includes(0)) return 'sold_out';
-      if (items.some(({ quantity }, index) => available[index]! < quantity)) {
-        return 'insufficient_stock';
-      }
+      const refused = this.#refusalOfReclaim(reservation);
+      if (refused !== undefined) return this.hasDueHolds ? 'holds_due' : refused;
     }
     if (to === 'C') reservation.payment = payment;
-    if (to === 'P') reservation.isDue = reservation.isDue && this.definition.holdSeconds === 0;
     this.#become(reservation, to);
     if (to === 'X')
       this.#serve(
@@ -166,6 +172,15 @@ export class SaleModel {
         tag,
       );
     return 'changed';
+  }
+
+  #refusalOfReclaim({ items, buyerId }: ModelReservation): string | undefined {
+    const own = this.reservations.filter((each) => each.buyerId === buyerId);
+    if (this.#limitAbove(items, own, 0)) return 'limit_reached';
+    const available = items.map(({ sku }) => availableOf(this.stock.get(sku)!));
+    if (available.includes(0)) return 'sold_out';
+    const isShort = items.some(({ quantity }, index) => available[index]! < quantity);
+    return isShort ? 'insufficient_stock' : undefined;
   }
 
   sweep(nowMs: number, tag: string): void {
@@ -337,6 +352,10 @@ export class SaleModel {
     if (unitsIn(items) <= allowed) return undefined;
     return { limit: perBuyerLimit, remaining: Math.max(0, allowed), sku: '' };
   }
+}
+
+function isOverdue({ letter, isDue }: ModelReservation): boolean {
+  return (letter === 'R' || letter === 'P') && isDue;
 }
 
 function lives({ letter }: ModelReservation): boolean {

@@ -74,6 +74,12 @@ export interface ReservationEvent extends Reservation {
   traceparent: string;
 }
 
+/** A hold that is past its deadline is expired, whether or not a sweep has ended it. */
+export function asOf(reservation: Reservation, nowMs: number): Reservation {
+  const isOverdue = reservation.status === 'reserved' && reservation.expiresAt <= nowMs;
+  return isOverdue ? { ...reservation, status: 'expired' } : reservation;
+}
+
 /** The reservation as both APIs show it. */
 export type PublicReservation = Omit<Reservation, 'version' | 'idempotencyKey' | Times> &
   Record<Times, string>;

@@ -11,12 +11,10 @@
  */
 import { Fault } from '../domain/fault.ts';
 import { newTag } from '../domain/identifiers.ts';
-import { type SweepReply, sweep } from '../lua/buy/sweep.ts';
+import { HOLDS_PER_CALL, type SweepReply, sweep } from '../lua/buy/sweep.ts';
 import type { PersisterContext } from './context.ts';
 import { Loop } from './loop.ts';
 
-/** Blocks Redis, and so its buyers, for half a millisecond, see bench/expiry.ts. */
-export const HOLDS_PER_CALL = 50;
 /** Deadlines a few milliseconds apart are served together. */
 const PAUSE_MS_MIN = 10;
 /** Keeps several persisters from calling at the same deadline. */

@@ -42,6 +42,7 @@ test('a full batch is sent before the turn ends, a partial one when it ends', as
     items: 'unit*1',
     requestId: `r-${index}`,
     traceparent: '',
+    repeats: 0,
     queuedAt: performance.now(),
     isAborted: false,
     settle: ({ outcome }) => settled.push(outcome),

@@ -135,7 +135,7 @@ test('a field of the previous version is read, and shortened by at most 100 reco
     { length: 1_000 },
     (_, index) => `2\tX\t${index + 1}${terms}old-${index + 1}`,
   );
-  records.push(`1\tR\t1001${terms}living`);
+  records.push(`1\tR\t1001${terms.replace('1700000300000', '4102444800000')}living`);
   await client.hset(saleKey(saleId, 'buyers'), 'ada', records.join('\n'));
   await client.rpush(saleKey(saleId, 'order'), ...Array(1_001).fill('ada'));
   await client.hset(saleKey(saleId, 'sale'), 'position', 1_001);

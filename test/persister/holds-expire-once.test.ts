@@ -105,10 +105,13 @@ describe('a hold ends once', () => {
     assert.ok(left > 0, 'the persister was killed too late');
 
     await usePersister(test, redis.url, database.url, { claimIdleMs: 100 });
-    await eventually(async () => {
-      assert.equal((await unitCounts(servers.shards, saleId)).remaining, STOCK);
-      assert.equal(await expiredRows(saleId), count);
-    });
+    await eventually(
+      async () => {
+        assert.equal((await unitCounts(servers.shards, saleId)).remaining, STOCK);
+        assert.equal(await expiredRows(saleId), count);
+      },
+      { timeoutMs: 60_000 },
+    );
     await assertPromisesHold(servers, saleId);
   });
 });

@@ -17,6 +17,7 @@ import {
   transition,
 } from '../../lua/buy/transition.ts';
 import type { Sql } from '../../postgres/connection.ts';
+import { afterDueHolds } from '../../redis/due-holds.ts';
 import type { Caller, Servers } from '../context.ts';
 import { type Outcome, type Refusal, refuse, respond } from '../http/outcome.ts';
 
@@ -90,9 +91,11 @@ export async function transitionReservation(
 
 /** Redis decides; PostgreSQL if the sale is archived. */
 async function decide(servers: Servers, wanted: Wanted): Promise<Decided | Refusal> {
-  let reply: TransitionReply;
+  let reply: Exclude<TransitionReply, { outcome: 'holds_due' }>;
   try {
-    reply = await servers.shards.call(transition, wanted.saleId, wanted);
+    reply = await afterDueHolds(servers.shards, wanted.saleId, () =>
+      servers.shards.call(transition, wanted.saleId, wanted),
+    );
   } catch (error) {
     return refuseFault(servers, error);
   }
@@ -139,7 +142,10 @@ async function recordedPayment(
 }
 
 /** What only one of the two servers can have replied. */
-type Decided = Exclude<TransitionReply, { outcome: 'recovering' | 'unknown_sale' | 'sale_ended' }>;
+type Decided = Exclude<
+  TransitionReply,
+  { outcome: 'recovering' | 'unknown_sale' | 'sale_ended' | 'holds_due' }
+>;
 
 function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
   switch (reply.outcome) {

@@ -4,7 +4,13 @@
  */
 import { Fault } from '../../domain/fault.ts';
 import { newTag } from '../../domain/identifiers.ts';
-import { type ReserveOutcome, type ReserveRequest, reserve } from '../../lua/buy/reserve.ts';
+import {
+  type ReserveDecision,
+  type ReserveOutcome,
+  type ReserveRequest,
+  reserve,
+} from '../../lua/buy/reserve.ts';
+import { endDueHolds } from '../../redis/due-holds.ts';
 import type { Shards } from '../../redis/shards.ts';
 
 /** A purchase that waited longer is refused, because its client has most likely timed out. */
@@ -14,13 +20,18 @@ const EXPECTED_WAIT_MS_MAX = 2_000;
 /** The fastest of the last calls estimates the duration of a call, so one slow call does not cause refusals. */
 const CALLS_MEASURED = 4;
 
+/** A purchase that found due holds as often waits for a repair: they cannot be ended. */
+const REPEATS_MAX = 5;
+
 export interface QueuedPurchase extends ReserveRequest {
   /** On this process' monotonic clock. A slow upload does not count as waiting. */
   queuedAt: number;
+  /** How often it found holds that were due, and was decided again after their end. */
+  repeats: number;
   /** The client closed the connection: the purchase is dropped before the call. */
   readonly isAborted: boolean;
   /** The batcher calls one of the two, once, unless the client closed the connection. Neither may throw. */
-  settle(outcome: ReserveOutcome): void;
+  settle(decision: ReserveDecision): void;
   fail(fault: Fault): void;
 }
 
@@ -53,6 +64,8 @@ export class Batcher {
   /** Index of the first waiting purchase; the entries before it are done. */
   #head = 0;
   #inFlight = 0;
+  /** Purchases that wait for the end of due holds. */
+  #repeating = 0;
   #isScheduled = false;
   readonly #lastCallsMs: number[] = [];
   /** Estimated duration of a call; 0 before the first. */
@@ -74,7 +87,7 @@ export class Batcher {
   }
 
   get isIdle(): boolean {
-    return this.waiting === 0 && this.#inFlight === 0;
+    return this.waiting === 0 && this.#inFlight === 0 && this.#repeating === 0;
   }
 
   /** False: the queue is full, or the expected wait is too long. */
@@ -165,7 +178,33 @@ export class Batcher {
       for (const purchase of batch) purchase.fail(outcomes);
       return;
     }
-    for (let i = 0; i < batch.length; i++) batch[i]!.settle(outcomes[i]!);
+    const repeated: QueuedPurchase[] = [];
+    for (let i = 0; i < batch.length; i++) {
+      const outcome = outcomes[i]!;
+      if (outcome.outcome === 'holds_due') repeated.push(batch[i]!);
+      else batch[i]!.settle(outcome);
+    }
+    if (repeated.length > 0) void this.#repeat(repeated);
     this.#observer.decided(tag, batch, outcomes, callMs / 1_000);
+  }
+
+  /** Decides purchases again after the end of due holds, whose units they may get. */
+  async #repeat(purchases: readonly QueuedPurchase[]): Promise<void> {
+    this.#repeating += purchases.length;
+    let fault: Fault | undefined;
+    try {
+      await endDueHolds(this.#shards, this.#saleId);
+    } catch (error) {
+      fault =
+        error instanceof Fault ? error : new Fault('not_executed', undefined, { cause: error });
+    }
+    this.#repeating -= purchases.length;
+    for (const purchase of purchases) {
+      purchase.repeats += 1;
+      if (fault) purchase.fail(fault);
+      else if (purchase.repeats > REPEATS_MAX) purchase.settle({ outcome: 'overloaded' });
+      else this.#waiting.push(purchase);
+    }
+    this.#schedule();
   }
 }

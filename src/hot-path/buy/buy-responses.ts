@@ -5,7 +5,7 @@ import { parseReservationId, reservationIdOf } from '../../domain/identifiers.ts
 import { memoizeLast } from '../../domain/memoize-last.ts';
 import { publicReservation } from '../../domain/reservation.ts';
 import { parseRecord } from '../../domain/reservation-codec.ts';
-import type { Reserved, ReserveOutcome } from '../../lua/buy/reserve.ts';
+import type { ReserveDecision, Reserved } from '../../lua/buy/reserve.ts';
 import { jsonText, PROBLEM_RESPONSES, type PreparedResponse, replayed } from '../http/responses.ts';
 import { limitReachedResponse, shortageResponse } from '../sales/refusal-responses.ts';
 import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
@@ -13,7 +13,7 @@ import { notStartedResponse, tooManyHoldsResponse } from '../sales/with-sale.ts'
 import { type Basket, unknownSkusResponse } from './buy-body.ts';
 
 export function outcomeResponse(
-  result: Exclude<ReserveOutcome, { outcome: 'unreadable' }>,
+  result: Exclude<ReserveDecision, { outcome: 'unreadable' }>,
   buyerId: string,
   basket: Basket,
   view: SaleView,

@@ -5,7 +5,7 @@ import type { Fault } from '../../domain/fault.ts';
 import { isIdempotencyKey } from '../../domain/identifiers.ts';
 import { memoizeLast } from '../../domain/memoize-last.ts';
 import { parseItems } from '../../domain/reservation-codec.ts';
-import type { ReserveOutcome } from '../../lua/buy/reserve.ts';
+import type { ReserveDecision } from '../../lua/buy/reserve.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
@@ -59,6 +59,7 @@ export function countPurchase(
 /** One purchase of an authenticated buyer. It responds exactly once. */
 class Purchase implements QueuedPurchase {
   queuedAt = 0;
+  repeats = 0;
   readonly #exchange: HttpExchange;
   readonly #saleId: string;
   readonly #buyer: HashedName;
@@ -143,7 +144,7 @@ class Purchase implements QueuedPurchase {
     return this.#exchange.isAborted;
   }
 
-  settle(outcome: ReserveOutcome): void {
+  settle(outcome: ReserveDecision): void {
     try {
       if (outcome.outcome === 'unreadable') throw outcome.fault;
       this.#respond(

@@ -7,6 +7,7 @@ import { Fault } from '../../domain/fault.ts';
 import { newTag, parseReservationId } from '../../domain/identifiers.ts';
 import { publicReservation, statusAfter } from '../../domain/reservation.ts';
 import { transition } from '../../lua/buy/transition.ts';
+import { afterDueHolds } from '../../redis/due-holds.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
 import { json, PROBLEM_RESPONSES, problemResponse, replayed } from '../http/responses.ts';
 import type { SoldOut } from '../sales/sold-out.ts';
@@ -24,7 +25,7 @@ export const release: BuyerHandler<ReleaseContext> = (exchange, id, { name }, co
   const { saleId } = address;
   const { requestId, traceparent } = exchange;
   buyerCalls.run(exchange, async () => {
-    const reply = await shards.call(transition, saleId, {
+    const request = {
       address,
       transition: 'give-back',
       buyerId: name,
@@ -32,7 +33,10 @@ export const release: BuyerHandler<ReleaseContext> = (exchange, id, { name }, co
       requestId,
       traceparent,
       tag: newTag(),
-    });
+    } as const;
+    const reply = await afterDueHolds(shards, saleId, () =>
+      shards.call(transition, saleId, request),
+    );
     switch (reply.outcome) {
       case 'changed':
         soldOut.invalidate(saleId);

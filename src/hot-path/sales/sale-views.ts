@@ -10,6 +10,7 @@ import type { Logger } from 'pino';
 import { Fault } from '../../domain/fault.ts';
 import type { SaleDefinition } from '../../domain/sale.ts';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
+import { endDueHolds } from '../../redis/due-holds.ts';
 import type { Shards } from '../../redis/shards.ts';
 
 /** The maximum age of a view in a response. */
@@ -205,6 +206,7 @@ export class SaleViews {
   #storeSale(saleId: string, state: SaleState, isRecovering: boolean, sentAt: number): SaleLookup {
     if (state.definition.status !== 'draft') this.#launched.set(saleId, true);
     if (isRecovering) this.requestRecovery(saleId);
+    else if (hasDueHolds(state, state.nowMs)) void this.#endDueHolds(saleId);
     this.#checkInvariant(saleId, state);
     const known = this.#sales.peek(saleId);
     // On another connection, an older read can return after a newer one.
@@ -213,6 +215,12 @@ export class SaleViews {
     const { isUsed = false, usedAt = sentAt, readSentAt = sentAt } = known ?? {};
     this.#sales.set(saleId, { lookup, readSentAt, isUsed, usedAt });
     return lookup;
+  }
+
+  /** No persister runs, or this view was read just before it swept. */
+  async #endDueHolds(saleId: string): Promise<void> {
+    await endDueHolds(this.#shards, saleId).catch(() => undefined);
+    await this.#refresh(saleId);
   }
 
   #checkInvariant(saleId: string, state: SaleState): void {
@@ -225,6 +233,11 @@ export class SaleViews {
       this.#onBrokenInvariant(saleId, sku);
     }
   }
+}
+
+/** A hold is past its deadline at this time of Redis, so more units may be on sale than the counts say. */
+export function hasDueHolds({ nextDeadlineMs }: SaleState, nowMs: number): boolean {
+  return nextDeadlineMs !== 0 && nextDeadlineMs <= nowMs;
 }
 
 /** The clock of Redis, estimated: its time at the last read, plus the time passed since. */

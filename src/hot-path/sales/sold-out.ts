@@ -22,7 +22,7 @@ import type { PreparedResponse } from '../http/responses.ts';
 import { EventSubscriber } from './event-subscriber.ts';
 import { MembershipFilter } from './membership-filter.ts';
 import { shortageResponse } from './refusal-responses.ts';
-import { type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
+import { hasDueHolds, type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
 
 /** Redis is busiest when a sale sells out, so pages are small and pauses limit the rate to 200,000 buyers a second. */
 const PAGE_SIZE = 1_000;
@@ -199,7 +199,8 @@ function refusalOf(
     !isRecovering &&
     effectiveStatus(definition, redisNowMs) === 'open' &&
     (definition.startsAt === null || redisNowMs >= definition.startsAt);
-  if (!isOpen) return undefined;
+  // A due hold may free units at any moment.
+  if (!isOpen || hasDueHolds(state, redisNowMs)) return undefined;
   let units = 0;
   let isAnySoldOut = false;
   let available = '';

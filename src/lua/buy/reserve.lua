@@ -13,6 +13,7 @@
 --          insufficient_stock TAB available,…   as above
 --          limit_reached TAB limit TAB units that it still allows TAB sku (empty: the limit of the sale)
 --          unknown_sku TAB sku,…                too_many_holds TAB end of the cool-down in ms
+--          holds_due (a hold past its deadline has not been ended: end it by sweep.lua, then ask again)
 --          key_reused unreadable (the buyer's records are damaged)
 --          sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
 -- EVENTS one entry for the whole batch: v 1, s <number of its first event>, c <currency>, d <event lines>
@@ -94,6 +95,7 @@ local function decide(buyer, key, items, trace)
     known = value
     local found = repeated(buyer, key, items, known)
     if found then
+      if is_overdue(found, now) then return 'holds_due' end
       if items_of(found) ~= items then return 'key_reused' end
       return 'replayed\t' .. found
     end
@@ -105,9 +107,10 @@ local function decide(buyer, key, items, trace)
     if not stock[item.sku].remaining then return unknown_in(basket) end
   end
   local limit, left, sku = limit_above(basket, known)
+  if limit and holds_are_due() then return 'holds_due' end
   if limit then return concat({ 'limit_reached', number(limit), number(left), sku }, '\t') end
   for _, item in ipairs(basket) do
-    if available_of(item.sku) < item.quantity then return shortage_of(basket) end
+    if available_of(item.sku) < item.quantity then return holds_are_due() and 'holds_due' or shortage_of(basket) end
   end
   local until_ms = known and cool_down_end(records_of[buyer])
   if until_ms then return 'too_many_holds\t' .. number(until_ms) end

@@ -39,7 +39,12 @@ export type ReserveOutcome =
   | { outcome: 'unknown_sku'; skus: string[] }
   /** The buyer's records are damaged, or the script's line is. */
   | { outcome: 'unreadable'; fault: Fault }
+  /** Holds are past their deadline and not ended: end them, then ask again. See redis/due-holds.ts. */
+  | { outcome: 'holds_due' }
   | { outcome: ReserveRefusal };
+
+/** What a purchase gets in the end. */
+export type ReserveDecision = Exclude<ReserveOutcome, { outcome: 'holds_due' }>;
 
 /** A reservation that this call has made. */
 export class Reserved {
@@ -125,6 +130,8 @@ function refusalOf(line: string): ReserveOutcome {
       return { outcome, untilMs: Number(first) };
     case 'unknown_sku':
       return { outcome, skus: first.split(',') };
+    case 'holds_due':
+      return { outcome };
     default:
       // One line fails its buyer only: the other decisions are valid.
       if (REFUSAL_SET.has(line)) return { outcome: line as ReserveRefusal };

@@ -11,6 +11,7 @@
 --        confirmed it, and only PostgreSQL knows the payment), conflict (it has another payment, the fifth value)
 --        or, if it has expired and is not reclaimed: sold_out, insufficient_stock (the fifth value has the available units
 --        of each item, as n,…), limit_reached (the limit, what it still allows, and whose it is: a SKU's, or empty)
+--        or {holds_due}: it is past its deadline, and no sweep has ended it. End it by sweep.lua, then ask again.
 --        or {unknown_reservation} {unknown_sale} {recovering} {sale_ended} (it is archived)
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
@@ -33,6 +34,7 @@ local is_past = not found
 found = found or past_record(buyer, arg_position)
 found = found and parse_record(found)
 if not found or found.tag ~= arg_tag then return { 'unknown_reservation' } end
+if is_overdue(found.text, now) then return { 'holds_due' } end
 local function reply(word, ...) return { word, found.text, buyer, sale.currency, ... } end
 local note = call('HGET', key_past, note_field(arg_position)) or nil
 if found.status == arg_to then
@@ -53,15 +55,19 @@ local count_before, count_after = count_of[found.status], count_of[arg_to]
 -- The units of an expired hold are like those that any buyer could get now, and count against the limit again.
 if count_before == 'remaining' then
   local known, available, words = summary_of_buyer(buyer), {}, {}
+  local function refuse(word, ...)
+    if holds_are_due() then return { 'holds_due' } end
+    return reply(word, ...)
+  end
   local limit, left, sku = limit_above(basket, known)
-  if limit then return reply('limit_reached', number(limit), number(left), sku) end
+  if limit then return refuse('limit_reached', number(limit), number(left), sku) end
   for i, item in ipairs(basket) do
     local units = available_of(item.sku)
     available[i] = number(units)
     if units <= 0 then words.sold_out = true elseif units < item.quantity then words.is_short = true end
   end
-  if words.sold_out then return reply('sold_out', concat(available, ',')) end
-  if words.is_short then return reply('insufficient_stock', concat(available, ',')) end
+  if words.sold_out then return refuse('sold_out', concat(available, ',')) end
+  if words.is_short then return refuse('insufficient_stock', concat(available, ',')) end
 end
 if count_before ~= count_after then
   for _, item in ipairs(basket) do

@@ -83,7 +83,7 @@ export const transition = defineScript({
       encodeURIComponent(request.payment ?? ''),
     ];
   },
-  words: ['unknown_reservation', 'unknown_sale', 'recovering', 'sale_ended'],
+  words: ['holds_due', 'unknown_reservation', 'unknown_sale', 'recovering', 'sale_ended'],
   decode([word, record, buyerId, currency, ...values], saleId): TransitionDecision | undefined {
     if (typeof record !== 'string') return undefined;
     const outcome = OUTCOMES.find((known) => known === word);

@@ -6,13 +6,23 @@
 -- NEEDS    key_sale key_stock key_order key_holds key_events
 --          call concat number now sale basket_of stock add_stock records_of changed_buyers write_buyers
 --          add_record record_terms new_record next_record event_line
--- EXPORTS  order event_lines first_position new_holds gone_holds hold_basket change_status write_changes
+-- EXPORTS  order event_lines first_position new_holds gone_holds holds_are_due hold_basket change_status write_changes
 
 -- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members.
 local order, event_lines, new_holds, gone_holds = {}, {}, {}, {}
 local first_position = sale.position + 1
 
 local now_text = number(now)
+
+-- Whether holds past their deadline still keep units. Only the sweep may end them, because it serves the waitlist first.
+local are_due = nil
+local function holds_are_due()
+  if are_due == nil then
+    local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
+    are_due = head[2] ~= nil and tonumber(head[2]) <= now
+  end
+  return are_due
+end
 
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
 local function hold_basket(buyer, items, key, tag, detail, trace)

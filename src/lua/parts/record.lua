@@ -2,7 +2,7 @@
 -- counterpart in TypeScript is domain/reservation-codec.ts, which documents them.
 --
 -- EXPORTS  NO_TRACE RECORD_BYTES_MIN each_record join_records add_record record_terms new_record next_record parse_record
---          is_living_record position_and_key_of status_and_position items_of summary_of record_by_key
+--          is_living_record is_overdue position_and_key_of status_and_position items_of summary_of record_by_key
 --          ended_hold_from_last event_line
 
 local find, byte, sub, match = string.find, string.byte, string.sub, string.match
@@ -46,6 +46,12 @@ local function is_living_letter(letter) return letter == R or letter == P or let
 local function is_living_record(text)
   local tab = find(text, '\t', 1, true)
   return tab and is_living_letter(byte(text, tab + 1))
+end
+
+-- A hold that is past its deadline, and that no sweep has ended.
+local function is_overdue(text, now)
+  local letter, expires = match(text, '^%d+\t(%a)\t.*\t(%d+)\t[^\t]*$')
+  return (letter == 'R' or letter == 'P') and tonumber(expires) <= now
 end
 
 -- What limits and requests without a key depend on, in one pass that makes no text of an ended record: this runs for each

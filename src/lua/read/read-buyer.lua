@@ -6,7 +6,7 @@
 --        position  of a reservation to read also if it ended long ago; 0: none
 -- REPLY  {unknown_sale} or {recovering} or {sale_ended} (it is archived)
 --        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
---        JSON of the SKUs, or an empty text if none has a limit of its own}
+--        JSON of the SKUs, or an empty text if none has a limit of its own, now in ms}
 
 --@include time waitlist-member record past cool-down
 
@@ -33,4 +33,4 @@ if arg_position ~= '0' then
   if record then records = add_record(records, record) end
 end
 local skus = string.find(sale[4], '"perBuyerLimit":', 1, true) and sale[4] or ''
-return { 'known', tonumber(sale[2]), sale[3], records, ranks, until_ms, skus }
+return { 'known', tonumber(sale[2]), sale[3], records, ranks, until_ms, skus, now }

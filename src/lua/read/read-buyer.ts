@@ -1,4 +1,5 @@
 /** Reads one buyer's living and newest ended reservations, and waitlist ranks in a sale. The contract is the header of read-buyer.lua. */
+import { asOf } from '../../domain/reservation.ts';
 import { parseRecords } from '../../domain/reservation-codec.ts';
 import { skuLimitsOf } from '../../domain/sale.ts';
 import { defineScript, type Reply } from '../script.ts';
@@ -21,7 +22,7 @@ export const readBuyer = defineScript({
   encode: (buyerId: string, position?: number) => [buyerId, position ?? 0],
   words: ['unknown_sale', 'recovering', 'sale_ended'],
   decode(
-    [outcome, limit, currency, records, ranks, coolDownEndMs, skus],
+    [outcome, limit, currency, records, ranks, coolDownEndMs, skus, nowMs],
     saleId,
     buyerId,
     _position?: number,
@@ -32,7 +33,7 @@ export const readBuyer = defineScript({
     return {
       outcome,
       perBuyerLimit: Number(limit),
-      reservations: parseRecords(records, sale, buyerId),
+      reservations: parseRecords(records, sale, buyerId).map((each) => asOf(each, Number(nowMs))),
       waiting: ranksOf(ranks),
       /** The end of the cool-down, by Redis' clock; 0: there is none. */
       coolDownEndMs: Number(coolDownEndMs),

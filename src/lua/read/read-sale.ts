@@ -15,6 +15,8 @@ export interface SaleState {
   nowMs: number;
   /** By how much the sale's time is ahead of the server's clock, which was set back. */
   aheadMs: number;
+  /** When the next hold is due; 0: there is no hold. In the past: its units can be bought once a sweep has ended it. */
+  nextDeadlineMs: number;
   /** The newest time that is stored; 0: none, NaN: unreadable. */
   newestMs: number;
   /** The last position given. */
@@ -39,10 +41,10 @@ export interface SaleState {
 
 export const readSale = defineScript({
   source: new URL('read-sale.lua', import.meta.url),
-  keys: ['sale', 'stock', 'events'],
+  keys: ['sale', 'stock', 'events', 'holds'],
   args: '',
   encode: () => [],
-  decode([outcome, nowMs, streamLength, sale, stock, aheadMs], saleId) {
+  decode([outcome, nowMs, streamLength, sale, stock, aheadMs, deadlineMs], saleId) {
     // `isForgotten`: a recovery found the sale missing here, so it exists. `isArchived`: PostgreSQL alone has it.
     if (outcome === 'unknown_sale' || outcome === 'forgotten' || outcome === 'archived') {
       const [isForgotten, isArchived] = [outcome === 'forgotten', outcome === 'archived'];
@@ -54,6 +56,7 @@ export const readSale = defineScript({
       nowMs: Number(nowMs),
       aheadMs: Number(aheadMs),
       streamLength: Number(streamLength),
+      nextDeadlineMs: Number(deadlineMs),
     };
     return {
       outcome,
@@ -68,7 +71,7 @@ function decodeState(
   saleId: string,
   sale: Map<string, string>,
   stock: Map<string, string>,
-): Omit<SaleState, 'nowMs' | 'aheadMs' | 'streamLength'> {
+): Omit<SaleState, 'nowMs' | 'aheadMs' | 'streamLength' | 'nextDeadlineMs'> {
   const definition = decodeDefinition(saleId, sale);
   const number = (field: string) => wholeNumber(textOf(sale, field), field);
   return {
