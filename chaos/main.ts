@@ -20,6 +20,8 @@ const VIOLATIONS_SHOWN = 12;
 const REST_MS_MAX = 60_000;
 const WINDOW_MS = 5_000;
 const FAULTS = { least: 6, most: 14 };
+/** It takes some seconds, and the schedule's other faults of PostgreSQL wait for it. */
+const COPY_CHANCE = 0.25;
 /** Under `safe` Redis loses nothing that it has acknowledged, unless it loses everything. */
 const DATA_LOSSES: Record<Durability, readonly DataLossKind[]> = {
   safe: ['flush', 'lose-disk'],
@@ -81,6 +83,7 @@ async function runInSequence(postgres: TestPostgres): Promise<void> {
       windowMs: WINDOW_MS,
       faults: FAULTS,
       dataLosses: dataLossesOf(seed),
+      copyChance: COPY_CHANCE,
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
     const report = await run(

@@ -37,6 +37,8 @@ export interface Scenario {
 export interface Acted {
   /** The data that Redis lost. */
   losses: Loss[];
+  /** What persisters on copies of the database took over. */
+  consumed?: string[];
   begun?: StartedFault[];
   /** When the last fault was over, on the monotonic clock. */
   calmAtMs: number;
@@ -97,7 +99,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     const terms = { ...scenario.terms, saleId };
     await openSale(client, terms, random);
     const acted = await scenario.act({ stack, client, inspector, random, terms });
-    const { losses, begun = [], calmAtMs } = acted;
+    const { losses, consumed = [], begun = [], calmAtMs } = acted;
     stack.heal();
     const pending = await waitForRest(inspector, saleId, choices.restMsMax);
     const restMs = performance.now() - calmAtMs;
@@ -111,6 +113,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     });
     if (pending !== undefined) violations.push({ kind: 'did-not-recover', evidence: pending });
     if (choices.verifies) violations.push(...(await verify(client, saleId)));
+    for (const evidence of consumed) violations.push({ kind: 'consumed-by-a-copy', evidence });
     for (const evidence of stack.unexpectedExits) {
       violations.push({ kind: 'process-died', evidence });
     }

@@ -15,6 +15,7 @@ export interface SeededChoices {
   windowMs: number;
   faults: { least: number; most: number };
   dataLosses: readonly DataLossKind[];
+  copyChance: number;
 }
 
 /** How long clients repeat requests after the window: several times what a busy machine needs. */

@@ -48,6 +48,8 @@ export class ChaosStack {
   readonly redis: TestRedis;
   readonly postgres: TestPostgres;
   readonly databaseUrl: string;
+  readonly mainModule: string;
+  readonly durability: Durability;
   readonly endpoints: SaleEndpoints;
   readonly #links: Map<LinkName, CuttableProxy>;
   readonly #processes: Map<EngineProcess, SupervisedProcess>;
@@ -64,6 +66,8 @@ export class ChaosStack {
     this.redis = redis;
     this.postgres = choices.postgres;
     this.databaseUrl = choices.databaseUrl;
+    this.mainModule = choices.mainModule;
+    this.durability = choices.durability;
     this.#links = links;
     this.endpoints = {
       saleId: choices.saleId,

@@ -30,6 +30,7 @@ export const VIOLATION_KINDS = {
   'no-response': 'a request got no settled response, even after all faults were over',
   'did-not-recover': 'the sale did not come to rest after all faults were over',
   'process-died': 'a process died that no fault had killed',
+  'consumed-by-a-copy': 'a persister on a copy of the database took over decisions',
   'verify-failed': "the engine's own check failed",
 } as const;
 export type ViolationKind = keyof typeof VIOLATION_KINDS;

@@ -8,6 +8,7 @@ import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 import { renewFence } from '../../src/lua/recover/renew-fence.ts';
 import { trimEvents } from '../../src/lua/stream/trim-events.ts';
 import type { ChaosStack } from '../stack.ts';
+import { runPersisterOnCopy } from './copied-database.ts';
 import { type Loss, loseRedisData } from './losses.ts';
 import type { LinkName, PlannedFault, ProcessName, RequestName } from './schedule.ts';
 
@@ -32,13 +33,15 @@ export interface StartedFault {
 
 /**
  * Resolves when the last fault is over. Faults of one target run one after the other, because a server that is still
- * starting cannot be killed properly. Returns the data losses in order, and the faults that were started.
+ * starting cannot be killed properly. Returns the data losses in order, what a copy consumed, and the
+ * faults that were started.
  */
 export async function runSchedule(
   schedule: readonly PlannedFault[],
   stack: ChaosStack,
-): Promise<{ losses: Loss[]; begun: StartedFault[] }> {
+): Promise<{ losses: Loss[]; consumed: string[]; begun: StartedFault[] }> {
   const losses: Loss[] = [];
+  const allConsumed: string[] = [];
   const begun: StartedFault[] = [];
   const startedMs = performance.now();
   const byTarget = Object.groupBy(schedule, ({ target }) => target);
@@ -46,22 +49,25 @@ export async function runSchedule(
     Object.values(byTarget).map(async (faults) => {
       for (const fault of faults) {
         await sleep(Math.max(0, startedMs + fault.atMs - performance.now()));
-        const { tookEffect, loss } = await inject(fault, stack);
+        const { tookEffect, loss, consumed } = await inject(fault, stack);
         begun.push({
           fault,
           tookEffect: typeof tookEffect === 'function' ? tookEffect : () => tookEffect,
         });
         if (loss) losses.push(loss);
+        if (consumed) allConsumed.push(consumed);
       }
     }),
   );
-  return { losses: losses.sort((a, b) => a.atMs - b.atMs), begun };
+  return { losses: losses.sort((a, b) => a.atMs - b.atMs), consumed: allConsumed, begun };
 }
 
 interface Injected {
   /** A function if it is known only later. */
   tookEffect: boolean | (() => boolean);
   loss?: Loss;
+  /** What a persister on a copy took over. */
+  consumed?: string | undefined;
 }
 
 /** Starts one fault, waits for its duration, and ends it. */
@@ -102,6 +108,10 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'lose-reply': {
       const trap = link.loseReplyTo(TEXT_OF[fault.request!]);
       return { tookEffect: () => trap.hasCaught };
+    }
+    case 'copy-database': {
+      const { hasRun, consumed } = await runPersisterOnCopy(stack, forMs);
+      return { tookEffect: hasRun, consumed };
     }
     case 'flush':
     case 'lose-disk':

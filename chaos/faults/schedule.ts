@@ -56,7 +56,9 @@ const DATA_LOSSES = ['flush', 'lose-disk', 'lose-tail'] as const;
 type ProcessFaultKind = (typeof PROCESS_FAULTS)[number];
 type LinkFaultKind = (typeof LINK_FAULTS)[number];
 export type DataLossKind = (typeof DATA_LOSSES)[number];
-type FaultKind = ProcessFaultKind | LinkFaultKind | DataLossKind;
+/** A persister starts on a copy of the database. Copying it ends all sessions of PostgreSQL. */
+const COPY = 'copy-database';
+type FaultKind = ProcessFaultKind | LinkFaultKind | DataLossKind | typeof COPY;
 
 export interface PlannedFault {
   /** After the start of the workload. */
@@ -74,10 +76,12 @@ export interface ScheduleChoices {
   windowMs: number;
   faults: { least: number; most: number };
   dataLosses: readonly DataLossKind[];
+  /** The probability of one persister on a copy of the database. */
+  copyChance: number;
 }
 
 /** The relative frequency of each kind. */
-const WEIGHTS: Record<FaultKind, number> = {
+const WEIGHTS: Record<Exclude<FaultKind, typeof COPY>, number> = {
   kill: 6,
   pause: 4,
   restart: 2,
@@ -94,12 +98,19 @@ const WEIGHTS: Record<FaultKind, number> = {
 /** How long a killed server stays down. Every fault must end, or the sale could not recover. */
 const SERVER_DOWN_MS = { least: 100, most: 1_500 };
 const PAUSE_MS = { least: 200, most: 2_500 };
+/** Longer than a persister needs to start and to find out that its database is a copy. */
+const COPY_MS = 4_000;
 const LINK_DOWN_MS = { least: 200, most: 2_500 };
 
 export function drawSchedule(random: Random, choices: ScheduleChoices): PlannedFault[] {
   const kinds = [...PROCESS_FAULTS, ...LINK_FAULTS, ...choices.dataLosses];
   const count = random.between(choices.faults.least, choices.faults.most);
   const drawn = Array.from({ length: count }, () => drawFault(random, kinds, choices.windowMs));
+  const copying = random.of('copy');
+  if (copying.chance(choices.copyChance)) {
+    const atMs = copying.between(0, choices.windowMs);
+    drawn.push({ atMs, forMs: COPY_MS, kind: COPY, target: 'postgres' });
+  }
   drawn.sort((a, b) => a.atMs - b.atMs);
   // One fault at a time per target: an ended process cannot be killed.
   const busyUntilMs = new Map<string, number>();
@@ -110,7 +121,9 @@ export function drawSchedule(random: Random, choices: ScheduleChoices): PlannedF
   });
 }
 
-function drawFault(random: Random, kinds: readonly FaultKind[], windowMs: number): PlannedFault {
+type DrawnKind = keyof typeof WEIGHTS;
+
+function drawFault(random: Random, kinds: readonly DrawnKind[], windowMs: number): PlannedFault {
   const kind = drawKind(random, kinds);
   const atMs = random.between(0, windowMs);
   const within = ({ least, most }: { least: number; most: number }) => random.between(least, most);
@@ -149,7 +162,7 @@ function drawFault(random: Random, kinds: readonly FaultKind[], windowMs: number
   }
 }
 
-function drawKind(random: Random, kinds: readonly FaultKind[]): FaultKind {
+function drawKind(random: Random, kinds: readonly DrawnKind[]): DrawnKind {
   let at = random.next() * kinds.reduce((sum, kind) => sum + WEIGHTS[kind], 0);
   for (const kind of kinds) {
     at -= WEIGHTS[kind];

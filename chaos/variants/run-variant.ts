@@ -53,7 +53,7 @@ function runOn(
       act: async (context) => {
         const steps = new Steps(context);
         await variant.act(steps);
-        return { losses: steps.losses, calmAtMs: performance.now() };
+        return { losses: steps.losses, consumed: steps.consumed, calmAtMs: performance.now() };
       },
     },
   );

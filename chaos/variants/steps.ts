@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../../harness/eventually.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
 import { nowMs, reservationsIn } from '../clients/history.ts';
+import { runPersisterOnCopy } from '../faults/copied-database.ts';
 import { type Loss, loseRedisData } from '../faults/losses.ts';
 import type { DataLossKind } from '../faults/schedule.ts';
 import type { RunContext } from '../run.ts';
@@ -21,6 +22,7 @@ interface BuyChoices {
 export class Steps {
   readonly #run: RunContext;
   readonly losses: Loss[] = [];
+  readonly consumed: string[] = [];
 
   constructor(run: RunContext) {
     this.#run = run;
@@ -92,6 +94,12 @@ export class Steps {
   /** Makes Redis lose data. */
   async loseData(kind: DataLossKind): Promise<void> {
     this.losses.push(await loseRedisData(kind, this.stack, 0));
+  }
+
+  async runPersisterOnCopy(forMs: number): Promise<void> {
+    const { hasRun, consumed } = await runPersisterOnCopy(this.stack, forMs);
+    if (!hasRun) throw new Error('the database was not copied');
+    if (consumed) this.consumed.push(consumed);
   }
 
   /** Sends one purchase whose reply to the hot path is lost; then the hot path cannot reach Redis for `downMs`. */

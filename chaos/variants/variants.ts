@@ -35,6 +35,8 @@ const PERSISTERS = ['persister-1', 'persister-2'] as const;
 const HOLD_OVER_MS = 1_600;
 /** For processes to detect a fault of another one. An idle persister polls the stream every 250 ms at most. */
 const NOTICE_MS = 700;
+/** For a persister to start, and to recover and drain a sale or to refuse. */
+const COPY_MS = 5_000;
 
 export const VARIANTS: readonly Variant[] = [
   {
@@ -106,6 +108,25 @@ export const VARIANTS: readonly Variant[] = [
       // There were no events since, so the numbers of the lost events are free and PostgreSQL accepts them.
       steps.stack.link('persister-1>postgres').heal();
       await sleep(NOTICE_MS);
+    },
+  },
+  {
+    name: 'a persister does not compare the identities',
+    mistake: {
+      file: 'pairing/pairing.ts',
+      original: 'if (stored.database !== identity) {',
+      broken: 'if (false) {',
+    },
+    expected: 'consumed-by-a-copy',
+    stock: 100,
+    holdSeconds: 6,
+    act: async (steps) => {
+      await steps.buyMany(5, 'early');
+      await steps.untilDrained();
+      for (const name of PERSISTERS) steps.stack.pause(name);
+      await steps.buyMany(5, 'late');
+      await steps.runPersisterOnCopy(COPY_MS);
+      for (const name of PERSISTERS) steps.stack.resume(name);
     },
   },
   {

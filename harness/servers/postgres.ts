@@ -58,16 +58,20 @@ export function useCopyOf(scope: Scope, original: TestDatabase): Promise<TestDat
   );
 }
 
-async function copyDatabase(url: string): Promise<TestDatabase> {
+export async function copyDatabase(url: string): Promise<TestDatabase> {
   const { pathname } = new URL(url);
   const original = pathname.slice(1);
   const maintenanceUrl = urlOfDatabase(url, 'postgres');
   const name = `copy_${randomBytes(8).toString('hex')}`;
   await execute(maintenanceUrl, async (sql) => {
     await sql`ALTER DATABASE ${sql(original)} ALLOW_CONNECTIONS false`;
-    await sql`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ${original}`;
-    await sql`CREATE DATABASE ${sql(name)} TEMPLATE ${sql(original)}`;
-    await sql`ALTER DATABASE ${sql(original)} ALLOW_CONNECTIONS true`;
+    try {
+      await sql`
+        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ${original}`;
+      await sql`CREATE DATABASE ${sql(name)} TEMPLATE ${sql(original)}`;
+    } finally {
+      await sql`ALTER DATABASE ${sql(original)} ALLOW_CONNECTIONS true`;
+    }
   });
   return {
     url: urlOfDatabase(url, name),

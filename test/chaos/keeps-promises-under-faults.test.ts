@@ -32,6 +32,7 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
     windowMs: 3_000,
     faults: { least: 8, most: 8 },
     dataLosses: ['flush'],
+    copyChance: 0,
   } as const;
   const { scenario, schedule } = seededScenario(choices);
   const drawn = namesOf(schedule);
