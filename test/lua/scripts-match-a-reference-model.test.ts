@@ -379,9 +379,9 @@ async function buyAndCompare(saleId: string, model: SaleModel, purchases: Purcha
     })),
   });
   const { hasDueHolds } = model;
-  for (const [i, purchase] of purchases.entries()) {
-    const { buyerId } = purchase;
-    const expected = model.buy(purchase, { nowMs: Date.now(), tag, hasDueHolds });
+  for (const [i, wanted] of purchases.entries()) {
+    const { buyerId } = wanted;
+    const expected = model.buy(wanted, { nowMs: Date.now(), tag, hasDueHolds });
     const actual = replies[i]!;
     assert.equal(actual.outcome, expected.outcome, `purchase ${i} of ${tag}`);
     if ('details' in expected) {
