@@ -1,14 +1,19 @@
 /**
- * The most expensive requests that single buyers can prepare, against ordinary ones. Each buyer of a full batch has as
- * many reservations as one can have, living and ended, each of the longest basket and with the longest key.
+ * The most expensive requests that single buyers can prepare, against ordinary ones of the same kind. Prepared buyers have
+ * as many reservations as one can have, living and ended, each of another basket of the longest names, with the longest
+ * key. Ordinary and prepared requests alternate, so that both meet the same machine, and medians are compared.
  */
-
+import type { Redis } from 'ioredis';
 import { openSale, type TestSale } from '../harness/sales/sales.ts';
 import type { Connections } from '../harness/servers/connections.ts';
-import { LIVING_RESERVATIONS_MAX, newTag } from '../src/domain/identifiers.ts';
+import { LIVING_RESERVATIONS_MAX, newTag, parseReservationId } from '../src/domain/identifiers.ts';
+import type { Reservation } from '../src/domain/reservation.ts';
 import { canonicalItems, parseRecord } from '../src/domain/reservation-codec.ts';
-import { type ReserveOutcome, type ReserveRequest, reserve } from '../src/lua/buy/reserve.ts';
+import { joinWaitlist } from '../src/lua/buy/join-waitlist.ts';
+import { leaveWaitlist } from '../src/lua/buy/leave-waitlist.ts';
+import { type ReserveRequest, reserve } from '../src/lua/buy/reserve.ts';
 import { transition } from '../src/lua/buy/transition.ts';
+import { readBuyer } from '../src/lua/read/read-buyer.ts';
 import type { Shards } from '../src/redis/shards.ts';
 import { measureRedis } from './measure/redis-cpu.ts';
 
@@ -20,18 +25,133 @@ const UNITS = 100_000_000;
 
 export interface Cost {
   kind: string;
-  /** Redis' processor time per request. */
+  /** Redis' processor time per request, of the prepared and of the ordinary one: medians. */
   cpuMicros: number;
+  ordinaryMicros: number;
   ratio: number;
+  /** Script calls. The longest includes what the machine did meanwhile. */
+  medianCallMicros: number;
   longestCallMicros: number;
 }
 
+interface Kind {
+  kind: string;
+  ordinary: () => Promise<unknown>;
+  prepared: () => Promise<unknown>;
+  /** Not measured. */
+  before?: () => Promise<unknown>;
+  after?: () => Promise<unknown>;
+}
+
+type Purchase = Partial<ReserveRequest> & Pick<ReserveRequest, 'buyerId' | 'items'>;
+
 const skuName = (index: number) => `${'s'.repeat(37)}${String(index % SKUS).padStart(3, '0')}`;
 const keyOf = (text: string) => text.padEnd(64, 'k');
-const basketOf = (from: number) =>
-  canonicalItems(
-    Array.from({ length: BASKET }, (_, item) => ({ sku: skuName(from + item), quantity: 1 })),
+const ONE = `${skuName(0)}*1`;
+const BUYERS = Array.from({ length: BATCH }, (_, index) => `prepared-${index}`);
+
+/** Buyers of a batch, and rounds of a buyer, have different baskets. */
+function largestBasket(buyer: number, round: number): string {
+  const stride = [1, 3, 7, 9, 11, 13, 17, 19][round % 8]!;
+  return canonicalItems(
+    Array.from({ length: BASKET }, (_, item) => ({
+      sku: skuName(buyer + item * stride),
+      quantity: 1,
+    })),
   );
+}
+
+/** One sale and its buyers. */
+class Shop {
+  readonly #shards: Shards;
+  readonly #sale: TestSale;
+  #count = 0;
+
+  constructor(shards: Shards, sale: TestSale) {
+    this.#shards = shards;
+    this.#sale = sale;
+  }
+
+  /** Returns what was reserved. */
+  async buy(purchases: readonly Purchase[]): Promise<Reservation[]> {
+    const { saleId } = this.#sale;
+    const outcomes = await this.#shards.call(reserve, saleId, {
+      tag: newTag(),
+      backlogMax: Number.MAX_SAFE_INTEGER,
+      requests: purchases.map((purchase) => ({
+        idempotencyKey: '',
+        requestId: '',
+        traceparent: '',
+        ...purchase,
+      })),
+    });
+    return outcomes.flatMap((each, index) =>
+      each.outcome === 'reserved'
+        ? [parseRecord(each.record, { saleId, currency: 'EUR' }, purchases[index]!.buyerId)]
+        : [],
+    );
+  }
+
+  /** Buyers without history, one unit each. */
+  buyOrdinary(): Promise<Reservation[]> {
+    this.#count += 1;
+    return this.buy(BUYERS.map((_, index) => ({ buyerId: `${this.#count}-${index}`, items: ONE })));
+  }
+
+  /** Each buyer the largest basket. */
+  buyLargest(key: string, round: number, buyers = BUYERS): Promise<Reservation[]> {
+    return this.buy(
+      buyers.map((buyerId, index) => ({
+        buyerId,
+        items: largestBasket(index, round),
+        idempotencyKey: key && keyOf(key),
+      })),
+    );
+  }
+
+  each(reservations: readonly Reservation[], name: 'confirm' | 'cancel' | 'give-back') {
+    const { saleId } = this.#sale;
+    return Promise.all(
+      reservations.map(({ reservationId }) =>
+        this.#shards.call(transition, saleId, {
+          address: parseReservationId(reservationId)!,
+          transition: name,
+          detail: '',
+          requestId: '',
+          traceparent: '',
+          tag: newTag(),
+        }),
+      ),
+    );
+  }
+
+  /** Refunds begin no cool-down, so a buyer can have both the most living and the most ended reservations. */
+  async refund(reservations: readonly Reservation[]): Promise<void> {
+    await this.each(reservations, 'confirm');
+    await this.each(reservations, 'cancel');
+  }
+
+  read(buyers: readonly string[]) {
+    return Promise.all(
+      buyers.map((buyerId) => this.#shards.call(readBuyer, this.#sale.saleId, buyerId)),
+    );
+  }
+
+  async join(buyers: readonly string[]) {
+    const request = { sku: 'none', quantity: 1 };
+    const { saleId } = this.#sale;
+    await Promise.all(
+      buyers.map((buyerId) => this.#shards.call(joinWaitlist, saleId, { buyerId, ...request })),
+    );
+  }
+
+  async leave(buyers: readonly string[]) {
+    const { saleId } = this.#sale;
+    await Promise.all(
+      buyers.map((buyerId) => this.#shards.call(leaveWaitlist, saleId, { buyerId, tag: newTag() })),
+    );
+  }
+}
 
 export async function measureExpensiveBuyers(
   { shards }: Pick<Connections, 'shards'>,
@@ -40,109 +160,138 @@ export async function measureExpensiveBuyers(
   const stock = Object.fromEntries(
     Array.from({ length: SKUS }, (_, index) => [skuName(index), UNITS]),
   );
-  const sale = await openSale(shards, stock, { perBuyerLimit: 1_000_000 });
-  const attackers = Array.from({ length: BATCH }, (_, index) => `attacker-${index}`);
-  await prepare(shards, sale, attackers);
-  const buyers = await openSale(shards, stock);
-  let fresh = 0;
-  const ordinary = await costOf(shards, rounds, () =>
-    send(
-      shards,
-      buyers,
-      attackers.map(() => ({ buyerId: `buyer-${++fresh}`, items: `${skuName(0)}*1` })),
-    ),
-  );
-  const kinds: [
-    kind: string,
-    request: (buyer: string, index: number) => Partial<ReserveRequest>,
-  ][] = [
-    [
-      'a new key at the bound of living reservations',
-      (_, index) => ({ idempotencyKey: keyOf(`new-${index}`), items: basketOf(index) }),
-    ],
-    ['no key, all with keys', (_, index) => ({ items: basketOf(index) })],
-    [
-      'a repeat of the newest key',
-      (_, index) => ({
-        idempotencyKey: keyOf(`living-${LIVING_RESERVATIONS_MAX}`),
-        items: basketOf(index),
-      }),
-    ],
-    [
-      'a repeat of the oldest key, which is in the past',
-      (_, index) => ({ idempotencyKey: keyOf('ended-1'), items: basketOf(index) }),
-    ],
+  const choices = { perBuyerLimit: 1_000_000 };
+  const ordinary = new Shop(shards, await openSale(shards, { ...stock, none: 1 }, choices));
+  const shop = new Shop(shards, await openSale(shards, { ...stock, none: 1 }, choices));
+  for (const each of [ordinary, shop]) await each.buy([{ buyerId: 'last', items: 'none*1' }]);
+  for (let round = 0; round < ENDED; round++) {
+    await shop.refund(await shop.buyLargest(`ended-${round}`, round));
+  }
+  for (let round = 0; round < LIVING_RESERVATIONS_MAX - 1; round++) {
+    await shop.buyLargest(`living-${round}`, round);
+  }
+
+  let round = 0;
+  let some: Reservation[] = [];
+  let last: Reservation[] = [];
+  const buyLast = async () => {
+    last = await shop.buyLargest(`last-${round}`, round);
+  };
+  const newcomers = () => BUYERS.map((_, index) => `newcomer-${round}-${index}`);
+  const buyOrdinary = () => ordinary.buyOrdinary();
+  const kinds: Kind[] = [
+    {
+      kind: 'buy the largest basket, without history',
+      ordinary: buyOrdinary,
+      prepared: () => shop.buyLargest('first', round, newcomers()),
+    },
+    {
+      kind: 'buy the largest basket, the fifth one',
+      before: async () => {
+        for (let each = 0; each < 4; each++) {
+          await shop.buyLargest(`before-${each}`, each, newcomers());
+        }
+      },
+      ordinary: buyOrdinary,
+      prepared: () => shop.buyLargest('fifth', 4, newcomers()),
+    },
+    {
+      kind: 'buy the largest basket, the last possible one',
+      ordinary: buyOrdinary,
+      prepared: buyLast,
+      after: () => shop.refund(last),
+    },
+    {
+      kind: 'give back the last possible one',
+      before: async () => {
+        some = await ordinary.buyOrdinary();
+        await buyLast();
+      },
+      ordinary: () => ordinary.each(some, 'give-back'),
+      prepared: () => shop.each(last, 'give-back'),
+    },
+    {
+      kind: 'buy one more than possible',
+      before: buyLast,
+      ordinary: buyOrdinary,
+      prepared: () => shop.buyLargest(`beyond-${round}`, round),
+      after: () => shop.refund(last),
+    },
+    {
+      kind: 'buy without a key, while all others have keys',
+      before: buyLast,
+      ordinary: buyOrdinary,
+      prepared: () => shop.buyLargest('', round),
+      after: () => shop.refund(last),
+    },
+    {
+      kind: 'repeat the oldest key',
+      ordinary: buyOrdinary,
+      prepared: () => shop.buyLargest('ended-0', 0),
+    },
+    {
+      kind: 'repeat the newest key',
+      ordinary: buyOrdinary,
+      prepared: () => shop.buyLargest(`living-${LIVING_RESERVATIONS_MAX - 2}`, 2),
+    },
+    {
+      kind: 'join a waitlist',
+      ordinary: () => ordinary.join(newcomers()),
+      prepared: () => shop.join(BUYERS),
+      after: async () => {
+        await ordinary.leave(newcomers());
+        await shop.leave(BUYERS);
+      },
+    },
+    {
+      kind: "read one's own reservations",
+      before: async () => {
+        some = await ordinary.buyOrdinary();
+      },
+      ordinary: () => ordinary.read(some.map(({ buyerId }) => buyerId)),
+      prepared: () => shop.read(BUYERS),
+    },
   ];
-  const costs: Cost[] = [{ kind: 'ordinary', ratio: 1, ...ordinary }];
-  for (const [kind, request] of kinds) {
-    const requests = attackers.map((buyerId, index) => ({ buyerId, ...request(buyerId, index) }));
-    const cost = await costOf(shards, rounds, () => send(shards, sale, requests));
-    costs.push({ kind, ...cost, ratio: cost.cpuMicros / ordinary.cpuMicros });
+  const { client } = shards.of('any');
+  const costs: Cost[] = [];
+  for (const kind of kinds) {
+    const samples: { ordinary: number[]; prepared: number[]; calls: number[] } = {
+      ordinary: [],
+      prepared: [],
+      calls: [],
+    };
+    for (let each = 0; each < rounds; each++) {
+      round += 1;
+      await kind.before?.();
+      samples.ordinary.push((await measure(client, kind.ordinary)).cpuMicros);
+      const { cpuMicros, calls } = await measure(client, kind.prepared);
+      samples.prepared.push(cpuMicros);
+      samples.calls.push(...calls);
+      await kind.after?.();
+    }
+    const [cpuMicros, ordinaryMicros] = [median(samples.prepared), median(samples.ordinary)];
+    costs.push({
+      kind: kind.kind,
+      cpuMicros,
+      ordinaryMicros,
+      ratio: cpuMicros / ordinaryMicros,
+      medianCallMicros: median(samples.calls),
+      longestCallMicros: Math.max(...samples.calls),
+    });
   }
   return costs;
 }
 
-/** Refunds begin no cool-down, so a buyer can have both the most living and the most ended reservations. */
-async function prepare(shards: Shards, sale: TestSale, attackers: string[]): Promise<void> {
-  for (let round = 1; round <= ENDED + 2; round++) {
-    const outcomes = await send(
-      shards,
-      sale,
-      attackers.map((buyerId, index) => ({
-        buyerId,
-        idempotencyKey: keyOf(`ended-${round}`),
-        items: basketOf(index),
-      })),
-    );
-    for (const [index, outcome] of outcomes.entries()) {
-      if (!('record' in outcome)) throw new Error(outcome.outcome);
-      const { saleId } = sale;
-      const record = parseRecord(outcome.record, { saleId, currency: 'EUR' }, attackers[index]!);
-      const [, position, tag] = record.reservationId.split('_');
-      const address = { saleId, position: Number(position), tag: tag! };
-      const request = { address, detail: '', requestId: '', traceparent: '', tag: newTag() };
-      await shards.call(transition, saleId, { ...request, transition: 'confirm' });
-      await shards.call(transition, saleId, { ...request, transition: 'cancel' });
-    }
-  }
-  for (let number = 1; number <= LIVING_RESERVATIONS_MAX; number++) {
-    await send(
-      shards,
-      sale,
-      attackers.map((buyerId, index) => ({
-        buyerId,
-        idempotencyKey: keyOf(`living-${number}`),
-        items: basketOf(index),
-      })),
-    );
-  }
-}
-
-function send(
-  shards: Shards,
-  { saleId }: TestSale,
-  requests: Partial<ReserveRequest>[],
-): Promise<ReserveOutcome[]> {
-  const defaults = { buyerId: '', idempotencyKey: '', items: '', requestId: '', traceparent: '' };
-  return shards.call(reserve, saleId, {
-    tag: newTag(),
-    backlogMax: Number.MAX_SAFE_INTEGER,
-    requests: requests.map((request) => ({ ...defaults, ...request })),
-  });
-}
-
-async function costOf(
-  shards: Shards,
-  rounds: number,
+/** The time of the processor per buyer, and that of each script call. */
+async function measure(
+  client: Redis,
   call: () => Promise<unknown>,
-): Promise<{ cpuMicros: number; longestCallMicros: number }> {
-  const { client } = shards.of('any');
-  await call();
+): Promise<{ cpuMicros: number; calls: number[] }> {
   await client.config('SET', 'slowlog-log-slower-than', '0');
-  await client.config('SET', 'slowlog-max-len', String(2 * rounds));
+  await client.config('SET', 'slowlog-max-len', String(2 * BATCH));
   await client.call('SLOWLOG', 'RESET');
   const usage = await measureRedis(client);
-  for (let round = 0; round < rounds; round++) await call();
+  await call();
   const { cpuSeconds } = await usage();
   const entries = (await client.call('SLOWLOG', 'GET', '-1')) as [
     number,
@@ -151,8 +300,10 @@ async function costOf(
     string[],
   ][];
   const calls = entries.filter(([, , , [command]]) => /^evalsha$/i.test(command ?? ''));
-  return {
-    cpuMicros: (cpuSeconds / rounds / BATCH) * 1e6,
-    longestCallMicros: Math.max(...calls.map(([, , micros]) => micros)),
-  };
+  await client.config('SET', 'slowlog-log-slower-than', '-1');
+  return { cpuMicros: (cpuSeconds / BATCH) * 1e6, calls: calls.map(([, , micros]) => micros) };
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }

@@ -1,5 +1,6 @@
 /** What Redis and PostgreSQL hold of a sale at the end, read without the proxies. */
 import { Redis } from 'ioredis';
+import { isBuyerIndex } from '../src/domain/buyer-index.ts';
 import type { Reservation, ReservationStatus } from '../src/domain/reservation.ts';
 import { parseRecords } from '../src/domain/reservation-codec.ts';
 import { saleKey } from '../src/lua/keys.ts';
@@ -150,7 +151,9 @@ export class Inspector {
         ([field, records]) => {
           const [buyerId, position] = field.split('\t') as [string, string?];
           // Merchant notes have no buyer, and keys no position.
-          return buyerId === '' || position === '' ? [] : parseRecords(records, terms, buyerId);
+          return buyerId === '' || position === '' || isBuyerIndex(records)
+            ? []
+            : parseRecords(records, terms, buyerId);
         },
       ),
       order,

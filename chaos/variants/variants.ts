@@ -243,8 +243,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a request without a key always buys again',
     mistake: {
       file: 'lua/buy/reserve.lua',
-      original: "if key == '' then return known.keyless[items] end",
-      broken: "if key == '' then return nil end",
+      original: "key == '' and keyless_record(buyer, items) or key ~= ''",
+      broken: "key ~= ''",
     },
     expected: 'decided-twice',
     stock: 100,
@@ -353,7 +353,7 @@ export const VARIANTS: readonly Variant[] = [
     name: 'a SKU has no limit',
     mistake: {
       file: 'lua/parts/limits.lua',
-      original: 'if own and item.quantity > own then',
+      original: 'if own and basket.quantities[i] > own then',
       broken: 'if false then',
     },
     expected: 'over-limit',

@@ -36,6 +36,11 @@ export const RESERVATION_TRANSITIONS = {
 } as const satisfies Record<string, { from: string; to: string }>;
 export type ReservationTransition = keyof typeof RESERVATION_TRANSITIONS;
 
+/** Whether the reservation holds or has units. */
+export function isLiving({ status }: { status: ReservationStatus }): boolean {
+  return status === 'reserved' || status === 'confirmed';
+}
+
 export function statusAfter(transition: ReservationTransition): ReservationStatus {
   return STATUS_OF_LETTER[RESERVATION_TRANSITIONS[transition].to]!;
 }

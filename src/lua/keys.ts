@@ -12,8 +12,9 @@
  *                   progress, see close-sale.lua
  *                   or only fence (empty) and status `archived`: the marker of an archived sale, see mark-archived.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :smallestWaiting :price :perBuyerLimit
- *   buyers  hash    buyer -> the buyer's living records and newest ended ones, separated by LF, see parts/buyers.lua
- *   past    hash    the other ended records: buyer TAB position -> record, buyer TAB TAB key -> position,
+ *   buyers  hash    buyer -> the buyer's records, separated by LF; or an index of many records, see parts/buyer-index.lua
+ *   past    hash    the records of buyers with an index: buyer TAB position TAB -> record, buyer TAB TAB key -> position;
+ *                   from earlier versions also buyer TAB position -> record, only of ended ones;
  *                   TAB position -> merchant note, see parts/merchant-note.lua
  *   order   list    buyers in the order of decision: element p - 1 is the buyer of position p, apart from `gaps`
  *   holds   zset    deadline -> first-last position of the batch that shares it

@@ -13,6 +13,7 @@
  * versions, so a few rounds decide each one, however busy the sale is. Only a persister that does not catch up leaves
  * some undecided, and the check then fails and says so.
  */
+import { indexedRecordField, isBuyerIndex } from '../domain/buyer-index.ts';
 import { Fault } from '../domain/fault.ts';
 import { parseReservationId } from '../domain/identifiers.ts';
 import { ordinalOf } from '../domain/positions.ts';
@@ -27,6 +28,7 @@ import {
   type Verification,
   Violations,
 } from './check.ts';
+import { indexDifferences, unnamedRecords } from './compare-indexes.ts';
 import { NoteComparison } from './compare-notes.ts';
 import type { SeenOrdinals } from './compare-order.ts';
 import { uncoveredHolds } from './hold-coverage.ts';
@@ -75,17 +77,24 @@ export class RecordComparison {
 
   async run(): Promise<Check[]> {
     for await (const { fields, event } of this.#scan('buyers')) {
-      await this.#compareAll({ texts: new Map(fields), event });
+      const indexes = fields.filter(([, text]) => isBuyerIndex(text));
+      await this.#compareAll({ texts: textsByBuyer(fields), event });
+      this.#addAll(await indexDifferences(this.#verification, indexes));
     }
     const notes = new NoteComparison(this.#verification, this.#upTo);
     // Last: a record that moves to the past meanwhile is seen at least once.
     for await (const { fields, event } of this.#scan('past')) {
       await this.#compareAll({ texts: textsByBuyer(fields), event });
       await this.#compareKeys(fields);
+      this.#addAll(await unnamedRecords(this.#verification, fields));
       await notes.compare(fields, event);
     }
     await this.#settle();
     return [...this.#checks(), await notes.check()];
+  }
+
+  #addAll(differences: readonly string[]): void {
+    for (const each of differences) this.#differences.add(each);
   }
 
   async *#scan(
@@ -102,9 +111,10 @@ export class RecordComparison {
           .hget(saleKey(saleId, 'sale'), 'events'),
       )) as [[string, string[]], string];
       const [next, flat] = scanned;
-      const fields: [string, string][] = [];
-      for (let i = 0; i + 1 < flat.length; i += 2) fields.push([flat[i]!, flat[i + 1]!]);
-      yield { fields, event: Number(event) };
+      // A field may occur twice.
+      const fields = new Map<string, string>();
+      for (let i = 0; i + 1 < flat.length; i += 2) fields.set(flat[i]!, flat[i + 1]!);
+      yield { fields: [...fields], event: Number(event) };
       if (this.#undecided.size > UNDECIDED_MAX) await this.#settle();
       cursor = next;
     } while (cursor !== '0');
@@ -259,10 +269,10 @@ export class RecordComparison {
   async #readBuyers(reservations: ReadonlyMap<string, Undecided>): Promise<Reading> {
     const { servers, saleId } = this.#verification;
     const buyers = [...new Set(Array.from(reservations.values(), ({ buyerId }) => buyerId))];
-    const pastFields = Array.from(
-      reservations,
-      ([id, { buyerId }]) => `${buyerId}\t${parseReservationId(id)!.position}`,
-    );
+    const pastFields = [...reservations].flatMap(([id, { buyerId }]) => {
+      const { position } = parseReservationId(id)!;
+      return [`${buyerId}\t${position}`, indexedRecordField(buyerId, position)];
+    });
     const [texts, past, event] = (await inOneStep(
       servers.shards
         .of(saleId)
@@ -320,7 +330,7 @@ function textsByBuyer(
     const [buyerId, position] = field.split('\t') as [string, string?];
     const isNote = buyerId === '';
     const isKey = position === '';
-    if (isNote || isKey || value === '') continue;
+    if (isNote || isKey || value === '' || isBuyerIndex(value)) continue;
     const others = texts.get(buyerId);
     texts.set(buyerId, others === undefined ? value : `${others}\n${value}`);
   }

@@ -47,11 +47,13 @@ async function buyOne(sale: TestSale, key: string) {
 async function makeOlder(sale: TestSale) {
   const { client } = shards.of(sale.saleId);
   const key = saleKey(sale.saleId, 'buyers');
-  const records = (await client.hget(key, 'ada'))!;
+  const index = (await client.hget(key, 'ada'))!;
+  assert.equal(index[0], '#');
+  const earlier = Date.now() - WINDOW_MS;
   await client.hset(
     key,
     'ada',
-    records.replaceAll(/\t1[0-9]{12}\t/g, `\t${Date.now() - WINDOW_MS}\t`),
+    index.replaceAll(/:1[0-9]{12}/g, `:${earlier}`).replace(/ 1[0-9]{12}\t/, ` ${earlier}\t`),
   );
 }
 
@@ -72,11 +74,10 @@ test('buying and giving back 100 times leaves a field that is no longer than aft
   await loop(sale, KEPT, () => '');
   const after20 = await client.hstrlen(saleKey(sale.saleId, 'buyers'), 'ada');
   await loop(sale, 80, () => '');
-  const records = (await client.hget(saleKey(sale.saleId, 'buyers'), 'ada'))!;
-  assert.equal(records.split('\n').length, KEPT);
-  // Positions have one digit more.
-  assert.ok(records.length <= after20 + 2 * KEPT, `${records.length} after ${after20} bytes`);
-  assert.equal(await client.hlen(saleKey(sale.saleId, 'past')), 80);
+  const after100 = await client.hstrlen(saleKey(sale.saleId, 'buyers'), 'ada');
+  // Positions have one digit more, and the index the start of the cool-down.
+  assert.ok(after100 <= after20 + KEPT + 13, `${after100} after ${after20} bytes`);
+  assert.equal(await client.hlen(saleKey(sale.saleId, 'past')), 100);
   const reply = await shards.call(readBuyer, sale.saleId, 'ada');
   if (reply.outcome !== 'known') assert.fail();
   assert.deepEqual(
@@ -126,7 +127,69 @@ test('a reservation that ended long ago is found by its id, by its buyer alone',
   assert.equal(unknown.outcome, 'unknown_reservation');
 });
 
-test('a field of the previous version is read, and shortened by at most 100 records a call', async () => {
+test('what a purchase reads and writes of its buyer does not depend on what the buyer has', async () => {
+  const sale = await openSale(
+    shards,
+    { phone: 100, ['s'.repeat(40)]: 100 },
+    { perBuyerLimit: 100 },
+  );
+  const { client } = shards.of(sale.saleId);
+  const key = saleKey(sale.saleId, 'buyers');
+  await buy(
+    sale,
+    Array.from({ length: KEPT }, (_, index) => ({
+      key: `${index}`.padEnd(64, 'k'),
+      items: `phone*1,${'s'.repeat(40)}*1`,
+    })),
+  );
+  assert.ok((await client.hstrlen(key, 'ada')) < 600);
+  const replies = await buy(sale, [
+    { key: '3'.padEnd(64, 'k'), items: `phone*1,${'s'.repeat(40)}*1` },
+    { key: '4'.padEnd(64, 'k') },
+    { key: 'another' },
+  ]);
+  assert.deepEqual(
+    replies.map(({ outcome }) => outcome),
+    ['replayed', 'key_reused', 'limit_reached'],
+  );
+  const reply = await shards.call(readBuyer, sale.saleId, 'ada');
+  if (reply.outcome !== 'known') assert.fail();
+  assert.deepEqual(
+    reply.reservations.map(({ position }) => position),
+    Array.from({ length: KEPT }, (_, index) => 1 + index),
+  );
+});
+
+test('a request without a key repeats the living reservation of that basket without one, however many there are', async () => {
+  const sale = await openSale(shards, { phone: 100 }, { perBuyerLimit: 100 });
+  for (let round = 0; round < 6; round++) await buyOne(sale, `key-${round}`);
+  const keyless = await buyOne(sale, '');
+  await buyOne(sale, 'key-7');
+  const again = await buy(sale, [{}, {}]);
+  for (const each of again) {
+    assert.equal(each.outcome, 'replayed');
+    assert.match((each as { record: string }).record, new RegExp(`^1\tR\t${keyless.position}\t`));
+  }
+  await applyTransition(shards, keyless, 'give-back');
+  const next = await buyOne(sale, '');
+  assert.notEqual(next.position, keyless.position);
+});
+
+test('the limit of a SKU counts all that a buyer with many reservations has', async () => {
+  const sale = await openSale(shards, { phone: 100, case: 100 }, { perBuyerLimit: 100 });
+  const { client } = shards.of(sale.saleId);
+  await client.hset(saleKey(sale.saleId, 'stock'), 'case:perBuyerLimit', 7);
+  const requests = Array.from({ length: 7 }, (_, index) => ({
+    key: `key-${index}`,
+    items: 'case*1,phone*1',
+  }));
+  for (const { outcome } of await buy(sale, requests)) assert.equal(outcome, 'reserved');
+  const [again, more] = await buy(sale, [{ key: 'one', items: 'case*1' }, { key: 'two' }]);
+  assert.deepEqual(again, { outcome: 'limit_reached', limit: 7, remaining: 0, sku: 'case' });
+  assert.equal(more!.outcome, 'reserved');
+});
+
+test('a field of an earlier version, with many records, is read and becomes an index', async () => {
   const sale = await openSale(shards, { phone: 10 });
   const { client } = shards.of(sale.saleId);
   const { saleId } = sale;
@@ -139,22 +202,36 @@ test('a field of the previous version is read, and shortened by at most 100 reco
   await client.hset(saleKey(saleId, 'buyers'), 'ada', records.join('\n'));
   await client.rpush(saleKey(saleId, 'order'), ...Array(1_001).fill('ada'));
   await client.hset(saleKey(saleId, 'sale'), 'position', 1_001);
-  const lengthOf = async () =>
-    (await client.hget(saleKey(saleId, 'buyers'), 'ada'))!.split('\n').length;
   // It was never above the limit of living units, and every key still leads to its reservation.
   const [first] = await buy(sale, [{ key: 'new' }]);
   assert.equal(first!.outcome, 'limit_reached');
-  assert.equal(await lengthOf(), 901);
+  assert.ok((await client.hstrlen(saleKey(saleId, 'buyers'), 'ada')) < 600);
+  assert.equal(await client.hlen(saleKey(saleId, 'past')), 2 * 1_001);
   for (const key of ['old-1', 'old-500', 'old-990', 'living']) {
     const [reply] = await buy(sale, [{ key }]);
     assert.equal(reply!.outcome, 'replayed');
   }
-  assert.equal(await lengthOf(), 501);
-  for (let call = 1; call <= 6; call++) await buy(sale, [{ key: 'new' }]);
-  assert.equal(await lengthOf(), KEPT + 1);
-  assert.equal(await client.hlen(saleKey(saleId, 'past')), 2 * 980);
-  const [reply] = await buy(sale, [{ key: 'old-1' }]);
-  assert.equal(reply!.outcome, 'replayed');
+});
+
+test('what the previous version moved to the past is found by key and by id', async () => {
+  const sale = await openSale(shards, { phone: 10 });
+  const { client } = shards.of(sale.saleId);
+  const { saleId } = sale;
+  const record = (position: number) =>
+    `2\tX\t${position}\tAbCdEfGh\tphone*1\t1999\t1700000000000\t1700000300000\told-${position}`;
+  const kept = Array.from({ length: KEPT }, (_, index) => record(index + 2));
+  await client.hset(saleKey(saleId, 'buyers'), 'ada', kept.join('\n'));
+  await client.hset(saleKey(saleId, 'past'), { 'ada\t1': record(1), 'ada\t\told-1': '1' });
+  await client.rpush(saleKey(saleId, 'order'), ...Array(KEPT + 1).fill('ada'));
+  await client.hset(saleKey(saleId, 'sale'), 'position', KEPT + 1);
+  for (let round = 0; round < 2; round++) {
+    const replies = await buy(sale, [{ key: 'old-1' }, { key: 'old-2' }]);
+    for (const { outcome } of replies) assert.equal(outcome, 'replayed');
+    const reply = await shards.call(readBuyer, saleId, 'ada', 1);
+    if (reply.outcome !== 'known') assert.fail();
+    assert.equal(reply.reservations.length, KEPT + 1);
+  }
+  await buyOne(sale, 'new');
 });
 
 test('one call shortens one oversized field; the other buyers are refused until then', async () => {

@@ -1,6 +1,6 @@
 /** The queries of buyers: a sale, the buyer's state in a sale, and one reservation of the buyer. */
 import { LIVING_RESERVATIONS_MAX, parseReservationId, SALE_ID } from '../../domain/identifiers.ts';
-import { publicReservation } from '../../domain/reservation.ts';
+import { isLiving, publicReservation } from '../../domain/reservation.ts';
 import { availableOf, effectiveStatus } from '../../domain/sale.ts';
 import { readBuyer } from '../../lua/read/read-buyer.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
@@ -56,7 +56,7 @@ export const getBuyer: BuyerHandler<BuyerContext> = (exchange, saleId, { name },
     let living = 0;
     const unitsOf = new Map<string, number>();
     for (const { status, items } of reply.reservations) {
-      if (status !== 'reserved' && status !== 'confirmed') continue;
+      if (!isLiving({ status })) continue;
       living += 1;
       for (const { sku, quantity } of items) {
         units += quantity;

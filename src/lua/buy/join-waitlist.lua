@@ -9,7 +9,7 @@
 --        {too_many_holds, end of the cool-down in ms, 0}, see parts/cool-down.lua
 --        or with 0 and 0: available unknown_sku sale_not_started sale_paused sale_ended unknown_sale recovering
 
---@include time sale stock record past cool-down buyers limits changes available waitlist-member waitlist-changes
+--@include time sale stock record buyer-index cool-down buyers limits changes available waitlist-member waitlist-changes
 
 if refused then return { refused, 0, 0 } end
 local quantity = tonumber(arg_quantity)
@@ -39,7 +39,7 @@ if own and quantity > own then
   return { 'limit_reached', counts.limit, math.max(0, math.min(own, allowed)), 1 }
 end
 if quantity > allowed then return { 'limit_reached', sale.limit, math.max(0, allowed), 0 } end
-local until_ms = cool_down_end(records_of[arg_buyer])
+local until_ms = cool_down_end(known.cool_from)
 if until_ms then return { 'too_many_holds', until_ms, 0 } end
 
 sale.tickets = sale.tickets + 1

@@ -6,7 +6,7 @@
 --        newTag  of the reservations that the waitlist gets
 -- REPLY  {word, waitlists left}: left, or unknown_sale recovering sale_ended (it is archived) with 0
 
---@include time sale stock record past cool-down buyers limits changes available waitlist-member waitlist-changes waitlist
+--@include time sale stock record buyer-index cool-down buyers limits changes available waitlist-member waitlist-changes waitlist
 
 if refused then return { refused, 0 } end
 local skus, waiting_fields = {}, {}

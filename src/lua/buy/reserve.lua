@@ -21,7 +21,7 @@
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
 -- script back, so nothing that can refuse comes after the first write.
 
---@include time sale stock record past cool-down buyers limits changes available
+--@include time sale stock record buyer-index cool-down buyers limits changes available
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
 -- would cost the hot path more than this costs here, and most of the time here goes into text.
@@ -37,89 +37,75 @@ end
 -- Repeated requests still get their first result.
 if not closed and sale.backlog >= tonumber(arg_backlog_max) then closed = 'overloaded' end
 
-local skus = {}
-for at = 3, #requests, 4 do basket_of(requests[at]) end
-for _, basket in pairs(baskets) do
-  for _, item in ipairs(basket) do skus[#skus + 1] = item.sku end
-end
 load_records(buyers)
-load_stock(skus)
-
--- A buyer's records, read once for all of its requests in this batch.
-local known_of = {}
-local function known_to(buyer)
-  local known = known_of[buyer]
-  if not known then
-    known = summary_of_buyer(buyer)
-    known_of[buyer] = known
-    -- Only earlier versions have left a field too long.
-    if known.ended > ENDED_KEPT then shorten(buyer) end
-  end
-  return known
-end
-
--- The reservation that a request repeats. While a reservation without a key is living, its buyer and its items are the key.
--- It may also be one that the waitlist gave to the buyer.
-local function repeated(buyer, key, items, known)
-  if key == '' then return known.keyless[items] end
-  return record_by_key(records_of[buyer], key) or past_record_by_key(buyer, key, known.ended)
-end
 
 -- What buyers can get of each item. The most frequent refusal, of one item that is sold out, is a constant.
 local function shortage_of(basket)
   local counts, is_sold_out = {}, false
-  for i, item in ipairs(basket) do
-    local available = available_of(item.sku)
+  for i, sku in ipairs(basket.skus) do
+    local available = available_of(sku)
     if available <= 0 then is_sold_out = true end
     counts[i] = number(available)
   end
   if not is_sold_out then return 'insufficient_stock\t' .. concat(counts, ',') end
-  return #basket == 1 and 'sold_out' or 'sold_out\t' .. concat(counts, ',')
+  return #counts == 1 and 'sold_out' or 'sold_out\t' .. concat(counts, ',')
 end
 
 local function unknown_in(basket)
   local unknown = {}
-  for _, item in ipairs(basket) do
-    if not stock[item.sku].remaining then unknown[#unknown + 1] = item.sku end
+  for _, sku in ipairs(basket.skus) do
+    if not stock[sku].remaining then unknown[#unknown + 1] = sku end
   end
   return 'unknown_sku\t' .. concat(unknown, ',')
 end
 
+-- The buyer's summary, and the reply to a repeated request. While a reservation without a key is living, its buyer and its
+-- items are the key. It may also be one that the waitlist gave to the buyer.
+local function look_up(buyer, key, items)
+  local known = summary_of_buyer(buyer)
+  local found = key == '' and keyless_record(buyer, items) or key ~= '' and keyed_record(buyer, key)
+  if not found then return known end
+  if is_overdue(found, now) then return known, 'holds_due' end
+  return known, has_items(found, items) and 'replayed\t' .. found or 'key_reused'
+end
+
 local function decide(buyer, key, items, trace)
   local known = nil
-  if records_of[buyer] ~= '' then
+  if has_records(buyer) then
     if is_oversize(buyer) then return 'overloaded' end
-    -- A damaged field fails its buyer's requests, not the batch.
-    local is_read, value = pcall(known_to, buyer)
+    -- A damaged record fails its buyer's requests, not the batch.
+    local is_read, value, repeated = pcall(look_up, buyer, key, items)
     if not is_read then return 'unreadable' end
+    if repeated then return repeated end
     known = value
-    local found = repeated(buyer, key, items, known)
-    if found then
-      if is_overdue(found, now) then return 'holds_due' end
-      if items_of(found) ~= items then return 'key_reused' end
-      return 'replayed\t' .. found
-    end
   end
   if closed then return closed end
 
+  -- Only now: a repeated request needs no more of its basket than the text.
   local basket = basket_of(items)
-  for _, item in ipairs(basket) do
-    if not stock[item.sku].remaining then return unknown_in(basket) end
+  if not basket.is_loaded then
+    load_stock(basket.skus)
+    basket.is_loaded = true
   end
+  local is_unknown, is_short = false, false
+  local quantities = basket.quantities
+  for i, sku in ipairs(basket.skus) do
+    local counts = stock[sku]
+    local available = counts.remaining
+    if not available then
+      is_unknown = true
+    elseif (counts.waiting == 0 and available or available_of(sku)) < quantities[i] then
+      is_short = true
+    end
+  end
+  if is_unknown then return unknown_in(basket) end
   local limit, left, sku = limit_above(basket, known)
   if limit and holds_are_due() then return 'holds_due' end
   if limit then return concat({ 'limit_reached', number(limit), number(left), sku }, '\t') end
-  for _, item in ipairs(basket) do
-    if available_of(item.sku) < item.quantity then return holds_are_due() and 'holds_due' or shortage_of(basket) end
-  end
-  local until_ms = known and cool_down_end(records_of[buyer])
+  if is_short then return holds_are_due() and 'holds_due' or shortage_of(basket) end
+  local until_ms = known and cool_down_end(known.cool_from)
   if until_ms then return 'too_many_holds\t' .. number(until_ms) end
-  local record = hold_basket(buyer, items, key, arg_tag, '', trace)
-  if known then
-    known.units, known.living = known.units + basket.units, known.living + 1
-    known.held[known.living], known.units_of = items, nil
-    if key == '' then known.keyless[items] = record end
-  end
+  hold_basket(buyer, items, key, arg_tag, '', trace)
   if not basket.reply then basket.reply = 'reserved\t' .. basket.prices end
   return basket.reply
 end
@@ -128,5 +114,5 @@ for i, buyer in ipairs(buyers) do
   local at = i * 4
   replies[i + 1] = decide(buyer, requests[at - 2], requests[at - 1], requests[at])
 end
-if #order > 0 or next(changed_buyers) then write_changes() end
+if #order > 0 or has_moved() then write_changes() end
 return concat(replies, '\n')

@@ -9,7 +9,7 @@
 --        due; 0: more are due now; -1: none can be due before an operator changes the sale
 --        late  by how many ms the oldest ended hold is past its deadline; backlog  events that are not drained
 
---@include time sale stock record past cool-down buyers limits changes available waitlist-member waitlist-changes waitlist waitlist-index
+--@include time sale stock record buyer-index cool-down buyers limits changes available waitlist-member waitlist-changes waitlist waitlist-index
 
 if refused then return { refused, 0, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)
@@ -54,32 +54,28 @@ while ranges[at] do
       positions_of[owner] = {}
       buyers[#buyers + 1] = owner
     end
-    positions_of[owner][number(first + j - 1)] = true
+    local positions = positions_of[owner]
+    positions[#positions + 1] = number(first + j - 1)
   end
   at = at + 1
 end
 load_records(buyers)
 
--- A buyer's records are read once, however many of them end, and units are returned once for each kind of basket.
+-- Units are returned once for each kind of basket. A damaged field keeps nobody else's holds.
 local expired, late, baskets_ended = 0, 0, {}
 for _, buyer in ipairs(buyers) do
-  local positions, records = positions_of[buyer], {}
-  for text in each_record(records_of[buyer]) do
-    local status, position = status_and_position(text)
-    if positions[position] and (status == 'R' or status == 'P') then
-      local record = parse_record(text)
-      -- An extended reservation has another deadline.
-      if record.expires <= now then
-        text = change_status(buyer, record, 'E', record.expires, '', NO_TRACE)
-        expired = expired + 1
-        late = math.max(late, now - record.expires)
-        baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1
-      end
+  local is_read, records = pcall(records_at, buyer, positions_of[buyer])
+  for _, text in ipairs(is_read and records or {}) do
+    local record = parse_record(text)
+    local is_hold = record.status == 'R' or record.status == 'P'
+    -- An extended reservation has another deadline.
+    if is_hold and record.expires <= now then
+      change_status(buyer, record, 'E', record.expires, '', NO_TRACE)
+      expired = expired + 1
+      late = math.max(late, now - record.expires)
+      baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1
     end
-    records[#records + 1] = text
   end
-  records_of[buyer] = join_records(records)
-  shorten(buyer)
 end
 
 local returned, is_returned = {}, {}
@@ -89,14 +85,11 @@ local function add_returned(sku)
   returned[#returned + 1] = sku
 end
 for items in pairs(baskets_ended) do
-  for _, item in ipairs(basket_of(items)) do add_returned(item.sku) end
+  for _, sku in ipairs(basket_of(items).skus) do add_returned(sku) end
 end
 load_stock(returned)
 for items, count in pairs(baskets_ended) do
-  for _, item in ipairs(basket_of(items)) do
-    add_stock(item.sku, 'held', -item.quantity * count)
-    add_stock(item.sku, 'remaining', item.quantity * count)
-  end
+  move_stock(basket_of(items), 'held', 'remaining', count)
 end
 
 -- The waitlist is served after all due holds have ended: a hold past its deadline must not count against its buyer's

@@ -16,7 +16,7 @@
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include time sale stock record past merchant-note cool-down buyers limits changes available waitlist-member waitlist-changes waitlist
+--@include time sale stock record buyer-index merchant-note cool-down buyers limits changes available waitlist-member waitlist-changes waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)
@@ -24,14 +24,7 @@ local position = tonumber(arg_position)
 local buyer = call('LINDEX', key_order, order_index(position))
 if not buyer or (arg_buyer ~= '' and arg_buyer ~= buyer) then return { 'unknown_reservation' } end
 load_records({ buyer })
-local found = nil
-for text in each_record(records_of[buyer]) do
-  local _, own = status_and_position(text)
-  if own == arg_position then found = text end
-end
--- The past has only ended records, which no transition leaves but a reclaim.
-local is_past = not found
-found = found or past_record(buyer, arg_position)
+local found = records_at(buyer, { arg_position })[1]
 found = found and parse_record(found)
 if not found or found.tag ~= arg_tag then return { 'unknown_reservation' } end
 if is_overdue(found.text, now) then return { 'holds_due' } end
@@ -46,56 +39,40 @@ elseif not string.find(arg_from, found.status, 1, true) then
   return reply('forbidden')
 end
 
-local basket, skus = basket_of(found.items), {}
-for i, item in ipairs(basket) do skus[i] = item.sku end
-load_stock(skus)
+local basket = basket_of(found.items)
+load_stock(basket.skus)
 
 local count_of = { R = 'held', P = 'held', C = 'confirmed', X = 'remaining', E = 'remaining' }
 local count_before, count_after = count_of[found.status], count_of[arg_to]
 -- The units of an expired hold are like those that any buyer could get now, and count against the limit again.
-if count_before == 'remaining' then
+local is_reclaimed = count_before == 'remaining'
+if is_reclaimed then
   local known, available, words = summary_of_buyer(buyer), {}, {}
   local function refuse(word, ...)
     if holds_are_due() then return { 'holds_due' } end
     return reply(word, ...)
   end
-  local limit, left, sku = limit_above(basket, known)
-  if limit then return refuse('limit_reached', number(limit), number(left), sku) end
-  for i, item in ipairs(basket) do
-    local units = available_of(item.sku)
+  local limit, left, limited = limit_above(basket, known)
+  if limit then return refuse('limit_reached', number(limit), number(left), limited) end
+  for i, sku in ipairs(basket.skus) do
+    local units = available_of(sku)
     available[i] = number(units)
-    if units <= 0 then words.sold_out = true elseif units < item.quantity then words.is_short = true end
+    if units <= 0 then words.sold_out = true elseif units < basket.quantities[i] then words.is_short = true end
   end
   if words.sold_out then return refuse('sold_out', concat(available, ',')) end
   if words.is_short then return refuse('insufficient_stock', concat(available, ',')) end
 end
-if count_before ~= count_after then
-  for _, item in ipairs(basket) do
-    add_stock(item.sku, count_before, -item.quantity)
-    add_stock(item.sku, count_after, item.quantity)
-  end
-end
+if count_before ~= count_after then move_stock(basket, count_before, count_after, 1) end
 local expires = found.expires
 if arg_to == 'P' then
   expires = math.max(expires, now) + sale.hold_ms
   new_holds[1], new_holds[2] = number(expires), number(position) .. '-' .. number(position)
 end
 local record = change_status(buyer, found, arg_to, expires, arg_detail, arg_trace)
--- A field is in the order of positions.
-local records, is_placed = {}, false
-for text in each_record(records_of[buyer]) do
-  local _, other = status_and_position(text)
-  if is_past and not is_placed and tonumber(other) > position then
-    records[#records + 1], is_placed = record, true
-  end
-  records[#records + 1] = text == found.text and record or text
-end
-if is_past and not is_placed then records[#records + 1] = record end
-records_of[buyer] = join_records(records)
-shorten(buyer)
-if count_after == 'remaining' then serve_waitlist(skus, arg_new_tag) end
+if count_after == 'remaining' then serve_waitlist(basket.skus, arg_new_tag) end
 write_waitlist()
-if is_past then call('HDEL', key_past, past_field(buyer, arg_position), past_key_field(buyer, found.key)) end
+-- Where an earlier version may have left it; replace_record has another field.
+if is_reclaimed then call('HDEL', key_past, older_past_field(buyer, arg_position)) end
 if arg_to == 'C' then call('HSET', key_past, note_field(arg_position), with_payment(note, arg_payment)) end
 write_changes()
 return { 'changed', record, buyer, sale.currency }

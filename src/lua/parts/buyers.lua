@@ -1,81 +1,210 @@
--- The records of buyers: the field that a purchase reads, and the past behind it, see past.lua.
+-- The records of buyers, wherever they are: in the buyer's field, or in `past` behind the index in that field, see
+-- buyer-index.lua.
 --
--- NEEDS    key_buyers key_past call now basket_of each_record join_records parse_record summary_of ENDED_KEPT
---          past_field past_key_field is_short split_past
--- EXPORTS  LIVING_MAX records_of changed_buyers load_records summary_of_buyer lasting_of shorten is_oversize
---          past_record past_record_by_key write_buyers
+-- NEEDS    key_buyers key_past call now each_record join_records parse_record status_and_position has_items items_of summary_of
+--          record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long is_index parse_index
+--          format_index add_living keyless_positions change_in_index index_of_records
+-- EXPORTS  LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
+--          records_at add_record replace_record has_moved write_buyers
 
--- A purchase reads all living reservations of its buyer, so their number must have a limit, beside that of their units.
+-- Bounds the index, and what a buyer can look at.
 local LIVING_MAX = 20
--- Ended records that one call moves to the past. More are surplus only in fields of earlier versions, which moved none.
-local MOVED_MAX = 100
--- No field of this version is longer: LIVING_MAX and ENDED_KEPT records of the longest basket.
-local FIELD_BYTES_MAX = 32768
+-- Longer fields are those of earlier versions, which had up to 1,000 records there. A call that decides a batch makes an
+-- index of such fields until it has moved this many records; it refuses the other buyers with such fields.
+local FIELD_BYTES_MAX, MOVED_MAX = 4096, 100
+-- HSET in parts: unpack() returns fewer than 8,000 values.
+local VALUES_AT_ONCE = 4000
 
--- records_of[buyer] = the buyer's records; '' for none.
-local records_of, changed_buyers = {}, {}
+-- texts[buyer] = the field; '' for none. indexes[buyer]: the index in use instead.
+local texts, indexes, changed = {}, {}, {}
+-- summaries[buyer]: of a buyer without index.
+local summaries = {}
 -- Fields of `past` that write_buyers() writes.
 local past, moved = {}, 0
 
 local function load_records(buyers)
   local missing = {}
   for _, buyer in ipairs(buyers) do
-    if not records_of[buyer] then missing[#missing + 1] = buyer end
+    if not texts[buyer] then missing[#missing + 1] = buyer end
   end
   if #missing == 0 then return end
   local values = call('HMGET', key_buyers, unpack(missing))
-  for i, buyer in ipairs(missing) do records_of[buyer] = values[i] or '' end
+  for i, buyer in ipairs(missing) do texts[buyer] = values[i] or '' end
 end
 
--- See record.lua.
-local function summary_of_buyer(buyer) return summary_of(records_of[buyer], basket_of) end
+local function has_records(buyer) return texts[buyer] ~= '' end
+
+-- True: the field is of an earlier version, and this call has no time left to read it.
+local function is_oversize(buyer) return #texts[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end
+
+local function put_record(buyer, position, text, key)
+  past[past_record_field(buyer, position)] = text
+  if key and is_sent(key) then past[past_key_field(buyer, key)] = position end
+  moved = moved + 1
+end
+
+local function make_index(buyer)
+  local index, records = index_of_records(texts[buyer])
+  for _, record in ipairs(records) do
+    put_record(buyer, string.format('%.0f', record.position), record.text, record.key)
+  end
+  index.buyer = buyer
+  indexes[buyer], changed[buyer] = index, true
+  return index
+end
+
+-- The buyer's index; nil: the field has the records. Throws for a damaged field.
+local function index_of(buyer)
+  if not indexes[buyer] then
+    local text = texts[buyer]
+    if is_index(text) then
+      indexes[buyer] = parse_index(text)
+      indexes[buyer].buyer = buyer
+    elseif is_long(text) then
+      make_index(buyer)
+    end
+  end
+  return indexes[buyer]
+end
+
+-- {units, living, cool_from, …}, see buyer-index.lua and summary_of() in record.lua. Throws for a damaged field.
+local function summary_of_buyer(buyer)
+  local summary = index_of(buyer) or summaries[buyer]
+  if not summary then
+    summary = summary_of(texts[buyer])
+    summaries[buyer] = summary
+  end
+  return summary
+end
 
 -- The summary without the holds that are past their deadline but not yet swept.
 local function lasting_of(buyer)
+  local index = index_of(buyer)
+  if index then
+    local lasting = { units = 0, living = 0, buyer = buyer, living_text = '' }
+    for text, units, expires in string.gmatch(index.living_text, '( %d+:(%d+):(%d+):%x*)') do
+      if expires == '0' or tonumber(expires) > now then
+        lasting.units, lasting.living = lasting.units + units, lasting.living + 1
+        lasting.living_text = lasting.living_text .. text
+      end
+    end
+    return lasting
+  end
   local lasting = {}
-  for text in each_record(records_of[buyer]) do
+  for text in each_record(texts[buyer]) do
     local record = parse_record(text)
     local is_hold = record.status == 'R' or record.status == 'P'
     if not (is_hold and record.expires <= now) then lasting[#lasting + 1] = text end
   end
-  return summary_of(join_records(lasting), basket_of)
+  return summary_of(join_records(lasting))
 end
-
--- Moves ended records that the field should not have to the past; for a buyer whose reservations have just ended.
-local function shorten(buyer)
-  local records = records_of[buyer]
-  if is_short(records) or moved >= MOVED_MAX then return end
-  local kept, count = split_past(buyer, records, past, MOVED_MAX - moved)
-  if count == 0 then return end
-  records_of[buyer], changed_buyers[buyer], moved = kept, true, moved + count
-end
-
--- True: the field is of an earlier version, and this call has no time left to read it.
-local function is_oversize(buyer) return #records_of[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end
 
 local function past_value(field) return past[field] or call('HGET', key_past, field) or nil end
 
 -- A record that the buyer's field does not have; nil: nor does the past.
-local function past_record(buyer, position) return past_value(past_field(buyer, position)) end
+local function past_record(buyer, position)
+  return past_value(past_record_field(buyer, position)) or past_value(older_past_field(buyer, position))
+end
 
--- `ended` is the number of ended records in the field: with fewer than ENDED_KEPT, the buyer has no past.
-local function past_record_by_key(buyer, key, ended)
-  local position = ended >= ENDED_KEPT and past_value(past_key_field(buyer, key))
+-- The items of each living reservation in a summary. An index has no items, so their records are read; only limits of SKUs
+-- need them.
+local function held_of(summary)
+  if not summary.held then
+    summary.held = {}
+    for position in string.gmatch(summary.living_text, ' (%d+):') do
+      summary.held[#summary.held + 1] = items_of(past_record(summary.buyer, position) or '')
+    end
+  end
+  return summary.held
+end
+
+-- The first living reservation that a request without a key for these items repeats, or nil.
+local function keyless_record(buyer, items)
+  local index = index_of(buyer)
+  if not index then return summary_of_buyer(buyer).keyless[items] end
+  for _, position in ipairs(keyless_positions(index, items)) do
+    local record = past_record(buyer, position)
+    if record and has_items(record, items) then return record end
+  end
+end
+
+-- The reservation that was made with this key, or nil. A buyer with few records has no past.
+local function keyed_record(buyer, key)
+  if not index_of(buyer) then return record_by_key(texts[buyer], key) end
+  local position = past_value(past_key_field(buyer, key))
   return position and past_record(buyer, position)
+end
+
+-- The records at these positions, in the order of positions; those that the buyer does not have are left out.
+local function records_at(buyer, positions)
+  local records = {}
+  if index_of(buyer) then
+    for _, position in ipairs(positions) do records[#records + 1] = past_record(buyer, position) end
+    return records
+  end
+  local is_asked = {}
+  for _, position in ipairs(positions) do is_asked[position] = true end
+  for text in each_record(texts[buyer]) do
+    local _, position = status_and_position(text)
+    if is_asked[position] then records[#records + 1] = text end
+  end
+  return records
+end
+
+-- Adds the record of a new reservation; all but the units are texts.
+local function add_record(buyer, record, position, units, expires, key, items)
+  changed[buyer] = true
+  local text = texts[buyer]
+  if text == '' then
+    texts[buyer] = record
+    return
+  end
+  local index = index_of(buyer) or (#text + 1 + #record > INLINE_BYTES_MAX and make_index(buyer))
+  if index then
+    add_living(index, position, units, expires, key, items)
+    index.held, index.units_of = nil, nil
+    put_record(buyer, position, record, key)
+  else
+    texts[buyer], summaries[buyer] = text .. '\n' .. record, nil
+  end
+end
+
+-- Puts the next version of a record, as a text, in the place of the old one, which is parsed.
+local function replace_record(buyer, old, record)
+  changed[buyer] = true
+  local index = index_of(buyer)
+  if index then
+    change_in_index(index, parse_record(record))
+    index.held, index.units_of = nil, nil
+    put_record(buyer, string.format('%.0f', old.position), record)
+    return
+  end
+  local records = {}
+  for text in each_record(texts[buyer]) do records[#records + 1] = text == old.text and record or text end
+  texts[buyer], summaries[buyer] = join_records(records), nil
+end
+
+-- Whether records have moved to the past.
+local function has_moved() return moved > 0 end
+
+local function write_fields(key, fields)
+  for first = 1, #fields, VALUES_AT_ONCE do
+    call('HSET', key, unpack(fields, first, math.min(first + VALUES_AT_ONCE - 1, #fields)))
+  end
 end
 
 local function write_buyers()
   local fields = {}
-  for buyer in pairs(changed_buyers) do
-    local at = #fields
-    fields[at + 1], fields[at + 2] = buyer, records_of[buyer]
+  for buyer in pairs(changed) do
+    local at, index = #fields, indexes[buyer]
+    fields[at + 1], fields[at + 2] = buyer, index and format_index(index) or texts[buyer]
   end
-  if #fields > 0 then call('HSET', key_buyers, unpack(fields)) end
-  if moved == 0 then return end
-  local past_fields = {}
+  write_fields(key_buyers, fields)
+  if not has_moved() then return end
+  fields = {}
   for field, value in pairs(past) do
-    local at = #past_fields
-    past_fields[at + 1], past_fields[at + 2] = field, value
+    local at = #fields
+    fields[at + 1], fields[at + 2] = field, value
   end
-  call('HSET', key_past, unpack(past_fields))
+  write_fields(key_past, fields)
 end

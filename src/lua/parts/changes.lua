@@ -4,15 +4,15 @@
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
 -- NEEDS    key_sale key_stock key_order key_holds key_events
---          call concat number now sale basket_of stock add_stock records_of changed_buyers write_buyers
---          add_record record_terms new_record next_record event_line
+--          call concat number now sale basket_of stock move_stock add_record replace_record write_buyers
+--          record_terms new_record next_record event_line
 -- EXPORTS  order event_lines first_position new_holds gone_holds holds_are_due hold_basket change_status write_changes
 
 -- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members.
 local order, event_lines, new_holds, gone_holds = {}, {}, {}, {}
 local first_position = sale.position + 1
 
-local now_text = number(now)
+local now_text, expires_text = number(now), number(now + sale.hold_ms)
 
 -- Whether holds past their deadline still keep units. Only the sweep may end them, because it serves the waitlist first.
 local are_due = nil
@@ -27,30 +27,27 @@ end
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
 local function hold_basket(buyer, items, key, tag, detail, trace)
   local basket = basket_of(items)
-  for _, item in ipairs(basket) do
-    add_stock(item.sku, 'remaining', -item.quantity)
-    add_stock(item.sku, 'held', item.quantity)
-  end
+  move_stock(basket, 'remaining', 'held', 1)
   -- Once for each basket: a call has one tag.
   if not basket.terms then
     local prices = {}
-    for i, item in ipairs(basket) do prices[i] = stock[item.sku].price end
+    for i, sku in ipairs(basket.skus) do prices[i] = stock[sku].price end
     basket.prices = concat(prices, ',')
-    basket.terms = record_terms(tag, items, basket.prices, now_text, number(now + sale.hold_ms))
+    basket.terms = record_terms(tag, items, basket.prices, now_text, expires_text)
   end
   sale.position = sale.position + 1
-  local record = new_record(number(sale.position), basket.terms, key)
-  records_of[buyer] = add_record(records_of[buyer], record)
-  changed_buyers[buyer] = true
+  local position = number(sale.position)
+  local record = new_record(position, basket.terms, key)
+  add_record(buyer, record, position, basket.units, expires_text, key, items)
   order[#order + 1] = buyer
   event_lines[#event_lines + 1] = event_line(record, buyer, now_text, detail, trace)
   return record
 end
 
--- Returns the next version of a record; the caller puts it in the place of the old one in records_of.
+-- Replaces a parsed record by its next version, which it returns.
 local function change_status(buyer, old, status, expires, detail, trace)
   local record = next_record(old, status, expires)
-  changed_buyers[buyer] = true
+  replace_record(buyer, old, record)
   event_lines[#event_lines + 1] = event_line(record, buyer, now_text, detail, trace)
   return record
 end
@@ -67,7 +64,7 @@ local function write_changes()
   write_buyers()
   if #order > 0 then
     call('RPUSH', key_order, unpack(order))
-    new_holds[#new_holds + 1] = number(now + sale.hold_ms)
+    new_holds[#new_holds + 1] = expires_text
     new_holds[#new_holds + 1] = number(first_position) .. '-' .. number(sale.position)
   end
   if #gone_holds > 0 then call('ZREM', key_holds, unpack(gone_holds)) end

@@ -1,7 +1,7 @@
 -- What the limits still allow a buyer: the sale's, over all SKUs, those of SKUs, and the one of living reservations.
 -- `known` is a summary of the buyer's records, see record.lua; nil: the buyer has none.
 --
--- NEEDS    sale stock basket_of LIVING_MAX
+-- NEEDS    sale stock basket_of held_of LIVING_MAX
 -- EXPORTS  allowance_of sku_allowance_of limit_above
 
 -- Units, whatever their SKU. Negative if the limit was lowered.
@@ -16,9 +16,10 @@ local function sku_allowance_of(known, sku)
   if not limit or not known then return limit end
   if not known.units_of then
     known.units_of = {}
-    for _, items in ipairs(known.held) do
-      for _, item in ipairs(basket_of(items)) do
-        known.units_of[item.sku] = (known.units_of[item.sku] or 0) + item.quantity
+    for _, items in ipairs(held_of(known)) do
+      local basket = basket_of(items)
+      for i, own in ipairs(basket.skus) do
+        known.units_of[own] = (known.units_of[own] or 0) + basket.quantities[i]
       end
     end
   end
@@ -29,10 +30,10 @@ end
 -- the SKU, or an empty text. Nil: it exceeds none.
 local function limit_above(basket, known)
   local allowance = allowance_of(known)
-  for _, item in ipairs(basket) do
-    local own = sku_allowance_of(known, item.sku)
-    if own and item.quantity > own then
-      return stock[item.sku].limit, math.max(0, math.min(own, allowance)), item.sku
+  for i, sku in ipairs(basket.skus) do
+    local own = stock[sku].limit and sku_allowance_of(known, sku)
+    if own and basket.quantities[i] > own then
+      return stock[sku].limit, math.max(0, math.min(own, allowance)), sku
     end
   end
   if basket.units > allowance then return sale.limit, math.max(0, allowance), '' end

@@ -1,7 +1,7 @@
 -- Serves the waitlists of SKUs. The first waiting buyer whose quantity remains is served. Buyers who wait for more keep
 -- their rank, and keep the units from nobody: see available.lua.
 --
--- NEEDS    key_stock key_line_by_quantity key_waiting call number sale closed stock load_stock load_records records_of
+-- NEEDS    key_stock key_line_by_quantity key_waiting call number sale closed stock load_stock load_records
 --          allowance_of sku_allowance_of summary_of_buyer lasting_of cool_down_end NO_TRACE hold_basket is_indexed parse_indexed
 --          quantity_prefix QUANTITY_MAX leave_waitlist has_left
 -- EXPORTS  serve_waitlist
@@ -116,9 +116,10 @@ local function serve_sku(sku, tag)
     if not waiter then return false end
     if members_left <= 0 then return true end
     members_left = members_left - 1
-    local is_above = not is_within_limits(waiter, summary_of_buyer(waiter.buyer))
+    local known = summary_of_buyer(waiter.buyer)
+    local is_above = not is_within_limits(waiter, known)
     local stays_above = is_above and not is_within_limits(waiter, lasting_of(waiter.buyer))
-    if stays_above or cool_down_end(records_of[waiter.buyer]) then
+    if stays_above or cool_down_end(known.cool_from) then
       leave_waitlist(waiter)
     elseif is_above then
       -- The limit allows the units once the sweep has ended a hold that is past its deadline. Until then nobody gets them.

@@ -8,7 +8,7 @@
 --        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
 --        JSON of the SKUs, or an empty text if none has a limit of its own, now in ms}
 
---@include time waitlist-member record past cool-down
+--@include time waitlist-member record buyer-index cool-down
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus', 'status', 'time', 'ahead')
 if not sale[1] then return { 'unknown_sale' } end
@@ -26,11 +26,28 @@ if redis.call('EXISTS', key_waiting) == 1 then
     end
   end
 end
+local function past_records(fields)
+  local records = {}
+  for _, text in ipairs(#fields > 0 and redis.call('HMGET', key_past, unpack(fields)) or {}) do
+    if text then records[#records + 1] = text end
+  end
+  return records
+end
+
 local records = redis.call('HGET', key_buyers, arg_buyer) or ''
-local until_ms = cool_down_end(records) or 0
+local cool_from = 0
+if is_index(records) then
+  local index, fields = parse_index(records), {}
+  for i, position in ipairs(positions_in(index)) do fields[i] = past_record_field(arg_buyer, position) end
+  records, cool_from = join_records(past_records(fields)), index.cool_from
+elseif is_long(records) then
+  -- The field may be one of an earlier version, with many records.
+  local is_read, index = pcall(index_of_records, records)
+  if is_read then cool_from = index.cool_from end
+end
 if arg_position ~= '0' then
-  local record = redis.call('HGET', key_past, past_field(arg_buyer, arg_position))
-  if record then records = add_record(records, record) end
+  local past = past_records({ past_record_field(arg_buyer, arg_position), older_past_field(arg_buyer, arg_position) })
+  if #past > 0 then records = (records == '' and '' or records .. '\n') .. past[1] end
 end
 local skus = string.find(sale[4], '"perBuyerLimit":', 1, true) and sale[4] or ''
-return { 'known', tonumber(sale[2]), sale[3], records, ranks, until_ms, skus, now }
+return { 'known', tonumber(sale[2]), sale[3], records, ranks, cool_down_end(cool_from) or 0, skus, now }

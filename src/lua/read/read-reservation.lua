@@ -7,7 +7,7 @@
 -- REPLY  {unknown_sale} or {recovering} or {sale_ended} (it is archived) or {unknown_reservation}
 --        or {known, buyer, currency, record, {number, event line, …}, the last entry read; empty: there are no more}
 
---@include record past
+--@include record buyer-index
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'currency', 'status')
 if not sale[1] then return { 'unknown_sale' } end
@@ -20,7 +20,8 @@ for text in each_record(redis.call('HGET', key_buyers, buyer) or '') do
   local _, position = status_and_position(text)
   if position == arg_position then record = text end
 end
-record = record or redis.call('HGET', key_past, past_field(buyer, arg_position))
+record = record or redis.call('HGET', key_past, past_record_field(buyer, arg_position))
+  or redis.call('HGET', key_past, older_past_field(buyer, arg_position))
 local address = '\t' .. arg_position .. '\t' .. arg_tag .. '\t'
 if not record or not string.find(record, address, 1, true) then return { 'unknown_reservation' } end
 

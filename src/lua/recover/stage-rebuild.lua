@@ -10,7 +10,7 @@
 -- REPLY  staged, superseded (a newer sale exists, or a later recovery is in progress, or the previous part was staged on
 --        another server)
 
---@include record past
+--@include record buyer-index
 
 local timeline, part = tonumber(arg_timeline), tonumber(arg_part)
 -- Otherwise a process that was frozen could stage keys after the recovery, and nobody would delete them.
@@ -33,21 +33,42 @@ if #records > 0 then
   local buyers = {}
   for i = 1, #records, 2 do buyers[#buyers + 1] = records[i] end
   redis.call('RPUSH', key_new_order, unpack(buyers))
-  -- A buyer's records are in the order of their positions, as they arrive. If a buyer occurs twice here, HSET keeps the
-  -- last text, which has all records.
-  local before, written, past = redis.call('HMGET', key_new_buyers, unpack(buyers)), {}, {}
+  local staged, indexes, past = {}, {}, {}
+  for i, field in ipairs(redis.call('HMGET', key_new_buyers, unpack(buyers))) do staged[buyers[i]] = field or '' end
+  local function put_record(buyer, record)
+    local position = string.format('%.0f', record.position)
+    past[#past + 1] = past_record_field(buyer, position)
+    past[#past + 1] = record.text
+    if is_sent(record.key) then
+      past[#past + 1] = past_key_field(buyer, record.key)
+      past[#past + 1] = position
+    end
+  end
+  -- A buyer's records arrive in the order of their positions.
   for i, buyer in ipairs(buyers) do
-    local text = add_record(written[buyer] or before[i] or '', records[2 * i])
-    if not is_short(text) then text = split_past(buyer, text, past, 1) end
-    records[2 * i], written[buyer] = text, text
+    local text, field = records[2 * i], staged[buyer]
+    local index = indexes[buyer] or (is_index(field) and parse_index(field))
+    if not index and field ~= '' and #field + 1 + #text > INLINE_BYTES_MAX then
+      local moved
+      index, moved = index_of_records(field)
+      for _, record in ipairs(moved) do put_record(buyer, record) end
+    end
+    if index then
+      local record = parse_record(text)
+      indexes[buyer] = index
+      add_to_index(index, record)
+      put_record(buyer, record)
+    else
+      staged[buyer] = field == '' and text or field .. '\n' .. text
+    end
   end
-  redis.call('HSET', key_new_buyers, unpack(records))
   local fields = {}
-  for field, value in pairs(past) do
-    fields[#fields + 1] = field
-    fields[#fields + 1] = value
+  for buyer, field in pairs(staged) do
+    fields[#fields + 1] = buyer
+    fields[#fields + 1] = indexes[buyer] and format_index(indexes[buyer]) or field
   end
-  if #fields > 0 then redis.call('HSET', key_new_past, unpack(fields)) end
+  redis.call('HSET', key_new_buyers, unpack(fields))
+  if #past > 0 then redis.call('HSET', key_new_past, unpack(past)) end
 end
 
 if #portion.notes > 0 then redis.call('HSET', key_new_past, unpack(portion.notes)) end
