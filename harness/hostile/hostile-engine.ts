@@ -118,6 +118,7 @@ export class HostileEngine {
         'POST /admin/v1/dead-letters/1/discard',
         'GET /admin/v1/webhooks',
         'POST /admin/v1/webhooks/none/resume',
+        'POST /admin/v1/webhooks/none/rotate-secret',
         'GET /openapi.json',
         'GET /docs/static/index.html',
         'GET /healthz',

@@ -11,6 +11,7 @@ interface Received {
   id: string;
   path: string;
   payload: string;
+  headers: Record<string, string>;
   /** As the library verified it; undefined: the signature was not valid. */
   message: Message | undefined;
   atMs: number;
@@ -74,6 +75,7 @@ async function startReceiver(respond: Responder = OK): Promise<Receiver> {
       id: String(request.headers['webhook-id']),
       path: request.url ?? '',
       payload,
+      headers: request.headers as Record<string, string>,
       message: verify(payload, request.headers as Record<string, string>),
       atMs: performance.now(),
     };

@@ -60,7 +60,7 @@ export async function appendTransition(
   shards: Shards,
   saleId: string,
   bought: Bought,
-  choices: { status: 'C' | 'X' | 'E'; version?: number },
+  choices: { status: 'C' | 'X' | 'E'; version?: number; detail?: string },
 ): Promise<string> {
   const [, , ...rest] = bought.record.split('\t');
   const line = [
@@ -69,7 +69,7 @@ export async function appendTransition(
     ...rest,
     bought.buyerId,
     String(Date.now()),
-    'by%20test',
+    encodeURIComponent(choices.detail ?? 'by test'),
     'request-of-transition',
     '',
   ].join('\t');

@@ -181,6 +181,6 @@ async function announceEnd(
     WHERE sale_id = ${saleId} AND phase <> 'ended' RETURNING announcements`;
   if (!announced) return;
   const seen = { definition, stock, status: 'ended', atMs: nowMs } as const;
-  const message = saleMessage('sale.ended', announced.announcements, seen);
+  const message = saleMessage({ type: 'sale.ended' }, announced.announcements, seen);
   await enqueue(transaction, [message], await subscribersOf(transaction, saleId));
 }

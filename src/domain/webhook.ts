@@ -18,9 +18,16 @@ export const WEBHOOK_EVENTS = [
   'sale.sold_out',
   'sale.restocked',
   'sale.ended',
+  /** Of one SKU, beside the events of its sale. */
+  'sku.sold_out',
+  'sku.restocked',
 ] as const;
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
-export type SaleWebhookEvent = Extract<WebhookEvent, `sale.${string}`>;
+type SaleWebhookEvent = Extract<WebhookEvent, `sale.${string}`>;
+type SkuWebhookEvent = Extract<WebhookEvent, `sku.${string}`>;
+
+/** What is announced of a whole sale, or of one SKU. */
+export type Announcement = { type: SaleWebhookEvent } | { type: SkuWebhookEvent; sku: string };
 
 export const DELIVERY_STATES = ['pending', 'delivered', 'dead'] as const;
 export type DeliveryState = (typeof DELIVERY_STATES)[number];
@@ -42,6 +49,8 @@ export interface ReservationData {
 }
 
 export interface SaleData {
+  /** Only in events of a SKU. */
+  sku?: string;
   sale: {
     saleId: string;
     name: string;
@@ -81,11 +90,13 @@ interface SeenSale {
 
 /** `number` counts the sale's announcements from 1. Times are milliseconds since the epoch. */
 export function saleMessage(
-  type: SaleWebhookEvent,
+  announcement: Announcement,
   number: number,
   { definition, stock, status, atMs }: SeenSale,
 ): WebhookMessage {
+  const { type } = announcement;
   const data: SaleData = {
+    ...('sku' in announcement ? { sku: announcement.sku } : {}),
     sale: {
       saleId: definition.saleId,
       name: definition.name,

@@ -44,6 +44,9 @@ const CHANGES: Record<string, () => Promise<{ request: string; body?: unknown }>
   }),
   createWebhook: async () => ({ request: 'POST /webhooks', body: { url: WEBHOOK_URL } }),
   resumeWebhook: async () => ({ request: `POST /webhooks/${await makeWebhook()}/resume` }),
+  rotateWebhookSecret: async () => ({
+    request: `POST /webhooks/${await makeWebhook()}/rotate-secret`,
+  }),
   deleteWebhook: async () => ({ request: `DELETE /webhooks/${await makeWebhook()}` }),
   retryWebhookDelivery: async () => {
     const webhookId = await makeWebhook();

@@ -36,6 +36,7 @@ const CHANGES = [
   'POST /webhooks',
   'POST /webhooks/some/deliveries/1/retry',
   'POST /webhooks/some/resume',
+  'POST /webhooks/some/rotate-secret',
   'DELETE /webhooks/some',
 ];
 const TRANSITIONS = [

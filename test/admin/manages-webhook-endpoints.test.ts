@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { callAdmin, makeDraft, useAdmin, useApp } from '../../harness/engine/admin.ts';
 import { FILE } from '../../harness/use.ts';
-import { WEBHOOKS_MAX } from '../../src/admin/webhooks/webhook-store.ts';
+import { EARLIER_SECRETS_MAX, WEBHOOKS_MAX } from '../../src/admin/webhooks/webhook-store.ts';
 
 const admin = await useAdmin(FILE);
 
@@ -48,6 +48,42 @@ test('the secret is shown only at creation', async () => {
   const entries = audit.body.data.map((entry: { action: string }) => entry.action);
   assert.deepEqual(entries, ['resume-webhook', 'create-webhook', 'create']);
   assert.ok(!JSON.stringify(audit.body).includes('token=abc'), 'viewers read the audit');
+});
+
+test('a rotated secret is shown once, and earlier ones sign for 24 hours, also after a repeated request', async () => {
+  const saleId = await makeDraft(admin);
+  const { webhookId, secret, earlierSecretsUntil } = await makeWebhook({ saleId });
+  assert.equal(earlierSecretsUntil, null);
+  const rotate = () => admin.call(`POST /webhooks/${webhookId}/rotate-secret`);
+  const secrets = [secret];
+  for (let rotation = 0; rotation < EARLIER_SECRETS_MAX; rotation++) {
+    const rotated = await rotate();
+    assert.equal(rotated.status, 200, JSON.stringify(rotated.body));
+    assert.equal(rotated.headers['cache-control'], 'no-store');
+    assert.match(rotated.body.secret, /^whsec_[A-Za-z0-9+/]{43}=$/);
+    const hours = (Date.parse(rotated.body.earlierSecretsUntil) - Date.now()) / 3_600_000;
+    assert.ok(hours > 23.9 && hours <= 24.1, `${hours}`);
+    secrets.unshift(rotated.body.secret);
+  }
+  assert.equal(new Set(secrets).size, secrets.length);
+  const stored = async () => {
+    const [row] = await admin.sql<{ secret: string; earlierSecrets: { secret: string }[] }[]>`
+      SELECT secret, earlier_secrets FROM webhook_endpoints WHERE webhook_id = ${webhookId}`;
+    return [row!.secret, ...row!.earlierSecrets.map((earlier) => earlier.secret)];
+  };
+  assert.deepEqual(await stored(), secrets);
+  const refused = await rotate();
+  assert.deepEqual([refused.status, refused.body.code], [409, 'invalid_transition']);
+  assert.deepEqual(await stored(), secrets, 'nothing was changed');
+
+  const audit = await admin.call(`GET /sales/${saleId}/audit`);
+  assert.equal(audit.body.data[0].action, 'rotate-webhook-secret');
+  for (const { body } of [audit, await admin.call('GET /webhooks'), refused]) {
+    for (const one of secrets) assert.ok(!JSON.stringify(body).includes(one.slice(6)));
+  }
+  assert.equal((await admin.call(`DELETE /webhooks/${webhookId}`)).status, 204);
+  assert.deepEqual(await stored(), ['']);
+  assert.equal((await rotate()).status, 404);
 });
 
 test('every endpoint has its own secret', async () => {

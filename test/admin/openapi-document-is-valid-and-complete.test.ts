@@ -50,6 +50,7 @@ const ADMIN_ROUTES = [
   'post /admin/v1/webhooks',
   'post /admin/v1/webhooks/{webhookId}/deliveries/{deliveryId}/retry',
   'post /admin/v1/webhooks/{webhookId}/resume',
+  'post /admin/v1/webhooks/{webhookId}/rotate-secret',
 ];
 
 test('it describes exactly the routes of the admin', () => {

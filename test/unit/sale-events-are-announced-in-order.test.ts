@@ -3,21 +3,27 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Announced, decide, type Seen } from '../../src/persister/webhooks/announce.ts';
 
-const DRAFT: Seen = { status: 'draft', hasStarted: true, soldOut: false };
-const EARLY: Seen = { status: 'open', hasStarted: false, soldOut: false };
-const SELLING: Seen = { status: 'open', hasStarted: true, soldOut: false };
-const SOLD_OUT: Seen = { ...SELLING, soldOut: true };
+const skus = (...soldOut: string[]) =>
+  ['black', 'red'].map((sku) => ({ sku, soldOut: soldOut.includes(sku) }));
+const DRAFT: Seen = { status: 'draft', hasStarted: true, skus: skus() };
+const EARLY: Seen = { status: 'open', hasStarted: false, skus: skus() };
+const SELLING: Seen = { status: 'open', hasStarted: true, skus: skus() };
+const NO_BLACK: Seen = { ...SELLING, skus: skus('black') };
+const NO_RED: Seen = { ...SELLING, skus: skus('red') };
+const SOLD_OUT: Seen = { ...SELLING, skus: skus('black', 'red') };
+const GONE = ['sku.sold_out black', 'sku.sold_out red', 'sale.sold_out'];
+const BACK = ['sku.restocked black', 'sku.restocked red', 'sale.restocked'];
 const PAUSED: Seen = { ...SELLING, status: 'paused' };
 const ENDED: Seen = { ...SOLD_OUT, status: 'ended' };
 
 /** The events announced for these states, one after the other. */
 function announcedBy(...seen: Seen[]): string[] {
-  let announced: Announced = { phase: 'waiting', soldOut: false };
+  let announced: Announced = { phase: 'waiting', soldOut: false, soldOutSkus: [] };
   return seen.flatMap((one) => {
     const { events, next } = decide(announced, one);
     announced = next;
     assert.deepEqual(decide(announced, one).events, [], 'the same state again announces nothing');
-    return events;
+    return events.map((event) => ('sku' in event ? `${event.type} ${event.sku}` : event.type));
   });
 }
 
@@ -27,12 +33,27 @@ describe('the announcer', () => {
     [
       'announces every sell-out and restock',
       [SELLING, SOLD_OUT, SELLING, SOLD_OUT, ENDED],
-      ['sale.opened', 'sale.sold_out', 'sale.restocked', 'sale.sold_out', 'sale.ended'],
+      ['sale.opened', ...GONE, ...BACK, ...GONE, 'sale.ended'],
+    ],
+    [
+      'announces each SKU that sells out and is restocked while others remain',
+      [SELLING, NO_BLACK, NO_RED, SOLD_OUT, NO_RED, SELLING],
+      [
+        'sale.opened',
+        'sku.sold_out black',
+        'sku.restocked black',
+        'sku.sold_out red',
+        'sku.sold_out black',
+        'sale.sold_out',
+        'sku.restocked black',
+        'sale.restocked',
+        'sku.restocked red',
+      ],
     ],
     [
       'announces the opening of a sale that sold out between two checks',
       [EARLY, SOLD_OUT],
-      ['sale.opened', 'sale.sold_out'],
+      ['sale.opened', ...GONE],
     ],
     ['announces nothing on a pause', [SELLING, PAUSED, SELLING], ['sale.opened']],
     [

@@ -265,7 +265,7 @@ describe('an endpoint', () => {
 });
 
 describe('an attempt', () => {
-  const message = { secret: SECRET, messageId: 'evt_1', payload: '{}' };
+  const message = { secrets: [SECRET], messageId: 'evt_1', payload: '{}' };
   const never = new AbortController().signal;
 
   it('in production does not connect to an address that is not public', async (test) => {

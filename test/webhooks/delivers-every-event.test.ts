@@ -5,9 +5,10 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Webhook } from 'standardwebhooks';
 import { useWebhookPersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { useReceiver } from '../../harness/network/webhook-receiver.ts';
+import { SECRET, useReceiver } from '../../harness/network/webhook-receiver.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { appendTransition, saleState } from '../../harness/sales/stream.ts';
@@ -58,6 +59,8 @@ describe('every event is delivered', () => {
     const third = await buyOne(saleId, 'third');
     await eventually(() => assert.ok(types().includes('sale.sold_out')));
     await appendTransition(engine.shards, saleId, first, { status: 'C' });
+    const detail = '{"actor":"merchant","transition":"attach","paymentRef":"pay-1"}';
+    await appendTransition(engine.shards, saleId, first, { status: 'C', version: 3, detail });
     await appendTransition(engine.shards, saleId, second, { status: 'X' });
     await appendTransition(engine.shards, saleId, third, { status: 'E' });
     await engine.shards.call(applyOperation, saleId, {
@@ -97,6 +100,66 @@ describe('every event is delivered', () => {
       { sku: 'unit', remaining: 0, soldOut: true },
     ]);
     assert.equal(byType('sale.ended').message!.data.sale!.status, 'ended');
+  });
+
+  it('for one SKU of two that sells out and is restocked, while the sale goes on', async (test) => {
+    const receiver = await useReceiver(test);
+    const skus = ['other', 'unit'].map((sku) => ({ sku, name: sku, price: 1_000 }));
+    const definition = await makeSale(engine, { skus });
+    const { saleId } = definition;
+    const load = (operation: number, sku: string) =>
+      engine.shards.call(applyOperation, saleId, {
+        operation,
+        timeline: 0,
+        definition,
+        changes: [{ sku, delta: 1 }],
+      });
+    await load(2, 'unit');
+    await useWebhookPersister(test, engine);
+    const events = ['sku.sold_out', 'sku.restocked', 'sale.sold_out'] as const;
+    await subscribe(engine.sql, receiver.url, { events: [...events], saleId });
+    await buyOne(saleId, 'first');
+    const seen = () =>
+      receiver.received.map(({ message }) => [message?.type, message?.data.sku] as const);
+    await eventually(() => assert.deepEqual(seen(), [['sku.sold_out', 'unit']]));
+    assert.deepEqual(receiver.received[0]!.message!.data.sale!.skus, [
+      { sku: 'other', remaining: 100_000, soldOut: false },
+      { sku: 'unit', remaining: 0, soldOut: true },
+    ]);
+    await load(3, 'unit');
+    await engine.shards.publishChanged(saleId);
+    await eventually(() => assert.deepEqual(seen()[1], ['sku.restocked', 'unit']));
+    assert.equal(seen().length, 2, 'the sale was never sold out');
+  });
+
+  it('signed with the earlier secrets too while they sign, and with the present one only afterwards', async (test) => {
+    const receiver = await useReceiver(test);
+    const webhookId = await subscribe(engine.sql, receiver.url, { events: ['sale.opened'] });
+    const newest = `whsec_${Buffer.alloc(32, 8).toString('base64')}`;
+    const rotate = (signsFor: string) => engine.sql`
+      UPDATE webhook_endpoints SET secret = ${newest}, earlier_secrets = jsonb_build_array(jsonb_build_object(
+        'secret', ${SECRET}::text, 'signsUntil', now() + ${signsFor}::text::interval))
+      WHERE webhook_id = ${webhookId}`;
+    await rotate('1 hour');
+    await useWebhookPersister(test, engine);
+    await makeSale(engine);
+    await eventually(() => assert.equal(receiver.received.length, 1));
+    const { headers, payload, message } = receiver.received[0]!;
+    assert.ok(message, 'the earlier secret verifies it');
+    assert.ok(new Webhook(newest).verify(payload, headers));
+    assert.equal(headers['webhook-signature']!.split(' ').length, 2);
+
+    await rotate('-1 second');
+    await makeSale(engine);
+    await eventually(() => assert.equal(receiver.received.length, 2));
+    const after = receiver.received[1]!;
+    assert.equal(after.message, undefined, 'the earlier secret no longer verifies it');
+    assert.ok(new Webhook(newest).verify(after.payload, after.headers));
+    await eventually(async () => {
+      const [row] = await engine.sql`
+        SELECT earlier_secrets FROM webhook_endpoints WHERE webhook_id = ${webhookId}`;
+      assert.deepEqual(row!.earlierSecrets, [], 'it is forgotten');
+    });
   });
 
   it('soon, also when an operator changes a sale that has been idle', async (test) => {
@@ -158,13 +221,14 @@ describe('every event is delivered', () => {
       [
         ...(await expectedIds(engine.sql, saleId)),
         `evt_${saleId}_sale-opened_1`,
-        `evt_${saleId}_sale-sold_out_2`,
+        `evt_${saleId}_sku-sold_out_2`,
+        `evt_${saleId}_sale-sold_out_3`,
       ].sort();
     await eventually(async () =>
-      assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 302 }),
+      assert.deepEqual(await statesOf(engine.sql, webhookId), { delivered: 303 }),
     );
     assert.deepEqual(receiver.ids(), await expected());
-    assert.equal(receiver.received.length, 302, 'nothing was sent twice');
+    assert.equal(receiver.received.length, 303, 'nothing was sent twice');
   });
 
   it('also when the clock of Redis was set back by a day, but not from an older check', async (test) => {

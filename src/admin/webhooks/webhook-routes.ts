@@ -21,11 +21,13 @@ import {
   createWebhook,
   type DeliveryRow,
   deleteWebhook,
+  EARLIER_SECRETS_MAX,
   findWebhook,
   listDeliveries,
   listWebhooks,
   resumeWebhook,
   retryDelivery,
+  rotateSecret,
   saleExists,
   type WebhookRow,
 } from './webhook-store.ts';
@@ -67,6 +69,9 @@ const webhookSchema = z
     lastSuccessAt: timeSchema.nullable(),
     pending: z.int().describe('Deliveries that are not finished.'),
     dead: z.int().describe('Deliveries that were given up.'),
+    earlierSecretsUntil: timeSchema
+      .nullable()
+      .describe('Until then, messages are also signed with secrets from before a rotation.'),
     createdAt: timeSchema,
   })
   .meta({ id: 'Webhook' });
@@ -179,6 +184,19 @@ const RESUME = {
   problems: [...READ_PROBLEMS, 'not_found', 'payload_too_large'],
 } as const satisfies ApiOperation;
 
+const ROTATE = {
+  operationId: 'rotateWebhookSecret',
+  method: 'POST',
+  path: '/admin/v1/webhooks/{webhookId}/rotate-secret',
+  ...OPERATOR_REQUEST,
+  summary: 'Give an endpoint another secret',
+  description: `For 24 hours, every message has the signatures of both secrets in \`webhook-signature\`, as Standard Webhooks allows. A receiver that keeps either secret accepts it. A repeated request gives yet another secret, and the earlier ones go on signing until their own 24 hours are over. At most ${EARLIER_SECRETS_MAX} earlier secrets can sign; a further rotation is 409 \`invalid_transition\`.`,
+  access: 'operator',
+  params: webhookParams,
+  responses: { 200: { description: 'The new secret.', schema: createdWebhookSchema } },
+  problems: [...READ_PROBLEMS, 'not_found', 'invalid_transition', 'payload_too_large'],
+} as const satisfies ApiOperation;
+
 const webhookCursorSchema = z.tuple([
   z.string().regex(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[\d.]*[+-][\d:]+$/),
   z.string().max(100),
@@ -234,6 +252,18 @@ export function serveWebhooks(app: FastifyInstance, { sql, isDevelopment }: Admi
   serveOperation(app, RESUME, async ({ params: { webhookId }, caller }) => {
     const row = await resumeWebhook(sql, webhookId, caller);
     return row ? respond(200, showWebhook(row)) : UNKNOWN_WEBHOOK;
+  });
+
+  serveOperation(app, ROTATE, async ({ params: { webhookId }, caller }) => {
+    const rotated = await rotateSecret(sql, webhookId, caller);
+    if (!rotated) return UNKNOWN_WEBHOOK;
+    if (rotated === 'too_many') {
+      return refuse('invalid_transition', {
+        detail: `${EARLIER_SECRETS_MAX} earlier secrets still sign, each for 24 hours. Nothing was changed.`,
+      });
+    }
+    const { row, secret } = rotated;
+    return respond(200, { ...showWebhook(row), secret });
   });
 }
 

@@ -1,6 +1,6 @@
 /**
- * Webhook endpoints and their deliveries in PostgreSQL. Nothing here reads a secret: createWebhook returns it once, and
- * after that only the persister uses it for signing.
+ * Webhook endpoints and their deliveries in PostgreSQL. Nothing here reads a secret: createWebhook and rotateSecret return
+ * a new one once, and after that only the persister uses it for signing.
  */
 import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
@@ -19,6 +19,10 @@ import type { RowRange } from '../http/page.ts';
 
 /** Standard Webhooks requires 24 to 64. */
 const SECRET_BYTES = 32;
+/** After a rotation, the earlier secret signs too for this time. */
+const SIGNS_ON_HOURS = 24;
+/** Each one adds a signature to every message. */
+export const EARLIER_SECRETS_MAX = 4;
 /** Each event becomes a delivery to each endpoint. */
 export const WEBHOOKS_MAX = 100;
 /** Arbitrary, the same in every admin: the lock under which endpoints are counted. */
@@ -48,6 +52,8 @@ export interface WebhookRow {
   lastSuccessAt: Date | null;
   pending: number;
   dead: number;
+  /** Until then, at least one earlier secret signs too. */
+  earlierSecretsUntil: Date | null;
   createdAt: Date;
   /** With microseconds, for the cursor. */
   createdAtExact: string;
@@ -99,7 +105,7 @@ export async function createWebhook(
   caller: Caller,
 ): Promise<{ row: WebhookRow; secret: string } | undefined> {
   const webhookId = `wh_${nanoid()}`;
-  const secret = `whsec_${randomBytes(SECRET_BYTES).toString('base64')}`;
+  const secret = newSecret();
   const { url, description, events, saleId } = webhook;
   return inTransaction(sql, async (tx) => {
     await tx`SELECT pg_advisory_xact_lock(${CREATION_LOCK}::bigint)`;
@@ -113,6 +119,39 @@ export async function createWebhook(
     const details = { webhookId, origin: new URL(url).origin, events };
     await writeAudit(tx, saleId, 'create-webhook', caller, details);
     return { row: (await findWebhook(tx, webhookId))!, secret };
+  });
+}
+
+function newSecret(): string {
+  return `whsec_${randomBytes(SECRET_BYTES).toString('base64')}`;
+}
+
+/**
+ * Gives the endpoint another secret. Every earlier one signs until its own 24 hours are over, so a request that is
+ * repeated because its response was lost invalidates none that the receiver has.
+ */
+export async function rotateSecret(
+  sql: Sql,
+  webhookId: string,
+  caller: Caller,
+): Promise<{ row: WebhookRow; secret: string } | 'too_many' | undefined> {
+  const secret = newSecret();
+  return inTransaction(sql, async (tx) => {
+    const [before] = await tx<{ saleId: string | null; signing: number }[]>`
+      SELECT sale_id, (SELECT count(*) FROM jsonb_array_elements(earlier_secrets) AS earlier
+        WHERE (earlier->>'signsUntil')::timestamptz > now()) AS signing
+      FROM webhook_endpoints WHERE webhook_id = ${webhookId} AND status <> 'deleted' FOR UPDATE`;
+    if (!before) return undefined;
+    if (before.signing >= EARLIER_SECRETS_MAX) return 'too_many';
+    await tx`
+      UPDATE webhook_endpoints SET secret = ${secret}, updated_at = now(),
+        earlier_secrets = jsonb_build_array(jsonb_build_object('secret', secret,
+          'signsUntil', now() + ${SIGNS_ON_HOURS}::integer * interval '1 hour')) || earlier_secrets
+      WHERE webhook_id = ${webhookId}`;
+    const row = (await findWebhook(tx, webhookId))!;
+    const details = { webhookId, earlierSecretsUntil: row.earlierSecretsUntil };
+    await writeAudit(tx, before.saleId, 'rotate-webhook-secret', caller, details);
+    return { row, secret };
   });
 }
 
@@ -142,7 +181,7 @@ export async function listWebhooks(
 export async function deleteWebhook(sql: Sql, webhookId: string, caller: Caller): Promise<boolean> {
   return inTransaction(sql, async (tx) => {
     const [row] = await tx<{ saleId: string | null }[]>`
-      UPDATE webhook_endpoints SET status = 'deleted', secret = '', url = '', updated_at = now()
+      UPDATE webhook_endpoints SET status = 'deleted', secret = '', earlier_secrets = '[]', url = '', updated_at = now()
       WHERE webhook_id = ${webhookId} AND status <> 'deleted' RETURNING sale_id`;
     if (row) await writeAudit(tx, row.saleId, 'delete-webhook', caller, { webhookId });
     return row !== undefined;
@@ -218,6 +257,8 @@ function selectWebhooks(
   return sql<WebhookRow[]>`
     SELECT webhook_id, url, description, events, sale_id, status, paused_until, failures_in_row, last_error,
       last_failure_at, last_success_at, created_at, created_at::text AS created_at_exact,
+      (SELECT max((earlier->>'signsUntil')::timestamptz) FROM jsonb_array_elements(earlier_secrets) AS earlier
+        WHERE (earlier->>'signsUntil')::timestamptz > now()) AS earlier_secrets_until,
       (SELECT count(*)::int FROM webhook_deliveries AS d
         WHERE d.webhook_id = e.webhook_id AND d.state = 'pending') AS pending,
       (SELECT count(*)::int FROM webhook_deliveries AS d

@@ -1,5 +1,5 @@
 /**
- * Announces changes of whole sales: opened, sold out, restocked, ended. No single call causes these: a clock opens and
+ * Announces changes of whole sales and of their SKUs: opened, sold out, restocked, ended. No single call causes these: a clock opens and
  * ends a sale, and many purchases together sell it out. So each sale that was active is checked every second and compared
  * with what was last announced. A change that is undone between two checks is not announced. All sales are checked every
  * minute, because hints of activity can be lost.
@@ -9,7 +9,7 @@
  */
 import { Fault } from '../../domain/fault.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
-import { type SaleWebhookEvent, saleMessage } from '../../domain/webhook.ts';
+import { type Announcement, saleMessage } from '../../domain/webhook.ts';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
 import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { enqueue, subscribersOf } from '../../postgres/outbox.ts';
@@ -26,12 +26,13 @@ export interface Announced {
   /** `waiting`: the opening has not been announced. */
   phase: 'waiting' | 'opened' | 'ended';
   soldOut: boolean;
+  soldOutSkus: string[];
 }
 
 export interface Seen {
   status: SaleStatus;
   hasStarted: boolean;
-  soldOut: boolean;
+  skus: { sku: string; soldOut: boolean }[];
 }
 
 /**
@@ -41,21 +42,26 @@ export interface Seen {
 export function decide(
   announced: Announced,
   seen: Seen,
-): { events: SaleWebhookEvent[]; next: Announced } {
-  const events: SaleWebhookEvent[] = [];
+): { events: Announcement[]; next: Announced } {
+  const events: Announcement[] = [];
   const next = { ...announced };
   if (seen.status === 'ended') {
-    if (announced.phase !== 'ended') events.push('sale.ended');
+    if (announced.phase !== 'ended') events.push({ type: 'sale.ended' });
     return { events, next: { ...next, phase: 'ended' } };
   }
   if (announced.phase !== 'opened') {
     if (seen.status !== 'open' || !seen.hasStarted) return { events, next };
-    events.push('sale.opened');
+    events.push({ type: 'sale.opened' });
     next.phase = 'opened';
   }
-  if (seen.soldOut !== announced.soldOut) {
-    events.push(seen.soldOut ? 'sale.sold_out' : 'sale.restocked');
-    next.soldOut = seen.soldOut;
+  for (const { sku, soldOut } of seen.skus) {
+    if (soldOut === announced.soldOutSkus.includes(sku)) continue;
+    events.push({ type: soldOut ? 'sku.sold_out' : 'sku.restocked', sku });
+  }
+  next.soldOutSkus = seen.skus.filter(({ soldOut }) => soldOut).map(({ sku }) => sku);
+  next.soldOut = seen.skus.every(({ soldOut }) => soldOut);
+  if (next.soldOut !== announced.soldOut) {
+    events.push({ type: next.soldOut ? 'sale.sold_out' : 'sale.restocked' });
   }
   return { events, next };
 }
@@ -109,9 +115,9 @@ async function check(
   if (sale.phase !== 'ended' && decide(sale, seenIn(state)).events.length === 0) return true;
   const events = await database.run((sql) => announce(sql, saleId, state, checkedAt));
   if (!events) return false;
-  for (const event of events) {
+  for (const { type: event, ...sku } of events) {
     metrics.announced.inc({ event });
-    log.info({ saleId, event }, 'sale announced');
+    log.info({ saleId, event, ...sku }, 'sale announced');
   }
   return true;
 }
@@ -119,7 +125,8 @@ async function check(
 /** Excludes drafts, and ended sales that are announced and unchanged. A change reaches Redis up to a minute later. */
 function salesToCheck(sql: Sql, among: readonly string[] | undefined): Promise<SaleToCheck[]> {
   return sql<SaleToCheck[]>`
-    SELECT s.sale_id, coalesce(a.phase, 'waiting') AS phase, coalesce(a.sold_out, false) AS sold_out
+    SELECT s.sale_id, coalesce(a.phase, 'waiting') AS phase, coalesce(a.sold_out, false) AS sold_out,
+      coalesce(a.sold_out_skus, '{}') AS sold_out_skus
     FROM sales AS s LEFT JOIN sale_announcements AS a USING (sale_id)
     WHERE s.archived_at IS NULL AND s.status <> 'draft'
       AND (a.phase IS DISTINCT FROM 'ended' OR s.updated_at > a.updated_at - interval '1 minute')
@@ -141,7 +148,7 @@ function seenIn({ definition, stock, nowMs }: SaleState): Seen {
   return {
     status: effectiveStatus(definition, nowMs),
     hasStarted: definition.startsAt === null || definition.startsAt <= nowMs,
-    soldOut: stock.every((each) => availableOf(each) === 0),
+    skus: stock.map((each) => ({ sku: each.sku, soldOut: availableOf(each) === 0 })),
   };
 }
 
@@ -151,8 +158,8 @@ async function announce(
   saleId: string,
   state: SaleState,
   checkedAt: number,
-): Promise<SaleWebhookEvent[] | undefined> {
-  return inTransaction<SaleWebhookEvent[] | undefined>(sql, async (transaction) => {
+): Promise<Announcement[] | undefined> {
+  return inTransaction<Announcement[] | undefined>(sql, async (transaction) => {
     const announced = await lockAnnounced(transaction, saleId);
     const { definition, stock, nowMs: atMs } = state;
     // Another persister has stored a newer check.
@@ -168,7 +175,7 @@ async function announce(
     await enqueue(transaction, messages, await subscribersOf(transaction, saleId));
     await transaction`
       UPDATE sale_announcements
-      SET phase = ${next.phase}, sold_out = ${next.soldOut}, looked_at_ms = ${atMs},
+      SET phase = ${next.phase}, sold_out = ${next.soldOut}, sold_out_skus = ${next.soldOutSkus}, looked_at_ms = ${atMs},
         announcements = announcements + ${events.length}, updated_at = now()
       WHERE sale_id = ${saleId}`;
     return events;
@@ -179,7 +186,7 @@ async function lockAnnounced(transaction: Transaction, saleId: string) {
   await transaction`
     INSERT INTO sale_announcements (sale_id) VALUES (${saleId}) ON CONFLICT DO NOTHING`;
   const [row] = await transaction<(Announced & { announcements: number; lookedAtMs: number })[]>`
-    SELECT phase, sold_out, announcements, looked_at_ms FROM sale_announcements
+    SELECT phase, sold_out, sold_out_skus, announcements, looked_at_ms FROM sale_announcements
     WHERE sale_id = ${saleId} FOR UPDATE`;
   return row!;
 }

@@ -35,14 +35,14 @@ export async function claim(sql: Sql, capacity: Capacity): Promise<Claimed[]> {
 function claimDue(sql: Sql, capacity: Capacity): Promise<Claimed[]> {
   return sql<Claimed[]>`
     WITH ready AS (
-      SELECT webhook_id, url, secret,
+      SELECT webhook_id, url, ${secretsOf(sql)} AS secrets,
         CASE WHEN failures_in_row > 0 THEN 1 ELSE ${capacity.perEndpoint}::integer END - coalesce(count, 0) AS room
       FROM webhook_endpoints LEFT JOIN unnest(
         ${[...capacity.inFlight.keys()]}::text[],
         ${[...capacity.inFlight.values()].map(String)}::text[]::integer[]) AS in_flight(webhook_id, count) USING (webhook_id)
       WHERE status = 'active' AND paused_until IS NULL
     ), taken AS (
-      SELECT webhook_id, url, secret, delivery_id FROM ready CROSS JOIN LATERAL (
+      SELECT webhook_id, url, secrets, delivery_id FROM ready CROSS JOIN LATERAL (
         SELECT delivery_id FROM webhook_deliveries AS d
         WHERE d.webhook_id = ready.webhook_id AND state = 'pending' AND due_at <= now()
         ORDER BY due_at LIMIT greatest(room, 0) FOR UPDATE SKIP LOCKED
@@ -51,7 +51,7 @@ function claimDue(sql: Sql, capacity: Capacity): Promise<Claimed[]> {
     )
     UPDATE webhook_deliveries AS d SET due_at = now() + ${capacity.leaseMs}::integer * interval '1 ms'
     FROM taken WHERE d.webhook_id = taken.webhook_id AND d.delivery_id = taken.delivery_id
-    RETURNING d.delivery_id, d.webhook_id, d.message_id, d.payload, d.attempts, taken.url, taken.secret,
+    RETURNING d.delivery_id, d.webhook_id, d.message_id, d.payload, d.attempts, taken.url, taken.secrets,
       false AS is_probe`;
 }
 
@@ -71,12 +71,19 @@ function claimProbes(sql: Sql, capacity: Capacity): Promise<Claimed[]> {
     ), probing AS (
       UPDATE webhook_endpoints AS e SET paused_until = ${lease} FROM ready
       WHERE e.webhook_id = ready.webhook_id
-      RETURNING e.webhook_id, e.url, e.secret, ready.delivery_id
+      RETURNING e.webhook_id, e.url, ${secretsOf(sql)} AS secrets, ready.delivery_id
     )
     UPDATE webhook_deliveries AS d SET due_at = ${lease}
     FROM probing WHERE d.webhook_id = probing.webhook_id AND d.delivery_id = probing.delivery_id
-    RETURNING d.delivery_id, d.webhook_id, d.message_id, d.payload, d.attempts, probing.url, probing.secret,
+    RETURNING d.delivery_id, d.webhook_id, d.message_id, d.payload, d.attempts, probing.url, probing.secrets,
       true AS is_probe`;
+}
+
+/** The secret of the endpoint, then the earlier ones that still sign. */
+function secretsOf(sql: Sql) {
+  return sql`array_prepend(secret, ARRAY(
+    SELECT earlier->>'secret' FROM jsonb_array_elements(earlier_secrets) AS earlier
+    WHERE (earlier->>'signsUntil')::timestamptz > now()))`;
 }
 
 /** Returns deliveries whose attempt was cut off. */

@@ -20,7 +20,8 @@ const IDLE_CONNECTIONS_MAX = 16;
 
 export interface Outgoing {
   url: string;
-  secret: string;
+  /** Each signs: a receiver accepts a message if one signature is valid. */
+  secrets: readonly string[];
   messageId: string;
   payload: string;
 }
@@ -86,7 +87,7 @@ export class Sender {
   }
 
   #request(outgoing: Outgoing, signal: AbortSignal) {
-    const { url, secret, messageId, payload } = outgoing;
+    const { url, secrets, messageId, payload } = outgoing;
     const now = new Date();
     const isSecure = url.startsWith('https:');
     const options = {
@@ -98,7 +99,9 @@ export class Sender {
         'User-Agent': 'flash-sale',
         'webhook-id': messageId,
         'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
-        'webhook-signature': new Webhook(secret).sign(messageId, now, payload),
+        'webhook-signature': secrets
+          .map((secret) => new Webhook(secret).sign(messageId, now, payload))
+          .join(' '),
       },
     };
     const request = isSecure

@@ -1,5 +1,5 @@
 /**
- * Periodic cleanup: gives up deliveries that an endpoint never accepted, and deletes old ones. It works in small portions
+ * Periodic cleanup: gives up deliveries that an endpoint never accepted, and deletes old ones and old secrets. It works in small portions
  * with one statement each, so that locks are short. Several processes share the work.
  */
 import type { Sql } from '../../postgres/connection.ts';
@@ -16,6 +16,7 @@ export async function tidyUp({ database, metrics }: PersisterContext): Promise<v
   await inPortions(database, prune);
   await inPortions(database, removeDeliveriesOfDeleted);
   await database.run(removeDeleted);
+  await database.run(removeSecrets);
 }
 
 async function inPortions(
@@ -75,4 +76,14 @@ async function removeDeleted(sql: Sql): Promise<void> {
   await sql`
     DELETE FROM webhook_endpoints AS e WHERE status = 'deleted' AND updated_at < now() - interval '1 hour'
       AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.webhook_id = e.webhook_id)`;
+}
+
+/** Secrets of rotations that are over. */
+async function removeSecrets(sql: Sql): Promise<void> {
+  await sql`
+    UPDATE webhook_endpoints SET earlier_secrets = (
+      SELECT coalesce(jsonb_agg(earlier), '[]') FROM jsonb_array_elements(earlier_secrets) AS earlier
+      WHERE (earlier->>'signsUntil')::timestamptz > now())
+    WHERE EXISTS (
+      SELECT FROM jsonb_array_elements(earlier_secrets) AS earlier WHERE (earlier->>'signsUntil')::timestamptz <= now())`;
 }
