@@ -46,6 +46,8 @@ interface PairingOptions {
 
 /** A database that does not reply is still the one that was read before. */
 const READ_MS_MAX = 1_000;
+/** Before the first reply: merchants must not wait for PostgreSQL. Longer than a working server needs. */
+const FIRST_READ_MS_MAX = 100;
 /** Work that needs only PostgreSQL does not wait for an unavailable Redis for longer. */
 const VERDICT_MS_MAX = 5_000;
 const SALES_PER_READ = 200;
@@ -127,7 +129,10 @@ export class Pairing implements Admission {
       this.#reading = undefined;
     });
     if (this.#own === undefined && waits) await this.#reading;
-    else await Promise.race([this.#reading, sleep(READ_MS_MAX, undefined, { ref: false })]);
+    else {
+      const mostMs = this.#own === undefined ? FIRST_READ_MS_MAX : READ_MS_MAX;
+      await Promise.race([this.#reading, sleep(mostMs, undefined, { ref: false })]);
+    }
     return this.#own;
   }
 
