@@ -16,11 +16,11 @@ import {
   BODY_BYTES_MAX,
   handleError,
   handleErrors,
-  readJsonBodies,
   rejectMalformedRequest,
   rejectOtherMethods,
 } from './http/error-handling.ts';
 import { createFailedAuthLimit, setClientAddress } from './http/failed-auth-limit.ts';
+import { readJsonBodies } from './http/json-bodies.ts';
 import { requirePairedServers, requireRoles, setHeaders } from './http/serve-operation.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';

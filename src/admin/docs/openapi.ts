@@ -25,7 +25,7 @@ const SWAGGER_OPTIONS: SwaggerOptions = {
       title: 'flash-sale',
       version: '1',
       description:
-        'Flash sales that never oversell, first come, first served. Buyers use the hot path; operators and merchants use the admin. Every refusal is an RFC 9457 problem with a stable `code`.',
+        'Flash sales that never oversell, first come, first served. Buyers use the hot path; operators and merchants use the admin. Every refusal is an RFC 9457 problem with a stable `code`. An absent body and an empty one are equal, however they are framed and whatever their Content-Type is. Bodies are JSON in UTF-8; the admin requires `Content-Type: application/json` for them, in any case and with any parameters.',
     },
     tags: [
       { name: 'Buyers', description: 'The hot path: buying, and the own reservations.' },

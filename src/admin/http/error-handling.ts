@@ -53,8 +53,6 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
       return sendProblem(reply, 'payload_too_large', {
         detail: `The body must not exceed ${BODY_BYTES_MAX} bytes.`,
       });
-    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-      return sendInvalidRequest(reply, 'must have Content-Type: application/json');
     case 'FST_ERR_BAD_URL':
       return sendInvalidRequest(reply, MALFORMED_URL);
     default:
@@ -147,23 +145,4 @@ export function rejectOtherMethods(app: FastifyInstance): (register: FastifyInst
       });
     }
   };
-}
-
-/** Parses JSON bodies only, and rejects invalid UTF-8 instead of replacing it. An empty body is undefined. */
-export function readJsonBodies(app: FastifyInstance): void {
-  const parseJson = app.getDefaultJsonParser('error', 'error');
-  const utf8 = new TextDecoder('utf-8', { fatal: true });
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    if (body.length === 0) return done(null, undefined);
-    let text: string;
-    try {
-      text = utf8.decode(body as Buffer);
-    } catch {
-      return done(
-        Object.assign(new Error('the body must be well-formed UTF-8'), { statusCode: 422 }),
-      );
-    }
-    return parseJson(request, text, done);
-  });
 }
