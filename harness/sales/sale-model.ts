@@ -23,6 +23,8 @@ export interface ModelReservation {
   isDue: boolean;
   /** Of its confirmation; empty: none. */
   payment: string;
+  /** Its units left the sale. */
+  isWithdrawn: boolean;
 }
 
 export interface ModelEvent {
@@ -146,12 +148,13 @@ export class SaleModel {
     transition: Exclude<ReservationTransition, 'expire'>,
     nowMs: number,
     tag: string,
-    payment = '',
+    { payment = '', restock }: { payment?: string; restock?: boolean } = {},
   ): string {
     const { from, to } = RESERVATION_TRANSITIONS[transition];
     if (isOverdue(reservation)) return 'holds_due';
     const attaches = transition === 'attach';
     if (reservation.letter === to) {
+      if (restock !== undefined && restock === reservation.isWithdrawn) return 'forbidden';
       const { payment: recorded } = reservation;
       if (to !== 'C' || payment === '' || payment === recorded) return 'repeated';
       if (recorded !== '') return 'conflict';
@@ -164,8 +167,12 @@ export class SaleModel {
       if (refused !== undefined) return this.hasDueHolds ? 'holds_due' : refused;
     }
     if (to === 'C') reservation.payment = payment;
+    if (restock === false) {
+      reservation.isWithdrawn = true;
+      for (const { sku, quantity } of reservation.items) this.#withdraw(sku, quantity);
+    }
     this.#become(reservation, to);
-    if (to === 'X')
+    if (to === 'X' && restock !== false)
       this.#serve(
         reservation.items.map(({ sku }) => sku),
         nowMs,
@@ -312,6 +319,7 @@ export class SaleModel {
       version: 1,
       isDue: this.definition.holdSeconds === 0,
       payment: '',
+      isWithdrawn: false,
     };
     this.reservations.push(reservation);
     this.#log(reservation);
@@ -351,6 +359,13 @@ export class SaleModel {
     }
     if (unitsIn(items) <= allowed) return undefined;
     return { limit: perBuyerLimit, remaining: Math.max(0, allowed), sku: '' };
+  }
+
+  /** Before the units are returned. */
+  #withdraw(sku: string, quantity: number): void {
+    const stock = this.stock.get(sku)!;
+    stock.loaded -= quantity;
+    stock.remaining -= quantity;
   }
 }
 

@@ -13,6 +13,7 @@ import {
   STATUS_OF_LETTER,
 } from '../domain/reservation.ts';
 import { letterOf } from '../domain/reservation-codec.ts';
+import { isWithdrawal } from '../domain/transition-detail.ts';
 import {
   shortageOf,
   type TransitionDecision,
@@ -23,6 +24,7 @@ import { readArchivedStock } from '../postgres/archived-stock.ts';
 import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { enqueueReservations, subscribersOf } from '../postgres/outbox.ts';
 import { lockHistory } from '../postgres/sale-locks.ts';
+import { withdrawFromLedger } from '../postgres/withdrawals.ts';
 
 export interface ArchivedTransition extends Omit<TransitionRequest, 'tag' | 'buyerId'> {
   saleId: string;
@@ -53,6 +55,10 @@ export async function transitionArchived(
     const letter = letterOf(found.status, found.version);
     const attaches = request.transition === 'attach';
     if (letter === to) {
+      const { restock } = request;
+      if (restock !== undefined && restock === (await isWithdrawn(transaction, found))) {
+        return { outcome: 'forbidden', reservation: found };
+      }
       const payment = request.payment ?? '';
       const recorded = payment === '' ? '' : await paymentOf(transaction, found);
       if (payment === recorded) return { outcome: 'repeated', reservation: found };
@@ -118,6 +124,15 @@ async function obstacleToReclaim(
   return shortage && { ...shortage, reservation };
 }
 
+async function isWithdrawn(
+  transaction: Transaction,
+  { reservationId }: Reservation,
+): Promise<boolean> {
+  const rows = await transaction<{ detail: string }[]>`
+    SELECT detail FROM reservation_events WHERE reservation_id = ${reservationId}`;
+  return rows.some(({ detail }) => isWithdrawal(detail));
+}
+
 async function paymentOf(
   transaction: Transaction,
   { reservationId }: Reservation,
@@ -156,6 +171,7 @@ async function write(
   }
   const occurred = { occurredAt: occurredAt.getTime(), detail, requestId, traceparent };
   const reservation: ReservationEvent = { ...after, ...occurred };
+  if (isWithdrawal(detail)) await withdrawFromLedger(transaction, event, reservation);
   const subscribers = await subscribersOf(transaction, saleId);
   await enqueueReservations(transaction, [{ reservation }], subscribers);
   await transaction`

@@ -3,7 +3,8 @@
  * is recognized while PostgreSQL is unavailable. Redis keeps it in the key `past`, see lua/parts/merchant-note.lua; it
  * follows from the history, so a rebuild restores it.
  *
- * Format: `=` and the percent-encoded payment reference, which is empty if the confirmation had none.
+ * Format: `=` and the percent-encoded payment reference, which is empty if the confirmation had none; nothing if it was
+ * never confirmed. Then TAB and `withdrawn` if it was cancelled and its units left the sale.
  */
 import type { ReservationStatus } from './reservation.ts';
 import { readDetail } from './transition-detail.ts';
@@ -26,17 +27,25 @@ export function noteOf(
   history: readonly { status: ReservationStatus; detail: string }[],
 ): string | undefined {
   let payment: string | undefined;
+  let hasLeft = false;
   for (const { status, detail } of history) {
-    if (status !== 'confirmed') continue;
-    const { transition, paymentRef } = readDetail(detail);
-    if (transition !== null) payment = paymentRef ?? payment ?? '';
+    const { transition, paymentRef, restock } = readDetail(detail);
+    if (status === 'confirmed' && transition !== null) payment = paymentRef ?? payment ?? '';
+    if (restock === false) hasLeft = true;
   }
-  return payment === undefined ? undefined : `=${encodeURIComponent(payment)}`;
+  if (payment === undefined && !hasLeft) return undefined;
+  const confirmation = payment === undefined ? '' : `=${encodeURIComponent(payment)}`;
+  return `${confirmation}${hasLeft ? '\twithdrawn' : ''}`;
 }
 
 /** The payment of a note; empty: it has none. */
 export function paymentOf(note: string): string {
   return decodeURIComponent(/^=([^\t]*)/.exec(note)?.[1] ?? '');
+}
+
+/** Whether the units of the reservation left the sale. */
+export function isWithdrawn(note: string): boolean {
+  return note.endsWith('\twithdrawn');
 }
 
 /** The last payment in a history, also of an earlier version of the engine; empty: it has none. */

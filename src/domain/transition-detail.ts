@@ -11,11 +11,23 @@ export interface TransitionDetail {
   /** The payment that a confirmation refers to. */
   paymentRef?: string | undefined;
   reason?: string | undefined;
+  /** Of a cancellation; false: the units left the sale. */
+  restock?: boolean | undefined;
 }
 
 /** The order of the fields is part of the format: see `isAttachment`. */
-export function writeDetail({ actor, transition, paymentRef, reason }: TransitionDetail): string {
-  return JSON.stringify({ actor, transition, paymentRef: paymentRef || undefined, reason });
+export function writeDetail(fields: TransitionDetail): string {
+  const { actor, transition, paymentRef, reason, restock } = fields;
+  const shown = { actor, transition, paymentRef: paymentRef || undefined, reason, restock };
+  return JSON.stringify(shown);
+}
+
+/** What no text within a detail can contain, because JSON escapes its quotes. */
+export const WITHDRAWAL = '"restock":false';
+
+/** Whether an event took the units of its reservation out of the sale. */
+export function isWithdrawal(detail: string): boolean {
+  return detail.startsWith('{') && detail.includes(WITHDRAWAL);
 }
 
 /** Whether an event only attached a payment. Without parsing: webhooks ask it of each event. */
@@ -30,6 +42,8 @@ export interface ShownDetail {
   transition: ReservationTransition | null;
   paymentRef: string | null;
   reason: string | null;
+  /** Of a cancellation by a merchant; false: the units left the sale. */
+  restock: boolean | null;
   /** Empty if the fields above are set. */
   detail: string;
 }
@@ -37,10 +51,19 @@ export interface ShownDetail {
 export function readDetail(text: string): ShownDetail {
   try {
     const fields = JSON.parse(text.startsWith('{') ? text : '{}') as Partial<TransitionDetail>;
-    const { actor, transition = null, paymentRef = null, reason = null } = fields;
-    if (typeof actor === 'string') return { actor, transition, paymentRef, reason, detail: '' };
+    const { actor, transition = null, paymentRef = null, reason = null, restock = null } = fields;
+    if (typeof actor === 'string') {
+      return { actor, transition, paymentRef, reason, restock, detail: '' };
+    }
   } catch {
     // Plain words that begin like JSON.
   }
-  return { actor: null, transition: null, paymentRef: null, reason: null, detail: text };
+  return {
+    actor: null,
+    transition: null,
+    paymentRef: null,
+    reason: null,
+    restock: null,
+    detail: text,
+  };
 }

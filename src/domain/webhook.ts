@@ -4,7 +4,7 @@
  */
 import { type PublicReservation, publicReservation, type ReservationEvent } from './reservation.ts';
 import { availableOf, type SaleDefinition, type SaleStatus, type SkuStock } from './sale.ts';
-import { isAttachment } from './transition-detail.ts';
+import { isAttachment, isWithdrawal } from './transition-detail.ts';
 
 export const WEBHOOK_EVENTS = [
   /** Also when a hold was extended: the same reservation, a higher version, a later `expiresAt`. */
@@ -46,6 +46,8 @@ export interface ReservationData {
   reservation: PublicReservation;
   /** 1 when reserved, one more for each transition: the message with the higher version is newer. */
   version: number;
+  /** Only with a cancellation whose units left the sale. */
+  restock?: false;
 }
 
 export interface SaleData {
@@ -72,7 +74,11 @@ export function reservationEventType({
 /** The message for one version of a reservation. */
 export function reservationMessage(event: ReservationEvent): WebhookMessage {
   const type = reservationEventType(event);
-  const data: ReservationData = { reservation: publicReservation(event), version: event.version };
+  const data: ReservationData = {
+    reservation: publicReservation(event),
+    version: event.version,
+    ...(isWithdrawal(event.detail) && { restock: false }),
+  };
   return {
     messageId: `evt_${event.reservationId}_${event.version}`,
     type,

@@ -42,7 +42,10 @@ export async function digestOf(
       FROM sale_operations WHERE sale_id = ${saleId}
       UNION ALL
       SELECT ROW('stock', operation, sku, delta, reason, outcome, loaded_after, remaining_after)::text
-      FROM stock_ledger WHERE sale_id = ${saleId}
+      FROM stock_ledger WHERE sale_id = ${saleId} AND operation IS NOT NULL
+      UNION ALL
+      SELECT ROW('withdrawal', event, sku, delta, reason, outcome, loaded_after, remaining_after)::text
+      FROM stock_ledger WHERE sale_id = ${saleId} AND event IS NOT NULL
       UNION ALL
       SELECT ROW('checkpoint', event)::text FROM checkpoints WHERE sale_id = ${saleId}
     ) lines`;

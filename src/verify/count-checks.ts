@@ -31,13 +31,15 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'stock-is-what-the-ledger-says',
     expected: 'for every SKU, loaded = the sum of its applied changes in the stock ledger',
-    find: async ({ servers: { sql }, saleId, state, waitForOperation }) => {
-      const obstacle = await waitForOperation(state.operation);
+    find: async ({ servers: { sql }, saleId, state, waitForOperation, waitForEvent }) => {
+      const obstacle =
+        (await waitForOperation(state.operation)) ?? (await waitForEvent(state.events));
       if (obstacle !== undefined) return notCompared(obstacle);
       // Up to the operation that Redis had at that moment: the ledger can have later ones.
       const sums = await sql<{ sku: string; units: number }[]>`
         SELECT sku, sum(delta)::bigint AS units FROM stock_ledger
-        WHERE sale_id = ${saleId} AND operation <= ${state.operation} AND outcome = 'applied' GROUP BY sku`;
+        WHERE sale_id = ${saleId} AND (operation <= ${state.operation} OR event <= ${state.events})
+          AND outcome = 'applied' GROUP BY sku`;
       const unitsOf = new Map(sums.map(({ sku, units }) => [sku, units]));
       const inLedger = [...unitsOf.keys()].filter(
         (sku) => !state.stock.some((stock) => stock.sku === sku),
@@ -75,12 +77,13 @@ export const COUNT_CHECKS: readonly CheckDefinition[] = [
     expected: 'for every SKU, PostgreSQL has no more units reserved or confirmed than were loaded',
     find: async (verification) => {
       const before = verification.state;
+      const withdrawn = await withdrawnUnits(verification);
       const sold = await soldUnits(verification);
       const after = await verification.readState();
       const most = await mostLoaded(verification, before.operation, after.operation);
       return perSku(after.stock, ({ sku, loaded }) => {
         const units = totalOf(sold.get(sku));
-        const limit = Math.max(loaded, most.get(sku) ?? 0);
+        const limit = Math.max(loaded, (most.get(sku) ?? 0) - (withdrawn.get(sku) ?? 0));
         return units <= limit ? undefined : `${units} sold, ${limit} loaded`;
       });
     },
@@ -142,7 +145,18 @@ async function soldUnits(
   return new Map(rows.map(({ sku, ...sold }) => [sku, sold]));
 }
 
-/** The most units of each SKU that were loaded at once from one operation to another. */
+/** Units that cancellations took out of the sale, as far as PostgreSQL has them now. */
+async function withdrawnUnits({
+  servers: { sql },
+  saleId,
+}: Verification): Promise<Map<string, number>> {
+  const rows = await sql<{ sku: string; units: number }[]>`
+    SELECT sku, -sum(delta)::bigint AS units FROM stock_ledger
+    WHERE sale_id = ${saleId} AND event IS NOT NULL GROUP BY sku`;
+  return new Map(rows.map(({ sku, units }) => [sku, units]));
+}
+
+/** The most units of each SKU that operators had loaded at once from one operation to another. */
 async function mostLoaded(
   { servers: { sql }, saleId }: Verification,
   from: number,

@@ -1,6 +1,7 @@
 /** Checks of the history in PostgreSQL: that its order and its transitions are possible, and that rows follow from it. */
 import { RESERVATION_TRANSITIONS } from '../domain/reservation.ts';
 import { EVENT_LINE_POSITION } from '../domain/reservation-codec.ts';
+import { WITHDRAWAL } from '../domain/transition-detail.ts';
 import { type CheckDefinition, noneOf, withHashJoins } from './check.ts';
 
 /** `RC`: from R to C. */
@@ -86,6 +87,26 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
             WHERE sale_id = ${saleId} AND version = 1) decided) compared
         WHERE position <= before LIMIT 20`;
       return noneOf(wrong.map(({ event }) => `event ${event}`));
+    },
+  },
+  {
+    name: 'withdrawn-units-are-in-the-ledger',
+    isExact: true,
+    expected: 'the stock ledger has the units of each cancellation without restock, and no others',
+    find: async ({ servers: { sql }, saleId }) => {
+      const wrong = await sql<{ event: number; sku: string }[]>`
+        WITH withdrawn AS (
+          SELECT event, item.sku, -item.quantity AS delta, occurred_at
+          FROM reservation_events JOIN reservations USING (reservation_id),
+            jsonb_to_recordset(items) AS item(sku text, quantity bigint)
+          WHERE reservation_events.sale_id = ${saleId} AND starts_with(detail, '{')
+            AND strpos(detail, ${WITHDRAWAL}) > 0)
+        SELECT event, sku FROM withdrawn FULL JOIN (
+          SELECT event, sku, delta, created_at, outcome FROM stock_ledger
+          WHERE sale_id = ${saleId} AND event IS NOT NULL) ledger USING (event, sku)
+        WHERE (withdrawn.delta, occurred_at, 'applied') IS DISTINCT FROM (ledger.delta, created_at, outcome)
+        ORDER BY 1, 2 LIMIT 20`;
+      return noneOf(wrong.map(({ event, sku }) => `event ${event}, ${sku}`));
     },
   },
   {

@@ -146,11 +146,16 @@ export const OPERATION_CHECKS: readonly CheckDefinition[] = [
           WHERE o.sale_id = ${saleId}),
         ledger AS (
           SELECT *, (sum(delta) FILTER (WHERE outcome = 'applied') OVER (PARTITION BY sku ORDER BY operation))::bigint AS loaded
-          FROM stock_ledger WHERE sale_id = ${saleId})
+          FROM stock_ledger WHERE sale_id = ${saleId} AND operation IS NOT NULL),
+        withdrawn AS (
+          SELECT sku, -sum(delta)::bigint AS units FROM stock_ledger
+          WHERE sale_id = ${saleId} AND event IS NOT NULL GROUP BY sku)
         SELECT coalesce(c.operation, l.operation) AS operation, coalesce(c.sku, l.sku) AS sku
         FROM changes c FULL JOIN ledger l ON l.operation = c.operation AND l.sku = c.sku
         WHERE (c.delta, c.outcome, c.created_at, c.reason) IS DISTINCT FROM (l.delta, l.outcome, l.created_at, l.reason)
-          OR coalesce(l.loaded_after <> coalesce(l.loaded, 0), false)
+          -- Cancellations may have taken units out of the sale before.
+          OR coalesce(l.loaded_after NOT BETWEEN coalesce(l.loaded, 0) - coalesce(
+            (SELECT units FROM withdrawn WHERE withdrawn.sku = l.sku), 0) AND coalesce(l.loaded, 0), false)
           OR coalesce(l.remaining_after NOT BETWEEN 0 AND l.loaded_after, l.remaining_after IS NOT NULL)
         ORDER BY 1, 2 LIMIT 20`;
       return noneOf(wrong.map(({ operation, sku }) => `operation ${operation}, ${sku}`));

@@ -29,6 +29,7 @@
  *   rows-follow-from-their-history        times, deadline, total, currency, request and id of a row, from its events
  *   each-transition-is-allowed            each event of a reservation is an allowed transition
  *   positions-follow-the-events           positions ascend with the numbers of their first events
+ *   withdrawn-units-are-in-the-ledger     the stock ledger has the units of each cancellation without restock
  *   prices-were-offered                   each unit price is one that an operation gave its SKU
  *   one-answer-to-each-request            an idempotency key has one reservation
  *   nobody-is-above-the-limit             no buyer has more units than the highest limit the sale ever had

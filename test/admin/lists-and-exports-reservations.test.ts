@@ -215,17 +215,17 @@ test('the CSV has what bookkeeping needs: payment, unit prices and time of the c
   const rowOf = async (query: string) => {
     const csv = await admin.call(`GET /reservations.csv?saleId=books${query}`);
     const [header, line] = String(csv.body).trimEnd().split('\r\n');
-    assert.ok(header!.endsWith(',unitPrices,paymentRef,confirmedAt'));
+    assert.ok(header!.endsWith(',unitPrices,paymentRef,confirmedAt,restocked'));
     return line!.slice(line!.indexOf(',r,') + 3);
   };
   const time = '2030-01-01T00:00:02.000Z';
-  assert.equal(await rowOf(''), `1250 1000000000000,"'=pay,1",${time}`);
-  assert.equal(await rowOf('&raw=false'), `1250 1000000000000,"'=pay,1",${time}`);
-  assert.equal(await rowOf('&raw=true'), `1250 1000000000000,"=pay,1",${time}`);
+  assert.equal(await rowOf(''), `1250 1000000000000,"'=pay,1",${time},true`);
+  assert.equal(await rowOf('&raw=false'), `1250 1000000000000,"'=pay,1",${time},true`);
+  assert.equal(await rowOf('&raw=true'), `1250 1000000000000,"=pay,1",${time},true`);
   const csv = await admin.call('GET /reservations.csv?saleId=first&status=reserved');
   assert.match(
     String(csv.body),
-    /,1000,,\r\n/,
+    /,1000,,,\r\n/,
     'a reservation that was never confirmed has neither',
   );
   assert.equal((await admin.call('GET /reservations.csv?raw=yes')).status, 422);

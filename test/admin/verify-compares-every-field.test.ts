@@ -135,7 +135,7 @@ test('verify fails when a column of PostgreSQL is changed', async () => {
 test('verify fails when a row is deleted', async () => {
   const wrong: string[] = [];
   for (const [table, check] of Object.entries({
-    stock_ledger: 'the-ledger-follows-the-operations',
+    stock_ledger: 'stock-is-what-the-ledger-says',
     reservations: 'every-decision-is-a-row',
     reservation_events: 'every-event-is-kept',
     checkpoints: 'persister-has-caught-up',

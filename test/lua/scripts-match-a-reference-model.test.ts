@@ -53,6 +53,7 @@ type Step =
       to: Exclude<ReservationTransition, 'expire'>;
       times: number;
       payment: string;
+      isRestocked: boolean | undefined;
     }
   | { do: 'sweep'; most: number }
   | { do: 'join'; buyerId: string; sku: string; quantity: number }
@@ -131,6 +132,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
         'reclaim',
         'reclaim',
       ),
+      isRestocked: fc.constantFrom(true, false, undefined),
       payment: fc.constantFrom('', 'pay%1', 'pay 2'),
       times: fc.integer({ min: 1, max: 2 }),
     }),
@@ -277,6 +279,7 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
                   to: 'give-back',
                   times: 1,
                   payment: '',
+                  isRestocked: true,
                 } as const;
                 if (which >= 0) await transitionAndCompare(saleId, model, release, tag);
               }
@@ -321,10 +324,12 @@ async function transitionAndCompare(
 ) {
   const reservation = model.reservations[step.which % model.reservations.length];
   const { payment } = step;
+  const restock = step.to === 'cancel' ? step.isRestocked : undefined;
   const request = {
     transition: step.to,
     detail: 'a reason',
     payment,
+    ...(restock !== undefined && { restock }),
     requestId: 'r',
     traceparent: '',
     tag,
@@ -344,7 +349,10 @@ async function transitionAndCompare(
   }
   for (let time = 0; time < step.times; time++) {
     const reply = await shards.call(transition, saleId, { ...request, address });
-    const expected = model.transition(reservation, step.to, Date.now(), tag, payment);
+    const expected = model.transition(reservation, step.to, Date.now(), tag, {
+      payment,
+      ...(restock !== undefined && { restock }),
+    });
     assert.equal(reply.outcome, expected);
     if (reply.outcome === 'conflict') assert.equal(reply.paymentRef, reservation.payment);
     if ('reservation' in reply) assert.equal(reply.reservation.version, reservation.version);

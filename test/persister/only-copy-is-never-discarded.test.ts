@@ -119,31 +119,43 @@ for (const restart of [false, true]) {
   });
 }
 
-it('an operation that only Redis has is restored, so the loaded units agree', async (test) => {
+it('operations, withdrawn units and payments that only Redis has are restored, so the books agree', async (test) => {
   const admin = await useAdmin(test);
   const servers = admin as unknown as Connections;
   const { saleId } = await makeSale(servers, { stock: 10 });
   const first = await usePersister(test, admin.redis.url, admin.databaseUrl);
-  await hold(servers.shards, saleId, ['ada']);
+  const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd', 'dan']);
+  const [ada, bob, cyd, dan] = held.map(({ reservationId }) => reservationId);
+  const request = async (path: string, body: unknown) => {
+    const response = await admin.call(`POST ${path}`, { body });
+    assert.equal(response.status, 200, JSON.stringify(response.body));
+  };
   await untilDrained(servers, saleId);
   const restoreBackup = await backUp(servers);
   for (const delta of [5, 7, -3]) {
-    const response = await admin.call(`POST /sales/${saleId}/stock`, {
-      body: { sku: 'unit', delta },
-    });
-    assert.equal(response.status, 200, JSON.stringify(response.body));
+    await request(`/sales/${saleId}/stock`, { sku: 'unit', delta });
   }
+  await request(`/reservations/${ada}/cancel`, { restock: false });
+  await request(`/reservations/${bob}/confirm`, { paymentRef: 'pay_1' });
+  await request(`/reservations/${dan}/confirm`, { paymentRef: 'pay_2' });
+  await request(`/reservations/${dan}/cancel`, { restock: false });
+  await untilDrained(servers, saleId);
   await first.close();
   await restoreBackup();
+  // Still in the stream.
+  await request(`/reservations/${cyd}/cancel`, { restock: false });
   await usePersister(test, admin.redis.url, admin.databaseUrl);
   await requestRecovery(servers, saleId);
   await eventually(async () => {
     assert.equal((await recoveriesOf(servers, saleId)).at(-1)?.outcome, 'rebuilt');
   });
-  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 19);
+  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 19 - 3);
   await assertPromisesHold(servers, saleId);
   const next = await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 1 } });
-  assert.deepEqual([next.status, next.body.loaded], [200, 20]);
+  assert.deepEqual([next.status, next.body.loaded], [200, 20 - 3]);
+  const path = `POST /reservations/${bob}/confirm`;
+  const second = await admin.call(path, { body: { paymentRef: 'pay_3' } });
+  assert.deepEqual([second.status, second.body.paymentRef], [409, 'pay_1']);
 });
 
 it('a reservation that neither server has is reported by position before it is dropped', async (test) => {

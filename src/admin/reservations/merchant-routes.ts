@@ -46,10 +46,18 @@ const CONFIRM = {
 const CANCEL = {
   ...operationOf(
     'cancel',
-    'Cancel a reserved or confirmed reservation; its units are on sale again',
+    'Cancel a reserved or confirmed reservation; its units are on sale again, or leave the sale',
   ),
   body: z
-    .strictObject({ reason: textSchema(TEXT_LENGTH_MAX).optional().describe('For the history.') })
+    .strictObject({
+      reason: textSchema(TEXT_LENGTH_MAX).optional().describe('For the history.'),
+      restock: z
+        .boolean()
+        .optional()
+        .describe(
+          'By default `true`. `false`: the units leave the sale instead of being on sale again, for example because they are damaged; the loaded stock falls. A reservation that was cancelled the other way is 409 `invalid_transition`.',
+        ),
+    })
     .nullish(),
 } as const satisfies ApiOperation;
 

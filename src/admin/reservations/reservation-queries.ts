@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { timeSchema } from '../../api/schemas.ts';
 import { paymentIn } from '../../domain/merchant-note.ts';
 import { RESERVATION_STATUSES, type ReservationStatus } from '../../domain/reservation.ts';
+import { isWithdrawal } from '../../domain/transition-detail.ts';
 import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import type { RowRange } from '../http/page.ts';
 
@@ -129,25 +130,33 @@ export async function readStored(
   });
 }
 
-/** When a reservation was confirmed, and with which payment; also if it was refunded later. */
-export interface Confirmation {
-  confirmedAt: Date;
+/** What merchants did to a reservation: also the payment of one that was refunded later. */
+export interface Settlement {
+  confirmedAt: Date | undefined;
   /** Empty: none. */
   paymentRef: string;
+  /** False: it was cancelled, and its units left the sale. */
+  isRestocked: boolean;
 }
 
-export async function confirmationsOf(
+export async function settlementsOf(
   sql: Sql,
   reservationIds: readonly string[],
-): Promise<Map<string, Confirmation>> {
-  const events = await sql<{ reservationId: string; occurredAt: Date; detail: string }[]>`
-    SELECT reservation_id, occurred_at, detail FROM reservation_events
-    WHERE reservation_id = ANY(${sql.array([...reservationIds])}) AND status = 'confirmed' ORDER BY version`;
+): Promise<Map<string, Settlement>> {
+  const events = await sql<
+    { reservationId: string; status: ReservationStatus; occurredAt: Date; detail: string }[]
+  >`
+    SELECT reservation_id, status, occurred_at, detail FROM reservation_events
+    WHERE reservation_id = ANY(${sql.array([...reservationIds])}) AND version > 1 ORDER BY version`;
   const histories = Map.groupBy(events, ({ reservationId }) => reservationId);
   return new Map(
     Array.from(histories, ([id, history]) => [
       id,
-      { confirmedAt: history[0]!.occurredAt, paymentRef: paymentIn(history) },
+      {
+        confirmedAt: history.find(({ status }) => status === 'confirmed')?.occurredAt,
+        paymentRef: paymentIn(history),
+        isRestocked: !history.some(({ detail }) => isWithdrawal(detail)),
+      },
     ]),
   );
 }

@@ -51,7 +51,7 @@ const EXPORT = {
   ...OPERATOR_REQUEST,
   summary: 'Export all matching reservations as CSV, streamed',
   description:
-    'With the payment, the time of the confirmation and the unit prices, also of refunded reservations. `items` are `sku*quantity`, and `unitPrices` are in the same order, both separated by spaces. A cell that would start a formula in a spreadsheet is prefixed with a single quote, unless `raw` is `true`.',
+    'With the payment, the time of the confirmation and the unit prices, also of refunded reservations. `items` are `sku*quantity`, and `unitPrices` are in the same order, both separated by spaces. `restocked` is empty until the reservation has ended; `false`: its units left the sale. A cell that would start a formula in a spreadsheet is prefixed with a single quote, unless `raw` is `true`.',
   access: 'viewer',
   query: z.strictObject({
     ...filterQuery,
@@ -95,6 +95,10 @@ const GET = {
                 ),
               paymentRef: z.string().nullable(),
               reason: z.string().nullable(),
+              restock: z
+                .boolean()
+                .nullable()
+                .describe('Of a cancellation by a merchant; false: its units left the sale.'),
               detail: z.string().describe('Further details; usually empty.'),
               requestId: z.string(),
             }),

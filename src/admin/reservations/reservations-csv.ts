@@ -5,18 +5,18 @@
 import { Readable } from 'node:stream';
 import type { Sql } from '../../postgres/connection.ts';
 import {
-  type Confirmation,
-  confirmationsOf,
   cursorOf,
   listReservations,
   type ReservationCursor,
   type ReservationFilter,
   type ReservationRow,
+  type Settlement,
+  settlementsOf,
 } from './reservation-queries.ts';
 
 const ROWS_PER_PAGE = 1_000;
 
-type ExportedRow = ReservationRow & Partial<Confirmation>;
+type ExportedRow = ReservationRow & Partial<Settlement>;
 type Cell = string | number;
 
 /** New columns are added at the end: programs may read cells by their place. */
@@ -37,6 +37,9 @@ const COLUMNS: Record<string, (row: ExportedRow) => Cell> = {
   unitPrices: (row) => row.items.map(({ unitPrice }) => unitPrice).join(' '),
   paymentRef: (row) => row.paymentRef ?? '',
   confirmedAt: (row) => row.confirmedAt?.toISOString() ?? '',
+  /** Of reservations that have ended: whether their units are on sale again. */
+  restocked: (row) =>
+    row.status === 'cancelled' || row.status === 'expired' ? String(row.isRestocked ?? true) : '',
 };
 
 /** `raw`: cells are as they are stored, for programs. Otherwise they are safe to open in a spreadsheet. */
@@ -82,11 +85,11 @@ async function readPage(
   const rows = await listReservations(sql, filter, { rowsMax: ROWS_PER_PAGE, after });
   const changed = rows.filter(({ version }) => version > 1);
   if (changed.length === 0) return rows;
-  const confirmations = await confirmationsOf(
+  const settlements = await settlementsOf(
     sql,
     changed.map(({ reservationId }) => reservationId),
   );
-  return rows.map((row) => ({ ...row, ...confirmations.get(row.reservationId) }));
+  return rows.map((row) => ({ ...row, ...settlements.get(row.reservationId) }));
 }
 
 function csvLine(cells: readonly Cell[], style: CellStyle): string {

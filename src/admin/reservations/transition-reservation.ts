@@ -9,7 +9,12 @@ import { type ArchivedTransition, transitionArchived } from '../../archive/trans
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { newTag, parseReservationId, TRACEPARENT } from '../../domain/identifiers.ts';
 import { paymentIn } from '../../domain/merchant-note.ts';
-import { publicReservation, type Reservation, statusAfter } from '../../domain/reservation.ts';
+import {
+  publicReservation,
+  type Reservation,
+  type ReservationStatus,
+  statusAfter,
+} from '../../domain/reservation.ts';
 import { writeDetail } from '../../domain/transition-detail.ts';
 import {
   type TransitionReply,
@@ -31,6 +36,8 @@ export interface MerchantRequest {
   /** With `confirm`: also if the hold has expired. */
   reclaim?: boolean | undefined;
   reason?: string | undefined;
+  /** Of a cancellation; false: its units leave the sale. Undefined: true, or as it was cancelled before. */
+  restock?: boolean | undefined;
   caller: Caller;
   traceparent: string | undefined;
 }
@@ -45,6 +52,10 @@ export const UNKNOWN_RESERVATION = refuse('reservation_not_found', {
   detail: 'There is no reservation with that id.',
 });
 const NOTHING_CHANGED = 'Redis is unavailable; nothing was changed. Send the same request again.';
+const CANCELLED_OTHERWISE: Partial<Record<ReservationStatus, string>> = {
+  cancelled:
+    'The reservation was cancelled before, with the other value of `restock`. Change the stock of the sale instead.',
+};
 const EXPIRED =
   'The hold has expired. Confirm with `reclaim: true` to get its units if they are still free.';
 const NOTHING_CHANGED_NOW =
@@ -65,6 +76,7 @@ export async function transitionReservation(
   const address = parseReservationId(request.reservationId);
   if (!address) return UNKNOWN_RESERVATION;
   const { caller, paymentRef, reason, traceparent } = request;
+  const restock = request.transition === 'cancel' ? (request.restock ?? true) : undefined;
   const wantedTransition = request.reclaim ? 'reclaim' : request.transition;
   const { actor, requestId } = caller;
   const wanted: Wanted = {
@@ -72,8 +84,9 @@ export async function transitionReservation(
     saleId: address.saleId,
     actor,
     transition: wantedTransition,
-    detail: writeDetail({ actor, transition: wantedTransition, paymentRef, reason }),
+    detail: writeDetail({ actor, transition: wantedTransition, paymentRef, reason, restock }),
     payment: paymentRef ?? '',
+    ...(request.restock !== undefined && { restock: request.restock }),
     requestId,
     traceparent: traceparent !== undefined && TRACEPARENT.test(traceparent) ? traceparent : '',
     tag: newTag(),
@@ -155,6 +168,7 @@ function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
       return respond(200, publicReservation(reply.reservation), { 'Idempotent-Replayed': 'true' });
     case 'forbidden':
       return refuse('invalid_transition', {
+        ...(requested === 'cancel' && { detail: CANCELLED_OTHERWISE[reply.reservation.status] }),
         ...(requested === 'confirm' &&
           reply.reservation.status === 'expired' && { detail: EXPIRED }),
         from: reply.reservation.status,

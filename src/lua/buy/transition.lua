@@ -2,10 +2,11 @@
 -- Changes the status of one reservation, once, however often the request is repeated.
 --
 -- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
--- ARGV   fence position tag buyer from to detail trace newTag payment
+-- ARGV   fence position tag buyer from to detail trace newTag payment restock
 --        buyer  who must own it; empty: any buyer. from  status letters that allow the transition; to  the new letter;
 --        trace  requestId TAB traceparent; newTag  of the reservations that the waitlist gets
---        payment  of a confirmation, percent-encoded; empty: none
+--        payment  of a confirmation, percent-encoded; empty: none. restock  of a cancellation: 1, or 0 if the units leave
+--        the sale; empty: as 1, and a repetition however it was cancelled before
 -- REPLY  {word, record, buyer, currency}: changed, repeated (it had that status), forbidden (it has another status)
 --        or the same with: unpaid (it is confirmed without a payment; `attach` adds one), unrecorded (an earlier version
 --        confirmed it, and only PostgreSQL knows the payment), conflict (it has another payment, the fifth value)
@@ -31,6 +32,8 @@ if is_overdue(found.text, now) then return { 'holds_due' } end
 local function reply(word, ...) return { word, found.text, buyer, sale.currency, ... } end
 local note = call('HGET', key_past, note_field(arg_position)) or nil
 if found.status == arg_to then
+  -- The units are already where the other cancellation put them.
+  if arg_restock ~= '' and is_withdrawn(note) ~= (arg_restock == '0') then return reply('forbidden') end
   local recorded, attaches = payment_in(note), arg_from == arg_to
   if arg_to ~= 'C' or arg_payment == '' or arg_payment == recorded then return reply('repeated') end
   if recorded and recorded ~= '' then return reply('conflict', recorded) end
@@ -42,6 +45,7 @@ end
 local basket = basket_of(found.items)
 load_stock(basket.skus)
 
+local withdraws = arg_restock == '0'
 local count_of = { R = 'held', P = 'held', C = 'confirmed', X = 'remaining', E = 'remaining' }
 local count_before, count_after = count_of[found.status], count_of[arg_to]
 -- The units of an expired hold are like those that any buyer could get now, and count against the limit again.
@@ -62,17 +66,29 @@ if is_reclaimed then
   if words.sold_out then return refuse('sold_out', concat(available, ',')) end
   if words.is_short then return refuse('insufficient_stock', concat(available, ',')) end
 end
-if count_before ~= count_after then move_stock(basket, count_before, count_after, 1) end
+if withdraws then
+  for i, sku in ipairs(basket.skus) do
+    add_stock(sku, count_before, -basket.quantities[i])
+    add_stock(sku, 'loaded', -basket.quantities[i])
+  end
+elseif count_before ~= count_after then
+  move_stock(basket, count_before, count_after, 1)
+end
 local expires = found.expires
 if arg_to == 'P' then
   expires = math.max(expires, now) + sale.hold_ms
   new_holds[1], new_holds[2] = number(expires), number(position) .. '-' .. number(position)
 end
 local record = change_status(buyer, found, arg_to, expires, arg_detail, arg_trace)
-if count_after == 'remaining' then serve_waitlist(basket.skus, arg_new_tag) end
+if count_after == 'remaining' and not withdraws then serve_waitlist(basket.skus, arg_new_tag) end
 write_waitlist()
 -- Where an earlier version may have left it; replace_record has another field.
 if is_reclaimed then call('HDEL', key_past, older_past_field(buyer, arg_position)) end
 if arg_to == 'C' then call('HSET', key_past, note_field(arg_position), with_payment(note, arg_payment)) end
+if withdraws then
+  call('HSET', key_past, note_field(arg_position), withdrawn_note(note))
+  -- A persister that knows only version 1 would not write the units to the stock ledger.
+  format_version = '2'
+end
 write_changes()
 return { 'changed', record, buyer, sale.currency }

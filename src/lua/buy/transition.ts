@@ -19,6 +19,8 @@ export interface TransitionRequest {
   detail: string;
   /** The reference of the payment that a confirmation refers to; empty: none. */
   payment?: string;
+  /** Of a merchant's cancellation; false: the units leave the sale. Undefined: they do not, and any repetition is one. */
+  restock?: boolean;
   requestId: string;
   traceparent: string;
   /** The tag of reservations that the waitlist gets, see domain/identifiers.ts. */
@@ -68,7 +70,7 @@ export function shortageOf(
 export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
   keys: WAITLIST_KEYS,
-  args: 'position tag buyer from to detail trace newTag payment',
+  args: 'position tag buyer from to detail trace newTag payment restock',
   encode(request: TransitionRequest) {
     const { from, to } = RESERVATION_TRANSITIONS[request.transition];
     return [
@@ -81,6 +83,7 @@ export const transition = defineScript({
       formatTrace(request.requestId, request.traceparent),
       request.tag,
       encodeURIComponent(request.payment ?? ''),
+      request.restock === undefined ? '' : Number(request.restock),
     ];
   },
   words: ['holds_due', 'unknown_reservation', 'unknown_sale', 'recovering', 'sale_ended'],

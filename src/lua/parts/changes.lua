@@ -6,11 +6,14 @@
 -- NEEDS    key_sale key_stock key_order key_holds key_events
 --          call concat number now sale basket_of stock move_stock add_record replace_record write_buyers
 --          record_terms new_record next_record event_line
--- EXPORTS  order event_lines first_position new_holds gone_holds holds_are_due hold_basket change_status write_changes
+-- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket change_status
+--          write_changes
 
 -- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members.
 local order, event_lines, new_holds, gone_holds = {}, {}, {}, {}
 local first_position = sale.position + 1
+-- Of the entry, see stream/entries.ts of the persister.
+local format_version = '1'
 
 local now_text, expires_text = number(now), number(now + sale.hold_ms)
 
@@ -72,7 +75,7 @@ local function write_changes()
   if #new_holds > 0 then call('ZADD', key_holds, 'GT', unpack(new_holds)) end
   if #event_lines > 0 then
     local text = concat(event_lines, '\n')
-    call('XADD', key_events, '*', 'v', '1', 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
+    call('XADD', key_events, '*', 'v', format_version, 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
     call('HSET', key_sale, 'position', number(sale.position), 'events', number(sale.events + #event_lines),
       'time', now_text)
     -- Last, and by pcall: a hint that Redis refuses must not stop a decision that is half written.

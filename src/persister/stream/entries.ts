@@ -6,8 +6,8 @@ import { setImmediate as immediate } from 'node:timers/promises';
 import type { ReservationEvent } from '../../domain/reservation.ts';
 import { parseEvent } from '../../domain/reservation-codec.ts';
 
-/** The only format that this version reads. */
-const FORMAT_VERSION = '1';
+/** The formats that this version reads. In 2, an event can take units out of the sale. */
+const FORMAT_VERSIONS = ['1', '2'];
 
 /** Fields are null if the entry was deleted from the stream while it was pending. */
 export interface StreamEntry {
@@ -54,7 +54,7 @@ export async function sortEntries(
       continue;
     }
     const version = fieldOf(entry.fields, 'v');
-    if (version !== FORMAT_VERSION) {
+    if (version === undefined || !FORMAT_VERSIONS.includes(version)) {
       sorted.waiting.push({ entryId: entry.id, version: version ?? 'none' });
       continue;
     }

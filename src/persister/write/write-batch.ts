@@ -7,9 +7,11 @@
  * postgres.js takes an array's element type from its first element and gets times and jsonb wrong.
  */
 import type { ReservationEvent } from '../../domain/reservation.ts';
+import { isWithdrawal } from '../../domain/transition-detail.ts';
 import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { enqueueReservations, type Subscriber, subscribersOf } from '../../postgres/outbox.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
+import { withdrawFromLedger } from '../../postgres/withdrawals.ts';
 import { compareEntryIds, type StreamEvent } from '../stream/entries.ts';
 import { copyHistory, copyReservations } from './copy-events.ts';
 
@@ -111,6 +113,7 @@ async function copyEvents(
   const newest = newestLater(events.filter((event) => !isFirst(event)).toSorted(byReservation));
   if (newest.length > 0) await upsertNewest(transaction, newest);
   await copyHistory(transaction, events);
+  await Promise.all(recordWithdrawals(transaction, events));
   if (subscribers.length > 0) await enqueueReservations(transaction, events, subscribers);
 }
 
@@ -136,7 +139,18 @@ export function insertEvents(
       ? insertHistory(transaction, sorted)
       : insertHistoryAndDeliveries(transaction, sorted, subscribers),
   );
+  statements.push(...recordWithdrawals(transaction, events));
   return statements;
+}
+
+/** Units that a cancellation took out of the sale: the stock ledger has them, so they stay out after a rebuild. */
+function recordWithdrawals(
+  transaction: Transaction,
+  events: readonly StreamEvent[],
+): Promise<unknown>[] {
+  return events
+    .filter(({ reservation }) => isWithdrawal(reservation.detail))
+    .map(({ number, reservation }) => withdrawFromLedger(transaction, number, reservation));
 }
 
 function byReservation(a: StreamEvent, b: StreamEvent): number {

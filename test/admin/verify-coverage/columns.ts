@@ -24,6 +24,8 @@ const ANNOUNCED = {
 const LETTER = { free: 'evidence of an event that PostgreSQL rejected; nothing else has it' };
 const TABLE_OF_SETTINGS = { free: 'a setting of an endpoint, of no sale' };
 
+/** Rows of the stock ledger that no cancellation wrote. */
+const BY_OPERATORS = 'operation IS NOT NULL';
 const RECORD = 'every-reservation-in-redis-is-a-row';
 
 export const COLUMNS: Readonly<Record<string, Readonly<Record<string, ColumnEntry>>>> = {
@@ -92,13 +94,18 @@ export const COLUMNS: Readonly<Record<string, Readonly<Record<string, ColumnEntr
   stock_ledger: {
     sale_id: { check: 'the-ledger-follows-the-operations', to: OTHER_SALE, where: 'operation = 1' },
     operation: { check: 'the-ledger-follows-the-operations', to: '2', where: 'operation = 1' },
-    sku: 'the-ledger-follows-the-operations',
+    event: 'withdrawn-units-are-in-the-ledger',
+    sku: { check: 'the-ledger-follows-the-operations', where: BY_OPERATORS },
     delta: 'stock-is-what-the-ledger-says',
-    reason: 'the-ledger-follows-the-operations',
-    outcome: { check: 'the-ledger-follows-the-operations', to: `'insufficient_stock'` },
+    reason: { check: 'the-ledger-follows-the-operations', where: BY_OPERATORS },
+    outcome: {
+      check: 'the-ledger-follows-the-operations',
+      to: `'insufficient_stock'`,
+      where: BY_OPERATORS,
+    },
     loaded_after: 'the-ledger-follows-the-operations',
     remaining_after: { check: 'the-ledger-follows-the-operations', to: 'loaded_after + 1' },
-    created_at: 'the-ledger-follows-the-operations',
+    created_at: { check: 'the-ledger-follows-the-operations', where: BY_OPERATORS },
   },
   reservations: {
     reservation_id: 'every-reservation-in-redis-is-a-row',

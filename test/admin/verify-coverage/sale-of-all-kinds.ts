@@ -76,7 +76,7 @@ export async function saleOfAllKinds(admin: TestAdmin, scope: Scope): Promise<st
   await call(`POST /reservations/${confirmed}/confirm`, { paymentRef: 'p-1' });
   await call(`POST /reservations/${refunded}/confirm`);
   await call(`POST /reservations/${refunded}/cancel`, { reason: 'returned' });
-  await call(`POST /reservations/${cancelled}/cancel`);
+  await call(`POST /reservations/${cancelled}/cancel`, { restock: false });
   // Serves the first on the waitlist, who leaves too little for the second.
   await call(`POST /reservations/${tiny}/cancel`);
 

@@ -1,8 +1,9 @@
 /** Reads what Redis still holds of a closed sale's reservations: the stream, the records of buyers, and the order. */
 import { noteField } from '../../../domain/merchant-note.ts';
 import { parseGaps } from '../../../domain/positions.ts';
-import type { Reservation } from '../../../domain/reservation.ts';
+import type { Reservation, ReservationEvent } from '../../../domain/reservation.ts';
 import { parseRecord } from '../../../domain/reservation-codec.ts';
+import { isWithdrawal } from '../../../domain/transition-detail.ts';
 import { saleKey } from '../../../lua/keys.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
 import type { StreamConsumer } from '../../stream/consumer.ts';
@@ -21,13 +22,37 @@ export interface StreamContent {
   versions: Set<string>;
   /** Also of a stream whose entries are all trimmed. */
   lastEntryId: string | undefined;
+  /** Events that PostgreSQL does not have yet and that take units out of the sale. */
+  withdrawals: ReservationEvent[];
 }
 
-export async function readStream({ server, saleId }: StreamConsumer): Promise<StreamContent> {
+export const EMPTY_STREAM: StreamContent = {
+  numbers: new Set(),
+  versions: new Set(),
+  lastEntryId: undefined,
+  withdrawals: [],
+};
+
+/** By SKU, of the events that take units out of the sale. */
+export function withdrawnUnits(events: readonly ReservationEvent[]): Map<string, number> {
+  const units = new Map<string, number>();
+  for (const { detail, items } of events) {
+    if (!isWithdrawal(detail)) continue;
+    for (const { sku, quantity } of items) units.set(sku, (units.get(sku) ?? 0) + quantity);
+  }
+  return units;
+}
+
+/** `checkpoint`: the last event that PostgreSQL has. */
+export async function readStream(
+  { server, saleId }: StreamConsumer,
+  checkpoint: number,
+): Promise<StreamContent> {
   const content: StreamContent = {
     numbers: new Set(),
     versions: new Set(),
     lastEntryId: undefined,
+    withdrawals: [],
   };
   const key = saleKey(saleId, 'events');
   const info = (await server.client.xinfo('STREAM', key)) as unknown[];
@@ -42,6 +67,8 @@ export async function readStream({ server, saleId }: StreamConsumer): Promise<St
     for (const { number, reservation } of sorted.events) {
       content.numbers.add(number);
       content.versions.add(versionKey(reservation.reservationId, reservation.version));
+      const isWritten = number <= checkpoint;
+      if (!isWritten && isWithdrawal(reservation.detail)) content.withdrawals.push(reservation);
     }
     from = `(${entries.at(-1)![0]}`;
   }

@@ -11,6 +11,8 @@ export async function restoreOperations(
   tx: Transaction,
   saleId: string,
   { operation: last, operationOutcome, definition, stock }: Examination,
+  /** Units by SKU that events will take out of the sale once they are written. */
+  withdrawnLater: ReadonlyMap<string, number>,
 ): Promise<number> {
   if (last === undefined || !definition || !stock) return 0;
   const recorded = await tx<{ operation: number; outcome: string }[]>`
@@ -33,7 +35,10 @@ export async function restoreOperations(
     WHERE sale_id = ${saleId} AND outcome = 'applied' GROUP BY sku`;
   const before = new Map(loaded.map(({ sku, units }) => [sku, units]));
   const changes = stock
-    .map(({ sku, loaded: units }) => ({ sku, delta: units - (before.get(sku) ?? 0) }))
+    .map(({ sku, loaded: units }) => {
+      const byOperators = units + (withdrawnLater.get(sku) ?? 0);
+      return { sku, delta: byOperators - (before.get(sku) ?? 0) };
+    })
     .filter(({ delta }) => delta !== 0);
   for (let operation = newest + 1; operation <= last; operation += 1) {
     const isFirst = operation === newest + 1;

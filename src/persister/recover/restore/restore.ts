@@ -5,7 +5,7 @@
  *
  * Afterwards PostgreSQL has a prefix of the history again, and the drain continues with what the stream has.
  */
-import { paymentOf } from '../../../domain/merchant-note.ts';
+import { isWithdrawn, paymentOf } from '../../../domain/merchant-note.ts';
 import type { Reservation, ReservationEvent } from '../../../domain/reservation.ts';
 import { writeDetail } from '../../../domain/transition-detail.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
@@ -16,7 +16,15 @@ import type { StreamConsumer } from '../../stream/consumer.ts';
 import type { StreamEvent } from '../../stream/entries.ts';
 import { advance, insertEvents, upsertNewest } from '../../write/write-batch.ts';
 import type { SaleRecord } from '../sale-record.ts';
-import { readNotes, readPositions, readRecords, readStream, versionKey } from './redis-copy.ts';
+import {
+  EMPTY_STREAM,
+  readNotes,
+  readPositions,
+  readRecords,
+  readStream,
+  versionKey,
+  withdrawnUnits,
+} from './redis-copy.ts';
 import { restoreOperations } from './restore-operations.ts';
 import { readStored, type Stored } from './stored.ts';
 
@@ -41,9 +49,9 @@ export async function restore(
 ): Promise<Restored | undefined> {
   const { saleId } = stream;
   const stored = await readStored(transaction, saleId);
-  const { numbers, versions, lastEntryId } = found.keys.has('events')
-    ? await readStream(stream)
-    : { numbers: new Set<number>(), versions: new Set<string>(), lastEntryId: undefined };
+  const { numbers, versions, lastEntryId, withdrawals } = found.keys.has('events')
+    ? await readStream(stream, stored.checkpoint)
+    : { ...EMPTY_STREAM };
   const lacking = new Map<string, Reservation>();
   const known = new Set<number>();
   for await (const page of readRecords(stream, found, stored.currency)) {
@@ -99,7 +107,12 @@ export async function restore(
         // PostgreSQL has the timeline of its backup. From here on it is on the one that the sale was opened on.
         await tx`UPDATE sales SET timeline = ${found.timeline} WHERE sale_id = ${saleId}`;
       }
-      const operations = await restoreOperations(tx, saleId, found);
+      // Their events are written later than the operations.
+      const later = withdrawnUnits([
+        ...withdrawals,
+        ...events.map(({ reservation }) => reservation),
+      ]);
+      const operations = await restoreOperations(tx, saleId, found, later);
       const subscribers = await subscribersOf(tx, saleId);
       for (let from = 0; from < events.length; from += EVENTS_PER_STATEMENT) {
         const some = events.slice(from, from + EVENTS_PER_STATEMENT);
@@ -145,7 +158,8 @@ function restoredEvent(
   const note = notes.get(reservation.position);
   const isConfirmed = reservation.status === 'confirmed';
   // A note says that it was confirmed: in the newest version, or before the cancellation.
-  const confirms = note !== undefined && version === reservation.version - (isConfirmed ? 0 : 1);
+  const confirms =
+    note?.startsWith('=') === true && version === reservation.version - (isConfirmed ? 0 : 1);
   const event: ReservationEvent = {
     ...reservation,
     version,
@@ -153,7 +167,9 @@ function restoredEvent(
     occurredAt: version === 1 ? reservation.reservedAt : nowMs,
     detail: confirms
       ? writeDetail({ actor: 'restored', transition: 'confirm', paymentRef: paymentOf(note) })
-      : 'restored',
+      : isNewest && note !== undefined && isWithdrawn(note)
+        ? writeDetail({ actor: 'restored', transition: 'cancel', restock: false })
+        : 'restored',
     requestId: '',
     traceparent: '',
   };
