@@ -36,11 +36,12 @@ export const KEYS: Readonly<Record<SaleKey, KeyEntry>> = {
   newWaiting: STAGED,
 };
 
-/** Of keys that must not exist, and of elements of lists and ordered sets. */
+/** Of keys that must not exist, of elements of lists and ordered sets, and of merchant notes. */
 export const ALSO_SHOWN: readonly string[] = [
   'nothing-is-left-of-a-rebuild',
   'first-come-first-served',
   'every-hold-has-its-deadline',
+  'merchant-notes-follow-the-history',
 ];
 
 const DEFINITION = 'redis-has-the-last-definition';
