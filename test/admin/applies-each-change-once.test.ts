@@ -35,7 +35,13 @@ test('a new sale is a draft in PostgreSQL, in the ledger and in Redis', async ()
   assert.equal(clock.aheadMs, 0);
   assert.match(createdAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   assert.equal(updatedAt, createdAt);
-  const nothing = { held: 0, confirmed: 0, waiting: 0, tooFewForWaitlist: 0 };
+  const nothing = {
+    perBuyerLimit: null,
+    held: 0,
+    confirmed: 0,
+    waiting: 0,
+    tooFewForWaitlist: 0,
+  };
   assert.deepEqual(sale, {
     saleId,
     name: 'Phones',
