@@ -17,7 +17,8 @@ export interface EndedSale {
 /** A sale of 10 units with one reservation of each final status, ended by its operator, durable in PostgreSQL. */
 export async function makeEndedSale(admin: TestAdmin): Promise<EndedSale> {
   const saleId = await makeDraft(admin, {
-    holdSeconds: 1,
+    // Long enough for the transitions below on a busy machine.
+    holdSeconds: 2,
     skus: [{ sku: 'unit', name: 'A unit', price: 1_000, stock: 10 }],
   });
   await request(admin, `POST /sales/${saleId}/open`);

@@ -66,7 +66,8 @@ async function startReverseProxy(
     command,
     args: argumentsOf(path, directory),
     stopSignal,
-    isReady: async () => (await fetch(`${buyersUrl}/v1/sales/none`)).status === 404,
+    // The proxy itself refuses this path.
+    isReady: async () => (await fetch(`${buyersUrl}/metrics`)).status === 404,
   });
   return Object.assign(asTestServer(proxy, buyersUrl, buyers, directory), {
     buyersUrl,

@@ -66,19 +66,21 @@ for (const where of ['a live', 'an archived'] as const) {
     // The refund of the reclaimed one returns its unit, which is then free for the other.
     assert.equal((await merchant(`POST /reservations/${late}/cancel`)).status, 200);
     assert.equal((await reclaim(later)).status, 200);
-    const { body } = await admin.call(`GET /reservations/${late}`);
-    assert.deepEqual(
-      body.history.map((event: { status: string; paymentRef: string | null }) => [
-        event.status,
-        event.paymentRef,
-      ]),
-      [
-        ['reserved', null],
-        ['expired', null],
-        ['confirmed', 'pay_1'],
-        ['cancelled', null],
-      ],
-    );
+    await eventually(async () => {
+      const { body } = await admin.call(`GET /reservations/${late}`);
+      assert.deepEqual(
+        body.history.map((event: { status: string; paymentRef: string | null }) => [
+          event.status,
+          event.paymentRef,
+        ]),
+        [
+          ['reserved', null],
+          ['expired', null],
+          ['confirmed', 'pay_1'],
+          ['cancelled', null],
+        ],
+      );
+    });
     await assertPromisesHold(admin, saleId);
   });
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { useAdmin } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
 import { REBUILD_KEYS, SALE_KEYS, saleKey, WAITLIST_KEYS } from '../../src/lua/keys.ts';
@@ -37,6 +38,8 @@ const admin = await useAdmin(FILE);
 const persister = await usePersister(FILE, admin.redis.url, admin.databaseUrl);
 await makeSale(admin, { saleId: 'other-sale' });
 const saleId = await saleOfAllKinds(admin, FILE);
+// A loss of Redis is part of the sale, and its new identity comes up to two seconds later.
+await eventually(async () => assert.ok(await admin.shards.identityOf(saleId)));
 // At rest: nothing repairs what is damaged here.
 await persister.close();
 

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TOKENS } from '../../harness/engine/admin.ts';
-import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
+import { useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
@@ -57,6 +57,7 @@ test('a session that holds a lock and sends nothing during a statement is ended,
 
 test('an admin that is frozen in the middle of an operation is ended, and another one finishes it', async (t) => {
   const { redis, database, servers } = await useServers(t);
+  const { sql, shards } = servers;
   const { saleId } = await makeSale(servers, { stock: 10 });
   const spawnAdmin = async () => {
     const admin = await useEngineProcess(t, 'admin', {
@@ -66,32 +67,35 @@ test('an admin that is frozen in the middle of an operation is ended, and anothe
     });
     return admin.untilReady();
   };
-  const load = ({ url }: EngineProcess) =>
-    fetch(`${url}/admin/v1/sales/${saleId}/stock`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${TOKENS.operator}`,
-        'content-type': 'application/json',
-        'idempotency-key': 'load-1',
-      },
-      body: JSON.stringify({ sku: 'unit', delta: 5 }),
-    });
-  const isFree = () => servers.sql.begin((transaction) => tryLockSale(transaction, saleId));
+  const isFree = () => sql.begin((transaction) => tryLockSale(transaction, saleId));
+  await sql`
+    INSERT INTO sale_operations (sale_id, operation, action, definition, changes, outcome, actor, request_id)
+    SELECT sale_id, 2, 'test', definition, '[{"sku": "unit", "delta": 5}]', 'pending', actor, request_id
+    FROM sale_operations WHERE sale_id = ${saleId}`;
+  const [isLocked, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const holding = sql.begin(async (transaction) => {
+    await transaction`SELECT FROM sale_operations WHERE sale_id = ${saleId} FOR UPDATE`;
+    isLocked.resolve();
+    await over.promise;
+  });
+  await isLocked.promise;
 
+  // It applies the operation in Redis, and then waits for the operation's row.
   const frozen = await spawnAdmin();
-  redis.pause();
-  const lost = load(frozen).catch(() => undefined);
   await eventually(async () => assert.equal(await isFree(), false, 'the operation holds the lock'));
   freeze(frozen.pid);
-  redis.resume();
+  over.resolve();
+  await holding;
   assert.equal(await isFree(), false, 'nothing else releases it');
 
-  await eventually(async () => assert.equal(await endSilentHolders(servers.sql, 200), 1));
+  await eventually(async () => assert.equal(await endSilentHolders(sql, 200), 1));
   assert.equal(await isFree(), true);
-  const other = await spawnAdmin();
-  await eventually(async () => assert.equal((await load(other)).status, 200));
-  assert.equal((await saleState(servers.shards, saleId)).stock[0]?.loaded, 15);
+  await spawnAdmin();
+  await eventually(async () => {
+    const [row] = await sql`
+      SELECT outcome FROM sale_operations WHERE sale_id = ${saleId} AND operation = 2`;
+    assert.equal(row!.outcome, 'applied');
+  });
   thaw(frozen.pid);
-  await lost;
-  assert.equal((await saleState(servers.shards, saleId)).stock[0]?.loaded, 15);
+  assert.equal((await saleState(shards, saleId)).stock[0]?.loaded, 15);
 });

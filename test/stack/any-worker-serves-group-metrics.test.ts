@@ -5,7 +5,7 @@ import { before, describe, it, test } from 'node:test';
 import { request } from 'undici';
 import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { useRedis } from '../../harness/servers/redis.ts';
+import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { freeze, thaw } from '../../harness/servers/server-process.ts';
 import { FILE, type Scope, use } from '../../harness/use.ts';
 
@@ -16,7 +16,7 @@ const UNRESPONSIVE = 'flash_sale_unresponsive_workers';
 /** Above the second that a worker waits for an unresponsive one. */
 const RESPONSE_MS_MAX = 4_000;
 
-const redis = await useRedis(FILE);
+const redis = await useRedisWithIdentity(FILE);
 
 async function startWorkers(t: Scope, count: number): Promise<EngineProcess> {
   const group = await useEngineProcess(t, 'hot-path', {
