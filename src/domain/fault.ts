@@ -11,6 +11,10 @@ export const FAULTS = {
     message: 'Redis did not reply; the command may have run',
     problem: 'unavailable',
   },
+  script_failed: {
+    message: 'a script failed on the data of a sale, which may be damaged',
+    problem: 'recovering',
+  },
   busy: { message: 'too many calls are in flight; nothing was sent', problem: 'overloaded' },
   config_invalid: { message: 'the environment is invalid', problem: 'unavailable' },
   server_unfit: { message: 'a server does not meet the requirements', problem: 'unavailable' },

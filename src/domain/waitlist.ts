@@ -7,7 +7,7 @@
  * letter for its length before them, because members are ordered as texts.
  */
 
-const MEMBER = /^[^\t]+\t[a-d]?\d{1,16}\t[^\t]+\t\d{1,9}$/;
+const MEMBER = /^[^\t]+\t(?:\d{12}|[a-d]\d{13,16})\t[^\t]+\t[1-9]\d{0,2}$/;
 
 export function isWaitlistMember(text: string): boolean {
   return MEMBER.test(text);

@@ -80,6 +80,7 @@ export async function startHotPath(
     metrics,
     log,
     onSoldOut: (saleId) => soldOut.track(saleId),
+    onDamaged: (saleId) => views.requestRecovery(saleId),
   });
   const admission = new Admission({
     authenticate,

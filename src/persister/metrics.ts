@@ -43,6 +43,7 @@ export function createPersisterMetrics(registry: Registry) {
     ),
     trims: counter('persister_trims_total', 'Trims of a stream'),
     claimed: counter('persister_entries_claimed_total', 'Entries taken over from other consumers'),
+    damages: counter('persister_damages_total', 'Times a sale in Redis was found damaged'),
     recoverySeconds: histogram(
       'persister_recovery_duration_seconds',
       'From finding a sale closed to opening it again, by outcome',

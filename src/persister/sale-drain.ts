@@ -9,9 +9,9 @@
  * the sale on both servers, and recovers it if needed.
  */
 import { Fault, unreachable } from '../domain/fault.ts';
+import { examineSale } from '../lua/recover/examine-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
 import { backoffMs } from '../process/backoff.ts';
-import { hasPrefix } from '../redis/connection.ts';
 import type { PinnedServer } from '../redis/shard.ts';
 import { Loop } from './loop.ts';
 import { openSale, type RecoveryContext, type SaleCondition } from './recover/recover.ts';
@@ -29,6 +29,8 @@ const TRIM_ANYWAY_MS = 1_000;
 const IDLE_FIRST_MS = 10;
 const FAILURE_MOST_MS = 1_000;
 const RETRY_MS = 100;
+/** Between two rebuilds of a sale whose scripts fail. */
+const FAILING_PAUSE_MS = 600_000;
 /** While the sale is at rest: nobody waits for it, and there may be thousands. */
 const RETRY_AT_REST_MS = 2_000;
 
@@ -56,6 +58,8 @@ export class SaleDrain {
   #isAsleep: boolean;
   #wasActive = false;
   #isBlocked = false;
+  #isFailing = false;
+  #failingMs = Number.NEGATIVE_INFINITY;
   /** Undefined: must be checked. */
   #opened: Opened | undefined;
   #quietTurns = 0;
@@ -139,9 +143,21 @@ export class SaleDrain {
     return wasActive;
   }
 
-  /** A sweep found the sale closed. A blocked recovery keeps its own interval. */
+  /** The sale was found closed or damaged. A blocked recovery keeps its own interval. */
   foundClosed(): void {
     if (!this.#isBlocked) this.reopen();
+  }
+
+  /**
+   * A script fails on the data of the sale, in a part that no check reads. So the sale is rebuilt as a damaged one; not
+   * again soon, because a rebuild does not help against a fault of the script.
+   */
+  foundFailing(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#failingMs < FAILING_PAUSE_MS) return;
+    this.#failingMs = nowMs;
+    this.#isFailing = true;
+    this.foundClosed();
   }
 
   /** The sale is closed, or an operator requested a recovery. */
@@ -172,11 +188,14 @@ export class SaleDrain {
 
   /** Measures how far PostgreSQL is behind, also while PostgreSQL is unavailable and the loop only waits. */
   async measureLag(): Promise<void> {
-    await this.#lag.measure(this.#pinStream()).catch((error: unknown) => {
-      // A sale that cannot be read cannot be trusted to sell: the check closes and rebuilds it.
-      if (isUnreadable(error)) this.reopen();
-      throw error;
-    });
+    const damages = await this.#lag.measure(this.#pinStream());
+    if (damages.length > 0) this.foundClosed();
+  }
+
+  /** Looks whether the sale is damaged. The check that follows closes and rebuilds it. */
+  async look(): Promise<void> {
+    const { damages } = await this.#pinStream().server.call(examineSale, this.saleId);
+    if (damages.length > 0) this.foundClosed();
   }
 
   async #turn(): Promise<Turn> {
@@ -235,7 +254,8 @@ export class SaleDrain {
     // Entries that another connection read may not have been written.
     await this.#readAgain();
     const stream = this.#pinStream();
-    const condition = await openSale(this.#context, stream);
+    const condition = await openSale(this.#context, stream, { isFailing: this.#isFailing });
+    if (condition.outcome === 'recovered') this.#isFailing = false;
     if (condition.outcome !== 'open') return condition;
     this.#opened = { stream, timeline: condition.timeline };
     this.#lastFailure = '';
@@ -293,6 +313,11 @@ export class SaleDrain {
   #delayAfter(turn: Turn): number {
     this.#quietTurns = turn === 'worked' ? 0 : this.#quietTurns + 1;
     this.#isBlocked = turn === 'blocked';
+    // A client waits although there is nothing to write: it may have found damage. Or it has found some while a batch was
+    // written, and nobody else looks at a sleeping drain soon.
+    if (this.#isAsleep || (turn === 'empty' && this.#isAwaited)) {
+      void this.look().catch(() => undefined);
+    }
     if (turn !== 'retry' && turn !== 'recovered') this.#isAwaited = false;
     if (this.#isAsleep) {
       this.#lag.clear(this.isAtRest);
@@ -333,9 +358,4 @@ export class SaleDrain {
     this.#lastFailure = message;
     this.#context.log.warn({ saleId: this.saleId, err: error }, 'drain failed, trying again');
   }
-}
-
-function isUnreadable(error: unknown): boolean {
-  if (!(error instanceof Fault)) return false;
-  return error.code === 'reply_malformed' || hasPrefix(error.cause, /^WRONGTYPE\b/);
 }

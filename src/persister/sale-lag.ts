@@ -2,7 +2,7 @@
  * How far PostgreSQL is behind one sale in Redis, as metrics and log messages: events that are not written, entries that
  * only another version can read, and events behind missing ones.
  */
-import { readSale } from '../lua/read/read-sale.ts';
+import { examineSale } from '../lua/recover/examine-sale.ts';
 import type { PersisterContext } from './context.ts';
 import { forgetSale } from './metrics.ts';
 import type { StreamConsumer } from './stream/consumer.ts';
@@ -28,12 +28,12 @@ export class SaleLag {
     this.#saleId = saleId;
   }
 
-  /** Throws errors of Redis, and `reply_malformed` if the sale cannot be read. */
-  async measure(stream: StreamConsumer): Promise<void> {
-    const reply = await stream.server.call(readSale, this.#saleId);
-    if (reply.outcome === 'unknown_sale') return;
-    const { events, drained, nowMs, streamLength } = reply.state;
-    const oldestMs = streamLength > 0 ? await stream.oldestMs() : undefined;
+  /** Throws errors of Redis. Returns what is damaged of the sale; then it measures nothing. */
+  async measure(stream: StreamConsumer): Promise<string[]> {
+    const found = await stream.server.call(examineSale, this.#saleId);
+    const { events, drained, nowMs, damages } = found;
+    if (found.isForgotten || events === undefined || drained === undefined) return damages;
+    const oldestMs = found.keys.has('events') ? await stream.oldestMs() : undefined;
     const isDrained = oldestMs === undefined || events === drained;
     this.#set(events - drained, isDrained ? 0 : Math.max(0, nowMs - oldestMs) / 1000);
     for (const entryId of this.#waiting) {
@@ -42,6 +42,7 @@ export class SaleLag {
         this.#waiting.delete(entryId);
     }
     this.#measureWaiting();
+    return damages;
   }
 
   /** These entries were tried; `waiting` are those of another format version, which stay pending. */

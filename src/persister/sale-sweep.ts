@@ -31,8 +31,10 @@ export interface SweepOptions {
   /** Until the first sweep. */
   firstMs: number;
   isAtRest: () => boolean;
-  /** The sale is closed or has events that are not drained. */
-  onWork: (found: 'closed' | 'backlog') => void;
+  /** The sale is closed or has events that are not drained, or the script failed on its data. */
+  onWork: (found: 'closed' | 'backlog' | 'failure') => void;
+  /** Called now and then: nothing else looks at a sale without buyers. */
+  onLook: () => void;
 }
 
 export class SaleSweep {
@@ -40,25 +42,30 @@ export class SaleSweep {
   readonly #saleId: string;
   readonly #isAtRest: SweepOptions['isAtRest'];
   readonly #onWork: SweepOptions['onWork'];
+  readonly #onLook: SweepOptions['onLook'];
   readonly #loop: Loop;
   #sweptMs = Number.NEGATIVE_INFINITY;
+  #lookedMs = performance.now();
   #hintTimer: NodeJS.Timeout | undefined;
   #hintDueMs = Number.POSITIVE_INFINITY;
   #isUnannounced = false;
   #announcedMs = 0;
   #lastFailure = '';
 
-  constructor(context: PersisterContext, { saleId, firstMs, isAtRest, onWork }: SweepOptions) {
+  constructor(context: PersisterContext, options: SweepOptions) {
+    const { saleId, firstMs, isAtRest, onWork, onLook } = options;
     this.#context = context;
     this.#saleId = saleId;
     this.#isAtRest = isAtRest;
     this.#onWork = onWork;
+    this.#onLook = onLook;
     this.#loop = new Loop({
       firstMs,
       turn: async () => {
         const reply = await this.#sweep();
         await this.#announce(reply);
         this.#lastFailure = '';
+        this.#lookIfDue();
         return this.#delayAfter(reply);
       },
       onFailure: (error) => this.#report(error),
@@ -115,6 +122,13 @@ export class SaleSweep {
     this.#announcedMs = performance.now();
   }
 
+  #lookIfDue(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#lookedMs < this.#context.timings.lookMs / 2) return;
+    this.#lookedMs = nowMs;
+    this.#onLook();
+  }
+
   #delayAfter(reply: SweepReply): number {
     const { lookMs, restLookMs } = this.#context.timings;
     if (reply.outcome !== 'swept') {
@@ -133,6 +147,7 @@ export class SaleSweep {
   #report(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
     const isReported = error instanceof Fault && error.code === 'not_sent';
+    if (error instanceof Fault && error.code === 'script_failed') this.#onWork('failure');
     if (message === this.#lastFailure || isReported) return;
     this.#lastFailure = message;
     this.#context.log.warn({ saleId: this.#saleId, err: error }, 'sweep failed, trying again');

@@ -189,7 +189,12 @@ export class SaleWorkers {
       saleId,
       firstMs: firstSweepMs,
       isAtRest: () => drain.isAtRest,
-      onWork: (found) => (found === 'closed' ? drain.foundClosed() : drain.wake()),
+      onWork: (found) => {
+        if (found === 'closed') drain.foundClosed();
+        else if (found === 'failure') drain.foundFailing();
+        else drain.wake();
+      },
+      onLook: () => void drain.look().catch(() => undefined),
     });
     const work = { sale, drain, sweep };
     this.#sales.set(saleId, work);

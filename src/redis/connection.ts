@@ -46,6 +46,8 @@ export interface Session extends FitServer {
 /** Errors with which Redis says that it has not run the command. */
 const NOT_EXECUTED =
   /^(NOSCRIPT|MOVED|ASK|CLUSTERDOWN|TRYAGAIN|READONLY|LOADING|MASTERDOWN|MISCONF|BUSY|NOAUTH|NOREPLICAS)\b/;
+/** An error of the script itself, or of a command in it. */
+const SCRIPT_FAILED = /\bscript: [0-9a-f]{40}\b/;
 /** The server has become a replica: the address may lead to another server now. */
 const DEMOTED = /^(READONLY|MASTERDOWN)\b/;
 /** Interval between checks of an unfit server. */
@@ -299,6 +301,7 @@ function isSameServer(one: FitServer, other: FitServer): boolean {
 function faultCodeOf(error: unknown): FaultCode {
   if (hasPrefix(error, /^OOM\b/)) return 'out_of_memory';
   if (hasPrefix(error, NOT_EXECUTED)) return 'not_executed';
+  if (hasPrefix(error, SCRIPT_FAILED)) return 'script_failed';
   return hasPrefix(error, /^Stream isn't writeable/) ? 'not_sent' : 'outcome_unknown';
 }
 

@@ -118,7 +118,8 @@ export class Shard {
 
   /**
    * Runs a script on this server. Under `DURABILITY=replicated` it returns decisions only after the replicas have them.
-   * Throws `not_sent`, `not_executed`, `out_of_memory`, `outcome_unknown` (it may have run) or `reply_malformed`.
+   * Throws `not_sent`, `not_executed`, `out_of_memory`, `script_failed`, `outcome_unknown` (it may have run) or
+   * `reply_malformed`.
    */
   async call<Args extends unknown[], Result>(
     script: Script<Args, Result>,

@@ -3,6 +3,7 @@
  * decisions, an ordered set for ranks, one by quantity for serving, and a hash by buyer for lookups.
  */
 import {
+  isWaitlistMember,
   memberByQuantity,
   parseWaitingField,
   parseWaitlistMember,
@@ -106,9 +107,6 @@ export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
   },
 ];
 
-/** A member of the ordered set: SKU, ticket, buyer and quantity. */
-const MEMBER = /^[^\t]+\t(?:\d{12}|[a-d]\d{13,16})\t[^\t]+\t[1-9]\d{0,2}$/;
-
 /** An entry of the hash `waiting`: its field, and the member of the ordered set that it refers to. */
 interface Entry {
   field: string;
@@ -210,7 +208,7 @@ async function isStillMissing(verification: Verification, entry: Entry): Promise
 
 function isOfSameBuyer({ field, member }: Entry): boolean {
   const { sku, buyerId } = parseWaitlistMember(member);
-  return MEMBER.test(member) && field === waitingField(buyerId, sku);
+  return isWaitlistMember(member) && field === waitingField(buyerId, sku);
 }
 
 function describe({ field }: Entry): string {

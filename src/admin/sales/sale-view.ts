@@ -57,12 +57,13 @@ export async function viewSales(
 
 type Live =
   | ReadSaleReply
-  | { outcome: 'unavailable' }
+  | { outcome: 'unavailable' | 'damaged' }
   | { outcome: 'archived'; stock: readonly SkuStock[] };
 
 const REDIS_STATES: Record<Live['outcome'], SaleJson['redis']> = {
   known: 'known',
   recovering: 'recovering',
+  damaged: 'recovering',
   unknown_sale: 'unknown',
   unavailable: 'away',
   archived: 'archived',
@@ -73,9 +74,10 @@ async function readCounts(reader: SaleReader, saleId: string): Promise<Live> {
   try {
     return await reader.fresh(saleId);
   } catch (error) {
-    if (error instanceof Fault && error.code !== 'reply_malformed')
-      return { outcome: 'unavailable' };
-    throw error;
+    if (!(error instanceof Fault)) throw error;
+    // Damaged: a persister rebuilds it.
+    const isDamaged = error.code === 'reply_malformed' || error.code === 'script_failed';
+    return { outcome: isDamaged ? 'damaged' : 'unavailable' };
   }
 }
 
@@ -116,8 +118,7 @@ function viewSale(
   return {
     saleId: sale.saleId,
     name: sale.name,
-    status: momentOf(sale, 'stock' in live || live.outcome === 'unavailable' ? undefined : live)
-      .status,
+    status: momentOf(sale, 'isForgotten' in live || 'state' in live ? live : undefined).status,
     currency: sale.currency,
     startsAt: isoTime(sale.startsAt),
     endsAt: isoTime(sale.endsAt),

@@ -18,6 +18,8 @@ export interface BatchersContext {
   metrics: HotPathMetrics;
   log: Logger;
   onSoldOut: (saleId: string) => void;
+  /** The script failed on the data of the sale. */
+  onDamaged: (saleId: string) => void;
 }
 
 export class Batchers {
@@ -32,7 +34,7 @@ export class Batchers {
   of(saleId: string): Batcher {
     let batcher = this.#bySale.get(saleId);
     if (!batcher) {
-      const { shards, memoryPressure, metrics, log, onSoldOut } = this.#context;
+      const { shards, memoryPressure, metrics, log, onSoldOut, onDamaged } = this.#context;
       const limits = {
         ...this.#context.limits,
         backlogMax: () => (memoryPressure.isHigh(saleId) ? 0 : this.#context.limits.backlogMax),
@@ -46,6 +48,7 @@ export class Batchers {
         faulted: (fault, size) => {
           metrics.faulted(fault.code);
           log.warn({ saleId, buyers: size, err: fault }, 'batch not decided');
+          if (fault.code === 'script_failed') onDamaged(saleId);
         },
         failed: (error) => {
           metrics.handlerFailed();

@@ -147,10 +147,14 @@ class Purchase implements QueuedPurchase {
   settle(outcome: ReserveDecision): void {
     try {
       if (outcome.outcome === 'unreadable') throw outcome.fault;
-      this.#respond(
-        outcomeResponse(outcome, this.buyerId, this.#basket!, this.#view!),
-        outcome.outcome,
-      );
+      const view = this.#view!;
+      // Redis has no counts of a SKU that the sale has: they are damaged.
+      const isDamaged =
+        outcome.outcome === 'unknown_sku' &&
+        view.state.definition.skus.some(({ sku }) => outcome.skus.includes(sku));
+      if (isDamaged) this.#context.views.requestRecovery(this.#saleId);
+      const known = isDamaged ? ({ outcome: 'recovering' } as const) : outcome;
+      this.#respond(outcomeResponse(known, this.buyerId, this.#basket!, view), known.outcome);
     } catch (error) {
       // The others of the batch still get their responses.
       this.#context.log.error({ err: error, requestId: this.requestId }, 'purchase not settled');

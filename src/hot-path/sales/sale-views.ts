@@ -162,6 +162,7 @@ export class SaleViews {
         if (reply.outcome === 'recovering') this.announceMissed(saleId);
         return this.#storeSale(saleId, reply.state, reply.outcome === 'recovering', sentAt);
       })
+      .catch((error: unknown) => this.#storeDamaged(saleId, error))
       .finally(() => {
         this.#inFlight--;
         if (this.#reads.get(saleId) === reading) this.#reads.delete(saleId);
@@ -186,6 +187,19 @@ export class SaleViews {
     }
     const isAbsent = !isForgotten && (await this.isAbsent(saleId));
     const absence: Absence = { outcome: isAbsent ? 'unknown_sale' : 'recovering' };
+    this.#absences.set(saleId, absence);
+    return absence;
+  }
+
+  /** A sale that cannot be read is damaged. A persister rebuilds it; a view from before must not sell it. */
+  #storeDamaged(saleId: string, error: unknown): SaleLookup {
+    const isDamaged =
+      error instanceof Fault &&
+      (error.code === 'script_failed' || error.code === 'reply_malformed');
+    if (!isDamaged) throw error;
+    this.#sales.delete(saleId);
+    this.requestRecovery(saleId);
+    const absence: Absence = { outcome: 'recovering' };
     this.#absences.set(saleId, absence);
     return absence;
   }

@@ -81,6 +81,7 @@ if arg_to == 'P' then
 end
 local record = change_status(buyer, found, arg_to, expires, arg_detail, arg_trace)
 if count_after == 'remaining' and not withdraws then serve_waitlist(basket.skus, arg_new_tag) end
+check_keys()
 write_waitlist()
 -- Where an earlier version may have left it; replace_record has another field.
 if is_reclaimed then call('HDEL', key_past, older_past_field(buyer, arg_position)) end

@@ -9,7 +9,8 @@
 --                    perBuyerLimit (absent: none)}]}
 --        changes     JSON [{sku, delta}]
 -- REPLY  {word, number, startsAt}: applied (with the sale's start, empty if it has none), insufficient_stock or sale_ended
---        (nothing changed, the number is used), gap (with the number last applied), recovering, unknown_sale
+--        (nothing changed, the number is used), gap (with the number last applied), recovering (closed or damaged),
+--        unknown_sale
 --
 -- Operations of a sale apply strictly in order and once: repeating the last one returns its first result.
 -- Operation 1 creates the sale and sets its fence.
@@ -22,7 +23,7 @@
 local operation = tonumber(arg_operation)
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'operation', 'operationOutcome', 'timeline', 'forgotten', 'status',
-  'startsAt', 'endsAt', 'time', 'ahead')
+  'startsAt', 'endsAt', 'time', 'ahead', 'skus')
 -- A mark that a recovery left is no sale.
 if sale[5] then sale = {} end
 set_time(sale[9], sale[10])
@@ -38,6 +39,13 @@ if operation == applied then return { sale[3], applied, starts_at } end
 if operation ~= applied + 1 then return { 'gap', applied, '' } end
 
 local definition, changes = cjson.decode(arg_definition), cjson.decode(arg_changes)
+-- The SKUs that have counts. Missing counts are damaged, and must not become 0.
+local is_counted = {}
+if sale[1] then
+  local is_read, skus = pcall(cjson.decode, sale[11])
+  if not is_read or type(skus) ~= 'table' then return { 'recovering', 0, '' } end
+  for _, each in ipairs(skus) do is_counted[each.sku] = true end
+end
 local delta_of = {}
 for _, change in ipairs(changes) do delta_of[change.sku] = (delta_of[change.sku] or 0) + change.delta end
 
@@ -47,10 +55,18 @@ if sale[1] and has_ended(status, ends_at) and (or_empty(definition.endsAt) ~= en
   or (status == 'ended' and definition.status ~= 'ended')) then
   outcome = 'sale_ended'
 end
+-- A sale that has started keeps its start: buyers got results that a later start would contradict. The reply returns the
+-- start, so that PostgreSQL stores the same one.
+if status and status ~= 'draft' and definition.status ~= 'draft' and starts_at ~= '' and now >= tonumber(starts_at) then
+  definition.startsAt = tonumber(starts_at)
+end
 local new_stock = {}
 for _, sku in ipairs(definition.skus) do
   local counts = redis.call('HMGET', key_stock, sku.sku .. ':loaded', sku.sku .. ':remaining', sku.sku .. ':held',
     sku.sku .. ':confirmed')
+  for i = 1, 4 do
+    if is_counted[sku.sku] and not tonumber(counts[i]) then return { 'recovering', 0, '' } end
+  end
   local delta = delta_of[sku.sku] or 0
   local remaining = (counts[2] or 0) + delta
   if remaining < 0 and outcome == 'applied' then outcome = 'insufficient_stock' end
@@ -72,10 +88,5 @@ if not sale[1] then
     'drained', '0')
 end
 redis.call('HSET', key_stock, unpack(new_stock))
--- A sale that has started keeps its start: buyers got results that a later start would contradict. The reply returns the
--- start, so that PostgreSQL stores the same one.
-if status and status ~= 'draft' and definition.status ~= 'draft' and starts_at ~= '' and now >= tonumber(starts_at) then
-  definition.startsAt = tonumber(starts_at)
-end
 write_definition(definition)
 return { 'applied', operation, or_empty(definition.startsAt) }

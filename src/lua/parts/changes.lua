@@ -3,11 +3,11 @@
 --
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
--- NEEDS    key_sale key_stock key_order key_holds key_events
+-- NEEDS    key_sale key_stock key_buyers key_past key_order key_holds key_events order_index
 --          call concat number now sale basket_of stock move_stock add_record replace_record write_buyers
 --          record_terms new_record next_record event_line
 -- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket change_status
---          write_changes
+--          check_keys write_changes
 
 -- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members.
 local order, event_lines, new_holds, gone_holds = {}, {}, {}, {}
@@ -55,7 +55,19 @@ local function change_status(buyer, old, status, expires, detail, trace)
   return record
 end
 
+-- A damaged key fails the script here, before the first write: a missing one, or one of another type.
+local function check_keys()
+  local is_order_missing, are_buyers_missing = not call('LINDEX', key_order, 0), call('EXISTS', key_buyers) == 0
+  if (is_order_missing or are_buyers_missing) and order_index(first_position - 1) >= 0 then
+    error('the order or the buyers are missing')
+  end
+  call('HGET', key_past, '')
+  call('ZCARD', key_holds)
+  call('XLEN', key_events)
+end
+
 local function write_changes()
+  check_keys()
   local counted = {}
   for sku, counts in pairs(stock) do
     for field in pairs(counts.changed) do

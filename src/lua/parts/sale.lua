@@ -1,5 +1,5 @@
 -- Reads the sale and the fence, for every script that changes a sale. Writes nothing, except that it closes a
--- sale which was opened on another server, and stores a time that must not be forgotten.
+-- sale which was opened on another server or cannot be read, and stores a time that must not be forgotten.
 --
 -- NEEDS    key_sale arg_fence now ahead set_time has_ended
 -- EXPORTS  call concat fields number sale refused closed order_index
@@ -10,30 +10,47 @@ local fields = call('HMGET', key_sale, 'fence', 'status', 'startsAt', 'endsAt', 
   'currency', 'position', 'events', 'drained', 'tickets', 'gaps', 'time',
   'ahead')
 set_time(fields[13], fields[14])
+
+-- examine-sale.ts finds all of this damaged too, and more: otherwise the sale would be opened as it is.
+local function is_readable()
+  local statuses = { draft = true, open = true, paused = true, ended = true }
+  local function is_number(at) return fields[at] and string.find(fields[at], '^%-?%d+$') end
+  for _, at in ipairs({ 5, 6, 8, 9, 10 }) do
+    if not is_number(at) then return false end
+  end
+  if fields[3] ~= '' and not is_number(3) or fields[4] ~= '' and not is_number(4) then return false end
+  for _, at in ipairs({ 11, 13, 14 }) do
+    if fields[at] and not is_number(at) then return false end
+  end
+  return statuses[fields[2]] and fields[7] and string.find(fields[7], '^%u%u%u$')
+    and not string.find(fields[12] or '', '[^%d: ]')
+end
+
 -- Why the script can do nothing, or nil.
 local refused = nil
 if not fields[1] then refused = 'unknown_sale'
 elseif fields[1] ~= arg_fence then
   -- The marker of an archived sale has no other fields.
   refused = fields[2] == 'archived' and 'sale_ended' or 'recovering'
-  -- Clears the fence. Otherwise the server that it names could return as master, lacking its last decisions, and sell on.
-  if fields[1] ~= '' then
-    call('HSET', key_sale, 'fence', '')
-    -- See close-sale.lua.
-    if string.find(call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
-      call('HSET', key_sale, 'wasPromoted', '1')
-    end
+elseif not is_readable() then refused = 'recovering'
+end
+-- Clears the fence. Otherwise the server that it names could return as master, lacking its last decisions, and sell on.
+if refused == 'recovering' and fields[1] ~= '' then
+  call('HSET', key_sale, 'fence', '')
+  -- See close-sale.lua.
+  if string.find(call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
+    call('HSET', key_sale, 'wasPromoted', '1')
   end
 end
 
 local sale = {
-  limit = tonumber(fields[5] or 0),
-  hold_ms = tonumber(fields[6] or 0) * 1000,
+  limit = tonumber(fields[5] or 0) or 0,
+  hold_ms = (tonumber(fields[6] or 0) or 0) * 1000,
   currency = fields[7],
-  position = tonumber(fields[8] or 0),
-  events = tonumber(fields[9] or 0),
-  backlog = tonumber(fields[9] or 0) - tonumber(fields[10] or 0),
-  tickets = tonumber(fields[11] or 0),
+  position = tonumber(fields[8] or 0) or 0,
+  events = tonumber(fields[9] or 0) or 0,
+  backlog = (tonumber(fields[9] or 0) or 0) - (tonumber(fields[10] or 0) or 0),
+  tickets = tonumber(fields[11] or 0) or 0,
   gaps = fields[12],
 }
 -- Positions and events are exact up to 2^53. Before that the sale ends for buyers, with room left for transitions.

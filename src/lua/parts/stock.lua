@@ -53,6 +53,12 @@ local function load_stock(skus)
         counts.remaining, counts.held = tonumber(values[at + 1]), tonumber(values[at + 2])
         counts.waiting, counts.price = tonumber(values[at + 3] or 0), values[at + 4]
         counts.limit = values[at + 5] and tonumber(values[at + 5]) or nil
+        -- Fails the script, which has written nothing so far.
+        if not (counts.remaining and counts.held and counts.waiting and string.find(counts.price or '', '^%d+$')
+          and (counts.limit or not values[at + 5])) then
+          error('the stock of ' .. missing[i] .. ' is damaged')
+        end
+      elseif values[at + 2] then error('the stock of ' .. missing[i] .. ' is damaged')
       end
     end
   end

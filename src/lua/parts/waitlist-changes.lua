@@ -1,6 +1,7 @@
 -- Collects the changes of the waitlist in tables; write_waitlist() writes them at the end.
 --
--- NEEDS    key_sale key_stock key_line key_line_by_quantity key_waiting call number sale is_indexed add_stock parse_indexed
+-- NEEDS    key_sale key_stock key_line key_line_by_quantity key_waiting call number sale is_indexed add_stock
+--          parse_indexed check_keys
 -- EXPORTS  join_waitlist leave_waitlist has_left write_smallest_waiting write_waitlist
 
 -- Waiters, see waitlist-member.lua. has_left[member]: the member leaves in this call.
@@ -25,6 +26,12 @@ local function write_smallest_waiting(sku)
 end
 
 local function write_waitlist()
+  if #left + #joined == 0 then return end
+  -- A key of another type fails here.
+  check_keys()
+  call('ZCARD', key_line)
+  call('ZCARD', key_line_by_quantity)
+  call('HGET', key_waiting, '')
   local skus = {}
   for _, each in ipairs(left) do
     call('ZREM', key_line, each.member)

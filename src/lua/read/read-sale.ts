@@ -94,12 +94,14 @@ function decodeState(
 export function decodeDefinition(saleId: string, sale: Map<string, string>): SaleDefinition {
   const status = SALE_STATUSES.find((known) => known === textOf(sale, 'status'));
   if (!status) throw malformed('read-sale', textOf(sale, 'status'));
+  const currency = textOf(sale, 'currency');
+  if (!/^[A-Z]{3}$/.test(currency)) throw malformed('read-sale', ['currency', currency]);
   const optionalTime = (field: string) =>
     textOf(sale, field) === '' ? null : wholeNumber(textOf(sale, field), field);
   return {
     saleId,
     name: textOf(sale, 'name'),
-    currency: textOf(sale, 'currency'),
+    currency,
     status,
     startsAt: optionalTime('startsAt'),
     endsAt: optionalTime('endsAt'),
@@ -120,6 +122,9 @@ export function decodeStock(
   return skus.map(({ sku }) => {
     const count = (field: string) => wholeNumber(textOf(stock, `${sku}:${field}`), field);
     const optionalCount = (field: string) => (stock.has(`${sku}:${field}`) ? count(field) : 0);
+    // Purchases read these two as well.
+    count('price');
+    optionalCount('perBuyerLimit');
     return {
       sku,
       loaded: count('loaded'),
@@ -135,11 +140,19 @@ export function decodeStock(
 export function decodeSkus(text: string): SkuDefinition[] {
   try {
     const skus = JSON.parse(text) as SkuDefinition[];
-    if (Array.isArray(skus) && skus.every((each) => typeof each?.sku === 'string')) return skus;
+    if (Array.isArray(skus) && skus.every(isSku)) return skus;
   } catch {
     // Reported below.
   }
   throw malformed('read-sale', text);
+}
+
+function isSku(value: Partial<SkuDefinition> | null): boolean {
+  return (
+    typeof value?.sku === 'string' &&
+    typeof value.name === 'string' &&
+    Number.isSafeInteger(value.price)
+  );
 }
 
 function textOf(fields: Map<string, string>, field: string): string {
@@ -150,7 +163,8 @@ function textOf(fields: Map<string, string>, field: string): string {
 
 function wholeNumber(text: string, field: string): number {
   const value = Number(text);
-  if (text === '' || !Number.isSafeInteger(value)) throw malformed('read-sale', [field, text]);
+  if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value))
+    throw malformed('read-sale', [field, text]);
   return value;
 }
 

@@ -1,4 +1,6 @@
 /** Reads what can be read of a sale that may be damaged. The contract is the header of examine-sale.lua. */
+
+import { ordinalOf, parseGaps } from '../../domain/positions.ts';
 import type { SaleDefinition, SkuStock } from '../../domain/sale.ts';
 import { type SaleKey, WAITLIST_KEYS } from '../keys.ts';
 import { decodeDefinition, decodeStock, fieldsOf } from '../read/read-sale.ts';
@@ -11,6 +13,12 @@ const TYPES: Partial<Record<SaleKey, string>> = {
   lineByQuantity: 'zset',
   events: 'stream',
 };
+
+const OUTCOMES: ReadonlySet<string | undefined> = new Set([
+  'applied',
+  'insufficient_stock',
+  'sale_ended',
+]);
 
 /** What a sale in Redis has. A value is undefined if it is absent or cannot be read. */
 export interface Examination {
@@ -25,6 +33,8 @@ export interface Examination {
   timeline: number | undefined;
   position: number | undefined;
   events: number | undefined;
+  /** The last event that was trimmed from the stream. */
+  drained: number | undefined;
   operation: number | undefined;
   operationOutcome: string;
   gaps: string;
@@ -32,7 +42,10 @@ export interface Examination {
   stock: SkuStock[] | undefined;
   /** The keys that exist and have the right type. */
   keys: ReadonlySet<SaleKey>;
-  /** What is wrong, such as `status` or `type of order`. Empty for a sale that Redis has forgotten. */
+  /**
+   * What is wrong, such as `status`, `type of order` or `no order`. Empty for a sale that Redis has forgotten. Records and
+   * other elements of large keys are not read.
+   */
   damages: string[];
 }
 
@@ -67,10 +80,28 @@ export const examineSale = defineScript({
       }
     };
     const definition = readable('definition', () => decodeDefinition(saleId, fields));
-    wholeNumber('drained');
-    if (fields.has('tickets')) wholeNumber('tickets');
-    if (!isForgotten && !fields.has('fence')) damages.push('fence');
-    if (!/^(\d+:\d+ )*$/.test(fields.get('gaps') ?? '')) damages.push('gaps');
+    const position = wholeNumber('position');
+    for (const field of ['tickets', 'time', 'ahead']) {
+      if (fields.has(field)) wholeNumber(field);
+    }
+    if (!isForgotten) {
+      if (!fields.has('fence')) damages.push('fence');
+      if (!OUTCOMES.has(fields.get('operationOutcome'))) damages.push('operationOutcome');
+    }
+    const gaps = fields.get('gaps') ?? '';
+    const areGapsReadable = /^(\d+:\d+ )*$/.test(gaps);
+    if (!areGapsReadable) damages.push('gaps');
+    const skuStock =
+      definition && readable('stock', () => decodeStock(definition.skus, fields, counts));
+    const needed = new Set<SaleKey>();
+    if (areGapsReadable && position !== undefined && ordinalOf(position, parseGaps(gaps)) > 0) {
+      needed.add('order').add('buyers');
+    }
+    if (skuStock?.some(({ held }) => held > 0)) needed.add('holds');
+    if (skuStock?.some(({ waiting }) => waiting > 0)) needed.add('line').add('waiting');
+    for (const key of needed) {
+      if (types[WAITLIST_KEYS.indexOf(key as never)] === 'none') damages.push(`no ${key}`);
+    }
     return {
       nowMs: Number(nowMs),
       isForgotten,
@@ -78,13 +109,14 @@ export const examineSale = defineScript({
       closing: fields.get('closing') ?? '',
       wasPromoted: fields.has('wasPromoted'),
       timeline: wholeNumber('timeline'),
-      position: wholeNumber('position'),
+      position,
       events: wholeNumber('events'),
+      drained: wholeNumber('drained'),
       operation: wholeNumber('operation'),
       operationOutcome: fields.get('operationOutcome') ?? '',
-      gaps: fields.get('gaps') ?? '',
+      gaps,
       definition,
-      stock: definition && readable('stock', () => decodeStock(definition.skus, fields, counts)),
+      stock: skuStock,
       keys,
       damages,
     };

@@ -24,7 +24,9 @@ export function compare(
   const wasLost = !isComplete || mayForget;
   const skipped = wasLost ? rules.positionsSkipped : 0;
   const last = Math.max(record.positionFloor, progress.position, found.position ?? 0);
-  const isRenewal = isComplete && !isDamaged && record.request === 0;
+  // All that the server has was written, so more events than PostgreSQL has are none.
+  const isAhead = !hasUnreadable && (found.events ?? 0) > progress.events;
+  const isRenewal = isComplete && !isDamaged && !isAhead && record.request === 0;
   // The operator has seen what is lost, and requests the recovery again.
   const isAccepted = record.request > 0 && record.reportedLost === restored.lost;
   const why =

@@ -7,8 +7,7 @@
  */
 import { Fault } from '../../domain/fault.ts';
 import { formatGaps } from '../../domain/positions.ts';
-import { isWaitlistMember, parseWaitlistMember, waitingField } from '../../domain/waitlist.ts';
-import { saleKey } from '../../lua/keys.ts';
+import type { SaleKey } from '../../lua/keys.ts';
 import type { RebuiltSale } from '../../lua/recover/finish-rebuild.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import { readNotes } from '../../postgres/merchant-notes.ts';
@@ -17,11 +16,9 @@ import type { StreamConsumer } from '../stream/consumer.ts';
 import { readRows } from './rebuild-rows.ts';
 import { RebuildStage } from './rebuild-stage.ts';
 import { offerFor, SoldTotals, stockOf } from './rebuild-stock.ts';
+import { readWaitlist } from './rebuild-waitlist.ts';
 import { type Result, type Retry, retry } from './recovery-log.ts';
 import { countDiscarded, settleBeforeOpening } from './sale-record.ts';
-
-/** Waitlist members per read. */
-const MEMBERS_PER_READ = 1_000;
 
 export interface RebuildPlan {
   /** The timeline that the recovery has begun, and the name under which it closed the sale. */
@@ -31,8 +28,8 @@ export interface RebuildPlan {
   events: number;
   /** The last position that may have been returned to a buyer. */
   floor: number;
-  /** Redis' waitlist can be read. */
-  hasWaitlist: boolean;
+  /** What of the sale Redis still has: the keys that have the right type. */
+  keys: ReadonlySet<SaleKey>;
 }
 
 /** Throws errors of both servers. */
@@ -102,43 +99,36 @@ export async function rebuild(
 /** Stages the reservations, their merchant notes and the waitlist. Undefined: superseded. */
 async function stageRows(
   stage: RebuildStage,
-  { server, saleId }: StreamConsumer,
+  stream: StreamConsumer,
   transaction: Transaction,
-  plan: Pick<RebuildPlan, 'hasWaitlist'>,
+  { keys }: Pick<RebuildPlan, 'keys'>,
 ): Promise<SoldTotals | undefined> {
   // Reserves the stage before the first read, so that this rebuild cannot overtake a later one that reads more.
   if (!(await stage.send())) return undefined;
   const sold = new SoldTotals();
-  for await (const rows of readRows(transaction, saleId)) {
+  for await (const rows of readRows(transaction, stream.saleId)) {
     for (const row of rows) {
       sold.count(row);
       stage.addReservation(row);
       if (stage.isFull && !(await stage.send())) return undefined;
     }
   }
-  for await (const notes of readNotes(transaction, saleId)) {
+  for await (const notes of readNotes(transaction, stream.saleId)) {
     for (const { position, note } of notes) stage.addNote(position, note);
     if (stage.isFull && !(await stage.send())) return undefined;
   }
-  // A damaged waitlist cannot be kept: PostgreSQL does not have it.
-  if (!plan.hasWaitlist) return sold;
-  for (let from = 0; ; from += MEMBERS_PER_READ) {
-    const [first, last] = [String(from), String(from + MEMBERS_PER_READ - 1)];
-    const members = await server.client.zrange(saleKey(saleId, 'line'), first, last);
-    if (members.length === 0) return sold;
+  const waitlist = readWaitlist(stream, transaction, keys);
+  for await (const waiters of waitlist.pages()) {
     // PostgreSQL ends transactions that are idle for long, and their locks with them.
     await transaction`SELECT 1`;
-    for (const member of members) {
-      if (!isWaitlistMember(member)) {
-        stage.dropped += 1;
-        continue;
-      }
-      const { sku, ticket, buyerId } = parseWaitlistMember(member);
+    for (const { member, field, sku, ticket } of waiters) {
       if (!sold.countWaiting(sku, ticket)) continue;
-      stage.addWaiting(member, waitingField(buyerId, sku));
+      stage.addWaiting(member, field);
       if (stage.isFull && !(await stage.send())) return undefined;
     }
   }
+  stage.dropped = waitlist.dropped;
+  return sold;
 }
 
 async function unresolvedLetters(transaction: Transaction, saleId: string): Promise<number> {

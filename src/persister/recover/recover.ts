@@ -60,29 +60,40 @@ export type SaleCondition =
   | { outcome: 'absent' | 'blocked' | 'recovered' }
   | Retry;
 
+/** `isFailing`: a script failed on the data of the sale, so it counts as damaged. */
+interface Signs {
+  isFailing: boolean;
+}
+
 /** Finds out whether a sale can be drained, and recovers it if it is closed. */
 export async function openSale(
   context: RecoveryContext,
   stream: StreamConsumer,
+  signs: Signs,
 ): Promise<SaleCondition> {
-  const condition = await check(context, stream);
+  const condition = await check(context, stream, signs);
   if (condition.outcome === 'open') context.recoveryLog.opened(stream.saleId);
   if (condition.outcome === 'retry') context.recoveryLog.postponed(stream.saleId, condition.reason);
   return condition;
 }
 
-async function check(context: RecoveryContext, stream: StreamConsumer): Promise<SaleCondition> {
+async function check(
+  context: RecoveryContext,
+  stream: StreamConsumer,
+  signs: Signs,
+): Promise<SaleCondition> {
   const { saleId, server } = stream;
-  const found = await server.call(examineSale, saleId);
+  const found = await examine(stream, signs);
   const record = await context.database.run((sql) => readRecord(sql, saleId));
   if (!record) return { outcome: 'absent' };
   if (found.isForgotten && !record.wasInRedis) return { outcome: 'absent' };
   // What the stream no longer has, PostgreSQL had acknowledged: it is older now, or the stream was damaged.
   const isBehind = await isMissingEvents(context, stream, found);
+  if (found.damages.length > 0) context.recoveryLog.damaged(saleId, found.damages);
   if (isBehind || !isOpen(found, record, server.runId)) {
     // An old master that is cut off may still decide, although nothing of it will count.
     if (server.oldMasterGraceMs > 0) return retry('old_master_may_still_decide');
-    return recover(context, stream);
+    return recover(context, stream, signs);
   }
   await stream.ensureGroup();
   // If the server forgot the sale just before, the group is a new one, and reading it would not show the loss.
@@ -90,6 +101,15 @@ async function check(context: RecoveryContext, stream: StreamConsumer): Promise<
   if (again.isForgotten) return retry('redis_forgot_the_sale');
   if (!isOpen(again, record, server.runId)) return retry('closed_by_another_recovery');
   return { outcome: 'open', timeline: record.timeline };
+}
+
+async function examine(
+  { server, saleId }: StreamConsumer,
+  { isFailing }: Signs,
+): Promise<Examination> {
+  const found = await server.call(examineSale, saleId);
+  if (isFailing && !found.isForgotten) found.damages.push('a script fails on it');
+  return found;
 }
 
 function isOpen(found: Examination, record: SaleRecord, runId: string): boolean {
@@ -121,11 +141,15 @@ async function isMissingEvents(
   });
 }
 
-async function recover(context: RecoveryContext, stream: StreamConsumer): Promise<SaleCondition> {
+async function recover(
+  context: RecoveryContext,
+  stream: StreamConsumer,
+  signs: Signs,
+): Promise<SaleCondition> {
   const { saleId } = stream;
   const startedMs = performance.now();
   const result = await context.database.runOnce((sql) =>
-    recoverInTransaction(sql, context, stream),
+    recoverInTransaction(sql, context, stream, signs),
   );
   if (result.outcome === 'retry') return result;
   const seconds = Math.round(performance.now() - startedMs) / 1_000;
@@ -144,11 +168,12 @@ async function recoverInTransaction(
   sql: Sql,
   context: RecoveryContext,
   stream: StreamConsumer,
+  signs: Signs,
 ): Promise<FinishedRecovery | Retry> {
   let work: Promise<FinishedRecovery | Retry> | undefined;
   try {
     return await inTransaction(sql, (transaction) => {
-      work = runStates(context, stream, transaction);
+      work = runStates(context, stream, transaction, signs);
       return work;
     });
   } catch (error) {
@@ -162,11 +187,12 @@ async function runStates(
   context: RecoveryContext,
   stream: StreamConsumer,
   transaction: Transaction,
+  signs: Signs,
 ): Promise<FinishedRecovery | Retry> {
   const { saleId, server } = stream;
   if (!(await tryLockSale(transaction, saleId))) return retry('lock_held');
   const record = await readRecord(transaction, saleId);
-  const found = await server.call(examineSale, saleId);
+  const found = await examine(stream, signs);
   if (!record) return retry('sale_deleted');
   const isBehind = await isMissingEvents(context, stream, found);
   if (isOpen(found, record, server.runId) && !isBehind) return retry('already_open');
@@ -199,7 +225,7 @@ async function runStates(
           timeline,
           closing,
           floor,
-          hasWaitlist: closed.found.keys.has('line'),
+          keys: closed.found.keys,
         });
   if (reopened.outcome === 'retry') return reopened;
   const report = { ...comparison.report, timeline, positionsSkipped, ...reopened.report };

@@ -51,6 +51,8 @@ export class RecoveryLog {
   readonly #blocked = new Map<string, unknown>();
   /** The sales whose recovery was postponed, each with the reasons so far, the current one last. */
   readonly #postponed = new Map<string, RetryReason[]>();
+  /** The sales that are damaged, each with what was reported last. */
+  readonly #damaged = new Map<string, string>();
 
   constructor(context: PersisterContext) {
     this.#context = context;
@@ -62,6 +64,15 @@ export class RecoveryLog {
     if (reasons.at(-1) === reason) return;
     this.#postponed.set(saleId, [...reasons.filter((one) => one !== reason), reason]);
     this.#context.log.info({ saleId, reason }, 'recovery postponed');
+  }
+
+  /** Logs and counts what is damaged of a sale once, however often its recovery is tried. */
+  damaged(saleId: string, damages: readonly string[]): void {
+    const reason = damages.join(', ');
+    if (this.#damaged.get(saleId) === reason) return;
+    this.#damaged.set(saleId, reason);
+    this.#context.metrics.damages.inc();
+    this.#context.log.error({ saleId, reason }, 'damage found in redis');
   }
 
   async record(saleId: string, recovery: FinishedRecovery): Promise<void> {
@@ -89,6 +100,7 @@ export class RecoveryLog {
 
   opened(saleId: string): void {
     this.#postponed.delete(saleId);
+    this.#damaged.delete(saleId);
     this.#blocked.delete(saleId);
     this.#context.metrics.notRecovered.set(this.#blocked.size);
   }

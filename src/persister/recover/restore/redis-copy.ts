@@ -2,7 +2,7 @@
 import { noteField } from '../../../domain/merchant-note.ts';
 import { parseGaps } from '../../../domain/positions.ts';
 import type { Reservation, ReservationEvent } from '../../../domain/reservation.ts';
-import { parseRecord } from '../../../domain/reservation-codec.ts';
+import { letterIn, letterOf, parseRecord } from '../../../domain/reservation-codec.ts';
 import { isWithdrawal } from '../../../domain/transition-detail.ts';
 import { saleKey } from '../../../lua/keys.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
@@ -103,7 +103,8 @@ export async function* readRecords(
 
 function recordOf(text: string, sale: { saleId: string; currency: string }, buyerId: string) {
   try {
-    return parseRecord(text, sale, buyerId);
+    const record = parseRecord(text, sale, buyerId);
+    return letterIn(text) === letterOf(record.status, record.version) ? record : undefined;
   } catch {
     // A damaged record. Its position is reported as lost unless PostgreSQL has its row.
     return undefined;

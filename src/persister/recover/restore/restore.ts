@@ -92,10 +92,14 @@ export async function restore(
     const number = free[index] ?? extra;
     return number === undefined ? [] : [restoredEvent(reservation, version, number, found, notes)];
   });
-  const reached =
-    nextInStream === undefined
-      ? Math.max(lastNumber, events.at(-1)?.number ?? 0)
-      : nextInStream - 1;
+  // A number without any event is damage, unless the event is in an entry that could not be read.
+  const lastWritten = Math.max(
+    stored.checkpoint,
+    ...stored.letters.numbers,
+    events.at(-1)?.number ?? 0,
+  );
+  const last = stored.letters.hasUnnumbered ? Math.max(lastNumber, lastWritten) : lastWritten;
+  const reached = nextInStream === undefined ? last : nextInStream - 1;
 
   const pool = (sql: Sql) =>
     inTransaction(sql, async (tx) => {

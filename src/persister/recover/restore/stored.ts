@@ -13,6 +13,8 @@ export interface Stored {
     positions: ReadonlySet<number>;
     /** `position version`. */
     versions: ReadonlySet<string>;
+    /** Some of them have no numbers: they were in an entry that cannot be read. */
+    hasUnnumbered: boolean;
   };
 }
 
@@ -38,8 +40,10 @@ async function readLetters(transaction: Transaction, saleId: string): Promise<St
   const numbers = new Set<number>();
   const positions = new Set<number>();
   const versions = new Set<string>();
+  let hasUnnumbered = false;
   for (const { event, payload } of letters) {
-    if (event !== null) numbers.add(event);
+    if (event === null) hasUnnumbered = true;
+    else numbers.add(event);
     // An entry that could not be parsed is stored as JSON, in which a TAB is escaped.
     const lines = payload.matchAll(
       /(?:^|\n|\\n|")(\d{1,9})(?:\t|\\t)[A-Z](?:\t|\\t)(\d{1,16})(?=\t|\\t)/g,
@@ -49,5 +53,5 @@ async function readLetters(transaction: Transaction, saleId: string): Promise<St
       versions.add(`${position} ${version}`);
     }
   }
-  return { numbers, positions, versions };
+  return { numbers, positions, versions, hasUnnumbered };
 }
