@@ -53,9 +53,14 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
     }
     const state = stateOf(reservation, findings.terms);
     const stage = stages.find((each) => each.state === state);
+    // A hold is shown as expired from its deadline on; its event follows with the sweep.
+    const deadlineMs =
+      reservation.status === 'expired'
+        ? Date.parse(reservation.expiresAt)
+        : Number.POSITIVE_INFINITY;
     const wasTrue =
       stage !== undefined &&
-      stage.fromMs <= exchange.endedMs + TOLERANCE_MS &&
+      Math.min(stage.fromMs, deadlineMs) <= exchange.endedMs + TOLERANCE_MS &&
       stage.untilMs >= exchange.startedMs - TOLERANCE_MS;
     if (wasTrue || mayBeLost(findings.losses, { exchange, reservation })) return [];
     const history = stages.map((each) => `${each.state} ${iso(each.fromMs)}`).join(', ');
