@@ -77,7 +77,9 @@ for (const where of ['a live', 'an archived'] as const) {
         ],
       ],
     ];
-    for (const [id, history] of expected) assert.deepEqual(await paymentsOf(id), history);
+    await eventually(async () => {
+      for (const [id, history] of expected) assert.deepEqual(await paymentsOf(id), history);
+    });
     await assertPromisesHold(admin, saleId);
   });
 }

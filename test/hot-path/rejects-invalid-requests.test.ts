@@ -216,12 +216,14 @@ test('invented sale ids cost one Redis call each, and none later', async () => {
     return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]);
   };
   const earlier = await calls();
+  const startedAt = performance.now();
   for (let i = 0; i < 500; i++) await hotPath.call(`/v1/sales/invented-${i}`);
   // Long enough for the timer to refresh the views several times, if it did so for invented ids.
   await sleep(1_000);
   const spent = (await calls()) - earlier;
-  // One call each, and those that refresh the two real sales meanwhile.
-  assert.ok(spent < 600, `${spent} calls to Redis for 500 invented ids`);
+  // One call each, and those that refresh the two real sales meanwhile, each at most every 60 ms.
+  const refreshing = 2 * ((performance.now() - startedAt) / 60);
+  assert.ok(spent < 600 + refreshing, `${spent} calls to Redis for 500 invented ids`);
 });
 
 /** Everything that Redis has of both sales. */

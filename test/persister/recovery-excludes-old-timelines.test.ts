@@ -125,7 +125,8 @@ describe('after a recovery', () => {
     await servers.shards.call(closeSale, saleId, { closing, timeline: 0, begunAfter: '' });
     const renewal = { timeline: 1, closing, events: 0, operation: 1, positionFloor: 0 };
     assert.equal(await servers.shards.call(renewFence, saleId, renewal), 'renewed');
-    await client.hset(saleKey(saleId, 'sale'), 'events', 30, 'drained', 30, 'position', 1_000);
+    const numbers = { events: 30, drained: 30, position: 1_000, gaps: '0:1000' };
+    await client.hset(saleKey(saleId, 'sale'), numbers);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 5, prefix: 'after' });
     await other`COMMIT`;
     other.release();

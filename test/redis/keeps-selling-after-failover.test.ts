@@ -3,7 +3,7 @@
  * sells again, and no acknowledged reservation is lost, also when the old master returns.
  */
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { useRetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
 import { type TestHotPath, useHotPath } from '../../harness/engine/hot-path.ts';
@@ -65,31 +65,33 @@ async function startSale(t: TestContext) {
   return { redis, servers, hotPaths, saleId, crowd, promoted, assertSellsAgain };
 }
 
-test('a killed master is replaced, and sells nothing when it returns', async (t) => {
-  const { redis, saleId, crowd, promoted, assertSellsAgain } = await startSale(t);
-  await redis.master.kill();
-  const killedAt = performance.now();
-  await promoted();
-  await eventually(() => assert.ok(crowd.firstSaleAfter(killedAt + 100)), FAILOVER);
-  // It has all its data, and considers itself a master until a sentinel reconfigures it.
-  await redis.master.start();
-  const isolated = await useHotPath(t, redis.master.url, REPLICATED, false);
-  await assertSellsNothing(isolated, redis.master, saleId);
-  await assertSellsAgain(killedAt + 100);
-});
+describe('after a failover', { concurrency: 2 }, () => {
+  it('a killed master is replaced, and sells nothing when it returns', async (t) => {
+    const { redis, saleId, crowd, promoted, assertSellsAgain } = await startSale(t);
+    await redis.master.kill();
+    const killedAt = performance.now();
+    await promoted();
+    await eventually(() => assert.ok(crowd.firstSaleAfter(killedAt + 100)), FAILOVER);
+    // It has all its data, and considers itself a master until a sentinel reconfigures it.
+    await redis.master.start();
+    const isolated = await useHotPath(t, redis.master.url, REPLICATED, false);
+    await assertSellsNothing(isolated, redis.master, saleId);
+    await assertSellsAgain(killedAt + 100);
+  });
 
-test('a frozen master is replaced, and sells nothing when it resumes', async (t) => {
-  const { redis, saleId, crowd, promoted, assertSellsAgain } = await startSale(t);
-  // Its buyers reach only the old master, as in a network partition.
-  const isolated = await useHotPath(t, redis.master.url, REPLICATED);
-  assert.equal((await isolated.buy(saleId, 'isolated-before')).status, 201);
-  await usePause(t, redis.master);
-  const pausedAt = performance.now();
-  await promoted();
-  await eventually(() => assert.ok(crowd.firstSaleAfter(pausedAt + 100)), FAILOVER);
-  redis.master.resume();
-  await assertSellsNothing(isolated, redis.master, saleId);
-  await assertSellsAgain(pausedAt + 100);
+  it('a frozen master is replaced, and sells nothing when it resumes', async (t) => {
+    const { redis, saleId, crowd, promoted, assertSellsAgain } = await startSale(t);
+    // Its buyers reach only the old master, as in a network partition.
+    const isolated = await useHotPath(t, redis.master.url, REPLICATED);
+    assert.equal((await isolated.buy(saleId, 'isolated-before')).status, 201);
+    await usePause(t, redis.master);
+    const pausedAt = performance.now();
+    await promoted();
+    await eventually(() => assert.ok(crowd.firstSaleAfter(pausedAt + 100)), FAILOVER);
+    redis.master.resume();
+    await assertSellsNothing(isolated, redis.master, saleId);
+    await assertSellsAgain(pausedAt + 100);
+  });
 });
 
 /** Every purchase fails until the server has become a replica. */
