@@ -19,6 +19,8 @@ const { redis: master, database, servers } = await useServers(FILE, { args: PROM
 
 for (const isPromoted of [true, false]) {
   it(`a ${isPromoted ? 'promoted' : 'never promoted'} server that restarted before any recovery ${isPromoted ? 'leaves out positions' : 'leaves out none'}`, async (test) => {
+    // A check of the server may just have ended its session.
+    await eventually(() => assert.ok(servers.shards.isReady));
     const { saleId } = await makeSale(servers);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     let server = master;
