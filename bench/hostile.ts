@@ -61,8 +61,8 @@ try {
       ok: costs.every(({ ratio }) => ratio <= RATIO_MAX),
     },
     {
-      name: `no script call of prepared requests takes more than ${CALL_MICROS_MAX / 1_000} ms (median)`,
-      ok: costs.every(({ medianCallMicros }) => medianCallMicros <= CALL_MICROS_MAX),
+      name: `no script call of prepared requests takes more than ${CALL_MICROS_MAX / 1_000} ms`,
+      ok: costs.every(({ longestCallMicros }) => longestCallMicros <= CALL_MICROS_MAX),
     },
     { name: 'hot path: no heap growth', ok: !results.hotPath.hasGrown },
     { name: 'admin: no heap growth', ok: !results.admin.hasGrown },

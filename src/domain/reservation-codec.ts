@@ -58,7 +58,7 @@ export function formatItems(items: readonly Item[]): string {
   return items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(',');
 }
 
-/** Of a text that formatItems or canonicalItems made. */
+/** Parses a text that formatItems or canonicalItems made. */
 export function parseItems(text: string): Item[] {
   return text.split(',').map((item) => {
     const star = item.indexOf('*');

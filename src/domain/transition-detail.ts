@@ -11,7 +11,7 @@ export interface TransitionDetail {
   /** The payment that a confirmation refers to. */
   paymentRef?: string | undefined;
   reason?: string | undefined;
-  /** Of a cancellation; false: the units left the sale. */
+  /** Only in a cancellation. False: the units left the sale. */
   restock?: boolean | undefined;
 }
 
@@ -42,7 +42,7 @@ export interface ShownDetail {
   transition: ReservationTransition | null;
   paymentRef: string | null;
   reason: string | null;
-  /** Of a cancellation by a merchant; false: the units left the sale. */
+  /** Only in a cancellation by a merchant. False: the units left the sale. */
   restock: boolean | null;
   /** Empty if the fields above are set. */
   detail: string;

@@ -37,7 +37,7 @@ export class SaleLag {
     const isDrained = oldestMs === undefined || events === drained;
     this.#set(events - drained, isDrained ? 0 : Math.max(0, nowMs - oldestMs) / 1000);
     for (const entryId of this.#waiting) {
-      // A persister of a newer version has written what this one cannot read.
+      // A persister of a newer version has written entries that this one cannot read.
       if (oldestMs === undefined || Number(entryId.split('-')[0]) < oldestMs)
         this.#waiting.delete(entryId);
     }
@@ -62,7 +62,7 @@ export class SaleLag {
 
   /**
    * Events were found behind missing ones. A slow persister may hold those, or only a newer version can read them, or they
-   * are lost. Returns true if that has lasted so long that the sale must be checked.
+   * are lost. Returns true if that has lasted long enough to check the sale.
    */
   foundMissing(): boolean {
     const nowMs = performance.now();

@@ -98,7 +98,7 @@ const GET = {
               restock: z
                 .boolean()
                 .nullable()
-                .describe('Of a cancellation by a merchant; false: its units left the sale.'),
+                .describe('Only in a cancellation by a merchant. False: its units left the sale.'),
               detail: z.string().describe('Further details; usually empty.'),
               requestId: z.string(),
             }),

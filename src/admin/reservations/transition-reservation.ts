@@ -36,7 +36,7 @@ export interface MerchantRequest {
   /** With `confirm`: also if the hold has expired. */
   reclaim?: boolean | undefined;
   reason?: string | undefined;
-  /** Of a cancellation; false: its units leave the sale. Undefined: true, or as it was cancelled before. */
+  /** For a cancellation. False: its units leave the sale. Undefined: true, or as it was cancelled before. */
   restock?: boolean | undefined;
   caller: Caller;
   traceparent: string | undefined;

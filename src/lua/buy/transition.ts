@@ -19,7 +19,7 @@ export interface TransitionRequest {
   detail: string;
   /** The reference of the payment that a confirmation refers to; empty: none. */
   payment?: string;
-  /** Of a merchant's cancellation; false: the units leave the sale. Undefined: they do not, and any repetition is one. */
+  /** For a merchant's cancellation. False: the units leave the sale. Undefined: they stay, and any repetition matches. */
   restock?: boolean;
   requestId: string;
   traceparent: string;
