@@ -7,6 +7,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CuttableProxy, startCuttableProxy } from '../harness/network/cuttable-proxy.ts';
 import type { TestPostgres } from '../harness/servers/postgres.ts';
+import { recordProcess } from '../harness/servers/process-records.ts';
 import { startRedis, type TestRedis } from '../harness/servers/redis.ts';
 import { findFreePorts } from '../src/process/free-port.ts';
 import { processIdentity } from '../src/process/supervisor/process-identity.mjs';
@@ -116,6 +117,10 @@ export class ChaosStack {
       throw error;
     }
     return stack;
+  }
+
+  pidOf(name: EngineProcess): number {
+    return this.#processes.get(name)!.pid;
   }
 
   link(name: LinkName): CuttableProxy {
@@ -240,6 +245,7 @@ export class ChaosStack {
       },
       {
         log: new ProcessLog(choices.directory, name),
+        onSpawn: () => recordProcess(supervised),
         onUnexpectedExit: (sentence) => {
           if (!this.#killed.has(supervised.pid)) this.unexpectedExits.push(sentence);
         },

@@ -4,21 +4,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { POSTGRES_VARIABLE, startSharedPostgres } from '../harness/servers/postgres.ts';
-import { RECORDS_VARIABLE } from '../harness/servers/server-process.ts';
-import { processIdentity } from '../src/process/supervisor/process-identity.mjs';
+import { killRecordedProcesses, RECORDS_VARIABLE } from '../harness/servers/process-records.ts';
 
 const SEED_VARIABLE = 'TEST_SEED';
 /** Ends a test that hangs. */
@@ -59,9 +49,9 @@ let code = 1;
 try {
   code = await run();
 } finally {
-  const left = killServersLeftBehind();
+  const left = killRecordedProcesses(records);
   if (left > 0) {
-    console.error(`${left} server(s) were left running by a test and have been killed.`);
+    console.error(`${left} process(es) were left running by a test and have been killed.`);
     code ||= 1;
   }
   rmSync(temporary, { recursive: true, force: true, maxRetries: 10 });
@@ -119,16 +109,4 @@ function patternOf(path: string): string {
 function stop(): void {
   stopping.abort();
   child?.kill('SIGTERM');
-}
-
-/** Kills recorded servers, but only if the pid still belongs to the recorded process. */
-function killServersLeftBehind(): number {
-  let count = 0;
-  for (const name of readdirSync(records)) {
-    const identity = readFileSync(join(records, name), 'utf8');
-    if (identity === '' || processIdentity(Number(name)) !== identity) continue;
-    process.kill(Number(name), 'SIGKILL');
-    count += 1;
-  }
-  return count;
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
 import { copyDatabase } from '../../harness/servers/postgres.ts';
+import { recordProcess } from '../../harness/servers/process-records.ts';
 import type { ChaosStack } from '../stack.ts';
 
 export interface CopyResult {
@@ -43,6 +44,7 @@ async function runPersister(stack: ChaosStack, databaseUrl: string, forMs: numbe
     },
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });
+  recordProcess(child);
   const exited = once(child, 'exit');
   await Promise.race([exited, sleep(forMs, undefined, { ref: false })]);
   child.kill('SIGKILL');

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { findFreePorts } from '../../src/process/free-port.ts';
 import { eventually } from '../eventually.ts';
+import { recordProcess } from '../servers/process-records.ts';
 import { type Scope, use } from '../use.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
@@ -58,6 +59,7 @@ export class EngineProcess {
       // If the test's process ends without stopping this one, the channel closes and this one stops by itself.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
+    recordProcess(this.child);
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
         this.output += text;

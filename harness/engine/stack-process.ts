@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { StackDescription } from '../../src/dev/stack/stack-description.ts';
 import { processIdentity } from '../../src/process/supervisor/process-identity.mjs';
 import { eventually } from '../eventually.ts';
+import { recordProcess } from '../servers/process-records.ts';
 import { type Scope, use } from '../use.ts';
 
 export const MAIN_MODULE = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
@@ -71,6 +72,7 @@ export class StackProcess {
       // Its own process group, as a shell starts a foreground job.
       detached: true,
     });
+    recordProcess(this.child);
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });

@@ -5,6 +5,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } fro
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Scope, use } from '../use.ts';
+import { recordProcess } from './process-records.ts';
 import type { TestRedis } from './redis.ts';
 
 /** The path of the file that Redis appends to now. */
@@ -66,6 +67,7 @@ async function traceDisk(pid: number): Promise<DiskTrace | undefined> {
     ['-p', String(pid), '-y', '-s', '200', '-e', 'trace=write,writev,fdatasync,fsync'],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, LC_ALL: 'C' } },
   );
+  recordProcess(strace);
   process.once('exit', () => strace.kill('SIGKILL'));
   const ended = once(strace, 'exit').catch(() => undefined); // The error event: strace is not installed.
   let output = '';

@@ -2,12 +2,12 @@
  * A server as a child process that a test can stop, kill, freeze and start again with the same data. Each process
  * leaves a record for the test runner, so that no server survives its test, even if the test crashes.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processIdentity } from '../../src/process/supervisor/process-identity.mjs';
 import { type Scope, use } from '../use.ts';
+import { childrenOf, recordProcess, signalIfRunning } from './process-records.ts';
 
 export interface ServerPlan {
   command: string;
@@ -18,9 +18,6 @@ export interface ServerPlan {
   /** Rejects or resolves to false while the server does not respond yet. */
   isReady: () => Promise<boolean>;
 }
-
-/** Where the test runner looks for servers that a test left behind. */
-export const RECORDS_VARIABLE = 'TEST_SERVER_RECORDS';
 
 const READY_MS_MAX = 20_000;
 const POLL_MS = 25;
@@ -66,11 +63,8 @@ export class ServerProcess {
     child.on('error', (error) => this.#keep(error.message));
     this.#child = child;
     RUNNING.add(child);
-    if (child.pid !== undefined) record(child.pid);
-    child.once('exit', () => {
-      RUNNING.delete(child);
-      if (child.pid !== undefined) forget(child.pid);
-    });
+    recordProcess(child);
+    child.once('exit', () => RUNNING.delete(child));
     await this.#untilReady(child);
   }
 
@@ -202,27 +196,8 @@ function signalFamily(pid: number, signal: NodeJS.Signals): void {
   for (const child of childrenOf(pid)) signalIfRunning(child, signal);
 }
 
-function childrenOf(pid: number): number[] {
-  const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
-  return table
-    .trim()
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/).map(Number) as [child: number, parent: number])
-    .filter(([, parent]) => parent === pid)
-    .map(([child]) => child);
-}
-
 function isAlive(pid: number): boolean {
   return processIdentity(pid) !== undefined;
-}
-
-/** A backend may have ended since `ps` listed it. */
-function signalIfRunning(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }
 
 let isShielded = false;
@@ -236,13 +211,3 @@ const RUNNING = new Set<ChildProcess>();
 process.once('exit', () => {
   for (const child of RUNNING) child.kill('SIGKILL');
 });
-
-function record(pid: number): void {
-  const directory = process.env[RECORDS_VARIABLE];
-  if (directory) writeFileSync(join(directory, String(pid)), processIdentity(pid) ?? '');
-}
-
-function forget(pid: number): void {
-  const directory = process.env[RECORDS_VARIABLE];
-  if (directory) rmSync(join(directory, String(pid)), { force: true });
-}

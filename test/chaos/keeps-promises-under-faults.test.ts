@@ -3,16 +3,17 @@
  * `npm run chaos` and `npm run chaos:variants` run the rest.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { PlannedFault } from '../../chaos/faults/schedule.ts';
+import { ENGINE_PROCESSES, type PlannedFault } from '../../chaos/faults/schedule.ts';
 import { run } from '../../chaos/run.ts';
 import { seededScenario } from '../../chaos/seeded-scenario.ts';
 import { runBroken } from '../../chaos/variants/run-variant.ts';
 import { VARIANTS } from '../../chaos/variants/variants.ts';
 import { usePostgres } from '../../harness/servers/postgres.ts';
+import { RECORDS_VARIABLE } from '../../harness/servers/process-records.ts';
 import { FILE } from '../../harness/use.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 
@@ -49,7 +50,15 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
       restMsMax: REST_MS_MAX,
       verifies: true,
     },
-    scenario,
+    {
+      ...scenario,
+      act: (context) => {
+        const { stack } = context;
+        const unrecorded = ENGINE_PROCESSES.filter((name) => !isRecorded(stack.pidOf(name)));
+        assert.deepEqual(unrecorded, [], 'they would survive this test if it were killed');
+        return scenario.act(context);
+      },
+    },
   );
   assert.deepEqual(report.violations, []);
   const done = namesOf(report.effectiveFaults);
@@ -59,6 +68,10 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
     `only ${report.reservations} reservations; responses: ${JSON.stringify(report.responses)}`,
   );
 });
+
+function isRecorded(pid: number): boolean {
+  return existsSync(join(process.env[RECORDS_VARIABLE]!, String(pid)));
+}
 
 function namesOf(faults: readonly PlannedFault[]): string[] {
   return faults.map(({ kind, target }) => `${kind} ${target}`);

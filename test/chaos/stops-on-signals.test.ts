@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../../harness/eventually.ts';
+import { RECORDS_VARIABLE } from '../../harness/servers/process-records.ts';
 import { use } from '../../harness/use.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
@@ -27,7 +28,11 @@ async function stopped(
   chmodSync(temporary, 0o755);
   const child = spawn(process.execPath, [SET_UP, ...args], {
     cwd: REPOSITORY,
-    env: { PATH: process.env.PATH, TMPDIR: temporary },
+    env: {
+      PATH: process.env.PATH,
+      TMPDIR: temporary,
+      [RECORDS_VARIABLE]: process.env[RECORDS_VARIABLE],
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });

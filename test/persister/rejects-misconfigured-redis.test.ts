@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
+import { recordProcess } from '../../harness/servers/process-records.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
-
 import { use } from '../../harness/use.ts';
 
 const MAIN = new URL('../../src/persister/main.ts', import.meta.url).href;
@@ -28,6 +28,7 @@ describe('a Redis without persistence', () => {
         }),
       (started) => started.kill('SIGKILL'),
     );
+    recordProcess(child);
     let output = '';
     child.stdout.on('data', (chunk) => {
       output += String(chunk);

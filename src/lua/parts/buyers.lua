@@ -1,9 +1,9 @@
 -- The records of buyers, wherever they are: in the buyer's field, or in `past` behind the index in that field, see
 -- buyer-index.lua.
 --
--- NEEDS    key_buyers key_past call now each_record join_records parse_record status_and_position has_items items_of summary_of
---          record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long is_index parse_index
---          format_index add_living keyless_positions change_in_index index_of_records
+-- NEEDS    key_buyers key_past call now each_record join_records parse_record is_overdue status_and_position has_items items_of
+--          summary_of record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long is_index
+--          parse_index format_index add_living keyless_positions change_in_index index_of_records
 -- EXPORTS  LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
 --          records_at add_record replace_record has_moved write_buyers
 
@@ -92,9 +92,7 @@ local function lasting_of(buyer)
   end
   local lasting = {}
   for text in each_record(texts[buyer]) do
-    local record = parse_record(text)
-    local is_hold = record.status == 'R' or record.status == 'P'
-    if not (is_hold and record.expires <= now) then lasting[#lasting + 1] = text end
+    if not is_overdue(text, now) then lasting[#lasting + 1] = text end
   end
   return summary_of(join_records(lasting))
 end
