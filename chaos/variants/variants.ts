@@ -258,8 +258,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'an expired hold returns its units twice',
     mistake: {
       file: 'lua/buy/sweep.lua',
-      original: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1',
-      broken: 'baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 2',
+      original: 'baskets_ended[items] = (baskets_ended[items] or 0) + 1',
+      broken: 'baskets_ended[items] = (baskets_ended[items] or 0) + 2',
     },
     expected: 'oversold',
     stock: 4,

@@ -77,14 +77,29 @@ export const itemsSchema = z
     }
   });
 
+/** An item of a reservation. */
+export const ownItemSchema = z.object({
+  sku: z.string(),
+  quantity: z
+    .int()
+    .describe(
+      'Units that are left; 0 if all units of this SKU were cancelled, and other items not.',
+    ),
+  cancelled: z
+    .int()
+    .optional()
+    .describe('Units that a merchant has cancelled while others were left; absent: none.'),
+  unitPrice: z.int(),
+});
+
 export const reservationSchema = z
   .object({
     reservationId: z.string(),
     saleId: z.string(),
     buyerId: z.string(),
     status: z.enum(RESERVATION_STATUSES),
-    items: z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
-    total: z.int().describe('Minor units.'),
+    items: z.array(ownItemSchema),
+    total: z.int().describe('Of the units that are left, in minor units.'),
     currency: z.string().describe('ISO 4217.'),
     position: z.int().describe("Position in the sale's order of decisions, from 1; never reused."),
     reservedAt: timeSchema,

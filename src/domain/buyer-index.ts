@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { isLiving, type Reservation } from './reservation.ts';
-import { formatItems } from './reservation-codec.ts';
+import { boughtItems, formatItems } from './reservation-codec.ts';
 import { waitlistTicketOf } from './waitlist.ts';
 
 const ENDED_KEPT = 20;
@@ -32,7 +32,7 @@ export function buyerIndexOf(records: readonly Reservation[]): string {
     basket: isSent(record) ? '' : basketMark(record),
   }));
   const ended = sorted.filter((record) => !isLiving(record)).slice(-ENDED_KEPT);
-  // A hold that ends has version 2: a confirmed or extended reservation has more.
+  // A hold that ends has version 2: a reservation that was confirmed, extended or cancelled in parts has more.
   const holds = ended.filter(({ version }) => version === 2);
   const head = [
     living.reduce((sum, { units }) => sum + units, 0),
@@ -55,7 +55,10 @@ function isSent(record: Reservation): boolean {
 }
 
 function basketMark({ items }: Reservation): string {
-  return createHash('sha1').update(formatItems(items)).digest('hex').slice(0, 8);
+  return createHash('sha1')
+    .update(formatItems(boughtItems(items)))
+    .digest('hex')
+    .slice(0, 8);
 }
 
 /**

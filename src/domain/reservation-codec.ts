@@ -7,7 +7,8 @@
  * Event line, the record followed by what only history needs; the lines of an entry are separated by LF:
  *   … buyerId occurredAt detail requestId traceparent
  *
- * `status` is one letter, `items` is `sku*quantity,…` sorted by SKU, `prices` are the unit prices in the same order,
+ * `status` is one letter, `items` is `sku*quantity,…` sorted by SKU, `prices` are the unit prices in the same order. An
+ * item of which a part was cancelled is `sku*left/bought`: the units that are left, and those that were bought. Other
  * times are milliseconds since the epoch. No field can contain TAB or LF (see identifiers.ts); `detail`, the one free
  * text, is percent-encoded.
  */
@@ -16,6 +17,7 @@ import { reservationIdOf } from './identifiers.ts';
 import { memoizeLast } from './memoize-last.ts';
 import {
   type Item,
+  type OwnItem,
   type PricedItem,
   type Reservation,
   type ReservationEvent,
@@ -48,22 +50,35 @@ export function letterOf(status: ReservationStatus, version: number): string {
 }
 
 /** Equal baskets have equal texts. */
-export function canonicalItems(items: readonly Item[]): string {
+export function canonicalItems(items: readonly OwnItem[]): string {
   if (items.length === 1) return formatItems(items);
   return formatItems([...items].sort((a, b) => (a.sku < b.sku ? -1 : 1)));
 }
 
 /** In the given order. */
-export function formatItems(items: readonly Item[]): string {
-  return items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(',');
+export function formatItems(items: readonly OwnItem[]): string {
+  return items
+    .map(({ sku, quantity, cancelled = 0 }) =>
+      cancelled === 0 ? `${sku}*${quantity}` : `${sku}*${quantity}/${quantity + cancelled}`,
+    )
+    .join(',');
 }
 
 /** Parses a text that formatItems or canonicalItems made. */
-export function parseItems(text: string): Item[] {
+export function parseItems(text: string): OwnItem[] {
   return text.split(',').map((item) => {
     const star = item.indexOf('*');
-    return { sku: item.slice(0, star), quantity: wholeNumber(item.slice(star + 1), text) };
+    const slash = item.indexOf('/', star);
+    const sku = item.slice(0, star);
+    if (slash === -1) return { sku, quantity: wholeNumber(item.slice(star + 1), text) };
+    const quantity = wholeNumber(item.slice(star + 1, slash), text);
+    return { sku, quantity, cancelled: wholeNumber(item.slice(slash + 1), text) - quantity };
   });
+}
+
+/** The basket as it was bought. */
+export function boughtItems(items: readonly OwnItem[]): Item[] {
+  return items.map(({ sku, quantity, cancelled = 0 }) => ({ sku, quantity: quantity + cancelled }));
 }
 
 export function formatPrices(items: readonly PricedItem[]): string {

@@ -50,7 +50,13 @@ export interface Item {
   quantity: number;
 }
 
-export interface PricedItem extends Item {
+/** An item of a reservation. `quantity` is what is left. */
+export interface OwnItem extends Item {
+  /** Units that a merchant has cancelled while others were left; absent: none. */
+  cancelled?: number;
+}
+
+export interface PricedItem extends OwnItem {
   /** Minor units. */
   unitPrice: number;
 }

@@ -318,3 +318,66 @@ test('a buyer has at most 20 living reservations, whatever the limit of units', 
   assert.equal(replies.pop()!.outcome, 'limit_reached');
   for (const { outcome } of replies) assert.equal(outcome, 'reserved');
 });
+
+for (const { name, others } of [
+  { name: 'few records', others: 0 },
+  { name: 'an index', others: 6 },
+]) {
+  test(`a reservation of which a part was cancelled, of a buyer with ${name}, repeats its basket and counts what is left`, async () => {
+    const sale = await openSale(shards, { phone: 20, cable: 20 }, { perBuyerLimit: 8 + others });
+    const { client } = shards.of(sale.saleId);
+    const basket = 'cable*1,phone*3';
+    const keys = ['', 'cart', ...Array.from({ length: others }, (_, index) => `other-${index}`)];
+    for (const key of keys) {
+      const items = key.startsWith('other') ? 'phone*1' : basket;
+      const [bought] = await buy(sale, [{ key, items }]);
+      assert.equal(bought!.outcome, 'reserved', key);
+    }
+    const [one, two] = ['1', '2'].map((position) => `ada\t${position}\t`) as [string, string];
+    const [key, fields] =
+      others > 0 ? (['past', [one, two]] as const) : (['buyers', ['ada']] as const);
+    // As a merchant leaves them: one phone of three, and no cable.
+    for (const field of fields) {
+      const text = (await client.hget(saleKey(sale.saleId, key), field))!;
+      const changed = text.replaceAll(basket, 'cable*0/1,phone*1/3');
+      await client.hset(saleKey(sale.saleId, key), field, changed);
+    }
+    if (others > 0) {
+      const index = (await client.hget(saleKey(sale.saleId, 'buyers'), 'ada'))!;
+      const changed = index.replace(/^#14 /, '#8 ').replaceAll(/ ([12]):4:/g, ' $1:1:');
+      await client.hset(saleKey(sale.saleId, 'buyers'), 'ada', changed);
+    }
+    for (const repeated of ['', 'cart']) {
+      const [outcome] = await buy(sale, [{ key: repeated, items: basket }]);
+      assert.equal(outcome!.outcome, 'replayed', repeated);
+      if (!('record' in outcome!)) assert.fail();
+      const shown = parseRecord(outcome.record, { saleId: sale.saleId, currency: 'EUR' }, 'ada');
+      assert.deepEqual(
+        shown.items.map(({ quantity, cancelled }) => [quantity, cancelled]),
+        [
+          [0, 1],
+          [1, 2],
+        ],
+      );
+      assert.equal(shown.total, shown.items[1]!.unitPrice);
+    }
+    const [reused] = await buy(sale, [{ key: 'cart', items: 'cable*0,phone*1' }]);
+    assert.equal(reused!.outcome, 'key_reused');
+    const [above] = await buy(sale, [{ key: 'more', items: 'phone*7' }]);
+    assert.equal(above!.outcome, 'limit_reached');
+    const [within] = await buy(sale, [{ key: 'more', items: 'phone*6' }]);
+    assert.equal(within!.outcome, 'reserved');
+
+    const reply = await shards.call(readBuyer, sale.saleId, 'ada');
+    if (reply.outcome !== 'known') assert.fail();
+    const [first, second] = reply.reservations;
+    const before = (await sale.state()).stock;
+    assert.equal((await applyTransition(shards, first!, 'confirm')).outcome, 'changed');
+    assert.equal((await applyTransition(shards, second!, 'cancel')).outcome, 'changed');
+    const after = (await sale.state()).stock;
+    for (const [index, left] of [1, 0].entries()) {
+      assert.equal(after[index]!.confirmed - before[index]!.confirmed, left);
+      assert.equal(after[index]!.remaining - before[index]!.remaining, left);
+    }
+  });
+}

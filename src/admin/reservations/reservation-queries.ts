@@ -3,7 +3,7 @@
  * both are newest first and use an index.
  */
 import { z } from 'zod';
-import { timeSchema } from '../../api/schemas.ts';
+import { ownItemSchema, timeSchema } from '../../api/schemas.ts';
 import { paymentIn } from '../../domain/merchant-note.ts';
 import { RESERVATION_STATUSES, type ReservationStatus } from '../../domain/reservation.ts';
 import { isWithdrawal } from '../../domain/transition-detail.ts';
@@ -26,8 +26,8 @@ export const reservationRowSchema = z
     saleId: z.string(),
     buyerId: z.string(),
     status: z.enum(RESERVATION_STATUSES),
-    items: z.array(z.object({ sku: z.string(), quantity: z.int(), unitPrice: z.int() })),
-    total: z.int().describe('In minor units of the currency.'),
+    items: z.array(ownItemSchema),
+    total: z.int().describe('Of the units that are left, in minor units of the currency.'),
     currency: z.string(),
     position: z.int(),
     version: z.int().describe('1 when reserved; each transition adds 1.'),

@@ -73,7 +73,8 @@ for _, buyer in ipairs(buyers) do
       change_status(buyer, record, 'E', record.expires, '', NO_TRACE)
       expired = expired + 1
       late = math.max(late, now - record.expires)
-      baskets_ended[record.items] = (baskets_ended[record.items] or 0) + 1
+      local items = left_of(record.items)
+      baskets_ended[items] = (baskets_ended[items] or 0) + 1
     end
   end
 end

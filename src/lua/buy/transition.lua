@@ -30,11 +30,11 @@ found = found and parse_record(found)
 if not found or found.tag ~= arg_tag then return { 'unknown_reservation' } end
 if is_overdue(found.text, now) then return { 'holds_due' } end
 local function reply(word, ...) return { word, found.text, buyer, sale.currency, ... } end
-local note = call('HGET', key_past, note_field(arg_position)) or nil
+local note = call('HGET', key_past, notes.field(arg_position)) or nil
 if found.status == arg_to then
   -- The units are already where the other cancellation put them.
-  if arg_restock ~= '' and is_withdrawn(note) ~= (arg_restock == '0') then return reply('forbidden') end
-  local recorded, attaches = payment_in(note), arg_from == arg_to
+  if arg_restock ~= '' and notes.is_withdrawn(note) ~= (arg_restock == '0') then return reply('forbidden') end
+  local recorded, attaches = notes.payment_in(note), arg_from == arg_to
   if arg_to ~= 'C' or arg_payment == '' or arg_payment == recorded then return reply('repeated') end
   if recorded and recorded ~= '' then return reply('conflict', recorded) end
   if not attaches then return reply(recorded and 'unpaid' or 'unrecorded') end
@@ -42,7 +42,7 @@ elseif not string.find(arg_from, found.status, 1, true) then
   return reply('forbidden')
 end
 
-local basket = basket_of(found.items)
+local basket = basket_of(left_of(found.items))
 load_stock(basket.skus)
 
 local withdraws = arg_restock == '0'
@@ -85,9 +85,9 @@ check_keys()
 write_waitlist()
 -- Where an earlier version may have left it; replace_record has another field.
 if is_reclaimed then call('HDEL', key_past, older_past_field(buyer, arg_position)) end
-if arg_to == 'C' then call('HSET', key_past, note_field(arg_position), with_payment(note, arg_payment)) end
+if arg_to == 'C' then call('HSET', key_past, notes.field(arg_position), notes.with_payment(note, arg_payment)) end
 if withdraws then
-  call('HSET', key_past, note_field(arg_position), withdrawn_note(note))
+  call('HSET', key_past, notes.field(arg_position), notes.withdrawn(note))
   -- A persister that knows only version 1 would not write the units to the stock ledger.
   format_version = '2'
 end

@@ -107,7 +107,8 @@ export const transition = defineScript({
         };
       case 'sold_out':
       case 'insufficient_stock': {
-        const shortage = shortageOf(reservation.items, first.split(',').map(Number));
+        const left = reservation.items.filter(({ quantity }) => quantity > 0);
+        const shortage = shortageOf(left, first.split(',').map(Number));
         return shortage && { ...shortage, reservation };
       }
       default:

@@ -6,10 +6,11 @@
 --     units, living  of the living reservations. coolFrom  see parts/cool-down.lua; 0: no cool-down follows from the records
 --     ended          ` position:reservedAt` of a hold that ended, ` position:` of another ended reservation: the ENDED_KEPT
 --                    ones with the highest positions, in their order
---     living         ` position:units:expiresAt:basket` in the order of positions; expiresAt is 0 if it is confirmed; basket
---                    is the start of the SHA-1 of the items if a request without a key repeats the reservation, or empty
+--     living         ` position:units:expiresAt:basket` in the order of positions; units are those that are left;
+--                    expiresAt is 0 if it is confirmed; basket is the start of the SHA-1 of the items as they were bought
+--                    if a request without a key repeats the reservation, or empty
 --
--- NEEDS    each_record parse_record is_living_letter is_keyless units_of
+-- NEEDS    each_record parse_record is_living_letter is_keyless units_of bought_of
 -- EXPORTS  INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long is_index parse_index format_index add_living keyless_positions
 --          add_to_index change_in_index index_of_records positions_in
 
@@ -72,8 +73,8 @@ local function write_ended(index, ended)
   index.cool_from = holds == ENDED_KEPT and tonumber(ended[first].reserved) or 0
 end
 
--- What the index has of a record that has ended. A hold that ends has version 2: a confirmed or extended reservation has
--- more.
+-- What the index has of a record that has ended. A hold that ends has version 2: a reservation that was confirmed,
+-- extended or cancelled in parts has more.
 local function ended_entry(record)
   return { position = string.format('%.0f', record.position), reserved = record.version == 2 and record.reserved or '' }
 end
@@ -94,7 +95,7 @@ local function expires_text(record) return record.status == 'C' and '0' or strin
 
 local function add_parsed(index, record)
   add_living(index, string.format('%.0f', record.position), units_of(record.items), expires_text(record), record.key,
-    record.items)
+    bought_of(record.items))
 end
 
 -- Adds a parsed record, which has the highest position.
@@ -125,7 +126,9 @@ function change_in_index(index, record)
   if not from then return reclaim_in_index(index, position, record) end
   local before, behind = string.sub(index.living_text, 1, from - 1), string.sub(index.living_text, upto + 1)
   if is_living(record) then
-    index.living_text = before .. ' ' .. position .. ':' .. units .. ':' .. expires_text(record) .. ':' .. basket .. behind
+    local left = units_of(record.items)
+    index.units = index.units - units + left
+    index.living_text = string.format('%s %s:%d:%s:%s%s', before, position, left, expires_text(record), basket, behind)
     return
   end
   index.units, index.living, index.living_text = index.units - units, index.living - 1, before .. behind

@@ -2,8 +2,8 @@
 -- buyer-index.lua.
 --
 -- NEEDS    key_buyers key_past call now each_record join_records parse_record is_overdue status_and_position has_items items_of
---          summary_of record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long is_index
---          parse_index format_index add_living keyless_positions change_in_index index_of_records
+--          left_of summary_of record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long
+--          is_index parse_index format_index add_living keyless_positions change_in_index index_of_records
 -- EXPORTS  LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
 --          records_at add_record replace_record has_moved write_buyers
 
@@ -104,13 +104,13 @@ local function past_record(buyer, position)
   return past_value(past_record_field(buyer, position)) or past_value(older_past_field(buyer, position))
 end
 
--- The items of each living reservation in a summary. An index has no items, so their records are read; only limits of SKUs
+-- The items of each living reservation in a summary that are left. An index has no items, so their records are read; only limits of SKUs
 -- need them.
 local function held_of(summary)
   if not summary.held then
     summary.held = {}
     for position in string.gmatch(summary.living_text, ' (%d+):') do
-      summary.held[#summary.held + 1] = items_of(past_record(summary.buyer, position) or '')
+      summary.held[#summary.held + 1] = left_of(items_of(past_record(summary.buyer, position) or ''))
     end
   end
   return summary.held

@@ -2,7 +2,7 @@
 -- counterpart in TypeScript is domain/reservation-codec.ts, which documents them.
 --
 -- EXPORTS  NO_TRACE each_record join_records record_terms new_record next_record parse_record is_overdue
---          status_and_position has_items items_of units_of is_sent is_keyless is_living_letter summary_of record_by_key event_line
+--          status_and_position has_items items_of left_of bought_of units_of is_sent is_keyless is_living_letter summary_of record_by_key event_line
 
 local find, byte, sub, match = string.find, string.byte, string.sub, string.match
 
@@ -37,15 +37,29 @@ end
 
 local function items_of(text) return match(text, '^%d+\t%a\t%d+\t%w+\t([^\t]*)') end
 
+-- An item of which a part was cancelled is sku*left/bought. The items that are left, or as they were bought.
+local function left_of(items)
+  if not find(items, '/', 1, true) then return items end
+  local left = {}
+  for item, units in string.gmatch(items, '([^*/,]+%*(%d+))') do
+    if units ~= '0' then left[#left + 1] = item end
+  end
+  return table.concat(left, ',')
+end
+local function bought_of(items) return (string.gsub(items, '%*%d+/', '*')) end
+
+-- Whether the reservation was made for these items.
 local function has_items(text, items)
   local from = field_start(text, 1, 4)
-  return sub(text, from, from + #items) == items .. '\t'
+  if sub(text, from, from + #items) == items .. '\t' then return true end
+  return bought_of(items_of(text)) == items
 end
 
 -- The letters of living reservations, see domain/reservation.ts.
 local R, P, C, TAB = byte('R'), byte('P'), byte('C'), byte('\t')
 local function is_living_letter(letter) return letter == R or letter == P or letter == C end
 
+-- Those that are left.
 local function units_of(items)
   local units, at = 0, find(items, '*', 1, true)
   while at do
@@ -70,7 +84,7 @@ local function is_keyless(key) return not is_sent(key) end
 -- What limits and requests without a key depend on, in one pass that makes no text of an ended record: this runs for each
 -- buyer of a batch who has a few records.
 --   units, living   units and number of living reservations
---   held            items of each living reservation
+--   held            items of each living reservation that are left
 --   cool_from       0: a few records begin no cool-down
 --   keyless         items -> the first living record that a request without a key for these items repeats
 local function summary_of(records)
@@ -85,6 +99,7 @@ local function summary_of(records)
       local prices = field_start(records, first, 1)
       local items = sub(records, first, prices - 2)
       units, held[living] = units + units_of(items), items
+      if find(items, '/', 1, true) then held[living], items = left_of(items), bought_of(items) end
       if not keyless[items] and is_keyless(sub(records, field_start(records, prices, 3), last)) then
         keyless[items] = sub(records, at, last)
       end
