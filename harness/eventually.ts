@@ -1,7 +1,8 @@
 /** Bounded polling: waits for a condition that becomes true by itself. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const TIMEOUT_MS = 10_000;
+/** Only a failing test waits for so long. */
+const TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
 
 /** Repeats the assertion until it passes. When the time is over, it throws the assertion's last error. */

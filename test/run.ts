@@ -7,6 +7,7 @@ import { randomInt } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { shareCode } from '../harness/engine/shared-code.ts';
 import { POSTGRES_VARIABLE, startSharedPostgres } from '../harness/servers/postgres.ts';
 import { killRecordedProcesses, RECORDS_VARIABLE } from '../harness/servers/process-records.ts';
 
@@ -43,8 +44,7 @@ mkdirSync(records);
 process.env[RECORDS_VARIABLE] = records;
 // uWebSockets.js reads it when it is loaded. The hot path sets it to the default of REQUEST_HEAD_BYTES_MAX.
 process.env.UWS_HTTP_MAX_HEADERS_SIZE = '16384';
-// A test run starts hundreds of Node processes. They share their compiled code.
-process.env.NODE_COMPILE_CACHE = join(temporary, 'compiled');
+shareCode(join(temporary, 'code'));
 let code = 1;
 try {
   code = await run();

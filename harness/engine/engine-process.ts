@@ -7,9 +7,10 @@ import { findFreePorts } from '../../src/process/free-port.ts';
 import { eventually } from '../eventually.ts';
 import { recordProcess } from '../servers/process-records.ts';
 import { type Scope, use } from '../use.ts';
+import { sharedCode } from './shared-code.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
-const READY_MS_MAX = 20_000;
+const READY_MS_MAX = 60_000;
 
 const PORT_OF = {
   'hot-path': 'HOT_PATH_PORT',
@@ -23,7 +24,7 @@ export interface Stopped {
   tookMs: number;
 }
 
-/** `environment` is its whole environment except for the path, the compile cache and the log level. Without a port in it, a free one is used. */
+/** `environment` is its whole environment except for the path, the shared code and the log level. Without a port in it, a free one is used. */
 export async function useEngineProcess(
   scope: Scope,
   name: keyof typeof PORT_OF,
@@ -51,7 +52,7 @@ export class EngineProcess {
     this.child = spawn(process.execPath, [MAIN, name], {
       env: {
         PATH: process.env.PATH,
-        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+        ...sharedCode(),
         LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
         [PORT_OF[name]]: String(port),
         ...environment,

@@ -11,6 +11,7 @@ import { processIdentity } from '../../src/process/supervisor/process-identity.m
 import { eventually } from '../eventually.ts';
 import { recordProcess } from '../servers/process-records.ts';
 import { type Scope, use } from '../use.ts';
+import { sharedCode } from './shared-code.ts';
 
 export const MAIN_MODULE = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const READY_DEADLINE_MS = 60_000;
@@ -49,6 +50,7 @@ export class StackHome {
 function stackEnvironment(home: string, overrides: Record<string, string> = {}): NodeJS.ProcessEnv {
   return {
     PATH: process.env.PATH,
+    ...sharedCode(),
     FLASH_SALE_HOME: home,
     HOT_PATH_PORT: '0',
     ADMIN_PORT: '0',

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { type EngineProcess, useEngineProcess } from '../engine/engine-process.ts';
 import { JWT_SECRET, tokenOf } from '../engine/hot-path.ts';
 import { metric } from '../engine/metrics.ts';
+import { sharedCode } from '../engine/shared-code.ts';
 import type { Scope } from '../use.ts';
 import { attack, faultsIn, type HostileTally } from './hostile-crowd.ts';
 import type { HostileTarget } from './hostile-requests.ts';
@@ -60,7 +61,7 @@ export class HostileEngine {
       DATABASE_URL: servers.postgresUrl,
       JWT_SECRET,
       ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,
-      NODE_OPTIONS: `--import=${PRELOAD}`,
+      NODE_OPTIONS: [sharedCode().NODE_OPTIONS ?? '', `--import=${PRELOAD}`].join(' '),
       // Faults are logged; refusals are not.
       LOG_LEVEL: 'error',
       ...settings,

@@ -21,7 +21,8 @@ async function connectShards(url: string, choices: ShardsChoices = {}): Promise<
   const shards = new Shards({
     url,
     name: 'test',
-    commandTimeoutMs: 1_000,
+    // A slow machine must not fail a test of something else.
+    commandTimeoutMs: 10_000,
     requirements: { DURABILITY: 'fast', NODE_ENV: 'production' },
     log: createLogger('test', 'silent'),
     onUnfit: (fault) => {
@@ -35,7 +36,7 @@ async function connectShards(url: string, choices: ShardsChoices = {}): Promise<
 
 export async function connect(redisUrl: string, postgresUrl: string): Promise<Connections> {
   const sql = connectPostgres(postgresUrl, { process: 'test', connectionsMax: 4 });
-  const shards = await connectShards(redisUrl, { commandTimeoutMs: 5_000 });
+  const shards = await connectShards(redisUrl);
   return {
     shards,
     sql,

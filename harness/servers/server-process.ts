@@ -19,7 +19,7 @@ export interface ServerPlan {
   isReady: () => Promise<boolean>;
 }
 
-const READY_MS_MAX = 20_000;
+const READY_MS_MAX = 60_000;
 const POLL_MS = 25;
 const STOP_MS_MAX = 10_000;
 

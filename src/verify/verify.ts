@@ -48,7 +48,7 @@
  * For an archived sale, it checks PostgreSQL only, see archived-checks.ts.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault, unreachable } from '../domain/fault.ts';
+import { Fault, type FaultCode, unreachable } from '../domain/fault.ts';
 import { ordinalOf } from '../domain/positions.ts';
 import { readSale, type SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
@@ -79,8 +79,10 @@ const CHECKS: readonly CheckDefinition[] = [
   ...WAITLIST_CHECKS,
 ];
 const POLL_MS = 50;
-/** How often a verification begins again because the sale was recovered meanwhile. */
-const RECOVERIES_MAX = 2;
+/** The script may not have run, or its reply was lost. Each only reads, so it may run again. */
+const CONNECTION_FAULTS: ReadonlySet<FaultCode> = new Set(['not_sent', 'outcome_unknown']);
+/** How often a verification begins again because the sale was recovered, or a connection was lost, meanwhile. */
+const BEGINNINGS_MAX = 3;
 
 /** A violation, or a failure of Redis, is a failing check and not a rejection. */
 export async function verifySale(
@@ -92,21 +94,26 @@ export async function verifySale(
     const archived = await verifyArchived(servers, saleId);
     return { ok: archived.every(({ ok }) => ok), checks: archived };
   }
-  const checks: Check[] = [];
-  for (let recoveries = 0; ; recoveries += 1) {
-    const known = { name: 'redis-knows-the-sale', expected: 'Redis has the sale, and keeps it' };
+  const known = { name: 'redis-knows-the-sale', expected: 'Redis has the sale, and keeps it' };
+  for (let beginnings = 1; ; beginnings += 1) {
+    const isLast = beginnings === BEGINNINGS_MAX;
+    const checks: Check[] = [];
     try {
       const { timeline } = await readKnownState(servers, saleId);
-      checks.splice(0, checks.length, ...(await runAll(servers, saleId, policy)));
+      checks.push(...(await runAll(servers, saleId, policy)));
       const isSame = (await readKnownState(servers, saleId)).timeline === timeline;
       // A rebuilt sale can have less than before, which the checks would take for a violation.
-      if (!isSame && recoveries < RECOVERIES_MAX) continue;
+      if (!isSame && !isLast) continue;
       const actual = isSame
         ? 'it has'
-        : `not compared: the sale was recovered ${recoveries + 1} times meanwhile`;
+        : `not compared: the sale was recovered ${beginnings} times meanwhile`;
       checks.unshift({ ...known, ok: isSame, actual });
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
+      if (CONNECTION_FAULTS.has(error.code) && !isLast) {
+        await sleep(policy.pauseMs);
+        continue;
+      }
       checks.unshift({ ...known, ok: false, actual: error.message });
     }
     return { ok: checks.every(({ ok }) => ok), checks };

@@ -9,6 +9,7 @@ import { request } from 'undici';
 import { useWatcher } from '../../harness/crowds/live-watcher.ts';
 import { TOKENS, useApp } from '../../harness/engine/admin.ts';
 import { startHotPath, tokenOf, useHotPath } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import {
@@ -73,10 +74,11 @@ describe('behind a reverse proxy', { concurrency: 2 }, () => {
       assert.equal(head.headers['cache-control'], 'no-cache');
       const isPrivate = await request(`${proxy.buyersUrl}/metrics`);
       assert.equal(isPrivate.statusCode, 404);
-      const sale = await request(`${proxy.operatorsUrl}/admin/v1/sales/${saleId}`, {
-        headers: { authorization: `Bearer ${TOKENS.viewer}` },
-      });
-      assert.equal(sale.statusCode, 200);
+      const sale = `${proxy.operatorsUrl}/admin/v1/sales/${saleId}`;
+      const headers = { authorization: `Bearer ${TOKENS.viewer}` };
+      await eventually(async () =>
+        assert.equal((await request(sale, { headers })).statusCode, 200),
+      );
 
       await buyAll('before');
       await sleep(IDLE_MS);
