@@ -11,7 +11,12 @@ export function shareCode(folder: string): void {
   mkdirSync(folder, { recursive: true });
   // Node itself keeps compiled code there.
   process.env.NODE_COMPILE_CACHE = folder;
-  process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --import=${HOOK}`.trim();
+  const options = [
+    process.env.NODE_OPTIONS,
+    '--disable-warning=ExperimentalWarning',
+    `--import=${HOOK}`,
+  ];
+  process.env.NODE_OPTIONS = options.filter(Boolean).join(' ');
 }
 
 /** The variables for a child that gets an environment of its own; none outside of a test run. */

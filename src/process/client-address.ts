@@ -6,8 +6,11 @@ import ipaddr from 'ipaddr.js';
 
 type Address = ReturnType<typeof ipaddr.process>;
 
+/** The client of a connection that has closed before its address was read. */
+const GONE = '';
+
 /**
- * `peer` is the other end of the connection, as text or as bytes. `forwardedFor` is the header, several of them joined by
+ * `peer` is the other end of the connection, as text or as bytes, and empty once the connection is closed. `forwardedFor` is the header, several of them joined by
  * commas: some proxies append their own header after the one of the client.
  */
 export type ClientAddress = (peer: string | Uint8Array, forwardedFor: () => string) => string;
@@ -21,6 +24,7 @@ export function createClientAddress(trustedProxies: readonly string[]): ClientAd
     ranges.some((range) => range[0].kind() === address.kind() && address.match(range));
 
   return (peer, forwardedFor) => {
+    if (peer.length === 0) return GONE;
     let address = addressOf(peer);
     if (!isTrusted(address)) return networkOf(address);
     const hops = forwardedFor().split(',');

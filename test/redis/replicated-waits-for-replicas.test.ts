@@ -13,7 +13,7 @@ import { usePause } from '../../harness/servers/server-process.ts';
 import { FILE } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
-const COMMAND_TIMEOUT_MS = 600;
+const COMMAND_TIMEOUT_MS = 1_500;
 /** The call may take one timeout, and the wait for replicas another one. */
 const RESPONSE_MS_MAX = 2 * COMMAND_TIMEOUT_MS + 500;
 

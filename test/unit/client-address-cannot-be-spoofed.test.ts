@@ -36,6 +36,14 @@ describe('the client of a request', () => {
     assert.equal(clientOf(BALANCERS, '10.1.2.3', invented, '198.51.100.1'), '198.51.100.1');
   });
 
+  it('is nobody once the connection is closed', () => {
+    const addressOf = createClientAddress(BALANCERS);
+    assert.equal(
+      addressOf(new Uint8Array(), () => '198.51.100.1'),
+      '',
+    );
+  });
+
   it('is the balancer where the header names no valid address', () => {
     assert.equal(clientOf(BALANCERS, '10.1.2.3'), '10.1.2.3');
     for (const invalid of [
