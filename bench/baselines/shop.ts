@@ -144,6 +144,7 @@ function reservationOf(
     total: PRICE * order.quantity,
     currency: 'EUR',
     position,
+    source: 'purchase',
     reservedAt: new Date(reservedAt).toISOString(),
     expiresAt: new Date(reservedAt + HOLD_MS).toISOString(),
   };

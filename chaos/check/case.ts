@@ -130,6 +130,11 @@ export function isLiving(state: LifeState): boolean {
   return state === 'reserved' || state === 'extended' || state === 'confirmed';
 }
 
+/** Whether the waitlist gave the reservation. No buyer can send a key with a space. */
+export function isFromWaitlist({ idempotencyKey }: Pick<Row, 'idempotencyKey'>): boolean {
+  return idempotencyKey.startsWith('waitlist ');
+}
+
 /** Units of a SKU in a basket. */
 export function unitsOf(items: readonly { sku: string; quantity: number }[], sku: string): number {
   return items.find((item) => item.sku === sku)?.quantity ?? 0;

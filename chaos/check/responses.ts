@@ -3,6 +3,7 @@ import { canonicalItems } from '../../src/domain/reservation-codec.ts';
 import { type Exchange, isSettled, type RequestKind, reservationsIn } from '../clients/history.ts';
 import {
   type Findings,
+  isFromWaitlist,
   isLiving,
   limitsOf,
   mayBeLost,
@@ -41,6 +42,7 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
     const isSame =
       reservation.buyerId === row.buyerId &&
       reservation.position === row.position &&
+      reservation.source === (isFromWaitlist(row) ? 'waitlist' : 'purchase') &&
       Date.parse(reservation.reservedAt) === row.reservedAt.getTime() &&
       canonicalItems(reservation.items) === canonicalItems(row.items);
     if (!isSame) {

@@ -3,7 +3,14 @@
  * its transitions are legal, and every decision has a request.
  */
 import type { ClientRequest, Exchange, RequestKind } from '../clients/history.ts';
-import { type Findings, isLiving, type Life, type LifeState, TOLERANCE_MS } from './case.ts';
+import {
+  type Findings,
+  isFromWaitlist,
+  isLiving,
+  type Life,
+  type LifeState,
+  TOLERANCE_MS,
+} from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkRows(findings: Findings): Violation[] {
@@ -130,8 +137,8 @@ function unrequested(findings: Findings, { row, stages }: Life): Violation[] {
   return stages.flatMap((stage): Violation[] => {
     if (stage.state === 'expired') return [];
     const exchange = findings.exchangeOf.get(stage.requestId);
-    const isFromWaitlist = stage.version === 1 && row.idempotencyKey.startsWith('waitlist ');
-    const isRequested = isFromWaitlist
+    const isServed = stage.version === 1 && isFromWaitlist(row);
+    const isRequested = isServed
       ? hasJoined(findings, row)
       : exchange !== undefined &&
         REQUESTED_BY[stage.state].includes(exchange.request.kind) &&
@@ -185,14 +192,12 @@ function decidedTwiceByRequest({ lives }: Findings): Violation[] {
   const livesOfBuyer = new Map<string, Life[]>();
   for (const life of lives) {
     const { reservationId, buyerId, idempotencyKey, requestId } = life.row;
-    const isFromWaitlist = idempotencyKey.startsWith('waitlist ');
-    if (!isFromWaitlist) once(`request ${requestId}`, reservationId);
+    if (!isFromWaitlist(life.row)) once(`request ${requestId}`, reservationId);
     if (idempotencyKey !== '') once(`${buyerId} with key "${idempotencyKey}"`, reservationId);
     const earlier = livesOfBuyer.get(buyerId) ?? [];
     if (idempotencyKey === '') {
       for (const other of earlier) {
-        const isKeyless =
-          other.row.idempotencyKey === '' || other.row.idempotencyKey.startsWith('waitlist ');
+        const isKeyless = other.row.idempotencyKey === '' || isFromWaitlist(other.row);
         const isSame = isKeyless && basketOf(other.row.items) === basketOf(life.row.items);
         if (isSame && isAliveAt(other, life.stages[0]?.event ?? 0)) {
           const evidence = `${buyerId} without a key: ${other.row.reservationId} was live when ${reservationId} was decided`;

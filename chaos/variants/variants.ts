@@ -410,6 +410,24 @@ export const VARIANTS: readonly Variant[] = [
     },
   },
   {
+    name: 'a reservation from the waitlist is shown as a purchase',
+    mistake: {
+      file: 'domain/reservation.ts',
+      original: `startsWith('waitlist ') ? 'waitlist' : 'purchase'`,
+      broken: `startsWith('waitlist ') ? 'purchase' : 'purchase'`,
+    },
+    expected: 'response-contradicts-row',
+    stock: 1,
+    holdSeconds: 5,
+    act: async (steps) => {
+      const ids = await steps.buyMany(1, 'winner');
+      await steps.join('patient', 1);
+      await steps.transition('cancel', ids);
+      // Without a key, this gets the reservation from the waitlist.
+      await steps.buy('patient');
+    },
+  },
+  {
     name: 'the time of a sale follows a clock that is set back',
     mistake: {
       file: 'lua/parts/time.lua',

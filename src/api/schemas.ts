@@ -13,7 +13,7 @@ import {
   TRACEPARENT,
   VISIBLE_ASCII_64,
 } from '../domain/identifiers.ts';
-import { RESERVATION_STATUSES } from '../domain/reservation.ts';
+import { RESERVATION_SOURCES, RESERVATION_STATUSES } from '../domain/reservation.ts';
 import { SALE_STATUSES } from '../domain/sale.ts';
 
 export const saleIdSchema = z.string().regex(SALE_ID, {
@@ -92,6 +92,12 @@ export const ownItemSchema = z.object({
   unitPrice: z.int(),
 });
 
+export const sourceSchema = z
+  .enum(RESERVATION_SOURCES)
+  .describe(
+    '`purchase`: the buyer bought the units. `waitlist`: the waitlist gave them to the buyer.',
+  );
+
 export const reservationSchema = z
   .object({
     reservationId: z.string(),
@@ -102,6 +108,7 @@ export const reservationSchema = z
     total: z.int().describe('Of the units that are left, in minor units.'),
     currency: z.string().describe('ISO 4217.'),
     position: z.int().describe("Position in the sale's order of decisions, from 1; never reused."),
+    source: sourceSchema,
     reservedAt: timeSchema,
     expiresAt: timeSchema,
   })

@@ -76,12 +76,16 @@ async function replaceIn(
   const replaced = (column: string, word: string) =>
     transaction`regexp_replace(${transaction(column)}::text, ${word}, ${pseudonym}, 'g')`;
   const ids = transaction.array([...reservationIds]);
+  // The engine wrote the key and the detail of a reservation from the waitlist. A buyer may be called like a word in them.
   await transaction`
-    UPDATE reservations SET buyer_id = ${pseudonym}, idempotency_key = ${replaced('idempotency_key', own)},
+    UPDATE reservations SET buyer_id = ${pseudonym},
+      idempotency_key = CASE reservations.source WHEN 'waitlist' THEN idempotency_key
+        ELSE ${replaced('idempotency_key', own)} END,
       request_id = ${replaced('request_id', own)}
     WHERE reservation_id = ANY(${ids})`;
   await transaction`
-    UPDATE reservation_events SET detail = ${replaced('detail', own)}, request_id = ${replaced('request_id', own)}
+    UPDATE reservation_events SET detail = CASE detail WHEN 'waitlist' THEN detail ELSE ${replaced('detail', own)} END,
+      request_id = ${replaced('request_id', own)}
     WHERE reservation_id = ANY(${ids})`;
   let changed = 0;
   for (const [table, columns] of Object.entries(SALE_TEXTS)) {

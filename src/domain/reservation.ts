@@ -6,6 +6,18 @@
 export const RESERVATION_STATUSES = ['reserved', 'confirmed', 'cancelled', 'expired'] as const;
 export type ReservationStatus = (typeof RESERVATION_STATUSES)[number];
 
+/** Who got the units: a buyer who bought them, or one to whom the waitlist gave them. */
+export const RESERVATION_SOURCES = ['purchase', 'waitlist'] as const;
+export type ReservationSource = (typeof RESERVATION_SOURCES)[number];
+
+/**
+ * A reservation from the waitlist has the key `waitlist TICKET`. No buyer can send a key with a space. In PostgreSQL, the
+ * function `source(reservations)` is the counterpart.
+ */
+export function sourceOf({ idempotencyKey }: { idempotencyKey: string }): ReservationSource {
+  return idempotencyKey.startsWith('waitlist ') ? 'waitlist' : 'purchase';
+}
+
 /** Redis and the event stream store a status as one letter. `P` is a reservation whose hold was extended. */
 export const STATUS_OF_LETTER: Readonly<Record<string, ReservationStatus>> = {
   R: 'reserved',
@@ -74,7 +86,7 @@ export interface Reservation {
   version: number;
   reservedAt: number;
   expiresAt: number;
-  /** Empty: the buyer sent none, and the buyer and the items serve as the key. */
+  /** Empty: the buyer sent none, and the buyer and the items serve as the key. Of the waitlist: see `sourceOf`. */
   idempotencyKey: string;
 }
 
@@ -93,7 +105,7 @@ export function asOf(reservation: Reservation, nowMs: number): Reservation {
 
 /** The reservation as both APIs show it. */
 export type PublicReservation = Omit<Reservation, 'version' | 'idempotencyKey' | Times> &
-  Record<Times, string>;
+  Record<Times, string> & { source: ReservationSource };
 type Times = 'reservedAt' | 'expiresAt';
 
 export function publicReservation(reservation: Reservation): PublicReservation {
@@ -106,6 +118,7 @@ export function publicReservation(reservation: Reservation): PublicReservation {
     total: reservation.total,
     currency: reservation.currency,
     position: reservation.position,
+    source: sourceOf(reservation),
     reservedAt: new Date(reservation.reservedAt).toISOString(),
     expiresAt: new Date(reservation.expiresAt).toISOString(),
   };

@@ -30,7 +30,7 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
             WHEN r.updated_at <> last.occurred_at THEN 'time of update'
             WHEN (r.request_id, r.traceparent) <> (first.request_id, first.traceparent) THEN 'request'
             -- A recovery restored the event from the record, which has no detail.
-            WHEN first.detail NOT IN ('restored', CASE WHEN r.idempotency_key LIKE 'waitlist %' THEN 'waitlist' ELSE '' END)
+            WHEN first.detail NOT IN ('restored', CASE r.source WHEN 'waitlist' THEN 'waitlist' ELSE '' END)
               THEN 'source'
             WHEN r.expires_at <> CASE WHEN extension.event IS NULL THEN r.reserved_at + hold.length
               ELSE greatest(r.reserved_at + hold.length, extension.occurred_at) + hold.length END THEN 'deadline'

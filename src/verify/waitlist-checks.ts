@@ -90,7 +90,7 @@ export const WAITLIST_CHECKS: readonly CheckDefinition[] = [
       // PostgreSQL first: a ticket is given before it is served.
       const [served] = await servers.sql<{ ticket: number }[]>`
         SELECT coalesce(max(substring(idempotency_key FROM '^waitlist [a-d]?([0-9]+)$')::bigint), 0)::bigint AS ticket
-        FROM reservations WHERE sale_id = ${saleId} AND idempotency_key LIKE 'waitlist %'`;
+        FROM reservations r WHERE sale_id = ${saleId} AND r.source = 'waitlist'`;
       const { key, client } = waitlistOf(verification);
       const transaction = client.multi().hget(saleKey(saleId, 'sale'), 'tickets');
       for (const { sku } of state.stock) {

@@ -306,6 +306,31 @@ test("a buyer's id is replaced in archived sales only, once, and everywhere", as
   );
 });
 
+test('an archived sale says what its waitlist sold, also after the buyer was erased', async () => {
+  const saleId = await makeDraft(admin, {
+    skus: [{ sku: 'unit', price: 1_000, stock: 1 }],
+  });
+  await admin.call(`POST /sales/${saleId}/open`);
+  const [first] = await hold(admin.shards, saleId, ['first']);
+  // A buyer with this name must not lose the reservation's source.
+  const buyer = 'waitlist';
+  const joined = await hotPath.call(`/v1/sales/${saleId}/waitlist`, { method: 'POST', buyer });
+  assert.equal(joined.status, 201);
+  await merchant(`POST /reservations/${first!.reservationId}/cancel`);
+  const { body: mine } = await hotPath.call(`/v1/sales/${saleId}/me`, { buyer });
+  const [{ reservationId, source }] = mine.reservations;
+  assert.equal(source, 'waitlist');
+  await merchant(`POST /reservations/${reservationId}/confirm`);
+  await admin.call(`POST /sales/${saleId}/end`);
+  await eventually(() => archive(admin, saleId));
+  const refunded = await merchant(`POST /reservations/${reservationId}/cancel`);
+  assert.deepEqual([refunded.body.status, refunded.body.source], ['cancelled', 'waitlist']);
+  assert.equal((await admin.call(`POST /buyers/${buyer}/erase`)).body.reservations, 1);
+  const { body: shown } = await admin.call(`GET /reservations/${reservationId}`);
+  assert.equal(shown.source, 'waitlist');
+  assert.equal((await admin.call(`GET /sales/${saleId}/verify`)).body.ok, true);
+});
+
 test('a draft that nobody opened is two small keys in Redis', async () => {
   const saleId = await makeDraft(admin);
   const keys = (await redis.keys(`fs:{${saleId}}:*`)).filter((key) => !key.endsWith(':events'));

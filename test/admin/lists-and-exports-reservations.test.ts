@@ -20,7 +20,7 @@ await admin.sql`
     CASE WHEN p % 5 = 0 THEN 'confirmed' ELSE 'reserved' END,
     jsonb_build_array(jsonb_build_object('sku', CASE WHEN p % 2 = 0 THEN 'even' ELSE 'odd' END,
       'quantity', 1, 'unitPrice', 1000)),
-    1000, 'EUR', p, 1, '', t, t + interval '5 minutes', t, 'request-' || p, ''
+    1000, 'EUR', p, 1, CASE WHEN p % 50 = 0 THEN 'waitlist 000000000001' ELSE '' END, t, t + interval '5 minutes', t, 'request-' || p, ''
   FROM generate_series(1, ${ROWS / 2}) p, unnest(ARRAY['first', 'second']) sale,
     LATERAL (SELECT to_timestamp((${FIRST_MS}::bigint + p / 10)::float8 / 1000) AS t) time`;
 await admin.sql`
@@ -36,6 +36,7 @@ interface Shown {
   reservationId: string;
   saleId: string;
   position: number;
+  source: string;
   reservedAt: string;
 }
 
@@ -141,6 +142,33 @@ test('the CSV has a header, every row once, and a file name', async () => {
   assert.equal(new Set(lines.map((line) => line.split(',')[0])).size, ROWS);
 });
 
+test('lists, the CSV and plain SQL say what the waitlist sold', async () => {
+  const isFromWaitlist = (position: number) => position % 50 === 0;
+  for (const { position, source } of await everyPage('&saleId=first', 500)) {
+    assert.equal(source, isFromWaitlist(position) ? 'waitlist' : 'purchase', String(position));
+  }
+  const { body } = await admin.call('GET /reservations/first_50_aaaaaaaa');
+  assert.equal(body.source, 'waitlist');
+  const csv = await admin.call('GET /reservations.csv?saleId=first');
+  const [header, ...lines] = String(csv.body).trimEnd().split('\r\n');
+  assert.equal(header!.split(',').at(-1), 'source');
+  const sources = lines.map((line) => line.split(',').at(-1));
+  assert.equal(sources.filter((source) => source === 'waitlist').length, ROWS / 100);
+  assert.equal(sources.filter((source) => source === 'purchase').length, (ROWS / 100) * 49);
+  const rows = await admin.sql<{ source: string; units: number; revenue: number }[]>`
+    SELECT r.source, sum(items.quantity)::bigint AS units, sum(items.quantity * items."unitPrice")::bigint AS revenue
+    FROM reservations r, jsonb_to_recordset(r.items) AS items(sku text, quantity bigint, "unitPrice" bigint)
+    WHERE r.sale_id = 'second' AND r.status = 'confirmed' GROUP BY r.source ORDER BY r.source`;
+  const purchased = (ROWS / 100) * 9;
+  assert.deepEqual(
+    [...rows],
+    [
+      { source: 'purchase', units: purchased, revenue: 1_000 * purchased },
+      { source: 'waitlist', units: ROWS / 100, revenue: 10 * ROWS },
+    ],
+  );
+});
+
 test('a client that disconnects during a CSV leaves no open query', async () => {
   await admin.app.listen({ port: 0, host: '127.0.0.1' });
   const { port } = admin.app.server.address() as AddressInfo;
@@ -215,17 +243,17 @@ test('the CSV has what bookkeeping needs: payment, unit prices and time of the c
   const rowOf = async (query: string) => {
     const csv = await admin.call(`GET /reservations.csv?saleId=books${query}`);
     const [header, line] = String(csv.body).trimEnd().split('\r\n');
-    assert.ok(header!.endsWith(',unitPrices,paymentRef,confirmedAt,restocked'));
+    assert.ok(header!.endsWith(',unitPrices,paymentRef,confirmedAt,restocked,source'));
     return line!.slice(line!.indexOf(',r,') + 3);
   };
   const time = '2030-01-01T00:00:02.000Z';
-  assert.equal(await rowOf(''), `1250 1000000000000,"'=pay,1",${time},true`);
-  assert.equal(await rowOf('&raw=false'), `1250 1000000000000,"'=pay,1",${time},true`);
-  assert.equal(await rowOf('&raw=true'), `1250 1000000000000,"=pay,1",${time},true`);
+  assert.equal(await rowOf(''), `1250 1000000000000,"'=pay,1",${time},true,purchase`);
+  assert.equal(await rowOf('&raw=false'), `1250 1000000000000,"'=pay,1",${time},true,purchase`);
+  assert.equal(await rowOf('&raw=true'), `1250 1000000000000,"=pay,1",${time},true,purchase`);
   const csv = await admin.call('GET /reservations.csv?saleId=first&status=reserved');
   assert.match(
     String(csv.body),
-    /,1000,,,\r\n/,
+    /,1000,,,,purchase\r\n/,
     'a reservation that was never confirmed has neither',
   );
   assert.equal((await admin.call('GET /reservations.csv?raw=yes')).status, 422);

@@ -78,11 +78,11 @@ for (const where of ['a live', 'an archived'] as const) {
     const { reason, restock } = body.history.at(-1);
     assert.deepEqual([reason, restock], ['arrived broken', false]);
     const csv = await admin.call(`GET /reservations.csv?saleId=${saleId}`);
-    const restocked = String(csv.body)
+    const [header, ...lines] = String(csv.body)
       .trimEnd()
       .split('\r\n')
-      .slice(1)
-      .map((line) => line.split(',').at(-1));
+      .map((line) => line.split(','));
+    const restocked = lines.map((cells) => cells[header!.indexOf('restocked')]);
     assert.deepEqual(restocked, ['', 'true', 'false']);
     await eventually(async () => {
       const rows = await admin.sql<{ payload: string }[]>`

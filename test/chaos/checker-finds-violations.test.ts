@@ -184,6 +184,11 @@ const DAMAGES: readonly Damage[] = [
     damage: (aCase) => Object.assign(shownTo(aCase, 'ada-again'), { status: 'reserved' }),
   },
   {
+    what: 'a response shows a purchase as one from the waitlist',
+    expected: 'response-contradicts-row',
+    damage: (aCase) => Object.assign(shownTo(aCase, 'ada-again'), { source: 'waitlist' }),
+  },
+  {
     what: 'a response does not show a buyer’s reservation',
     expected: 'response-untrue',
     damage: (aCase) => {

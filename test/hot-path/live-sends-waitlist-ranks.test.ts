@@ -35,7 +35,8 @@ test('joining, moving up and being served each send a message, through every hot
     { ...entry, place: 1, state: 'waiting' },
     { ...entry, place: 0, state: 'served' },
   ]);
-  assert.equal(grace.of('reservation')[0].reservation.buyerId, 'grace');
+  const { buyerId, source } = grace.of('reservation')[0].reservation;
+  assert.deepEqual([buyerId, source], ['grace', 'waitlist']);
 });
 
 test('a buyer who connects receives the current rank, and a message on leaving', async (t) => {

@@ -105,6 +105,7 @@ test('released units go to the waitlist first, in order', async () => {
   await cancel(one, a.body.reservationId, 'a');
   const served = await me(two, sale.saleId, 'w1');
   assert.equal(served.body.reservations[0].status, 'reserved');
+  assert.deepEqual([a.body.source, served.body.reservations[0].source], ['purchase', 'waitlist']);
   assert.deepEqual(served.body.waitlist, []);
   assert.equal((await me(two, sale.saleId, 'w2')).body.waitlist[0].place, 1);
   assert.equal((await one.buy(sale.saleId, 'walk-in')).body.code, 'sold_out');

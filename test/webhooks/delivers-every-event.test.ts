@@ -94,6 +94,7 @@ describe('every event is delivered', () => {
     assert.equal(version, 2);
     assert.equal(reservation!.status, 'confirmed');
     assert.equal(reservation!.buyerId, 'first');
+    assert.equal(reservation!.source, 'purchase');
     assert.deepEqual(reservation!.items, [{ sku: 'unit', quantity: 1, unitPrice: 1_000 }]);
     assert.match(message!.timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     assert.deepEqual(byType('sale.sold_out').message!.data.sale!.skus, [

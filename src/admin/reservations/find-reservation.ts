@@ -8,7 +8,7 @@ import { problemOf } from '../../api/problems.ts';
 import { Fault } from '../../domain/fault.ts';
 import { parseReservationId, type ReservationAddress } from '../../domain/identifiers.ts';
 import { ordinalOf } from '../../domain/positions.ts';
-import type { Reservation, ReservationEvent } from '../../domain/reservation.ts';
+import { type Reservation, type ReservationEvent, sourceOf } from '../../domain/reservation.ts';
 import { readReservation } from '../../lua/read/read-reservation.ts';
 import { readSale } from '../../lua/read/read-sale.ts';
 import type { Servers } from '../context.ts';
@@ -119,6 +119,7 @@ function rowOf(
   const last = events.findLast(({ version }) => version === reservation.version);
   return {
     ...same,
+    source: sourceOf(reservation),
     items: [...items],
     reservedAt: new Date(reservedAt),
     expiresAt: new Date(expiresAt),

@@ -3,7 +3,7 @@
  * both are newest first and use an index.
  */
 import { z } from 'zod';
-import { ownItemSchema, timeSchema } from '../../api/schemas.ts';
+import { ownItemSchema, sourceSchema, timeSchema } from '../../api/schemas.ts';
 import { paymentIn } from '../../domain/merchant-note.ts';
 import { RESERVATION_STATUSES, type ReservationStatus } from '../../domain/reservation.ts';
 import { isWithdrawal } from '../../domain/transition-detail.ts';
@@ -30,6 +30,7 @@ export const reservationRowSchema = z
     total: z.int().describe('Of the units that are left, in minor units of the currency.'),
     currency: z.string(),
     position: z.int(),
+    source: sourceSchema,
     version: z.int().describe('1 when reserved; each transition adds 1.'),
     reservedAt: timeSchema,
     expiresAt: timeSchema,
@@ -163,8 +164,8 @@ export async function settlementsOf(
 
 function columnsOf(sql: Sql | Transaction) {
   return sql`
-    reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, reserved_at, expires_at,
-    updated_at, request_id`;
+    reservation_id, sale_id, buyer_id, status, items, total, currency, position, reservations.source,
+    version, reserved_at, expires_at, updated_at, request_id`;
 }
 
 function afterCursor(sql: Sql, after: ReservationCursor) {

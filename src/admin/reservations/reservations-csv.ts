@@ -40,6 +40,7 @@ const COLUMNS: Record<string, (row: ExportedRow) => Cell> = {
   /** Of reservations that have ended: whether their units are on sale again. */
   restocked: (row) =>
     row.status === 'cancelled' || row.status === 'expired' ? String(row.isRestocked ?? true) : '',
+  source: (row) => row.source,
 };
 
 /** `raw`: cells are as they are stored, for programs. Otherwise they are safe to open in a spreadsheet. */
