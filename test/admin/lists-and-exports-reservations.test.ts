@@ -111,6 +111,25 @@ for (const [filter, count] of Object.entries(FILTERS)) {
   });
 }
 
+test('a hold past its deadline is shown as expired before its end is written', async () => {
+  const id = 'second_3_aaaaaaaa';
+  const shown = async (query: string) => {
+    const page = await everyPage(`&buyerId=buyer-3&saleId=second${query}`, 10);
+    const csv = await admin.call(`GET /reservations.csv?buyerId=buyer-3&saleId=second${query}`);
+    const lines = String(csv.body).trimEnd().split('\r\n').slice(1);
+    assert.equal(lines.length, page.length);
+    return lines.map((line) => line.split(',')[3]);
+  };
+  await admin.sql`UPDATE reservations SET expires_at = now() WHERE reservation_id = ${id}`;
+  assert.deepEqual(await shown(''), ['expired']);
+  assert.deepEqual(await shown('&status=expired'), ['expired']);
+  assert.deepEqual(await shown('&status=reserved'), []);
+  assert.equal((await admin.call(`GET /reservations/${id}`)).body.status, 'expired');
+  await admin.sql`
+    UPDATE reservations SET expires_at = reserved_at + interval '5 minutes' WHERE reservation_id = ${id}`;
+  assert.deepEqual(await shown('&status=expired'), []);
+});
+
 test('a reservation is shown with its history', async () => {
   const shown = await admin.call('GET /reservations/first_5_aaaaaaaa');
   assert.equal(shown.status, 200);

@@ -76,7 +76,7 @@ export async function listReservations(
   const conditions = [
     saleId === undefined ? undefined : sql`sale_id = ${saleId}`,
     buyerId === undefined ? undefined : sql`buyer_id = ${buyerId}`,
-    status === undefined ? undefined : sql`status = ${status}`,
+    status === undefined ? undefined : hasStatus(sql, status),
     sku === undefined ? undefined : sql`items @> ${sql.json([{ sku }])}`,
     from === undefined ? undefined : sql`reserved_at >= ${new Date(from)}`,
     to === undefined ? undefined : sql`reserved_at < ${new Date(to)}`,
@@ -162,10 +162,26 @@ export async function settlementsOf(
   );
 }
 
+/** A hold past its deadline is shown as expired, by PostgreSQL's clock, before the event of its end is a row. */
 function columnsOf(sql: Sql | Transaction) {
   return sql`
-    reservation_id, sale_id, buyer_id, status, items, total, currency, position, reservations.source,
-    version, reserved_at, expires_at, updated_at, request_id`;
+    reservation_id, sale_id, buyer_id, CASE WHEN ${isOverdue(sql)} THEN 'expired' ELSE status END AS status, items,
+    total, currency, position, reservations.source, version, reserved_at, expires_at, updated_at, request_id`;
+}
+
+function hasStatus(sql: Sql, status: ReservationStatus) {
+  switch (status) {
+    case 'reserved':
+      return sql`status = 'reserved' AND NOT (${isOverdue(sql)})`;
+    case 'expired':
+      return sql`(status = 'expired' OR ${isOverdue(sql)})`;
+    default:
+      return sql`status = ${status}`;
+  }
+}
+
+function isOverdue(sql: Sql | Transaction) {
+  return sql`status = 'reserved' AND expires_at <= now()`;
 }
 
 function afterCursor(sql: Sql, after: ReservationCursor) {

@@ -35,7 +35,7 @@ const LIST = {
   ...OPERATOR_REQUEST,
   summary: 'List reservations, newest first',
   description:
-    'Reservations of one sale are ordered by position, those of all sales by time. A cursor is valid only with the filters of its page.',
+    'Reservations of one sale are ordered by position, those of all sales by time. A hold past its deadline is `expired`, by the clock of PostgreSQL. A cursor is valid only with the filters of its page.',
   access: 'viewer',
   query: z.strictObject({ ...filterQuery, ...pageQuery }),
   responses: {
