@@ -154,14 +154,10 @@ async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefine
 }
 
 async function openSale(client: Client, terms: Terms, random: Random): Promise<void> {
-  const { saleId, perBuyerLimit, holdSeconds, skus } = terms;
   await client.requestAdmin('POST', '/sales', {
-    saleId,
     name: 'Chaos',
     currency: 'EUR',
-    perBuyerLimit,
-    holdSeconds,
-    skus,
+    ...terms,
   });
   await client.sendUntilSettled({ kind: 'open' }, random);
 }

@@ -34,6 +34,7 @@ export function seededScenario(choices: SeededChoices): {
       terms: {
         perBuyerLimit: 3,
         holdSeconds: random.of('terms').between(1, 2),
+        waitlistHoldSeconds: random.of('waitlist').between(1, 3),
         skus: [
           { sku: 'phone', price: 49_900, stock: share(0.12), perBuyerLimit: 2 },
           { sku: 'case', price: 1_900, stock: share(0.2) },

@@ -12,6 +12,8 @@ export interface Terms {
   saleId: string;
   perBuyerLimit: number;
   holdSeconds: number;
+  /** Of reservations from the waitlist; absent: as holdSeconds. */
+  waitlistHoldSeconds?: number;
   skus: readonly { sku: string; price: number; stock: number; perBuyerLimit?: number }[];
 }
 
@@ -120,7 +122,11 @@ export function mayBeLost(losses: readonly Loss[], { exchange, reservation }: Si
 }
 
 /** The state that a response shows. */
-export function stateOf(reservation: PublicReservation, { holdSeconds }: Terms): LifeState {
+export function stateOf(
+  reservation: PublicReservation,
+  { holdSeconds: purchaseSeconds, waitlistHoldSeconds = purchaseSeconds }: Terms,
+): LifeState {
+  const holdSeconds = reservation.source === 'waitlist' ? waitlistHoldSeconds : purchaseSeconds;
   const heldMs = Date.parse(reservation.expiresAt) - Date.parse(reservation.reservedAt);
   const isExtended = reservation.status === 'reserved' && heldMs > holdSeconds * 1_000;
   return isExtended ? 'extended' : reservation.status;

@@ -116,7 +116,7 @@ export class SaleModel {
     const isSame = (each: ModelReservation) => canonicalItems(each.items) === canonicalItems(items);
     const earlier = own.find((each) =>
       key === ''
-        ? lives(each) && isSame(each) && (each.key === '' || each.key.startsWith('waitlist '))
+        ? lives(each) && isSame(each) && (each.key === '' || isFromWaitlist(each.key))
         : each.key === key,
     );
     if (earlier) {
@@ -309,6 +309,7 @@ export class SaleModel {
       stock.remaining -= quantity;
       stock.held += quantity;
     }
+    const { holdSeconds, waitlistHoldSeconds = holdSeconds } = this.definition;
     const reservation: ModelReservation = {
       buyerId,
       key,
@@ -317,7 +318,7 @@ export class SaleModel {
       tag,
       letter: 'R',
       version: 1,
-      isDue: this.definition.holdSeconds === 0,
+      isDue: (isFromWaitlist(key) ? waitlistHoldSeconds : holdSeconds) === 0,
       payment: '',
       isWithdrawn: false,
     };
@@ -367,6 +368,10 @@ export class SaleModel {
     stock.loaded -= quantity;
     stock.remaining -= quantity;
   }
+}
+
+function isFromWaitlist(key: string): boolean {
+  return key.startsWith('waitlist ');
 }
 
 function isOverdue({ letter, isDue }: ModelReservation): boolean {

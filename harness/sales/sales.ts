@@ -38,9 +38,9 @@ export async function makeSale(
   const { saleId } = definition;
   const changes = [{ sku: definition.skus[0]!.sku, delta: stock }];
   await sql`
-    INSERT INTO sales (sale_id, name, currency, status, per_buyer_limit, hold_seconds, last_operation)
+    INSERT INTO sales (sale_id, name, currency, status, per_buyer_limit, hold_seconds, waitlist_hold_seconds, last_operation)
     VALUES (${saleId}, ${definition.name}, ${definition.currency}, ${definition.status},
-      ${definition.perBuyerLimit}, ${definition.holdSeconds}, 1)`;
+      ${definition.perBuyerLimit}, ${definition.holdSeconds}, ${definition.waitlistHoldSeconds ?? null}, 1)`;
   await sql`
     INSERT INTO sale_skus (sale_id, sku, ordinal, name, price, per_buyer_limit)
     SELECT ${saleId}, sku, ordinal, name, price, "perBuyerLimit"
@@ -80,7 +80,8 @@ export async function recordOperation(
   await tx`
     UPDATE sales SET name = ${definition.name}, status = ${definition.status}, starts_at = ${timeOf(startsAt)},
       ends_at = ${timeOf(endsAt)}, per_buyer_limit = ${definition.perBuyerLimit},
-      hold_seconds = ${definition.holdSeconds}, last_operation = ${operation},
+      hold_seconds = ${definition.holdSeconds},
+      waitlist_hold_seconds = ${definition.waitlistHoldSeconds ?? null}, last_operation = ${operation},
       updated_at = CASE ${operation}::bigint WHEN 1 THEN created_at ELSE now() END
     WHERE sale_id = ${saleId}`;
   const stored = tx.json(JSON.parse(JSON.stringify(definition)));

@@ -41,7 +41,7 @@ export const RESERVATION_TRANSITIONS = {
   cancel: { from: 'RPC', to: 'X' },
   /** By the buyer, who cannot return confirmed units. */
   'give-back': { from: 'RP', to: 'X' },
-  /** Once, by the sale's hold time. */
+  /** Once, by the sale's hold time for purchases. */
   extend: { from: 'R', to: 'P' },
   /** By the sweep, after the deadline. */
   expire: { from: 'RP', to: 'E' },

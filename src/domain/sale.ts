@@ -46,7 +46,15 @@ export interface SaleDefinition {
   /** Units, over all SKUs, that one buyer may hold or own in this sale. */
   perBuyerLimit: number;
   holdSeconds: number;
+  /** How long a reservation from the waitlist is held. Absent: as long as a purchase. */
+  waitlistHoldSeconds?: number;
   skus: SkuDefinition[];
+}
+
+export function waitlistHoldSecondsOf(
+  sale: Pick<SaleDefinition, 'holdSeconds' | 'waitlistHoldSeconds'>,
+): number {
+  return sale.waitlistHoldSeconds ?? sale.holdSeconds;
 }
 
 /** The counts of one SKU in Redis. At every moment `loaded = remaining + held + confirmed`. */
@@ -108,12 +116,16 @@ export function withoutRefused(
   refused: SaleDefinition,
   before: SaleDefinition,
 ): SaleDefinition {
-  const isInherited = (field: string) => {
-    const [own, inherited] = [definition, refused].map(
-      (each) => each[field as keyof SaleDefinition],
-    );
-    return JSON.stringify(own) === JSON.stringify(inherited);
-  };
-  const restored = Object.entries(before).filter(([field]) => isInherited(field));
-  return { ...definition, ...Object.fromEntries(restored) };
+  const fields = new Set([...Object.keys(definition), ...Object.keys(before)]);
+  const fieldOf = (sale: SaleDefinition, field: string) => sale[field as keyof SaleDefinition];
+  const isInherited = (field: string) =>
+    JSON.stringify(fieldOf(definition, field)) === JSON.stringify(fieldOf(refused, field));
+  const restored = [...fields].map((field): [string, unknown] => [
+    field,
+    fieldOf(isInherited(field) ? before : definition, field),
+  ]);
+  // A field may be absent in one of them.
+  return Object.fromEntries(
+    restored.filter(([, value]) => value !== undefined),
+  ) as unknown as SaleDefinition;
 }

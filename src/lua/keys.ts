@@ -1,7 +1,8 @@
 /**
  * The keys of a sale. All share the hash tag `{saleId}`, so that one shard owns them together.
  *
- *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus
+ *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds,
+ *                   waitlistHoldSeconds (absent: as holdSeconds), skus
  *                   operation (last applied), operationOutcome
  *                   fence (run id of the server that may decide; empty: none), timeline (number of the history),
  *                   closing (closing id of the last recovery), wasPromoted (see close-sale.lua)

@@ -33,9 +33,12 @@ export async function digestOf(
       UNION ALL
       SELECT ROW('sku', sku, ordinal, name, price, archived_confirmed)::text FROM sale_skus WHERE sale_id = ${saleId}
       UNION ALL
-      -- A line of its own: sales that were archived before SKUs had limits keep their digests.
+      -- Lines of their own: sales that were archived before SKUs had limits, or the waitlist holds, keep their digests.
       SELECT ROW('sku limit', sku, per_buyer_limit)::text FROM sale_skus
       WHERE sale_id = ${saleId} AND per_buyer_limit IS NOT NULL
+      UNION ALL
+      SELECT ROW('waitlist hold', waitlist_hold_seconds)::text FROM sales
+      WHERE sale_id = ${saleId} AND waitlist_hold_seconds IS NOT NULL
       UNION ALL
       SELECT ROW('operation', operation, action, definition, changes, outcome, actor, request_id, idempotency_key,
         request_digest, ${epoch('created_at')})::text

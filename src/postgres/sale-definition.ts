@@ -13,7 +13,7 @@ export async function writeDefinition(
     UPDATE sales SET name = ${definition.name}, status = ${definition.status},
       starts_at = ${timeOf(definition.startsAt)}, ends_at = ${timeOf(definition.endsAt)},
       per_buyer_limit = ${definition.perBuyerLimit}, hold_seconds = ${definition.holdSeconds},
-      last_operation = ${operation}, updated_at = now()
+      waitlist_hold_seconds = ${definition.waitlistHoldSeconds ?? null}, last_operation = ${operation}, updated_at = now()
     WHERE sale_id = ${saleId}`;
   const rows = skus.map(({ sku, name, price, perBuyerLimit }, ordinal) => ({
     sale_id: saleId,

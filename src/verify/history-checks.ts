@@ -33,11 +33,13 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
             WHEN first.detail NOT IN ('restored', CASE r.source WHEN 'waitlist' THEN 'waitlist' ELSE '' END)
               THEN 'source'
             WHEN r.expires_at <> CASE WHEN extension.event IS NULL THEN r.reserved_at + hold.length
-              ELSE greatest(r.reserved_at + hold.length, extension.occurred_at) + hold.length END THEN 'deadline'
+              ELSE greatest(r.reserved_at + hold.length, extension.occurred_at) + hold.extension END THEN 'deadline'
             END AS what
           FROM reservations r
           JOIN sales USING (sale_id)
-          CROSS JOIN LATERAL (SELECT make_interval(secs => sales.hold_seconds) AS length) hold
+          CROSS JOIN LATERAL (SELECT make_interval(secs => sales.hold_seconds) AS extension,
+            make_interval(secs => CASE r.source WHEN 'waitlist' THEN coalesce(sales.waitlist_hold_seconds, sales.hold_seconds)
+              ELSE sales.hold_seconds END) AS length) hold
           LEFT JOIN reservation_events first
             ON first.sale_id = ${saleId} AND first.reservation_id = r.reservation_id AND first.version = 1
           LEFT JOIN reservation_events last

@@ -45,7 +45,7 @@ export const OPERATION_CHECKS: readonly CheckDefinition[] = [
     find: async ({ servers: { sql }, saleId }) => {
       const [row] = await sql<SaleRow[]>`
         SELECT name, currency, status, (extract(epoch FROM starts_at) * 1000)::bigint AS starts_at,
-          (extract(epoch FROM ends_at) * 1000)::bigint AS ends_at, per_buyer_limit, hold_seconds,
+          (extract(epoch FROM ends_at) * 1000)::bigint AS ends_at, per_buyer_limit, hold_seconds, waitlist_hold_seconds,
           last_operation, sales.created_at = first.created_at AS is_created_first,
           sales.updated_at = last.created_at OR EXISTS (SELECT FROM sale_operations o WHERE o.sale_id = sales.sale_id
             AND o.outcome = 'sale_ended' AND o.applied_at = sales.updated_at) AS is_updated_last, last.definition, last.operation AS recorded, operations,
@@ -122,7 +122,7 @@ export const OPERATION_CHECKS: readonly CheckDefinition[] = [
               SELECT FROM sale_operations AS refused JOIN sale_operations AS kept
                 ON kept.sale_id = refused.sale_id AND kept.operation < refused.operation AND kept.outcome = 'applied'
               WHERE refused.sale_id = ${saleId} AND refused.outcome = 'sale_ended' AND refused.operation <= o.operation
-                AND o.created_at <= refused.applied_at AND kept.definition->field.key = o.definition->field.key)))
+                AND o.created_at <= refused.applied_at AND kept.definition->field.key IS NOT DISTINCT FROM o.definition->field.key)))
         ORDER BY 1 LIMIT 20`;
       return noneOf(wrong.map(({ operation, what }) => `operation ${operation} ${what}`));
     },
@@ -196,9 +196,11 @@ async function operationUpTo({ servers: { sql }, saleId }: Verification, operati
 /** Compares every field of a definition, also those that later versions add. An empty text stands for null. */
 function differencesOf(definition: SaleDefinition, stored: Hash): string[] {
   const wrong: string[] = [];
-  const { saleId: _, skus, ...fields } = definition;
-  for (const [field, value] of Object.entries(fields)) {
-    if (stored[field] !== String(value ?? '')) {
+  const { saleId: _, skus, waitlistHoldSeconds, ...fields } = definition;
+  // Redis does not have the field if the definition does not have it.
+  const storedFields: Hash = { waitlistHoldSeconds: '', ...stored };
+  for (const [field, value] of Object.entries({ ...fields, waitlistHoldSeconds })) {
+    if (storedFields[field] !== String(value ?? '')) {
       wrong.push(`${field} is ${stored[field] || 'none'}, and ${value ?? 'none'} by the operation`);
     }
   }

@@ -254,6 +254,9 @@ test('verify passes on an archived sale, and fails once any of its rows is chang
     await restore();
     assert.equal(ok, false, corruption);
   }
+  await admin.sql`UPDATE sales SET waitlist_hold_seconds = 1 WHERE sale_id = ${saleId}`;
+  assert.equal((await verified()).ok, false);
+  await admin.sql`UPDATE sales SET waitlist_hold_seconds = NULL WHERE sale_id = ${saleId}`;
   assert.equal((await verified()).ok, true);
 });
 

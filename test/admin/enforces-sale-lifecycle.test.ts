@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import {
   callAdmin,
   makeDraft,
+  newSale,
   stateInRedis,
   useAdmin,
   useApp,
@@ -154,6 +155,44 @@ test("a SKU's limit per buyer can be set with the sale, and changed and removed 
   assert.deepEqual(
     report.body.checks.filter(({ ok }: { ok: boolean }) => !ok),
     [],
+  );
+});
+
+test('the waitlist holds as long as purchases, unless the sale says otherwise', async () => {
+  const saleId = await makeDraft(admin, { holdSeconds: 60 });
+  const patch = (body: object) => admin.call(`PATCH /sales/${saleId}`, { body });
+  const shown = async () => {
+    const { body } = await admin.call(`GET /sales/${saleId}`);
+    const { definition } = await stateInRedis(admin, saleId);
+    return [body.waitlistHoldSeconds, definition.waitlistHoldSeconds];
+  };
+  assert.deepEqual(await shown(), [60, undefined]);
+  assert.equal((await patch({ holdSeconds: 90 })).body.waitlistHoldSeconds, 90);
+  assert.equal((await patch({ waitlistHoldSeconds: 600 })).status, 200);
+  assert.deepEqual(await shown(), [600, 600]);
+  assert.equal((await patch({ holdSeconds: 120 })).body.waitlistHoldSeconds, 600);
+  assert.equal((await patch({ waitlistHoldSeconds: null })).status, 200);
+  assert.deepEqual(await shown(), [120, undefined]);
+  assert.equal((await patch({ waitlistHoldSeconds: 600 })).status, 200);
+
+  assert.equal((await admin.call(`POST /sales/${saleId}/open`)).status, 200);
+  for (const waitlistHoldSeconds of [601, null]) {
+    const refused = await patch({ waitlistHoldSeconds });
+    assert.deepEqual([refused.status, refused.body.code], [409, 'invalid_transition']);
+    assert.equal(refused.body.errors[0].field, 'waitlistHoldSeconds');
+  }
+  const { operation } = await stateInRedis(admin, saleId);
+  assert.equal((await patch({ waitlistHoldSeconds: 600 })).status, 200, 'this changes nothing');
+  assert.equal((await stateInRedis(admin, saleId)).operation, operation);
+  assert.deepEqual(await shown(), [600, 600]);
+  const { body } = await admin.call(`GET /sales/${saleId}/verify`);
+  assert.equal(body.ok, true);
+
+  const created = await admin.call('POST /sales', { body: newSale({ waitlistHoldSeconds: 5 }) });
+  assert.deepEqual(
+    [created.body.holdSeconds, created.body.waitlistHoldSeconds],
+    [300, 5],
+    JSON.stringify(created.body),
   );
 });
 

@@ -75,6 +75,7 @@ const WRONG_SALES: Record<string, [body: unknown, field: string]> = {
     newSale({ skus: [{ sku: 'a', price: 1, stock: 1, perBuyerLimit: 0 }] }),
     'skus.0.perBuyerLimit',
   ],
+  'no hold for the waitlist': [newSale({ waitlistHoldSeconds: 0 }), 'waitlistHoldSeconds'],
   'no hold': [newSale({ holdSeconds: 0 }), 'holdSeconds'],
 };
 for (const [what, [body, field]] of Object.entries(WRONG_SALES)) {

@@ -46,6 +46,7 @@ type Step =
       limit: number;
       skuLimits: Record<string, number | undefined>;
       holdSeconds: number;
+      waitlistHoldSeconds: number | undefined;
     }
   | {
       do: 'transition';
@@ -115,6 +116,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
       skuLimits: fc.dictionary(fc.constantFrom(...SKUS), fc.integer({ min: 1, max: 4 })),
       // Holds that expire at once, or not during this test.
       holdSeconds: fc.constantFrom(0, 0, 300),
+      waitlistHoldSeconds: fc.constantFrom(undefined, 0, 300),
     }),
   },
   {
@@ -301,8 +303,11 @@ function definitionAfter(
   step: Extract<Step, { do: 'define' }>,
 ): SaleDefinition {
   const now = Date.now();
+  const { waitlistHoldSeconds: _, ...rest } = definition;
+  const { waitlistHoldSeconds } = step;
   return {
-    ...definition,
+    ...rest,
+    ...(waitlistHoldSeconds !== undefined && { waitlistHoldSeconds }),
     status: step.status,
     startsAt: step.startsIn === null ? null : now + step.startsIn,
     endsAt: step.endsIn === null ? null : now + step.endsIn,

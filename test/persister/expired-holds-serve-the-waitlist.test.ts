@@ -84,6 +84,38 @@ describe('the waitlist', () => {
     assert.equal(await metric(one, 'flash_sale_served_total'), 4);
   });
 
+  it('holds units as long as the sale says, and an extension adds the time of a purchase', async (test) => {
+    await usePersister(test, redis.url, database.url);
+    const reservationOf = async (saleId: string, buyerId: string) => {
+      const reply = await servers.shards.call(readBuyer, saleId, buyerId);
+      if (reply.outcome !== 'known') assert.fail(reply.outcome);
+      return reply.reservations[0]!;
+    };
+    const lengthOf = ({ reservedAt, expiresAt }: { reservedAt: number; expiresAt: number }) =>
+      expiresAt - reservedAt;
+
+    const long = await makeSale(servers, { stock: 1, holdSeconds: 60, waitlistHoldSeconds: 600 });
+    const [ada] = await hold(servers.shards, long.saleId, ['ada']);
+    assert.equal(lengthOf(ada!), 60_000);
+    await join(long.saleId, 'first');
+    await applyTransition(servers.shards, ada!, 'give-back');
+    const served = await reservationOf(long.saleId, 'first');
+    assert.equal(lengthOf(served), 600_000);
+    await applyTransition(servers.shards, served, 'extend');
+    assert.equal(lengthOf(await reservationOf(long.saleId, 'first')), 660_000);
+    await assertPromisesHold(servers, long.saleId);
+
+    // The sweep comes for the shorter one of the two.
+    const short = await makeSale(servers, { stock: 1, holdSeconds: 300, waitlistHoldSeconds: 1 });
+    const [bob] = await hold(servers.shards, short.saleId, ['bob']);
+    await join(short.saleId, 'first', 'second');
+    await applyTransition(servers.shards, bob!, 'give-back');
+    await eventually(async () =>
+      assert.deepEqual(await holders(short.saleId, ['first', 'second']), ['second']),
+    );
+    await assertPromisesHold(servers, short.saleId);
+  });
+
   it('skips a buyer above a limit that was lowered, and serves the next one', async (test) => {
     const sale = await makeSale(servers, { stock: 2, holdSeconds: 2, perBuyerLimit: 2 });
     const { saleId } = sale;
@@ -124,14 +156,18 @@ describe('the waitlist', () => {
 
   it('is served completely and in order when it is longer than one call serves', async (test) => {
     const count = 350;
-    const { saleId } = await makeSale(servers, { stock: count, holdSeconds: 3 });
+    const { saleId } = await makeSale(servers, {
+      stock: count,
+      holdSeconds: 1,
+      waitlistHoldSeconds: 600,
+    });
     const buyerIds = Array.from({ length: count }, (_, index) => `holder-${index}`);
     const held = await hold(servers.shards, saleId, buyerIds);
     const waitlist = Array.from({ length: count }, (_, index) => `waiting-${index}`);
     await join(saleId, ...waitlist);
     await usePersister(test, redis.url, database.url);
-    await untilExpired(servers.shards, held[0]!, 1_000);
-    assert.deepEqual(await holders(saleId, waitlist), waitlist);
+    await untilExpired(servers.shards, held[0]!);
+    await eventually(async () => assert.deepEqual(await holders(saleId, waitlist), waitlist));
     await assertPromisesHold(servers, saleId);
   });
 });

@@ -20,7 +20,7 @@ import {
   rowCount,
   untilRows,
 } from '../../harness/sales/reservations.ts';
-import { makeSale } from '../../harness/sales/sales.ts';
+import { makeSale, setStatus } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
 import { type Connections, useServers } from '../../harness/servers/connections.ts';
 import { saleKey } from '../../src/lua/keys.ts';
@@ -122,7 +122,8 @@ for (const restart of [false, true]) {
 it('operations, withdrawn units and payments that only Redis has are restored, so the books agree', async (test) => {
   const admin = await useAdmin(test);
   const servers = admin as unknown as Connections;
-  const { saleId } = await makeSale(servers, { stock: 10 });
+  const sale = await makeSale(servers, { stock: 10 });
+  const { saleId } = sale;
   const first = await usePersister(test, admin.redis.url, admin.databaseUrl);
   const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd', 'dan']);
   const [ada, bob, cyd, dan] = held.map(({ reservationId }) => reservationId);
@@ -132,6 +133,7 @@ it('operations, withdrawn units and payments that only Redis has are restored, s
   };
   await untilDrained(servers, saleId);
   const restoreBackup = await backUp(servers);
+  await setStatus(servers, { ...sale, waitlistHoldSeconds: 600 }, 'open');
   for (const delta of [5, 7, -3]) {
     await request(`/sales/${saleId}/stock`, { sku: 'unit', delta });
   }
@@ -153,6 +155,7 @@ it('operations, withdrawn units and payments that only Redis has are restored, s
   await assertPromisesHold(servers, saleId);
   const next = await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 1 } });
   assert.deepEqual([next.status, next.body.loaded], [200, 20 - 3]);
+  assert.equal((await admin.call(`GET /sales/${saleId}`)).body.waitlistHoldSeconds, 600);
   const path = `POST /reservations/${bob}/confirm`;
   const second = await admin.call(path, { body: { paymentRef: 'pay_3' } });
   assert.deepEqual([second.status, second.body.paymentRef], [409, 'pay_1']);

@@ -10,6 +10,7 @@ import {
   type SaleStatus,
   type SaleTransition,
   type SkuDefinition,
+  waitlistHoldSecondsOf,
 } from '../../domain/sale.ts';
 import { type Refusal, refuse, refuseFields } from '../http/outcome.ts';
 import type { SaleMoment } from './sale-moment.ts';
@@ -31,7 +32,7 @@ export interface PlannedOperation {
 export type Decision = PlannedOperation | 'unchanged' | Refusal;
 
 export function planCreation(saleId: string, sale: NewSale): PlannedOperation {
-  const { name, currency, startsAt, endsAt, perBuyerLimit, holdSeconds } = sale;
+  const { name, currency, startsAt, endsAt, perBuyerLimit } = sale;
   return {
     action: 'create',
     definition: {
@@ -42,7 +43,7 @@ export function planCreation(saleId: string, sale: NewSale): PlannedOperation {
       startsAt,
       endsAt,
       perBuyerLimit,
-      holdSeconds,
+      ...holdsOf(sale),
       skus: sale.skus.map((sku) => skuOf({ ...sku, name: sku.name ?? sku.sku })),
     },
     stock: initialStock(sale.skus),
@@ -80,15 +81,20 @@ export function decidePatch(sale: SaleDefinition, patch: SalePatch, moment: Sale
   if ('refused' in skus) return skus;
   const frozen = moment.status === 'draft' ? [] : frozenFields(sale, patch, moment);
   if (frozen.length > 0) return refuseFrozen(moment.status, frozen);
-  const definition: SaleDefinition = {
-    ...definitionOf(sale),
+  const definition = definitionOf({
+    ...sale,
     name: patch.name ?? sale.name,
     startsAt: patch.startsAt === undefined ? sale.startsAt : patch.startsAt,
     endsAt: patch.endsAt === undefined ? sale.endsAt : patch.endsAt,
     perBuyerLimit: patch.perBuyerLimit ?? sale.perBuyerLimit,
     holdSeconds: patch.holdSeconds ?? sale.holdSeconds,
+    // After the draft, a patch that is not refused does not change it.
+    waitlistHoldSeconds:
+      moment.status === 'draft' && patch.waitlistHoldSeconds !== undefined
+        ? patch.waitlistHoldSeconds
+        : sale.waitlistHoldSeconds,
     skus: skus.skus,
-  };
+  });
   if (
     definition.startsAt !== null &&
     definition.endsAt !== null &&
@@ -160,9 +166,13 @@ function frozenFields(
     perBuyerLimit: hasEnded,
     startsAt: hasEnded || hasBegun,
     holdSeconds: true,
+    waitlistHoldSeconds: true,
   };
+  const before = { ...sale, waitlistHoldSeconds: waitlistHoldSecondsOf(sale) };
+  const after = { ...fields };
+  if (after.waitlistHoldSeconds === null) after.waitlistHoldSeconds = sale.holdSeconds;
   const frozen: string[] = (Object.keys(fields) as (keyof typeof fields)[]).filter(
-    (field) => isFrozen[field] && sale[field] !== fields[field],
+    (field) => isFrozen[field] && before[field] !== after[field],
   );
   // Nobody can buy before the start or during a pause, so nobody gets another price than the one shown.
   const areTermsFrozen = hasEnded || (status !== 'paused' && hasBegun);
@@ -237,10 +247,20 @@ function initialStock(skus: readonly { sku: string; stock: number }[]): PlannedS
 }
 
 /** The definition without other fields, and always in the same field order. */
-function definitionOf(sale: SaleDefinition): SaleDefinition {
-  const { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds } = sale;
-  const skus = sale.skus.map(skuOf);
-  return { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus };
+function definitionOf(sale: Unchecked<SaleDefinition>): SaleDefinition {
+  const { saleId, name, currency, status, startsAt, endsAt, perBuyerLimit } = sale;
+  const terms = { perBuyerLimit, ...holdsOf(sale), skus: sale.skus.map(skuOf) };
+  return { saleId, name, currency, status, startsAt, endsAt, ...terms };
+}
+
+type Holds = Pick<SaleDefinition, 'holdSeconds' | 'waitlistHoldSeconds'>;
+/** Null and undefined: as long as purchases. */
+type Unchecked<T extends Holds> = Omit<T, 'waitlistHoldSeconds'> & {
+  waitlistHoldSeconds?: number | null | undefined;
+};
+
+function holdsOf({ holdSeconds, waitlistHoldSeconds }: Unchecked<Holds>): Holds {
+  return { holdSeconds, ...(typeof waitlistHoldSeconds === 'number' && { waitlistHoldSeconds }) };
 }
 
 function skuOf(sku: {

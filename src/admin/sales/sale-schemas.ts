@@ -49,7 +49,14 @@ export const newSaleSchema = z
     startsAt: timestampSchema.nullable().default(null),
     endsAt: timestampSchema.nullable().default(null),
     perBuyerLimit: perBuyerLimitSchema.default(1),
-    holdSeconds: holdSecondsSchema.default(300),
+    holdSeconds: holdSecondsSchema
+      .default(300)
+      .describe('How long a purchase is held. An extension adds the same time.'),
+    waitlistHoldSeconds: holdSecondsSchema
+      .optional()
+      .describe(
+        'How long a reservation from the waitlist is held: its buyer may not be looking at the shop. Defaults to `holdSeconds`. An extension adds `holdSeconds`.',
+      ),
     skus: z.array(newSkuSchema).min(1).max(SKUS_PER_SALE_MAX).superRefine(rejectDuplicates),
   })
   .superRefine(({ startsAt, endsAt }, context) => {
@@ -71,6 +78,7 @@ export const salePatchSchema = z
     endsAt: timestampSchema.nullable(),
     perBuyerLimit: perBuyerLimitSchema,
     holdSeconds: holdSecondsSchema,
+    waitlistHoldSeconds: holdSecondsSchema.nullable().describe('Null: as `holdSeconds`.'),
     skus: z
       .array(skuPatchSchema)
       .min(1)
@@ -125,6 +133,9 @@ export const saleSchema = z
     endsAt: timeSchema.nullable(),
     perBuyerLimit: z.int(),
     holdSeconds: z.int(),
+    waitlistHoldSeconds: z
+      .int()
+      .describe('How long a reservation from the waitlist is held; `holdSeconds` by default.'),
     skus: z.array(
       z.object({
         sku: z.string(),

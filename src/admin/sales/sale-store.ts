@@ -25,6 +25,7 @@ interface SaleRow {
   endsAt: Date | null;
   perBuyerLimit: number;
   holdSeconds: number;
+  waitlistHoldSeconds: number | null;
   lastOperation: number;
   archivedAt: Date | null;
   createdAt: Date;
@@ -76,10 +77,11 @@ export async function lockSale(tx: Transaction, saleId: string): Promise<StoredS
  */
 export async function insertSale(tx: Transaction, definition: SaleDefinition): Promise<boolean> {
   const inserted = await tx`
-    INSERT INTO sales (sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, timeline)
+    INSERT INTO sales (sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds,
+      waitlist_hold_seconds, timeline)
     VALUES (${definition.saleId}, ${definition.name}, ${definition.currency}, ${definition.status},
       ${timeOf(definition.startsAt)}, ${timeOf(definition.endsAt)}, ${definition.perBuyerLimit},
-      ${definition.holdSeconds}, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+      ${definition.holdSeconds}, ${definition.waitlistHoldSeconds ?? null}, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
     ON CONFLICT DO NOTHING
     RETURNING sale_id`;
   return inserted.length === 1;
@@ -98,12 +100,14 @@ async function selectSales(
   which: ReturnType<Sql | Transaction>,
 ): Promise<StoredSale[]> {
   const rows = await sql<SaleRow[]>`
-    SELECT sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds, last_operation,
+    SELECT sale_id, name, currency, status, starts_at, ends_at, per_buyer_limit, hold_seconds,
+      waitlist_hold_seconds, last_operation,
       archived_at, created_at, (created_at AT TIME ZONE 'UTC')::text || '+00' AS created_at_exact, updated_at, clock_timestamp() AS now,
       ${skusOfSale(sql)} AS skus
     FROM sales ${which}`;
-  return rows.map(({ now, skus, ...row }) => ({
+  return rows.map(({ now, skus, waitlistHoldSeconds, ...row }) => ({
     ...row,
+    ...(waitlistHoldSeconds !== null && { waitlistHoldSeconds }),
     startsAt: row.startsAt?.getTime() ?? null,
     endsAt: row.endsAt?.getTime() ?? null,
     skus: skus ?? [],

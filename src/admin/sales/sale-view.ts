@@ -1,6 +1,6 @@
 /** The operators' view of a sale: the definition from PostgreSQL with the current counts from Redis, or of its archive. */
 import { Fault } from '../../domain/fault.ts';
-import { type SkuStock, tooFewForWaitlist } from '../../domain/sale.ts';
+import { type SkuStock, tooFewForWaitlist, waitlistHoldSecondsOf } from '../../domain/sale.ts';
 import { type ReadSaleReply, readSale } from '../../lua/read/read-sale.ts';
 import { readArchivedStock } from '../../postgres/archived-stock.ts';
 import type { Shards } from '../../redis/shards.ts';
@@ -124,6 +124,7 @@ function viewSale(
     endsAt: isoTime(sale.endsAt),
     perBuyerLimit: sale.perBuyerLimit,
     holdSeconds: sale.holdSeconds,
+    waitlistHoldSeconds: waitlistHoldSecondsOf(sale),
     skus: sale.skus.map(({ sku, name, price, perBuyerLimit }) => {
       const count = counts.get(sku);
       return {

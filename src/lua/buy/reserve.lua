@@ -105,7 +105,7 @@ local function decide(buyer, key, items, trace)
   if is_short then return holds_are_due() and 'holds_due' or shortage_of(basket) end
   local until_ms = known and cool_down_end(known.cool_from)
   if until_ms then return 'too_many_holds\t' .. number(until_ms) end
-  hold_basket(buyer, items, key, arg_tag, '', trace)
+  hold_basket(buyer, items, sale.hold_ms, key, arg_tag, '', trace)
   if not basket.reply then basket.reply = 'reserved\t' .. basket.prices end
   return basket.reply
 end

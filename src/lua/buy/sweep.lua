@@ -111,7 +111,7 @@ if complete_index() then more = true end
 local head = call('ZRANGE', key_holds, 0, 0, 'WITHSCORES')
 local next_due = head[2] and math.max(0, head[2] - now) or -1
 -- Not 0, which means that more is due now.
-local hold_ms = math.max(1, sale.hold_ms)
+local hold_ms = math.max(1, math.min(sale.hold_ms, sale.waitlist_hold_ms))
 if closed ~= 'sale_ended' and fields[2] ~= 'draft' and (next_due < 0 or next_due > hold_ms) then next_due = hold_ms end
 -- The end is stored when it comes, see parts/sale.lua.
 if not closed and fields[4] ~= '' then next_due = math.min(next_due, math.max(1, fields[4] - now)) end

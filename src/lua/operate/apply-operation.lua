@@ -5,8 +5,8 @@
 -- KEYS   sale stock
 -- ARGV   fence operation timeline definition changes
 --        timeline    that the sale must be on; operation 1 begins it
---        definition  JSON {name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds, skus: [{sku, name, price,
---                    perBuyerLimit (absent: none)}]}
+--        definition  JSON {name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds,
+--                    waitlistHoldSeconds (absent: as holdSeconds), skus: [{sku, name, price, perBuyerLimit (absent: none)}]}
 --        changes     JSON [{sku, delta}]
 -- REPLY  {word, number, startsAt}: applied (with the sale's start, empty if it has none), insufficient_stock or sale_ended
 --        (nothing changed, the number is used), gap (with the number last applied), recovering (closed or damaged),

@@ -15,7 +15,8 @@ local first_position = sale.position + 1
 -- Of the entry, see stream/entries.ts of the persister.
 local format_version = '1'
 
-local now_text, expires_text = number(now), number(now + sale.hold_ms)
+-- A call makes purchases, or reservations for the waitlist, so all that it makes have one deadline.
+local now_text, expires_text = number(now), nil
 
 -- Whether holds past their deadline still keep units. Only the sweep may end them, because it serves the waitlist first.
 local are_due = nil
@@ -28,7 +29,8 @@ local function holds_are_due()
 end
 
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
-local function hold_basket(buyer, items, key, tag, detail, trace)
+local function hold_basket(buyer, items, hold_ms, key, tag, detail, trace)
+  expires_text = expires_text or number(now + hold_ms)
   local basket = basket_of(items)
   move_stock(basket, 'remaining', 'held', 1)
   -- Once for each basket: a call has one tag.

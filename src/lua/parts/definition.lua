@@ -33,4 +33,9 @@ local function write_definition(definition)
     'perBuyerLimit', string.format('%.0f', definition.perBuyerLimit),
     'holdSeconds', string.format('%.0f', definition.holdSeconds),
     'skus', cjson.encode(definition.skus))
+  if definition.waitlistHoldSeconds then
+    redis.call('HSET', key_sale, 'waitlistHoldSeconds', string.format('%.0f', definition.waitlistHoldSeconds))
+  else
+    redis.call('HDEL', key_sale, 'waitlistHoldSeconds')
+  end
 end

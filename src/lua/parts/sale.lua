@@ -8,7 +8,7 @@ local call, format, concat = redis.call, string.format, table.concat
 
 local fields = call('HMGET', key_sale, 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
   'currency', 'position', 'events', 'drained', 'tickets', 'gaps', 'time',
-  'ahead')
+  'ahead', 'waitlistHoldSeconds')
 set_time(fields[13], fields[14])
 
 -- examine-sale.ts finds all of this damaged too, and more: otherwise the sale would be opened as it is.
@@ -19,7 +19,7 @@ local function is_readable()
     if not is_number(at) then return false end
   end
   if fields[3] ~= '' and not is_number(3) or fields[4] ~= '' and not is_number(4) then return false end
-  for _, at in ipairs({ 11, 13, 14 }) do
+  for _, at in ipairs({ 11, 13, 14, 15 }) do
     if fields[at] and not is_number(at) then return false end
   end
   return statuses[fields[2]] and fields[7] and string.find(fields[7], '^%u%u%u$')
@@ -45,7 +45,9 @@ end
 
 local sale = {
   limit = tonumber(fields[5] or 0) or 0,
+  -- Of purchases, and of reservations that the waitlist gives.
   hold_ms = (tonumber(fields[6] or 0) or 0) * 1000,
+  waitlist_hold_ms = (tonumber(fields[15] or fields[6] or 0) or 0) * 1000,
   currency = fields[7],
   position = tonumber(fields[8] or 0) or 0,
   events = tonumber(fields[9] or 0) or 0,

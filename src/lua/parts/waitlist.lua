@@ -127,7 +127,8 @@ local function serve_sku(sku, tag)
     else
       leave_waitlist(waiter)
       -- The key contains a space, so no buyer can have sent it.
-      hold_basket(waiter.buyer, sku .. '*' .. number(waiter.quantity), 'waitlist ' .. waiter.ticket, tag, 'waitlist', NO_TRACE)
+      hold_basket(waiter.buyer, sku .. '*' .. number(waiter.quantity), sale.waitlist_hold_ms, 'waitlist ' .. waiter.ticket,
+        tag, 'waitlist', NO_TRACE)
     end
   end
 end

@@ -107,6 +107,9 @@ export function decodeDefinition(saleId: string, sale: Map<string, string>): Sal
     endsAt: optionalTime('endsAt'),
     perBuyerLimit: wholeNumber(textOf(sale, 'perBuyerLimit'), 'perBuyerLimit'),
     holdSeconds: wholeNumber(textOf(sale, 'holdSeconds'), 'holdSeconds'),
+    ...(sale.has('waitlistHoldSeconds') && {
+      waitlistHoldSeconds: wholeNumber(textOf(sale, 'waitlistHoldSeconds'), 'waitlistHoldSeconds'),
+    }),
     skus: decodeSkus(textOf(sale, 'skus')),
   };
 }

@@ -38,6 +38,7 @@ export const COLUMNS: Readonly<Record<string, Readonly<Record<string, ColumnEntr
     ends_at: 'the-sale-row-is-the-last-operation',
     per_buyer_limit: 'the-sale-row-is-the-last-operation',
     hold_seconds: 'the-sale-row-is-the-last-operation',
+    waitlist_hold_seconds: 'the-sale-row-is-the-last-operation',
     last_operation: 'the-sale-row-is-the-last-operation',
     created_at: 'the-sale-row-is-the-last-operation',
     updated_at: 'the-sale-row-is-the-last-operation',

@@ -55,6 +55,7 @@ export const SALE_FIELDS: Readonly<Record<string, KeyEntry>> = {
   endsAt: DEFINITION,
   perBuyerLimit: DEFINITION,
   holdSeconds: DEFINITION,
+  waitlistHoldSeconds: DEFINITION,
   skus: {
     check: DEFINITION,
     to: '[{"sku":"black","name":"Black","price":1},{"sku":"red","name":"Red","price":1},{"sku":"tiny","name":"Tiny","price":1}]',

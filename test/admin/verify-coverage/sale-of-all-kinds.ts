@@ -44,6 +44,7 @@ export async function saleOfAllKinds(admin: TestAdmin, scope: Scope): Promise<st
       endsAt: new Date(Date.now() + DAY_MS).toISOString(),
       perBuyerLimit: 4,
       holdSeconds: 600,
+      waitlistHoldSeconds: 900,
       skus: [
         { sku: 'black', name: 'Black', price: 19_900, stock: 40, perBuyerLimit: 3 },
         { sku: 'red', name: 'Red', price: 100, stock: 10 },

@@ -71,7 +71,8 @@ export async function restoreOperations(
     UPDATE sales SET name = ${name}, currency = ${currency}, status = ${status},
       starts_at = ${startsAt === null ? null : new Date(startsAt)},
       ends_at = ${endsAt === null ? null : new Date(endsAt)},
-      per_buyer_limit = ${perBuyerLimit}, hold_seconds = ${holdSeconds}, last_operation = ${last}, updated_at = now()
+      per_buyer_limit = ${perBuyerLimit}, hold_seconds = ${holdSeconds},
+      waitlist_hold_seconds = ${definition.waitlistHoldSeconds ?? null}, last_operation = ${last}, updated_at = now()
     WHERE sale_id = ${saleId}`;
   for (const [index, each] of definition.skus.entries()) {
     const { sku, name: skuName, price } = each;
