@@ -130,6 +130,11 @@ interface DemoChoices {
   holdSeconds: number;
 }
 
+interface VerifyChoices {
+  json?: boolean;
+  list?: boolean;
+}
+
 program
   .command('verify')
   .description(
@@ -137,7 +142,12 @@ program
   )
   .argument('[saleId]', 'check only this sale')
   .option('--json', 'print JSON')
-  .action(async (sale: string | undefined, { json = false }: { json?: boolean }) => {
+  .option('--list', 'print what each check says, and connect to nothing')
+  .action(async (sale: string | undefined, { json = false, list = false }: VerifyChoices) => {
+    if (list) {
+      console.log((await import('./verify/catalogue.ts')).printableCatalogue());
+      return;
+    }
     await useRunningStack(['REDIS_URL', 'DATABASE_URL'], ({ redisUrl, postgresUrl }) => ({
       REDIS_URL: redisUrl,
       DATABASE_URL: postgresUrl,

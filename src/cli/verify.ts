@@ -3,7 +3,7 @@ import { readServersConfig } from '../config.ts';
 import { connectPostgres, requirePostgres } from '../postgres/connection.ts';
 import { createLogger } from '../process/logger.ts';
 import { Shards } from '../redis/shards.ts';
-import type { Servers } from '../verify/check.ts';
+import type { Check, Servers } from '../verify/check.ts';
 import { type Report, verifySale } from '../verify/verify.ts';
 
 const REDIS_READY_TIMEOUT_MS = 5_000;
@@ -49,7 +49,8 @@ async function verifyAll(servers: Servers, only: string | undefined): Promise<Sa
 }
 
 function unknownSale(saleId: string): SaleReport {
-  const check = { name: 'sale-exists', ok: false, expected: 'a sale with that id', actual: 'none' };
+  const expected = 'a sale with that id';
+  const check: Check = { name: 'sale-exists', ok: false, expected, actual: 'none' };
   return { saleId, ok: false, checks: [check] };
 }
 

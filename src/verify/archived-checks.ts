@@ -6,6 +6,7 @@ import { digestOf } from '../postgres/archive-digest.ts';
 import { readArchivedStock } from '../postgres/archived-stock.ts';
 import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import { lockHistory } from '../postgres/sale-locks.ts';
+import type { CheckName } from './catalogue.ts';
 import { type Check, counted, type Servers, some, type Verification } from './check.ts';
 import { ROW_CHECKS } from './row-checks.ts';
 
@@ -101,7 +102,7 @@ async function stockChecks(sql: Sql, saleId: string): Promise<Check[]> {
     if (units !== confirmed) differing.push(`${sku}: ${confirmed} counted, ${units} in the rows`);
   }
   for (const [sku, units] of sold) differing.push(`${sku}: ${units} of an unknown SKU`);
-  const check = (name: string, expected: string, wrong: string[]): Check => {
+  const check = (name: CheckName, expected: string, wrong: string[]): Check => {
     const actual = wrong.length === 0 ? `${counted(stock.length, 'SKU')} checked` : some(wrong);
     return { name, ok: wrong.length === 0, expected, actual };
   };

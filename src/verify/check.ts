@@ -4,6 +4,7 @@ import { Fault } from '../domain/fault.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
 import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
+import type { CheckName } from './catalogue.ts';
 
 /** The two servers that are compared. */
 export interface Servers {
@@ -13,7 +14,7 @@ export interface Servers {
 
 export interface Check {
   /** Stable: programs match it. */
-  name: string;
+  name: CheckName;
   ok: boolean;
   /** Text for people. */
   expected: string;
@@ -32,6 +33,8 @@ export interface Verification {
   /** Both wait until PostgreSQL has all up to a number that Redis had. Return why not, if that takes too long. */
   waitForEvent: (event: number) => Promise<string | undefined>;
   waitForOperation: (operation: number) => Promise<string | undefined>;
+  /** Waits for a sweep, for the same time in total. Returns what `findObstacle` still returns then. */
+  waitForSweep: (findObstacle: () => Promise<string | undefined>) => Promise<string | undefined>;
 }
 
 interface Finding {
@@ -42,7 +45,7 @@ interface Finding {
 }
 
 export interface CheckDefinition {
-  name: string;
+  name: CheckName;
   expected: string;
   /** One query of one server decides it, so a violation stays, however busy the sale is. Others are repeated. */
   isExact?: true;
@@ -83,6 +86,10 @@ export class Violations {
     const rest = this.count - this.#first.length;
     return this.#first.join('; ') + (rest > 0 ? `; and ${rest} more` : '');
   }
+}
+
+export function notCompared(why: string) {
+  return { ok: false, actual: `not compared: ${why}` };
 }
 
 export function noneOf(wrong: readonly string[], sound = 'no violation') {

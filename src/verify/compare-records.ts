@@ -20,6 +20,7 @@ import { ordinalOf } from '../domain/positions.ts';
 import { waitlistTicketOf } from '../domain/waitlist.ts';
 import { saleKey } from '../lua/keys.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
+import type { CheckName } from './catalogue.ts';
 import {
   type Check,
   counted,
@@ -299,7 +300,12 @@ export class RecordComparison {
       undecided === 0
         ? ''
         : `${undecided} of ${counted(this.#compared, 'reservation')} could not be compared: ${this.#gaveUp}`;
-    const check = (name: string, expected: string, violations: Violations, sound: string) => {
+    const check = (
+      name: CheckName,
+      expected: string,
+      violations: Violations,
+      sound: string,
+    ): Check => {
       const wrong = [...(violations.count > 0 ? [String(violations)] : []), incomplete];
       const actual = wrong.filter((text) => text !== '').join('; ');
       return { name, ok: actual === '', expected, actual: actual || sound };

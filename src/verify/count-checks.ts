@@ -1,6 +1,13 @@
 /** Checks of the counts of a sale: stock, ledger and sale operations. */
 import type { SkuStock } from '../domain/sale.ts';
-import { type CheckDefinition, counted, some, type Verification, withHashJoins } from './check.ts';
+import {
+  type CheckDefinition,
+  counted,
+  notCompared,
+  some,
+  type Verification,
+  withHashJoins,
+} from './check.ts';
 
 /** Applying an operation takes a moment, and operators can change a sale at any time. */
 const OPERATION_GRACE_MS = 5_000;
@@ -169,10 +176,6 @@ async function mostLoaded(
       FROM stock_ledger WHERE sale_id = ${saleId} AND operation <= ${to} AND outcome IN ('applied', 'pending')) loaded
     WHERE next IS NULL OR next > ${from} GROUP BY sku`;
   return new Map(rows.map(({ sku, units }) => [sku, units]));
-}
-
-function notCompared(why: string) {
-  return { ok: false, actual: `not compared: ${why}` };
 }
 
 function perSku(stock: readonly SkuStock[], violationOf: (stock: SkuStock) => string | undefined) {

@@ -3,7 +3,14 @@ import { isDeepStrictEqual } from 'node:util';
 import type { SaleDefinition, SkuDefinition } from '../domain/sale.ts';
 import { saleKey } from '../lua/keys.ts';
 import { skusOfSale } from '../postgres/sale-definition.ts';
-import { type CheckDefinition, counted, inOneStep, noneOf, type Verification } from './check.ts';
+import {
+  type CheckDefinition,
+  counted,
+  inOneStep,
+  noneOf,
+  notCompared,
+  type Verification,
+} from './check.ts';
 
 export const OPERATION_CHECKS: readonly CheckDefinition[] = [
   {
@@ -13,7 +20,7 @@ export const OPERATION_CHECKS: readonly CheckDefinition[] = [
       const { saleId, waitForOperation } = verification;
       const { sale, stock } = await readHashes(verification);
       const obstacle = await waitForOperation(Number(sale.operation));
-      if (obstacle !== undefined) return { ok: false, actual: `not compared: ${obstacle}` };
+      if (obstacle !== undefined) return notCompared(obstacle);
       const { outcome, definition } = await operationUpTo(verification, Number(sale.operation));
       if (!definition) return { ok: false, actual: 'no operation was applied' };
       const wrong = differencesOf(definition, sale);

@@ -49,7 +49,7 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
           `positions up to ${lastGap.after + lastGap.count} were skipped, the floor is ${positionFloor}`,
         );
       }
-      return noneOf(wrong, `timeline ${timeline}`);
+      return noneOf(wrong, `timeline ${timeline}${fence === '' ? ', no recovery yet' : ''}`);
     },
   },
   {
@@ -81,7 +81,7 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
   {
     name: 'the-checkpoint-is-in-the-stream',
     expected:
-      'PostgreSQL has at least the drained events, at most those of Redis, and the last entry once it has all',
+      'PostgreSQL has at least the drained events, except those of an entry that could not be parsed, at most those of Redis, and the last entry once it has all',
     find: async (verification) => {
       const before = await readCheckpoint(verification);
       const { sale } = await readNumbers(verification);
@@ -92,7 +92,7 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
         wrong.push(`event ${before.event} in PostgreSQL, ${sale.events} in Redis`);
       }
       // Nobody knows how many events an entry had that could not be parsed.
-      if (!after.hasUnreadable && after.event < Number(sale.drained)) {
+      if (!after.isBeforeUnreadable && after.event < Number(sale.drained)) {
         wrong.push(`${sale.drained} events drained, ${after.event} in PostgreSQL`);
       }
       // A rebuilt sale begins a stream. While events come, the last entry is a moving target.
@@ -103,7 +103,8 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
           wrong.push(`entry ${before.entry} in PostgreSQL, ${lastEntry} in Redis`);
         }
       }
-      return noneOf(wrong, `event ${after.event}`);
+      const last = after.isBeforeUnreadable ? ', before an entry that could not be parsed' : '';
+      return noneOf(wrong, `event ${after.event}${last}`);
     },
   },
   {
@@ -207,9 +208,11 @@ async function lastEntryOf({ servers, saleId }: Verification): Promise<string | 
 }
 
 async function readCheckpoint({ servers: { sql }, saleId }: Verification) {
-  const [row] = await sql<{ event: number; entry: string; hasUnreadable: boolean }[]>`
+  const [row] = await sql<{ event: number; entry: string; isBeforeUnreadable: boolean }[]>`
     SELECT coalesce(event, 0)::bigint AS event, entry_ms || '-' || entry_sequence AS entry,
-      EXISTS (SELECT FROM dead_letters WHERE sale_id = ${saleId} AND event IS NULL) AS has_unreadable
+      EXISTS (SELECT FROM dead_letters WHERE sale_id = ${saleId} AND event IS NULL
+        AND string_to_array(entry_id, '-')::bigint[] > ARRAY[coalesce(entry_ms, 0), coalesce(entry_sequence, 0)]::bigint[])
+        AS is_before_unreadable
     FROM sales LEFT JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}`;
   return row!;
 }

@@ -2,48 +2,7 @@
  * Verifies the guarantees of a sale over Redis and PostgreSQL, at rest or while it is running. The servers are never read
  * at the same moment. Therefore each check reads Redis at one moment, waits until PostgreSQL has the events of that
  * moment, and compares only what cannot have changed since. A check that could not look at everything fails and says so.
- *
- *   redis-knows-the-sale                  Redis has the sale, and it is not being recovered
- *   persister-has-caught-up               PostgreSQL has the events that Redis had when the verification began
- *   stock-adds-up                         per SKU: loaded = remaining + held + confirmed
- *   nothing-is-negative                   no count of stock is below 0
- *   stock-is-what-the-ledger-says         loaded units in Redis = applied changes in the stock ledger
- *   every-operation-is-applied            recorded sale operations reach Redis, and Redis loses none
- *   never-oversold                        per SKU: rows that are reserved or confirmed <= loaded units
- *   held-and-confirmed-are-rows           the counts in Redis = the sums of the rows as they were at that event
- *   redis-has-the-last-definition         Redis' definition and prices = those of the last applied operation
- *   the-sale-row-is-the-last-operation    `sales` and `sale_skus` = the definition of the last recorded operation
- *   every-operation-is-audited            each sale operation = its audit entry, with its outcome
- *   the-ledger-follows-the-operations     the stock ledger = the changes of the operations
- *   this-database-belongs-to-redis        Redis stores the identity of this database, or none yet
- *   both-servers-are-on-one-timeline      timeline, fence and position floor agree; an open sale has no closing
- *   the-stream-has-what-is-not-drained    the stream begins after the drained events and ends with the last one
- *   the-checkpoint-is-in-the-stream       the checkpoint lies between drained and last event, at its entry
- *   the-order-has-every-position          one entry in the order for each assigned position
- *   nothing-is-left-of-a-rebuild          no staged keys beside an open sale
- *   every-recovery-is-audited             each recovery and discarded dead letter = its audit entry
- *   every-decision-is-a-row               every position is a row, a known dead letter, or skipped by a recovery
- *   nothing-undecided-is-a-row            PostgreSQL has no position or event that Redis did not assign
- *   every-event-is-kept                   PostgreSQL has every event, except known dead letters
- *   every-history-is-complete             per reservation: events 1 to version without gaps, and the same status
- *   rows-follow-from-their-history        times, deadline, total, currency, request and id of a row, from its events
- *   each-transition-is-allowed            each event of a reservation is an allowed transition
- *   positions-follow-the-events           positions ascend with the numbers of their first events
- *   withdrawn-units-are-in-the-ledger     the stock ledger has the units of each cancellation without restock
- *   prices-were-offered                   each unit price is one that an operation gave its SKU
- *   one-answer-to-each-request            an idempotency key has one reservation
- *   nobody-is-above-the-limit             no buyer has more units than the highest limit the sale ever had
- *   no-hold-outlives-its-deadline         a hold ends within 5 s after its deadline
- *   no-dead-letters                       every dead letter is written or discarded
- *   the-line-is-counted-right             the three structures of the waitlist have the same number of entries
- *   the-line-is-known-by-quantity         the entries by quantity are those in order, and the smallest is stored
- *   everybody-in-line-is-found            every waitlist entry of a buyer is in the waitlist's order
- *   every-ticket-was-given                no ticket of the waitlist is above the last that was given
- *   every-reservation-in-redis-is-a-row   each reservation in Redis equals its row
- *   every-hold-has-its-deadline           each hold is among the deadlines that the sweep reads
- *   merchant-notes-follow-the-history     each payment that Redis knows is in the history, and vice versa
- *   every-row-is-in-redis                 each row has its reservation in Redis
- *   first-come-first-served               each position belongs to the same buyer in Redis and PostgreSQL
+ * catalogue.ts lists the checks.
  *
  * For an archived sale, it checks PostgreSQL only, see archived-checks.ts.
  */
@@ -94,7 +53,10 @@ export async function verifySale(
     const archived = await verifyArchived(servers, saleId);
     return { ok: archived.every(({ ok }) => ok), checks: archived };
   }
-  const known = { name: 'redis-knows-the-sale', expected: 'Redis has the sale, and keeps it' };
+  const known = {
+    name: 'redis-knows-the-sale',
+    expected: 'Redis has the sale, and keeps it',
+  } as const;
   for (let beginnings = 1; ; beginnings += 1) {
     const isLast = beginnings === BEGINNINGS_MAX;
     const checks: Check[] = [];

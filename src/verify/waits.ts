@@ -1,4 +1,4 @@
-/** Waits for PostgreSQL, for a limited time: for events of the stream, and for the outcomes of sale operations. */
+/** Waits, for a limited time, until PostgreSQL has events or the outcomes of sale operations, or until a sweep is over. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from '../postgres/connection.ts';
 import type { Verification } from './check.ts';
@@ -9,8 +9,9 @@ export function waitsFor(
   sql: Sql,
   saleId: string,
   timeoutMs: number,
-): Pick<Verification, 'readCheckpoint' | 'waitForEvent' | 'waitForOperation'> {
+): Pick<Verification, 'readCheckpoint' | 'waitForEvent' | 'waitForOperation' | 'waitForSweep'> {
   const readCheckpoint = () => checkpointEvent(sql, saleId);
+  let sweepTimeoutMs = timeoutMs;
   return {
     readCheckpoint,
     waitForEvent: (event) =>
@@ -25,6 +26,12 @@ export function waitsFor(
         const why = `operation ${pending} is pending in PostgreSQL, and Redis has ${operation}`;
         return pending === undefined ? undefined : why;
       }),
+    waitForSweep: async (findObstacle) => {
+      const obstacle = await waitUntil(sweepTimeoutMs, findObstacle);
+      // Several checks wait for the same sweep, and each is repeated.
+      if (obstacle !== undefined) sweepTimeoutMs = 0;
+      return obstacle;
+    },
   };
 }
 

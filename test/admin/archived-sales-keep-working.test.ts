@@ -14,6 +14,7 @@ import { archive, BUYERS, makeEndedSale } from '../../harness/sales/archives.ts'
 import { hold } from '../../harness/sales/purchases.ts';
 import { FILE } from '../../harness/use.ts';
 import { MERCHANT_TRANSITIONS } from '../../src/admin/reservations/transition-reservation.ts';
+import { CATALOGUE } from '../../src/verify/catalogue.ts';
 
 const admin = await useAdmin(FILE);
 await usePersister(FILE, admin.redis.url, admin.databaseUrl);
@@ -246,7 +247,15 @@ test('verify passes on an archived sale, and fails once any of its rows is chang
   const { saleId } = await makeEndedSale(admin);
   await archive(admin, saleId);
   const verified = async () => (await admin.call(`GET /sales/${saleId}/verify`)).body;
-  assert.equal((await verified()).ok, true, JSON.stringify(await verified()));
+  const report = await verified();
+  assert.equal(report.ok, true, JSON.stringify(report));
+  assert.deepEqual(
+    report.checks.map(({ name }: { name: string }) => name).sort(),
+    Object.entries(CATALOGUE)
+      .filter(([, { of }]) => of === 'archived' || of === 'both')
+      .map(([name]) => name)
+      .sort(),
+  );
   for (const corruption of CORRUPTIONS) {
     const restore = await saveRows(saleId);
     await admin.sql.unsafe(`${corruption} WHERE sale_id = '${saleId}'`);

@@ -10,6 +10,7 @@ import { FILE, use } from '../../harness/use.ts';
 import { runVerify } from '../../src/cli/verify.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { Shards } from '../../src/redis/shards.ts';
+import { CATALOGUE } from '../../src/verify/catalogue.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 
 const admin = await useAdmin(FILE);
@@ -45,6 +46,11 @@ test('the command prints every check, as a table or as JSON, and returns whether
   t.mock.method(console, 'log', (line: string) => printed.push(line));
   assert.equal(await runVerify({ sale: saleId, json: false }), true);
   assert.match(printed[0]!, new RegExp(`^${saleId}: every check passed\n  ✓ redis-knows`));
+  assert.deepEqual(
+    Array.from(printed[0]!.matchAll(/^ {2}✓ (\S+)/gm), ([, name]) => name),
+    checksOf('live'),
+    'in the order of the catalogue',
+  );
   await admin.shards.of(saleId).client.hincrby(saleKey(saleId, 'stock'), 'unit:remaining', 1);
   assert.equal(await runVerify({ sale: saleId, json: true }), false);
   const [report] = JSON.parse(printed[1]!);
@@ -52,3 +58,8 @@ test('the command prints every check, as a table or as JSON, and returns whether
   assert.equal(await runVerify({ sale: 'none', json: false }), false);
   assert.match(printed[2]!, /✗ sale-exists/);
 });
+
+function checksOf(scope: string): string[] {
+  const checks = Object.entries(CATALOGUE);
+  return checks.filter(([, { of = 'live' }]) => [scope, 'both'].includes(of)).map(([name]) => name);
+}

@@ -67,9 +67,7 @@ export const SALE_FIELDS: Readonly<Record<string, KeyEntry>> = {
   position: 'the-order-has-every-position',
   gaps: { check: 'the-order-has-every-position', to: '' },
   tickets: { check: 'every-ticket-was-given', to: '0' },
-  indexed: {
-    free: 'without it, the next sweep makes `lineByQuantity`; until then nothing reads that',
-  },
+  indexed: 'the-line-is-known-by-quantity',
   indexing: { free: 'progress of the sweep that makes `lineByQuantity`' },
   events: 'the-stream-has-what-is-not-drained',
   drained: 'the-stream-has-what-is-not-drained',
