@@ -4,7 +4,7 @@
  *
  * Each reply says when the next sweep is needed. A hint that the sale has changed brings it forward. Hints can be lost, so
  * a sale is also swept every few seconds, and every few minutes if nothing can happen by itself. Those sweeps also notice
- * events that nobody drains and a sale that is closed, and wake the drain.
+ * events that nobody drains and a sale that is closed, and wake the drain; rest-looks.ts looks for both more often.
  *
  * Every persister sweeps every sale. Two at once share the work: the script takes holds in the order of their deadlines,
  * and each call is atomic, so a persister that dies between two calls leaves nothing half done.

@@ -9,6 +9,7 @@ import type { PinnedServer } from '../redis/shard.ts';
 import type { PersisterContext } from './context.ts';
 import { Loop } from './loop.ts';
 import { RecoveryLog } from './recover/recovery-log.ts';
+import { RestLooks } from './rest-looks.ts';
 import { SaleDrain } from './sale-drain.ts';
 import { byUrgency, type ListedSale, listChanged, listSales } from './sale-list.ts';
 import { SaleSweep } from './sale-sweep.ts';
@@ -39,6 +40,7 @@ export class SaleWorkers {
   readonly #runs = new Set<Promise<void>>();
   readonly #lists: Loop;
   readonly #probes: Loop;
+  readonly #restLooks: RestLooks;
   /** Sales whose hints have not been followed by a list. */
   #hinted = new Set<string>();
   /** Sales that changed in PostgreSQL or were hinted since the last `activeSales`. */
@@ -50,6 +52,7 @@ export class SaleWorkers {
     this.#context = context;
     this.#recoveryLog = new RecoveryLog(context);
     this.#turns = new TurnQueue(turnsMax, context.stopping);
+    this.#restLooks = new RestLooks(context, this.#sales);
     this.#lists = new Loop({
       turn: async () => {
         const sinceMs = performance.now() - this.#listedMs;
@@ -74,7 +77,7 @@ export class SaleWorkers {
 
   /** Resolves after the stop, once every drain and sweep has finished its turn. */
   async run(): Promise<void> {
-    await Promise.all([this.#lists.run(), this.#probes.run()]);
+    await Promise.all([this.#lists.run(), this.#probes.run(), this.#restLooks.run()]);
     for (const work of this.#sales.values()) stop(work);
     await Promise.all(this.#runs);
   }
@@ -95,10 +98,10 @@ export class SaleWorkers {
     this.#lists.wake();
   }
 
-  /** Hints may have been missed. */
+  /** Hints may have been missed, or a clock jumped: sweeps sleep until deadlines that may have come. */
   lookAtAll(): void {
     let delayMs = 0;
-    for (const { sweep } of this.#sales.values()) {
+    for (const { sweep } of this.#byUrgency()) {
       delayMs += REST_SPACING_MS;
       sweep.hint(delayMs);
     }
@@ -107,8 +110,7 @@ export class SaleWorkers {
   /** A server became available or lost its data. The most urgent sales come first. */
   wakeAll(): void {
     let restMs = 0;
-    const sales = [...this.#sales.values()].toSorted((a, b) => byUrgency(a.sale, b.sale));
-    for (const { drain, sweep } of sales) {
+    for (const { drain, sweep } of this.#byUrgency()) {
       if (drain.isAtRest && drain.isAsleep) {
         restMs += REST_SPACING_MS;
         sweep.hint(restMs);
@@ -142,6 +144,10 @@ export class SaleWorkers {
     const drains = [...this.#sales.values()].map(({ drain }) => drain);
     const measured = drains.filter((drain) => !drain.isAsleep && (drain.isOpen || !drain.isAtRest));
     await Promise.allSettled(measured.map((drain) => drain.measureLag()));
+  }
+
+  #byUrgency(): SaleWork[] {
+    return [...this.#sales.values()].toSorted((a, b) => byUrgency(a.sale, b.sale));
   }
 
   async #updateSales(): Promise<void> {

@@ -12,6 +12,8 @@ export interface Timings {
   lookMs: number;
   /** The same for a sale in which nothing can happen by itself: a draft, or an ended sale without holds. */
   restLookMs: number;
+  /** The longest time until events of a sale at rest are noticed whose hint was lost. */
+  backlogLookMs: number;
   /** An attempt with no result for this long gives up PostgreSQL's connections. A write takes tens of milliseconds. */
   silenceMs: number;
   archive: {
@@ -51,6 +53,7 @@ export const TIMINGS: Timings = {
   restMs: 5 * SECOND_MS,
   lookMs: 10 * SECOND_MS,
   restLookMs: 300 * SECOND_MS,
+  backlogLookMs: 10 * SECOND_MS,
   silenceMs: 20 * SECOND_MS,
   archive: { intervalMs: 60 * SECOND_MS, retryMs: 600 * SECOND_MS },
   webhooks: {

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { usePersister } from '../../harness/engine/persister.ts';
+import { type TestPersister, usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { untilRows } from '../../harness/sales/reservations.ts';
@@ -16,7 +16,7 @@ import { type Connections, useServers } from '../../harness/servers/connections.
 const SALES = 30;
 const WATCHED_MS = 1_000;
 /** Longer than a test may take, so that only hints and deadlines can cause a sweep. */
-const NEVER = { lookMs: 60_000, restLookMs: 60_000 };
+const NEVER = { lookMs: 60_000, restLookMs: 60_000, backlogLookMs: 60_000 };
 
 describe('an idle sale', () => {
   /** Makes changes of sales look old, because recently changed ones are swept every second. */
@@ -36,6 +36,15 @@ describe('an idle sale', () => {
       await sleep(WATCHED_MS);
       const commands = (await commandCount(servers)) - before;
       assert.ok(commands <= most, `${commands} commands in ${WATCHED_MS} ms`);
+    });
+  }
+
+  /** A drain that is awake trims every second. */
+  async function untilAsleep(persister: TestPersister): Promise<void> {
+    await eventually(async () => {
+      const before = await persister.metric('trims_total');
+      await sleep(WATCHED_MS + 500);
+      assert.equal(await persister.metric('trims_total'), before);
     });
   }
 
@@ -86,7 +95,10 @@ describe('an idle sale', () => {
     });
   });
 
-  for (const status of ['open', 'ended'] as const) {
+  for (const [status, timings] of [
+    ['open', { ...NEVER, lookMs: 500 }],
+    ['ended', { ...NEVER, backlogLookMs: 500 }],
+  ] as const) {
     it(`that is ${status} is looked at now and then, so a lost hint delays its events only`, async (test) => {
       const { redis, database, servers } = await useServers(test);
       const sale = await makeSale(servers);
@@ -94,13 +106,9 @@ describe('an idle sale', () => {
       assert.ok(reply?.outcome === 'reserved');
       await servers.sql`UPDATE sales SET status = ${status} WHERE sale_id = ${sale.saleId}`;
       await ageSales(servers);
-      await usePersister(test, redis.url, database.url, { lookMs: 500, restLookMs: 500 });
+      const persister = await usePersister(test, redis.url, database.url, timings);
       await untilRows(servers, sale.saleId, 1);
-      await eventually(async () => {
-        const { drained, events } = await saleState(servers.shards, sale.saleId);
-        assert.equal(drained, events);
-      });
-      await sleep(300);
+      await untilAsleep(persister);
       // Without the hint that the script would send.
       const bought = { buyerId: 'ada', record: reply.record };
       await appendTransition(servers.shards, sale.saleId, bought, { status: 'C' });
