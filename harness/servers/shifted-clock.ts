@@ -1,9 +1,11 @@
 /**
  * A Redis whose clock a test shifts, for the scripts of the test's own process. The clock of a machine cannot be set in a
- * test, and libfaketime does not work with Redis' allocator. So the scripts add an offset that Redis stores.
+ * test, and libfaketime does not work with Redis' allocator. So the scripts add an offset that Redis stores, and the replies
+ * to `TIME` have it too.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { Redis } from 'ioredis';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
@@ -38,6 +40,7 @@ export interface ShiftedClock {
 /** One server; not a cluster. */
 export function useShiftedClock(scope: Scope, shards: Shards): Promise<ShiftedClock> {
   const originals = SCRIPTS.map(({ source, sha1 }) => ({ source, sha1 }));
+  let offset = 0;
   return use(
     scope,
     () => {
@@ -49,13 +52,20 @@ export function useShiftedClock(scope: Scope, shards: Shards): Promise<ShiftedCl
         );
         script.sha1 = createHash('sha1').update(script.source).digest('hex');
       }
+      Redis.prototype.time = async function (this: Redis) {
+        const [seconds, microseconds] = (await this.call('TIME')) as [string, string];
+        return [Number(seconds) + offset / 1_000, Number(microseconds)];
+      };
       return {
         set: async (offsetMs: number) => {
+          offset = offsetMs;
           await shards.of('any').client.set(OFFSET_KEY, offsetMs);
         },
       };
     },
     () => {
+      // The inherited one returns.
+      Reflect.deleteProperty(Redis.prototype, 'time');
       for (const [index, original] of originals.entries()) Object.assign(SCRIPTS[index]!, original);
     },
   );

@@ -132,6 +132,7 @@ export async function startPersister(
     () => saleWorkers.lookAtAll(),
   );
   shards.onReady(() => saleWorkers.wakeAll());
+  shards.onClockJump(() => saleWorkers.lookAtAll());
   const work = Promise.all([
     saleWorkers.run(),
     repeat(context, 'retry dead letters', DEAD_LETTERS_INTERVAL_MS, () => retryRequested(context)),

@@ -27,6 +27,8 @@ export interface ConnectionOptions {
   onUnfit: (fault: Fault) => void;
   /** Called whenever there is a new session. */
   onReady: () => void;
+  /** Called when the server's clock was found to have jumped. */
+  onClockJump: () => void;
   /**
    * Whether this process may work on the server, asked with each check of it; throws `server_unfit` if not. Returns
    * false as long as that cannot be known.
@@ -85,7 +87,10 @@ export class RedisConnection {
 
   constructor(address: ServerAddress, options: ConnectionOptions) {
     this.#options = options;
-    this.#clockWatch = new ClockWatch(options.log, (event) => options.metrics?.clockEvent(event));
+    this.#clockWatch = new ClockWatch(options.log, (event) => {
+      options.metrics?.clockEvent(event);
+      if (event === 'jump') options.onClockJump();
+    });
     this.client = new Redis({
       ...address,
       connectionName: options.name,

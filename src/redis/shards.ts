@@ -11,7 +11,7 @@ import { otherIdentities, placeOf } from './identity-places.ts';
 import { parseRedisUrl, type ServerAddress } from './redis-url.ts';
 import { Shard } from './shard.ts';
 
-type ShardsOptions = Omit<ConnectionOptions, 'onReady' | 'admit'> & {
+type ShardsOptions = Omit<ConnectionOptions, 'onReady' | 'onClockJump' | 'admit'> & {
   url: string;
   /** Decides whether the database of this process belongs to a server, see pairing/pairing.ts. */
   admission?: Admission | undefined;
@@ -34,6 +34,7 @@ export class Shards {
   readonly #template: ServerAddress;
   readonly #subscribers: Redis[] = [];
   readonly #readyListeners: (() => void)[] = [];
+  readonly #clockJumpListeners: (() => void)[] = [];
   readonly #completenessReads = new Map<Shard, Promise<boolean>>();
   #ranges: { first: number; last: number; shard: Shard }[] = [];
   #topologyAt = Number.NEGATIVE_INFINITY;
@@ -152,6 +153,11 @@ export class Shards {
     this.#readyListeners.push(listener);
   }
 
+  /** Called when a server's clock was found to have jumped: sleeping until a deadline may be wrong. */
+  onClockJump(listener: () => void): void {
+    this.#clockJumpListeners.push(listener);
+  }
+
   /** Publishes that an operator has changed a sale. A hint: without it, processes notice the change later. */
   async publishChanged(saleId: string): Promise<void> {
     await this.#publish(CHANGED_CHANNEL, saleId);
@@ -239,6 +245,9 @@ export class Shards {
         admit: admission && ((client) => this.#admit(admission, client)),
         onReady: () => {
           for (const listener of this.#readyListeners) listener();
+        },
+        onClockJump: () => {
+          for (const listener of this.#clockJumpListeners) listener();
         },
       });
       this.#byAddress.set(key, shard);

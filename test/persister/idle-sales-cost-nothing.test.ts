@@ -12,6 +12,7 @@ import { untilRows } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { appendTransition, consumerNames, saleState } from '../../harness/sales/stream.ts';
 import { type Connections, useServers } from '../../harness/servers/connections.ts';
+import { useShiftedClock } from '../../harness/servers/shifted-clock.ts';
 
 const SALES = 30;
 const WATCHED_MS = 1_000;
@@ -119,6 +120,22 @@ describe('an idle sale', () => {
       });
     });
   }
+
+  it('is swept after the clock of Redis jumped past a deadline', async (test) => {
+    const { redis, database, servers } = await useServers(test);
+    const clock = await useShiftedClock(test, servers.shards);
+    const { saleId } = await makeSale(servers, { holdSeconds: 3_600 });
+    await buy(servers.shards, saleId, ['ada']);
+    await ageSales(servers);
+    await usePersister(test, redis.url, database.url, NEVER);
+    await untilRows(servers, saleId, 1);
+    await untilQuiet(servers, SALES / 2);
+    await clock.set(2 * 3_600_000);
+    await eventually(async () => {
+      const [row] = await servers.sql`SELECT status FROM reservations WHERE sale_id = ${saleId}`;
+      assert.equal(row?.status, 'expired');
+    });
+  });
 
   it('is looked at after hints may have been missed', async (test) => {
     const { redis, database, servers } = await useServers(test);
