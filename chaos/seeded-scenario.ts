@@ -20,6 +20,8 @@ export interface SeededChoices {
 
 /** How long clients repeat requests after the window: several times what a busy machine needs. */
 const PATIENCE_MS = 90_000;
+/** Buyers who hold and release in a loop. */
+const LOOPERS = 4;
 
 export function seededScenario(choices: SeededChoices): {
   scenario: Scenario;
@@ -59,10 +61,16 @@ async function act(
     const buyer = new Buyer(buyerId, client, random.of(buyerId), skus);
     await buyer.shop(arrivals.between(0, windowMs));
   });
+  const loopers = Array.from({ length: LOOPERS }, async (_, index) => {
+    const buyerId = `looper-${index + 1}`;
+    const looper = new Buyer(buyerId, client, random.of(buyerId), skus);
+    await looper.holdInLoop(arrivals.between(0, windowMs));
+  });
   const [acted] = await Promise.all([
     runSchedule(schedule, stack).then((done) => ({ ...done, calmAtMs: performance.now() })),
     operate(client, random.of('operator'), { forMs: windowMs, skus }),
     ...crowd,
+    ...loopers,
   ]);
   return acted;
 }

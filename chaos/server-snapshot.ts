@@ -30,7 +30,9 @@ export interface EventRow {
 }
 
 interface LedgerRow {
-  operation: number;
+  /** Of the operator's change. Null: an event took the units out of the sale. */
+  operation: number | null;
+  event: number | null;
   sku: string;
   delta: number;
   outcome: 'pending' | 'applied' | 'insufficient_stock' | 'sale_ended';
@@ -110,6 +112,17 @@ export class Inspector {
     return sale.drained === sale.events;
   }
 
+  /** Whether persisters have read all events from the stream. */
+  async isDelivered(saleId: string): Promise<boolean> {
+    const key = saleKey(saleId, 'events');
+    const [[newest], groups] = await Promise.all([
+      this.#redis.xrevrange(key, '+', '-', 'COUNT', 1),
+      this.#redis.xinfo('GROUPS', key) as Promise<unknown[][]>,
+    ]);
+    const delivered = groups[0]?.[groups[0].indexOf('last-delivered-id') + 1];
+    return newest === undefined || delivered === newest[0];
+  }
+
   async read(saleId: string): Promise<ServerSnapshot> {
     return { redis: await this.#readRedis(saleId), postgres: await this.#readPostgres(saleId) };
   }
@@ -172,8 +185,8 @@ export class Inspector {
         SELECT reservation_id, version, event, status, occurred_at, detail, request_id
         FROM reservation_events WHERE sale_id = ${saleId} ORDER BY event`,
       sql<LedgerRow[]>`
-        SELECT operation, sku, delta, stock_ledger.outcome, idempotency_key
-        FROM stock_ledger JOIN sale_operations USING (sale_id, operation) WHERE sale_id = ${saleId}`,
+        SELECT operation, event, sku, delta, stock_ledger.outcome, idempotency_key
+        FROM stock_ledger LEFT JOIN sale_operations USING (sale_id, operation) WHERE sale_id = ${saleId}`,
       sql<{ event: number }[]>`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`,
       sql<{ reason: string }[]>`SELECT reason FROM dead_letters WHERE sale_id = ${saleId}`,
       sql<{ endsAt: Date | null }[]>`SELECT ends_at FROM sales WHERE sale_id = ${saleId}`,

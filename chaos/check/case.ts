@@ -36,6 +36,12 @@ interface Stage {
   fromMs: number;
   untilMs: number;
   requestId: string;
+  /** The payment that the event recorded. */
+  paymentRef: string | undefined;
+  /** A cancellation that was requested without restock. */
+  isWithdrawal: boolean;
+  /** A recovery made the event from the record in Redis, because PostgreSQL and the stream lacked it. */
+  isRestored: boolean;
 }
 
 /** A reservation in PostgreSQL with all its stages in order. */
@@ -79,7 +85,8 @@ export const TOLERANCE_MS = 5;
 export const STALE_MS_MAX = 1_000;
 
 export function findingsOf(aCase: Case): Findings {
-  const lives = livesOf(aCase);
+  const exchangeOf = new Map(aCase.history.exchanges.map((each) => [each.requestId, each]));
+  const lives = livesOf(aCase, exchangeOf);
   const lifeOf = new Map(lives.map((life) => [life.row.reservationId, life]));
   const sightingsOf = new Map<string, Sighting[]>();
   for (const exchange of aCase.history.exchanges) {
@@ -99,7 +106,7 @@ export function findingsOf(aCase: Case): Findings {
     lives,
     lifeOf,
     sightingsOf,
-    exchangeOf: new Map(aCase.history.exchanges.map((each) => [each.requestId, each])),
+    exchangeOf,
     stockWindows: stockWindowsOf(aCase),
     lost,
   };
@@ -159,7 +166,7 @@ function totalUnits(items: readonly { quantity: number }[]): number {
   return items.reduce((sum, { quantity }) => sum + quantity, 0);
 }
 
-function livesOf({ snapshot: { postgres } }: Case): Life[] {
+function livesOf({ snapshot: { postgres } }: Case, exchangeOf: Findings['exchangeOf']): Life[] {
   const stagesOf = new Map<string, Stage[]>();
   for (const event of postgres.events) {
     const stages = stagesOf.get(event.reservationId) ?? [];
@@ -173,6 +180,9 @@ function livesOf({ snapshot: { postgres } }: Case): Life[] {
       fromMs,
       untilMs: Number.POSITIVE_INFINITY,
       requestId: event.requestId,
+      paymentRef: paymentIn(event.detail),
+      isRestored: /^(restored$|\{"actor":"restored")/.test(event.detail),
+      isWithdrawal: event.status === 'cancelled' && withdraws(exchangeOf.get(event.requestId)),
     });
   }
   return postgres.rows.map((row) => {
@@ -182,6 +192,17 @@ function livesOf({ snapshot: { postgres } }: Case): Life[] {
     }
     return { row, stages };
   });
+}
+
+/** Not from the event, so that the checker detects a mistake there. */
+function withdraws(exchange: Exchange | undefined): boolean {
+  return exchange?.request.kind === 'cancel' && exchange.request.restock === false;
+}
+
+/** A merchant's event has its fields as JSON. */
+function paymentIn(detail: string): string | undefined {
+  if (!detail.startsWith('{')) return undefined;
+  return (JSON.parse(detail) as { paymentRef?: string }).paymentRef;
 }
 
 function stockWindowsOf({ history, snapshot }: Case): StockWindow[] {

@@ -1,9 +1,11 @@
 /** The checker: a pure function from a case to its violations. It shares nothing with the engine's own `verify`. */
 
 import { type Case, type Findings, findingsOf } from './case.ts';
+import { checkCoolDown } from './cool-down.ts';
 import { checkEnd } from './end.ts';
 import { checkOperations } from './operations.ts';
 import { checkOrder } from './order.ts';
+import { checkPayments } from './payments.ts';
 import { checkRefusals } from './refusals.ts';
 import { checkResponses } from './responses.ts';
 import { checkRows } from './rows.ts';
@@ -18,7 +20,9 @@ const CHECKS: readonly ((findings: Findings) => Violation[])[] = [
   checkOrder,
   checkWaitlist,
   checkRefusals,
+  checkCoolDown,
   checkOperations,
+  checkPayments,
   checkEnd,
 ];
 

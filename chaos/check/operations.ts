@@ -1,10 +1,37 @@
-/** Changes of stock by operators were applied once, and match their responses. */
+/** Changes of stock were applied once, and match their responses: those of operators, and cancellations without restock. */
 import { isSettled } from '../clients/history.ts';
 import type { Findings } from './case.ts';
 import { describeResponse } from './responses.ts';
 import type { Violation } from './violation.ts';
 
-export function checkOperations({ history, snapshot: { postgres } }: Findings): Violation[] {
+export function checkOperations(findings: Findings): Violation[] {
+  return [...changesOfStock(findings), ...withdrawals(findings)];
+}
+
+/** The ledger has the units of each cancellation without restock, by its event, and of no other event. */
+function withdrawals({ lives, snapshot: { postgres } }: Findings): Violation[] {
+  const textOf = (event: number, sku: string, delta: number) => `event ${event}: ${delta} ${sku}`;
+  const expected = lives.flatMap(({ row, stages }) =>
+    stages
+      .filter(({ isWithdrawal }) => isWithdrawal)
+      .flatMap(({ event }) => row.items.map(({ sku, quantity }) => textOf(event, sku, -quantity))),
+  );
+  const recorded = postgres.ledger.flatMap(({ event, sku, delta, outcome }) =>
+    event === null
+      ? []
+      : [`${textOf(event, sku, delta)}${outcome === 'applied' ? '' : ` ${outcome}`}`],
+  );
+  const differing = [
+    ...expected.filter((each) => !recorded.includes(each)).map((each) => `lacks ${each}`),
+    ...recorded.filter((each) => !expected.includes(each)).map((each) => `has ${each}`),
+  ];
+  return differing.map((difference) => ({
+    kind: 'operation-differs',
+    evidence: `the ledger of units that left the sale ${difference}`,
+  }));
+}
+
+function changesOfStock({ history, snapshot: { postgres } }: Findings): Violation[] {
   const violations: Violation[] = [];
   const recorded = Map.groupBy(
     postgres.ledger.filter(({ idempotencyKey }) => idempotencyKey !== null),

@@ -9,31 +9,37 @@ import {
   isLiving,
   type Life,
   limitsOf,
-  loadedLeast,
-  loadedMost,
   STALE_MS_MAX,
   TOLERANCE_MS,
-  unitsOf,
 } from './case.ts';
+import { CoolDowns } from './cool-down.ts';
+import { overlap, Remaining, type Span, type Wait, waitsOf } from './remaining.ts';
 import { basketOf } from './rows.ts';
 import type { Violation } from './violation.ts';
 
-interface Span {
-  fromMs: number;
-  untilMs: number;
-}
-
-/** A buyer may have been on the waitlist of a SKU, at least for this quantity. */
-interface Wait extends Span {
-  quantity: number;
+/** What the truth of a refusal depends on. */
+interface Facts {
+  findings: Findings;
+  stock: ReadonlyMap<string, Remaining>;
+  waiting: ReadonlyMap<string, Wait[]>;
+  coolDowns: CoolDowns;
 }
 
 export function checkRefusals(findings: Findings): Violation[] {
+  const facts: Facts = {
+    findings,
+    stock: new Map(findings.terms.skus.map(({ sku }) => [sku, new Remaining(findings, sku)])),
+    waiting: waitsOf(findings),
+    coolDowns: new CoolDowns(findings.lives),
+  };
+  return [...falseRefusals(facts), ...falseReclaimRefusals(facts)];
+}
+
+function falseRefusals(facts: Facts): Violation[] {
+  const { findings } = facts;
   const rowOfRequest = new Map(findings.lives.map(({ row }) => [row.requestId, row]));
   // The units of a lost reservation are unknown, so refusals cannot be checked after a data loss.
   const isKnowable = findings.losses.length === 0;
-  const stock = new Map(findings.terms.skus.map(({ sku }) => [sku, new Remaining(findings, sku)]));
-  const waiting = waitsOf(findings);
   const successes = Map.groupBy(
     findings.history.ofKind('buy').filter((exchange) => reservationsIn(exchange).length > 0),
     ({ request }) => request.buyerId,
@@ -48,29 +54,47 @@ export function checkRefusals(findings: Findings): Violation[] {
     if (!isKnowable) return [];
     const earlier = successes.get(exchange.request.buyerId) ?? [];
     const isFirst = !earlier.some((each) => hasReservationOf(findings, each, exchange));
-    if (isFirst && couldBeTrue(findings, exchange, stock, waiting)) return [];
+    const { buyerId, items } = exchange.request;
+    if (isFirst && couldBeTrue(facts, exchange, { buyerId, items })) return [];
     const evidence = `${JSON.stringify(exchange.request)} got ${exchange.response!.code} at ${new Date(exchange.endedMs).toISOString()}`;
     return [{ kind: 'false-refusal', evidence }];
   });
 }
 
+/** A merchant may confirm an expired hold unless its units or the limit are taken. */
+function falseReclaimRefusals(facts: Facts): Violation[] {
+  const { history, lifeOf, losses } = facts.findings;
+  if (losses.length > 0) return [];
+  return history.ofKind('confirm').flatMap((exchange): Violation[] => {
+    const row = lifeOf.get(exchange.request.reservationId)?.row;
+    const code = exchange.response?.code;
+    if (!row || !code || !isReclaimRefusal(code)) return [];
+    if (couldBeTrue(facts, exchange, row)) return [];
+    const evidence = `${JSON.stringify(exchange.request)} got ${code} at ${new Date(exchange.endedMs).toISOString()}`;
+    return [{ kind: 'false-refusal', evidence }];
+  });
+}
+
+function isReclaimRefusal(code: string): boolean {
+  return code === 'sold_out' || code === 'insufficient_stock' || code === 'limit_reached';
+}
+
 function couldBeTrue(
-  findings: Findings,
-  exchange: Exchange<RequestOf<'buy'>>,
-  stock: ReadonlyMap<string, Remaining>,
-  waiting: ReadonlyMap<string, Wait[]>,
+  { findings, stock, waiting, coolDowns }: Facts,
+  exchange: Exchange<RequestOf<'buy' | 'confirm'>>,
+  { buyerId, items }: Pick<Life['row'], 'buyerId' | 'items'>,
 ): boolean {
-  const { request, response } = exchange;
+  const { response } = exchange;
   const span = {
     fromMs: exchange.startedMs - STALE_MS_MAX,
     untilMs: exchange.endedMs + TOLERANCE_MS,
   };
   const isShort = (enough: (quantity: number) => number) =>
-    request.items.some(({ sku, quantity }) => stock.get(sku)!.leastWithin(span) < enough(quantity));
+    items.some(({ sku, quantity }) => stock.get(sku)!.leastWithin(span) < enough(quantity));
   switch (response?.code) {
     case 'sold_out': {
       // Units that a waiting buyer can take are not on sale for others.
-      const mayBeDue = request.items.some(({ sku }) =>
+      const mayBeDue = items.some(({ sku }) =>
         (waiting.get(sku) ?? []).some(
           (each) => overlap(each, span) && each.quantity <= stock.get(sku)!.mostWithin(span),
         ),
@@ -82,10 +106,12 @@ function couldBeTrue(
     case 'limit_reached':
       return limitsOf(findings.terms).some(
         ({ limit, unitsIn }) =>
-          mostUnitsOf(findings, request.buyerId, span, unitsIn) + unitsIn(request.items) > limit,
+          mostUnitsOf(findings, buyerId, span, unitsIn) + unitsIn(items) > limit,
       );
     case 'idempotency_key_reused':
       return keyUsedForOtherBasket(findings, exchange);
+    case 'too_many_holds':
+      return coolDowns.couldBeTrue(buyerId, exchange);
     case 'sale_paused':
       return pausedSpans(findings).some((each) => overlap(each, span));
     case 'sale_ended':
@@ -121,84 +147,6 @@ function hasReservationOf(
   });
 }
 
-/** The minimum and the maximum that can have remained of a SKU over time. */
-class Remaining {
-  readonly #findings: Findings;
-  readonly #sku: string;
-  /** Units held from this time on. */
-  readonly #held: { fromMs: number; units: number }[] = [];
-
-  constructor(findings: Findings, sku: string) {
-    this.#findings = findings;
-    this.#sku = sku;
-    const steps = findings.lives.flatMap(({ row, stages }) => {
-      const units = unitsOf(row.items, sku);
-      if (units === 0) return [];
-      return stages.flatMap(({ state, fromMs, version }) => {
-        if (version === 1) return [{ fromMs, units }];
-        return isLiving(state) ? [] : [{ fromMs, units: -units }];
-      });
-    });
-    let units = 0;
-    for (const step of steps.sort((a, b) => a.fromMs - b.fromMs || b.units - a.units)) {
-      units += step.units;
-      this.#held.push({ fromMs: step.fromMs, units });
-    }
-  }
-
-  leastWithin(span: Span): number {
-    const loaded = this.#timesWithin(span, ({ startedMs }) => startedMs).map((atMs) =>
-      loadedLeast(this.#findings, this.#sku, atMs),
-    );
-    return Math.min(...loaded) - Math.max(...this.#heldWithin(span));
-  }
-
-  mostWithin(span: Span): number {
-    const loaded = this.#timesWithin(span, ({ settledMs }) => settledMs).map((atMs) =>
-      loadedMost(this.#findings, this.#sku, atMs),
-    );
-    return Math.max(...loaded) - Math.min(...this.#heldWithin(span));
-  }
-
-  #heldWithin({ fromMs, untilMs }: Span): number[] {
-    const before = this.#held.findLastIndex((each) => each.fromMs <= fromMs);
-    const within = this.#held.slice(before + 1).filter((each) => each.fromMs <= untilMs);
-    return [this.#held[before]?.units ?? 0, ...within.map(({ units }) => units)];
-  }
-
-  #timesWithin(
-    { fromMs, untilMs }: Span,
-    timeOf: (window: Findings['stockWindows'][number]) => number,
-  ): number[] {
-    const changes = this.#findings.stockWindows
-      .map(timeOf)
-      .filter((atMs) => fromMs <= atMs && atMs <= untilMs);
-    return [fromMs, untilMs, ...changes];
-  }
-}
-
-function waitsOf({ history }: Findings): Map<string, Wait[]> {
-  const waits = new Map<string, Wait[]>();
-  const leaves = Map.groupBy(history.ofKind('leave'), ({ request }) => request.buyerId);
-  for (const [, joins] of Map.groupBy(
-    history.ofKind('join'),
-    ({ request }) => `${request.buyerId} ${request.sku}`,
-  )) {
-    const { buyerId, sku } = joins[0]!.request;
-    const left = (leaves.get(buyerId) ?? []).filter(
-      (leave) => leave.response?.status === 200 && leave.startedMs >= joins.at(-1)!.startedMs,
-    );
-    const wait = {
-      quantity: Math.min(...joins.map(({ request }) => request.quantity)),
-      fromMs: joins[0]!.startedMs,
-      // A served buyer leaves earlier, but may have waited until then.
-      untilMs: left.length > 0 ? left[0]!.endedMs : Number.POSITIVE_INFINITY,
-    };
-    waits.set(sku, [...(waits.get(sku) ?? []), wait]);
-  }
-  return waits;
-}
-
 function mostUnitsOf(
   { lives }: Findings,
   buyerId: string,
@@ -219,18 +167,19 @@ function mostUnitsOf(
 /** Whether the key already belonged to another basket. Without a key, another basket is another purchase. */
 function keyUsedForOtherBasket(
   { history }: Findings,
-  exchange: Exchange<RequestOf<'buy'>>,
+  { request, endedMs }: Exchange<RequestOf<'buy' | 'confirm'>>,
 ): boolean {
-  const { buyerId, key, items } = exchange.request;
+  if (request.kind !== 'buy') return false;
+  const { buyerId, key, items } = request;
   if (key === undefined) return false;
   return history
     .ofKind('buy')
     .some(
-      ({ request, startedMs }) =>
-        request.buyerId === buyerId &&
-        startedMs <= exchange.endedMs &&
-        request.key === key &&
-        basketOf(request.items) !== basketOf(items),
+      (other) =>
+        other.request.buyerId === buyerId &&
+        other.startedMs <= endedMs &&
+        other.request.key === key &&
+        basketOf(other.request.items) !== basketOf(items),
     );
 }
 
@@ -258,8 +207,4 @@ function endedSpans({ history }: Findings): Span[] {
           move.response?.status === 200,
       )?.endedMs ?? Number.POSITIVE_INFINITY,
   }));
-}
-
-function overlap(a: Span, b: Span): boolean {
-  return a.fromMs <= b.untilMs && b.fromMs <= a.untilMs;
 }

@@ -1,10 +1,15 @@
 /** Responses were true when they were sent and stay true, and a repeated request gets the same result. */
 import { canonicalItems } from '../../src/domain/reservation-codec.ts';
-import { type Exchange, isSettled, type RequestKind, reservationsIn } from '../clients/history.ts';
+import {
+  type ClientRequest,
+  type Exchange,
+  isSettled,
+  type RequestKind,
+  reservationsIn,
+} from '../clients/history.ts';
 import {
   type Findings,
   isFromWaitlist,
-  isLiving,
   limitsOf,
   mayBeLost,
   type Sighting,
@@ -12,6 +17,7 @@ import {
   stateOf,
   TOLERANCE_MS,
 } from './case.ts';
+import { ownedSteps } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
 
 export function checkResponses(findings: Findings): Violation[] {
@@ -54,21 +60,22 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
       ];
     }
     const state = stateOf(reservation, findings.terms);
-    const stage = stages.find((each) => each.state === state);
+    const shown = stages.filter((each) => each.state === state);
     // A hold is shown as expired from its deadline on; its event follows with the sweep.
     const deadlineMs =
       reservation.status === 'expired'
         ? Date.parse(reservation.expiresAt)
         : Number.POSITIVE_INFINITY;
-    const wasTrue =
-      stage !== undefined &&
-      Math.min(stage.fromMs, deadlineMs) <= exchange.endedMs + TOLERANCE_MS &&
-      stage.untilMs >= exchange.startedMs - TOLERANCE_MS;
+    const wasTrue = shown.some(
+      ({ fromMs, untilMs }) =>
+        Math.min(fromMs, deadlineMs) <= exchange.endedMs + TOLERANCE_MS &&
+        untilMs >= exchange.startedMs - TOLERANCE_MS,
+    );
     if (wasTrue || mayBeLost(findings.losses, { exchange, reservation })) return [];
     const history = stages.map((each) => `${each.state} ${iso(each.fromMs)}`).join(', ');
     return [
       {
-        kind: stage ? 'response-untrue' : 'lost-transition',
+        kind: shown.length > 0 ? 'response-untrue' : 'lost-transition',
         evidence: `${reservationId} was shown as ${state} ${timeOf(exchange)}; its history: ${history}`,
       },
     ];
@@ -130,13 +137,7 @@ function overLimit({ terms, lives }: Findings): Violation[] {
   const violations: Violation[] = [];
   for (const [buyerId, own] of Map.groupBy(lives, ({ row }) => row.buyerId)) {
     for (const { limit, unitsIn } of limitsOf(terms)) {
-      const steps = own.flatMap(({ row, stages }) => {
-        const units = unitsIn(row.items);
-        return stages.flatMap(({ version, state, event }) => {
-          if (version === 1) return [{ event, units }];
-          return isLiving(state) ? [] : [{ event, units: -units }];
-        });
-      });
+      const steps = own.flatMap((life) => ownedSteps(life, unitsIn(life.row.items)));
       let units = 0;
       for (const step of steps.sort((a, b) => a.event - b.event)) {
         units += step.units;
@@ -163,6 +164,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
     '409 sale_paused',
     '410 sale_ended',
     '422 idempotency_key_reused',
+    '429 too_many_holds',
   ],
   me: ['200'],
   read: ['200'],
@@ -175,6 +177,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
     '409 limit_reached',
     '409 sale_paused',
     '410 sale_ended',
+    '429 too_many_holds',
   ],
   leave: ['200'],
   confirm: ['200', '409 invalid_transition'],
@@ -187,6 +190,16 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
   'move-end': ['200', '409 invalid_transition'],
 };
 
+/** Of a confirmation that may take the units of an expired hold again. */
+const RECLAIM_REFUSALS = ['409 sold_out', '409 insufficient_stock', '409 limit_reached'];
+
+function responsesTo(request: ClientRequest): readonly string[] {
+  const responses = RESPONSES[request.kind];
+  if (request.kind !== 'confirm') return responses;
+  const conflict = request.paymentRef === undefined ? [] : ['409 payment_conflict'];
+  return [...responses, ...conflict, ...(request.reclaim ? RECLAIM_REFUSALS : [])];
+}
+
 function unexpectedResponses(findings: Findings): Violation[] {
   const { history, lost } = findings;
   const unknown = spansOfUnknownSale(findings);
@@ -194,7 +207,7 @@ function unexpectedResponses(findings: Findings): Violation[] {
     const { request, startedMs, endedMs } = exchange;
     if (!isSettled(exchange)) return [];
     const response = describeResponse(exchange);
-    if (RESPONSES[request.kind].includes(response)) return [];
+    if (responsesTo(request).includes(response)) return [];
     const isNotFound =
       response === '404 sale_not_found' || response === '404 reservation_not_found';
     const isOfLost = 'reservationId' in request && lost.has(request.reservationId);

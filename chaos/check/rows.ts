@@ -17,7 +17,7 @@ export function checkRows(findings: Findings): Violation[] {
   return [
     ...disagreements(findings),
     ...historyGaps(findings),
-    ...findings.lives.flatMap(illegalTransitions),
+    ...findings.lives.flatMap((life) => illegalTransitions(findings, life)),
     ...findings.lives.flatMap((life) => unrequested(findings, life)),
     ...decidedTwiceByRequest(findings),
     ...findings.snapshot.postgres.deadLetters.map(
@@ -69,6 +69,9 @@ function historyGaps({ lives, snapshot: { redis, postgres } }: Findings): Violat
   const gap = (evidence: string) => violations.push({ kind: 'history-gap', evidence });
   for (const { row, stages } of lives) {
     const versions = stages.map(({ version }) => version);
+    if (stages.some(({ isRestored }) => isRestored)) {
+      gap(`an event of ${row.reservationId} was missing, and restored from Redis`);
+    }
     if (
       versions.length !== row.version ||
       versions.some((version, index) => version !== index + 1)
@@ -105,12 +108,25 @@ const TRANSITIONS_FROM: Record<LifeState, readonly LifeState[]> = {
   expired: [],
 };
 
-function illegalTransitions({ row, stages }: Life): Violation[] {
+/** A merchant may confirm an expired reservation again, or add the payment of a confirmed one. */
+function isRequestedConfirm(
+  { exchangeOf }: Findings,
+  previous: LifeState,
+  { state, requestId }: Life['stages'][number],
+): boolean {
+  const request = exchangeOf.get(requestId)?.request;
+  if (state !== 'confirmed' || request?.kind !== 'confirm') return false;
+  if (previous === 'expired') return request.reclaim === true;
+  return previous === 'confirmed' && request.paymentRef !== undefined;
+}
+
+function illegalTransitions(findings: Findings, { row, stages }: Life): Violation[] {
   const violations: Violation[] = [];
   for (const [index, stage] of stages.entries()) {
     const previous = stages[index - 1];
     const isLegal = previous
-      ? TRANSITIONS_FROM[previous.state].includes(stage.state)
+      ? TRANSITIONS_FROM[previous.state].includes(stage.state) ||
+        isRequestedConfirm(findings, previous.state, stage)
       : stage.state === 'reserved';
     if (!isLegal) {
       const evidence = `${row.reservationId} went from ${previous?.state ?? 'nothing'} to ${stage.state}`;

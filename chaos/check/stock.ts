@@ -8,6 +8,7 @@ import {
   TOLERANCE_MS,
   unitsOf,
 } from './case.ts';
+import { takenSteps, type UnitStep } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
 
 export function checkStock(findings: Findings): Violation[] {
@@ -46,7 +47,10 @@ function countsOf({ terms, snapshot: { redis, postgres } }: Findings, sku: strin
 
 function oversoldByRows(findings: Findings, sku: string): Violation[] {
   const { snapshot } = findings;
-  const loaded = loadedMost(findings, sku, Number.POSITIVE_INFINITY);
+  const withdrawn = findings.lives
+    .filter(({ stages }) => stages.some(({ isWithdrawal }) => isWithdrawal))
+    .reduce((sum, { row }) => sum + unitsOf(row.items, sku), 0);
+  const loaded = loadedMost(findings, sku, Number.POSITIVE_INFINITY) - withdrawn;
   return [
     { where: 'Redis', reservations: snapshot.redis.reservations },
     { where: 'PostgreSQL', reservations: snapshot.postgres.rows },
@@ -59,27 +63,14 @@ function oversoldByRows(findings: Findings, sku: string): Violation[] {
   });
 }
 
-/** A change in the number of held units. */
-interface Step {
-  atMs: number;
-  units: number;
-}
-
 function oversoldInHistory(findings: Findings, sku: string): Violation[] {
-  const steps = findings.lives.flatMap(({ row, stages }) => {
-    const units = unitsOf(row.items, sku);
-    if (units === 0) return [];
-    return stages.flatMap(({ state, fromMs, version, event }): (Step & { event: number })[] => {
-      if (version === 1) return [{ atMs: fromMs, units, event }];
-      return isLiving(state) ? [] : [{ atMs: fromMs, units: -units, event }];
-    });
-  });
+  const steps = findings.lives.flatMap((life) => takenSteps(life, unitsOf(life.row.items, sku)));
   steps.sort((a, b) => a.event - b.event);
   return oversoldAt(findings, sku, steps, 'by the history in PostgreSQL');
 }
 
 function oversoldByResponses(findings: Findings, sku: string): Violation[] {
-  const steps: Step[] = [];
+  const steps: Omit<UnitStep, 'event'>[] = [];
   for (const sightings of findings.sightingsOf.values()) {
     const units = unitsOf(sightings[0]!.reservation.items, sku);
     const span = units > 0 ? provenLife(findings, sightings) : undefined;
@@ -91,7 +82,12 @@ function oversoldByResponses(findings: Findings, sku: string): Violation[] {
   return oversoldAt(findings, sku, steps, 'by the responses');
 }
 
-function oversoldAt(findings: Findings, sku: string, steps: Step[], how: string): Violation[] {
+function oversoldAt(
+  findings: Findings,
+  sku: string,
+  steps: readonly Omit<UnitStep, 'event'>[],
+  how: string,
+): Violation[] {
   let held = 0;
   for (const { atMs, units } of steps) {
     held += units;
@@ -111,17 +107,24 @@ function provenLife(
   { terms, losses, lost, history }: Findings,
   sightings: readonly Sighting[],
 ): { fromMs: number; untilMs: number } | undefined {
-  const living = sightings.filter(({ reservation }) => isLiving(reservation.status));
+  let living = sightings.filter(({ reservation }) => isLiving(reservation.status));
   if (living.length === 0) return undefined;
   const { reservationId } = living[0]!.reservation;
+  const changes = history.changesOf(reservationId);
+  const confirmed = living.filter(({ reservation }) => stateOf(reservation, terms) === 'confirmed');
+  const isConfirmed = confirmed.length > 0;
+  // The hold may have ended before.
+  const isReclaimed = changes.some(({ request }) => request.kind === 'confirm' && request.reclaim);
+  if (isConfirmed && isReclaimed) living = confirmed;
   const fromMs = Math.min(...living.map(({ exchange }) => exchange.endedMs));
-  const isConfirmed = living.some(({ reservation }) => stateOf(reservation, terms) === 'confirmed');
   let untilMs = isConfirmed
     ? Number.POSITIVE_INFINITY
     : Math.max(...living.map(({ reservation }) => Date.parse(reservation.expiresAt))) -
       TOLERANCE_MS;
-  for (const { startedMs } of history.endingsOf(reservationId))
-    untilMs = Math.min(untilMs, startedMs);
+  for (const { request, startedMs } of changes) {
+    if (request.kind === 'release' || request.kind === 'cancel')
+      untilMs = Math.min(untilMs, startedMs);
+  }
   // A reservation seen during a data loss may be gone, and the response about a lost one may arrive later.
   const seenMs = lost.has(reservationId) ? sightings[0]!.exchange.startedMs : fromMs;
   for (const { atMs, overMs } of losses) if (overMs >= seenMs) untilMs = Math.min(untilMs, atMs);

@@ -1,12 +1,7 @@
 /** Free units go to the first waiting buyer who can take them: nobody gets units of a SKU before that buyer. */
-import { type Findings, isLiving, type Life, loadedLeast, TOLERANCE_MS, unitsOf } from './case.ts';
+import { type Findings, type Life, loadedLeast, TOLERANCE_MS, unitsOf } from './case.ts';
+import { takenSteps } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
-
-/** A reservation of a SKU, or its end, in the order of decision. */
-interface Step {
-  event: number;
-  units: number;
-}
 
 /** A buyer who was served, and certainly waited since `sinceMs`. */
 interface Served {
@@ -27,7 +22,7 @@ function overtakingIn(findings: Findings, sku: string): Violation[] {
   const lives = findings.lives.filter(({ row }) => unitsOf(row.items, sku) > 0);
   const served = lives.flatMap((life) => servedOf(findings, life, sku));
   if (served.length === 0) return [];
-  const steps = lives.flatMap(({ row, stages }) => stepsOf(stages, unitsOf(row.items, sku)));
+  const steps = lives.flatMap((life) => takenSteps(life, unitsOf(life.row.items, sku)));
   const heldBefore = (event: number) =>
     steps.reduce((sum, step) => (step.event < event ? sum + step.units : sum), 0);
   const violations: Violation[] = [];
@@ -49,13 +44,6 @@ function overtakingIn(findings: Findings, sku: string): Violation[] {
     violations.push({ kind: 'out-of-order', evidence });
   }
   return violations;
-}
-
-function stepsOf(stages: Life['stages'], units: number): Step[] {
-  return stages.flatMap(({ state, version, event }) => {
-    if (version === 1) return [{ event, units }];
-    return isLiving(state) ? [] : [{ event, units: -units }];
-  });
 }
 
 function servedOf({ history }: Findings, life: Life, sku: string): Served[] {

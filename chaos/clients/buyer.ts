@@ -9,6 +9,8 @@ import type { Client } from './client.ts';
 import { type Exchange, reservationsIn } from './history.ts';
 
 const LOOKS_WHILE_WAITING = 5;
+/** Some more than lead to a cool-down, because purchases may be refused for other reasons. */
+const LOOP_ROUNDS_MAX = 60;
 /** More than the operator's longest pause needs, also when a recovery delays `resume`: buyers should end with a unit. */
 const TRIES_WHILE_PAUSED = 60;
 
@@ -41,6 +43,30 @@ export class Buyer {
         await this.#wait(items);
     }
     if (random.chance(0.3)) await this.#sendUntilSettled({ kind: 'me', buyerId: this.#buyerId });
+  }
+
+  /** Holds and releases units in a loop until that is refused; then every other way to units must be refused, too. */
+  async holdInLoop(arrivesAfterMs: number): Promise<void> {
+    const random = this.#random;
+    const buyerId = this.#buyerId;
+    const item = { sku: this.#skus.at(-1)!, quantity: 1 };
+    await sleep(arrivesAfterMs);
+    for (let round = 1; round <= LOOP_ROUNDS_MAX; round++) {
+      const exchange = await this.#press(`loop-${round}`, [item]);
+      if (!exchange || exchange.response?.code === 'too_many_holds') break;
+      const [reservation] = reservationsIn(exchange);
+      if (!reservation) await sleep(random.between(50, 150));
+      else
+        await this.#sendUntilSettled({
+          kind: 'release',
+          buyerId,
+          reservationId: reservation.reservationId,
+        });
+    }
+    await this.#press('after', [item]);
+    await this.#sendUntilSettled({ kind: 'join', buyerId, ...item });
+    await this.#sendUntilSettled({ kind: 'me', buyerId });
+    await this.#sendUntilSettled({ kind: 'leave', buyerId });
   }
 
   /** Mostly the first SKU, which is scarce; sometimes several units, or a basket. */
@@ -76,8 +102,7 @@ export class Buyer {
     await sleep(random.between(0, 600));
     const fate = random.next();
     if (fate < 0.4) {
-      await this.#sendUntilSettled({ kind: 'confirm', reservationId });
-      if (random.chance(0.2)) await this.#sendUntilSettled({ kind: 'cancel', reservationId });
+      await this.#pay(reservationId);
     } else if (fate < 0.5) {
       await this.#sendUntilSettled({ kind: 'extend', reservationId });
       await sleep(random.between(0, 1_500));
@@ -89,7 +114,25 @@ export class Buyer {
     } else if (fate < 0.8) {
       // A payment when the hold has expired, or nearly.
       await sleep(random.between(1_000, 2_500));
-      await this.#sendUntilSettled({ kind: 'confirm', reservationId });
+      const reclaims = random.chance(0.7);
+      const request = { kind: 'confirm', reservationId, paymentRef: 'late' } as const;
+      await this.#sendUntilSettled(reclaims ? { ...request, reclaim: true } : request);
+    }
+  }
+
+  /** Confirms with the payment, or attaches it later. May then pay again, or refund, with or without restock. */
+  async #pay(reservationId: string): Promise<void> {
+    const random = this.#random;
+    const confirm = { kind: 'confirm', reservationId } as const;
+    const isPaid = random.chance(0.6);
+    await this.#sendUntilSettled(isPaid ? { ...confirm, paymentRef: 'first' } : confirm);
+    if (random.chance(0.4)) {
+      const paymentRef = random.pick(['first', 'second']);
+      await this.#sendUntilSettled({ ...confirm, paymentRef });
+    }
+    if (random.chance(0.2)) {
+      const cancel = { kind: 'cancel', reservationId } as const;
+      await this.#sendUntilSettled(random.chance(0.5) ? { ...cancel, restock: false } : cancel);
     }
   }
 

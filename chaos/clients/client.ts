@@ -158,8 +158,10 @@ export class Client {
         return this.#asBuyer(request, random, 'DELETE', `${sale}/waitlist`);
       case 'confirm':
       case 'cancel':
-      case 'extend':
-        return this.#asOperator(`/reservations/${request.reservationId}/${request.kind}`, {});
+      case 'extend': {
+        const { kind, reservationId, ...body } = request;
+        return this.#asOperator(`/reservations/${reservationId}/${kind}`, body);
+      }
       case 'stock': {
         const { sku, delta } = request;
         const http = this.#asOperator(`/sales/${this.saleId}/stock`, { sku, delta });

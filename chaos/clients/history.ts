@@ -11,8 +11,8 @@ export type ClientRequest =
   | { kind: 'release'; buyerId: string; reservationId: string }
   | { kind: 'join'; buyerId: string; sku: string; quantity: number }
   | { kind: 'leave'; buyerId: string }
-  | { kind: 'confirm'; reservationId: string }
-  | { kind: 'cancel'; reservationId: string }
+  | { kind: 'confirm'; reservationId: string; paymentRef?: string; reclaim?: true }
+  | { kind: 'cancel'; reservationId: string; restock?: false }
   | { kind: 'extend'; reservationId: string }
   | { kind: 'stock'; key: string; sku: string; delta: number }
   | { kind: 'open' }
@@ -45,19 +45,20 @@ export class History {
   /** Requests whose client gave up without a settled response. */
   readonly unsettled: ClientRequest[] = [];
 
-  readonly #endings = new Map<string, Exchange[]>();
+  readonly #changesOf = new Map<string, Exchange<ChangeOfReservation>[]>();
 
   add(exchange: Exchange): void {
     this.exchanges.push(exchange);
-    const { request } = exchange;
-    if (request.kind !== 'release' && request.kind !== 'cancel') return;
-    const endings = this.#endings.get(request.reservationId) ?? [];
-    this.#endings.set(request.reservationId, [...endings, exchange]);
+    if (!isChangeOfReservation(exchange)) return;
+    const { reservationId } = exchange.request;
+    const changes = this.#changesOf.get(reservationId);
+    if (changes) changes.push(exchange);
+    else this.#changesOf.set(reservationId, [exchange]);
   }
 
-  /** The requests that may have ended a reservation. */
-  endingsOf(reservationId: string): readonly Exchange[] {
-    return this.#endings.get(reservationId) ?? [];
+  /** The requests that may have changed a reservation. */
+  changesOf(reservationId: string): readonly Exchange<ChangeOfReservation>[] {
+    return this.#changesOf.get(reservationId) ?? [];
   }
 
   ofKind<Kind extends RequestKind>(kind: Kind): Exchange<RequestOf<Kind>>[] {
@@ -65,6 +66,13 @@ export class History {
       (exchange): exchange is Exchange<RequestOf<Kind>> => exchange.request.kind === kind,
     );
   }
+}
+
+export type ChangeOfReservation = RequestOf<'confirm' | 'cancel' | 'extend' | 'release'>;
+const CHANGES: readonly RequestKind[] = ['confirm', 'cancel', 'extend', 'release'];
+
+function isChangeOfReservation(exchange: Exchange): exchange is Exchange<ChangeOfReservation> {
+  return CHANGES.includes(exchange.request.kind);
 }
 
 /** Whether a response settles the request. 503 and no response mean that it must be repeated. */

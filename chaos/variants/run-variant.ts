@@ -6,7 +6,8 @@ import type { TestPostgres } from '../../harness/servers/postgres.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 import { type RunReport, run } from '../run.ts';
 import { Steps } from './steps.ts';
-import { type Mistake, VARIANTS, type Variant } from './variants.ts';
+import type { Mistake, Variant } from './variant.ts';
+import { VARIANTS } from './variants.ts';
 
 export interface VariantChoices {
   stopping?: AbortSignal;

@@ -49,10 +49,14 @@ export class Steps {
     return ids.filter((id) => id !== undefined);
   }
 
-  async transition(kind: 'confirm' | 'cancel', reservationIds: readonly string[]): Promise<void> {
+  async transition(
+    kind: 'confirm' | 'cancel',
+    reservationIds: readonly string[],
+    fields: { paymentRef?: string; reclaim?: true; restock?: false } = {},
+  ): Promise<void> {
     const { client, random } = this.#run;
     for (const reservationId of reservationIds)
-      await client.sendUntilSettled({ kind, reservationId }, random);
+      await client.sendUntilSettled({ kind, reservationId, ...fields }, random);
   }
 
   /** Repeats the request until it is settled. */
@@ -67,6 +71,17 @@ export class Steps {
 
   async leave(buyerId: string): Promise<void> {
     await this.#run.client.sendUntilSettled({ kind: 'leave', buyerId }, this.#run.random);
+  }
+
+  /** Persisters have read all events. */
+  async untilDelivered(): Promise<void> {
+    const { inspector, terms } = this.#run;
+    await eventually(
+      async () => {
+        if (!(await inspector.isDelivered(terms.saleId))) throw new Error('not delivered');
+      },
+      { timeoutMs: DRAINED_MS_MAX },
+    );
   }
 
   async untilDrained(): Promise<void> {

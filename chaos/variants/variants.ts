@@ -4,35 +4,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { STALE_MS_MAX } from '../check/case.ts';
-import type { ViolationKind } from '../check/violation.ts';
 import { nowMs } from '../clients/history.ts';
-import type { Durability } from '../stack.ts';
-import type { Steps } from './steps.ts';
+import { MERCHANT_VARIANTS } from './merchants.ts';
+import { HOLD_OVER_MS, PERSISTERS, type Variant } from './variant.ts';
 
-export interface Mistake {
-  /** Relative to `src/`. */
-  file: string;
-  /** Occurs in the file exactly once. */
-  original: string;
-  broken: string;
-}
-
-export interface Variant {
-  name: string;
-  mistake: Mistake;
-  /** What the checker must find, besides other kinds. */
-  expected: ViolationKind;
-  stock: number;
-  holdSeconds: number;
-  /** By default the SKU has no limit of its own. */
-  skuLimit?: number;
-  durability?: Durability;
-  act: (steps: Steps) => Promise<void>;
-}
-
-const PERSISTERS = ['persister-1', 'persister-2'] as const;
-/** Longer than holds of one second and their sweep need. */
-const HOLD_OVER_MS = 1_600;
 /** For processes to detect a fault of another one. An idle persister polls the stream every 250 ms at most. */
 const NOTICE_MS = 700;
 /** For a persister to start, and to recover and drain a sale or to refuse. */
@@ -169,6 +144,7 @@ export const VARIANTS: readonly Variant[] = [
     act: async (steps) => {
       steps.stack.pause('postgres');
       const ids = await steps.buyMany(10, 'buyer');
+      await steps.untilDelivered();
       await sleep(NOTICE_MS);
       await steps.stack.kill('persister-1');
       await steps.stack.kill('persister-2');
@@ -446,4 +422,5 @@ export const VARIANTS: readonly Variant[] = [
       }
     },
   },
+  ...MERCHANT_VARIANTS,
 ];

@@ -42,6 +42,25 @@ function join(aCase: Case, buyerId: string, quantity: number, startedMs: number)
   });
 }
 
+/** When the cool-down of a buyer ends who has looped since `fromMs`. */
+const COOL_DOWN_MS = 600_000;
+
+/** A buyer's reservations: 20 holds that were released, and one more after a time. Returns when the first was made. */
+function holdInLoop(aCase: Case, afterMs: number): number {
+  const { postgres } = aCase.snapshot;
+  const [model, step] = [row(aCase, 3), event(aCase, 'dora-buys')];
+  const fromMs = model.reservedAt.getTime() + 60_000;
+  for (let hold = 0; hold <= 20; hold++) {
+    const reservedAt = new Date(fromMs + (hold < 20 ? hold * 100 : afterMs));
+    const [position, reservationId] = [4 + hold, `small_${4 + hold}_tagtagta`];
+    const made = { ...step, reservationId, occurredAt: reservedAt, event: 7 + 2 * hold };
+    const ended = { ...made, version: 2, event: made.event + 1, status: 'cancelled' as const };
+    postgres.rows.push({ ...model, reservationId, position, buyerId: 'lou', reservedAt });
+    postgres.events.push(made, ended);
+  }
+  return fromMs;
+}
+
 interface Damage {
   what: string;
   expected: ViolationKind;
@@ -49,6 +68,48 @@ interface Damage {
 }
 
 const DAMAGES: readonly Damage[] = [
+  {
+    what: 'another payment is recorded than the one that was accepted',
+    expected: 'payment-differs',
+    damage: (aCase) =>
+      Object.assign(event(aCase, 'ada-pays'), { detail: '{"paymentRef":"other"}' }),
+  },
+  {
+    what: 'units left the sale without a request',
+    expected: 'operation-differs',
+    damage: ({ snapshot: { postgres } }) => {
+      const cancelled = postgres.events.findLast(({ status }) => status === 'cancelled')!;
+      const units = { operation: null, event: cancelled.event, delta: -1 };
+      postgres.ledger.push({ ...postgres.ledger[0]!, ...units });
+    },
+  },
+  {
+    what: 'an expired reservation is confirmed without a request to reclaim it',
+    expected: 'illegal-transition',
+    damage: (aCase) => {
+      const expired = aCase.snapshot.postgres.events.find(({ status }) => status === 'expired')!;
+      const confirmed = { ...expired, status: 'confirmed', version: 3, event: 7 } as const;
+      aCase.snapshot.postgres.events.push({ ...confirmed, requestId: 'ada-pays' });
+    },
+  },
+  {
+    what: 'an event was restored from Redis, though no backup was',
+    expected: 'history-gap',
+    damage: (aCase) => Object.assign(event(aCase, 'dora-buys'), { detail: 'restored' }),
+  },
+  {
+    what: 'a buyer gets a unit in a cool-down',
+    expected: 'cool-down-ignored',
+    damage: (aCase) => void holdInLoop(aCase, COOL_DOWN_MS - 1_000),
+  },
+  {
+    what: 'a cool-down is shown to a buyer who has none',
+    expected: 'response-untrue',
+    damage: (aCase) =>
+      Object.assign(responseTo(aCase, 'bert-looks').body as object, {
+        tooManyHoldsUntil: new Date(0).toISOString(),
+      }),
+  },
   {
     what: 'more units are held than loaded',
     expected: 'oversold',
@@ -399,6 +460,34 @@ test('units that Redis was made to lose are for sale again, also before the buye
   }
   aCase.losses = [{ kind: 'flush', atMs, overMs: atMs + 3, tail, position: 9, event: 9 }];
   assert.deepEqual(check(aCase).violations, []);
+});
+
+test('a buyer may buy when the cool-down is over, and is not refused', () => {
+  const aCase = smallSale();
+  const fromMs = holdInLoop(aCase, COOL_DOWN_MS);
+  const refuseAt = (startedMs: number) => {
+    const until = new Date(fromMs + COOL_DOWN_MS).toISOString();
+    const response = { status: 429, code: 'too_many_holds', isReplayed: false, body: { until } };
+    const request = {
+      kind: 'buy',
+      buyerId: 'lou',
+      key: 'more',
+      items: [{ sku: 'unit', quantity: 1 }],
+    } as const;
+    const requestId = `at-${startedMs}`;
+    aCase.history.add({ request, requestId, startedMs, endedMs: startedMs + 10, response });
+  };
+  const found = () =>
+    check(aCase).violations.filter(
+      ({ kind, evidence }) => kind === 'cool-down-ignored' || evidence.includes('too_many_holds'),
+    );
+  refuseAt(fromMs + COOL_DOWN_MS - 1_000);
+  assert.deepEqual(found(), []);
+  refuseAt(fromMs + COOL_DOWN_MS + 1_000);
+  assert.deepEqual(
+    found().map(({ kind }) => kind),
+    ['false-refusal'],
+  );
 });
 
 for (const { what, expected, damage } of DAMAGES) {

@@ -22,6 +22,7 @@ interface Step {
   status: ReservationStatus;
   atMs: number;
   requestId: string;
+  detail?: string;
 }
 
 interface Story {
@@ -36,7 +37,7 @@ const STORIES: readonly Story[] = [
     key: 'cart',
     steps: [
       { status: 'reserved', atMs: 105, requestId: 'ada-buys' },
-      { status: 'confirmed', atMs: 205, requestId: 'ada-pays' },
+      { status: 'confirmed', atMs: 205, requestId: 'ada-pays', detail: '{"paymentRef":"paid"}' },
     ],
   },
   {
@@ -80,14 +81,15 @@ export function smallSale(): Case {
   say('ada-buys', 100, buy('ada', 'cart'), { status: 201, body: shown(1, 'reserved') });
   say('bert-buys', 120, buy('bert'), { status: 201, body: shown(2, 'reserved') });
   say('carl-buys', 1_140, buy('carl'), { status: 409, code: 'sold_out' });
-  say('ada-pays', 200, { kind: 'confirm', reservationId: id(1) }, { body: shown(1, 'confirmed') });
+  const pay = { kind: 'confirm', reservationId: id(1), paymentRef: 'paid' } as const;
+  say('ada-pays', 200, pay, { body: shown(1, 'confirmed') });
   say('ada-again', 300, buy('ada', 'cart'), { isReplayed: true, body: shown(1, 'confirmed') });
   say(
     'bert-looks',
     400,
     { kind: 'me', buyerId: 'bert' },
     {
-      body: { reservations: [shown(2, 'reserved')] },
+      body: { reservations: [shown(2, 'reserved')], tooManyHoldsUntil: null },
     },
   );
   say('load', 5_500, { kind: 'stock', key: 'load', sku: 'unit', delta: 1 }, {});
@@ -125,10 +127,7 @@ export function smallSale(): Case {
       postgres: {
         rows: STORIES.map((_, index) => rowOf(index + 1)),
         events: eventRows(),
-        ledger: [
-          { operation: 1, sku: 'unit', delta: 2, outcome: 'applied', idempotencyKey: null },
-          { operation: 2, sku: 'unit', delta: 1, outcome: 'applied', idempotencyKey: 'load' },
-        ],
+        ledger: [loaded(1, 2, null), loaded(2, 1, 'load')],
         checkpointEvent: 6,
         endsAtMs: BEGAN_MS + 6_000,
         deadLetters: [],
@@ -136,6 +135,17 @@ export function smallSale(): Case {
     },
     losses: [],
   };
+}
+
+function loaded(operation: number, delta: number, idempotencyKey: string | null) {
+  return {
+    operation,
+    event: null,
+    sku: 'unit',
+    delta,
+    outcome: 'applied',
+    idempotencyKey,
+  } as const;
 }
 
 function lastOf(position: number): Reservation {
@@ -177,13 +187,13 @@ function rowOf(position: number): Row {
 
 function eventRows(): EventRow[] {
   const events = STORIES.flatMap(({ steps }, index) =>
-    steps.map(({ status, atMs, requestId }, version) => ({
+    steps.map(({ status, atMs, requestId, detail = '' }, version) => ({
       reservationId: reservationOf(index + 1, status).reservationId,
       version: version + 1,
       event: 0,
       status,
       occurredAt: new Date(BEGAN_MS + atMs),
-      detail: '',
+      detail,
       requestId,
     })),
   );

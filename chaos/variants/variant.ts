@@ -1,0 +1,29 @@
+/** A variant of the engine: one mistake, and a scenario in which it breaks a promise. */
+import type { ViolationKind } from '../check/violation.ts';
+import type { Durability } from '../stack.ts';
+import type { Steps } from './steps.ts';
+
+export interface Mistake {
+  /** Relative to `src/`. */
+  file: string;
+  /** Occurs in the file exactly once. */
+  original: string;
+  broken: string;
+}
+
+export interface Variant {
+  name: string;
+  mistake: Mistake;
+  /** What the checker must find, besides other kinds. */
+  expected: ViolationKind;
+  stock: number;
+  holdSeconds: number;
+  /** By default the SKU has no limit of its own. */
+  skuLimit?: number;
+  durability?: Durability;
+  act: (steps: Steps) => Promise<void>;
+}
+
+export const PERSISTERS = ['persister-1', 'persister-2'] as const;
+/** Longer than holds of one second and their sweep need. */
+export const HOLD_OVER_MS = 1_600;
