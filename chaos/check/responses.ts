@@ -27,6 +27,7 @@ export function checkResponses(findings: Findings): Violation[] {
     ),
     ...missingFromList(findings),
     ...differentResponses(findings),
+    ...wrongPlaces(findings),
     ...overLimit(findings),
     ...unexpectedResponses(findings),
     ...findings.history.unsettled.map(
@@ -133,6 +134,18 @@ function differentResponses(findings: Findings): Violation[] {
   return violations;
 }
 
+/** A buyer who joins is told what is stored: exactly what was requested. */
+function wrongPlaces({ history }: Findings): Violation[] {
+  return history.ofKind('join').flatMap((exchange): Violation[] => {
+    const { request, response } = exchange;
+    if (!response || response.status >= 300) return [];
+    const { sku, quantity, place } = response.body as Record<string, unknown>;
+    if (sku === request.sku && quantity === request.quantity && Number(place) >= 1) return [];
+    const evidence = `${JSON.stringify(request)}: ${JSON.stringify(response.body)}`;
+    return [{ kind: 'response-untrue', evidence }];
+  });
+}
+
 function overLimit({ terms, lives }: Findings): Violation[] {
   const violations: Violation[] = [];
   for (const [buyerId, own] of Map.groupBy(lives, ({ row }) => row.buyerId)) {
@@ -173,7 +186,6 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
     '201',
     '200',
     '409 invalid_transition',
-    '409 insufficient_stock',
     '409 limit_reached',
     '409 sale_paused',
     '410 sale_ended',

@@ -202,13 +202,15 @@ export class SaleModel {
   /** The outcome, and its first number. */
   join(buyerId: string, sku: string, quantity: number, nowMs: number): [string, number] {
     const present = this.waitlist.find((each) => each.buyerId === buyerId && each.sku === sku);
-    if (present) return ['already', this.#rankOf(present)];
     const closed = this.closed(nowMs);
+    if (closed === 'sale_ended') return [closed, 0];
+    if (present) {
+      return [present.quantity === quantity ? 'already' : 'waiting', this.#rankOf(present)];
+    }
     if (closed) return [closed, 0];
     const stock = this.stock.get(sku);
     if (!stock) return ['unknown_sku', 0];
     if (quantity <= availableOf(stock)) return ['available', 0];
-    if (quantity > stock.loaded) return ['insufficient_stock', availableOf(stock)];
     const waits = unitsIn(this.waitlist.filter((each) => each.buyerId === buyerId));
     const own = this.reservations.filter((each) => each.buyerId === buyerId);
     const above = this.#limitAbove([{ sku, quantity }], own, waits);
@@ -251,7 +253,7 @@ export class SaleModel {
     for (const sku of [...skus].sort()) {
       const stock = this.stock.get(sku)!;
       const { perBuyerLimit } = this.definition;
-      const possible = Math.min(stock.loaded, perBuyerLimit, this.#limitOf(sku) ?? perBuyerLimit);
+      const possible = Math.min(perBuyerLimit, this.#limitOf(sku) ?? perBuyerLimit);
       for (const entry of this.waitlist.filter((each) => each.sku === sku)) {
         if (entry.quantity > possible) this.#takeOut(entry);
       }

@@ -40,6 +40,10 @@ const waitlistEntrySchema = z
   })
   .meta({ id: 'WaitlistPlace' });
 
+const waitsSchema = z
+  .array(waitlistEntrySchema.omit({ saleId: true }))
+  .describe('What the buyer waits for now; nothing once the sale has ended.');
+
 const buyerInSaleSchema = z
   .object({
     saleId: z.string(),
@@ -47,7 +51,7 @@ const buyerInSaleSchema = z
     reservations: z
       .array(reservationSchema)
       .describe('All living reservations, and the 20 newest others.'),
-    waitlist: z.array(waitlistEntrySchema.omit({ saleId: true })),
+    waitlist: waitsSchema,
     perBuyerLimit: z.int(),
     remainingAllowance: z
       .int()
@@ -76,7 +80,6 @@ const ownReservation = [
   'sale_ended',
 ] as const;
 const ordering = [
-  'insufficient_stock',
   'limit_reached',
   'too_many_holds',
   'sale_not_started',
@@ -108,7 +111,14 @@ export const BUYER_OPERATIONS = [
         headers: { 'Idempotent-Replayed': 'Always `true` here.' },
       },
     },
-    problems: [...inSale, 'sold_out', ...ordering, 'idempotency_key_reused', ...retryable],
+    problems: [
+      ...inSale,
+      'sold_out',
+      'insufficient_stock',
+      ...ordering,
+      'idempotency_key_reused',
+      ...retryable,
+    ],
   },
   {
     operationId: 'getSale',
@@ -175,7 +185,7 @@ export const BUYER_OPERATIONS = [
     tag: 'Buyers',
     summary: 'Join the waitlist of a SKU',
     description:
-      'Only for a quantity that is not on sale now. Free units go to the first buyer on the waitlist whose quantity is free, as a new hold with its own deadline. Units that are too few for every waiting buyer are on sale for everyone; the waiting buyers keep their ranks. A quantity above the loaded units or above the limit is refused. A waiting buyer whose quantity can no longer be reached, because units were withdrawn or the limit was lowered, leaves the waitlist. The requested units count against the limit.',
+      'Only for a quantity that is not on sale now. Units may be loaded later, so a buyer can also wait for a SKU without units, and for more units than are loaded. Free units go to the first buyer on the waitlist whose quantity is free, as a new hold with its own deadline (`waitlistHoldSeconds` of the sale). Units that are too few for every waiting buyer are on sale for everyone; the waiting buyers keep their ranks. A buyer waits once for each SKU. Joining again with the same quantity gets the current rank. Joining with another quantity is 409 `invalid_transition` and changes nothing: `sku`, `quantity` and `place` say what is stored; leave first to wait for another quantity. A quantity above a limit is refused, and a waiting buyer whose quantity is above a lowered limit leaves the waitlist. The units that a buyer waits for count against the limit. While the sale is paused, buyers keep their ranks and nobody can join; when it has ended, nobody waits any more.',
     access: 'buyer',
     params: saleParams,
     headers: z.object(tracingHeaders),
@@ -183,12 +193,31 @@ export const BUYER_OPERATIONS = [
     responses: {
       201: { description: 'On the waitlist.', schema: waitlistEntrySchema },
       200: {
-        description: 'Already on the waitlist, with the current rank.',
+        description: 'Already on the waitlist for this quantity, with the current rank.',
         schema: waitlistEntrySchema,
         headers: { 'Idempotent-Replayed': 'Always `true` here.' },
       },
     },
     problems: [...inSale, 'invalid_transition', ...ordering, ...retryable],
+    conflictFields: {
+      sku: z
+        .string()
+        .optional()
+        .describe(
+          'With `limit_reached`: the SKU whose limit it is. With `invalid_transition`: the SKU that the buyer already waits for; absent if the quantity is on sale.',
+        ),
+      quantity: waitlistEntrySchema.shape.quantity
+        .optional()
+        .describe('With `sku` of `invalid_transition`: the quantity that the buyer waits for.'),
+      place: waitlistEntrySchema.shape.place
+        .optional()
+        .describe('With `sku` of `invalid_transition`: the rank on the waitlist.'),
+      waitlist: waitsSchema
+        .optional()
+        .describe(
+          'With `limit_reached`: what the buyer waits for, which counts against the limit.',
+        ),
+    },
   },
   {
     operationId: 'leaveWaitlist',
@@ -205,6 +234,7 @@ export const BUYER_OPERATIONS = [
         schema: z.object({
           saleId: z.string(),
           left: z.int().describe('The number of waitlists left.'),
+          waitlist: waitsSchema,
         }),
       },
     },

@@ -33,6 +33,8 @@ export interface ApiOperation {
   body?: z.ZodType;
   responses: Record<number, ApiResponse>;
   problems: readonly ProblemCode[];
+  /** Fields of its 409 problems that other operations do not have. */
+  conflictFields?: Readonly<Record<string, z.ZodType>>;
 }
 
 const shortItemsSchema = z
@@ -56,11 +58,15 @@ const limitSchemas = {
 };
 
 /** The schema of a problem with one of these codes. Extension members such as `startsAt` are allowed. */
-function problemSchema(codes: readonly ProblemCode[]) {
+function problemSchema(
+  codes: readonly ProblemCode[],
+  conflictFields: ApiOperation['conflictFields'] = {},
+) {
   const isShortage = codes.includes('sold_out') || codes.includes('insufficient_stock');
   return z.looseObject({
     ...(isShortage && { items: shortItemsSchema }),
     ...(codes.includes('limit_reached') && limitSchemas),
+    ...conflictFields,
     type: z.string(),
     title: z.string(),
     status: z.int(),
@@ -97,7 +103,9 @@ export function responsesOf(operation: ApiOperation): Record<number, RouteRespon
   }
   const codesByStatus = Map.groupBy(operation.problems, (code) => PROBLEMS[code].status);
   for (const [status, codes] of codesByStatus) {
-    const problems = { 'application/problem+json': { schema: problemSchema(codes) } };
+    const conflictFields = status === 409 ? operation.conflictFields : undefined;
+    const schema = problemSchema(codes, conflictFields);
+    const problems = { 'application/problem+json': { schema } };
     const description = codes.map((code) => `\`${code}\`: ${describe(code)}`).join('\n\n');
     const response = responses[status];
     responses[status] = response

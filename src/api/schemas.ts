@@ -166,7 +166,11 @@ export const liveMessageSchema = z
         sku: z.string(),
         quantity: z.int(),
         place: z.int().describe('Rank on the waitlist, from 1; 0: no longer on the waitlist.'),
-        state: z.enum(['waiting', 'served', 'left']),
+        state: z
+          .enum(['waiting', 'served', 'left'])
+          .describe(
+            '`waiting`: `quantity` is what is stored. `served`: a reservation for it exists. `left`: the buyer or the engine ended the wait, or the sale has ended.',
+          ),
       })
       .describe("The buyer's own ranks on waitlists, at most once a second."),
   ])

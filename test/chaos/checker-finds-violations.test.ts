@@ -38,7 +38,12 @@ function join(aCase: Case, buyerId: string, quantity: number, startedMs: number)
     requestId: `${buyerId}-joins`,
     startedMs,
     endedMs: startedMs + 10,
-    response: { status: 201, code: undefined, isReplayed: false, body: {} },
+    response: {
+      status: 201,
+      code: undefined,
+      isReplayed: false,
+      body: { saleId: 'small', sku: 'unit', quantity, place: 1 },
+    },
   });
 }
 
@@ -248,6 +253,14 @@ const DAMAGES: readonly Damage[] = [
     what: 'a response shows a purchase as one from the waitlist',
     expected: 'response-contradicts-row',
     damage: (aCase) => Object.assign(shownTo(aCase, 'ada-again'), { source: 'waitlist' }),
+  },
+  {
+    what: 'a buyer who joins the waitlist is told of another quantity',
+    expected: 'response-untrue',
+    damage: (aCase) => {
+      join(aCase, 'fritz', 1, exchange(aCase, 'carl-buys').startedMs);
+      Object.assign(responseTo(aCase, 'fritz-joins').body as object, { quantity: 2 });
+    },
   },
   {
     what: 'a response does not show a buyer’s reservation',

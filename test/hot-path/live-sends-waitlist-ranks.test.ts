@@ -52,6 +52,15 @@ test('a buyer who connects receives the current rank, and a message on leaving',
   assert.deepEqual(grace.of('reservation'), []);
 });
 
+test('the end of the sale ends the wait', async (t) => {
+  const { sale } = await soldOutSale();
+  await join(sale, 'grace');
+  const grace = await useWatcher(t, here, sale.saleId, { buyer: 'grace' });
+  await grace.receives('waitlist', ({ state }) => state === 'waiting');
+  await sale.change({ status: 'ended' });
+  await grace.receives('waitlist', ({ state, place }) => state === 'left' && place === 0);
+});
+
 test('a buyer served while the subscription was cut still receives the message', async (t) => {
   const { sale, reservationId } = await soldOutSale();
   await join(sale, 'grace');

@@ -6,6 +6,7 @@ import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedisWithIdentity } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
+import { sweep } from '../../src/lua/buy/sweep.ts';
 
 const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
@@ -115,7 +116,7 @@ test('released units go to the waitlist first, in order', async () => {
     method: 'DELETE',
     buyer: 'w2',
   });
-  assert.deepEqual(left.body, { saleId: sale.saleId, left: 1 });
+  assert.deepEqual(left.body, { saleId: sale.saleId, left: 1, waitlist: [] });
   await cancel(one, b.body.reservationId, 'b');
   assert.equal((await me(two, sale.saleId, 'w2')).body.reservations.length, 0);
   assert.equal((await me(two, sale.saleId, 'w3')).body.reservations[0].status, 'reserved');
@@ -156,6 +157,98 @@ test('the waitlist enforces the limit, and accepts only quantities that are not 
     buyer: 'w',
   });
   assert.equal(left.body.left, 2);
+});
+
+test('a buyer can wait for units that are not loaded yet, up to the limits', async () => {
+  const sale = await openSale(
+    shards,
+    { phone: 0, case: 1 },
+    {
+      perBuyerLimit: 3,
+      skus: [
+        { sku: 'phone', name: 'Phone', price: 1 },
+        { sku: 'case', name: 'Case', price: 1, perBuyerLimit: 2 },
+      ],
+    },
+  );
+  const { saleId } = sale;
+  for (const [sku, limit, ofSku] of [
+    ['phone', 3, undefined],
+    ['case', 2, 'case'],
+  ] as const) {
+    const { status, body } = await join(one, saleId, 'greedy', { sku, quantity: limit + 1 });
+    assert.deepEqual(
+      [status, body.code, body.limit, body.remainingAllowance, body.sku, body.waitlist],
+      [409, 'limit_reached', limit, limit, ofSku, []],
+    );
+  }
+  const early = await join(one, saleId, 'early', { sku: 'phone' });
+  assert.deepEqual(
+    [early.status, early.body],
+    [201, { saleId, sku: 'phone', quantity: 1, place: 1 }],
+  );
+  // More than are loaded, and then all of them are withdrawn.
+  assert.equal((await join(one, saleId, 'many', { sku: 'case', quantity: 2 })).status, 201);
+  await sale.change({}, [{ sku: 'case', delta: -1 }]);
+  const serve = () => shards.call(sweep, saleId, { most: 100, tag: 'servedby' });
+  await serve();
+  assert.equal((await join(one, saleId, 'next', { sku: 'case' })).body.place, 2);
+  await sale.change({}, [
+    { sku: 'phone', delta: 1 },
+    { sku: 'case', delta: 3 },
+  ]);
+  await serve();
+  for (const [buyer, items] of [
+    ['early', [{ sku: 'phone', quantity: 1, unitPrice: 1 }]],
+    ['many', [{ sku: 'case', quantity: 2, unitPrice: 1 }]],
+    ['next', [{ sku: 'case', quantity: 1, unitPrice: 1 }]],
+  ] as const) {
+    const { body } = await me(two, saleId, buyer);
+    assert.deepEqual([body.waitlist, body.reservations[0].items], [[], items]);
+  }
+});
+
+test('every response of the waitlist says what is stored, also to a buyer who joins again', async () => {
+  const sale = await openSale(shards, { phone: 1, case: 0 }, { perBuyerLimit: 3 });
+  const { saleId } = sale;
+  await one.buy(saleId, 'owner', { body: { sku: 'phone' } });
+  await join(one, saleId, 'ahead', { sku: 'phone' });
+  const wanted = { sku: 'phone', quantity: 2 };
+  const stored = { ...wanted, place: 2 };
+  const asked = async (body: unknown, buyer = 'ada') => {
+    const reply = await join(two, saleId, buyer, body);
+    const { code, sku, quantity, place } = reply.body;
+    return [reply.status, code, { sku, quantity, place }];
+  };
+  const other = { ...wanted, quantity: 1 };
+  const conflict = [409, 'invalid_transition', stored];
+  assert.deepEqual(await asked(wanted), [201, undefined, stored]);
+  assert.deepEqual(await asked(wanted), [200, undefined, stored]);
+  assert.deepEqual(await asked(other), conflict, 'another quantity changes nothing');
+  const more = await join(two, saleId, 'ada', { sku: 'case', quantity: 2 });
+  assert.deepEqual(
+    [more.body.code, more.body.remainingAllowance, more.body.waitlist],
+    ['limit_reached', 1, [stored]],
+  );
+  const another = { sku: 'case', quantity: 1 };
+  assert.deepEqual(await asked(another), [201, undefined, { ...another, place: 1 }]);
+  const both = [stored, { ...another, place: 1 }];
+  assert.deepEqual((await me(one, saleId, 'ada')).body.waitlist, both);
+
+  await sale.change({ status: 'paused' });
+  assert.deepEqual(await asked(wanted), [200, undefined, stored]);
+  assert.deepEqual(await asked(other), conflict);
+  const [status, code] = await asked(wanted, 'new');
+  assert.deepEqual([status, code], [409, 'sale_paused']);
+  assert.deepEqual((await me(one, saleId, 'ada')).body.waitlist, both);
+  const leaving = { method: 'DELETE', buyer: 'ada' };
+  const left = await one.call(`/v1/sales/${saleId}/waitlist`, leaving);
+  assert.deepEqual(left.body, { saleId, left: 2, waitlist: [] });
+
+  await sale.change({ status: 'ended' });
+  assert.equal((await me(one, saleId, 'ahead')).body.waitlist.length, 0, 'nobody is served');
+  const late = await join(two, saleId, 'ahead', { sku: 'phone' });
+  assert.deepEqual([late.status, late.body.code], [410, 'sale_ended']);
 });
 
 test('invalid waitlist requests get a problem', async () => {

@@ -21,7 +21,7 @@ import {
   replayed,
 } from '../http/responses.ts';
 import type { MemoryPressure } from '../sales/memory-pressure.ts';
-import { limitReachedResponse, shortageResponse } from '../sales/refusal-responses.ts';
+import { limitReachedResponse } from '../sales/refusal-responses.ts';
 import { onlySkuOf, redisNowMs, type SaleView } from '../sales/sale-views.ts';
 import {
   absentSaleResponse,
@@ -61,7 +61,7 @@ export const leave: BuyerHandler<WaitlistContext> = (exchange, saleId, { name },
       if (reply.outcome === 'sale_ended') return PROBLEM_RESPONSES.sale_ended;
       if (reply.outcome !== 'left') return PROBLEM_RESPONSES.recovering;
       if (reply.count > 0) shards.publishChanged(saleId).catch(() => undefined);
-      return json(200, { saleId, left: reply.count });
+      return json(200, { saleId, left: reply.count, waitlist: [] });
     });
   });
 };
@@ -87,6 +87,16 @@ async function joinResponse(
       const entry = { saleId, sku, quantity: reply.quantity, place: reply.place };
       return reply.outcome === 'joined' ? json(201, entry) : replayed(entry);
     }
+    case 'waiting':
+      return problemResponse('invalid_transition', {
+        detail:
+          'You already wait for another quantity of this SKU, and keep it; see quantity and place. To wait for another one, leave the waitlist first.',
+        from: 'waiting',
+        to: 'waiting',
+        sku,
+        quantity: reply.quantity,
+        place: reply.place,
+      });
     case 'available':
       return problemResponse('invalid_transition', {
         detail: 'That quantity is on sale. Buy it instead of joining the waitlist.',
@@ -95,10 +105,8 @@ async function joinResponse(
       });
     case 'too_many_holds':
       return tooManyHoldsResponse(reply.untilMs, redisNowMs(view));
-    case 'insufficient_stock':
-      return shortageResponse(reply.outcome, `${sku}*${quantity}`, String(reply.available));
     case 'limit_reached':
-      return limitReachedResponse(reply);
+      return limitReachedResponse(reply, { waitlist: reply.waiting });
     case 'unknown_sku':
       return UNKNOWN_SKU;
     case 'sale_not_started':

@@ -5,9 +5,10 @@
  * therefore at most one call at any moment, for waitlists of any length.
  */
 import type { Logger } from 'pino';
+import { effectiveStatus } from '../../domain/sale.ts';
 import { readWaitlistRanks, type WaitlistQuery } from '../../lua/read/read-waitlist-ranks.ts';
 import type { Shards } from '../../redis/shards.ts';
-import type { SaleView } from '../sales/sale-views.ts';
+import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
 
 const ROUND_INTERVAL_MS = 1_000;
@@ -42,7 +43,9 @@ export class WaitlistRanks {
 
   /** Starts a round if one is due. */
   update(view: SaleView): void {
-    const state = `${view.state.events} ${view.state.stock.map(({ waiting }) => waiting).join()}`;
+    const { definition, events } = view.state;
+    const status = effectiveStatus(definition, redisNowMs(view));
+    const state = `${status} ${events} ${view.state.stock.map(({ waiting }) => waiting).join()}`;
     this.#isDue ||= state !== this.#checkedState;
     this.#checkedState = state;
     const age = performance.now() - this.#startedAt;

@@ -40,15 +40,15 @@ export function shortageResponse(
 }
 
 /** `remaining`: units that the limit still allows the buyer; `sku`: whose limit it is; empty: the sale's. */
-export function limitReachedResponse(reached: {
-  limit: number;
-  remaining: number;
-  sku: string;
-}): PreparedResponse {
+export function limitReachedResponse(
+  reached: { limit: number; remaining: number; sku: string },
+  more: Record<string, unknown> = {},
+): PreparedResponse {
   const { limit, remaining, sku } = reached;
   return problemResponse('limit_reached', {
     limit,
     remainingAllowance: remaining,
     ...(sku !== '' && { sku }),
+    ...more,
   });
 }

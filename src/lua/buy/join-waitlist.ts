@@ -1,5 +1,6 @@
 /** Adds a buyer to the waitlist of a SKU. The contract is the header of join-waitlist.lua. */
 import { WAITLIST_KEYS } from '../keys.ts';
+import { ranksOf } from '../read/read-buyer.ts';
 import { defineScript } from '../script.ts';
 
 export const joinWaitlist = defineScript({
@@ -20,22 +21,24 @@ export const joinWaitlist = defineScript({
     'unknown_sale',
     'recovering',
   ],
-  decode([outcome, place, quantity, isOfSku], _saleId, { sku }) {
+  decode([outcome, place, quantity, isOfSku, waits], _saleId, { sku }) {
     switch (outcome) {
       case 'too_many_holds':
         return { outcome, untilMs: Number(place) };
-      case 'insufficient_stock':
-        return { outcome, available: Number(place) };
       case 'limit_reached':
+        if (!Array.isArray(waits)) return undefined;
         return {
           outcome,
           limit: Number(place),
           remaining: Number(quantity),
           /** Whose limit it is; empty: the sale's. */
           sku: isOfSku === 1 ? sku : '',
+          /** What the buyer waits for, which counts against the sale's limit. */
+          waiting: ranksOf(waits),
         };
       case 'joined':
       case 'already':
+      case 'waiting':
         return { outcome, place: Number(place), quantity: Number(quantity) };
       default:
         return undefined;

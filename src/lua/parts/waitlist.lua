@@ -1,7 +1,7 @@
 -- Serves the waitlists of SKUs. The first waiting buyer whose quantity remains is served. Buyers who wait for more keep
 -- their rank, and keep the units from nobody: see available.lua.
 --
--- NEEDS    key_stock key_line_by_quantity key_waiting call number sale closed stock load_stock load_records
+-- NEEDS    key_line_by_quantity key_waiting call number sale closed stock load_stock load_records
 --          allowance_of sku_allowance_of summary_of_buyer lasting_of cool_down_end NO_TRACE hold_basket is_indexed parse_indexed
 --          quantity_prefix QUANTITY_MAX leave_waitlist has_left
 -- EXPORTS  serve_waitlist
@@ -88,10 +88,9 @@ local function next_waiter(queues, remaining)
   return first
 end
 
--- A quantity above all loaded units or above a limit can never be served.
+-- A quantity above a limit can never be served. One above the loaded units can: units may be loaded later.
 local function remove_impossible(sku)
-  local loaded = tonumber(call('HGET', key_stock, sku .. ':loaded'))
-  local possible = math.min(loaded, sale.limit, stock[sku].limit or sale.limit)
+  local possible = math.min(sale.limit, stock[sku].limit or sale.limit)
   if possible >= QUANTITY_MAX then return end
   local from, upto = '[' .. quantity_prefix(sku, possible + 1), '[' .. sku .. '\t\255'
   for _, waiter in ipairs(read_waiters(from, upto, members_left)) do

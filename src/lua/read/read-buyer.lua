@@ -8,24 +8,17 @@
 --        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
 --        JSON of the SKUs, or an empty text if none has a limit of its own, now in ms}
 
---@include time waitlist-member record buyer-index cool-down
+--@include time waitlist-member waits record buyer-index cool-down
 
-local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus', 'status', 'time', 'ahead')
+local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus', 'status', 'time', 'ahead',
+  'endsAt')
 if not sale[1] then return { 'unknown_sale' } end
 if sale[1] ~= arg_fence then return { sale[5] == 'archived' and 'sale_ended' or 'recovering' } end
 set_time(sale[6], sale[7])
 
-local ranks = {}
-if redis.call('EXISTS', key_waiting) == 1 then
-  for _, each in ipairs(cjson.decode(sale[4])) do
-    local member = redis.call('HGET', key_waiting, waiting_field(arg_buyer, each.sku))
-    if member then
-      ranks[#ranks + 1] = each.sku
-      ranks[#ranks + 1] = parse_member(member).quantity
-      ranks[#ranks + 1] = rank_of(each.sku, member)
-    end
-  end
-end
+-- Once the sale has ended, nobody is served any more.
+local is_waiting = not has_ended(sale[5], sale[8] or '') and redis.call('EXISTS', key_waiting) == 1
+local waits = is_waiting and waits_of(arg_buyer, sale[4]) or {}
 local function past_records(fields)
   local records = {}
   for _, text in ipairs(#fields > 0 and redis.call('HMGET', key_past, unpack(fields)) or {}) do
@@ -50,4 +43,4 @@ if arg_position ~= '0' then
   if #past > 0 then records = (records == '' and '' or records .. '\n') .. past[1] end
 end
 local skus = string.find(sale[4], '"perBuyerLimit":', 1, true) and sale[4] or ''
-return { 'known', tonumber(sale[2]), sale[3], records, ranks, cool_down_end(cool_from) or 0, skus, now }
+return { 'known', tonumber(sale[2]), sale[3], records, waits, cool_down_end(cool_from) or 0, skus, now }

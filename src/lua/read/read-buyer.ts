@@ -45,7 +45,8 @@ export const readBuyer = defineScript({
 
 export type ReadBuyerReply = ReturnType<(typeof readBuyer)['decode']>;
 
-function ranksOf(flat: Reply[]): WaitlistRank[] {
+/** Parses sku, quantity, rank, …. */
+export function ranksOf(flat: Reply[]): WaitlistRank[] {
   const ranks: WaitlistRank[] = [];
   for (let i = 0; i < flat.length; i += 3) {
     const [sku, quantity, place] = flat.slice(i, i + 3);
