@@ -63,7 +63,7 @@ export const MERCHANT_VARIANTS: readonly Variant[] = [
   {
     name: 'a late payment takes units that others have',
     mistake: {
-      file: 'lua/buy/transition.lua',
+      file: 'lua/parts/reclaim.lua',
       original: 'if words.sold_out then return',
       broken: 'if false then return',
     },

@@ -6,16 +6,17 @@ import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import { type ReserveOutcome, type ReserveRequest, reserve } from '../../src/lua/buy/reserve.ts';
 import type { Shards } from '../../src/redis/shards.ts';
 
-/** One call of `reserve`, therefore one stream entry, with one unit for each buyer. */
+/** One call of `reserve`, therefore one stream entry, with one unit for each buyer, or the same basket. */
 export async function buy(
   shards: Shards,
   saleId: string,
   buyerIds: readonly string[],
+  items = 'unit*1',
 ): Promise<ReserveOutcome[]> {
   const requests: ReserveRequest[] = buyerIds.map((buyerId) => ({
     buyerId,
     idempotencyKey: '',
-    items: 'unit*1',
+    items,
     requestId: `request-of-${buyerId}`,
     traceparent: '',
   }));
@@ -42,13 +43,14 @@ export async function buyMany(
   return buyerIds;
 }
 
-/** As `buy`, but returns the reservations. Fails unless each buyer gets a unit. */
+/** As `buy`, but returns the reservations. Fails unless each buyer gets one. */
 export async function hold(
   shards: Shards,
   saleId: string,
   buyerIds: readonly string[],
+  items?: string,
 ): Promise<Reservation[]> {
-  const outcomes = await buy(shards, saleId, buyerIds);
+  const outcomes = await buy(shards, saleId, buyerIds, items);
   return outcomes.map((outcome, index) => {
     assert.equal(outcome.outcome, 'reserved');
     const record = 'record' in outcome ? outcome.record : '';

@@ -4,7 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { newTag, parseReservationId } from '../../src/domain/identifiers.ts';
 import type { Reservation, ReservationTransition } from '../../src/domain/reservation.ts';
 import { writeDetail } from '../../src/domain/transition-detail.ts';
-import { type TransitionReply, transition } from '../../src/lua/buy/transition.ts';
+import {
+  type TransitionReply,
+  type TransitionRequest,
+  transition,
+} from '../../src/lua/buy/transition.ts';
 import { readBuyer } from '../../src/lua/read/read-buyer.ts';
 import { afterDueHolds } from '../../src/redis/due-holds.ts';
 import type { Shards } from '../../src/redis/shards.ts';
@@ -17,11 +21,14 @@ export function applyTransition(
   shards: Shards,
   reservation: Pick<Reservation, 'saleId' | 'reservationId'>,
   wanted: Exclude<ReservationTransition, 'expire'>,
+  /** Of a cancellation: these units only. */
+  part: Pick<TransitionRequest, 'items' | 'restock' | 'idempotencyKey'> = {},
 ): Promise<TransitionReply> {
   const request = {
     address: parseReservationId(reservation.reservationId)!,
     transition: wanted,
-    detail: writeDetail({ actor: 'test', transition: wanted }),
+    detail: writeDetail({ actor: 'test', transition: wanted, ...part }),
+    ...part,
     requestId: `request-of-${wanted}`,
     traceparent: '',
     tag: newTag(),

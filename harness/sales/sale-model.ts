@@ -14,6 +14,9 @@ export type Letter = 'R' | 'P' | 'C' | 'X' | 'E';
 export interface ModelReservation {
   buyerId: string;
   key: string;
+  /** As they were bought. */
+  bought: Item[];
+  /** What is left. */
   items: Item[];
   position: number;
   tag: string;
@@ -25,6 +28,8 @@ export interface ModelReservation {
   payment: string;
   /** Its units left the sale. */
   isWithdrawn: boolean;
+  /** The cancellations that named items, as texts, and their keys. */
+  parts: { text: string; key: string }[];
 }
 
 export interface ModelEvent {
@@ -113,7 +118,8 @@ export class SaleModel {
     { nowMs, tag, hasDueHolds }: { nowMs: number; tag: string; hasDueHolds: boolean },
   ): ModelOutcome {
     const own = this.reservations.filter((reservation) => reservation.buyerId === buyerId);
-    const isSame = (each: ModelReservation) => canonicalItems(each.items) === canonicalItems(items);
+    const isSame = (each: ModelReservation) =>
+      canonicalItems(each.bought) === canonicalItems(items);
     const earlier = own.find((each) =>
       key === ''
         ? lives(each) && isSame(each) && (each.key === '' || isFromWaitlist(each.key))
@@ -148,12 +154,22 @@ export class SaleModel {
     transition: Exclude<ReservationTransition, 'expire'>,
     nowMs: number,
     tag: string,
-    { payment = '', restock }: { payment?: string; restock?: boolean } = {},
+    {
+      payment = '',
+      restock,
+      items,
+      key = '',
+    }: { payment?: string; restock?: boolean; items?: Item[]; key?: string } = {},
   ): string {
     const { from, to } = RESERVATION_TRANSITIONS[transition];
     if (isOverdue(reservation)) return 'holds_due';
+    const part = items && { text: `${canonicalItems(items)} ${restock !== false}`, key };
+    for (const earlier of reservation.parts) {
+      if (part && earlier.text === part.text && earlier.key === key) return 'repeated';
+      if (key !== '' && earlier.key === key) return 'key_reused';
+    }
     const attaches = transition === 'attach';
-    if (reservation.letter === to) {
+    if (reservation.letter === to && !part) {
       if (restock !== undefined && restock === reservation.isWithdrawn) return 'forbidden';
       const { payment: recorded } = reservation;
       if (to !== 'C' || payment === '' || payment === recorded) return 'repeated';
@@ -165,6 +181,17 @@ export class SaleModel {
     if (reservation.letter === 'E') {
       const refused = this.#refusalOfReclaim(reservation);
       if (refused !== undefined) return this.hasDueHolds ? 'holds_due' : refused;
+    }
+    const leftOf = (sku: string) => reservation.items.find((each) => each.sku === sku)?.quantity;
+    if (items?.some(({ sku, quantity }) => quantity > (leftOf(sku) ?? -1))) return 'beyond';
+    if (part) reservation.parts.push(part);
+    if (items && unitsIn(items) < unitsIn(reservation.items)) {
+      this.#cutOff(reservation, items, restock !== false);
+      if (restock !== false) {
+        const skus = items.map(({ sku }) => sku);
+        this.#serve(skus, nowMs, tag);
+      }
+      return 'changed';
     }
     if (to === 'C') reservation.payment = payment;
     if (restock === false) {
@@ -181,7 +208,9 @@ export class SaleModel {
     return 'changed';
   }
 
-  #refusalOfReclaim({ items, buyerId }: ModelReservation): string | undefined {
+  #refusalOfReclaim(reservation: ModelReservation): string | undefined {
+    const { buyerId } = reservation;
+    const items = reservation.items.filter(({ quantity }) => quantity > 0);
     const own = this.reservations.filter((each) => each.buyerId === buyerId);
     if (this.#limitAbove(items, own, 0)) return 'limit_reached';
     const available = items.map(({ sku }) => availableOf(this.stock.get(sku)!));
@@ -315,7 +344,9 @@ export class SaleModel {
     const reservation: ModelReservation = {
       buyerId,
       key,
+      bought: items,
       items,
+      parts: [],
       position: this.reservations.length + 1,
       tag,
       letter: 'R',
@@ -327,6 +358,22 @@ export class SaleModel {
     this.reservations.push(reservation);
     this.#log(reservation);
     return reservation;
+  }
+
+  /** A part, which is not all that is left. */
+  #cutOff(reservation: ModelReservation, part: readonly Item[], isRestocked: boolean): void {
+    const count = countOf(reservation.letter);
+    for (const { sku, quantity } of part) {
+      const stock = this.stock.get(sku)!;
+      stock[count] -= quantity;
+      stock[isRestocked ? 'remaining' : 'loaded'] += isRestocked ? quantity : -quantity;
+    }
+    reservation.items = reservation.items.map(({ sku, quantity }) => ({
+      sku,
+      quantity: quantity - (part.find((each) => each.sku === sku)?.quantity ?? 0),
+    }));
+    reservation.version++;
+    this.#log(reservation);
   }
 
   #become(reservation: ModelReservation, letter: Letter): void {

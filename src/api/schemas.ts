@@ -29,14 +29,15 @@ export const buyerIdSchema = z
 /** The only message about an `Idempotency-Key`, in both APIs. */
 export const IDEMPOTENCY_KEY_RULE = 'must be sent once, as 1 to 64 visible ASCII characters';
 
+export const IDEMPOTENCY_KEY_DESCRIPTION =
+  'Names the request: a repeated request with the same key takes effect once. Send the header at most once, as 1 to 64 visible ASCII characters. Any other header is 422 `invalid_request` and changes nothing: one that is empty, blank, too long or repeated, or has other characters, or is a comma-separated list that has a key twice, as proxies may join repeated headers.';
+
 /** Only the pattern is in the JSON schema. A message of its own would be a second error of the field. */
 export const idempotencyKeySchema = z
   .string()
   .regex(VISIBLE_ASCII_64, { error: IDEMPOTENCY_KEY_RULE, abort: true })
   .refine(isIdempotencyKey, { error: IDEMPOTENCY_KEY_RULE })
-  .describe(
-    'Names the request: a repeated request with the same key takes effect once. Send the header at most once, as 1 to 64 visible ASCII characters. Any other header is 422 `invalid_request` and changes nothing: one that is empty, blank, too long or repeated, or has other characters, or is a comma-separated list that has a key twice, as proxies may join repeated headers.',
-  );
+  .describe(IDEMPOTENCY_KEY_DESCRIPTION);
 
 /** The format of times in all responses. */
 export const timeSchema = z.string().meta({ format: 'date-time' });
@@ -59,23 +60,28 @@ export const quantitySchema = z.int().min(1).max(QUANTITY_MAX);
 
 export const itemSchema = z.strictObject({ sku: skuSchema, quantity: quantitySchema.default(1) });
 
-export const itemsSchema = z
-  .array(itemSchema)
-  .min(1)
-  .max(ITEMS_MAX)
-  .superRefine((items, context) => {
-    const seen = new Set<string>();
-    for (const [index, { sku }] of items.entries()) {
-      if (seen.has(sku)) {
-        context.addIssue({
-          code: 'custom',
-          path: [index, 'sku'],
-          message: 'must not appear twice',
-        });
+/** A SKU can appear once. */
+export function itemListOf<Item extends z.ZodType<{ sku: string }>>(item: Item) {
+  return z
+    .array(item)
+    .min(1)
+    .max(ITEMS_MAX)
+    .superRefine((items, context) => {
+      const seen = new Set<string>();
+      for (const [index, { sku }] of items.entries()) {
+        if (seen.has(sku)) {
+          context.addIssue({
+            code: 'custom',
+            path: [index, 'sku'],
+            message: 'must not appear twice',
+          });
+        }
+        seen.add(sku);
       }
-      seen.add(sku);
-    }
-  });
+    });
+}
+
+export const itemsSchema = itemListOf(itemSchema);
 
 /** An item of a reservation. */
 export const ownItemSchema = z.object({

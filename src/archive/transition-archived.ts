@@ -3,14 +3,16 @@
  * one transaction of PostgreSQL. An archived sale has no holds, so in practice a merchant refunds confirmed units.
  */
 import { LIVING_RESERVATIONS_MAX, reservationIdOf } from '../domain/identifiers.ts';
-import { paymentIn } from '../domain/merchant-note.ts';
+import { earlierPart, noteOf, paymentIn } from '../domain/merchant-note.ts';
 import {
+  itemsBeyond,
   type PricedItem,
   RESERVATION_TRANSITIONS,
   type Reservation,
   type ReservationEvent,
   type ReservationStatus,
   STATUS_OF_LETTER,
+  withoutPart,
 } from '../domain/reservation.ts';
 import { letterOf } from '../domain/reservation-codec.ts';
 import { isWithdrawal } from '../domain/transition-detail.ts';
@@ -52,10 +54,17 @@ export async function transitionArchived(
     const found = await findReservation(transaction, reservationIdOf({ ...address, saleId }));
     if (!found) return { outcome: 'unknown_reservation' };
     const { from, to } = RESERVATION_TRANSITIONS[request.transition];
-    const letter = letterOf(found.status, found.version);
+    // Nothing is held, so nothing is extended.
+    const letter = letterOf(found.status, false);
     const attaches = request.transition === 'attach';
-    if (letter === to) {
-      const { restock } = request;
+    const { items, restock, idempotencyKey = '' } = request;
+    if (items || idempotencyKey !== '') {
+      const note = noteOf(await historyOf(transaction, found)) ?? '';
+      const wanted = { items, restock: restock !== false, idempotencyKey };
+      const outcome = earlierPart(note, wanted);
+      if (outcome) return { outcome, reservation: found };
+    }
+    if (letter === to && !items) {
       if (restock !== undefined && restock === (await isWithdrawn(transaction, found))) {
         return { outcome: 'forbidden', reservation: found };
       }
@@ -70,7 +79,12 @@ export async function transitionArchived(
       const obstacle = await obstacleToReclaim(transaction, found);
       if (obstacle) return obstacle;
     }
-    const changed = { ...found, status: STATUS_OF_LETTER[to]!, version: found.version + 1 };
+    if (items && itemsBeyond(found.items, items).length > 0) {
+      return { outcome: 'beyond', reservation: found };
+    }
+    const kept = items && withoutPart(found, items);
+    const status = kept ? found.status : STATUS_OF_LETTER[to]!;
+    const changed = { ...found, ...kept, status, version: found.version + 1 };
     const { reservationId } = found;
     await changeWithDigest(transaction, saleId, [reservationId], () =>
       write(transaction, found, changed, request),
@@ -124,23 +138,21 @@ async function obstacleToReclaim(
   return shortage && { ...shortage, reservation };
 }
 
-async function isWithdrawn(
-  transaction: Transaction,
-  { reservationId }: Reservation,
-): Promise<boolean> {
-  const rows = await transaction<{ detail: string }[]>`
-    SELECT detail FROM reservation_events WHERE reservation_id = ${reservationId}`;
-  return rows.some(({ detail }) => isWithdrawal(detail));
+async function isWithdrawn(transaction: Transaction, reservation: Reservation): Promise<boolean> {
+  const history = await historyOf(transaction, reservation);
+  return history.some(({ status, detail }) => status === 'cancelled' && isWithdrawal(detail));
 }
 
-async function paymentOf(
+async function paymentOf(transaction: Transaction, reservation: Reservation): Promise<string> {
+  return paymentIn(await historyOf(transaction, reservation));
+}
+
+function historyOf(
   transaction: Transaction,
   { reservationId }: Reservation,
-): Promise<string> {
-  return paymentIn(
-    await transaction<{ detail: string }[]>`
-      SELECT detail FROM reservation_events WHERE reservation_id = ${reservationId} ORDER BY version`,
-  );
+): Promise<{ status: ReservationStatus; detail: string }[]> {
+  return transaction<{ status: ReservationStatus; detail: string }[]>`
+    SELECT status, detail FROM reservation_events WHERE reservation_id = ${reservationId} ORDER BY version`;
 }
 
 /** The row, its history, the units, the deliveries, the checkpoint and the audit entry. */
@@ -156,17 +168,20 @@ async function write(
     RETURNING event, date_trunc('milliseconds', clock_timestamp()) AS occurred_at`;
   const { event, occurredAt } = row!;
   await transaction`
-    UPDATE reservations SET status = ${status}, version = ${version}, updated_at = ${occurredAt}
+    UPDATE reservations SET status = ${status}, version = ${version}, updated_at = ${occurredAt},
+      items = ${transaction.json(after.items.map((item) => ({ ...item })))}, total = ${after.total}
     WHERE reservation_id = ${reservationId}`;
   await transaction`
     INSERT INTO reservation_events
       (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
     VALUES (${reservationId}, ${version}, ${saleId}, ${event}, ${status}, ${occurredAt}, ${detail}, ${requestId},
       ${traceparent})`;
-  const sign = Number(status === 'confirmed') - Number(before.status === 'confirmed');
-  for (const { sku, quantity } of after.items) {
+  const confirmed = (reservation: Reservation, index: number) =>
+    reservation.status === 'confirmed' ? reservation.items[index]!.quantity : 0;
+  for (const [index, { sku }] of after.items.entries()) {
+    const units = confirmed(after, index) - confirmed(before, index);
     await transaction`
-      UPDATE sale_skus SET archived_confirmed = archived_confirmed + ${sign * quantity}
+      UPDATE sale_skus SET archived_confirmed = archived_confirmed + ${units}
       WHERE sale_id = ${saleId} AND sku = ${sku}`;
   }
   const occurred = { occurredAt: occurredAt.getTime(), detail, requestId, traceparent };

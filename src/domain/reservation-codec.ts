@@ -44,9 +44,8 @@ export function eventLinesMatcher(letters: string): RegExp {
 
 const LETTERS = { reserved: 'R', confirmed: 'C', cancelled: 'X', expired: 'E' } as const;
 
-/** Only an extension leads from reserved to a later version that is also reserved. */
-export function letterOf(status: ReservationStatus, version: number): string {
-  return status === 'reserved' && version > 1 ? 'P' : LETTERS[status];
+export function letterOf(status: ReservationStatus, isExtended: boolean): string {
+  return isExtended ? 'P' : LETTERS[status];
 }
 
 /** Equal baskets have equal texts. */
@@ -127,6 +126,7 @@ export function newRecord(position: number, terms: string, idempotencyKey: strin
 export interface RecordRow {
   version: number;
   status: ReservationStatus;
+  isExtended: boolean;
   position: number;
   tag: string;
   /** `items` and `prices` as records have them. */
@@ -138,9 +138,9 @@ export interface RecordRow {
 
 /** Formats a row of PostgreSQL as `parseRecord` reads it. */
 export function formatRecord(row: RecordRow): string {
-  const { version, position, tag, basket, reservedAtMs, expiresAtMs } = row;
+  const { version, status, isExtended, position, tag, basket, reservedAtMs, expiresAtMs } = row;
   const terms = recordTerms(tag, basket.itemsText, basket.pricesText, reservedAtMs, expiresAtMs);
-  return `${version}\t${letterOf(row.status, version)}\t${position}${terms}${row.idempotencyKey}`;
+  return `${version}\t${letterOf(status, isExtended)}\t${position}${terms}${row.idempotencyKey}`;
 }
 
 export function parseEvent(line: string, sale: Sale): ReservationEvent {

@@ -97,6 +97,34 @@ export interface ReservationEvent extends Reservation {
   traceparent: string;
 }
 
+/** The items that a reservation does not have, by index; `left` is undefined if it never had the SKU. */
+export function itemsBeyond(
+  own: readonly OwnItem[],
+  wanted: readonly Item[],
+): { index: number; left: number | undefined }[] {
+  const leftOf = new Map(own.map(({ sku, quantity }) => [sku, quantity]));
+  return wanted.flatMap(({ sku, quantity }, index) => {
+    const left = leftOf.get(sku);
+    return left !== undefined && quantity <= left ? [] : [{ index, left }];
+  });
+}
+
+/** What is left after a part was cancelled, which the reservation must have; undefined: nothing. */
+export function withoutPart(
+  { items, total }: Pick<Reservation, 'items' | 'total'>,
+  part: readonly Item[],
+): Pick<Reservation, 'items' | 'total'> | undefined {
+  let left = total;
+  const kept = items.map((item) => {
+    const units = part.find(({ sku }) => sku === item.sku)?.quantity ?? 0;
+    if (units === 0) return item;
+    left -= units * item.unitPrice;
+    const cancelled = (item.cancelled ?? 0) + units;
+    return { ...item, quantity: item.quantity - units, cancelled };
+  });
+  return kept.some(({ quantity }) => quantity > 0) ? { items: kept, total: left } : undefined;
+}
+
 /** A hold that is past its deadline is expired, whether or not a sweep has ended it. */
 export function asOf(reservation: Reservation, nowMs: number): Reservation {
   const isOverdue = reservation.status === 'reserved' && reservation.expiresAt <= nowMs;

@@ -2,9 +2,14 @@
  * Webhook events and their messages in the form of Standard Webhooks (`type`, `timestamp`, `data`). Delivery has no
  * guaranteed order, so a message contains the whole state at its time, and a reservation's message has its version.
  */
-import { type PublicReservation, publicReservation, type ReservationEvent } from './reservation.ts';
+import {
+  type Item,
+  type PublicReservation,
+  publicReservation,
+  type ReservationEvent,
+} from './reservation.ts';
 import { availableOf, type SaleDefinition, type SaleStatus, type SkuStock } from './sale.ts';
-import { isAttachment, isWithdrawal } from './transition-detail.ts';
+import { cancelledItems, isAttachment, isPart, isWithdrawal } from './transition-detail.ts';
 
 export const WEBHOOK_EVENTS = [
   /** Also when a hold was extended: the same reservation, a higher version, a later `expiresAt`. */
@@ -12,6 +17,8 @@ export const WEBHOOK_EVENTS = [
   'reservation.confirmed',
   'reservation.cancelled',
   'reservation.expired',
+  /** The same status, a higher version: a part of it was cancelled. */
+  'reservation.partly_cancelled',
   /** The same status, a higher version: a payment was attached. */
   'reservation.changed',
   'sale.opened',
@@ -46,6 +53,8 @@ export interface ReservationData {
   reservation: PublicReservation;
   /** 1 when reserved, one more for each transition: the message with the higher version is newer. */
   version: number;
+  /** Only with a cancellation: the units that it took from the reservation. */
+  cancelled?: readonly Item[];
   /** Only with a cancellation whose units left the sale. */
   restock?: false;
 }
@@ -68,15 +77,18 @@ export function reservationEventType({
   detail,
 }: Pick<ReservationEvent, 'status' | 'detail'>): WebhookEvent {
   // An endpoint that ships what is confirmed must not ship it twice.
+  if (isPart({ status, detail })) return 'reservation.partly_cancelled';
   return isAttachment(detail) ? 'reservation.changed' : `reservation.${status}`;
 }
 
 /** The message for one version of a reservation. */
 export function reservationMessage(event: ReservationEvent): WebhookMessage {
   const type = reservationEventType(event);
+  const isCancellation = event.status === 'cancelled' || type === 'reservation.partly_cancelled';
   const data: ReservationData = {
     reservation: publicReservation(event),
     version: event.version,
+    ...(isCancellation && { cancelled: cancelledItems(event) }),
     ...(isWithdrawal(event.detail) && { restock: false }),
   };
   return {

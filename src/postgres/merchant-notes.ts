@@ -1,7 +1,7 @@
 /** The merchant notes of a sale's reservations, as they follow from the history. See domain/merchant-note.ts. */
 import { noteOf } from '../domain/merchant-note.ts';
 import type { ReservationStatus } from '../domain/reservation.ts';
-import { WITHDRAWAL } from '../domain/transition-detail.ts';
+import { isPart, NAMED_ITEMS, WITHDRAWAL } from '../domain/transition-detail.ts';
 import type { Sql, Transaction } from './connection.ts';
 
 /** Small enough that a portion of a rebuild stays small, and that PostgreSQL's transaction is never idle for long. */
@@ -18,22 +18,26 @@ export async function* readNotes(
   saleId: string,
   upTo = Number.MAX_SAFE_INTEGER,
 ): AsyncGenerator<StoredNote[]> {
-  const several: number[] = [];
+  const several = new Set<number>();
   for (let after = 0; ; ) {
     const rows = await sql<(Event & { event: number })[]>`
       SELECT event, split_part(reservation_id, '_', 2)::bigint AS position, status, detail FROM reservation_events
       WHERE sale_id = ${saleId} AND event > ${after} AND event <= ${upTo} AND detail <> ''
-        AND (status = 'confirmed' OR status = 'cancelled' AND strpos(detail, ${WITHDRAWAL}) > 0)
+        AND (status = 'confirmed' OR strpos(detail, ${NAMED_ITEMS}) > 0
+          OR status = 'cancelled' AND strpos(detail, ${WITHDRAWAL}) > 0)
       ORDER BY event LIMIT ${PAGE}`;
     const last = rows.at(-1);
     if (!last) break;
     after = last.event;
-    yield notesOf(rows.filter(({ status }) => status === 'confirmed'));
-    for (const { status, position } of rows) if (status === 'cancelled') several.push(position);
+    const isConfirmation = ({ status, detail }: Event) =>
+      status === 'confirmed' && !isPart({ status, detail });
+    yield notesOf(rows.filter(isConfirmation));
+    for (const row of rows) if (!isConfirmation(row)) several.add(row.position);
   }
   // These follow from several events.
-  for (let from = 0; from < several.length; from += PAGE) {
-    const notes = await notesAt(sql, saleId, several.slice(from, from + PAGE), upTo);
+  const positions = [...several];
+  for (let from = 0; from < positions.length; from += PAGE) {
+    const notes = await notesAt(sql, saleId, positions.slice(from, from + PAGE), upTo);
     yield Array.from(notes, ([position, note]) => ({ position, note }));
   }
 }

@@ -155,6 +155,10 @@ const ENTRIES = {
     says: 'the stock ledger has the units of each cancellation without restock',
     promises: [1],
   },
+  'cancelled-parts-are-in-the-rows': {
+    says: 'each item has as many units cancelled in parts as its history',
+    promises: [1, 4],
+  },
   'prices-were-offered': {
     says: 'each unit price is one that an operation gave its SKU',
     promises: [5],
@@ -184,7 +188,7 @@ const ENTRIES = {
     promises: [7],
   },
   'merchant-notes-follow-the-history': {
-    says: 'each payment that Redis knows is in the history, and vice versa',
+    says: 'each payment and part that Redis knows is in the history, and vice versa',
     promises: [4, 5],
   },
   'every-row-is-in-redis': { says: 'each row has its reservation in Redis', promises: [4, 5] },

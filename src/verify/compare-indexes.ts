@@ -95,7 +95,7 @@ async function hasConfirmedLate(
 ): Promise<boolean> {
   const fields = positionsInIndex(index).map((position) => indexedRecordField(buyerId, position));
   const [, texts] = await readTogether(verification, buyerId, fields);
-  return texts.some((text) => text !== null && /^(?:[3-9]\tC|[4-9]\tX)\t/.test(text));
+  return texts.some((text) => text !== null && /^(?:[3-9]\tC|[4-9]\tX|\d{2,}\t[CX])\t/.test(text));
 }
 
 async function readTogether(

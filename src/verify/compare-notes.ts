@@ -65,7 +65,8 @@ export class NoteComparison {
     return {
       name: 'merchant-notes-follow-the-history',
       ok: wrong.length === 0,
-      expected: 'Redis has the payment of each confirmation that the history has',
+      expected:
+        'Redis has the payment of each confirmation and the part of each cancellation that the history has',
       actual: wrong.join('; ') || `${counted(this.#compared, 'note')} compared`,
     };
   }

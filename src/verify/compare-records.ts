@@ -9,8 +9,8 @@
  *   the row is ahead                    the record was read earlier, so it is undecided; a violation if a record that is
  *                                       read after the row is still behind it
  *
- * Undecided reservations are read again after PostgreSQL has the events that Redis had. A reservation has at most four
- * versions, so a few rounds decide each one, however busy the sale is. Only a persister that does not catch up leaves
+ * Undecided reservations are read again after PostgreSQL has the events that Redis had. A reservation changes a few
+ * times, so a few rounds decide each one, however busy the sale is. Only a persister that does not catch up leaves
  * some undecided, and the check then fails and says so.
  */
 import { indexedRecordField, isBuyerIndex } from '../domain/buyer-index.ts';
@@ -38,7 +38,7 @@ import { differenceOf, type RedisRecord, type Row, recordsIn, rowsOf } from './r
 const BUYERS_PER_READ = 1_000;
 /** So many undecided reservations are kept before they are settled. They take a few hundred bytes each. */
 const UNDECIDED_MAX = 20_000;
-/** A reservation has four versions, and each can be caught once in each of two ways. */
+/** A reservation usually has up to four versions, and each can be caught once in each of two ways. */
 const ROUNDS_MAX = 10;
 
 interface Undecided {

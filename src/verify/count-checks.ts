@@ -1,5 +1,6 @@
 /** Checks of the counts of a sale: stock, ledger and sale operations. */
 import type { SkuStock } from '../domain/sale.ts';
+import { isPart, namedItems } from '../postgres/named-items.ts';
 import {
   type CheckDefinition,
   counted,
@@ -124,7 +125,7 @@ function totalOf(sold: Sold | undefined): number {
 
 /**
  * The units of the rows as they were after an event; by default, as they are. The rows that later events changed count
- * with the status of the version before, which the history has.
+ * with the status of the version before, and with the parts that were cancelled later; the history has both.
  */
 async function soldUnits(
   { servers: { sql }, saleId }: Verification,
@@ -141,13 +142,19 @@ async function soldUnits(
         ON earlier.sale_id = ${saleId} AND earlier.reservation_id = later.reservation_id AND earlier.version = later.version - 1),
     known AS (
       SELECT items, CASE WHEN changed.reservation_id IS NULL THEN r.status ELSE changed.status END AS status
-      FROM reservations AS r LEFT JOIN changed USING (reservation_id) WHERE sale_id = ${saleId})
-    SELECT item.sku,
-      coalesce(sum(item.quantity) FILTER (WHERE status = 'reserved'), 0)::bigint AS reserved,
-      coalesce(sum(item.quantity) FILTER (WHERE status = 'confirmed'), 0)::bigint AS confirmed
-    FROM known, jsonb_to_recordset(items) AS item(sku text, quantity bigint)
-    WHERE status IN ('reserved', 'confirmed')
-    GROUP BY item.sku`,
+      FROM reservations AS r LEFT JOIN changed USING (reservation_id) WHERE sale_id = ${saleId}),
+    units AS (
+      SELECT sku, quantity, status FROM known, jsonb_to_recordset(items) AS item(sku text, quantity bigint)
+      UNION ALL
+      SELECT item.sku, item.quantity, changed.status
+      FROM changed JOIN reservation_events AS part
+        ON part.sale_id = ${saleId} AND part.reservation_id = changed.reservation_id AND part.event > ${event}
+          AND ${isPart(tx, 'part')},
+        ${namedItems(tx, 'part')} AS item(sku text, quantity bigint))
+    SELECT sku,
+      coalesce(sum(quantity) FILTER (WHERE status = 'reserved'), 0)::bigint AS reserved,
+      coalesce(sum(quantity) FILTER (WHERE status = 'confirmed'), 0)::bigint AS confirmed
+    FROM units WHERE status IN ('reserved', 'confirmed') GROUP BY sku`,
   );
   return new Map(rows.map(({ sku, ...sold }) => [sku, sold]));
 }

@@ -3,6 +3,7 @@ import { RESERVATION_TRANSITIONS } from '../domain/reservation.ts';
 import { EVENT_LINE_POSITION } from '../domain/reservation-codec.ts';
 import { WITHDRAWAL } from '../domain/transition-detail.ts';
 import type { Sql } from '../postgres/connection.ts';
+import { isPart, namedItems } from '../postgres/named-items.ts';
 import { type CheckDefinition, counted, noneOf, withHashJoins } from './check.ts';
 
 /** `RC`: from R to C. */
@@ -46,7 +47,7 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
             ON last.sale_id = ${saleId} AND last.reservation_id = r.reservation_id AND last.version = r.version
           LEFT JOIN reservation_events extension
             ON extension.sale_id = ${saleId} AND extension.reservation_id = r.reservation_id
-              AND extension.status = 'reserved' AND extension.version > 1
+              AND extension.status = 'reserved' AND extension.version > 1 AND NOT ${isPart(tx, 'extension')}
           WHERE r.sale_id = ${saleId} AND NOT EXISTS (${discardedOf(sql, saleId)})) compared
         WHERE what IS NOT NULL LIMIT 20`,
       );
@@ -66,18 +67,29 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
     expected:
       'the events of each reservation, in the order of their numbers, are allowed transitions',
     find: async ({ servers: { sql }, saleId }) => {
+      // A cancelled part changes no letter: the event before it and the one after it are a transition.
       const wrong = await sql<{ event: number; reservationId: string }[]>`
-        SELECT event, reservation_id FROM (
-          SELECT event, reservation_id, version, letter, lag(letter) OVER history AS before,
-            lag(version) OVER history AS version_before, lag(event) OVER history AS event_before
-          FROM (SELECT *, CASE WHEN status = 'reserved' THEN CASE version WHEN 1 THEN 'R' ELSE 'P' END
+        WITH history AS (
+          SELECT *, ${isPart(sql, 'e')} AS is_part, CASE WHEN status = 'reserved' THEN CASE version WHEN 1 THEN 'R' ELSE 'P' END
               WHEN status = 'confirmed' THEN 'C' WHEN status = 'cancelled' THEN 'X'
               WHEN status = 'expired' THEN 'E' ELSE '?' END AS letter
-            FROM reservation_events WHERE sale_id = ${saleId}) lettered
-          WINDOW history AS (PARTITION BY reservation_id ORDER BY version)) steps
+          FROM reservation_events e WHERE sale_id = ${saleId}),
+        steps AS (
+          SELECT event, reservation_id, version, letter, is_part, status, lag(status) OVER earlier AS status_before,
+            lag(version) OVER earlier AS version_before, lag(event) OVER earlier AS event_before,
+            version - count(*) FILTER (WHERE is_part) OVER earlier AS place
+          FROM history WINDOW earlier AS (PARTITION BY reservation_id ORDER BY version)),
+        transitions AS (
+          SELECT event, reservation_id, letter, place, lag(letter) OVER earlier AS before, lag(place) OVER earlier AS place_before
+          FROM steps WHERE NOT is_part WINDOW earlier AS (PARTITION BY reservation_id ORDER BY version))
+        SELECT event, reservation_id FROM steps
         WHERE NOT starts_with(reservation_id, ${`${saleId}_`}) OR event <= event_before OR version = version_before
           OR (version = 1 AND letter <> 'R')
-          OR (version = version_before + 1 AND before || letter <> ALL(${ALLOWED}::text[]))
+          OR (is_part AND status NOT IN ('reserved', 'confirmed'))
+          OR (is_part AND version = version_before + 1 AND status <> status_before)
+        UNION
+        SELECT event, reservation_id FROM transitions
+        WHERE place = place_before + 1 AND before || letter <> ALL(${ALLOWED}::text[])
         LIMIT 20`;
       return noneOf(wrong.map(({ event, reservationId }) => `event ${event} of ${reservationId}`));
     },
@@ -102,18 +114,43 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
     expected: 'the stock ledger has the units of each cancellation without restock, and no others',
     find: async ({ servers: { sql }, saleId }) => {
       const wrong = await sql<{ event: number; sku: string }[]>`
-        WITH withdrawn AS (
+        WITH withdrawals AS (
+          SELECT * FROM reservation_events
+          WHERE sale_id = ${saleId} AND starts_with(detail, '{') AND strpos(detail, ${WITHDRAWAL}) > 0),
+        withdrawn AS (
           SELECT event, item.sku, -item.quantity AS delta, occurred_at
-          FROM reservation_events JOIN reservations USING (reservation_id),
+          FROM withdrawals w JOIN reservations USING (reservation_id),
             jsonb_to_recordset(items) AS item(sku text, quantity bigint)
-          WHERE reservation_events.sale_id = ${saleId} AND starts_with(detail, '{')
-            AND strpos(detail, ${WITHDRAWAL}) > 0)
+          WHERE NOT ${isPart(sql, 'w')} AND item.quantity > 0
+          UNION ALL
+          SELECT event, item.sku, -item.quantity, occurred_at
+          FROM withdrawals w, ${namedItems(sql, 'w')} AS item(sku text, quantity bigint) WHERE ${isPart(sql, 'w')})
         SELECT event, sku FROM withdrawn FULL JOIN (
           SELECT event, sku, delta, created_at, outcome FROM stock_ledger
           WHERE sale_id = ${saleId} AND event IS NOT NULL) ledger USING (event, sku)
         WHERE (withdrawn.delta, occurred_at, 'applied') IS DISTINCT FROM (ledger.delta, created_at, outcome)
         ORDER BY 1, 2 LIMIT 20`;
       return noneOf(wrong.map(({ event, sku }) => `event ${event}, ${sku}`));
+    },
+  },
+  {
+    name: 'cancelled-parts-are-in-the-rows',
+    isExact: true,
+    expected: 'each item of a row has as many units cancelled in parts as its history',
+    find: async ({ servers: { sql }, saleId }) => {
+      const wrong = await sql<{ reservationId: string; sku: string }[]>`
+        WITH parts AS (
+          SELECT reservation_id, item.sku, sum(item.quantity)::bigint AS units
+          FROM reservation_events e, ${namedItems(sql, 'e')} AS item(sku text, quantity bigint)
+          WHERE sale_id = ${saleId} AND ${isPart(sql, 'e')} GROUP BY 1, 2)
+        SELECT reservation_id, sku FROM parts FULL JOIN (
+          SELECT reservation_id, item.sku, item.cancelled AS units
+          FROM reservations, jsonb_to_recordset(items) AS item(sku text, cancelled bigint)
+          WHERE sale_id = ${saleId} AND item.cancelled IS NOT NULL) rows USING (reservation_id, sku)
+        JOIN reservations r USING (reservation_id)
+        WHERE parts.units IS DISTINCT FROM rows.units AND NOT EXISTS (${discardedOf(sql, saleId)})
+        ORDER BY 1, 2 LIMIT 20`;
+      return noneOf(wrong.map(({ reservationId, sku }) => `${reservationId}: ${sku}`));
     },
   },
   {

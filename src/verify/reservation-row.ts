@@ -8,6 +8,7 @@ import {
   parseRecord,
 } from '../domain/reservation-codec.ts';
 import type { Sql } from '../postgres/connection.ts';
+import { isExtended } from '../postgres/named-items.ts';
 
 /** A record in Redis. */
 export interface RedisRecord {
@@ -17,6 +18,7 @@ export interface RedisRecord {
 
 export interface Row extends Omit<Reservation, 'status' | 'reservedAt' | 'expiresAt'> {
   status: ReservationStatus;
+  isExtended: boolean;
   reservedAt: Date;
   expiresAt: Date;
 }
@@ -40,7 +42,7 @@ export async function rowsOf(
 ): Promise<Map<string, Row>> {
   const rows = await sql<Row[]>`
     SELECT reservation_id, sale_id, buyer_id, status, items, total, currency, position, version, idempotency_key,
-      reserved_at, expires_at
+      reserved_at, expires_at, ${isExtended(sql)} AS is_extended
     FROM reservations WHERE reservation_id = ANY(${[...reservationIds]}::text[])`;
   return new Map(rows.map((row) => [row.reservationId, row]));
 }
@@ -51,7 +53,7 @@ export function differenceOf({ reservation, letter }: RedisRecord, row: Row): st
     sale: [reservation.saleId, row.saleId],
     buyer: [reservation.buyerId, row.buyerId],
     status: [reservation.status, row.status],
-    'status letter': [letter, letterOf(row.status, row.version)],
+    'status letter': [letter, letterOf(row.status, row.isExtended)],
     position: [reservation.position, row.position],
     deadline: [reservation.expiresAt, row.expiresAt.getTime()],
     'time of reservation': [reservation.reservedAt, row.reservedAt.getTime()],

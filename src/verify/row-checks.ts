@@ -147,7 +147,8 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
         SELECT buyer_id, reservations FROM answers WHERE idempotency_key <> ''
         UNION ALL
         SELECT buyer_id, count(*) FROM (
-          SELECT buyer_id, (SELECT string_agg(concat(item->>'sku', '*', item->>'quantity'), ',' ORDER BY item->>'sku')
+          SELECT buyer_id, (SELECT string_agg(concat(item->>'sku', '*',
+              (item->>'quantity')::bigint + coalesce((item->>'cancelled')::bigint, 0)), ',' ORDER BY item->>'sku')
             FROM jsonb_array_elements(items) AS item) AS basket
           FROM (SELECT buyer_id, unnest(ids) AS reservation_id FROM answers WHERE idempotency_key = '') several
           JOIN reservations USING (buyer_id, reservation_id)

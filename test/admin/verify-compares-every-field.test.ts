@@ -223,6 +223,7 @@ test('verify fails when a key or a field in Redis is changed', async () => {
   });
   for (const [what, field, change] of [
     ['a payment', '\t3', (note: string) => `${note}x`],
+    ['a cancelled part', '\t2', (note: string) => note.replace('red*1', 'red*2')],
     ['a note of a reservation that has none', '\t1', () => '='],
   ] as const) {
     await judgeEntry(what, 'merchant-notes-follow-the-history', async () => {
@@ -236,6 +237,14 @@ test('verify fails when a key or a field in Redis is changed', async () => {
     const old = await client.hget(keyOf('past'), '\t3');
     await client.hdel(keyOf('past'), '\t3');
     return () => client.hset(keyOf('past'), '\t3', old!);
+  });
+  await judgeEntry('the units of a cancelled part', 'cancelled-parts-are-in-the-rows', async () => {
+    const change = (from: string, to: string) => admin.sql`
+      UPDATE reservation_events SET detail = replace(detail, ${from}, ${to})
+      WHERE sale_id = ${saleId} AND strpos(detail, ${from}) > 0`;
+    const [one, two] = ['"quantity":1}]', '"quantity":2}]'] as const;
+    await change(one, two);
+    return () => change(two, one);
   });
   await judgeEntry('score of holds', 'every-hold-has-its-deadline', async () => {
     const [member] = await client.zrange(keyOf('holds'), '0', '0');

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { useEngineProcess } from '../../harness/engine/engine-process.ts';
-import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { buy, buyMany, hold } from '../../harness/sales/purchases.ts';
 import { applyTransition, reservationsOf, untilRows } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
@@ -27,7 +27,7 @@ test('a busy sale is sound in every verdict, and one altered deadline in none', 
     REDIS_URL: redis.url,
     DATABASE_URL: database.url,
   });
-  const { saleId } = await makeSale(servers, { stock: 1_000_000 });
+  const { saleId } = await makeSale(servers, { stock: 1_000_000, perBuyerLimit: 3 });
   await buyMany(servers.shards, saleId, { count: 500, batchSize: BATCH, prefix: 'early' });
   await untilRows(servers, saleId, 500);
 
@@ -40,6 +40,11 @@ test('a busy sale is sound in every verdict, and one altered deadline in none', 
       // Reservations that change while they are compared.
       const [first] = await reservationsOf(servers.shards, saleId, buyers[0]!);
       await applyTransition(servers.shards, first!, 'confirm');
+      const [cut] = await hold(servers.shards, saleId, [`cut-${sold}`], 'unit*3');
+      for (const restock of [true, false]) {
+        const items = [{ sku: 'unit', quantity: 1 }];
+        await applyTransition(servers.shards, cut!, 'cancel', { items, restock });
+      }
       await sleep(1_000 / BATCHES_PER_SECOND);
     }
   })();

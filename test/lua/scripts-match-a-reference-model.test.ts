@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type ModelEvent, SaleModel, statusOf } from '../../harness/sales/sale-model.ts';
+import {
+  type ModelEvent,
+  type ModelReservation,
+  SaleModel,
+  statusOf,
+} from '../../harness/sales/sale-model.ts';
 import { saleState } from '../../harness/sales/stream.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
@@ -55,6 +60,9 @@ type Step =
       times: number;
       payment: string;
       isRestocked: boolean | undefined;
+      /** Of a cancellation; undefined: of all that is left. */
+      part: Item[] | undefined;
+      key: string;
     }
   | { do: 'sweep'; most: number }
   | { do: 'join'; buyerId: string; sku: string; quantity: number }
@@ -128,13 +136,16 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
         'confirm',
         'confirm',
         'cancel',
+        'cancel',
         'give-back',
         'extend',
         'attach',
         'reclaim',
         'reclaim',
       ),
-      isRestocked: fc.constantFrom(true, false, undefined),
+      isRestocked: fc.constantFrom(true, true, false, undefined),
+      part: fc.option(basket, { nil: undefined, freq: 3 }),
+      key: fc.constantFrom('', '', 'part/1', 'part/2'),
       payment: fc.constantFrom('', 'pay%1', 'pay 2'),
       times: fc.integer({ min: 1, max: 2 }),
     }),
@@ -281,6 +292,8 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
                   times: 1,
                   payment: '',
                   isRestocked: true,
+                  part: undefined,
+                  key: '',
                 } as const;
                 if (which >= 0) await transitionAndCompare(saleId, model, release, tag);
               }
@@ -328,12 +341,17 @@ async function transitionAndCompare(
 ) {
   const reservation = model.reservations[step.which % model.reservations.length];
   const { payment } = step;
-  const restock = step.to === 'cancel' ? step.isRestocked : undefined;
+  const isCancellation = step.to === 'cancel';
+  const restock = isCancellation ? step.isRestocked : undefined;
+  const items = isCancellation ? step.part : undefined;
+  const idempotencyKey = isCancellation ? step.key : '';
   const request = {
     transition: step.to,
     detail: 'a reason',
     payment,
     ...(restock !== undefined && { restock }),
+    ...(items !== undefined && { items }),
+    idempotencyKey,
     requestId: 'r',
     traceparent: '',
     tag,
@@ -356,6 +374,8 @@ async function transitionAndCompare(
     const expected = model.transition(reservation, step.to, Date.now(), tag, {
       payment,
       ...(restock !== undefined && { restock }),
+      ...(items !== undefined && { items }),
+      key: idempotencyKey,
     });
     assert.equal(reply.outcome, expected);
     if (reply.outcome === 'conflict') assert.equal(reply.paymentRef, reservation.payment);
@@ -403,7 +423,7 @@ async function buyAndCompare(saleId: string, model: SaleModel, purchases: Purcha
     if ('record' in actual && 'reservation' in expected) {
       const record = parseRecord(actual.record, { saleId, currency: 'EUR' }, buyerId);
       assert.equal(record.position, expected.reservation.position);
-      assert.equal(canonicalItems(record.items), canonicalItems(expected.reservation.items));
+      assert.equal(canonicalItems(record.items), storedItems(expected.reservation));
     }
   }
 }
@@ -420,6 +440,17 @@ async function compareStock(saleId: string, model: SaleModel) {
   assert.equal(state.events, model.events.length);
 }
 
+/** The units that are left, and those that were bought. */
+function storedItems({ items, bought }: ModelReservation): string {
+  return canonicalItems(
+    items.map(({ sku, quantity }, index) => ({
+      sku,
+      quantity,
+      cancelled: bought[index]!.quantity - quantity,
+    })),
+  );
+}
+
 function ticketText(ticket: number): string {
   return String(ticket).padStart(12, '0');
 }
@@ -427,10 +458,10 @@ function ticketText(ticket: number): string {
 /** Every structure in Redis has the same reservations. */
 async function compareRecords(saleId: string, model: SaleModel) {
   const client = shards.of(saleId).client;
-  const expected = model.reservations.map(
-    ({ buyerId, key, items, position, letter, version }) =>
-      [position, buyerId, key, canonicalItems(items), statusOf(letter), version] as const,
-  );
+  const expected = model.reservations.map((each) => {
+    const { buyerId, key, position, letter, version } = each;
+    return [position, buyerId, key, storedItems(each), statusOf(letter), version] as const;
+  });
 
   const entries = await client.xrange(saleKey(saleId, 'events'), '-', '+');
   const events = entries.flatMap(([, fields]) => {

@@ -119,13 +119,16 @@ for (const restart of [false, true]) {
   });
 }
 
-it('operations, withdrawn units and payments that only Redis has are restored, so the books agree', async (test) => {
+it('operations, withdrawn units, cancelled parts and payments that only Redis has are restored, so the books agree', async (test) => {
   const admin = await useAdmin(test);
   const servers = admin as unknown as Connections;
-  const sale = await makeSale(servers, { stock: 10 });
+  const sale = await makeSale(servers, { stock: 10, perBuyerLimit: 5 });
   const { saleId } = sale;
   const first = await usePersister(test, admin.redis.url, admin.databaseUrl);
   const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd', 'dan']);
+  const several = await hold(servers.shards, saleId, ['eve', 'fay'], 'unit*3');
+  const [eve, fay] = several.map(({ reservationId }) => reservationId);
+  const one = { items: [{ sku: 'unit', quantity: 1 }] };
   const [ada, bob, cyd, dan] = held.map(({ reservationId }) => reservationId);
   const request = async (path: string, body: unknown) => {
     const response = await admin.call(`POST ${path}`, { body });
@@ -141,24 +144,37 @@ it('operations, withdrawn units and payments that only Redis has are restored, s
   await request(`/reservations/${bob}/confirm`, { paymentRef: 'pay_1' });
   await request(`/reservations/${dan}/confirm`, { paymentRef: 'pay_2' });
   await request(`/reservations/${dan}/cancel`, { restock: false });
+  await request(`/reservations/${eve}/cancel`, { ...one, restock: false });
+  await request(`/reservations/${eve}/confirm`, { paymentRef: 'pay_4' });
+  await request(`/reservations/${fay}/cancel`, { ...one, restock: false });
+  await request(`/reservations/${fay}/cancel`, { items: [{ sku: 'unit', quantity: 2 }] });
   await untilDrained(servers, saleId);
   await first.close();
   await restoreBackup();
   // Still in the stream.
   await request(`/reservations/${cyd}/cancel`, { restock: false });
+  await request(`/reservations/${eve}/cancel`, one);
   await usePersister(test, admin.redis.url, admin.databaseUrl);
   await requestRecovery(servers, saleId);
   await eventually(async () => {
     assert.equal((await recoveriesOf(servers, saleId)).at(-1)?.outcome, 'rebuilt');
   });
-  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 19 - 3);
+  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 19 - 5);
   await assertPromisesHold(servers, saleId);
   const next = await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 1 } });
-  assert.deepEqual([next.status, next.body.loaded], [200, 20 - 3]);
+  assert.deepEqual([next.status, next.body.loaded], [200, 20 - 5]);
   assert.equal((await admin.call(`GET /sales/${saleId}`)).body.waitlistHoldSeconds, 600);
   const path = `POST /reservations/${bob}/confirm`;
   const second = await admin.call(path, { body: { paymentRef: 'pay_3' } });
   assert.deepEqual([second.status, second.body.paymentRef], [409, 'pay_1']);
+  for (const [id, body] of [
+    [eve, one],
+    [eve, { ...one, restock: false }],
+    [fay, { items: [{ sku: 'unit', quantity: 2 }] }],
+  ] as const) {
+    const again = await admin.call(`POST /reservations/${id}/cancel`, { body });
+    assert.equal(again.headers['idempotent-replayed'], 'true');
+  }
 });
 
 it('a reservation that neither server has is reported by position before it is dropped', async (test) => {

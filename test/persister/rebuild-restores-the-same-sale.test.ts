@@ -7,11 +7,12 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { applyTransition } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
-import { parseReservationId } from '../../src/domain/identifiers.ts';
+import { parseReservationId, reservationIdOf } from '../../src/domain/identifiers.ts';
 import type { ReservationTransition } from '../../src/domain/reservation.ts';
 import { canonicalItems } from '../../src/domain/reservation-codec.ts';
 import { writeDetail } from '../../src/domain/transition-detail.ts';
@@ -62,6 +63,15 @@ const step = fc.oneof(
       ),
     }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('cut' as const),
+      which: fc.nat(),
+      sku: fc.constantFrom(...SKUS),
+      restock: fc.boolean(),
+    }),
+  },
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
@@ -86,14 +96,12 @@ async function take(saleId: string, each: Step): Promise<void> {
   const records = Object.values(buyers).flatMap((text) => text.split('\n'));
   if (records.length === 0) return;
   const [, , position, tag] = records[each.which % records.length]!.split('\t');
-  await shards.call(transition, saleId, {
-    address: { saleId, position: Number(position), tag: tag! },
-    transition: each.transition,
-    detail: writeDetail({ actor: 'test', transition: each.transition }),
-    requestId: 'r',
-    traceparent: '',
-    tag: 'testtest',
-  });
+  const reservationId = reservationIdOf({ saleId, position: Number(position), tag: tag! });
+  const [wanted, part] =
+    each.do === 'cut'
+      ? (['cancel', { items: [{ sku: each.sku, quantity: 1 }], restock: each.restock }] as const)
+      : [each.transition, {}];
+  await applyTransition(shards, { saleId, reservationId }, wanted, part);
 }
 
 /** A sale in Redis without what a rebuild changes on purpose: server, timeline, last position. */

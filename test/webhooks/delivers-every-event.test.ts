@@ -61,6 +61,8 @@ describe('every event is delivered', () => {
     await appendTransition(engine.shards, saleId, first, { status: 'C' });
     const detail = '{"actor":"merchant","transition":"attach","paymentRef":"pay-1"}';
     await appendTransition(engine.shards, saleId, first, { status: 'C', version: 3, detail });
+    const part = '{"actor":"merchant","transition":"cancel","items":[{"sku":"unit","quantity":1}]}';
+    await appendTransition(engine.shards, saleId, first, { status: 'C', version: 4, detail: part });
     await appendTransition(engine.shards, saleId, second, { status: 'X' });
     await appendTransition(engine.shards, saleId, third, { status: 'E' });
     await engine.shards.call(applyOperation, saleId, {
@@ -96,6 +98,9 @@ describe('every event is delivered', () => {
     assert.equal(reservation!.buyerId, 'first');
     assert.equal(reservation!.source, 'purchase');
     assert.deepEqual(reservation!.items, [{ sku: 'unit', quantity: 1, unitPrice: 1_000 }]);
+    assert.deepEqual(byType('reservation.partly_cancelled').message!.data.cancelled, [
+      { sku: 'unit', quantity: 1 },
+    ]);
     assert.match(message!.timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     assert.deepEqual(byType('sale.sold_out').message!.data.sale!.skus, [
       { sku: 'unit', remaining: 0, soldOut: true },

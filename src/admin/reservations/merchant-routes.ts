@@ -2,7 +2,15 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import { reservationSchema, tracingHeaders } from '../../api/schemas.ts';
+import {
+  IDEMPOTENCY_KEY_DESCRIPTION,
+  idempotencyKeySchema,
+  itemListOf,
+  quantitySchema,
+  reservationSchema,
+  skuSchema,
+  tracingHeaders,
+} from '../../api/schemas.ts';
 import type { Servers } from '../context.ts';
 import { CHANGE_PROBLEMS } from '../http/outcome.ts';
 import { pathIdSchema, textSchema } from '../http/request-schemas.ts';
@@ -57,8 +65,22 @@ const CANCEL = {
         .describe(
           'By default `true`. `false`: the units leave the sale instead of being on sale again, for example because they are damaged; the loaded stock falls. A reservation that was cancelled the other way is 409 `invalid_transition`.',
         ),
+      items: itemListOf(z.strictObject({ sku: skuSchema, quantity: quantitySchema }))
+        .optional()
+        .describe(
+          'Cancels only these units. The reservation keeps its status and the other units; `items` in the response has both numbers, and `total` is what is left to pay. If nothing else is left, it is the ordinary cancellation. Without it, all units that are left are cancelled. A SKU that is not in the reservation is 422 at `items.0.sku`, more units than are left at `items.0.quantity`.',
+        ),
     })
     .nullish(),
+  headers: z.object({
+    ...tracingHeaders,
+    'idempotency-key': idempotencyKeySchema
+      .optional()
+      .describe(
+        `${IDEMPOTENCY_KEY_DESCRIPTION} Only a cancellation with \`items\` needs one. Without a key, the same \`items\` and \`restock\` are a repetition, also later: to cancel the same units of a reservation once more, send another key.`,
+      ),
+  }),
+  problems: [...TRANSITION_PROBLEMS, 'idempotency_key_reused'],
 } as const satisfies ApiOperation;
 
 const EXTEND = {
@@ -82,6 +104,7 @@ export function serveMerchants(app: FastifyInstance, servers: Servers): void {
         transition,
         caller,
         traceparent: headers.traceparent,
+        idempotencyKey: (headers as { 'idempotency-key'?: string })['idempotency-key'],
       }),
     );
   }

@@ -5,8 +5,12 @@
 import { z } from 'zod';
 import { ownItemSchema, sourceSchema, timeSchema } from '../../api/schemas.ts';
 import { paymentIn } from '../../domain/merchant-note.ts';
-import { RESERVATION_STATUSES, type ReservationStatus } from '../../domain/reservation.ts';
-import { isWithdrawal } from '../../domain/transition-detail.ts';
+import {
+  type Item,
+  RESERVATION_STATUSES,
+  type ReservationStatus,
+} from '../../domain/reservation.ts';
+import { isPart, isWithdrawal, readDetail } from '../../domain/transition-detail.ts';
 import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import type { RowRange } from '../http/page.ts';
 
@@ -138,6 +142,8 @@ export interface Settlement {
   paymentRef: string;
   /** False: it was cancelled, and its units left the sale. */
   isRestocked: boolean;
+  /** Parts that were cancelled, and left the sale. */
+  withdrawnParts: Item[];
 }
 
 export async function settlementsOf(
@@ -156,10 +162,24 @@ export async function settlementsOf(
       {
         confirmedAt: history.find(({ status }) => status === 'confirmed')?.occurredAt,
         paymentRef: paymentIn(history),
-        isRestocked: !history.some(({ detail }) => isWithdrawal(detail)),
+        isRestocked: !history.some(
+          ({ status, detail }) => status === 'cancelled' && isWithdrawal(detail),
+        ),
+        withdrawnParts: sumOf(
+          history
+            .filter((event) => isPart(event) && isWithdrawal(event.detail))
+            .flatMap(({ detail }) => readDetail(detail).items ?? []),
+        ),
       },
     ]),
   );
+}
+
+/** By SKU. */
+function sumOf(items: readonly Item[]): Item[] {
+  const units = new Map<string, number>();
+  for (const { sku, quantity } of items) units.set(sku, (units.get(sku) ?? 0) + quantity);
+  return Array.from(units, ([sku, quantity]) => ({ sku, quantity }));
 }
 
 /** A hold past its deadline is shown as expired, by PostgreSQL's clock, before the event of its end is a row. */

@@ -51,7 +51,7 @@ const EXPORT = {
   ...OPERATOR_REQUEST,
   summary: 'Export all matching reservations as CSV, streamed',
   description:
-    'With the payment, the time of the confirmation and the unit prices, also of refunded reservations. `items` are `sku*quantity`, and `unitPrices` are in the same order, both separated by spaces. `restocked` is empty until the reservation has ended; `false`: its units left the sale. A cell that would start a formula in a spreadsheet is prefixed with a single quote, unless `raw` is `true`.',
+    'With the payment, the time of the confirmation and the unit prices, also of refunded reservations. `items` are `sku*quantity`, and `unitPrices` are in the same order, both separated by spaces. `restocked` is empty until the reservation has ended; `false`: its units left the sale. `cancelledItems` were cancelled while other units were left, and `items` does not include them; of those, `withdrawnItems` left the sale. A cell that would start a formula in a spreadsheet is prefixed with a single quote, unless `raw` is `true`.',
   access: 'viewer',
   query: z.strictObject({
     ...filterQuery,
@@ -99,6 +99,12 @@ const GET = {
                 .boolean()
                 .nullable()
                 .describe('Only in a cancellation by a merchant. False: its units left the sale.'),
+              items: z
+                .array(z.object({ sku: z.string(), quantity: z.int() }))
+                .nullable()
+                .describe(
+                  'The units of a cancellation that named items; of a part unless the status is `cancelled`.',
+                ),
               detail: z.string().describe('Further details; usually empty.'),
               requestId: z.string(),
             }),

@@ -3,6 +3,7 @@
  * client holds neither a connection nor a snapshot of PostgreSQL.
  */
 import { Readable } from 'node:stream';
+import type { Item } from '../../domain/reservation.ts';
 import type { Sql } from '../../postgres/connection.ts';
 import {
   cursorOf,
@@ -25,7 +26,7 @@ const COLUMNS: Record<string, (row: ExportedRow) => Cell> = {
   saleId: (row) => row.saleId,
   buyerId: (row) => row.buyerId,
   status: (row) => row.status,
-  items: (row) => row.items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(' '),
+  items: (row) => listOf(row.items),
   total: (row) => row.total,
   currency: (row) => row.currency,
   position: (row) => row.position,
@@ -41,7 +42,16 @@ const COLUMNS: Record<string, (row: ExportedRow) => Cell> = {
   restocked: (row) =>
     row.status === 'cancelled' || row.status === 'expired' ? String(row.isRestocked ?? true) : '',
   source: (row) => row.source,
+  cancelledItems: (row) =>
+    listOf(
+      row.items.flatMap(({ sku, cancelled }) => (cancelled ? { sku, quantity: cancelled } : [])),
+    ),
+  withdrawnItems: (row) => listOf(row.withdrawnParts ?? []),
 };
+
+function listOf(items: readonly Item[]): string {
+  return items.map(({ sku, quantity }) => `${sku}*${quantity}`).join(' ');
+}
 
 /** `raw`: cells are as they are stored, for programs. Otherwise they are safe to open in a spreadsheet. */
 export type CellStyle = 'safe' | 'raw';

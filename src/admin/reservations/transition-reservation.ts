@@ -4,12 +4,14 @@
  * PostgreSQL, by the same rules.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { problemOf } from '../../api/problems.ts';
+import { type FieldError, problemOf } from '../../api/problems.ts';
 import { type ArchivedTransition, transitionArchived } from '../../archive/transition-archived.ts';
 import { Fault, unreachable } from '../../domain/fault.ts';
 import { newTag, parseReservationId, TRACEPARENT } from '../../domain/identifiers.ts';
 import { paymentIn } from '../../domain/merchant-note.ts';
 import {
+  type Item,
+  itemsBeyond,
   publicReservation,
   type Reservation,
   type ReservationStatus,
@@ -24,7 +26,7 @@ import {
 import type { Sql } from '../../postgres/connection.ts';
 import { afterDueHolds } from '../../redis/due-holds.ts';
 import type { Caller, Servers } from '../context.ts';
-import { type Outcome, type Refusal, refuse, respond } from '../http/outcome.ts';
+import { type Outcome, type Refusal, refuse, refuseFields, respond } from '../http/outcome.ts';
 
 export const MERCHANT_TRANSITIONS = ['confirm', 'cancel', 'extend'] as const;
 export type MerchantTransition = (typeof MERCHANT_TRANSITIONS)[number];
@@ -38,6 +40,10 @@ export interface MerchantRequest {
   reason?: string | undefined;
   /** For a cancellation. False: its units leave the sale. Undefined: true, or as it was cancelled before. */
   restock?: boolean | undefined;
+  /** For a cancellation: these units only. */
+  items?: readonly Item[] | undefined;
+  /** Of a cancellation that names items. */
+  idempotencyKey?: string | undefined;
   caller: Caller;
   traceparent: string | undefined;
 }
@@ -75,18 +81,24 @@ export async function transitionReservation(
 ): Promise<Outcome> {
   const address = parseReservationId(request.reservationId);
   if (!address) return UNKNOWN_RESERVATION;
-  const { caller, paymentRef, reason, traceparent } = request;
+  const { caller, paymentRef, reason, items, idempotencyKey, traceparent } = request;
   const restock = request.transition === 'cancel' ? (request.restock ?? true) : undefined;
   const wantedTransition = request.reclaim ? 'reclaim' : request.transition;
   const { actor, requestId } = caller;
+  const named = {
+    ...(items && { items }),
+    ...(idempotencyKey !== undefined && { idempotencyKey }),
+  };
+  const noted = { paymentRef, reason, restock, ...named };
   const wanted: Wanted = {
     address,
     saleId: address.saleId,
     actor,
     transition: wantedTransition,
-    detail: writeDetail({ actor, transition: wantedTransition, paymentRef, reason, restock }),
+    detail: writeDetail({ actor, transition: wantedTransition, ...noted }),
     payment: paymentRef ?? '',
     ...(request.restock !== undefined && { restock: request.restock }),
+    ...named,
     requestId,
     traceparent: traceparent !== undefined && TRACEPARENT.test(traceparent) ? traceparent : '',
     tag: newTag(),
@@ -99,7 +111,7 @@ export async function transitionReservation(
   // A hint, so that the hot paths show returned or reclaimed units immediately.
   if (reply.outcome === 'changed' && (request.transition === 'cancel' || request.reclaim))
     servers.shards.publishChanged(address.saleId).catch(() => undefined);
-  return outcomeOf(reply, request.transition);
+  return outcomeOf(reply, request);
 }
 
 /** Redis decides; PostgreSQL if the sale is archived. */
@@ -160,7 +172,10 @@ type Decided = Exclude<
   { outcome: 'recovering' | 'unknown_sale' | 'sale_ended' | 'holds_due' }
 >;
 
-function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
+function outcomeOf(
+  reply: Decided,
+  { transition: requested, items = [] }: MerchantRequest,
+): Outcome {
   switch (reply.outcome) {
     case 'changed':
       return respond(200, publicReservation(reply.reservation));
@@ -168,12 +183,17 @@ function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
       return respond(200, publicReservation(reply.reservation), { 'Idempotent-Replayed': 'true' });
     case 'forbidden':
       return refuse('invalid_transition', {
-        ...(requested === 'cancel' && { detail: CANCELLED_OTHERWISE[reply.reservation.status] }),
+        ...(requested === 'cancel' &&
+          items.length === 0 && { detail: CANCELLED_OTHERWISE[reply.reservation.status] }),
         ...(requested === 'confirm' &&
           reply.reservation.status === 'expired' && { detail: EXPIRED }),
         from: reply.reservation.status,
         to: statusAfter(requested),
       });
+    case 'key_reused':
+      return refuse('idempotency_key_reused');
+    case 'beyond':
+      return refuseFields(...itemsBeyond(reply.reservation.items, items).map(fieldErrorOf));
     case 'conflict':
       return refuse('payment_conflict', { paymentRef: reply.paymentRef });
     case 'unknown_reservation':
@@ -199,6 +219,12 @@ function outcomeOf(reply: Decided, requested: MerchantTransition): Outcome {
     default:
       return unreachable(reply);
   }
+}
+
+function fieldErrorOf({ index, left }: { index: number; left: number | undefined }): FieldError {
+  return left === undefined
+    ? { field: `items.${index}.sku`, message: 'must be a SKU of the reservation' }
+    : { field: `items.${index}.quantity`, message: `must be at most what is left: ${left}` };
 }
 
 function refuseFault({ log }: Servers, error: unknown): Refusal {

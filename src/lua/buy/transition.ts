@@ -6,7 +6,7 @@ import {
   type Reservation,
   type ReservationTransition,
 } from '../../domain/reservation.ts';
-import { formatTrace, parseRecord } from '../../domain/reservation-codec.ts';
+import { canonicalItems, formatTrace, parseRecord } from '../../domain/reservation-codec.ts';
 import { WAITLIST_KEYS } from '../keys.ts';
 import { defineScript } from '../script.ts';
 
@@ -21,13 +21,25 @@ export interface TransitionRequest {
   payment?: string;
   /** For a merchant's cancellation. False: the units leave the sale. Undefined: they stay, and any repetition matches. */
   restock?: boolean;
+  /** For a merchant's cancellation: these units only. Undefined: all that are left. */
+  items?: readonly Item[];
+  /** Of a cancellation that names items; empty: the items and `restock` are the key. */
+  idempotencyKey?: string;
   requestId: string;
   traceparent: string;
   /** The tag of reservations that the waitlist gets, see domain/identifiers.ts. */
   tag: string;
 }
 
-const OUTCOMES = ['changed', 'repeated', 'forbidden', 'unpaid', 'unrecorded'] as const;
+const OUTCOMES = [
+  'changed',
+  'repeated',
+  'forbidden',
+  'unpaid',
+  'unrecorded',
+  'key_reused',
+  'beyond',
+] as const;
 
 /** What was decided about a reservation, which is returned as it is now. */
 export type TransitionDecision =
@@ -70,7 +82,7 @@ export function shortageOf(
 export const transition = defineScript({
   source: new URL('transition.lua', import.meta.url),
   keys: WAITLIST_KEYS,
-  args: 'position tag buyer from to detail trace newTag payment restock',
+  args: 'position tag buyer from to detail trace newTag payment restock part key',
   encode(request: TransitionRequest) {
     const { from, to } = RESERVATION_TRANSITIONS[request.transition];
     return [
@@ -84,6 +96,8 @@ export const transition = defineScript({
       request.tag,
       encodeURIComponent(request.payment ?? ''),
       request.restock === undefined ? '' : Number(request.restock),
+      request.items === undefined ? '' : canonicalItems(request.items),
+      request.idempotencyKey ?? '',
     ];
   },
   words: ['holds_due', 'unknown_reservation', 'unknown_sale', 'recovering', 'sale_ended'],

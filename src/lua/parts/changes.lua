@@ -51,6 +51,8 @@ end
 
 -- Replaces a parsed record by its next version, which it returns.
 local function change_status(buyer, old, status, expires, detail, trace)
+  -- A persister that knows only earlier formats cannot read these items.
+  if string.find(old.items, '/', 1, true) then format_version = '3' end
   local record = next_record(old, status, expires)
   replace_record(buyer, old, record)
   event_lines[#event_lines + 1] = event_line(record, buyer, now_text, detail, trace)

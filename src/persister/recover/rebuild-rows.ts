@@ -5,6 +5,7 @@
 import type { PricedItem, ReservationStatus } from '../../domain/reservation.ts';
 import { formatItems, formatPrices, type RecordRow } from '../../domain/reservation-codec.ts';
 import type { Transaction } from '../../postgres/connection.ts';
+import { isExtended } from '../../postgres/named-items.ts';
 
 /** Large enough to hide the round trip, small enough that PostgreSQL's transaction is never idle for long. */
 const PAGE = 2_000;
@@ -44,17 +45,18 @@ async function readPage(
   return transaction<{ row: string }[]>`
     SELECT concat_ws(E'\t', position, version, status, buyer_id, split_part(reservation_id, '_', 3), items,
       (extract(epoch FROM reserved_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint,
-      idempotency_key) AS row
+      idempotency_key, ${isExtended(transaction)}) AS row
     FROM reservations WHERE sale_id = ${saleId} AND position > ${after}
     ORDER BY position LIMIT ${PAGE}`;
 }
 
 function parseRow(text: string, baskets: Map<string, Basket>): ReservationRow {
-  const [position, version, status, buyerId, tag, items, reservedAtMs, expiresAtMs, key] =
+  const [position, version, status, buyerId, tag, items, reservedAtMs, expiresAtMs, key, extended] =
     text.split('\t') as [string, string, ReservationStatus, ...string[]];
   return {
     buyerId: buyerId!,
     status,
+    isExtended: extended === 't',
     basket: basketOf(items!, baskets),
     position: Number(position),
     tag: tag!,

@@ -6,8 +6,8 @@ import { setImmediate as immediate } from 'node:timers/promises';
 import type { ReservationEvent } from '../../domain/reservation.ts';
 import { parseEvent } from '../../domain/reservation-codec.ts';
 
-/** The formats that this version reads. In 2, an event can take units out of the sale. */
-const FORMAT_VERSIONS = ['1', '2'];
+/** The formats that this version reads. In 2, an event can take units out of the sale; in 3, a part can be cancelled. */
+const FORMAT_VERSIONS = ['1', '2', '3'];
 
 /** Fields are null if the entry was deleted from the stream while it was pending. */
 export interface StreamEntry {

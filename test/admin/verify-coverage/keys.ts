@@ -36,12 +36,13 @@ export const KEYS: Readonly<Record<SaleKey, KeyEntry>> = {
   newWaiting: STAGED,
 };
 
-/** Of keys that must not exist, of elements of lists and ordered sets, and of merchant notes. */
+/** Of keys that must not exist, of elements of lists and ordered sets, of merchant notes, and of cancelled parts. */
 export const ALSO_SHOWN: readonly string[] = [
   'nothing-is-left-of-a-rebuild',
   'first-come-first-served',
   'every-hold-has-its-deadline',
   'merchant-notes-follow-the-history',
+  'cancelled-parts-are-in-the-rows',
 ];
 
 const DEFINITION = 'redis-has-the-last-definition';

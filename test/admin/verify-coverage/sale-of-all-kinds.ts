@@ -74,6 +74,7 @@ export async function saleOfAllKinds(admin: TestAdmin, scope: Scope): Promise<st
     await admin.shards.call(joinWaitlist, saleId, { buyerId, sku: 'tiny', quantity });
   }
   await call(`POST /reservations/${extended}/extend`);
+  await call(`POST /reservations/${extended}/cancel`, { items: [{ sku: 'red', quantity: 1 }] });
   await call(`POST /reservations/${confirmed}/confirm`, { paymentRef: 'p-1' });
   await call(`POST /reservations/${refunded}/confirm`);
   await call(`POST /reservations/${refunded}/cancel`, { reason: 'returned' });

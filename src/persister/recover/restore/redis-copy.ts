@@ -3,11 +3,12 @@ import { noteField } from '../../../domain/merchant-note.ts';
 import { parseGaps } from '../../../domain/positions.ts';
 import type { Reservation, ReservationEvent } from '../../../domain/reservation.ts';
 import { letterIn, letterOf, parseRecord } from '../../../domain/reservation-codec.ts';
-import { isWithdrawal } from '../../../domain/transition-detail.ts';
+import { cancelledItems, isWithdrawal } from '../../../domain/transition-detail.ts';
 import { saleKey } from '../../../lua/keys.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
 import type { StreamConsumer } from '../../stream/consumer.ts';
 import { sortEntries } from '../../stream/entries.ts';
+import type { KnownVersion } from './restored-events.ts';
 
 const PAGE = 1_000;
 const ENTRIES_PER_READ = 100;
@@ -20,6 +21,8 @@ export function versionKey(reservationId: string, version: number): string {
 export interface StreamContent {
   numbers: Set<number>;
   versions: Set<string>;
+  /** The transitions of each reservation, by its id. */
+  changes: Map<string, KnownVersion[]>;
   /** Also of a stream whose entries are all trimmed. */
   lastEntryId: string | undefined;
   /** Events that PostgreSQL does not have yet and that take units out of the sale. */
@@ -29,6 +32,7 @@ export interface StreamContent {
 export const EMPTY_STREAM: StreamContent = {
   numbers: new Set(),
   versions: new Set(),
+  changes: new Map(),
   lastEntryId: undefined,
   withdrawals: [],
 };
@@ -36,9 +40,10 @@ export const EMPTY_STREAM: StreamContent = {
 /** By SKU, of the events that take units out of the sale. */
 export function withdrawnUnits(events: readonly ReservationEvent[]): Map<string, number> {
   const units = new Map<string, number>();
-  for (const { detail, items } of events) {
-    if (!isWithdrawal(detail)) continue;
-    for (const { sku, quantity } of items) units.set(sku, (units.get(sku) ?? 0) + quantity);
+  for (const event of events) {
+    if (!isWithdrawal(event.detail)) continue;
+    for (const { sku, quantity } of cancelledItems(event))
+      units.set(sku, (units.get(sku) ?? 0) + quantity);
   }
   return units;
 }
@@ -51,6 +56,7 @@ export async function readStream(
   const content: StreamContent = {
     numbers: new Set(),
     versions: new Set(),
+    changes: new Map(),
     lastEntryId: undefined,
     withdrawals: [],
   };
@@ -67,6 +73,11 @@ export async function readStream(
     for (const { number, reservation } of sorted.events) {
       content.numbers.add(number);
       content.versions.add(versionKey(reservation.reservationId, reservation.version));
+      if (reservation.version > 1) {
+        const { reservationId, version, status, detail } = reservation;
+        const known = content.changes.get(reservationId) ?? [];
+        content.changes.set(reservationId, [...known, { reservationId, version, status, detail }]);
+      }
       const isWritten = number <= checkpoint;
       if (!isWritten && isWithdrawal(reservation.detail)) content.withdrawals.push(reservation);
     }
@@ -104,7 +115,12 @@ export async function* readRecords(
 function recordOf(text: string, sale: { saleId: string; currency: string }, buyerId: string) {
   try {
     const record = parseRecord(text, sale, buyerId);
-    return letterIn(text) === letterOf(record.status, record.version) ? record : undefined;
+    const letter = letterIn(text);
+    // A version above 1 that is reserved was extended, or a part of it was cancelled.
+    const isCut = record.items.some(({ cancelled }) => cancelled !== undefined);
+    const isExtended =
+      record.version > 1 && (isCut ? letter === 'P' : record.status === 'reserved');
+    return letter === letterOf(record.status, isExtended) ? record : undefined;
   } catch {
     // A damaged record. Its position is reported as lost unless PostgreSQL has its row.
     return undefined;

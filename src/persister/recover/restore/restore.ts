@@ -5,9 +5,7 @@
  *
  * Afterwards PostgreSQL has a prefix of the history again, and the drain continues with what the stream has.
  */
-import { isWithdrawn, paymentOf } from '../../../domain/merchant-note.ts';
-import type { Reservation, ReservationEvent } from '../../../domain/reservation.ts';
-import { writeDetail } from '../../../domain/transition-detail.ts';
+import type { Reservation } from '../../../domain/reservation.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
 import { inTransaction, type Sql, type Transaction } from '../../../postgres/connection.ts';
 import { subscribersOf } from '../../../postgres/outbox.ts';
@@ -26,6 +24,7 @@ import {
   withdrawnUnits,
 } from './redis-copy.ts';
 import { restoreOperations } from './restore-operations.ts';
+import { type Change, historyOf, restoredChanges, restoredEvent } from './restored-events.ts';
 import { readStored, type Stored } from './stored.ts';
 
 const EVENTS_PER_STATEMENT = 1_000;
@@ -49,7 +48,7 @@ export async function restore(
 ): Promise<Restored | undefined> {
   const { saleId } = stream;
   const stored = await readStored(transaction, saleId);
-  const { numbers, versions, lastEntryId, withdrawals } = found.keys.has('events')
+  const { numbers, versions, changes, lastEntryId, withdrawals } = found.keys.has('events')
     ? await readStream(stream, stored.checkpoint)
     : { ...EMPTY_STREAM };
   const lacking = new Map<string, Reservation>();
@@ -70,27 +69,41 @@ export async function restore(
 
   const notes = await readNotes(stream, found, [...lacking.values()]);
   const history = await historyOf(transaction, [...lacking.keys()]);
-  const missing: { reservation: Reservation; version: number }[] = [];
+  const missing: { reservation: Reservation; version: number; change: Change }[] = [];
   const rowsOnly: StreamEvent[] = [];
   const sorted = [...lacking.values()].toSorted((a, b) => a.position - b.position);
   for (const reservation of sorted) {
-    const { reservationId, position, version: newest } = reservation;
+    const { reservationId, position, version: newest, status } = reservation;
+    const events = [...(history.get(reservationId) ?? []), ...(changes.get(reservationId) ?? [])];
+    const inHistory = new Set(history.get(reservationId)?.map(({ version }) => version));
+    const lostVersions: number[] = [];
     for (let version = 1; version <= newest; version += 1) {
       const key = versionKey(reservationId, version);
       if (stored.letters.versions.has(`${position} ${version}`) || versions.has(key)) continue;
-      if (!history.has(key)) missing.push({ reservation, version });
-      else if (version === newest)
-        rowsOnly.push(restoredEvent(reservation, version, 0, found, notes));
+      if (!inHistory.has(version)) lostVersions.push(version);
+      else if (version === newest) {
+        const change = { status, detail: 'restored' };
+        rowsOnly.push(restoredEvent(reservation, version, 0, found.nowMs, change));
+      }
     }
+    const note = notes.get(position) ?? '';
+    for (const [index, change] of restoredChanges(
+      reservation,
+      lostVersions,
+      note,
+      events,
+    ).entries())
+      missing.push({ reservation, version: lostVersions[index]!, change });
   }
   const lastNumber = Math.max(found.events ?? 0, stored.checkpoint, ...lastOf(numbers));
   const free = await freeNumbers(transaction, saleId, stored, numbers, lastNumber);
   const nextInStream = firstAfter(numbers, stored.checkpoint);
   // More versions than numbers: the sale's counters are damaged too. They follow once the stream is drained.
-  const events = missing.flatMap(({ reservation, version }, index) => {
+  const events = missing.flatMap(({ reservation, version, change }, index) => {
     const extra = nextInStream === undefined ? lastNumber + 1 + index - free.length : undefined;
     const number = free[index] ?? extra;
-    return number === undefined ? [] : [restoredEvent(reservation, version, number, found, notes)];
+    if (number === undefined) return [];
+    return [restoredEvent(reservation, version, number, found.nowMs, change)];
   });
   // A number without any event is damage, unless the event is in an entry that could not be read.
   const lastWritten = Math.max(
@@ -148,50 +161,6 @@ function firstAfter(numbers: ReadonlySet<number>, checkpoint: number): number | 
     if (number > checkpoint && number < (first ?? Number.POSITIVE_INFINITY)) first = number;
   }
   return first;
-}
-
-/** Redis' records say nothing about versions between; only the last one changes what buyers have. */
-function restoredEvent(
-  reservation: Reservation,
-  version: number,
-  number: number,
-  { nowMs }: Examination,
-  notes: ReadonlyMap<number, string>,
-): StreamEvent {
-  const isNewest = version === reservation.version;
-  const note = notes.get(reservation.position);
-  const isConfirmed = reservation.status === 'confirmed';
-  // A note says that it was confirmed: in the newest version, or before the cancellation.
-  const confirms =
-    note?.startsWith('=') === true && version === reservation.version - (isConfirmed ? 0 : 1);
-  const event: ReservationEvent = {
-    ...reservation,
-    version,
-    status: confirms ? 'confirmed' : isNewest ? reservation.status : 'reserved',
-    occurredAt: version === 1 ? reservation.reservedAt : nowMs,
-    detail: confirms
-      ? writeDetail({ actor: 'restored', transition: 'confirm', paymentRef: paymentOf(note) })
-      : isNewest && note !== undefined && isWithdrawn(note)
-        ? writeDetail({ actor: 'restored', transition: 'cancel', restock: false })
-        : 'restored',
-    requestId: '',
-    traceparent: '',
-  };
-  return { entryId: '0-0', number, line: '', reservation: event };
-}
-
-async function historyOf(
-  transaction: Transaction,
-  reservationIds: readonly string[],
-): Promise<Set<string>> {
-  const found = new Set<string>();
-  for (let from = 0; from < reservationIds.length; from += EVENTS_PER_STATEMENT) {
-    const some = reservationIds.slice(from, from + EVENTS_PER_STATEMENT);
-    const rows = await transaction<{ reservationId: string; version: number }[]>`
-      SELECT reservation_id, version FROM reservation_events WHERE reservation_id = ANY(${some})`;
-    for (const row of rows) found.add(versionKey(row.reservationId, row.version));
-  }
-  return found;
 }
 
 /** The event numbers up to the last one that neither PostgreSQL nor the stream has, ascending. */

@@ -1,0 +1,131 @@
+/**
+ * The events of versions that neither PostgreSQL nor the stream has, as the record and the merchant note tell them. Both
+ * say what happened, and little about the order.
+ */
+import {
+  formatPart,
+  isWithdrawn,
+  noteOf,
+  partsOf,
+  paymentOf,
+} from '../../../domain/merchant-note.ts';
+import type {
+  Reservation,
+  ReservationEvent,
+  ReservationStatus,
+} from '../../../domain/reservation.ts';
+import { isPart, type TransitionDetail, writeDetail } from '../../../domain/transition-detail.ts';
+import type { Transaction } from '../../../postgres/connection.ts';
+import type { StreamEvent } from '../../stream/entries.ts';
+
+const IDS_PER_STATEMENT = 1_000;
+
+/** A version that PostgreSQL or the stream has. */
+export interface KnownVersion {
+  reservationId: string;
+  version: number;
+  status: ReservationStatus;
+  detail: string;
+}
+
+export interface Change {
+  status: ReservationStatus;
+  detail: string;
+}
+
+/** What each of these versions did, in their order. The other versions are known. */
+export function restoredChanges(
+  reservation: Reservation,
+  lost: readonly number[],
+  note: string,
+  known: readonly KnownVersion[],
+): Change[] {
+  const { version: newest, status } = reservation;
+  const isEnded = status === 'cancelled' || status === 'expired';
+  const parts = partsOf(note);
+  const ending =
+    status === 'cancelled' && unitsOf(parts) > cancelledUnits(reservation)
+      ? parts.pop()
+      : undefined;
+  const knownParts = new Set(partsOf(noteOf(known) ?? '').map(formatPart));
+  const lostParts = parts.filter((part) => !knownParts.has(formatPart(part)));
+  const confirmedAt = known.find((each) => each.status === 'confirmed' && !isPart(each))?.version;
+  const lacksConfirmation =
+    confirmedAt === undefined && (status === 'confirmed' || note.startsWith('='));
+  const between = lost.filter((version) => version > 1 && !(isEnded && version === newest));
+  const partsFrom = between.length - lostParts.length;
+  const confirmation = lacksConfirmation ? between[partsFrom - 1] : confirmedAt;
+
+  return lost.map((version) => {
+    if (isEnded && version === newest) {
+      if (!ending && !isWithdrawn(note)) return { status, detail: 'restored' };
+      const restock = ending?.restock ?? false;
+      return { status, detail: restored({ transition: 'cancel', ...ending, restock }) };
+    }
+    if (version === confirmation && lacksConfirmation) {
+      // An earlier version of the engine wrote no note.
+      if (!note.startsWith('=')) return { status: 'confirmed', detail: 'restored' };
+      const paymentRef = paymentOf(note);
+      return { status: 'confirmed', detail: restored({ transition: 'confirm', paymentRef }) };
+    }
+    const isConfirmed = confirmation !== undefined && confirmation < version;
+    const part = lostParts[between.indexOf(version) - partsFrom];
+    return {
+      status: isConfirmed ? 'confirmed' : 'reserved',
+      detail: version > 1 && part ? restored({ transition: 'cancel', ...part }) : 'restored',
+    };
+  });
+}
+
+function restored({
+  idempotencyKey,
+  ...fields
+}: Omit<TransitionDetail, 'actor' | 'idempotencyKey'> & {
+  idempotencyKey?: string | null;
+}): string {
+  return writeDetail({ actor: 'restored', ...fields, idempotencyKey: idempotencyKey || undefined });
+}
+
+function unitsOf(parts: readonly { items: readonly { quantity: number }[] }[]): number {
+  return parts.flatMap(({ items }) => items).reduce((sum, { quantity }) => sum + quantity, 0);
+}
+
+function cancelledUnits({ items }: Reservation): number {
+  return items.reduce((sum, { cancelled = 0 }) => sum + cancelled, 0);
+}
+
+/** Rows are exact: a record has the newest state, and only that counts. */
+export function restoredEvent(
+  reservation: Reservation,
+  version: number,
+  number: number,
+  nowMs: number,
+  change: Change,
+): StreamEvent {
+  const event: ReservationEvent = {
+    ...reservation,
+    ...change,
+    version,
+    occurredAt: version === 1 ? reservation.reservedAt : nowMs,
+    requestId: '',
+    traceparent: '',
+  };
+  return { entryId: '0-0', number, line: '', reservation: event };
+}
+
+/** What PostgreSQL has of these reservations, by id, in the order of versions. */
+export async function historyOf(
+  transaction: Transaction,
+  reservationIds: readonly string[],
+): Promise<Map<string, KnownVersion[]>> {
+  const found: KnownVersion[] = [];
+  for (let from = 0; from < reservationIds.length; from += IDS_PER_STATEMENT) {
+    const some = reservationIds.slice(from, from + IDS_PER_STATEMENT);
+    found.push(
+      ...(await transaction<KnownVersion[]>`
+        SELECT reservation_id, version, status, detail FROM reservation_events
+        WHERE reservation_id = ANY(${some}) ORDER BY version`),
+    );
+  }
+  return Map.groupBy(found, ({ reservationId }) => reservationId);
+}
