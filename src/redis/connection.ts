@@ -84,6 +84,8 @@ export class RedisConnection {
   #isAdmitting = false;
   /** Connections lost so far: equal values mean the same connection. */
   #losses = 0;
+  /** The current connection is being closed, which takes a moment. */
+  #isEnding = false;
 
   constructor(address: ServerAddress, options: ConnectionOptions) {
     this.#options = options;
@@ -107,7 +109,11 @@ export class RedisConnection {
       reconnectOnError: (error) => DEMOTED.test(error.message),
     });
     this.client.on('ready', () => void this.#openSession());
+    this.client.on('connect', () => {
+      this.#isEnding = false;
+    });
     this.client.on('close', () => {
+      this.#isEnding = false;
       this.#session = undefined;
       this.#losses++;
     });
@@ -141,13 +147,20 @@ export class RedisConnection {
   /** The fault for an error of a call: it says what is known of the call's outcome. */
   faultOf(error: unknown): Fault {
     // The connection may be dead: make a new one.
-    if (hasPrefix(error, /^Command timed out/)) this.client.disconnect(true);
+    if (hasPrefix(error, /^Command timed out/)) this.#end();
     return new Fault(faultCodeOf(error), undefined, { cause: error });
   }
 
   close(): void {
     this.#isClosed = true;
     this.client.disconnect();
+  }
+
+  /** Once for each connection: thousands of calls may find out at the same time that it is dead. */
+  #end(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.client.disconnect(true);
   }
 
   /**
@@ -195,7 +208,7 @@ export class RedisConnection {
       const isUnfit = error instanceof Fault && error.code === 'server_unfit';
       this.#unfitness = isUnfit ? error.message : undefined;
       if (isNew && isUnfit && !this.#lastSession) this.#options.onUnfit(error);
-      this.#later(UNFIT_MS, () => this.client.disconnect(true));
+      this.#later(UNFIT_MS, () => this.#end());
     }
   }
 
@@ -228,7 +241,7 @@ export class RedisConnection {
       const server = await requireFit(this.client, this.#options.requirements, this.#earlier);
       if (session !== this.#session) return;
       if (!server || !isSameServer(session, server)) {
-        this.client.disconnect(true);
+        this.#end();
         return;
       }
       this.#warnAboutUnchecked(server);
@@ -241,7 +254,7 @@ export class RedisConnection {
         this.#reportProblem(error);
         this.#unfitness = error.message;
         this.#options.metrics?.stoppedFitting();
-        this.client.disconnect(true);
+        this.#end();
         return;
       }
     }

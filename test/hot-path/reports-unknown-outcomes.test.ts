@@ -8,6 +8,7 @@ import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 import { usePause } from '../../harness/servers/server-process.ts';
 import { FILE } from '../../harness/use.ts';
+import { readSale } from '../../src/lua/read/read-sale.ts';
 
 const redis = await useRedis(FILE);
 const shards = await useShards(FILE, redis.url);
@@ -60,6 +61,23 @@ test('an unresponsive Redis gives 503 unavailable after the command timeout', as
     assert.ok(again.status === 200 || again.status === 201);
   });
   assert.equal((await sale.state()).stock[0]!.held, 2);
+});
+
+test('many calls that time out at the same time close the connection once', async (t) => {
+  const impatient = await useShards(t, redis.url, { commandTimeoutMs: 300 });
+  const sale = await openSale(shards, { phone: 1 });
+  const warnings: Error[] = [];
+  const note = (warning: Error) => warnings.push(warning);
+  process.on('warning', note);
+  t.after(() => process.off('warning', note));
+  await usePause(t, redis);
+  const read = () => impatient.call(readSale, sale.saleId);
+  const calls = await Promise.allSettled(Array.from({ length: 30 }, read));
+  redis.resume();
+  assert.ok(calls.every(({ status }) => status === 'rejected'));
+  // Each attempt to close it added a listener to its socket.
+  assert.deepEqual(warnings, []);
+  await eventually(async () => assert.equal((await read()).outcome, 'known'));
 });
 
 test('a client that disconnects before its script call buys nothing', async (t) => {
