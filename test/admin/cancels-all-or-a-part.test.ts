@@ -296,6 +296,7 @@ test('a hold of which a part was cancelled keeps its extension, its basket and i
   assert.equal(await press(saleId, BASKET), 'replayed');
   const extended = await admin.call(`POST /reservations/${id}/extend`);
   assert.deepEqual([extended.status, extended.body.total], [200, 2_001]);
+  assert.equal(extended.headers['idempotent-replayed'], undefined);
   assert.deepEqual(await cancel(id, { items: [{ sku: 'red', quantity: 1 }] }), [200, 'reserved']);
   await untilDrained(saleId);
   await admin.shards.of(saleId).client.flushall();
