@@ -1,7 +1,7 @@
 /** What Redis and PostgreSQL hold of a sale at the end, read without the proxies. */
 import { Redis } from 'ioredis';
 import { isBuyerIndex } from '../src/domain/buyer-index.ts';
-import type { Reservation, ReservationStatus } from '../src/domain/reservation.ts';
+import type { OwnItem, Reservation, ReservationStatus } from '../src/domain/reservation.ts';
 import { parseRecords } from '../src/domain/reservation-codec.ts';
 import { saleKey } from '../src/lua/keys.ts';
 import { connectPostgres, type Sql } from '../src/postgres/connection.ts';
@@ -10,7 +10,7 @@ export interface Row {
   reservationId: string;
   buyerId: string;
   status: ReservationStatus;
-  items: readonly { sku: string; quantity: number }[];
+  items: readonly OwnItem[];
   position: number;
   version: number;
   idempotencyKey: string;

@@ -2,10 +2,11 @@
  * The input of the checker: the terms of the sale, the history of requests and responses, the server snapshot, and
  * the data losses of the run. Also the values that several checks derive from them.
  */
-import type { PublicReservation, ReservationStatus } from '../../src/domain/reservation.ts';
+import type { Item, PublicReservation, ReservationStatus } from '../../src/domain/reservation.ts';
+import { boughtItems } from '../../src/domain/reservation-codec.ts';
 import { type Exchange, type History, isSettled, reservationsIn } from '../clients/history.ts';
 import type { Loss } from '../faults/losses.ts';
-import type { Row, ServerSnapshot } from '../server-snapshot.ts';
+import type { EventRow, Row, ServerSnapshot } from '../server-snapshot.ts';
 import type { Durability } from '../stack.ts';
 
 export interface Terms {
@@ -38,6 +39,10 @@ interface Stage {
   requestId: string;
   /** The payment that the event recorded. */
   paymentRef: string | undefined;
+  /** What the buyer has, or had before the end. */
+  items: readonly Item[];
+  /** The units that a merchant cancelled, while others were left; empty: none. */
+  cut: readonly Item[];
   /** A cancellation that was requested without restock. */
   isWithdrawal: boolean;
   /** A recovery made the event from the record in Redis, because PostgreSQL and the stream lacked it. */
@@ -46,7 +51,10 @@ interface Stage {
 
 /** A reservation in PostgreSQL with all its stages in order. */
 export interface Life {
+  /** With the items as they were bought. */
   row: Row;
+  /** The items that are left by the row. */
+  left: readonly Item[];
   stages: Stage[];
 }
 
@@ -182,21 +190,46 @@ function livesOf({ snapshot: { postgres } }: Case, exchangeOf: Findings['exchang
       requestId: event.requestId,
       paymentRef: paymentIn(event.detail),
       isRestored: /^(restored$|\{"actor":"restored")/.test(event.detail),
-      isWithdrawal: event.status === 'cancelled' && withdraws(exchangeOf.get(event.requestId)),
+      items: [],
+      cut: event.status === 'cancelled' ? [] : cutBy(event, exchangeOf),
+      isWithdrawal: withdraws(exchangeOf.get(event.requestId)),
     });
   }
   return postgres.rows.map((row) => {
     const stages = (stagesOf.get(row.reservationId) ?? []).sort((a, b) => a.version - b.version);
+    const bought = boughtItems(row.items);
+    let items: readonly Item[] = bought;
     for (const [index, stage] of stages.entries()) {
       stage.untilMs = stages[index + 1]?.fromMs ?? Number.POSITIVE_INFINITY;
+      if (stage.cut.length > 0) stage.state = stages[index - 1]?.state ?? stage.state;
+      items = items.map(({ sku, quantity }) => ({
+        sku,
+        quantity: quantity - unitsOf(stage.cut, sku),
+      }));
+      stage.items = items;
     }
-    return { row, stages };
+    const left = row.items.map(({ sku, quantity }) => ({ sku, quantity }));
+    return { row: { ...row, items: bought }, left, stages };
   });
+}
+
+/** Not from the event, so that the checker detects a mistake there; but an event that a recovery made has no request. */
+function cutBy(
+  { requestId, detail }: EventRow,
+  exchangeOf: Findings['exchangeOf'],
+): readonly Item[] {
+  const request = exchangeOf.get(requestId)?.request;
+  if (request) return request.kind === 'cancel-part' ? request.items : [];
+  if (!detail.startsWith('{"actor":"restored"')) return [];
+  return (JSON.parse(detail) as { items?: Item[] }).items ?? [];
 }
 
 /** Not from the event, so that the checker detects a mistake there. */
 function withdraws(exchange: Exchange | undefined): boolean {
-  return exchange?.request.kind === 'cancel' && exchange.request.restock === false;
+  const request = exchange?.request;
+  return (
+    (request?.kind === 'cancel' || request?.kind === 'cancel-part') && request.restock === false
+  );
 }
 
 /** A merchant's event has its fields as JSON. */

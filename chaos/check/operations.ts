@@ -11,10 +11,14 @@ export function checkOperations(findings: Findings): Violation[] {
 /** The ledger has the units of each cancellation without restock, by its event, and of no other event. */
 function withdrawals({ lives, snapshot: { postgres } }: Findings): Violation[] {
   const textOf = (event: number, sku: string, delta: number) => `event ${event}: ${delta} ${sku}`;
-  const expected = lives.flatMap(({ row, stages }) =>
+  const expected = lives.flatMap(({ stages }) =>
     stages
       .filter(({ isWithdrawal }) => isWithdrawal)
-      .flatMap(({ event }) => row.items.map(({ sku, quantity }) => textOf(event, sku, -quantity))),
+      .flatMap(({ event, cut, items }) =>
+        (cut.length > 0 ? cut : items)
+          .filter(({ quantity }) => quantity > 0)
+          .map(({ sku, quantity }) => textOf(event, sku, -quantity)),
+      ),
   );
   const recorded = postgres.ledger.flatMap(({ event, sku, delta, outcome }) =>
     event === null

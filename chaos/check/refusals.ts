@@ -156,10 +156,10 @@ function mostUnitsOf(
   let units = 0;
   for (const { row, stages } of lives) {
     if (row.buyerId !== buyerId) continue;
-    const mayLive = stages.some(
+    const own = stages.filter(
       ({ state, fromMs, untilMs }) => isLiving(state) && overlap({ fromMs, untilMs }, span),
     );
-    if (mayLive) units += unitsIn(row.items);
+    units += Math.max(0, ...own.map(({ items }) => unitsIn(items)));
   }
   return units;
 }

@@ -26,7 +26,9 @@ export class Remaining {
   constructor(findings: Findings, sku: string) {
     this.#findings = findings;
     this.#sku = sku;
-    const steps = findings.lives.flatMap((life) => takenSteps(life, unitsOf(life.row.items, sku)));
+    const steps = findings.lives.flatMap((life) =>
+      takenSteps(life, (items) => unitsOf(items, sku)),
+    );
     let units = 0;
     for (const step of steps.sort((a, b) => a.atMs - b.atMs || b.units - a.units)) {
       units += step.units;

@@ -1,5 +1,5 @@
 /** Responses were true when they were sent and stay true, and a repeated request gets the same result. */
-import { canonicalItems } from '../../src/domain/reservation-codec.ts';
+import { boughtItems, canonicalItems } from '../../src/domain/reservation-codec.ts';
 import {
   type ClientRequest,
   type Exchange,
@@ -16,6 +16,7 @@ import {
   STALE_MS_MAX,
   stateOf,
   TOLERANCE_MS,
+  unitsOf,
 } from './case.ts';
 import { ownedSteps } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
@@ -51,7 +52,7 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
       reservation.position === row.position &&
       reservation.source === (isFromWaitlist(row) ? 'waitlist' : 'purchase') &&
       Date.parse(reservation.reservedAt) === row.reservedAt.getTime() &&
-      canonicalItems(reservation.items) === canonicalItems(row.items);
+      canonicalItems(boughtItems(reservation.items)) === canonicalItems(row.items);
     if (!isSame) {
       return [
         {
@@ -61,7 +62,11 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
       ];
     }
     const state = stateOf(reservation, findings.terms);
-    const shown = stages.filter((each) => each.state === state);
+    const shown = stages.filter(
+      (each) =>
+        each.state === state &&
+        each.items.every(({ sku, quantity }) => unitsOf(reservation.items, sku) === quantity),
+    );
     // A hold is shown as expired from its deadline on; its event follows with the sweep.
     const deadlineMs =
       reservation.status === 'expired'
@@ -150,7 +155,7 @@ function overLimit({ terms, lives }: Findings): Violation[] {
   const violations: Violation[] = [];
   for (const [buyerId, own] of Map.groupBy(lives, ({ row }) => row.buyerId)) {
     for (const { limit, unitsIn } of limitsOf(terms)) {
-      const steps = own.flatMap((life) => ownedSteps(life, unitsIn(life.row.items)));
+      const steps = own.flatMap((life) => ownedSteps(life, unitsIn));
       let units = 0;
       for (const step of steps.sort((a, b) => a.event - b.event)) {
         units += step.units;
@@ -193,6 +198,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
   ],
   leave: ['200'],
   confirm: ['200', '409 invalid_transition'],
+  'cancel-part': ['200', '409 invalid_transition'],
   cancel: ['200', '409 invalid_transition'],
   extend: ['200', '409 invalid_transition'],
   stock: ['200', '409 insufficient_stock'],

@@ -20,6 +20,7 @@ export function checkRows(findings: Findings): Violation[] {
     ...findings.lives.flatMap((life) => illegalTransitions(findings, life)),
     ...findings.lives.flatMap((life) => unrequested(findings, life)),
     ...decidedTwiceByRequest(findings),
+    ...findings.lives.flatMap((life) => cutTwice(findings, life)),
     ...findings.snapshot.postgres.deadLetters.map(
       (reason): Violation => ({ kind: 'dead-letter', evidence: reason }),
     ),
@@ -125,7 +126,8 @@ function illegalTransitions(findings: Findings, { row, stages }: Life): Violatio
   for (const [index, stage] of stages.entries()) {
     const previous = stages[index - 1];
     const isLegal = previous
-      ? TRANSITIONS_FROM[previous.state].includes(stage.state) ||
+      ? (stage.cut.length > 0 && isLiving(previous.state)) ||
+        TRANSITIONS_FROM[previous.state].includes(stage.state) ||
         isRequestedConfirm(findings, previous.state, stage)
       : stage.state === 'reserved';
     if (!isLegal) {
@@ -157,7 +159,9 @@ function unrequested(findings: Findings, { row, stages }: Life): Violation[] {
     const isRequested = isServed
       ? hasJoined(findings, row)
       : exchange !== undefined &&
-        REQUESTED_BY[stage.state].includes(exchange.request.kind) &&
+        (stage.cut.length > 0
+          ? exchange.request.kind === 'cancel-part'
+          : REQUESTED_BY[stage.state].includes(exchange.request.kind)) &&
         fits(exchange, row) &&
         exchange.startedMs <= stage.fromMs + TOLERANCE_MS;
     if (isRequested) return [];
@@ -224,6 +228,20 @@ function decidedTwiceByRequest({ lives }: Findings): Violation[] {
     livesOfBuyer.set(buyerId, [...earlier, life]);
   }
   return violations;
+}
+
+/** A request that cancels a part takes effect once, however often it is sent, and the row has its units. */
+function cutTwice({ exchangeOf }: Findings, { row, left, stages }: Life): Violation[] {
+  const requests = stages.flatMap(({ cut, requestId }) => {
+    const request = exchangeOf.get(requestId)?.request;
+    return cut.length > 0 && request ? [JSON.stringify(request)] : [];
+  });
+  const isRepeated = new Set(requests).size < requests.length;
+  const last = stages.at(-1);
+  const isDifferent = last !== undefined && basketOf(last.items) !== basketOf(left);
+  if (!isRepeated && !isDifferent) return [];
+  const evidence = `${row.reservationId} has ${basketOf(left)} left of ${basketOf(row.items)} after ${requests.join(', ')}`;
+  return [{ kind: 'decided-twice', evidence }];
 }
 
 function isAliveAt({ stages }: Life, event: number): boolean {

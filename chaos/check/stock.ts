@@ -1,4 +1,5 @@
 /** Never oversold: at the end, at every moment of the history, and as far as the responses alone can prove. */
+import { boughtItems } from '../../src/domain/reservation-codec.ts';
 import {
   type Findings,
   isLiving,
@@ -8,7 +9,7 @@ import {
   TOLERANCE_MS,
   unitsOf,
 } from './case.ts';
-import { takenSteps, type UnitStep } from './unit-steps.ts';
+import { takenSteps, type UnitStep, withdrawnUnits } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
 
 export function checkStock(findings: Findings): Violation[] {
@@ -47,9 +48,10 @@ function countsOf({ terms, snapshot: { redis, postgres } }: Findings, sku: strin
 
 function oversoldByRows(findings: Findings, sku: string): Violation[] {
   const { snapshot } = findings;
-  const withdrawn = findings.lives
-    .filter(({ stages }) => stages.some(({ isWithdrawal }) => isWithdrawal))
-    .reduce((sum, { row }) => sum + unitsOf(row.items, sku), 0);
+  const withdrawn = findings.lives.reduce(
+    (sum, life) => sum + withdrawnUnits(life, (items) => unitsOf(items, sku)),
+    0,
+  );
   const loaded = loadedMost(findings, sku, Number.POSITIVE_INFINITY) - withdrawn;
   return [
     { where: 'Redis', reservations: snapshot.redis.reservations },
@@ -64,7 +66,7 @@ function oversoldByRows(findings: Findings, sku: string): Violation[] {
 }
 
 function oversoldInHistory(findings: Findings, sku: string): Violation[] {
-  const steps = findings.lives.flatMap((life) => takenSteps(life, unitsOf(life.row.items, sku)));
+  const steps = findings.lives.flatMap((life) => takenSteps(life, (items) => unitsOf(items, sku)));
   steps.sort((a, b) => a.event - b.event);
   return oversoldAt(findings, sku, steps, 'by the history in PostgreSQL');
 }
@@ -72,7 +74,14 @@ function oversoldInHistory(findings: Findings, sku: string): Violation[] {
 function oversoldByResponses(findings: Findings, sku: string): Violation[] {
   const steps: Omit<UnitStep, 'event'>[] = [];
   for (const sightings of findings.sightingsOf.values()) {
-    const units = unitsOf(sightings[0]!.reservation.items, sku);
+    // A part that may be cancelled counts as cancelled from the start.
+    const { reservationId, items } = sightings[0]!.reservation;
+    const cuts = findings.history
+      .changesOf(reservationId)
+      .flatMap(({ request }) =>
+        request.kind === 'cancel-part' ? [unitsOf(request.items, sku)] : [],
+      );
+    const units = unitsOf(boughtItems(items), sku) - Math.max(0, ...cuts);
     const span = units > 0 ? provenLife(findings, sightings) : undefined;
     if (!span || span.untilMs <= span.fromMs) continue;
     steps.push({ atMs: span.fromMs, units }, { atMs: span.untilMs, units: -units });

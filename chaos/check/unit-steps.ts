@@ -8,29 +8,37 @@ export interface UnitStep {
   units: number;
 }
 
+type UnitsIn = (items: Life['row']['items']) => number;
+
 /** Units that the buyer has. */
-export function ownedSteps(life: Life, units: number): UnitStep[] {
-  return stepsOf(life, units, ({ state }) => isLiving(state));
+export function ownedSteps(life: Life, unitsIn: UnitsIn): UnitStep[] {
+  return stepsOf(life, ({ state, items }) => (isLiving(state) ? unitsIn(items) : 0));
 }
 
 /**
  * Units that nobody else can have. Those that left the sale stay taken, so that the loaded units need not be reduced at
  * the same moment.
  */
-export function takenSteps(life: Life, units: number): UnitStep[] {
-  return stepsOf(life, units, ({ state, isWithdrawal }) => isLiving(state) || isWithdrawal);
+export function takenSteps(life: Life, unitsIn: UnitsIn): UnitStep[] {
+  let withdrawn = 0;
+  return stepsOf(life, ({ state, items, cut, isWithdrawal }) => {
+    if (isWithdrawal) withdrawn += unitsIn(cut.length > 0 ? cut : items);
+    return withdrawn + (isLiving(state) ? unitsIn(items) : 0);
+  });
 }
 
-function stepsOf(
-  { stages }: Life,
-  units: number,
-  isTaken: (stage: Life['stages'][number]) => boolean,
-): UnitStep[] {
-  if (units === 0) return [];
-  let wasTaken = false;
+/** The units that cancellations took out of the sale. */
+export function withdrawnUnits({ stages }: Life, unitsIn: UnitsIn): number {
+  return stages
+    .filter(({ isWithdrawal }) => isWithdrawal)
+    .reduce((sum, { cut, items }) => sum + unitsIn(cut.length > 0 ? cut : items), 0);
+}
+
+function stepsOf({ stages }: Life, unitsAt: (stage: Life['stages'][number]) => number): UnitStep[] {
+  let before = 0;
   return stages.flatMap((stage) => {
-    const change = Number(isTaken(stage)) - Number(wasTaken);
-    wasTaken = isTaken(stage);
-    return change === 0 ? [] : [{ event: stage.event, atMs: stage.fromMs, units: change * units }];
+    const change = unitsAt(stage) - before;
+    before += change;
+    return change === 0 ? [] : [{ event: stage.event, atMs: stage.fromMs, units: change }];
   });
 }

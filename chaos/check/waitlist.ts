@@ -22,7 +22,7 @@ function overtakingIn(findings: Findings, sku: string): Violation[] {
   const lives = findings.lives.filter(({ row }) => unitsOf(row.items, sku) > 0);
   const served = lives.flatMap((life) => servedOf(findings, life, sku));
   if (served.length === 0) return [];
-  const steps = lives.flatMap((life) => takenSteps(life, unitsOf(life.row.items, sku)));
+  const steps = lives.flatMap((life) => takenSteps(life, (items) => unitsOf(items, sku)));
   const heldBefore = (event: number) =>
     steps.reduce((sum, step) => (step.event < event ? sum + step.units : sum), 0);
   const violations: Violation[] = [];

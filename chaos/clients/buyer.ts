@@ -96,10 +96,13 @@ export class Buyer {
   }
 
   /** Pays, cancels, or does nothing. */
-  async #settle({ reservationId }: PublicReservation): Promise<void> {
+  async #settle({ reservationId, items }: PublicReservation): Promise<void> {
     const random = this.#random;
     const buyerId = this.#buyerId;
     await sleep(random.between(0, 600));
+    if (items.length > 1 || items[0]!.quantity > 1) {
+      if (random.chance(0.4)) await this.#cancelPart(reservationId, items.at(-1)!.sku);
+    }
     const fate = random.next();
     if (fate < 0.4) {
       await this.#pay(reservationId);
@@ -118,6 +121,20 @@ export class Buyer {
       const request = { kind: 'confirm', reservationId, paymentRef: 'late' } as const;
       await this.#sendUntilSettled(reclaims ? { ...request, reclaim: true } : request);
     }
+  }
+
+  /** Cancels one unit, which is not the last one. A repeated request must change nothing. */
+  async #cancelPart(reservationId: string, sku: string): Promise<void> {
+    const random = this.#random;
+    const request = {
+      kind: 'cancel-part',
+      reservationId,
+      items: [{ sku, quantity: 1 }],
+      ...(random.chance(0.5) && { key: 'part' }),
+      ...(random.chance(0.3) && { restock: false as const }),
+    } as const;
+    await this.#sendUntilSettled(request);
+    if (random.chance(0.3)) await this.#sendUntilSettled(request);
   }
 
   /** Confirms with the payment, or attaches it later. May then pay again, or refund, with or without restock. */

@@ -162,6 +162,13 @@ export class Client {
         const { kind, reservationId, ...body } = request;
         return this.#asOperator(`/reservations/${reservationId}/${kind}`, body);
       }
+      case 'cancel-part': {
+        const { reservationId, key, items, restock } = request;
+        const path = `/reservations/${reservationId}/cancel`;
+        const http = this.#asOperator(path, { items, ...(restock !== undefined && { restock }) });
+        if (key !== undefined) http.headers['idempotency-key'] = key;
+        return http;
+      }
       case 'stock': {
         const { sku, delta } = request;
         const http = this.#asOperator(`/sales/${this.saleId}/stock`, { sku, delta });

@@ -13,6 +13,14 @@ export type ClientRequest =
   | { kind: 'leave'; buyerId: string }
   | { kind: 'confirm'; reservationId: string; paymentRef?: string; reclaim?: true }
   | { kind: 'cancel'; reservationId: string; restock?: false }
+  /** Of these units only, which are not all that the reservation has. */
+  | {
+      kind: 'cancel-part';
+      reservationId: string;
+      key?: string;
+      items: readonly Item[];
+      restock?: false;
+    }
   | { kind: 'extend'; reservationId: string }
   | { kind: 'stock'; key: string; sku: string; delta: number }
   | { kind: 'open' }
@@ -68,8 +76,10 @@ export class History {
   }
 }
 
-export type ChangeOfReservation = RequestOf<'confirm' | 'cancel' | 'extend' | 'release'>;
-const CHANGES: readonly RequestKind[] = ['confirm', 'cancel', 'extend', 'release'];
+export type ChangeOfReservation = RequestOf<
+  'confirm' | 'cancel' | 'cancel-part' | 'extend' | 'release'
+>;
+const CHANGES: readonly RequestKind[] = ['confirm', 'cancel', 'cancel-part', 'extend', 'release'];
 
 function isChangeOfReservation(exchange: Exchange): exchange is Exchange<ChangeOfReservation> {
   return CHANGES.includes(exchange.request.kind);
@@ -90,6 +100,7 @@ export function reservationsIn({ request, response }: Exchange): PublicReservati
     case 'release':
     case 'confirm':
     case 'cancel':
+    case 'cancel-part':
     case 'extend':
       return [response.body as PublicReservation];
     case 'me':

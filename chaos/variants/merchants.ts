@@ -43,6 +43,23 @@ export const MERCHANT_VARIANTS: readonly Variant[] = [
     },
   },
   {
+    name: 'a part is cancelled once more by each repetition',
+    mistake: {
+      file: 'lua/buy/transition.lua',
+      original: 'if has_part then new_note =',
+      broken: 'if false then new_note =',
+    },
+    expected: 'decided-twice',
+    stock: 4,
+    holdSeconds: 60,
+    act: async (steps) => {
+      const bought = await steps.buy('buyer', { quantity: 3 });
+      const ids = bought === undefined ? [] : [bought];
+      await steps.transition('confirm', ids);
+      for (let time = 0; time < 2; time += 1) await steps.cancelPart(ids);
+    },
+  },
+  {
     name: 'a second payment replaces the first',
     mistake: {
       file: 'lua/buy/transition.lua',

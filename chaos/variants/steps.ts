@@ -59,6 +59,14 @@ export class Steps {
       await client.sendUntilSettled({ kind, reservationId, ...fields }, random);
   }
 
+  /** Of each reservation one unit, with the same key every time. */
+  async cancelPart(reservationIds: readonly string[]): Promise<void> {
+    const { client, random } = this.#run;
+    const part = { key: 'part', items: [{ sku: 'unit', quantity: 1 }] };
+    for (const reservationId of reservationIds)
+      await client.sendUntilSettled({ kind: 'cancel-part', reservationId, ...part }, random);
+  }
+
   /** Repeats the request until it is settled. */
   async moveEnd(endsAtMs: number): Promise<void> {
     await this.#run.client.sendUntilSettled({ kind: 'move-end', endsAtMs }, this.#run.random);
