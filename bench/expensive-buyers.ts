@@ -1,7 +1,8 @@
 /**
  * The most expensive requests that single buyers can prepare, against ordinary ones of the same kind. Prepared buyers have
  * as many reservations as one can have, living and ended, each of another basket of the longest names, with the longest
- * key. Ordinary and prepared requests alternate, so that both meet the same machine, and medians are compared.
+ * key. Ordinary and prepared requests alternate, so that both meet the same machine, and medians are compared. A call takes
+ * as many of them as a batcher's.
  */
 import type { Redis } from 'ioredis';
 import { openSale, type TestSale } from '../harness/sales/sales.ts';
@@ -9,6 +10,7 @@ import type { Connections } from '../harness/servers/connections.ts';
 import { LIVING_RESERVATIONS_MAX, newTag, parseReservationId } from '../src/domain/identifiers.ts';
 import type { Reservation } from '../src/domain/reservation.ts';
 import { canonicalItems, parseRecord } from '../src/domain/reservation-codec.ts';
+import { ITEMS_PER_CALL_MAX } from '../src/hot-path/buy/batcher.ts';
 import { joinWaitlist } from '../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../src/lua/buy/leave-waitlist.ts';
 import { type ReserveRequest, reserve } from '../src/lua/buy/reserve.ts';
@@ -72,9 +74,16 @@ class Shop {
     this.#sale = sale;
   }
 
-  /** Returns what was reserved. */
+  /** Returns what was reserved. All baskets have the same number of items. */
   async buy(purchases: readonly Purchase[]): Promise<Reservation[]> {
     const { saleId } = this.#sale;
+    const size = Math.floor(ITEMS_PER_CALL_MAX / purchases[0]!.items.split(',').length);
+    if (purchases.length > size) {
+      return [
+        ...(await this.buy(purchases.slice(0, size))),
+        ...(await this.buy(purchases.slice(size))),
+      ];
+    }
     const outcomes = await this.#shards.call(reserve, saleId, {
       tag: newTag(),
       backlogMax: Number.MAX_SAFE_INTEGER,

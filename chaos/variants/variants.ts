@@ -204,8 +204,8 @@ export const VARIANTS: readonly Variant[] = [
     name: 'idempotency keys are not recorded',
     mistake: {
       file: 'lua/parts/record.lua',
-      original: "return '1\\tR\\t' .. position .. terms .. key",
-      broken: "return '1\\tR\\t' .. position .. terms",
+      original: "'\\t' .. items .. tail .. key",
+      broken: "'\\t' .. items .. tail",
     },
     expected: 'responses-differ',
     stock: 100,

@@ -10,7 +10,12 @@ import { eventually } from '../../harness/eventually.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE, use } from '../../harness/use.ts';
-import { Batcher, type QueuedPurchase } from '../../src/hot-path/buy/batcher.ts';
+import {
+  Batcher,
+  type BatcherObserver,
+  ITEMS_PER_CALL_MAX,
+  type QueuedPurchase,
+} from '../../src/hot-path/buy/batcher.ts';
 import { SaleViews, VIEW_AGE_MS_MAX } from '../../src/hot-path/sales/sale-views.ts';
 
 const { servers } = await useServers(FILE);
@@ -29,17 +34,22 @@ test('a view that requests read is refreshed without a timer', async (context) =
   }
 });
 
-test('a full batch is sent before the turn ends, a partial one when it ends', async (context) => {
+test('a full batch is sent before the turn ends, a partial one when it ends; many items are sent in several', async (context) => {
   const { saleId } = await makeSale(servers, { stock: 100 });
   context.mock.timers.enable({ apis: ['setImmediate'] });
   const limits = { batchSizeMax: 4, inFlightMax: 2, waitingMax: 100, backlogMax: () => 1_000 };
   const settled: string[] = [];
-  const observer = { decided: mock.fn(), faulted: mock.fn(), failed: assert.ifError };
+  const observer = {
+    decided: mock.fn<BatcherObserver['decided']>(),
+    faulted: mock.fn(),
+    failed: assert.ifError,
+  };
   const batcher = new Batcher(saleId, shards, limits, observer);
-  const buyer = (index: number): QueuedPurchase => ({
+  const buyer = (index: number, itemCount = 1): QueuedPurchase => ({
     buyerId: `buyer-${index}`,
     idempotencyKey: '',
     items: 'unit*1',
+    itemCount,
     requestId: `r-${index}`,
     traceparent: '',
     repeats: 0,
@@ -62,4 +72,12 @@ test('a full batch is sent before the turn ends, a partial one when it ends', as
     Array.from({ length: 5 }, () => 'reserved'),
   );
   assert.deepEqual(observer.decided.mock.callCount(), 2);
+
+  const manyItems = new Batcher(saleId, shards, { ...limits, batchSizeMax: 100 }, observer);
+  for (let index = 5; index < 75; index++) assert.ok(manyItems.submit(buyer(index, 10)));
+  context.mock.timers.tick(0);
+  assert.deepEqual([manyItems.inFlight, manyItems.waiting], [2, 0]);
+  await eventually(() => assert.ok(manyItems.isIdle));
+  const sizes = observer.decided.mock.calls.map(({ arguments: [, batch] }) => batch.length);
+  assert.deepEqual(sizes, [4, 1, ITEMS_PER_CALL_MAX / 10, 6]);
 });

@@ -53,5 +53,14 @@ test('the largest possible batch is decided, whatever SKUs it names', async () =
   baskets.push({ buyerId: 'sure', items: 'phone*1' });
   const replies = await buy(shards, sale.saleId, baskets);
   assert.equal(replies.pop()!.outcome, 'reserved');
-  for (const { outcome } of replies) assert.equal(outcome, 'unknown_sku');
+  for (const [buyer, reply] of replies.entries()) {
+    if (reply.outcome !== 'unknown_sku') assert.fail(reply.outcome);
+    assert.equal(reply.skus.map((sku) => `${sku}*1`).join(','), baskets[buyer]!.items);
+  }
+});
+
+test('counts are found without a search, however few there are', async () => {
+  const { saleId } = await openSale(shards, { phone: 10 });
+  const { client } = shards.of(saleId);
+  assert.equal(await client.object('ENCODING', saleKey(saleId, 'stock')), 'hashtable');
 });

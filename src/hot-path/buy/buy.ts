@@ -124,6 +124,10 @@ class Purchase implements QueuedPurchase {
     return this.#basket!.items;
   }
 
+  get itemCount(): number {
+    return this.#basket!.skus.length || 1;
+  }
+
   get buyerId(): string {
     return this.#buyer.name;
   }

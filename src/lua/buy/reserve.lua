@@ -3,8 +3,12 @@
 --
 -- KEYS   sale stock buyers past order holds events
 -- ARGV   fence tag backlogMax requests
---        requests  a MessagePack array of strings, four for each request: buyer key items trace
---        items  sku*quantity,… sorted by SKU; trace  requestId TAB traceparent
+--        requests  three MessagePack arrays, one after the other
+--          SKUs      of all baskets, each once
+--          baskets   items code of each, each once. items  sku*quantity,… sorted by SKU; code  bytes: the number of items,
+--                    the SKU of each item, counted from 1, the quantity of each item. Two bytes for each SKU if one of them
+--                    is beyond 255
+--          requests  buyer key basket trace of each. basket  its index from 0; trace  requestId TAB traceparent
 -- REPLY  lines, LF between them. The first: position TAB reservedAt TAB expiresAt of the first new reservation. Then one
 --        for each request: an outcome word, after some of them TAB and what the word does not say. Each reserved request
 --        has the position after the previous reserved one.
@@ -24,14 +28,15 @@
 --@include time sale stock record buyer-index cool-down buyers limits changes available
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
--- would cost the hot path more than this costs here, and most of the time here goes into text.
-local requests = cmsgpack.unpack(arg_requests)
-local buyers = {}
-for at = 1, #requests, 4 do buyers[#buyers + 1] = requests[at] end
+-- would cost the hot path more than this costs here, and most of the time here goes into text. The hot path also parses the
+-- baskets, which takes longer here.
+local skus, baskets, requests = cmsgpack.unpack(arg_requests)
+local buyers, buyer_count = {}, #requests / 4
+for i = 1, buyer_count do buyers[i] = requests[i * 4 - 3] end
 local replies = { number(first_position) .. '\t' .. number(now) .. '\t' .. number(now + sale.hold_ms) }
 
 if refused then
-  for i = 1, #buyers do replies[i + 1] = refused end
+  for i = 1, buyer_count do replies[i + 1] = refused end
   return concat(replies, '\n')
 end
 -- Repeated requests still get their first result.
@@ -41,60 +46,87 @@ load_records(buyers)
 
 -- What buyers can get of each item. The most frequent refusal, of one item that is sold out, is a constant.
 local function shortage_of(basket)
-  local counts, is_sold_out = {}, false
-  for i, sku in ipairs(basket.skus) do
-    local available = available_of(sku)
+  local units, is_sold_out = {}, false
+  for i, counts in ipairs(basket.counts) do
+    local available = available_of(counts.sku)
     if available <= 0 then is_sold_out = true end
-    counts[i] = number(available)
+    units[i] = number(available)
   end
-  if not is_sold_out then return 'insufficient_stock\t' .. concat(counts, ',') end
-  return #counts == 1 and 'sold_out' or 'sold_out\t' .. concat(counts, ',')
+  if not is_sold_out then return 'insufficient_stock\t' .. concat(units, ',') end
+  return #units == 1 and 'sold_out' or 'sold_out\t' .. concat(units, ',')
 end
 
 local function unknown_in(basket)
   local unknown = {}
-  for _, sku in ipairs(basket.skus) do
-    if not stock[sku].remaining then unknown[#unknown + 1] = sku end
+  for _, counts in ipairs(basket.counts) do
+    if not counts.remaining then unknown[#unknown + 1] = counts.sku end
   end
   return 'unknown_sku\t' .. concat(unknown, ',')
 end
 
--- The buyer's summary, and the reply to a repeated request. While a reservation without a key is living, its buyer and its
--- items are the key. It may also be one that the waitlist gave to the buyer.
+-- The buyer's summary, and the reply to a repeated request, in one or two pieces. While a reservation without a key is
+-- living, its buyer and its items are the key. It may also be one that the waitlist gave to the buyer.
 local function look_up(buyer, key, items)
   local known = summary_of_buyer(buyer)
   local found = key == '' and keyless_record(buyer, items) or key ~= '' and keyed_record(buyer, key)
   if not found then return known end
   if is_overdue(found, now) then return known, 'holds_due' end
-  return known, has_items(found, items) and 'replayed\t' .. found or 'key_reused'
+  if not has_items(found, items) then return known, 'key_reused' end
+  return known, 'replayed\t', found
 end
 
-local function decide(buyer, key, items, trace)
+-- The stock of the SKUs, in their order. All are loaded at once: a command for each basket would take twice as long.
+local numbered = nil
+local function load_skus()
+  load_stock(skus)
+  numbered = {}
+  for i, sku in ipairs(skus) do numbered[i] = stock[sku] end
+end
+
+local parsed = {}
+local function basket_at(index)
+  local basket = parsed[index]
+  if basket then return basket end
+  if not numbered then load_skus() end
+  local code = baskets[index * 2 + 2]
+  local count, units = byte(code), 0
+  local is_wide = #code > 1 + 2 * count
+  -- Made with its final size. The counts take the place of the indexes.
+  local counts, quantities = { byte(code, 2, -1 - count) }, { byte(code, -count, -1) }
+  for i = 1, count do
+    counts[i] = numbered[is_wide and counts[i * 2 - 1] * 256 + counts[i * 2] or counts[i]]
+    units = units + quantities[i]
+  end
+  for i = count + 1, #counts do counts[i] = nil end
+  basket = new_basket(nil, quantities, units, counts)
+  parsed[index] = basket
+  return basket
+end
+
+-- The reply, in one or two pieces.
+local function decide(buyer, key, index, trace)
+  local items = baskets[index * 2 + 1]
   local known = nil
   if has_records(buyer) then
     if is_oversize(buyer) then return 'overloaded' end
     -- A damaged record fails its buyer's requests, not the batch.
-    local is_read, value, repeated = pcall(look_up, buyer, key, items)
+    local is_read, value, repeated, record = pcall(look_up, buyer, key, items)
     if not is_read then return 'unreadable' end
-    if repeated then return repeated end
+    if repeated then return repeated, record end
     known = value
   end
   if closed then return closed end
 
   -- Only now: a repeated request needs no more of its basket than the text.
-  local basket = basket_of(items)
-  if not basket.is_loaded then
-    load_stock(basket.skus)
-    basket.is_loaded = true
-  end
+  local basket = basket_at(index)
   local is_unknown, is_short = false, false
-  local quantities = basket.quantities
-  for i, sku in ipairs(basket.skus) do
-    local counts = stock[sku]
+  local all, quantities = basket.counts, basket.quantities
+  for i = 1, #all do
+    local counts = all[i]
     local available = counts.remaining
     if not available then
       is_unknown = true
-    elseif (counts.waiting == 0 and available or available_of(sku)) < quantities[i] then
+    elseif (counts.waiting == 0 and available or available_of(counts.sku)) < quantities[i] then
       is_short = true
     end
   end
@@ -105,14 +137,16 @@ local function decide(buyer, key, items, trace)
   if is_short then return holds_are_due() and 'holds_due' or shortage_of(basket) end
   local until_ms = known and cool_down_end(known.cool_from)
   if until_ms then return 'too_many_holds\t' .. number(until_ms) end
-  hold_basket(buyer, items, sale.hold_ms, key, arg_tag, '', trace)
-  if not basket.reply then basket.reply = 'reserved\t' .. basket.prices end
-  return basket.reply
+  hold_basket(basket, buyer, items, sale.hold_ms, key, arg_tag, '', trace)
+  return 'reserved\t', basket.prices
 end
 
-for i, buyer in ipairs(buyers) do
+local size = 1
+for i = 1, buyer_count do
   local at = i * 4
-  replies[i + 1] = decide(buyer, requests[at - 2], requests[at - 1], requests[at])
+  local reply, rest = decide(buyers[i], requests[at - 2], requests[at - 1], requests[at])
+  replies[size + 1], replies[size + 2], replies[size + 3] = '\n', reply, rest or ''
+  size = size + 3
 end
 if #order > 0 or has_moved() then write_changes() end
-return concat(replies, '\n')
+return concat(replies)

@@ -116,4 +116,4 @@ if closed ~= 'sale_ended' and fields[2] ~= 'draft' and (next_due < 0 or next_due
 -- The end is stored when it comes, see parts/sale.lua.
 if not closed and fields[4] ~= '' then next_due = math.min(next_due, math.max(1, fields[4] - now)) end
 if more then next_due = 0 end
-return { 'swept', expired, served, next_due, late, sale.backlog + #event_lines }
+return { 'swept', expired, served, next_due, late, sale.backlog + event_lines.count }

@@ -29,17 +29,18 @@ local function is_long(records) return #records > INLINE_BYTES_MAX and string.fi
 
 local function is_index(text) return string.sub(text, 1, 1) == '#' end
 
+-- `lists` is the text from the first TAB on, since the fewer texts are made, the less a purchase costs. An ended reservation
+-- has no second colon.
 local function parse_index(text)
-  local units, living, cool_from, ended_text, living_text =
-    string.match(text, '^#(%d+) (%d+) (%d+)\t([^\t]*)\t([^\t]*)$')
-  if not units then error('an index is damaged') end
+  local units, living, cool_from, at = string.match(text, '^#(%d+) (%d+) (%d+)()\t')
+  local middle = at and string.find(text, '\t', at + 1, true)
+  if not middle or string.find(text, '\t', middle + 1, true) then error('an index is damaged') end
   return { units = tonumber(units), living = tonumber(living), cool_from = tonumber(cool_from),
-    ended_text = ended_text, living_text = living_text }
+    lists = string.sub(text, at) }
 end
 
 local function format_index(index)
-  return string.format('#%d %d %.0f\t%s\t%s', index.units, index.living, index.cool_from, index.ended_text,
-    index.living_text)
+  return string.format('#%d %d %.0f', index.units, index.living, index.cool_from) .. index.lists
 end
 
 -- In a block, because a script has at most 200 local names.
@@ -51,15 +52,19 @@ local function basket_mark(items) return string.sub(redis.sha1hex(items), 1, 8) 
 function add_living(index, position, units, expires, key, items)
   local basket = is_keyless(key) and basket_mark(items) or ''
   index.units, index.living = index.units + units, index.living + 1
-  index.living_text = index.living_text .. ' ' .. position .. ':' .. units .. ':' .. expires .. ':' .. basket
+  index.lists = index.lists .. ' ' .. position .. ':' .. units .. ':' .. expires .. ':' .. basket
 end
 
 -- Positions of the living reservations that a request without a key for these items may repeat.
 function keyless_positions(index, items)
   local mark, positions = basket_mark(items), {}
-  if not string.find(index.living_text, mark, 1, true) then return positions end
-  for position in string.gmatch(index.living_text, ' (%d+):%d+:%d+:' .. mark) do positions[#positions + 1] = position end
+  if not string.find(index.lists, mark, 1, true) then return positions end
+  for position in string.gmatch(index.lists, ' (%d+):%d+:%d+:' .. mark) do positions[#positions + 1] = position end
   return positions
+end
+
+local function each_ended(index)
+  return string.gmatch(string.match(index.lists, '[^\t]*', 2), ' (%d+):(%d*)')
 end
 
 local function write_ended(index, ended)
@@ -69,7 +74,7 @@ local function write_ended(index, ended)
     texts[#texts + 1] = ' ' .. each.position .. ':' .. each.reserved
     if each.reserved ~= '' then holds = holds + 1 end
   end
-  index.ended_text = table.concat(texts)
+  index.lists = '\t' .. table.concat(texts) .. string.sub(index.lists, string.find(index.lists, '\t', 2, true), -1)
   index.cool_from = holds == ENDED_KEPT and tonumber(ended[first].reserved) or 0
 end
 
@@ -81,7 +86,7 @@ end
 
 local function end_in_index(index, record)
   local ended, place = {}, 1
-  for position, reserved in string.gmatch(index.ended_text, ' (%d+):(%d*)') do
+  for position, reserved in each_ended(index) do
     ended[#ended + 1] = { position = position, reserved = reserved }
     if tonumber(position) < record.position then place = #ended + 1 end
   end
@@ -106,38 +111,38 @@ end
 -- A hold that had expired, and is confirmed. The ended list gets no older one in its place.
 local function reclaim_in_index(index, position, record)
   local ended = {}
-  for own, reserved in string.gmatch(index.ended_text, ' (%d+):(%d*)') do
+  for own, reserved in each_ended(index) do
     if own ~= position then ended[#ended + 1] = { position = own, reserved = reserved } end
   end
   write_ended(index, ended)
   local behind = ''
-  for text, own in string.gmatch(index.living_text, '( (%d+):[^ ]*)') do
+  for text, own in string.gmatch(index.lists, '( (%d+):%d+:[^ ]*)') do
     if tonumber(own) > record.position then behind = behind .. text end
   end
-  index.living_text = string.sub(index.living_text, 1, #index.living_text - #behind)
+  index.lists = string.sub(index.lists, 1, #index.lists - #behind)
   add_parsed(index, record)
-  index.living_text = index.living_text .. behind
+  index.lists = index.lists .. behind
 end
 
 -- `record` is the parsed next version of a reservation.
 function change_in_index(index, record)
   local position = string.format('%.0f', record.position)
-  local from, upto, units, basket = string.find(index.living_text, ' ' .. position .. ':(%d+):%d+:(%x*)')
+  local from, upto, units, basket = string.find(index.lists, ' ' .. position .. ':(%d+):%d+:(%x*)')
   if not from then return reclaim_in_index(index, position, record) end
-  local before, behind = string.sub(index.living_text, 1, from - 1), string.sub(index.living_text, upto + 1)
+  local before, behind = string.sub(index.lists, 1, from - 1), string.sub(index.lists, upto + 1)
   if is_living(record) then
     local left = units_of(record.items)
     index.units = index.units - units + left
-    index.living_text = string.format('%s %s:%d:%s:%s%s', before, position, left, expires_text(record), basket, behind)
+    index.lists = string.format('%s %s:%d:%s:%s%s', before, position, left, expires_text(record), basket, behind)
     return
   end
-  index.units, index.living, index.living_text = index.units - units, index.living - 1, before .. behind
+  index.units, index.living, index.lists = index.units - units, index.living - 1, before .. behind
   end_in_index(index, record)
 end
 
 -- The index of these records, and the records, parsed.
 function index_of_records(text)
-  local index = { units = 0, living = 0, cool_from = 0, ended_text = '', living_text = '' }
+  local index = { units = 0, living = 0, cool_from = 0, lists = '\t\t' }
   local records, ended = {}, {}
   for each in each_record(text) do
     local record = parse_record(each)
@@ -152,8 +157,12 @@ end
 
 -- Of all records that the index names, in their order.
 local function positions_in(index)
-  local positions = {}
-  for position in string.gmatch(index.ended_text .. index.living_text, ' (%d+):') do positions[#positions + 1] = position end
-  table.sort(positions, function(a, b) return tonumber(a) < tonumber(b) end)
+  local positions, texts = {}, {}
+  for text in string.gmatch(index.lists, ' (%d+):') do
+    local position = tonumber(text)
+    positions[#positions + 1], texts[position] = position, text
+  end
+  table.sort(positions)
+  for i, position in ipairs(positions) do positions[i] = texts[position] end
   return positions
 end

@@ -81,11 +81,11 @@ end
 local function lasting_of(buyer)
   local index = index_of(buyer)
   if index then
-    local lasting = { units = 0, living = 0, buyer = buyer, living_text = '' }
-    for text, units, expires in string.gmatch(index.living_text, '( %d+:(%d+):(%d+):%x*)') do
+    local lasting = { units = 0, living = 0, buyer = buyer, lists = '' }
+    for text, units, expires in string.gmatch(index.lists, '( %d+:(%d+):(%d+):%x*)') do
       if expires == '0' or tonumber(expires) > now then
         lasting.units, lasting.living = lasting.units + units, lasting.living + 1
-        lasting.living_text = lasting.living_text .. text
+        lasting.lists = lasting.lists .. text
       end
     end
     return lasting
@@ -109,7 +109,7 @@ end
 local function held_of(summary)
   if not summary.held then
     summary.held = {}
-    for position in string.gmatch(summary.living_text, ' (%d+):') do
+    for position in string.gmatch(summary.lists, ' (%d+):%d+:') do
       summary.held[#summary.held + 1] = left_of(items_of(past_record(summary.buyer, position) or ''))
     end
   end

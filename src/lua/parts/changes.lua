@@ -3,14 +3,15 @@
 --
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
--- NEEDS    key_sale key_stock key_buyers key_past key_order key_holds key_events order_index
---          call concat number now sale basket_of stock move_stock add_record replace_record write_buyers
---          record_terms new_record next_record event_line
+-- NEEDS    key_sale key_buyers key_past key_order key_holds key_events order_index
+--          call concat number now sale counts_of hold_stock add_record replace_record write_buyers
+--          record_tail new_record next_record add_event_line
 -- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket change_status
 --          check_keys write_changes
 
--- order: the buyers of new reservations. new_holds: score, member, …; gone_holds: members.
-local order, event_lines, new_holds, gone_holds = {}, {}, {}, {}
+-- order: the buyers of new reservations. event_lines: in pieces, see add_event_line(); `count` counts the lines. new_holds:
+-- score, member, …; gone_holds: members.
+local order, event_lines, new_holds, gone_holds = {}, { size = 0, count = 0 }, {}, {}
 local first_position = sale.position + 1
 -- Of the entry, see stream/entries.ts of the persister.
 local format_version = '1'
@@ -29,24 +30,27 @@ local function holds_are_due()
 end
 
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
-local function hold_basket(buyer, items, hold_ms, key, tag, detail, trace)
+local hold_basket
+do
+-- A table for each basket would take longer.
+local prices = {}
+function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace)
   expires_text = expires_text or number(now + hold_ms)
-  local basket = basket_of(items)
-  move_stock(basket, 'remaining', 'held', 1)
-  -- Once for each basket: a call has one tag.
-  if not basket.terms then
-    local prices = {}
-    for i, sku in ipairs(basket.skus) do prices[i] = stock[sku].price end
-    basket.prices = concat(prices, ',')
-    basket.terms = record_terms(tag, items, basket.prices, now_text, expires_text)
+  hold_stock(basket)
+  if not basket.tail then
+    local all, count = counts_of(basket), #basket.quantities
+    for i = 1, count do prices[i] = all[i].price end
+    basket.prices = concat(prices, ',', 1, count)
+    basket.tail = record_tail(basket.prices, now_text, expires_text)
   end
   sale.position = sale.position + 1
   local position = number(sale.position)
-  local record = new_record(position, basket.terms, key)
+  local record = new_record(position, tag, items, basket.tail, key)
   add_record(buyer, record, position, basket.units, expires_text, key, items)
   order[#order + 1] = buyer
-  event_lines[#event_lines + 1] = event_line(record, buyer, now_text, detail, trace)
+  add_event_line(event_lines, record, buyer, now_text, detail, trace)
   return record
+end
 end
 
 -- Replaces a parsed record by its next version, which it returns.
@@ -55,7 +59,7 @@ local function change_status(buyer, old, status, expires, detail, trace)
   if string.find(old.items, '/', 1, true) then format_version = '3' end
   local record = next_record(old, status, expires)
   replace_record(buyer, old, record)
-  event_lines[#event_lines + 1] = event_line(record, buyer, now_text, detail, trace)
+  add_event_line(event_lines, record, buyer, now_text, detail, trace)
   return record
 end
 
@@ -72,14 +76,7 @@ end
 
 local function write_changes()
   check_keys()
-  local counted = {}
-  for sku, counts in pairs(stock) do
-    for field in pairs(counts.changed) do
-      local at = #counted
-      counted[at + 1], counted[at + 2] = sku .. ':' .. field, number(counts[field])
-    end
-  end
-  if #counted > 0 then call('HSET', key_stock, unpack(counted)) end
+  write_stock()
   write_buyers()
   if #order > 0 then
     call('RPUSH', key_order, unpack(order))
@@ -89,10 +86,10 @@ local function write_changes()
   if #gone_holds > 0 then call('ZREM', key_holds, unpack(gone_holds)) end
   -- GT: the rest of a batch may be a single position that was extended, which keeps its later deadline.
   if #new_holds > 0 then call('ZADD', key_holds, 'GT', unpack(new_holds)) end
-  if #event_lines > 0 then
-    local text = concat(event_lines, '\n')
+  if event_lines.count > 0 then
+    local text = concat(event_lines)
     call('XADD', key_events, '*', 'v', format_version, 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
-    call('HSET', key_sale, 'position', number(sale.position), 'events', number(sale.events + #event_lines),
+    call('HSET', key_sale, 'position', number(sale.position), 'events', number(sale.events + event_lines.count),
       'time', now_text)
     -- Last, and by pcall: a hint that Redis refuses must not stop a decision that is half written.
     redis.pcall('PUBLISH', key_sale .. ':live', text)

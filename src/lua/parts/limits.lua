@@ -1,7 +1,7 @@
 -- What the limits still allow a buyer: the sale's, over all SKUs, those of SKUs, and the one of living reservations.
 -- `known` is a summary of the buyer's records, see record.lua; nil: the buyer has none.
 --
--- NEEDS    sale stock basket_of held_of LIVING_MAX
+-- NEEDS    sale stock basket_of counts_of held_of LIVING_MAX
 -- EXPORTS  allowance_of sku_allowance_of limit_above
 
 -- Units, whatever their SKU. Negative if the limit was lowered.
@@ -30,10 +30,12 @@ end
 -- the SKU, or an empty text. Nil: it exceeds none.
 local function limit_above(basket, known)
   local allowance = allowance_of(known)
-  for i, sku in ipairs(basket.skus) do
-    local own = stock[sku].limit and sku_allowance_of(known, sku)
+  local all = counts_of(basket)
+  for i = 1, #all do
+    local counts = all[i]
+    local own = counts.limit and sku_allowance_of(known, counts.sku)
     if own and basket.quantities[i] > own then
-      return stock[sku].limit, math.max(0, math.min(own, allowance)), sku
+      return counts.limit, math.max(0, math.min(own, allowance)), counts.sku
     end
   end
   if basket.units > allowance then return sale.limit, math.max(0, allowance), '' end

@@ -1,8 +1,8 @@
 -- The text formats of a reservation: its record and its event line. No other script or part knows the fields; the
 -- counterpart in TypeScript is domain/reservation-codec.ts, which documents them.
 --
--- EXPORTS  NO_TRACE each_record join_records record_terms new_record next_record parse_record is_overdue
---          status_and_position has_items items_of left_of bought_of units_of is_sent is_keyless is_living_letter summary_of record_by_key event_line
+-- EXPORTS  NO_TRACE each_record join_records record_tail new_record next_record parse_record is_overdue
+--          status_and_position has_items items_of left_of bought_of units_of is_sent is_keyless is_living_letter summary_of record_by_key add_event_line
 
 local find, byte, sub, match = string.find, string.byte, string.sub, string.match
 
@@ -13,18 +13,27 @@ local function each_record(records) return string.gmatch(records, '[^\n]+') end
 
 local function join_records(records) return table.concat(records, '\n') end
 
--- The fields between position and key, which a batch's records for the same basket share.
-local function record_terms(tag, items, prices, reserved, expires)
-  return '\t' .. tag .. '\t' .. items .. '\t' .. prices .. '\t' .. reserved .. '\t' .. expires .. '\t'
+-- The fields between items and key, which a batch's records for the same basket share. Not with the items: Lua reads each
+-- byte of a text that it makes, which for long baskets is most of a purchase's time.
+local function record_tail(prices, reserved, expires)
+  return '\t' .. prices .. '\t' .. reserved .. '\t' .. expires .. '\t'
 end
 
-local function new_record(position, terms, key) return '1\tR\t' .. position .. terms .. key end
+local function new_record(position, tag, items, tail, key)
+  return '1\tR\t' .. position .. '\t' .. tag .. '\t' .. items .. tail .. key
+end
 
+-- Without a version if the record is damaged. No pattern for items and prices: it would look at every byte on its own.
 local function parse_record(text)
-  local version, status, position, tag, items, prices, reserved, expires, key =
-    match(text, '^(%d+)\t(%a)\t(%d+)\t(%w+)\t([^\t]*)\t([^\t]*)\t(%d+)\t(%d+)\t([^\t]*)$')
+  local version, status, position, tag, at = match(text, '^(%d+)\t(%a)\t(%d+)\t(%w+)\t()')
+  local behind_items = at and find(text, '\t', at, true)
+  local behind_prices = behind_items and find(text, '\t', behind_items + 1, true)
+  if not behind_prices then return { text = text } end
+  local reserved, expires, key = match(text, '^(%d+)\t(%d+)\t([^\t]*)$', behind_prices + 1)
+  if not reserved then return { text = text } end
   return { text = text, version = tonumber(version), status = status, position = tonumber(position), tag = tag,
-    items = items, prices = prices, reserved = reserved, expires = tonumber(expires), key = key }
+    items = sub(text, at, behind_items - 1), prices = sub(text, behind_items + 1, behind_prices - 1),
+    reserved = reserved, expires = tonumber(expires), key = key }
 end
 
 local function status_and_position(text) return match(text, '^%d+\t(%a)\t(%d+)') end
@@ -48,15 +57,16 @@ local function left_of(items)
 end
 local function bought_of(items) return (string.gsub(items, '%*%d+/', '*')) end
 
+local R, P, C, TAB = byte('R'), byte('P'), byte('C'), byte('\t')
+
 -- Whether the reservation was made for these items.
 local function has_items(text, items)
   local from = field_start(text, 1, 4)
-  if sub(text, from, from + #items) == items .. '\t' then return true end
+  if find(text, items, from, true) == from and byte(text, from + #items) == TAB then return true end
   return bought_of(items_of(text)) == items
 end
 
 -- The letters of living reservations, see domain/reservation.ts.
-local R, P, C, TAB = byte('R'), byte('P'), byte('C'), byte('\t')
 local function is_living_letter(letter) return letter == R or letter == P or letter == C end
 
 -- Those that are left.
@@ -71,8 +81,11 @@ end
 
 -- A hold that is past its deadline, and that no sweep has ended.
 local function is_overdue(text, now)
-  local letter, expires = match(text, '^%d+\t(%a)\t.*\t(%d+)\t[^\t]*$')
-  return (letter == 'R' or letter == 'P') and tonumber(expires) <= now
+  -- A pattern would look at every byte.
+  local tab = find(text, '\t', 1, true)
+  local letter = tab and byte(text, tab + 1)
+  if letter ~= R and letter ~= P then return false end
+  return tonumber(match(text, '^%d+', field_start(text, tab + 1, 6))) <= now
 end
 
 -- The waitlist's key has a space, so nobody can send it.
@@ -129,7 +142,10 @@ local function next_record(old, status, expires)
     old.items, old.prices, old.reserved, expires, old.key)
 end
 
--- `trace` is requestId TAB traceparent.
-local function event_line(record, buyer, occurred, detail, trace)
-  return record .. '\t' .. buyer .. '\t' .. occurred .. '\t' .. detail .. '\t' .. trace
+-- Adds an event line in pieces: see record_tail(). `trace` is requestId TAB traceparent. lines.size counts the pieces.
+local function add_event_line(lines, record, buyer, occurred, detail, trace)
+  local at = lines.size
+  lines[at + 1], lines[at + 2], lines[at + 3] = at > 0 and '\n' or '', record, '\t'
+  lines[at + 4], lines[at + 5], lines[at + 6] = buyer, '\t' .. occurred .. '\t' .. detail .. '\t', trace
+  lines.size, lines.count = at + 6, lines.count + 1
 end

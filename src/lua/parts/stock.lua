@@ -1,12 +1,21 @@
 -- Baskets and the counts of SKUs.
 --
--- NEEDS    key_stock call
--- EXPORTS  basket_of stock load_stock add_stock move_stock
+-- NEEDS    key_stock call number sale
+-- EXPORTS  new_basket basket_of stock load_stock counts_of add_stock move_stock hold_stock write_stock
 
--- {skus, quantities, units} of `sku*quantity,…`, parsed once each: most requests of a batch have the same basket. A pattern
--- would take four times as long for long names, and a table for each item a quarter more.
+-- {skus, quantities, units, counts} of `sku*quantity,…`; counts: see counts_of(). Named here, so that the table has room for
+-- what hold_basket() adds.
+local function new_basket(skus, quantities, units, counts)
+  return { skus = skus, quantities = quantities, units = units, counts = counts, prices = nil, tail = nil }
+end
+
+-- In blocks, because a script has at most 200 local names.
+local basket_of
+do
 local baskets = {}
-local function basket_of(text)
+
+-- Parsed once each. A pattern would take four times as long for long names, and a table for each item a quarter more.
+function basket_of(text)
   local basket = baskets[text]
   if not basket then
     local skus, quantities, units, count, at = {}, {}, 0, 0, 1
@@ -18,69 +27,122 @@ local function basket_of(text)
       skus[count], quantities[count] = string.sub(text, at, star - 1), quantity
       at = comma and comma + 1
     until not at
-    basket = { skus = skus, quantities = quantities, units = units }
+    basket = new_basket(skus, quantities, units)
     baskets[text] = basket
   end
   return basket
 end
+end
 
--- stock[sku] = { remaining, held, waiting, price, limit, changed }; remaining is nil if the sale has no such SKU, and limit
--- if the SKU has none. `confirmed` decides nothing, so only add_stock reads it.
+-- stock[sku] = { sku, remaining, held, waiting, price, limit, at, is_moved }; remaining is nil if the sale has no such SKU,
+-- and limit if the SKU has none. `confirmed` decides nothing, so only add_stock reads it. `at`: where the names of its fields
+-- are. is_moved: remaining or held has changed; changed: the other fields that have.
 local stock = {}
+local load_stock, write_stock
+do
+local names, names_size = {}, 0
 -- Five values each: unpack() returns fewer than 8,000, and buyers may name SKUs that the sale does not have.
 local SKUS_AT_ONCE = 1000
-local function load_stock(skus)
-  local missing = {}
-  for _, sku in ipairs(skus) do
-    if not stock[sku] then
-      stock[sku] = { changed = {} }
-      missing[#missing + 1] = sku
+
+local function add_counts(sku, at, remaining, held, price, limit, waiting)
+  if not remaining then
+    if held then error('the stock of ' .. sku .. ' is damaged') end
+    stock[sku] = { sku = sku }
+    return
+  end
+  local counts = { sku = sku, remaining = tonumber(remaining), held = tonumber(held),
+    waiting = waiting and tonumber(waiting), price = price, limit = limit and tonumber(limit), at = at, is_moved = false }
+  if not waiting then counts.waiting = 0 end
+  if not limit then counts.limit = nil end
+  -- Fails the script, which has written nothing so far.
+  if not (counts.remaining and counts.held and counts.waiting and string.find(price or '', '^%d+$')
+    and (counts.limit or not limit)) then
+    error('the stock of ' .. sku .. ' is damaged')
+  end
+  stock[sku] = counts
+end
+
+function load_stock(skus)
+  local missing, count = {}, 0
+  for i = 1, #skus do
+    if not stock[skus[i]] then
+      count = count + 1
+      missing[count] = skus[i]
     end
   end
-  for first = 1, #missing, SKUS_AT_ONCE do
-    local last, names = math.min(first + SKUS_AT_ONCE - 1, #missing), {}
+  -- While no buyer has joined a waitlist of the sale, none waits for a SKU.
+  local width = sale.tickets > 0 and 5 or 4
+  for first = 1, count, SKUS_AT_ONCE do
+    local last, from = math.min(first + SKUS_AT_ONCE - 1, count), names_size
+    local at = from
     for i = first, last do
-      local sku, at = missing[i], #names
-      names[at + 1], names[at + 2] = sku .. ':remaining', sku .. ':held'
-      names[at + 3], names[at + 4] = sku .. ':waiting', sku .. ':price'
-      names[at + 5] = sku .. ':perBuyerLimit'
+      local sku = missing[i]
+      names[at + 1], names[at + 2], names[at + 3] = sku .. ':remaining', sku .. ':held', sku .. ':price'
+      names[at + 4] = sku .. ':perBuyerLimit'
+      if width == 5 then names[at + 5] = sku .. ':waiting' end
+      at = at + width
     end
-    local values = call('HMGET', key_stock, unpack(names))
+    names_size = at
+    local values = call('HMGET', key_stock, unpack(names, from + 1, at))
+    at = 0
     for i = first, last do
-      local at = (i - first) * 5
-      if values[at + 1] then
-        local counts = stock[missing[i]]
-        counts.remaining, counts.held = tonumber(values[at + 1]), tonumber(values[at + 2])
-        counts.waiting, counts.price = tonumber(values[at + 3] or 0), values[at + 4]
-        counts.limit = values[at + 5] and tonumber(values[at + 5]) or nil
-        -- Fails the script, which has written nothing so far.
-        if not (counts.remaining and counts.held and counts.waiting and string.find(counts.price or '', '^%d+$')
-          and (counts.limit or not values[at + 5])) then
-          error('the stock of ' .. missing[i] .. ' is damaged')
-        end
-      elseif values[at + 2] then error('the stock of ' .. missing[i] .. ' is damaged')
-      end
+      add_counts(missing[i], from + at, values[at + 1], values[at + 2], values[at + 3], values[at + 4],
+        width == 5 and values[at + 5])
+      at = at + width
     end
   end
+end
+
+function write_stock()
+  local written, size = {}, 0
+  for sku, counts in pairs(stock) do
+    if counts.is_moved then
+      written[size + 1], written[size + 2] = names[counts.at + 1], number(counts.remaining)
+      written[size + 3], written[size + 4] = names[counts.at + 2], number(counts.held)
+      size = size + 4
+    end
+    for field in pairs(counts.changed or {}) do
+      written[size + 1], written[size + 2] = sku .. ':' .. field, number(counts[field])
+      size = size + 2
+    end
+  end
+  if size > 0 then call('HSET', key_stock, unpack(written)) end
+end
+end
+
+-- The counts of a basket's SKUs, which are loaded.
+local function counts_of(basket)
+  if not basket.counts then
+    basket.counts = {}
+    for i, sku in ipairs(basket.skus) do basket.counts[i] = stock[sku] end
+  end
+  return basket.counts
 end
 
 local function add_stock(sku, field, delta)
   local counts = stock[sku]
   counts[field] = (counts[field] or tonumber(call('HGET', key_stock, sku .. ':' .. field))) + delta
-  counts.changed[field] = true
+  if field == 'remaining' or field == 'held' then
+    counts.is_moved = true
+  else
+    counts.changed = counts.changed or {}
+    counts.changed[field] = true
+  end
 end
 
 -- Moves the units of a basket, `times` times.
 local function move_stock(basket, from, to, times)
-  local quantities = basket.quantities
-  for i, sku in ipairs(basket.skus) do
-    local counts, units = stock[sku], quantities[i] * times
-    local before, after, changed = counts[from], counts[to], counts.changed
-    if before and after then
-      counts[from], counts[to], changed[from], changed[to] = before - units, after + units, true, true
-    else
-      add_stock(sku, from, -units)
-      add_stock(sku, to, units)
-    end
+  for i, counts in ipairs(counts_of(basket)) do
+    add_stock(counts.sku, from, -basket.quantities[i] * times)
+    add_stock(counts.sku, to, basket.quantities[i] * times)
+  end
+end
+
+-- Moves the units of a basket from `remaining` to `held`: each purchase does so.
+local function hold_stock(basket)
+  local all, quantities = counts_of(basket), basket.quantities
+  for i = 1, #all do
+    local counts, units = all[i], quantities[i]
+    counts.remaining, counts.held, counts.is_moved = counts.remaining - units, counts.held + units, true
   end
 end

@@ -1,7 +1,7 @@
 -- Serves the waitlists of SKUs. The first waiting buyer whose quantity remains is served. Buyers who wait for more keep
 -- their rank, and keep the units from nobody: see available.lua.
 --
--- NEEDS    key_line_by_quantity key_waiting call number sale closed stock load_stock load_records
+-- NEEDS    key_line_by_quantity key_waiting call number sale closed basket_of stock load_stock load_records
 --          allowance_of sku_allowance_of summary_of_buyer lasting_of cool_down_end NO_TRACE hold_basket is_indexed parse_indexed
 --          quantity_prefix QUANTITY_MAX leave_waitlist has_left
 -- EXPORTS  serve_waitlist
@@ -126,8 +126,9 @@ local function serve_sku(sku, tag)
     else
       leave_waitlist(waiter)
       -- The key contains a space, so no buyer can have sent it.
-      hold_basket(waiter.buyer, sku .. '*' .. number(waiter.quantity), sale.waitlist_hold_ms, 'waitlist ' .. waiter.ticket,
-        tag, 'waitlist', NO_TRACE)
+      local items = sku .. '*' .. number(waiter.quantity)
+      hold_basket(basket_of(items), waiter.buyer, items, sale.waitlist_hold_ms, 'waitlist ' .. waiter.ticket, tag, 'waitlist',
+        NO_TRACE)
     end
   end
 end

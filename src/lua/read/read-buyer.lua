@@ -5,7 +5,7 @@
 -- ARGV   fence buyer position
 --        position  of a reservation to read also if it ended long ago; 0: none
 -- REPLY  {unknown_sale} or {recovering} or {sale_ended} (it is archived)
---        or {known, limit per buyer, currency, records, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
+--        or {known, limit per buyer, currency, {records, …}, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
 --        JSON of the SKUs, or an empty text if none has a limit of its own, now in ms}
 
 --@include time waitlist-member waits record buyer-index cool-down
@@ -27,20 +27,23 @@ local function past_records(fields)
   return records
 end
 
-local records = redis.call('HGET', key_buyers, arg_buyer) or ''
-local cool_from = 0
-if is_index(records) then
-  local index, fields = parse_index(records), {}
+local field = redis.call('HGET', key_buyers, arg_buyer) or ''
+local records, cool_from = {}, 0
+if is_index(field) then
+  local index, fields = parse_index(field), {}
   for i, position in ipairs(positions_in(index)) do fields[i] = past_record_field(arg_buyer, position) end
-  records, cool_from = join_records(past_records(fields)), index.cool_from
-elseif is_long(records) then
-  -- The field may be one of an earlier version, with many records.
-  local is_read, index = pcall(index_of_records, records)
-  if is_read then cool_from = index.cool_from end
+  records, cool_from = past_records(fields), index.cool_from
+else
+  records[1] = field
+  if is_long(field) then
+    -- The field may be one of an earlier version, with many records.
+    local is_read, index = pcall(index_of_records, field)
+    if is_read then cool_from = index.cool_from end
+  end
 end
 if arg_position ~= '0' then
   local past = past_records({ past_record_field(arg_buyer, arg_position), older_past_field(arg_buyer, arg_position) })
-  if #past > 0 then records = (records == '' and '' or records .. '\n') .. past[1] end
+  records[#records + 1] = past[1]
 end
 local skus = string.find(sale[4], '"perBuyerLimit":', 1, true) and sale[4] or ''
 return { 'known', tonumber(sale[2]), sale[3], records, waits, cool_down_end(cool_from) or 0, skus, now }

@@ -27,13 +27,14 @@ export const readBuyer = defineScript({
     buyerId,
     _position?: number,
   ) {
-    if (outcome !== 'known' || typeof records !== 'string' || !Array.isArray(ranks))
-      return undefined;
+    if (outcome !== 'known' || !Array.isArray(records) || !Array.isArray(ranks)) return undefined;
     const sale = { saleId, currency: String(currency) };
     return {
       outcome,
       perBuyerLimit: Number(limit),
-      reservations: parseRecords(records, sale, buyerId).map((each) => asOf(each, Number(nowMs))),
+      reservations: records
+        .flatMap((texts) => parseRecords(String(texts), sale, buyerId))
+        .map((each) => asOf(each, Number(nowMs))),
       waiting: ranksOf(ranks),
       /** The end of the cool-down, by Redis' clock; 0: there is none. */
       coolDownEndMs: Number(coolDownEndMs),
