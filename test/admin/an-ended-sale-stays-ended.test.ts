@@ -23,6 +23,9 @@ import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 import { lockOperations } from '../../src/postgres/sale-locks.ts';
 
 const HOUR_MS = 3_600_000;
+/** Long enough to open a sale and change it a few times, also on a slow machine. */
+const SOON_MS = 4_000;
+const RACE_MS = 2_000;
 const admin = await useAdmin(FILE);
 /** Waiting requests need all connections of the admin. */
 const { sql } = await useConnections(FILE, admin.redis.url, admin.databaseUrl);
@@ -99,7 +102,7 @@ async function recordAndDelay(
 }
 
 test('a later end that reaches Redis after the end is refused as a whole, and operations behind it are applied without it', async () => {
-  const endsAt = Date.now() + 3_000;
+  const endsAt = Date.now() + SOON_MS;
   const saleId = await openUntil(endsAt);
   const later = endsAt + HOUR_MS;
   const load = () =>
@@ -149,7 +152,7 @@ test('a later end that reaches Redis after the end is refused as a whole, and op
 });
 
 test('a repeated request for a later end is refused too, when the first attempt is still pending', async () => {
-  const endsAt = Date.now() + 3_000;
+  const endsAt = Date.now() + SOON_MS;
   const saleId = await openUntil(endsAt);
   const later = endsAt + HOUR_MS;
   const [first] = await recordAndDelay(
@@ -173,7 +176,7 @@ test('a repeated request for a later end is refused too, when the first attempt 
 const repeated = Promise.withResolvers<AdminReply>();
 
 test('an end that is moved in time takes effect, to later and to earlier', async () => {
-  const endsAt = Date.now() + 3_000;
+  const endsAt = Date.now() + SOON_MS;
   const saleId = await openUntil(endsAt);
   assert.equal((await patch(saleId, { endsAt: endsAt + HOUR_MS })).status, 200);
   await eventually(async () => {
@@ -191,7 +194,7 @@ test('of changes that race with the end, none is followed by a reservation once 
   const hotPath = await useHotPath(t, admin.redis.url);
   await Promise.all(
     Array.from({ length: 12 }, async (_, index) => {
-      const endsAt = Date.now() + 600;
+      const endsAt = Date.now() + RACE_MS;
       const saleId = await openUntil(endsAt);
       const racing = new Promise<AdminReply>((resolve) => {
         // From before the end until after it, as Redis receives them.
@@ -218,7 +221,7 @@ test('of changes that race with the end, none is followed by a reservation once 
 });
 
 test('a later end that was recorded while Redis was down is refused if Redis returns after the end', async () => {
-  const endsAt = Date.now() + 3_000;
+  const endsAt = Date.now() + SOON_MS;
   const saleId = await openUntil(endsAt);
   await admin.redis.kill();
   await eventually(() => assert.ok(!admin.shards.isReady));
@@ -236,7 +239,7 @@ test('a later end that was recorded while Redis was down is refused if Redis ret
 });
 
 test('an ended sale that is rebuilt stays ended, though a later end was recorded before it ended', async (t) => {
-  const endsAt = Date.now() + 3_000;
+  const endsAt = Date.now() + SOON_MS;
   const saleId = await openUntil(endsAt);
   assert.equal(await outcomeOfPurchase(saleId), 'reserved');
   const [late] = await recordAndDelay(
@@ -298,7 +301,7 @@ for (const how of ['an end', 'an earlier end'] as const) {
 
 test('a sale that its clock has ended is ended for operators as for buyers, and nothing changes it any more', async (t) => {
   const hotPath = await useHotPath(t, admin.redis.url);
-  const endsAt = Date.now() + 1_000;
+  const endsAt = Date.now() + SOON_MS;
   const saleId = await openUntil(endsAt);
   const load = (delta: number, key?: string) =>
     admin.call(`POST /sales/${saleId}/stock`, {

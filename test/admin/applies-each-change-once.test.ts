@@ -51,6 +51,7 @@ test('a new sale is a draft in PostgreSQL, in the ledger and in Redis', async ()
     endsAt: '2030-01-02T00:00:00.000Z',
     perBuyerLimit: 2,
     holdSeconds: 300,
+    waitlistHoldSeconds: 300,
     skus: [
       { sku: 'black', name: 'Black', price: 19_900, loaded: 100, remaining: 100, ...nothing },
       { sku: 'white', name: 'white', price: 0, loaded: 0, remaining: 0, ...nothing },
