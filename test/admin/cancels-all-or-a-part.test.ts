@@ -11,8 +11,11 @@ import { archive } from '../../harness/sales/archives.ts';
 import { buy, hold } from '../../harness/sales/purchases.ts';
 import { assertPromisesHold } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
+import { saleState } from '../../harness/sales/stream.ts';
 import { FILE } from '../../harness/use.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
+import type { Verification } from '../../src/verify/check.ts';
+import { COUNT_CHECKS } from '../../src/verify/count-checks.ts';
 
 const admin = await useAdmin(FILE);
 await usePersister(FILE, admin.redis.url, admin.databaseUrl);
@@ -322,4 +325,17 @@ test('a hold of which a part was cancelled keeps its extension, its basket and i
     'expired',
   ]);
   await assertPromisesHold(admin, short.saleId);
+});
+
+test('verify counts the units of an earlier moment with the parts that were cancelled later', async () => {
+  const { saleId, id } = await basketSale();
+  const before = await saleState(admin.shards, saleId);
+  await cancel(id, black(1));
+  await cancel(id, { ...black(1), restock: false });
+  await untilDrained(saleId);
+  const check = COUNT_CHECKS.find(({ name }) => name === 'held-and-confirmed-are-rows')!;
+  const verification = { servers: admin, saleId, readState: async () => before };
+  const waits = { waitForEvent: async () => undefined };
+  const { ok, actual } = await check.find({ ...verification, ...waits } as unknown as Verification);
+  assert.ok(ok, actual);
 });
