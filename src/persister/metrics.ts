@@ -1,5 +1,6 @@
 /** The persister's metrics. They show how far behind it is, how fast it writes and delivers, and what failed. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { ARCHIVE_OBSTACLES } from '../archive/archive-sale.ts';
 
 export type PersisterMetrics = ReturnType<typeof createPersisterMetrics>;
 
@@ -25,6 +26,14 @@ export function createPersisterMetrics(registry: Registry) {
     buckets = SECONDS,
     ...labelNames: L[]
   ) => new Histogram({ ...named(name, help, labelNames), buckets });
+  const archiveAttempts = counter(
+    'persister_archive_attempts_total',
+    'Attempts to archive a sale, by outcome: archived, or why not',
+    'outcome',
+  );
+  // An increase from nothing would not count as one.
+  for (const outcome of ['archived', 'unavailable', ...Object.keys(ARCHIVE_OBSTACLES)])
+    archiveAttempts.inc({ outcome }, 0);
   return {
     events: counter('persister_events_written_total', 'Events committed to PostgreSQL'),
     batches: counter('persister_batches_total', 'Transactions that committed events'),
@@ -72,11 +81,7 @@ export function createPersisterMetrics(registry: Registry) {
       'One call of the sweep script, as the persister sees it',
       SWEEP_SECONDS,
     ),
-    archiveAttempts: counter(
-      'persister_archive_attempts_total',
-      'Attempts to archive a sale, by outcome: archived, or why not',
-      'outcome',
-    ),
+    archiveAttempts,
     notRecovered: gauge('sales_not_recovered', 'Sales that stay closed until an operator acts'),
     announced: counter(
       'persister_sale_announcements_total',

@@ -55,6 +55,9 @@ test('the command prints every check, as a table or as JSON, and returns whether
   assert.equal(await runVerify({ sale: saleId, json: true }), false);
   const [report] = JSON.parse(printed[1]!);
   assert.deepEqual([report.saleId, report.ok], [saleId, false]);
+  await admin.call(`GET /sales/${saleId}/verify`);
+  const metrics = await admin.call('GET //metrics');
+  assert.match(metrics.body, /^flash_sale_failed_checks_total\{check="stock-adds-up",.*\} 1$/m);
   assert.equal(await runVerify({ sale: 'none', json: false }), false);
   assert.match(printed[2]!, /✗ sale-exists/);
 });

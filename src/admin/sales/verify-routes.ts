@@ -1,9 +1,11 @@
 /** Verification of a sale on request. */
 import type { FastifyInstance } from 'fastify';
+import { Counter } from 'prom-client';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
+import { CATALOGUE } from '../../verify/catalogue.ts';
 import { verifySale } from '../../verify/verify.ts';
-import type { Servers } from '../context.ts';
+import type { AdminContext } from '../context.ts';
 import { READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
 import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
@@ -44,12 +46,24 @@ const VERIFY = {
 /** Enough for millions of reservations, and below the time after which an idle connection is closed. */
 const VERIFY_TIMEOUT_MS = 110_000;
 
-export function serveVerification(app: FastifyInstance, servers: Servers): void {
+export function serveVerification(app: FastifyInstance, context: AdminContext): void {
+  const failedChecks = new Counter({
+    name: 'flash_sale_failed_checks_total',
+    help: 'Checks of verifications that failed, by check; any increase is an alarm',
+    labelNames: ['check'],
+    registers: [context.metrics],
+  });
+  // An increase from nothing would not count as one.
+  for (const check of Object.keys(CATALOGUE)) failedChecks.inc({ check }, 0);
   // Joined: a verification reads the whole sale.
-  const verification = new SingleFlight((saleId) => verifySale(servers, saleId));
+  const verification = new SingleFlight(async (saleId) => {
+    const report = await verifySale(context, saleId);
+    for (const { name, ok } of report.checks) if (!ok) failedChecks.inc({ check: name });
+    return report;
+  });
 
   const verify = async (saleId: string) =>
-    (await findSale(servers.sql, saleId))
+    (await findSale(context.sql, saleId))
       ? respond(200, await verification.join(saleId))
       : refuse('sale_not_found');
   serveOperation(app, VERIFY, ({ params }) => verify(params.saleId), {

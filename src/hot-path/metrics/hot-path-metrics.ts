@@ -1,6 +1,6 @@
 /** The metrics of the hot path. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { FaultCode } from '../../domain/fault.ts';
+import { FAULTS, type FaultCode } from '../../domain/fault.ts';
 import { LatencyHistogram } from './latency-histogram.ts';
 
 /** Values that a scrape reads from other parts. */
@@ -34,6 +34,8 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
   const faults = counter('flash_sale_redis_faults_total', 'Failed calls to Redis, by fault code', [
     'code',
   ]);
+  // An increase from nothing would not count as one.
+  for (const code of Object.keys(FAULTS)) faults.inc({ code }, 0);
   const violations = counter(
     'flash_sale_invariant_violations_total',
     'Violations of the stock invariant of a SKU; any value above 0 is an alarm',
