@@ -9,12 +9,17 @@
  * the sale on both servers, and recovers it if needed.
  */
 import { Fault, unreachable } from '../domain/fault.ts';
-import { examineSale } from '../lua/recover/examine-sale.ts';
+import { type Examination, examineSale } from '../lua/recover/examine-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
 import { backoffMs } from '../process/backoff.ts';
 import type { PinnedServer } from '../redis/shard.ts';
 import { Loop } from './loop.ts';
-import { openSale, type RecoveryContext, type SaleCondition } from './recover/recover.ts';
+import {
+  isMissingEvents,
+  openSale,
+  type RecoveryContext,
+  type SaleCondition,
+} from './recover/recover.ts';
 import { SaleLag } from './sale-lag.ts';
 import { type ListedSale, urgencyOf } from './sale-list.ts';
 import { BatchReader } from './stream/batch-reader.ts';
@@ -58,6 +63,8 @@ export class SaleDrain {
   #isAsleep: boolean;
   #wasActive = false;
   #isBlocked = false;
+  /** A look at both servers waits for PostgreSQL. */
+  #isComparing = false;
   #isFailing = false;
   #failingMs = Number.NEGATIVE_INFINITY;
   /** Undefined: must be checked. */
@@ -194,8 +201,29 @@ export class SaleDrain {
 
   /** Looks whether the sale is damaged. The check that follows closes and rebuilds it. */
   async look(): Promise<void> {
-    const { damages } = await this.#pinStream().server.call(examineSale, this.saleId);
-    if (damages.length > 0) this.foundClosed();
+    await this.#examine(this.#pinStream());
+  }
+
+  async #examine(stream: StreamConsumer): Promise<Examination> {
+    const found = await stream.server.call(examineSale, this.saleId);
+    if (found.damages.length > 0) this.foundClosed();
+    return found;
+  }
+
+  /**
+   * Also whether PostgreSQL lacks events that the stream no longer has: an older backup may have been restored, and a
+   * sale without events would not show it.
+   */
+  async lookAtBoth(): Promise<void> {
+    const stream = this.#pinStream();
+    const found = await this.#examine(stream);
+    if (!this.#isAsleep || this.#isComparing) return;
+    this.#isComparing = true;
+    try {
+      if (await isMissingEvents(this.#context, stream, found)) this.foundClosed();
+    } finally {
+      this.#isComparing = false;
+    }
   }
 
   async #turn(): Promise<Turn> {

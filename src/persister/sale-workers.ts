@@ -200,7 +200,7 @@ export class SaleWorkers {
         else if (found === 'failure') drain.foundFailing();
         else drain.wake();
       },
-      onLook: () => void drain.look().catch(() => undefined),
+      onLook: () => void drain.lookAtBoth().catch(() => undefined),
     });
     const work = { sale, drain, sweep };
     this.#sales.set(saleId, work);

@@ -23,39 +23,8 @@ import {
 import { makeSale, setStatus } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
 import { type Connections, useServers } from '../../harness/servers/connections.ts';
+import { backUp } from '../../harness/servers/postgres-backup.ts';
 import { saleKey } from '../../src/lua/keys.ts';
-
-const TABLES = [
-  'sales',
-  'sale_skus',
-  'sale_operations',
-  'stock_ledger',
-  'reservations',
-  'reservation_events',
-  'checkpoints',
-  'sale_recoveries',
-  'audit_log',
-];
-
-/** Copies the tables, as a backup does, and returns the step that restores them. */
-async function backUp({ sql }: Pick<Connections, 'sql'>): Promise<() => Promise<void>> {
-  for (const table of TABLES) await sql.unsafe(`CREATE TABLE backup_${table} AS TABLE ${table}`);
-  return () =>
-    sql.begin(async (tx) => {
-      // Without triggers, so also without foreign keys, as pg_restore does it.
-      await tx`SET LOCAL session_replication_role = replica`;
-      for (const table of TABLES) {
-        await tx.unsafe(`DELETE FROM ${table}`);
-        const [{ columns }] = (await tx.unsafe(
-          `SELECT string_agg(quote_ident(column_name), ', ') AS columns FROM information_schema.columns
-           WHERE table_name = '${table}' AND table_schema = 'public' AND is_generated = 'NEVER'`,
-        )) as unknown as [{ columns: string }];
-        await tx.unsafe(
-          `INSERT INTO ${table} (${columns}) OVERRIDING SYSTEM VALUE SELECT ${columns} FROM backup_${table}`,
-        );
-      }
-    });
-}
 
 async function untilDrained(servers: Connections, saleId: string): Promise<void> {
   await eventually(async () => {
@@ -73,7 +42,7 @@ for (const restart of [false, true]) {
       const first = await usePersister(test, redis.url, database.url);
       const before = await holdMany(servers.shards, saleId, { count: 20, batchSize: 5 });
       await untilDrained(servers, saleId);
-      const restoreBackup = await backUp(servers);
+      const restoreBackup = await backUp(servers.sql);
       if (restart) {
         await redis.restart();
         await eventually(() => assert.ok(servers.shards.isReady));
@@ -122,20 +91,20 @@ for (const restart of [false, true]) {
 it('operations, withdrawn units, cancelled parts and payments that only Redis has are restored, so the books agree', async (test) => {
   const admin = await useAdmin(test);
   const servers = admin as unknown as Connections;
-  const sale = await makeSale(servers, { stock: 10, perBuyerLimit: 5 });
+  const sale = await makeSale(servers, { stock: 12, perBuyerLimit: 5 });
   const { saleId } = sale;
   const first = await usePersister(test, admin.redis.url, admin.databaseUrl);
-  const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd', 'dan']);
+  const held = await hold(servers.shards, saleId, ['ada', 'bob', 'cyd', 'dan', 'gus', 'hal']);
   const several = await hold(servers.shards, saleId, ['eve', 'fay'], 'unit*3');
   const [eve, fay] = several.map(({ reservationId }) => reservationId);
   const one = { items: [{ sku: 'unit', quantity: 1 }] };
-  const [ada, bob, cyd, dan] = held.map(({ reservationId }) => reservationId);
+  const [ada, bob, cyd, dan, gus, hal] = held.map(({ reservationId }) => reservationId);
   const request = async (path: string, body: unknown) => {
     const response = await admin.call(`POST ${path}`, { body });
     assert.equal(response.status, 200, JSON.stringify(response.body));
   };
   await untilDrained(servers, saleId);
-  const restoreBackup = await backUp(servers);
+  const restoreBackup = await backUp(servers.sql);
   await setStatus(servers, { ...sale, waitlistHoldSeconds: 600 }, 'open');
   for (const delta of [5, 7, -3]) {
     await request(`/sales/${saleId}/stock`, { sku: 'unit', delta });
@@ -148,21 +117,25 @@ it('operations, withdrawn units, cancelled parts and payments that only Redis ha
   await request(`/reservations/${eve}/confirm`, { paymentRef: 'pay_4' });
   await request(`/reservations/${fay}/cancel`, { ...one, restock: false });
   await request(`/reservations/${fay}/cancel`, { items: [{ sku: 'unit', quantity: 2 }] });
+  // Two versions each, of which the records have the last one.
+  await request(`/reservations/${hal}/extend`, {});
+  for (const id of [gus, hal]) await request(`/reservations/${id}/confirm`, {});
+  await request(`/reservations/${gus}/confirm`, { paymentRef: 'pay_5' });
   await untilDrained(servers, saleId);
   await first.close();
   await restoreBackup();
   // Still in the stream.
   await request(`/reservations/${cyd}/cancel`, { restock: false });
   await request(`/reservations/${eve}/cancel`, one);
-  await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await usePersister(test, admin.redis.url, admin.databaseUrl, { lookMs: 500 });
   await requestRecovery(servers, saleId);
   await eventually(async () => {
     assert.equal((await recoveriesOf(servers, saleId)).at(-1)?.outcome, 'rebuilt');
   });
-  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 19 - 5);
+  assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 21 - 5);
   await assertPromisesHold(servers, saleId);
   const next = await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 1 } });
-  assert.deepEqual([next.status, next.body.loaded], [200, 20 - 5]);
+  assert.deepEqual([next.status, next.body.loaded], [200, 22 - 5]);
   assert.equal((await admin.call(`GET /sales/${saleId}`)).body.waitlistHoldSeconds, 600);
   const path = `POST /reservations/${bob}/confirm`;
   const second = await admin.call(path, { body: { paymentRef: 'pay_3' } });
@@ -175,6 +148,13 @@ it('operations, withdrawn units, cancelled parts and payments that only Redis ha
     const again = await admin.call(`POST /reservations/${id}/cancel`, { body });
     assert.equal(again.headers['idempotent-replayed'], 'true');
   }
+
+  // Without a later event, and without another persister.
+  const restoreAgain = await backUp(servers.sql);
+  await request(`/reservations/${gus}/cancel`, {});
+  await untilDrained(servers, saleId);
+  await restoreAgain();
+  await eventually(() => assertPromisesHold(servers, saleId), { timeoutMs: 60_000 });
 });
 
 it('a reservation that neither server has is reported by position before it is dropped', async (test) => {
@@ -183,7 +163,7 @@ it('a reservation that neither server has is reported by position before it is d
   const first = await usePersister(test, redis.url, database.url);
   await hold(servers.shards, saleId, ['ada', 'bob']);
   await untilDrained(servers, saleId);
-  const restoreBackup = await backUp(servers);
+  const restoreBackup = await backUp(servers.sql);
   await hold(servers.shards, saleId, ['cleo', 'dan']);
   await untilDrained(servers, saleId);
   await first.close();

@@ -123,8 +123,8 @@ function isOpen(found: Examination, record: SaleRecord, runId: string): boolean 
 }
 
 /** Whether the stream begins after an event that PostgreSQL lacks. The order of the reads is what makes it true. */
-async function isMissingEvents(
-  { database }: PersisterContext,
+export async function isMissingEvents(
+  { database }: Pick<PersisterContext, 'database'>,
   stream: StreamConsumer,
   { events, timeline, keys }: Examination,
 ): Promise<boolean> {

@@ -5,7 +5,8 @@
  *
  * Afterwards PostgreSQL has a prefix of the history again, and the drain continues with what the stream has.
  */
-import type { Reservation } from '../../../domain/reservation.ts';
+import { type Reservation, sourceOf } from '../../../domain/reservation.ts';
+import { waitlistHoldSecondsOf } from '../../../domain/sale.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
 import { inTransaction, type Sql, type Transaction } from '../../../postgres/connection.ts';
 import { subscribersOf } from '../../../postgres/outbox.ts';
@@ -68,6 +69,8 @@ export async function restore(
   const lost = await findLost(stream, found, stored, known);
 
   const notes = await readNotes(stream, found, [...lacking.values()]);
+  const holdMs = holdMsOf(found, stored);
+  const times = { nowMs: found.nowMs, extensionMs: holdMs.extension };
   const history = await historyOf(transaction, [...lacking.keys()]);
   const missing: { reservation: Reservation; version: number; change: Change }[] = [];
   const rowsOnly: StreamEvent[] = [];
@@ -83,7 +86,7 @@ export async function restore(
       if (!inHistory.has(version)) lostVersions.push(version);
       else if (version === newest) {
         const change = { status, detail: 'restored' };
-        rowsOnly.push(restoredEvent(reservation, version, 0, found.nowMs, change));
+        rowsOnly.push(restoredEvent(reservation, version, 0, times, change));
       }
     }
     const note = notes.get(position) ?? '';
@@ -92,6 +95,7 @@ export async function restore(
       lostVersions,
       note,
       events,
+      reservation.expiresAt - reservation.reservedAt > holdMs[sourceOf(reservation)],
     ).entries())
       missing.push({ reservation, version: lostVersions[index]!, change });
   }
@@ -103,7 +107,7 @@ export async function restore(
     const extra = nextInStream === undefined ? lastNumber + 1 + index - free.length : undefined;
     const number = free[index] ?? extra;
     if (number === undefined) return [];
-    return [restoredEvent(reservation, version, number, found.nowMs, change)];
+    return [restoredEvent(reservation, version, number, times, change)];
   });
   // A number without any event is damage, unless the event is in an entry that could not be read.
   const lastWritten = Math.max(
@@ -161,6 +165,14 @@ function firstAfter(numbers: ReadonlySet<number>, checkpoint: number): number | 
     if (number > checkpoint && number < (first ?? Number.POSITIVE_INFINITY)) first = number;
   }
   return first;
+}
+
+/** Redis may have a newer definition. */
+function holdMsOf({ definition }: Examination, stored: Stored): Stored['holdMs'] {
+  if (!definition) return stored.holdMs;
+  const purchase = 1_000 * definition.holdSeconds;
+  const waitlist = 1_000 * waitlistHoldSecondsOf(definition);
+  return { purchase, waitlist, extension: purchase };
 }
 
 /** The event numbers up to the last one that neither PostgreSQL nor the stream has, ascending. */

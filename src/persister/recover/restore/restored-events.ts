@@ -39,6 +39,8 @@ export function restoredChanges(
   lost: readonly number[],
   note: string,
   known: readonly KnownVersion[],
+  /** Whether its deadline shows an extension. */
+  isExtended: boolean,
 ): Change[] {
   const { version: newest, status } = reservation;
   const isEnded = status === 'cancelled' || status === 'expired';
@@ -55,6 +57,9 @@ export function restoredChanges(
   const between = lost.filter((version) => version > 1 && !(isEnded && version === newest));
   const partsFrom = between.length - lostParts.length;
   const confirmation = lacksConfirmation ? between[partsFrom - 1] : confirmedAt;
+  const isExtensionLost =
+    isExtended && !known.some((each) => isExtension(each)) && partsFrom > Number(lacksConfirmation);
+  const extension = isExtensionLost ? between[0] : undefined;
 
   return lost.map((version) => {
     if (isEnded && version === newest) {
@@ -68,13 +73,20 @@ export function restoredChanges(
       const paymentRef = paymentOf(note);
       return { status: 'confirmed', detail: restored({ transition: 'confirm', paymentRef }) };
     }
-    const isConfirmed = confirmation !== undefined && confirmation < version;
+    if (version === extension) return { status: 'reserved', detail: 'restored' };
     const part = lostParts[between.indexOf(version) - partsFrom];
+    // What else happened to it is a confirmation, which may follow another one when a payment was attached.
+    const isConfirmed = version > 1 && (!part || (confirmation ?? version) < version);
     return {
       status: isConfirmed ? 'confirmed' : 'reserved',
       detail: version > 1 && part ? restored({ transition: 'cancel', ...part }) : 'restored',
     };
   });
+}
+
+/** Whether a version extended its hold. */
+function isExtension({ status, version, detail }: Change & { version: number }): boolean {
+  return status === 'reserved' && version > 1 && !isPart({ status, detail });
 }
 
 function restored({
@@ -99,14 +111,19 @@ export function restoredEvent(
   reservation: Reservation,
   version: number,
   number: number,
-  nowMs: number,
+  { nowMs, extensionMs }: { nowMs: number; extensionMs: number },
   change: Change,
 ): StreamEvent {
+  const { reservedAt, expiresAt } = reservation;
+  // The deadline follows from the time of an extension.
+  const changedAt = isExtension({ ...change, version })
+    ? Math.min(nowMs, expiresAt - extensionMs)
+    : nowMs;
   const event: ReservationEvent = {
     ...reservation,
     ...change,
     version,
-    occurredAt: version === 1 ? reservation.reservedAt : nowMs,
+    occurredAt: version === 1 ? reservedAt : changedAt,
     requestId: '',
     traceparent: '',
   };

@@ -1,8 +1,11 @@
 /** What PostgreSQL has of a sale's reservations and dead letters, to compare with Redis. */
+import type { ReservationSource } from '../../../domain/reservation.ts';
 import type { Transaction } from '../../../postgres/connection.ts';
 
 export interface Stored {
   currency: string;
+  /** How long holds are without an extension, and how long an extension is. */
+  holdMs: Record<ReservationSource | 'extension', number>;
   /** The last event. */
   checkpoint: number;
   /** By position. */
@@ -19,13 +22,20 @@ export interface Stored {
 }
 
 export async function readStored(transaction: Transaction, saleId: string): Promise<Stored> {
-  const [sale] = await transaction<{ currency: string; event: number }[]>`
-    SELECT currency, coalesce((SELECT event FROM checkpoints WHERE sale_id = ${saleId}), 0)::bigint AS event
+  const [sale] = await transaction<
+    { currency: string; purchase: number; waitlist: number; event: number }[]
+  >`
+    SELECT currency, hold_seconds AS purchase, coalesce(waitlist_hold_seconds, hold_seconds) AS waitlist, coalesce((SELECT event FROM checkpoints WHERE sale_id = ${saleId}), 0)::bigint AS event
     FROM sales WHERE sale_id = ${saleId}`;
   const rows = await transaction<{ position: number; reservationId: string; version: number }[]>`
     SELECT position, reservation_id, version FROM reservations WHERE sale_id = ${saleId}`;
   return {
     currency: sale?.currency ?? '',
+    holdMs: {
+      purchase: 1_000 * (sale?.purchase ?? 0),
+      waitlist: 1_000 * (sale?.waitlist ?? 0),
+      extension: 1_000 * (sale?.purchase ?? 0),
+    },
     checkpoint: sale?.event ?? 0,
     rows: new Map(rows.map((row) => [row.position, row])),
     letters: await readLetters(transaction, saleId),
