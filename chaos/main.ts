@@ -15,13 +15,15 @@ import { openRunLogs, type RunReport, run } from './run.ts';
 import { seededScenario } from './seeded-scenario.ts';
 import type { Durability } from './stack.ts';
 
-/** A failed run can have a thousand violations; these are enough to start with. */
-const VIOLATIONS_SHOWN = 12;
+/** A failed run can have a thousand violations; these of each kind are enough to start with. */
+const SHOWN_OF_KIND = 4;
 const REST_MS_MAX = 60_000;
 const WINDOW_MS = 5_000;
 const FAULTS = { least: 6, most: 14 };
 /** It takes some seconds, and the schedule's other faults of PostgreSQL wait for it. */
 const COPY_CHANCE = 0.25;
+const ARCHIVE_CHANCE = 0.4;
+const RESTORE_CHANCE = 0.4;
 /** Under `safe` Redis loses nothing that it has acknowledged, unless it loses everything. */
 const DATA_LOSSES: Record<Durability, readonly DataLossKind[]> = {
   safe: ['flush', 'lose-disk'],
@@ -84,6 +86,8 @@ async function runInSequence(postgres: TestPostgres): Promise<void> {
       faults: FAULTS,
       dataLosses: dataLossesOf(seed),
       copyChance: COPY_CHANCE,
+      archiveChance: ARCHIVE_CHANCE,
+      restoreChance: keepsData(seed) && options.profile === 'safe' ? RESTORE_CHANCE : 0,
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
     const report = await run(
@@ -113,8 +117,12 @@ function reportProgress(): void {
 }
 
 /** With odd seeds Redis keeps its data, so that no acknowledged reservation may be missing. */
+function keepsData(seed: number): boolean {
+  return seed % 2 === 1;
+}
+
 function dataLossesOf(seed: number): readonly DataLossKind[] {
-  return seed % 2 === 1 ? [] : DATA_LOSSES[options.profile];
+  return keepsData(seed) ? [] : DATA_LOSSES[options.profile];
 }
 
 function printRun(report: RunReport, faults: number): void {
@@ -127,8 +135,10 @@ function printRun(report: RunReport, faults: number): void {
 }
 
 function printViolations({ seed, violations }: RunReport): void {
-  for (const { kind, evidence } of violations.slice(0, VIOLATIONS_SHOWN)) {
-    console.log(`    ${kind}: ${evidence}`);
+  for (const [kind, ofKind] of Map.groupBy(violations, (each) => each.kind)) {
+    for (const { evidence } of ofKind.slice(0, SHOWN_OF_KIND)) {
+      console.log(`    ${kind}: ${evidence}`);
+    }
   }
   const again = `npm run chaos -- --runs 1 --seed ${seed} --profile ${options.profile} --buyers ${options.buyers}`;
   console.log(`    ${violations.length} violations; repeat: ${again}`);

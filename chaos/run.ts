@@ -5,7 +5,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
 import { Random } from '../harness/random.ts';
 import type { Terms } from './check/case.ts';
@@ -16,6 +15,7 @@ import { Client } from './clients/client.ts';
 import { History } from './clients/history.ts';
 import type { StartedFault } from './faults/inject.ts';
 import type { Loss } from './faults/losses.ts';
+import type { Restore } from './faults/restored-backup.ts';
 import type { PlannedFault } from './faults/schedule.ts';
 import { Inspector } from './server-snapshot.ts';
 import { ChaosStack, type StackChoices } from './stack.ts';
@@ -39,6 +39,8 @@ export interface Acted {
   losses: Loss[];
   /** What persisters on copies of the database took over. */
   consumed?: string[];
+  /** Undefined: no backup of PostgreSQL was restored. */
+  restore?: Restore | undefined;
   begun?: StartedFault[];
   /** When the last fault was over, on the monotonic clock. */
   calmAtMs: number;
@@ -69,8 +71,6 @@ export interface RunReport {
   restSeconds: number;
 }
 
-const POLL_MS = 50;
-
 /** Another program may have taken a port since it was found free. */
 const START_TRIES = 3;
 
@@ -99,9 +99,9 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
     const terms = { ...scenario.terms, saleId };
     await openSale(client, terms, random);
     const acted = await scenario.act({ stack, client, inspector, random, terms });
-    const { losses, consumed = [], begun = [], calmAtMs } = acted;
+    const { losses, consumed = [], restore, begun = [], calmAtMs } = acted;
     stack.heal();
-    const pending = await waitForRest(inspector, saleId, choices.restMsMax);
+    const pending = await inspector.waitForRest(saleId, choices.restMsMax);
     const restMs = performance.now() - calmAtMs;
     const snapshot = await inspector.read(saleId);
     const { violations, lost } = check({
@@ -110,6 +110,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       history,
       snapshot,
       losses,
+      restore,
     });
     if (pending !== undefined) violations.push({ kind: 'did-not-recover', evidence: pending });
     if (choices.verifies) violations.push(...(await verify(client, saleId)));
@@ -162,25 +163,11 @@ async function openSale(client: Client, terms: Terms, random: Random): Promise<v
   await client.sendUntilSettled({ kind: 'open' }, random);
 }
 
-/** Undefined: it came to rest. Otherwise the last reason why it did not. */
-async function waitForRest(
-  inspector: Inspector,
-  saleId: string,
-  restMsMax: number,
-): Promise<string | undefined> {
-  const deadlineMs = performance.now() + restMsMax;
-  for (;;) {
-    const why = await inspector
-      .pendingWork(saleId)
-      .catch((error: unknown) => `the servers cannot be read: ${String(error)}`);
-    if (why === undefined || performance.now() > deadlineMs) return why;
-    await sleep(POLL_MS);
-  }
-}
-
 async function verify(client: Client, saleId: string): Promise<Violation[]> {
   try {
-    const verdict = (await client.requestAdmin('GET', `/sales/${saleId}/verify`)) as {
+    const verdict = (await persistently(() =>
+      client.requestAdmin('GET', `/sales/${saleId}/verify`),
+    )) as {
       checks: { name: string; ok: boolean; expected: string; actual: string }[];
     };
     return verdict.checks
@@ -191,6 +178,17 @@ async function verify(client: Client, saleId: string): Promise<Violation[]> {
       }));
   } catch (error) {
     return [{ kind: 'verify-failed', evidence: String(error) }];
+  }
+}
+
+/** A fault may have broken a connection that the pool keeps. */
+async function persistently<T>(request: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await request();
+    } catch (error) {
+      if (attempt === START_TRIES) throw error;
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 /** What Redis and PostgreSQL hold of a sale at the end, read without the proxies. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { isBuyerIndex } from '../src/domain/buyer-index.ts';
 import type { OwnItem, Reservation, ReservationStatus } from '../src/domain/reservation.ts';
@@ -61,12 +62,18 @@ export interface PostgresSnapshot {
   endsAtMs: number | null;
   /** The reason of each. */
   deadLetters: string[];
+  /** When the sale was archived; null: it was not. */
+  archivedAtMs: number | null;
+  /** Confirmed units by SKU, as PostgreSQL counts them in an archived sale. */
+  archivedConfirmed: Record<string, number>;
 }
 
 export interface ServerSnapshot {
   redis: RedisSnapshot;
   postgres: PostgresSnapshot;
 }
+
+const POLL_MS = 50;
 
 /** The suite's own connections. */
 export class Inspector {
@@ -93,6 +100,7 @@ export class Inspector {
       .hgetall(saleKey(saleId, 'stock'))
       .exec();
     const [sale, stock] = replies!.map(([, reply]) => reply) as Record<string, string>[];
+    if (sale!.status === 'archived') return undefined;
     if (sale!.fence !== runId) return 'the sale is closed: its fence is of another server';
     for (const [field, count] of Object.entries(stock!)) {
       if (/:(held|waiting)$/.test(field) && Number(count) > 0) return `${field} is ${count}`;
@@ -104,6 +112,31 @@ export class Inspector {
       SELECT count(*)::bigint AS pending FROM sale_operations
       WHERE sale_id = ${saleId} AND outcome = 'pending'`;
     return row!.pending > 0 ? `${row!.pending} operations are pending` : undefined;
+  }
+
+  /** Undefined: it came to rest. Otherwise the last reason why it did not. */
+  async waitForRest(saleId: string, msMax: number): Promise<string | undefined> {
+    const deadlineMs = performance.now() + msMax;
+    for (;;) {
+      const why = await this.pendingWork(saleId).catch(
+        (error: unknown) => `the servers cannot be read: ${String(error)}`,
+      );
+      if (why === undefined || performance.now() > deadlineMs) return why;
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** Waits until PostgreSQL has what Redis has by now, or until the time is over. */
+  async untilWhole(saleId: string, msMax: number): Promise<void> {
+    const deadlineMs = performance.now() + msMax;
+    const { events = 0, operation = 0 } = await this.#redis.hgetall(saleKey(saleId, 'sale'));
+    for (;;) {
+      const rows = await this.#sql<{ isWhole: boolean }[]>`
+        SELECT checkpoints.event >= ${events} AND last_operation >= ${operation} AS is_whole
+        FROM sales JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}`.catch(() => []);
+      if (rows[0]?.isWhole || performance.now() > deadlineMs) return;
+      await sleep(POLL_MS);
+    }
   }
 
   /** Whether PostgreSQL has all decisions of Redis. */
@@ -177,7 +210,7 @@ export class Inspector {
 
   async #readPostgres(saleId: string): Promise<PostgresSnapshot> {
     const sql = this.#sql;
-    const [rows, events, ledger, checkpoints, letters, sales] = await Promise.all([
+    const [rows, events, ledger, checkpoints, letters, sales, skus] = await Promise.all([
       sql<Row[]>`
         SELECT reservation_id, buyer_id, status, items, position, version, idempotency_key, reserved_at, expires_at,
           request_id FROM reservations WHERE sale_id = ${saleId} ORDER BY position`,
@@ -189,7 +222,10 @@ export class Inspector {
         FROM stock_ledger LEFT JOIN sale_operations USING (sale_id, operation) WHERE sale_id = ${saleId}`,
       sql<{ event: number }[]>`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`,
       sql<{ reason: string }[]>`SELECT reason FROM dead_letters WHERE sale_id = ${saleId}`,
-      sql<{ endsAt: Date | null }[]>`SELECT ends_at FROM sales WHERE sale_id = ${saleId}`,
+      sql<{ endsAt: Date | null; archivedAt: Date | null }[]>`
+        SELECT ends_at, archived_at FROM sales WHERE sale_id = ${saleId}`,
+      sql<{ sku: string; units: number }[]>`
+        SELECT sku, coalesce(archived_confirmed, 0)::bigint AS units FROM sale_skus WHERE sale_id = ${saleId}`,
     ]);
     return {
       rows,
@@ -198,6 +234,8 @@ export class Inspector {
       checkpointEvent: checkpoints[0]?.event ?? 0,
       endsAtMs: sales[0]?.endsAt?.getTime() ?? null,
       deadLetters: letters.map(({ reason }) => reason),
+      archivedAtMs: sales[0]?.archivedAt?.getTime() ?? null,
+      archivedConfirmed: Object.fromEntries(skus.map(({ sku, units }) => [sku, units])),
     };
   }
 }

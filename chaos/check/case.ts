@@ -6,6 +6,7 @@ import type { Item, PublicReservation, ReservationStatus } from '../../src/domai
 import { boughtItems } from '../../src/domain/reservation-codec.ts';
 import { type Exchange, type History, isSettled, reservationsIn } from '../clients/history.ts';
 import type { Loss } from '../faults/losses.ts';
+import type { Restore } from '../faults/restored-backup.ts';
 import type { EventRow, Row, ServerSnapshot } from '../server-snapshot.ts';
 import type { Durability } from '../stack.ts';
 
@@ -24,6 +25,8 @@ export interface Case {
   history: History;
   snapshot: ServerSnapshot;
   losses: readonly Loss[];
+  /** An older backup of PostgreSQL was restored. */
+  restore?: Restore | undefined;
 }
 
 /** The API shows `extended` as `reserved` with a later end. */
@@ -84,6 +87,10 @@ export interface Findings extends Case {
   stockWindows: readonly StockWindow[];
   /** Reservations that clients saw and that a data loss was allowed to take. */
   lost: ReadonlySet<string>;
+  /** All data losses. `losses` has those before the sale was archived: later ones can take nothing of it. */
+  outages: readonly Loss[];
+  /** Whether the history in PostgreSQL has every decision, in the order of the decisions. */
+  isExact: boolean;
 }
 
 /** Clocks show whole milliseconds, and a script's time is the time of its start. */
@@ -92,7 +99,8 @@ export const TOLERANCE_MS = 5;
 /** A hot path refuses only on views of at most 250 ms. The rest is a tolerance for a busy machine. */
 export const STALE_MS_MAX = 1_000;
 
-export function findingsOf(aCase: Case): Findings {
+export function findingsOf(given: Case): Findings {
+  const aCase = { ...given, losses: lossesBeforeArchive(given) };
   const exchangeOf = new Map(aCase.history.exchanges.map((each) => [each.requestId, each]));
   const lives = livesOf(aCase, exchangeOf);
   const lifeOf = new Map(lives.map((life) => [life.row.reservationId, life]));
@@ -117,7 +125,14 @@ export function findingsOf(aCase: Case): Findings {
     exchangeOf,
     stockWindows: stockWindowsOf(aCase),
     lost,
+    outages: given.losses,
+    isExact: aCase.losses.length === 0 && given.restore === undefined,
   };
+}
+
+function lossesBeforeArchive({ losses, snapshot }: Case): readonly Loss[] {
+  const { archivedAtMs } = snapshot.postgres;
+  return losses.filter(({ atMs }) => archivedAtMs === null || atMs < archivedAtMs);
 }
 
 /**
@@ -174,13 +189,23 @@ function totalUnits(items: readonly { quantity: number }[]): number {
   return items.reduce((sum, { quantity }) => sum + quantity, 0);
 }
 
-function livesOf({ snapshot: { postgres } }: Case, exchangeOf: Findings['exchangeOf']): Life[] {
+function livesOf(
+  { snapshot: { postgres }, history }: Case,
+  exchangeOf: Findings['exchangeOf'],
+): Life[] {
   const stagesOf = new Map<string, Stage[]>();
   for (const event of postgres.events) {
     const stages = stagesOf.get(event.reservationId) ?? [];
     stagesOf.set(event.reservationId, stages);
     const fromMs = event.occurredAt.getTime();
     const isExtended = event.status === 'reserved' && event.version > 1;
+    const isRestored = /^(restored$|\{"actor":"restored")/.test(event.detail);
+    // A restored event has no request, so it can be that of any one.
+    const withdrawing = isRestored
+      ? history
+          .changesOf(event.reservationId)
+          .filter(() => event.detail.includes('"restock":false'))
+      : [exchangeOf.get(event.requestId)];
     stages.push({
       state: isExtended ? 'extended' : event.status,
       version: event.version,
@@ -189,10 +214,10 @@ function livesOf({ snapshot: { postgres } }: Case, exchangeOf: Findings['exchang
       untilMs: Number.POSITIVE_INFINITY,
       requestId: event.requestId,
       paymentRef: paymentIn(event.detail),
-      isRestored: /^(restored$|\{"actor":"restored")/.test(event.detail),
+      isRestored,
       items: [],
       cut: event.status === 'cancelled' ? [] : cutBy(event, exchangeOf),
-      isWithdrawal: withdraws(exchangeOf.get(event.requestId)),
+      isWithdrawal: withdrawing.some(withdraws),
     });
   }
   return postgres.rows.map((row) => {
@@ -238,7 +263,7 @@ function paymentIn(detail: string): string | undefined {
   return (JSON.parse(detail) as { paymentRef?: string }).paymentRef;
 }
 
-function stockWindowsOf({ history, snapshot }: Case): StockWindow[] {
+function stockWindowsOf({ history, snapshot, restore }: Case): StockWindow[] {
   const windows = new Map<string, StockWindow>();
   const applied = new Set(
     snapshot.postgres.ledger
@@ -257,6 +282,8 @@ function stockWindowsOf({ history, snapshot }: Case): StockWindow[] {
       isApplied: applied.has(key),
     };
     windows.set(key, window);
+    // A restored ledger has the sum of the changes, without their keys.
+    if (restore && exchange.response?.status === 200) window.isApplied = true;
     if (isSettled(exchange)) window.settledMs = Math.min(window.settledMs, endedMs);
   }
   return [...windows.values()];

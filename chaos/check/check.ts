@@ -1,5 +1,6 @@
 /** The checker: a pure function from a case to its violations. It shares nothing with the engine's own `verify`. */
 
+import { checkArchive } from './archive.ts';
 import { type Case, type Findings, findingsOf } from './case.ts';
 import { checkCoolDown } from './cool-down.ts';
 import { checkEnd } from './end.ts';
@@ -24,6 +25,7 @@ const CHECKS: readonly ((findings: Findings) => Violation[])[] = [
   checkOperations,
   checkPayments,
   checkEnd,
+  checkArchive,
 ];
 
 export interface Verdict {

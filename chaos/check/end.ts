@@ -1,5 +1,6 @@
 /** `sale_ended` is final: nothing is decided after a buyer got it, and the end does not move any more. */
 import type { Exchange } from '../clients/history.ts';
+import { isArchived } from './archive.ts';
 import { type Findings, TOLERANCE_MS } from './case.ts';
 import { describeResponse } from './responses.ts';
 import type { Violation } from './violation.ts';
@@ -43,11 +44,14 @@ function firstEnd({ history, losses, durability }: Findings): Exchange | undefin
 }
 
 /** Both servers have the end of the last change that was accepted. */
-function otherEnd({ history, snapshot: { redis, postgres } }: Findings): Violation[] {
+function otherEnd(findings: Findings): Violation[] {
+  const { history, snapshot } = findings;
+  const { redis, postgres } = snapshot;
   if (history.unsettled.some(({ kind }) => kind === 'move-end')) return [];
   const accepted = history.ofKind('move-end').findLast(({ response }) => response?.status === 200);
   const expected = accepted?.request.endsAtMs ?? null;
-  const inRedis = redis.sale.endsAt ? Number(redis.sale.endsAt) : null;
+  const endInRedis = redis.sale.endsAt ? Number(redis.sale.endsAt) : null;
+  const inRedis = isArchived(findings) ? expected : endInRedis;
   if (inRedis === expected && postgres.endsAtMs === expected) return [];
   const response = accepted ? describeResponse(accepted) : 'no change';
   const evidence = `the end ${expected} (${response}) is ${inRedis} in Redis and ${postgres.endsAtMs} in PostgreSQL`;

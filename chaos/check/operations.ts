@@ -5,7 +5,7 @@ import { describeResponse } from './responses.ts';
 import type { Violation } from './violation.ts';
 
 export function checkOperations(findings: Findings): Violation[] {
-  return [...changesOfStock(findings), ...withdrawals(findings)];
+  return [...changesOfStock(findings), ...withdrawals(findings), ...lostUnits(findings)];
 }
 
 /** The ledger has the units of each cancellation without restock, by its event, and of no other event. */
@@ -35,7 +35,28 @@ function withdrawals({ lives, snapshot: { postgres } }: Findings): Violation[] {
   }));
 }
 
-function changesOfStock({ history, snapshot: { postgres } }: Findings): Violation[] {
+/** A restore has the changes that it found in Redis as one, without their keys. */
+function lostUnits({
+  terms,
+  restore,
+  stockWindows,
+  snapshot: { postgres },
+}: Findings): Violation[] {
+  if (!restore) return [];
+  return terms.skus.flatMap(({ sku, stock }): Violation[] => {
+    const expected = stockWindows
+      .filter((window) => window.sku === sku && window.isApplied)
+      .reduce((sum, { delta }) => sum + delta, stock);
+    const recorded = postgres.ledger
+      .filter((row) => row.sku === sku && row.event === null && row.outcome === 'applied')
+      .reduce((sum, { delta }) => sum + delta, 0);
+    if (recorded === expected) return [];
+    const evidence = `${expected} ${sku} were loaded, the restored ledger has ${recorded}`;
+    return [{ kind: 'operation-differs', evidence }];
+  });
+}
+
+function changesOfStock({ history, snapshot: { postgres }, restore }: Findings): Violation[] {
   const violations: Violation[] = [];
   const recorded = Map.groupBy(
     postgres.ledger.filter(({ idempotencyKey }) => idempotencyKey !== null),
@@ -45,6 +66,8 @@ function changesOfStock({ history, snapshot: { postgres } }: Findings): Violatio
   for (const [key, exchanges] of requestsByKey) {
     const rows = recorded.get(key) ?? [];
     const { sku, delta } = exchanges[0]!.request;
+    const isInRestore = rows.length === 0 && exchanges[0]!.startedMs < (restore?.restoredMs ?? 0);
+    if (isInRestore) continue;
     for (const exchange of exchanges.filter(isSettled)) {
       const outcome = exchange.response!.status === 200 ? 'applied' : exchange.response!.code;
       const [row] = rows;

@@ -1,4 +1,5 @@
 /** First come, first served: positions are unique, complete, and in the order of decision. */
+import { isArchived } from './archive.ts';
 import type { Findings } from './case.ts';
 import type { Violation } from './violation.ts';
 
@@ -34,7 +35,9 @@ function reusedPositions({ sightingsOf, lives }: Findings): Violation[] {
   return violations;
 }
 
-function positionGaps({ lives, snapshot: { redis }, losses, durability }: Findings): Violation[] {
+function positionGaps(findings: Findings): Violation[] {
+  const { lives, snapshot, losses, durability } = findings;
+  const { redis } = snapshot;
   const violations: Violation[] = [];
   const gap = (evidence: string) => violations.push({ kind: 'position-gap', evidence });
   // After a possible loss of decisions, positions that clients may have seen are skipped.
@@ -43,6 +46,7 @@ function positionGaps({ lives, snapshot: { redis }, losses, durability }: Findin
   if (hole !== -1 && !mayLeaveOut) {
     gap(`position ${hole} is followed by ${lives[hole]!.row.position}`);
   }
+  if (isArchived(findings)) return violations;
   const other = redis.order.findIndex((buyerId, index) => buyerId !== lives[index]?.row.buyerId);
   if (other !== -1 || redis.order.length !== lives.length) {
     gap(
@@ -52,14 +56,14 @@ function positionGaps({ lives, snapshot: { redis }, losses, durability }: Findin
   return violations;
 }
 
-function outOfOrder({ lives, exchangeOf }: Findings): Violation[] {
+function outOfOrder({ lives, exchangeOf, restore }: Findings): Violation[] {
   const violations: Violation[] = [];
   let endedMs = Number.POSITIVE_INFINITY;
   let later = '';
   let event = Number.POSITIVE_INFINITY;
   for (const { row, stages } of lives.toReversed()) {
     const number = stages[0]?.event ?? 0;
-    if (number >= event) {
+    if (number >= event && !restore) {
       violations.push({
         kind: 'out-of-order',
         evidence: `${row.reservationId} was decided after its successor`,

@@ -38,8 +38,7 @@ export function checkRefusals(findings: Findings): Violation[] {
 function falseRefusals(facts: Facts): Violation[] {
   const { findings } = facts;
   const rowOfRequest = new Map(findings.lives.map(({ row }) => [row.requestId, row]));
-  // The units of a lost reservation are unknown, so refusals cannot be checked after a data loss.
-  const isKnowable = findings.losses.length === 0;
+  // The units of a lost reservation are unknown, and the times of a restored history, so refusals cannot be checked.
   const successes = Map.groupBy(
     findings.history.ofKind('buy').filter((exchange) => reservationsIn(exchange).length > 0),
     ({ request }) => request.buyerId,
@@ -51,7 +50,7 @@ function falseRefusals(facts: Facts): Violation[] {
       const evidence = `${row.reservationId} by a request with the response ${exchange.response!.code}`;
       return [{ kind: 'refused-but-decided', evidence }];
     }
-    if (!isKnowable) return [];
+    if (!findings.isExact) return [];
     const earlier = successes.get(exchange.request.buyerId) ?? [];
     const isFirst = !earlier.some((each) => hasReservationOf(findings, each, exchange));
     const { buyerId, items } = exchange.request;
@@ -63,8 +62,8 @@ function falseRefusals(facts: Facts): Violation[] {
 
 /** A merchant may confirm an expired hold unless its units or the limit are taken. */
 function falseReclaimRefusals(facts: Facts): Violation[] {
-  const { history, lifeOf, losses } = facts.findings;
-  if (losses.length > 0) return [];
+  const { history, lifeOf, isExact } = facts.findings;
+  if (!isExact) return [];
   return history.ofKind('confirm').flatMap((exchange): Violation[] => {
     const row = lifeOf.get(exchange.request.reservationId)?.row;
     const code = exchange.response?.code;
@@ -197,7 +196,11 @@ function pausedSpans({ history }: Findings): Span[] {
 /** From when an end may have passed until a later one was certainly applied. */
 function endedSpans({ history }: Findings): Span[] {
   const moves = history.ofKind('move-end');
-  return moves.map(({ request, startedMs }) => ({
+  const ends = history.ofKind('end').map(({ startedMs }) => ({
+    fromMs: startedMs,
+    untilMs: Number.POSITIVE_INFINITY,
+  }));
+  const moved = moves.map(({ request, startedMs }) => ({
     fromMs: Math.max(startedMs, request.endsAtMs),
     untilMs:
       moves.find(
@@ -207,4 +210,5 @@ function endedSpans({ history }: Findings): Span[] {
           move.response?.status === 200,
       )?.endedMs ?? Number.POSITIVE_INFINITY,
   }));
+  return [...ends, ...moved];
 }

@@ -1,4 +1,5 @@
 /** Responses were true when they were sent and stay true, and a repeated request gets the same result. */
+import type { ReservationStatus } from '../../src/domain/reservation.ts';
 import { boughtItems, canonicalItems } from '../../src/domain/reservation-codec.ts';
 import {
   type ClientRequest,
@@ -62,6 +63,11 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
       ];
     }
     const state = stateOf(reservation, findings.terms);
+    if (stages.some(({ isRestored }) => isRestored)) {
+      if (isReachable(reservation.status, row.status)) return [];
+      const evidence = `${reservationId} was shown as ${state} ${timeOf(exchange)}, and restored as ${row.status}`;
+      return [{ kind: 'lost-transition', evidence }];
+    }
     const shown = stages.filter(
       (each) =>
         each.state === state &&
@@ -86,6 +92,13 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
       },
     ];
   });
+}
+
+/** Whether a reservation can have been in a state that a client saw, when only its last one is known. */
+function isReachable(shown: ReservationStatus, last: ReservationStatus): boolean {
+  if (shown === 'reserved' || shown === last) return true;
+  // It may have been reclaimed, and then refunded.
+  return last === 'cancelled' || (shown === 'expired' && last === 'confirmed');
 }
 
 /** `/me` shows every reservation of the buyer that was decided before. */
@@ -151,7 +164,8 @@ function wrongPlaces({ history }: Findings): Violation[] {
   });
 }
 
-function overLimit({ terms, lives }: Findings): Violation[] {
+function overLimit({ terms, lives, restore }: Findings): Violation[] {
+  if (restore) return [];
   const violations: Violation[] = [];
   for (const [buyerId, own] of Map.groupBy(lives, ({ row }) => row.buyerId)) {
     for (const { limit, unitsIn } of limitsOf(terms)) {
@@ -205,14 +219,20 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
   open: ['200'],
   pause: ['200'],
   resume: ['200'],
+  end: ['200', '409 invalid_transition'],
+  archive: ['200', '409 invalid_transition'],
   'move-end': ['200', '409 invalid_transition'],
 };
 
 /** Of a confirmation that may take the units of an expired hold again. */
 const RECLAIM_REFUSALS = ['409 sold_out', '409 insufficient_stock', '409 limit_reached'];
 
-function responsesTo(request: ClientRequest): readonly string[] {
+/** Buyers get it for whatever they ask of an archived sale. */
+const ARCHIVED = '410 sale_ended';
+
+function responsesTo(request: ClientRequest, mayBeArchived: boolean): readonly string[] {
   const responses = RESPONSES[request.kind];
+  if ('buyerId' in request && mayBeArchived) return [...responses, ARCHIVED];
   if (request.kind !== 'confirm') return responses;
   const conflict = request.paymentRef === undefined ? [] : ['409 payment_conflict'];
   return [...responses, ...conflict, ...(request.reclaim ? RECLAIM_REFUSALS : [])];
@@ -221,11 +241,12 @@ function responsesTo(request: ClientRequest): readonly string[] {
 function unexpectedResponses(findings: Findings): Violation[] {
   const { history, lost } = findings;
   const unknown = spansOfUnknownSale(findings);
+  const archivedMs = history.ofKind('archive')[0]?.startedMs ?? Number.POSITIVE_INFINITY;
   return history.exchanges.flatMap((exchange): Violation[] => {
     const { request, startedMs, endedMs } = exchange;
     if (!isSettled(exchange)) return [];
     const response = describeResponse(exchange);
-    if (responsesTo(request).includes(response)) return [];
+    if (responsesTo(request, endedMs >= archivedMs).includes(response)) return [];
     const isNotFound =
       response === '404 sale_not_found' || response === '404 reservation_not_found';
     const isOfLost = 'reservationId' in request && lost.has(request.reservationId);
@@ -242,13 +263,15 @@ function unexpectedResponses(findings: Findings): Violation[] {
  * From the data loss until a client saw the sale again. A hot path that restarted meanwhile has never seen the sale,
  * so it cannot detect that Redis lost it.
  */
-function spansOfUnknownSale({ losses, history }: Findings): { fromMs: number; untilMs: number }[] {
-  return losses.map(({ atMs, overMs }) => {
+function spansOfUnknownSale({ outages, history }: Findings): { fromMs: number; untilMs: number }[] {
+  return outages.map(({ atMs, overMs }) => {
     // Only buyers are served from Redis alone; admin may respond from PostgreSQL.
     const known = history.exchanges
       .filter(
         ({ request, response }) =>
-          'buyerId' in request && response !== undefined && response.status < 300,
+          'buyerId' in request &&
+          response !== undefined &&
+          (response.status < 300 || response.code === 'sale_ended'),
       )
       .filter(({ startedMs }) => startedMs > overMs)
       .map(({ endedMs }) => endedMs);

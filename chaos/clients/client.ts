@@ -17,6 +17,8 @@ export interface SaleEndpoints {
 
 /** Longer than the engine's own limits, so no response within it means that something is broken. */
 const RESPONSE_TIMEOUT_MS = 3_000;
+/** Archiving includes a verification. */
+const ARCHIVE_TIMEOUT_MS = 20_000;
 const CONNECTIONS = 128;
 const TOKEN_MS = 3_600_000;
 /** About the value of `Retry-After`. */
@@ -28,12 +30,13 @@ interface HttpRequest {
   path: string;
   headers: Record<string, string>;
   body?: object;
+  timeoutMs?: number;
 }
 
 export class Client {
   readonly saleId: string;
   readonly #endpoints: SaleEndpoints;
-  readonly #history: History;
+  readonly history: History;
   readonly #hotPaths: Pool[];
   readonly #admin: Pool;
   readonly #tokens = new Map<string, string>();
@@ -45,7 +48,7 @@ export class Client {
   constructor(endpoints: SaleEndpoints, history: History) {
     this.saleId = endpoints.saleId;
     this.#endpoints = endpoints;
-    this.#history = history;
+    this.history = history;
     const poolOf = (url: string) =>
       new Pool(url, {
         connections: CONNECTIONS,
@@ -66,7 +69,7 @@ export class Client {
   /** Sends once. `random` chooses the hot path. */
   async send(request: ClientRequest, random: Random): Promise<Exchange> {
     const requestId = `${this.saleId}-${(++this.#count).toString(36)}`;
-    const { pool, method, path, headers, body } = this.#requestOf(request, random);
+    const { pool, method, path, headers, body, timeoutMs } = this.#requestOf(request, random);
     const startedMs = nowMs();
     let response: Exchange['response'];
     try {
@@ -79,6 +82,7 @@ export class Client {
           ...(body ? { 'content-type': 'application/json' } : {}),
         },
         body: body ? JSON.stringify(body) : null,
+        ...(timeoutMs !== undefined && { headersTimeout: timeoutMs }),
       });
       const text = await received.body.text();
       const value = JSON.parse(text) as { code?: string };
@@ -92,17 +96,26 @@ export class Client {
       response = undefined;
     }
     const exchange = { request, requestId, startedMs, endedMs: nowMs(), response };
-    this.#history.add(exchange);
+    this.history.add(exchange);
     return exchange;
   }
 
   /** Repeats the same request until its response is settled. Undefined: `patienceEndsMs` has passed. */
-  async sendUntilSettled(request: ClientRequest, random: Random): Promise<Exchange | undefined> {
+  sendUntilSettled(request: ClientRequest, random: Random): Promise<Exchange | undefined> {
+    return this.sendUntil(request, random, isSettled);
+  }
+
+  /** Repeats the same request until it has this response. Undefined: `patienceEndsMs` has passed. */
+  async sendUntil(
+    request: ClientRequest,
+    random: Random,
+    isDone: (exchange: Exchange) => boolean,
+  ): Promise<Exchange | undefined> {
     for (;;) {
       const exchange = await this.send(request, random);
-      if (isSettled(exchange)) return exchange;
+      if (isDone(exchange)) return exchange;
       if (nowMs() > this.patienceEndsMs) {
-        this.#history.unsettled.push(request);
+        this.history.unsettled.push(request);
         return undefined;
       }
       await sleep(random.between(RETRY_MS.least, RETRY_MS.most));
@@ -179,9 +192,15 @@ export class Client {
         const endsAt = new Date(request.endsAtMs);
         return { ...this.#asOperator(`/sales/${this.saleId}`, { endsAt }), method: 'PATCH' };
       }
+      case 'archive':
+        return {
+          ...this.#asOperator(`/sales/${this.saleId}/archive`),
+          timeoutMs: ARCHIVE_TIMEOUT_MS,
+        };
       case 'open':
       case 'pause':
       case 'resume':
+      case 'end':
         return this.#asOperator(`/sales/${this.saleId}/${request.kind}`);
       default:
         return unreachable(request);

@@ -26,6 +26,8 @@ export type ClientRequest =
   | { kind: 'open' }
   | { kind: 'pause' }
   | { kind: 'resume' }
+  | { kind: 'end' }
+  | { kind: 'archive' }
   | { kind: 'move-end'; endsAtMs: number };
 export type RequestKind = ClientRequest['kind'];
 export type RequestOf<Kind extends RequestKind> = Extract<ClientRequest, { kind: Kind }>;

@@ -1,4 +1,4 @@
-/** Mistakes in what merchants do to reservations, and in the cool-down of buyers who hold and release in a loop. */
+/** Mistakes in what merchants do to reservations, also in an archived sale, and in the cool-down of buyers who hold and release in a loop. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Steps } from './steps.ts';
 import { HOLD_OVER_MS, type Variant } from './variant.ts';
@@ -92,6 +92,26 @@ export const MERCHANT_VARIANTS: readonly Variant[] = [
       await sleep(HOLD_OVER_MS);
       await steps.transition('confirm', await steps.buyMany(2, 'fast'));
       await steps.transition('confirm', ids, { paymentRef: 'late', reclaim: true });
+    },
+  },
+  {
+    name: 'a refund in an archived sale is not written',
+    mistake: {
+      file: 'archive/transition-archived.ts',
+      original: `    await changeWithDigest(transaction, saleId, [reservationId], () =>
+      write(transaction, found, changed, request),
+    );`,
+      broken: '',
+    },
+    expected: 'lost-transition',
+    stock: 4,
+    holdSeconds: 60,
+    act: async (steps) => {
+      const ids = await steps.buyMany(2, 'buyer');
+      await steps.transition('confirm', ids);
+      await steps.untilAtRest();
+      await steps.endAndArchive();
+      await steps.transition('cancel', ids.slice(0, 1));
     },
   },
 ];

@@ -54,7 +54,8 @@ function runOn(
       act: async (context) => {
         const steps = new Steps(context);
         await variant.act(steps);
-        return { losses: steps.losses, consumed: steps.consumed, calmAtMs: performance.now() };
+        const { losses, consumed, restore } = steps;
+        return { losses, consumed, restore, calmAtMs: performance.now() };
       },
     },
   );

@@ -2,9 +2,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../../harness/eventually.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
+import { endAndArchive } from '../clients/archiving.ts';
 import { nowMs, reservationsIn } from '../clients/history.ts';
 import { runPersisterOnCopy } from '../faults/copied-database.ts';
 import { type Loss, loseRedisData } from '../faults/losses.ts';
+import { type Restore, takeBackup } from '../faults/restored-backup.ts';
 import type { DataLossKind } from '../faults/schedule.ts';
 import type { RunContext } from '../run.ts';
 
@@ -23,6 +25,7 @@ export class Steps {
   readonly #run: RunContext;
   readonly losses: Loss[] = [];
   readonly consumed: string[] = [];
+  restore: Restore | undefined;
 
   constructor(run: RunContext) {
     this.#run = run;
@@ -72,6 +75,11 @@ export class Steps {
     await this.#run.client.sendUntilSettled({ kind: 'move-end', endsAtMs }, this.#run.random);
   }
 
+  /** The sale must be at rest. */
+  async endAndArchive(): Promise<void> {
+    await endAndArchive(this.#run.client, this.#run.random);
+  }
+
   async join(buyerId: string, quantity: number): Promise<void> {
     const { client, random } = this.#run;
     await client.sendUntilSettled({ kind: 'join', buyerId, sku: 'unit', quantity }, random);
@@ -117,6 +125,15 @@ export class Steps {
   /** Makes Redis lose data. */
   async loseData(kind: DataLossKind): Promise<void> {
     this.losses.push(await loseRedisData(kind, this.stack, 0));
+  }
+
+  /** A backup of PostgreSQL, and the step that restores it. */
+  async takeBackup(): Promise<() => Promise<void>> {
+    const restore = await takeBackup(this.stack, this.#run.inspector);
+    if (!restore) throw new Error('PostgreSQL was not backed up');
+    return async () => {
+      this.restore = await restore();
+    };
   }
 
   async runPersisterOnCopy(forMs: number): Promise<void> {

@@ -105,6 +105,28 @@ export const VARIANTS: readonly Variant[] = [
     },
   },
   {
+    name: 'a recovery does not restore what only Redis has',
+    mistake: {
+      file: 'persister/recover/restore/restore.ts',
+      original: 'if ((row?.version ?? 0) < reservation.version) {',
+      broken: 'if (false) {',
+    },
+    expected: 'lost-reservation',
+    stock: 100,
+    holdSeconds: 3,
+    act: async (steps) => {
+      await steps.transition('confirm', await steps.buyMany(3, 'early'));
+      const restoreBackup = await steps.takeBackup();
+      await steps.transition('confirm', await steps.buyMany(3, 'late'));
+      await steps.untilDrained();
+      const restored = restoreBackup();
+      // The next event shows that PostgreSQL lacks earlier ones.
+      await sleep(NOTICE_MS);
+      await steps.buyMany(1, 'after');
+      await restored;
+    },
+  },
+  {
     name: 'an older version overwrites a row',
     mistake: {
       file: 'persister/write/write-batch.ts',

@@ -103,6 +103,16 @@ const DAMAGES: readonly Damage[] = [
     damage: (aCase) => Object.assign(event(aCase, 'dora-buys'), { detail: 'restored' }),
   },
   {
+    what: 'an archived sale is still in Redis',
+    expected: 'counts-differ',
+    damage: (aCase) => {
+      const response = { status: 200, code: undefined, isReplayed: false, body: {} };
+      const first = exchange(aCase, 'later-end');
+      aCase.history.add({ ...first, request: { kind: 'archive' }, requestId: 'archive', response });
+      aCase.snapshot.postgres.archivedAtMs = first.endedMs;
+    },
+  },
+  {
     what: 'a buyer gets a unit in a cool-down',
     expected: 'cool-down-ignored',
     damage: (aCase) => void holdInLoop(aCase, COOL_DOWN_MS - 1_000),

@@ -34,6 +34,8 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
     faults: { least: 8, most: 8 },
     dataLosses: ['flush'],
     copyChance: 0,
+    archiveChance: 0,
+    restoreChance: 0,
   } as const;
   const { scenario, schedule } = seededScenario(choices);
   const drawn = namesOf(schedule);

@@ -131,6 +131,8 @@ export function smallSale(): Case {
         checkpointEvent: 6,
         endsAtMs: BEGAN_MS + 6_000,
         deadLetters: [],
+        archivedAtMs: null,
+        archivedConfirmed: {},
       },
     },
     losses: [],
