@@ -65,10 +65,11 @@ export async function startRedis(choices: RedisChoices = {}): Promise<TestRedis>
   return Object.assign(asTestServer(redisProcess, url, port!, directory), { directory });
 }
 
+let redisPath: string | undefined;
 export function redisCommand(): string {
-  const server = findRedisServer();
-  if (!server) throw new Error('redis-server is not installed; npm test installs it');
-  return server.path;
+  redisPath ??= findRedisServer()?.path;
+  if (!redisPath) throw new Error('redis-server is not installed; npm test installs it');
+  return redisPath;
 }
 
 /** On the loopback interface. */
@@ -79,6 +80,8 @@ export async function repliesToPing(port: number): Promise<boolean> {
     lazyConnect: true,
     enableReadyCheck: false,
     retryStrategy: () => null,
+    // If the socket has closed already, the client's timer for that keeps this process alive.
+    disconnectTimeout: 10,
   });
   redis.on('error', () => undefined);
   try {

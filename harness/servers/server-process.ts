@@ -27,6 +27,7 @@ export class ServerProcess {
   readonly #plan: ServerPlan;
   #child: ChildProcess | undefined;
   #output = '';
+  #isPaused = false;
 
   private constructor(plan: ServerPlan) {
     this.#plan = plan;
@@ -95,11 +96,14 @@ export class ServerProcess {
 
   /** Freezes the server and its child processes: connections stay open, nothing responds. */
   pause(): void {
-    if (this.isRunning) freeze(this.pid);
+    if (!this.isRunning) return;
+    this.#isPaused = true;
+    freeze(this.pid);
   }
 
   resume(): void {
-    if (this.isRunning) thaw(this.pid);
+    if (this.#isPaused && this.isRunning) thaw(this.pid);
+    this.#isPaused = false;
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
