@@ -5,6 +5,7 @@
 import { readFileSync, truncateSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sharedCode } from '../harness/engine/shared-code.ts';
 import { type CuttableProxy, startCuttableProxy } from '../harness/network/cuttable-proxy.ts';
 import type { TestPostgres } from '../harness/servers/postgres.ts';
 import { recordProcess } from '../harness/servers/process-records.ts';
@@ -229,6 +230,7 @@ export class ChaosStack {
         args: [choices.mainModule, subcommand],
         env: {
           PATH: process.env.PATH,
+          ...sharedCode(),
           HOST,
           LOG_LEVEL: subcommand === 'hot-path' ? 'warn' : 'info',
           DURABILITY: choices.durability,

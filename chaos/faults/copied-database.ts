@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres from 'postgres';
+import { sharedCode } from '../../harness/engine/shared-code.ts';
 import { copyDatabase } from '../../harness/servers/postgres.ts';
 import { recordProcess } from '../../harness/servers/process-records.ts';
 import type { ChaosStack } from '../stack.ts';
@@ -36,6 +37,7 @@ async function runPersister(stack: ChaosStack, databaseUrl: string, forMs: numbe
   const child = spawn(process.execPath, [stack.mainModule, 'persister'], {
     env: {
       PATH: process.env.PATH,
+      ...sharedCode(),
       LOG_LEVEL: 'silent',
       DURABILITY: stack.durability,
       REDIS_URL: stack.redis.url,

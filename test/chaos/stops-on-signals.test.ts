@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { sharedCode } from '../../harness/engine/shared-code.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { RECORDS_VARIABLE } from '../../harness/servers/process-records.ts';
 import { use } from '../../harness/use.ts';
@@ -30,6 +31,7 @@ async function stopped(
     cwd: REPOSITORY,
     env: {
       PATH: process.env.PATH,
+      ...sharedCode(),
       TMPDIR: temporary,
       [RECORDS_VARIABLE]: process.env[RECORDS_VARIABLE],
     },

@@ -306,7 +306,7 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
         await compareRecords(saleId, model);
       },
     ),
-    { numRuns: Number(process.env.MODEL_RUNS ?? 300) },
+    { numRuns: Number(process.env.MODEL_RUNS ?? 200) },
   );
 });
 

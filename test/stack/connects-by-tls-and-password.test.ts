@@ -11,6 +11,7 @@ import { Redis } from 'ioredis';
 import postgres from 'postgres';
 import { useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { JWT_SECRET, tokenOf } from '../../harness/engine/hot-path.ts';
+import { sharedCode } from '../../harness/engine/shared-code.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { useCertificates } from '../../harness/servers/certificates.ts';
 import { type TestPostgres, usePostgres } from '../../harness/servers/postgres.ts';
@@ -154,7 +155,7 @@ for (const [what, [deviation, message]] of Object.entries(NOT_REDIS)) {
 /** The output and exit code of a command that needs PostgreSQL. */
 function migrate(t: TestContext, deviation: Deviation): { code: number | null; output: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, 'migrate'], {
-    env: { PATH: process.env.PATH, ...environmentOf(deviation) },
+    env: { PATH: process.env.PATH, ...sharedCode(), ...environmentOf(deviation) },
     encoding: 'utf8',
     timeout: 30_000,
   });
