@@ -55,11 +55,15 @@ export async function servePages(
   const hidden = { schema: { hide: true } };
   app.get('/', hidden, async (_request, reply) => reply.type('text/html').send(START_PAGE));
   app.get('/openapi.json', hidden, built);
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    uiConfig: { docExpansion: 'list', persistAuthorization: true },
-    theme: { title: 'flash-sale APIs' },
-    uiHooks: { preHandler: async () => void (await built()) },
-    transformSpecification: () => ({ ...document }),
+  await app.register(async (docs) => {
+    docs.addHook('onRequest', async () => {
+      await built();
+    });
+    await docs.register(swaggerUi, {
+      routePrefix: '/docs',
+      uiConfig: { docExpansion: 'list', persistAuthorization: true },
+      theme: { title: 'flash-sale APIs' },
+      transformSpecification: () => ({ ...document }),
+    });
   });
 }
