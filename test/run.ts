@@ -80,7 +80,8 @@ function runTests(postgresUrl: string, seed: string): Promise<number> {
     process.execPath,
     [
       '--test',
-      '--test-concurrency=3',
+      // One file for each core. With more, tests that bound a time fail where the machine is slow.
+      '--test-concurrency=2',
       '--test-reporter=spec',
       `--test-timeout=${TEST_TIMEOUT_MS}`,
       ...options,

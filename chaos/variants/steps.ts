@@ -89,15 +89,14 @@ export class Steps {
     await this.#run.client.sendUntilSettled({ kind: 'leave', buyerId }, this.#run.random);
   }
 
-  /** Persisters have read all events. */
-  async untilDelivered(): Promise<void> {
+  /** Whether persisters read all events within this time. */
+  async areDelivered(timeoutMs: number): Promise<boolean> {
     const { inspector, terms } = this.#run;
-    await eventually(
-      async () => {
-        if (!(await inspector.isDelivered(terms.saleId))) throw new Error('not delivered');
-      },
-      { timeoutMs: DRAINED_MS_MAX },
-    );
+    const isDelivered = async () => {
+      if (!(await inspector.isDelivered(terms.saleId))) throw new Error('not delivered');
+      return true;
+    };
+    return eventually(isDelivered, { timeoutMs }).catch(() => false);
   }
 
   async untilDrained(): Promise<void> {

@@ -135,7 +135,7 @@ describe('an endpoint', () => {
 
   it('that never responds does not delay others, and is paused', async (test) => {
     // Long enough for a busy machine to deliver to the healthy endpoint first.
-    const timeoutMs = 4_000;
+    const timeoutMs = 12_000;
     const hanging = await useReceiver(test, () => undefined);
     const healthy = await useReceiver(test, OK);
     const hangingIds = await Promise.all(
@@ -144,7 +144,9 @@ describe('an endpoint', () => {
       ),
     );
     const healthyId = await subscribe(engine.sql, healthy.url, RESERVED);
-    const running = await useWebhookPersister(test, engine, { webhooks: { timeoutMs } });
+    const running = await useWebhookPersister(test, engine, {
+      webhooks: { timeoutMs, leaseMs: 2 * timeoutMs },
+    });
     const startMs = performance.now();
     const saleId = await sell(200);
     await eventually(async () =>
