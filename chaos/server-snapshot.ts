@@ -31,7 +31,7 @@ export interface EventRow {
 }
 
 interface LedgerRow {
-  /** Of the operator's change. Null: an event took the units out of the sale. */
+  /** The number of the operator's change. Null: an event took the units out of the sale. */
   operation: number | null;
   event: number | null;
   sku: string;

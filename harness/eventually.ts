@@ -1,7 +1,7 @@
 /** Bounded polling: waits for a condition that becomes true by itself. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Only a failing test waits for so long. */
+/** Only a failing test waits until it is over. */
 const TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
 

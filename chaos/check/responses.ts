@@ -224,7 +224,7 @@ const RESPONSES: Record<RequestKind, readonly string[]> = {
   'move-end': ['200', '409 invalid_transition'],
 };
 
-/** Of a confirmation that may take the units of an expired hold again. */
+/** For a confirmation that may take the units of an expired hold again. */
 const RECLAIM_REFUSALS = ['409 sold_out', '409 insufficient_stock', '409 limit_reached'];
 
 /** Buyers get it for whatever they ask of an archived sale. */

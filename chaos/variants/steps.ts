@@ -62,7 +62,7 @@ export class Steps {
       await client.sendUntilSettled({ kind, reservationId, ...fields }, random);
   }
 
-  /** Of each reservation one unit, with the same key every time. */
+  /** Cancels one unit of each reservation, with the same key every time. */
   async cancelPart(reservationIds: readonly string[]): Promise<void> {
     const { client, random } = this.#run;
     const part = { key: 'part', items: [{ sku: 'unit', quantity: 1 }] };

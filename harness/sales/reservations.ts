@@ -21,7 +21,7 @@ export function applyTransition(
   shards: Shards,
   reservation: Pick<Reservation, 'saleId' | 'reservationId'>,
   wanted: Exclude<ReservationTransition, 'expire'>,
-  /** Of a cancellation: these units only. */
+  /** A cancellation takes these units only. */
   part: Pick<TransitionRequest, 'items' | 'restock' | 'idempotencyKey'> = {},
 ): Promise<TransitionReply> {
   const request = {

@@ -86,7 +86,7 @@ export interface Reservation {
   version: number;
   reservedAt: number;
   expiresAt: number;
-  /** Empty: the buyer sent none, and the buyer and the items serve as the key. Of the waitlist: see `sourceOf`. */
+  /** Empty: the buyer sent none, and the buyer and the items serve as the key. The waitlist has keys of its own, see `sourceOf`. */
   idempotencyKey: string;
 }
 

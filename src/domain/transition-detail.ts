@@ -15,7 +15,7 @@ export interface TransitionDetail {
   restock?: boolean | undefined;
   /** Only in a cancellation that named items. It was a part if the reservation is not cancelled afterwards. */
   items?: readonly Item[] | undefined;
-  /** Of a cancellation that named items. */
+  /** Only in a cancellation that named items. */
   idempotencyKey?: string | undefined;
 }
 

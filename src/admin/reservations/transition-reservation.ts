@@ -42,7 +42,7 @@ export interface MerchantRequest {
   restock?: boolean | undefined;
   /** For a cancellation: these units only. */
   items?: readonly Item[] | undefined;
-  /** Of a cancellation that names items. */
+  /** For a cancellation that names items. */
   idempotencyKey?: string | undefined;
   caller: Caller;
   traceparent: string | undefined;

@@ -12,7 +12,7 @@ const PAGE = 1_000;
 
 interface Waiter {
   member: string;
-  /** Of the hash `waiting`. */
+  /** Its field in the hash `waiting`. */
   field: string;
   sku: string;
   ticket: number;
