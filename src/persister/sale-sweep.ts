@@ -4,7 +4,7 @@
  *
  * Each reply says when the next sweep is needed. A hint that the sale has changed brings it forward. Hints can be lost, so
  * a sale is also swept every few seconds, and every few minutes if nothing can happen by itself. Those sweeps also notice
- * events that nobody drains and a sale that is closed, and wake the drain; rest-looks.ts looks for both more often.
+ * events that nobody drains and a sale that is closed, and wake the drain; idle-looks.ts looks for both more often.
  *
  * Every persister sweeps every sale. Two at once share the work: the script takes holds in the order of their deadlines,
  * and each call is atomic, so a persister that dies between two calls leaves nothing half done.
@@ -31,6 +31,8 @@ export interface SweepOptions {
   /** Until the first sweep. */
   firstMs: number;
   isAtRest: () => boolean;
+  /** The longest time between two sweeps of a sale that is not at rest. */
+  lookMs: () => number;
   /** The sale is closed or has events that are not drained, or the script failed on its data. */
   onWork: (found: 'closed' | 'backlog' | 'failure') => void;
   /** Called now and then: nothing else looks at a sale without buyers. */
@@ -41,6 +43,7 @@ export class SaleSweep {
   readonly #context: PersisterContext;
   readonly #saleId: string;
   readonly #isAtRest: SweepOptions['isAtRest'];
+  readonly #lookMs: SweepOptions['lookMs'];
   readonly #onWork: SweepOptions['onWork'];
   readonly #onLook: SweepOptions['onLook'];
   readonly #loop: Loop;
@@ -53,10 +56,11 @@ export class SaleSweep {
   #lastFailure = '';
 
   constructor(context: PersisterContext, options: SweepOptions) {
-    const { saleId, firstMs, isAtRest, onWork, onLook } = options;
+    const { saleId, firstMs, isAtRest, lookMs, onWork, onLook } = options;
     this.#context = context;
     this.#saleId = saleId;
     this.#isAtRest = isAtRest;
+    this.#lookMs = lookMs;
     this.#onWork = onWork;
     this.#onLook = onLook;
     this.#loop = new Loop({
@@ -124,13 +128,14 @@ export class SaleSweep {
 
   #lookIfDue(): void {
     const nowMs = performance.now();
-    if (nowMs - this.#lookedMs < this.#context.timings.lookMs / 2) return;
+    if (nowMs - this.#lookedMs < this.#lookMs() / 2) return;
     this.#lookedMs = nowMs;
     this.#onLook();
   }
 
   #delayAfter(reply: SweepReply): number {
-    const { lookMs, restLookMs } = this.#context.timings;
+    const { restLookMs } = this.#context.timings;
+    const lookMs = this.#lookMs();
     if (reply.outcome !== 'swept') {
       // The drain or another persister opens it, and then this sweep gets a hint.
       this.#onWork('closed');

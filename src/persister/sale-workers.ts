@@ -7,9 +7,9 @@ import { saleKey } from '../lua/keys.ts';
 import { pause } from '../process/backoff.ts';
 import type { PinnedServer } from '../redis/shard.ts';
 import type { PersisterContext } from './context.ts';
+import { IdleLooks } from './idle-looks.ts';
 import { Loop } from './loop.ts';
 import { RecoveryLog } from './recover/recovery-log.ts';
-import { RestLooks } from './rest-looks.ts';
 import { SaleDrain } from './sale-drain.ts';
 import { byUrgency, type ListedSale, listChanged, listSales } from './sale-list.ts';
 import { SaleSweep } from './sale-sweep.ts';
@@ -20,8 +20,14 @@ const LIST_ALL_MS = 60_000;
 /** Hints cause at most one list in this time. */
 const LIST_PAUSE_MS = 50;
 const PROBE_INTERVAL_MS = 250;
-/** Between two first sweeps of sales at rest, which may be thousands. */
-const REST_SPACING_MS = 1;
+/**
+ * When all sales are swept, the most urgent ones begin at once, and the others one after another. Thousands of calls at
+ * once would all time out.
+ */
+const AT_ONCE = 100;
+const SPACING_MS = 1;
+/** Sweeps that nothing asks for, of sales that are not at rest. With many of them, each is swept less often. */
+const LOOKS_PER_SECOND = 25;
 /** A check by another clock than Redis' may be too early or too late. */
 const CLOCK_EARLY_MS = 5_000;
 const CLOCK_LATE_MS = 15_000;
@@ -40,19 +46,21 @@ export class SaleWorkers {
   readonly #runs = new Set<Promise<void>>();
   readonly #lists: Loop;
   readonly #probes: Loop;
-  readonly #restLooks: RestLooks;
+  readonly #idleLooks: IdleLooks;
   /** Sales whose hints have not been followed by a list. */
   #hinted = new Set<string>();
   /** Sales that changed in PostgreSQL or were hinted since the last `activeSales`. */
   #changed = new Set<string>();
   #listedMs = Number.NEGATIVE_INFINITY;
   #listAllMs = 0;
+  #lookMs: number;
 
   constructor(context: PersisterContext, turnsMax: number) {
     this.#context = context;
+    this.#lookMs = context.timings.lookMs;
     this.#recoveryLog = new RecoveryLog(context);
     this.#turns = new TurnQueue(turnsMax, context.stopping);
-    this.#restLooks = new RestLooks(context, this.#sales);
+    this.#idleLooks = new IdleLooks(context, this.#sales);
     this.#lists = new Loop({
       turn: async () => {
         const sinceMs = performance.now() - this.#listedMs;
@@ -77,7 +85,7 @@ export class SaleWorkers {
 
   /** Resolves after the stop, once every drain and sweep has finished its turn. */
   async run(): Promise<void> {
-    await Promise.all([this.#lists.run(), this.#probes.run(), this.#restLooks.run()]);
+    await Promise.all([this.#lists.run(), this.#probes.run(), this.#idleLooks.run()]);
     for (const work of this.#sales.values()) stop(work);
     await Promise.all(this.#runs);
   }
@@ -100,24 +108,15 @@ export class SaleWorkers {
 
   /** Hints may have been missed, or a clock jumped: sweeps sleep until deadlines that may have come. */
   lookAtAll(): void {
-    let delayMs = 0;
-    for (const { sweep } of this.#byUrgency()) {
-      delayMs += REST_SPACING_MS;
-      sweep.hint(delayMs);
-    }
+    for (const [index, { sweep }] of this.#byUrgency().entries()) sweep.hint(spacedMs(index));
   }
 
   /** A server became available or lost its data. The most urgent sales come first. */
   wakeAll(): void {
-    let restMs = 0;
-    for (const { drain, sweep } of this.#byUrgency()) {
-      if (drain.isAtRest && drain.isAsleep) {
-        restMs += REST_SPACING_MS;
-        sweep.hint(restMs);
-      } else {
-        drain.wake();
-        sweep.hint();
-      }
+    for (const [index, { drain, sweep }] of this.#byUrgency().entries()) {
+      // The sweep of a sale at rest wakes the drain if there is anything to do.
+      if (!(drain.isAtRest && drain.isAsleep)) drain.wake();
+      sweep.hint(spacedMs(index));
     }
   }
 
@@ -173,18 +172,18 @@ export class SaleWorkers {
       }
     }
     this.#listedMs = startedMs;
+    const looked = [...this.#sales.values()].filter(({ drain }) => !drain.isAtRest).length;
+    this.#lookMs = Math.max(this.#context.timings.lookMs, (looked / LOOKS_PER_SECOND) * 1_000);
   }
 
   #startAll(sales: readonly ListedSale[]): void {
     const added = sales.filter(({ saleId }) => !this.#sales.has(saleId));
-    let restMs = 0;
-    for (const sale of added.toSorted(byUrgency)) {
-      const { drain } = this.#start(sale, restMs);
-      if (drain.isAtRest) restMs += REST_SPACING_MS;
+    for (const [index, sale] of added.toSorted(byUrgency).entries()) {
+      this.#start(sale, spacedMs(index));
     }
   }
 
-  #start(sale: ListedSale, firstSweepMs: number): SaleWork {
+  #start(sale: ListedSale, firstSweepMs: number): void {
     const { saleId } = sale;
     const recoveryContext = { ...this.#context, recoveryLog: this.#recoveryLog };
     const drain = new SaleDrain(recoveryContext, sale, {
@@ -195,6 +194,7 @@ export class SaleWorkers {
       saleId,
       firstMs: firstSweepMs,
       isAtRest: () => drain.isAtRest,
+      lookMs: () => this.#lookMs,
       onWork: (found) => {
         if (found === 'closed') drain.foundClosed();
         else if (found === 'failure') drain.foundFailing();
@@ -208,7 +208,6 @@ export class SaleWorkers {
       const run = each.run().finally(() => this.#runs.delete(run));
       this.#runs.add(run);
     }
-    return work;
   }
 
   #update(sale: ListedSale): SaleWork {
@@ -239,6 +238,11 @@ export class SaleWorkers {
       this.wakeAll();
     }
   }
+}
+
+/** How long the sale at this place of the order of urgency waits. */
+function spacedMs(index: number): number {
+  return Math.max(0, index - AT_ONCE) * SPACING_MS;
 }
 
 function stop({ drain, sweep }: SaleWork): void {

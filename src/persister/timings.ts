@@ -8,11 +8,11 @@ export interface Timings {
   idleMs: number;
   /** Between two attempts to recover a sale that is blocked. */
   restMs: number;
-  /** The longest time between two sweeps of a sale that can sell, in case hints were lost. */
+  /** The longest time between two sweeps of a sale that can sell, in case hints were lost; longer with hundreds of them. */
   lookMs: number;
   /** The same for a sale in which nothing can happen by itself: a draft, or an ended sale without holds. */
   restLookMs: number;
-  /** The longest time until events of a sale at rest are noticed whose hint was lost. */
+  /** The longest time until events of an idle sale are noticed whose hint was lost. */
   backlogLookMs: number;
   /** An attempt with no result for this long gives up PostgreSQL's connections. A write takes tens of milliseconds. */
   silenceMs: number;

@@ -1,6 +1,6 @@
 /**
- * Looks at the sales at rest whose drain sleeps. A hint that announces their events can be lost, and their sweeps are
- * minutes apart. So their counters are read too, in pipelines: one cheap command for each sale, spread over the interval.
+ * Looks at the sales whose drain sleeps. A hint that announces their events can be lost, and their sweeps may be minutes
+ * apart. So their counters are read too, in pipelines: one cheap command for each sale, spread over the interval.
  * A sale that has events to drain or is closed is swept, and the sweep wakes the drain.
  */
 import { saleKey } from '../lua/keys.ts';
@@ -12,7 +12,7 @@ import type { SaleSweep } from './sale-sweep.ts';
 
 /** Between two pipelines. */
 const STEP_MS = 250;
-/** In one pipeline. With more than 10,000 sales at rest, a round takes longer than 10 s instead of costing more. */
+/** In one pipeline. With more than 10,000 idle sales, a round takes longer than 10 s instead of costing more. */
 const SALES_PER_STEP_MAX = 250;
 
 export interface Looked {
@@ -20,13 +20,14 @@ export interface Looked {
   sweep: SaleSweep;
 }
 
-export class RestLooks {
+export class IdleLooks {
   readonly #context: PersisterContext;
   readonly #sales: ReadonlyMap<string, Looked>;
   readonly #loop: Loop;
   /** What is left of the current round. */
   #left: string[] = [];
   #perStep = 0;
+  #nextRoundMs = 0;
 
   constructor(context: PersisterContext, sales: ReadonlyMap<string, Looked>) {
     this.#context = context;
@@ -48,25 +49,24 @@ export class RestLooks {
   }
 
   async #step(): Promise<void> {
-    if (this.#left.length === 0) this.#beginRound();
+    const nowMs = performance.now();
+    if (this.#left.length === 0 && nowMs >= this.#nextRoundMs) this.#beginRound(nowMs);
     const looked = this.#left.splice(0, this.#perStep).flatMap((saleId) => {
       const work = this.#sales.get(saleId);
-      return work && isSleeping(work) ? [{ saleId, ...work }] : [];
+      return work?.drain.isAsleep ? [{ saleId, ...work }] : [];
     });
     const byShard = Map.groupBy(looked, ({ saleId }) => this.#context.shards.of(saleId));
     await Promise.allSettled(Array.from(byShard, ([shard, sales]) => look(shard, sales)));
   }
 
-  #beginRound(): void {
-    const sleeping = [...this.#sales].filter(([, work]) => isSleeping(work));
+  #beginRound(nowMs: number): void {
+    const { backlogLookMs } = this.#context.timings;
+    const sleeping = [...this.#sales].filter(([, work]) => work.drain.isAsleep);
     this.#left = sleeping.map(([saleId]) => saleId);
-    const steps = Math.max(1, this.#context.timings.backlogLookMs / STEP_MS);
+    this.#nextRoundMs = nowMs + backlogLookMs;
+    const steps = Math.max(1, backlogLookMs / STEP_MS);
     this.#perStep = Math.min(SALES_PER_STEP_MAX, Math.ceil(this.#left.length / steps));
   }
-}
-
-function isSleeping({ drain }: Looked): boolean {
-  return drain.isAtRest && drain.isAsleep;
 }
 
 async function look(shard: Shard, sales: readonly (Looked & { saleId: string })[]): Promise<void> {
