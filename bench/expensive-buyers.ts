@@ -1,8 +1,10 @@
 /**
  * The most expensive requests that single buyers can prepare, against ordinary ones of the same kind. Prepared buyers have
  * as many reservations as one can have, living and ended, each of another basket of the longest names, with the longest
- * key. Ordinary and prepared requests alternate, so that both meet the same machine, and medians are compared. A call takes
- * as many of them as a batcher's.
+ * key. Ordinary and prepared requests alternate, so that both meet the same machine, and medians are compared.
+ *
+ * One buyer has one request at a time, so requests are compared in calls of their own. Many such buyers together can fill
+ * the calls of a batcher, which show how long Redis serves nobody else.
  */
 import type { Redis } from 'ioredis';
 import { openSale, type TestSale } from '../harness/sales/sales.ts';
@@ -25,19 +27,24 @@ const SKUS = 100;
 const BASKET = 10;
 const UNITS = 100_000_000;
 
-export interface Cost {
-  kind: string;
-  /** Redis' processor time per request, of the prepared and of the ordinary one: medians. */
-  cpuMicros: number;
+/** Redis' processor time: medians. */
+interface Comparison {
+  preparedMicros: number;
   ordinaryMicros: number;
   ratio: number;
-  /** Script calls. The longest includes what the machine did meanwhile. */
-  medianCallMicros: number;
-  longestCallMicros: number;
+}
+
+export interface Cost {
+  kind: string;
+  /** Of a request in a call of its own. */
+  alone: Comparison;
+  /** Of a request in a full call of a batcher, and of such a call. Undefined: these are never batched. */
+  batched: (Comparison & { callMicros: number; longestCallMicros: number }) | undefined;
 }
 
 interface Kind {
   kind: string;
+  isBatched?: true;
   ordinary: () => Promise<unknown>;
   prepared: () => Promise<unknown>;
   /** Not measured. */
@@ -68,6 +75,10 @@ class Shop {
   readonly #shards: Shards;
   readonly #sale: TestSale;
   #count = 0;
+  /** As many as a batcher takes, or one. */
+  isBatching = true;
+  /** Around each call. */
+  around = <T>(call: () => Promise<T>): Promise<T> => call();
 
   constructor(shards: Shards, sale: TestSale) {
     this.#shards = shards;
@@ -77,23 +88,26 @@ class Shop {
   /** Returns what was reserved. All baskets have the same number of items. */
   async buy(purchases: readonly Purchase[]): Promise<Reservation[]> {
     const { saleId } = this.#sale;
-    const size = Math.floor(ITEMS_PER_CALL_MAX / purchases[0]!.items.split(',').length);
+    const itemCount = purchases[0]!.items.split(',').length;
+    const size = this.isBatching ? Math.floor(ITEMS_PER_CALL_MAX / itemCount) : 1;
     if (purchases.length > size) {
       return [
         ...(await this.buy(purchases.slice(0, size))),
         ...(await this.buy(purchases.slice(size))),
       ];
     }
-    const outcomes = await this.#shards.call(reserve, saleId, {
-      tag: newTag(),
-      backlogMax: Number.MAX_SAFE_INTEGER,
-      requests: purchases.map((purchase) => ({
-        idempotencyKey: '',
-        requestId: '',
-        traceparent: '',
-        ...purchase,
-      })),
-    });
+    const outcomes = await this.around(() =>
+      this.#shards.call(reserve, saleId, {
+        tag: newTag(),
+        backlogMax: Number.MAX_SAFE_INTEGER,
+        requests: purchases.map((purchase) => ({
+          idempotencyKey: '',
+          requestId: '',
+          traceparent: '',
+          ...purchase,
+        })),
+      }),
+    );
     return outcomes.flatMap((each, index) =>
       each.outcome === 'reserved'
         ? [parseRecord(each.record, { saleId, currency: 'EUR' }, purchases[index]!.buyerId)]
@@ -165,6 +179,7 @@ class Shop {
 export async function measureExpensiveBuyers(
   { shards }: Pick<Connections, 'shards'>,
   rounds: number,
+  only?: string,
 ): Promise<Cost[]> {
   const stock = Object.fromEntries(
     Array.from({ length: SKUS }, (_, index) => [skuName(index), UNITS]),
@@ -191,11 +206,13 @@ export async function measureExpensiveBuyers(
   const kinds: Kind[] = [
     {
       kind: 'buy the largest basket, without history',
+      isBatched: true,
       ordinary: buyOrdinary,
       prepared: () => shop.buyLargest('first', round, newcomers()),
     },
     {
       kind: 'buy the largest basket, the fifth one',
+      isBatched: true,
       before: async () => {
         for (let each = 0; each < 4; each++) {
           await shop.buyLargest(`before-${each}`, each, newcomers());
@@ -206,6 +223,7 @@ export async function measureExpensiveBuyers(
     },
     {
       kind: 'buy the largest basket, the last possible one',
+      isBatched: true,
       ordinary: buyOrdinary,
       prepared: buyLast,
       after: () => shop.refund(last),
@@ -218,9 +236,12 @@ export async function measureExpensiveBuyers(
       },
       ordinary: () => ordinary.each(some, 'give-back'),
       prepared: () => shop.each(last, 'give-back'),
+      // Otherwise a cool-down would begin, and the others would be refused.
+      after: async () => shop.refund(await shop.buyLargest(`refunded-${round}`, round)),
     },
     {
       kind: 'buy one more than possible',
+      isBatched: true,
       before: buyLast,
       ordinary: buyOrdinary,
       prepared: () => shop.buyLargest(`beyond-${round}`, round),
@@ -228,6 +249,7 @@ export async function measureExpensiveBuyers(
     },
     {
       kind: 'buy without a key, while all others have keys',
+      isBatched: true,
       before: buyLast,
       ordinary: buyOrdinary,
       prepared: () => shop.buyLargest('', round),
@@ -235,11 +257,13 @@ export async function measureExpensiveBuyers(
     },
     {
       kind: 'repeat the oldest key',
+      isBatched: true,
       ordinary: buyOrdinary,
       prepared: () => shop.buyLargest('ended-0', 0),
     },
     {
       kind: 'repeat the newest key',
+      isBatched: true,
       ordinary: buyOrdinary,
       prepared: () => shop.buyLargest(`living-${LIVING_RESERVATIONS_MAX - 2}`, 2),
     },
@@ -261,56 +285,75 @@ export async function measureExpensiveBuyers(
       prepared: () => shop.read(BUYERS),
     },
   ];
-  const { client } = shards.of('any');
+  const measure = cpuMeter(shards.of('any').client, [ordinary, shop]);
   const costs: Cost[] = [];
   for (const kind of kinds) {
-    const samples: { ordinary: number[]; prepared: number[]; calls: number[] } = {
-      ordinary: [],
-      prepared: [],
-      calls: [],
+    if (only && !kind.kind.includes(only)) continue;
+    const run = async (isBatched: boolean) => {
+      const samples: Record<'ordinary' | 'prepared', Measured[]> = { ordinary: [], prepared: [] };
+      for (let each = 0; each < rounds; each++) {
+        round += 1;
+        await kind.before?.();
+        samples.ordinary.push(await measure(kind.ordinary, isBatched));
+        samples.prepared.push(await measure(kind.prepared, isBatched));
+        await kind.after?.();
+      }
+      return samples;
     };
-    for (let each = 0; each < rounds; each++) {
-      round += 1;
-      await kind.before?.();
-      samples.ordinary.push((await measure(client, kind.ordinary)).cpuMicros);
-      const { cpuMicros, calls } = await measure(client, kind.prepared);
-      samples.prepared.push(cpuMicros);
-      samples.calls.push(...calls);
-      await kind.after?.();
-    }
-    const [cpuMicros, ordinaryMicros] = [median(samples.prepared), median(samples.ordinary)];
+    const alone = await run(false);
+    const batched = kind.isBatched && (await run(true));
+    const calls = batched?.prepared.flatMap(({ callMicros }) => callMicros) ?? [];
     costs.push({
       kind: kind.kind,
-      cpuMicros,
-      ordinaryMicros,
-      ratio: cpuMicros / ordinaryMicros,
-      medianCallMicros: median(samples.calls),
-      longestCallMicros: Math.max(...samples.calls),
+      alone: compare(alone),
+      batched: batched && {
+        ...compare(batched),
+        callMicros: median(calls),
+        longestCallMicros: Math.max(...calls),
+      },
     });
   }
   return costs;
 }
 
-/** The time of the processor per buyer, and that of each script call. */
-async function measure(
-  client: Redis,
-  call: () => Promise<unknown>,
-): Promise<{ cpuMicros: number; calls: number[] }> {
-  await client.config('SET', 'slowlog-log-slower-than', '0');
-  await client.config('SET', 'slowlog-max-len', String(2 * BATCH));
-  await client.call('SLOWLOG', 'RESET');
-  const usage = await measureRedis(client);
-  await call();
-  const { cpuSeconds } = await usage();
-  const entries = (await client.call('SLOWLOG', 'GET', '-1')) as [
-    number,
-    number,
-    number,
-    string[],
-  ][];
-  const calls = entries.filter(([, , , [command]]) => /^evalsha$/i.test(command ?? ''));
-  await client.config('SET', 'slowlog-log-slower-than', '-1');
-  return { cpuMicros: (cpuSeconds / BATCH) * 1e6, calls: calls.map(([, , micros]) => micros) };
+interface Measured {
+  /** Per buyer. */
+  micros: number;
+  /** Of each call, if they were full ones. */
+  callMicros: number[];
+}
+
+/** Measures Redis' processor time for the requests of all `BUYERS`. */
+function cpuMeter(client: Redis, shops: readonly Shop[]) {
+  return async (requests: () => Promise<unknown>, isBatched: boolean): Promise<Measured> => {
+    const callMicros: number[] = [];
+    const timed = async <T>(call: () => Promise<T>): Promise<T> => {
+      const usage = await measureRedis(client);
+      const result = await call();
+      callMicros.push((await usage()).cpuSeconds * 1e6);
+      return result;
+    };
+    for (const shop of shops) {
+      shop.isBatching = isBatched;
+      shop.around = isBatched ? timed : (call) => call();
+    }
+    const usage = await measureRedis(client);
+    await requests();
+    const { cpuSeconds } = await usage();
+    for (const shop of shops) {
+      shop.isBatching = true;
+      shop.around = (call) => call();
+    }
+    const micros = isBatched ? callMicros.reduce((sum, each) => sum + each, 0) : cpuSeconds * 1e6;
+    return { micros: micros / BATCH, callMicros };
+  };
+}
+
+function compare(samples: Record<'ordinary' | 'prepared', Measured[]>): Comparison {
+  const [preparedMicros, ordinaryMicros] = [samples.prepared, samples.ordinary].map((measured) =>
+    median(measured.map(({ micros }) => micros)),
+  ) as [number, number];
+  return { preparedMicros, ordinaryMicros, ratio: preparedMicros / ordinaryMicros };
 }
 
 function median(values: readonly number[]): number {

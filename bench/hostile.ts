@@ -21,7 +21,7 @@ import { measureExpensiveBuyers } from './expensive-buyers.ts';
 import { reportTargets } from './report/targets.ts';
 
 /** Batches of each kind of prepared request. */
-const COST_ROUNDS = 200;
+const COST_ROUNDS = 50;
 const RATIO_MAX = 3;
 const CALL_MICROS_MAX = 5_000;
 
@@ -49,6 +49,7 @@ try {
   const promisesHold = await engine.promisesHold();
   const shards = await useShards(session, redis.url);
   const costs = await measureExpensiveBuyers({ shards }, COST_ROUNDS);
+  const ordinaryMicros = costs[0]!.alone.ordinaryMicros;
   const targets = [
     {
       name: 'no 5xx but 503, and the 505 of uWebSockets.js for what is not HTTP/1.1',
@@ -57,12 +58,12 @@ try {
     { name: 'neither process logged an error', ok: engine.errors.length === 0 },
     { name: 'both processes sell and their counts add up', ok: promisesHold },
     {
-      name: `no prepared request costs Redis more than ${RATIO_MAX} × an ordinary one`,
-      ok: costs.every(({ ratio }) => ratio <= RATIO_MAX),
+      name: `no prepared request costs Redis more than ${RATIO_MAX} × an ordinary purchase`,
+      ok: costs.every(({ alone }) => alone.preparedMicros <= RATIO_MAX * ordinaryMicros),
     },
     {
-      name: `no script call of prepared requests takes more than ${CALL_MICROS_MAX / 1_000} ms`,
-      ok: costs.every(({ longestCallMicros }) => longestCallMicros <= CALL_MICROS_MAX),
+      name: `no script call of prepared requests takes Redis more than ${CALL_MICROS_MAX / 1_000} ms of processor time`,
+      ok: costs.every(({ batched }) => !batched || batched.longestCallMicros <= CALL_MICROS_MAX),
     },
     { name: 'hot path: no heap growth', ok: !results.hotPath.hasGrown },
     { name: 'admin: no heap growth', ok: !results.admin.hasGrown },

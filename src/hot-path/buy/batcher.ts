@@ -20,11 +20,8 @@ const EXPECTED_WAIT_MS_MAX = 2_000;
 /** The fastest of the last calls estimates the duration of a call, so one slow call does not cause refusals. */
 const CALLS_MEASURED = 4;
 
-/**
- * A call with the largest baskets takes 1 to 2 ms with this bound, and 3 to 5 ms without one. A lower bound makes each
- * purchase more expensive, because a call reads and writes each SKU once.
- */
-export const ITEMS_PER_CALL_MAX = 640;
+/** Without a bound, a call with the largest baskets takes Redis more than 5 ms, see bench/hostile.ts. */
+export const ITEMS_PER_CALL_MAX = 160;
 
 /** A purchase that found due holds as often waits for a repair: they cannot be ended. */
 const REPEATS_MAX = 5;

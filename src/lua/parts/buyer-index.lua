@@ -12,7 +12,7 @@
 --
 -- NEEDS    each_record parse_record is_living_letter is_keyless units_of bought_of
 -- EXPORTS  INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long is_index parse_index format_index add_living keyless_positions
---          add_to_index change_in_index index_of_records positions_in
+--          add_to_index change_in_index index_of_records record_fields_of
 
 -- Three or four ordinary records. One record stays in the field, however long it is.
 local INLINE_BYTES_MAX = 300
@@ -155,14 +155,12 @@ function index_of_records(text)
 end
 end
 
--- Of all records that the index names, in their order.
-local function positions_in(index)
-  local positions, texts = {}, {}
-  for text in string.gmatch(index.lists, ' (%d+):') do
-    local position = tonumber(text)
-    positions[#positions + 1], texts[position] = position, text
+-- The fields of `past` with the records that the index names: of ended ones, then of living ones.
+local function record_fields_of(index, buyer)
+  local fields, count = {}, 0
+  for position in string.gmatch(index.lists, ' (%d+):') do
+    count = count + 1
+    fields[count] = past_record_field(buyer, position)
   end
-  table.sort(positions)
-  for i, position in ipairs(positions) do positions[i] = texts[position] end
-  return positions
+  return fields
 end

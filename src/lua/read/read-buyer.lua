@@ -5,7 +5,7 @@
 -- ARGV   fence buyer position
 --        position  of a reservation to read also if it ended long ago; 0: none
 -- REPLY  {unknown_sale} or {recovering} or {sale_ended} (it is archived)
---        or {known, limit per buyer, currency, {records, …}, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
+--        or {known, limit per buyer, currency, {records or null, …} in any order, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
 --        JSON of the SKUs, or an empty text if none has a limit of its own, now in ms}
 
 --@include time waitlist-member waits record buyer-index cool-down
@@ -19,20 +19,14 @@ set_time(sale[6], sale[7])
 -- Once the sale has ended, nobody is served any more.
 local is_waiting = not has_ended(sale[5], sale[8] or '') and redis.call('EXISTS', key_waiting) == 1
 local waits = is_waiting and waits_of(arg_buyer, sale[4]) or {}
-local function past_records(fields)
-  local records = {}
-  for _, text in ipairs(#fields > 0 and redis.call('HMGET', key_past, unpack(fields)) or {}) do
-    if text then records[#records + 1] = text end
-  end
-  return records
-end
 
 local field = redis.call('HGET', key_buyers, arg_buyer) or ''
 local records, cool_from = {}, 0
 if is_index(field) then
-  local index, fields = parse_index(field), {}
-  for i, position in ipairs(positions_in(index)) do fields[i] = past_record_field(arg_buyer, position) end
-  records, cool_from = past_records(fields), index.cool_from
+  local index = parse_index(field)
+  local fields = record_fields_of(index, arg_buyer)
+  if #fields > 0 then records = redis.call('HMGET', key_past, unpack(fields)) end
+  cool_from = index.cool_from
 else
   records[1] = field
   if is_long(field) then
@@ -42,8 +36,9 @@ else
   end
 end
 if arg_position ~= '0' then
-  local past = past_records({ past_record_field(arg_buyer, arg_position), older_past_field(arg_buyer, arg_position) })
-  records[#records + 1] = past[1]
+  local past = redis.call('HMGET', key_past, past_record_field(arg_buyer, arg_position),
+    older_past_field(arg_buyer, arg_position))
+  records[#records + 1] = past[1] or past[2]
 end
 local skus = string.find(sale[4], '"perBuyerLimit":', 1, true) and sale[4] or ''
 return { 'known', tonumber(sale[2]), sale[3], records, waits, cool_down_end(cool_from) or 0, skus, now }

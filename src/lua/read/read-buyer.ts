@@ -33,8 +33,9 @@ export const readBuyer = defineScript({
       outcome,
       perBuyerLimit: Number(limit),
       reservations: records
-        .flatMap((texts) => parseRecords(String(texts), sale, buyerId))
-        .map((each) => asOf(each, Number(nowMs))),
+        .flatMap((texts) => (texts === null ? [] : parseRecords(String(texts), sale, buyerId)))
+        .map((each) => asOf(each, Number(nowMs)))
+        .toSorted((a, b) => a.position - b.position),
       waiting: ranksOf(ranks),
       /** The end of the cool-down, by Redis' clock; 0: there is none. */
       coolDownEndMs: Number(coolDownEndMs),
