@@ -11,7 +11,7 @@ const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).de
 const wholeNumber = (fallback: number, min: number, max: number) =>
   z.coerce.number().int().min(min).max(max).default(fallback);
 
-const ROLES = ['viewer', 'merchant', 'operator'] as const;
+export const ROLES = ['viewer', 'merchant', 'operator'] as const;
 /** What a token may do. Operators may also do what merchants may do, and all roles may read. */
 export type Role = (typeof ROLES)[number];
 export type AdminToken = { role: Role; token: string };

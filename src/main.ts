@@ -50,7 +50,7 @@ program
 program
   .command('admin')
   .description(
-    "serve the operators' and merchants' API, a start page and the API documents on ADMIN_PORT",
+    "serve the operators' and merchants' API, the dashboard and the API documents on ADMIN_PORT",
   )
   .action(async () => {
     await runUntilStopped(async () => (await import('./admin/main.ts')).runAdmin());
@@ -84,7 +84,10 @@ program
     '\nWhen ready, prints one line of JSON and writes it to stack.json in .flash-sale/ (or FLASH_SALE_HOME).\nReads the environment of hot-path, persister and admin, but ignores REDIS_URL and DATABASE_URL.',
   )
   .action(async ({ fresh = false }: { fresh?: boolean }) => {
-    const { startStack, STACK_CLOSE_DEADLINE_MS } = await import('./dev/stack/stack.ts');
+    const [{ startStack, STACK_CLOSE_DEADLINE_MS }, { dashboardLine }] = await Promise.all([
+      import('./dev/stack/stack.ts'),
+      import('./dev/stack/dashboard-line.ts'),
+    ]);
     await runUntilStopped(
       async (stopping) => {
         const stack = await startStack(
@@ -92,6 +95,7 @@ program
           stopping,
         );
         console.log(JSON.stringify(stack.description));
+        console.error(await dashboardLine(stack.description));
         return stack;
       },
       { closeDeadlineMs: STACK_CLOSE_DEADLINE_MS },

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { createAdminApp } from '../../src/admin/app.ts';
 import type { Servers } from '../../src/admin/context.ts';
+import type { AdminToken } from '../../src/config.ts';
 import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
 import type { Pairing } from '../../src/pairing/pairing.ts';
 import { createLogger } from '../../src/process/logger.ts';
@@ -16,6 +17,12 @@ export const TOKENS = {
   merchant: 'merchant-token-for-tests-only',
   operator: 'operator-token-for-tests-only',
 } as const;
+
+/** TOKENS as a process has them. */
+export const ADMIN_TOKENS: readonly AdminToken[] = Object.entries(TOKENS).map(([role, token]) => ({
+  role: role as keyof typeof TOKENS,
+  token,
+}));
 
 export interface AdminReply {
   status: number;
@@ -51,11 +58,19 @@ export async function useAdmin(scope: Scope): Promise<TestAdmin> {
   };
 }
 
+interface AppChoices {
+  isDevelopment?: boolean;
+  trustedProxies?: string[];
+  pairing?: Pairing;
+  tokens?: readonly AdminToken[];
+  log?: Servers['log'];
+}
+
 /** Another admin over the same connections, like a second replica. */
 export function useApp(
   scope: Scope,
   connections: Pick<Connections, 'sql' | 'shards'>,
-  choices: { isDevelopment?: boolean; trustedProxies?: string[]; pairing?: Pairing } = {},
+  choices: AppChoices = {},
 ) {
   return use(scope, async () => {
     const app = await createAdminApp({
@@ -64,10 +79,8 @@ export function useApp(
       isDevelopment: choices.isDevelopment ?? false,
       metrics: createMetrics('admin'),
       trustedProxies: choices.trustedProxies ?? [],
-      tokens: Object.entries(TOKENS).map(([role, token]) => ({
-        role: role as keyof typeof TOKENS,
-        token,
-      })),
+      tokens: choices.tokens ?? ADMIN_TOKENS,
+      ...(choices.log && { log: choices.log }),
     });
     await app.ready();
     return app;

@@ -178,6 +178,8 @@ function kindsOf({ routes, tokens, bodies }: HostileTarget): Record<string, fc.A
             'X-Buyer-Id',
             'Content-Type',
             'Authorization',
+            'Cookie',
+            'X-CSRF-Token',
             'Expect',
             'Connection',
           ),

@@ -7,11 +7,11 @@ import { Histogram, type Registry } from 'prom-client';
 import type { ApiOperation } from '../api/operation.ts';
 import { REQUEST_ID } from '../domain/identifiers.ts';
 import type { AdminContext } from './context.ts';
+import { serveDashboardPage } from './dashboard/dashboard-page.ts';
 import { describeRoutes } from './docs/openapi.ts';
 import { servePages, setSecurityHeaders } from './docs/pages.ts';
 import { serveHealth } from './health-routes.ts';
 import { serveAudit } from './http/audit.ts';
-import { createAuthenticator } from './http/authenticate.ts';
 import {
   BODY_BYTES_MAX,
   handleError,
@@ -19,9 +19,8 @@ import {
   rejectMalformedRequest,
   rejectOtherMethods,
 } from './http/error-handling.ts';
-import { createFailedAuthLimit, setClientAddress } from './http/failed-auth-limit.ts';
 import { readJsonBodies } from './http/json-bodies.ts';
-import { requirePairedServers, requireRoles, setHeaders } from './http/serve-operation.ts';
+import { requirePairedServers, setHeaders } from './http/serve-operation.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';
 import { serveBuyers } from './reservations/buyer-routes.ts';
@@ -31,6 +30,11 @@ import { serveArchive } from './sales/archive-routes.ts';
 import { serveSales } from './sales/sale-routes.ts';
 import { serveStock } from './sales/stock-routes.ts';
 import { serveVerification } from './sales/verify-routes.ts';
+import { setClient } from './sign-in/client.ts';
+import { requireRoles } from './sign-in/require-role.ts';
+import { serveSessions } from './sign-in/session-routes.ts';
+import { createSignIn } from './sign-in/sign-in.ts';
+import { serveSignInLinks } from './sign-in/sign-in-link-routes.ts';
 import { serveWebhooks } from './webhooks/webhook-routes.ts';
 
 /** For receiving a whole request. */
@@ -74,12 +78,13 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
 
   closeConnections(app);
   setHeaders(app);
-  setClientAddress(app, context.trustedProxies);
+  setClient(app, context.trustedProxies);
   setSecurityHeaders(app);
   measureRequests(app, context.metrics);
   handleErrors(app);
   readJsonBodies(app);
-  requireRoles(app, createAuthenticator(context.tokens), await createFailedAuthLimit(app));
+  const signIn = await createSignIn(app, context);
+  requireRoles(app, signIn);
   requirePairedServers(app, context.pairing);
   await describeRoutes(app);
   const operations = collectOperations(app);
@@ -97,6 +102,9 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   serveDeadLetters(app, context);
   serveRecoveries(app, context);
   serveWebhooks(app, context);
+  serveSessions(app, signIn);
+  serveSignInLinks(app, signIn);
+  serveDashboardPage(app);
   await servePages(app, () => operations);
   registerRejections(app);
   return app;

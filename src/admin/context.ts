@@ -1,7 +1,7 @@
 /** What the admin's handlers depend on. */
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import type { AdminToken } from '../config.ts';
+import type { AdminToken, Role } from '../config.ts';
 import type { Pairing } from '../pairing/pairing.ts';
 import type { Sql } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
@@ -21,6 +21,13 @@ export interface AdminContext extends Servers {
   trustedProxies: readonly string[];
   /** Allows webhooks to this machine and without TLS. */
   isDevelopment: boolean;
+}
+
+/** Who sends a request: the owner of a token, by the token itself or by a session that began with it. */
+export interface Principal {
+  role: Role;
+  /** Identifies the token in logs and audit: its role and the first 8 hex digits of its SHA-256. */
+  actor: string;
 }
 
 /** The principal and the request behind a change: stored with every sale operation and audit entry. */

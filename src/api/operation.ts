@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { PROBLEMS, type ProblemCode } from './problems.ts';
 
-type ApiTag = 'Buyers' | 'Operators' | 'Merchants' | 'Processes';
+type ApiTag = 'Buyers' | 'Operators' | 'Merchants' | 'Dashboard' | 'Processes';
 
 export interface ApiResponse {
   description: string;
@@ -27,6 +27,8 @@ export interface ApiOperation {
   description?: string;
   /** The role that the token must have. */
   access: 'public' | 'buyer' | 'viewer' | 'merchant' | 'operator';
+  /** What admin accepts only: the token itself, or a session. Absent: either. */
+  credentials?: 'token' | 'session';
   params?: z.ZodObject;
   query?: z.ZodObject;
   headers?: z.ZodObject;

@@ -17,12 +17,7 @@ export type ClientAddress = (peer: string | Uint8Array, forwardedFor: () => stri
 
 /** `trustedProxies` are addresses and CIDR ranges. */
 export function createClientAddress(trustedProxies: readonly string[]): ClientAddress {
-  const ranges = trustedProxies.map((range) =>
-    range.includes('/') ? ipaddr.parseCIDR(range) : hostRange(range),
-  );
-  const isTrusted = (address: Address) =>
-    ranges.some((range) => range[0].kind() === address.kind() && address.match(range));
-
+  const isTrusted = trustOf(trustedProxies);
   return (peer, forwardedFor) => {
     if (peer.length === 0) return GONE;
     let address = addressOf(peer);
@@ -35,6 +30,20 @@ export function createClientAddress(trustedProxies: readonly string[]): ClientAd
     }
     return networkOf(address);
   };
+}
+
+/** Whether the other end of a connection is a trusted proxy, whose headers about the client can be believed. */
+export function createProxyTrust(trustedProxies: readonly string[]): (peer: string) => boolean {
+  const isTrusted = trustOf(trustedProxies);
+  return (peer) => isTrusted(addressOf(peer));
+}
+
+function trustOf(trustedProxies: readonly string[]): (address: Address) => boolean {
+  const ranges = trustedProxies.map((range) =>
+    range.includes('/') ? ipaddr.parseCIDR(range) : hostRange(range),
+  );
+  return (address) =>
+    ranges.some((range) => range[0].kind() === address.kind() && address.match(range));
 }
 
 /** Some balancers append the client's port: `203.0.113.7:51001`, `[2001:db8::7]:51001`. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { newSale, TOKENS, useAdmin } from '../../harness/engine/admin.ts';
 import { FILE } from '../../harness/use.ts';
-import { createAuthenticator } from '../../src/admin/http/authenticate.ts';
+import { createAuthenticator } from '../../src/admin/sign-in/authenticate.ts';
 
 const admin = await useAdmin(FILE);
 
@@ -38,6 +38,7 @@ const CHANGES = [
   'POST /webhooks/some/resume',
   'POST /webhooks/some/rotate-secret',
   'DELETE /webhooks/some',
+  'POST /sign-in-links',
 ];
 const TRANSITIONS = [
   'POST /reservations/some_1_aaaaaaaa/confirm',
@@ -104,9 +105,9 @@ test('tokens of any length are compared by digest, and the last of many is found
     token: `${index}-token-${'x'.repeat(index)}`,
   }));
   const authenticate = createAuthenticator(tokens);
-  for (const { token } of tokens) assert.equal(authenticate(`Bearer ${token}`)?.role, 'viewer');
-  assert.equal(authenticate('Bearer 0-token-x'), undefined);
-  assert.equal(authenticate(undefined), undefined);
+  for (const { token } of tokens) assert.equal(authenticate(token)?.role, 'viewer');
+  assert.equal(authenticate('0-token-x'), undefined);
+  assert.equal(authenticate(''), undefined);
 });
 
 test('an actor identifies its token without revealing it', async () => {

@@ -18,6 +18,7 @@ test('the document is valid OpenAPI', async () => {
 const ADMIN_ROUTES = [
   'delete /admin/v1/sales/{saleId}',
   'delete /admin/v1/webhooks/{webhookId}',
+  'delete /session',
   'get /admin/v1/dead-letters',
   'get /admin/v1/reservations',
   'get /admin/v1/reservations.csv',
@@ -32,6 +33,7 @@ const ADMIN_ROUTES = [
   'get /healthz',
   'get /metrics',
   'get /readyz',
+  'get /session',
   'patch /admin/v1/sales/{saleId}',
   'post /admin/v1/buyers/{buyerId}/erase',
   'post /admin/v1/dead-letters/{deadLetterId}/discard',
@@ -47,10 +49,12 @@ const ADMIN_ROUTES = [
   'post /admin/v1/sales/{saleId}/recover',
   'post /admin/v1/sales/{saleId}/resume',
   'post /admin/v1/sales/{saleId}/stock',
+  'post /admin/v1/sign-in-links',
   'post /admin/v1/webhooks',
   'post /admin/v1/webhooks/{webhookId}/deliveries/{deliveryId}/retry',
   'post /admin/v1/webhooks/{webhookId}/resume',
   'post /admin/v1/webhooks/{webhookId}/rotate-secret',
+  'post /session',
 ];
 
 test('it describes exactly the routes of the admin', () => {
@@ -91,6 +95,7 @@ test('it describes the operations of buyers with every error that they can retur
   }
   assert.ok(document.components.schemas.Reservation);
   assert.deepEqual(Object.keys(document.components.securitySchemes).sort(), [
+    'adminSession',
     'adminToken',
     'buyerHeader',
     'buyerToken',

@@ -80,6 +80,13 @@ describe('behind a reverse proxy', { concurrency: 2 }, () => {
         assert.equal((await request(sale, { headers })).statusCode, 200),
       );
 
+      const link = await request(`${proxy.operatorsUrl}/admin/v1/sign-in-links`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${TOKENS.operator}` },
+      });
+      const { url } = (await link.body.json()) as { url: string };
+      assert.ok(url.startsWith(`${proxy.operatorsUrl}/#/sign-in/`), url);
+
       await buyAll('before');
       await sleep(IDLE_MS);
       await buyAll('after-a-pause');

@@ -34,6 +34,10 @@ const SWAGGER_OPTIONS: SwaggerOptions = {
         description: 'The admin: sales, stock, reservations and verification.',
       },
       { name: 'Merchants', description: 'The admin, for shops that take payments.' },
+      {
+        name: 'Dashboard',
+        description: 'The admin, for its page in the browser: sessions, and links that begin one.',
+      },
       { name: 'Processes', description: 'Health, readiness and metrics of every process.' },
     ],
     components: {
@@ -43,6 +47,13 @@ const SWAGGER_OPTIONS: SwaggerOptions = {
           scheme: 'bearer',
           description:
             'A token of ADMIN_TOKENS. Viewers read; merchants also confirm, cancel and extend reservations; operators can do everything.',
+        },
+        adminSession: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'flash-sale-session',
+          description:
+            'The cookie that `POST /session` sets, for browsers. Every method but GET and HEAD also needs the header `X-CSRF-Token`.',
         },
         buyerToken: {
           type: 'http',

@@ -1,42 +1,31 @@
-/** The start page, the OpenAPI document and Swagger UI. This process serves all their assets itself. */
+/** The OpenAPI document and Swagger UI. This process serves all their assets itself. */
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import type { ApiOperation } from '../../api/operation.ts';
 import { buildDocument, type OpenApiDocument } from './openapi.ts';
 
-/** No foreign sources and no framing; Swagger UI needs inline styles. */
+/** Of Swagger UI: no foreign sources and no framing, but inline styles. */
 const CONTENT_SECURITY_POLICY =
   "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-const SECURITY_HEADERS = {
-  'Content-Security-Policy': CONTENT_SECURITY_POLICY,
-  'X-Content-Type-Options': 'nosniff',
+const PAGE_HEADERS = {
   'X-Frame-Options': 'DENY',
   'Referrer-Policy': 'no-referrer',
 };
 
-const START_PAGE = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>flash-sale admin</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>
-<h1>flash-sale admin</h1>
-<p>The API of operators and merchants of a flash-sale engine: sales, stock, reservations and verification. It requires
-a bearer token.</p>
-<ul>
-<li><a href="/docs">Documentation of both APIs</a>, and as a document: <a href="/openapi.json">openapi.json</a></li>
-<li><a href="/readyz">Readiness</a>, <a href="/metrics">metrics</a></li>
-</ul>
-</html>
-`;
-
-/** Forbids content sniffing everywhere; pages also restrict what a browser loads and which site may frame them. */
+/**
+ * Forbids content sniffing everywhere; pages also restrict what a browser loads and which site may frame them. A page
+ * that has a stricter policy keeps it.
+ */
 export function setSecurityHeaders(app: FastifyInstance): void {
   app.addHook('onSend', async (_request, reply, payload) => {
+    reply.header('X-Content-Type-Options', 'nosniff');
     const isPage = String(reply.getHeader('content-type') ?? '').startsWith('text/html');
-    if (isPage) reply.headers(SECURITY_HEADERS);
-    else reply.header('X-Content-Type-Options', 'nosniff');
+    if (!isPage) return payload;
+    reply.headers(PAGE_HEADERS);
+    if (!reply.hasHeader('Content-Security-Policy')) {
+      reply.header('Content-Security-Policy', CONTENT_SECURITY_POLICY);
+    }
     return payload;
   });
 }
@@ -52,9 +41,7 @@ export async function servePages(
     return document;
   };
 
-  const hidden = { schema: { hide: true } };
-  app.get('/', hidden, async (_request, reply) => reply.type('text/html').send(START_PAGE));
-  app.get('/openapi.json', hidden, built);
+  app.get('/openapi.json', { schema: { hide: true } }, built);
   await app.register(async (docs) => {
     docs.addHook('onRequest', async () => {
       await built();

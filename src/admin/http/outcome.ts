@@ -10,6 +10,7 @@ export interface RouteResponse {
 export interface Refusal {
   refused: ProblemCode;
   extensions: Record<string, unknown>;
+  headers?: Record<string, string>;
 }
 
 export type Outcome = RouteResponse | Refusal;

@@ -1,8 +1,9 @@
 /**
  * The adapter between Fastify and the handlers: makes a route of an operation. The operation's schemas validate the
- * request, and its access sets the required role. The handler is a plain function from values to an outcome.
+ * request, and its access sets the required role. The handler is a plain function from values to an outcome; the
+ * request itself is for signing in, which is about the connection.
  */
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { type ApiOperation, responsesOf } from '../../api/operation.ts';
 import {
@@ -11,15 +12,12 @@ import {
   problem,
   retryAfterOf,
 } from '../../api/problems.ts';
-import type { Role } from '../../config.ts';
 import { unreachable } from '../../domain/fault.ts';
 import { TRACEPARENT } from '../../domain/identifiers.ts';
 import type { Pairing } from '../../pairing/pairing.ts';
-import type { Caller } from '../context.ts';
-import { includesRole, type Principal } from './authenticate.ts';
+import type { Caller, Principal } from '../context.ts';
 import { Bulkhead, type BulkheadLimits } from './bulkhead.ts';
-import type { FailedAuthLimit } from './failed-auth-limit.ts';
-import { isRefusal, type Outcome } from './outcome.ts';
+import { isRefusal, type Outcome, type Refusal } from './outcome.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -42,12 +40,10 @@ export interface OperationInput<Operation extends ApiOperation> {
   caller: Caller;
 }
 
-type Authenticate = (authorization: string | undefined) => Principal | undefined;
-
 export function serveOperation<const Operation extends ApiOperation>(
   app: FastifyInstance,
   operation: Operation,
-  handle: (input: OperationInput<Operation>) => Promise<Outcome>,
+  handle: (input: OperationInput<Operation>, request: FastifyRequest) => Promise<Outcome>,
   limits: BulkheadLimits = {},
 ): void {
   const { params, query, headers, body } = operation;
@@ -76,36 +72,11 @@ export function serveOperation<const Operation extends ApiOperation>(
         body: request.body,
         caller: { actor: request.principal?.actor ?? 'anonymous', requestId: request.id },
       } as OperationInput<Operation>;
-      const result = await bulkhead.run(() => handle(input), sentOrDisconnected(reply));
-      if (isRefusal(result)) return sendProblem(reply, result.refused, result.extensions);
+      const result = await bulkhead.run(() => handle(input, request), sentOrDisconnected(reply));
+      if (isRefusal(result)) return sendRefusal(reply, result);
       reply.status(result.status).headers(result.headers ?? {});
       return result.body === undefined ? reply.send() : reply.send(result.body);
     },
-  });
-}
-
-/** Rejects requests without the operation's role, before their body is read. */
-export function requireRoles(
-  app: FastifyInstance,
-  authenticate: Authenticate,
-  limitFailedAuth: FailedAuthLimit,
-): void {
-  app.addHook('onRequest', async (request, reply) => {
-    const access = request.routeOptions.config.operation?.access;
-    if (access === undefined || access === 'public') return undefined;
-    const admitted = await limitFailedAuth(request, authenticate(request.headers.authorization));
-    if ('refused' in admitted) {
-      if (admitted.refused === 'rate_limited') {
-        reply.header('Retry-After', String(admitted.retryAfterSeconds));
-      } else {
-        reply.header('WWW-Authenticate', 'Bearer realm="admin"');
-      }
-      return sendProblem(reply, admitted.refused);
-    }
-    const { principal } = admitted;
-    if (!includesRole(principal.role, access as Role)) return sendProblem(reply, 'forbidden');
-    request.principal = principal;
-    return undefined;
   });
 }
 
@@ -140,12 +111,17 @@ export function sendProblem(
   extensions: Record<string, unknown> = {},
 ): FastifyReply {
   const body = problem(code, extensions);
+  if (code === 'unauthorized') reply.header('WWW-Authenticate', 'Bearer realm="admin"');
   const retryAfter = retryAfterOf(code);
   if (retryAfter !== undefined && !reply.hasHeader('Retry-After')) {
     reply.header('Retry-After', String(drawRetryAfterSeconds(retryAfter)));
   }
   // As a string: the route's response schemas do not apply to problems.
   return reply.status(body.status).type('application/problem+json').send(JSON.stringify(body));
+}
+
+export function sendRefusal(reply: FastifyReply, refusal: Refusal): FastifyReply {
+  return sendProblem(reply.headers(refusal.headers ?? {}), refusal.refused, refusal.extensions);
 }
 
 /** Resolves when the response has been sent or the client has disconnected. */
@@ -163,7 +139,10 @@ function securityOf(operation: ApiOperation): Record<string, string[]>[] {
     case 'viewer':
     case 'merchant':
     case 'operator':
-      return [{ adminToken: [] }];
+      return [
+        ...(operation.credentials === 'session' ? [] : [{ adminToken: [] }]),
+        ...(operation.credentials === 'token' ? [] : [{ adminSession: [] }]),
+      ];
     default:
       return unreachable(operation.access);
   }

@@ -1,5 +1,6 @@
 /** The demo: starts a private stack, runs one sale with more buyers than units, and checks every promise. */
 import { runUntilStopped } from '../../process/lifecycle.ts';
+import { dashboardLine } from '../stack/dashboard-line.ts';
 import { STACK_CLOSE_DEADLINE_MS, startStack } from '../stack/stack.ts';
 import type { StackDescription } from '../stack/stack-description.ts';
 import { runCrowd } from './crowd.ts';
@@ -43,10 +44,8 @@ export async function runDemo(options: DemoOptions): Promise<void> {
         console.log(describeResult(result));
         if (everyPromiseHeld(result)) process.exitCode = 0;
         if (!options.exit) {
-          const { adminUrl, adminToken } = stack.description;
-          // The start page of admin, which links to the API documents.
-          console.log(`Dashboard: ${adminUrl}  token: ${adminToken}`);
           console.error('The stack stays up; Ctrl-C stops it.');
+          console.log(await dashboardLine(stack.description));
         }
         return stack;
       } catch (error) {
