@@ -22,6 +22,23 @@ const { servers } = await useServers(FILE);
 const { shards } = servers;
 const SILENT = pino({ level: 'silent' });
 
+/** Adds what became of it to `settled`. */
+function purchaseOf(index: number, itemCount: number, settled: string[]): QueuedPurchase {
+  return {
+    buyerId: `buyer-${index}`,
+    idempotencyKey: '',
+    items: 'unit*1',
+    itemCount,
+    requestId: `r-${index}`,
+    traceparent: '',
+    repeats: 0,
+    queuedAt: performance.now(),
+    isAborted: false,
+    settle: ({ outcome }) => settled.push(outcome),
+    fail: ({ code }) => settled.push(code),
+  };
+}
+
 test('a view that requests read is refreshed without a timer', async (context) => {
   const { saleId } = await makeSale(servers);
   context.mock.timers.enable({ apis: ['setInterval'] });
@@ -45,19 +62,7 @@ test('a full batch is sent before the turn ends, a partial one when it ends; man
     failed: assert.ifError,
   };
   const batcher = new Batcher(saleId, shards, limits, observer);
-  const buyer = (index: number, itemCount = 1): QueuedPurchase => ({
-    buyerId: `buyer-${index}`,
-    idempotencyKey: '',
-    items: 'unit*1',
-    itemCount,
-    requestId: `r-${index}`,
-    traceparent: '',
-    repeats: 0,
-    queuedAt: performance.now(),
-    isAborted: false,
-    settle: ({ outcome }) => settled.push(outcome),
-    fail: ({ code }) => settled.push(code),
-  });
+  const buyer = (index: number, itemCount = 1) => purchaseOf(index, itemCount, settled);
   for (let index = 0; index < 3; index++) assert.ok(batcher.submit(buyer(index)));
   assert.deepEqual([batcher.inFlight, batcher.waiting], [0, 3]);
   assert.ok(batcher.submit(buyer(3)));
@@ -80,4 +85,21 @@ test('a full batch is sent before the turn ends, a partial one when it ends; man
   await eventually(() => assert.ok(manyItems.isIdle));
   const sizes = observer.decided.mock.calls.map(({ arguments: [, batch] }) => batch.length);
   assert.deepEqual(sizes, [4, 1, Math.floor(ITEMS_PER_CALL_MAX / 10), 6]);
+});
+
+test('purchases are refused once the calls for the items before them would take too long', async () => {
+  const { saleId } = await makeSale(servers, { stock: 1_000 });
+  const limits = { batchSizeMax: 128, inFlightMax: 1, waitingMax: 1_000, backlogMax: () => 1_000 };
+  const settled: string[] = [];
+  const observer = { decided: mock.fn(), faulted: mock.fn(), failed: assert.ifError };
+  const batcher = new Batcher(saleId, shards, limits, observer);
+  await shards.of(saleId).client.call('CLIENT', 'PAUSE', '400', 'WRITE');
+  assert.ok(batcher.submit(purchaseOf(0, 10, settled)));
+  await eventually(() => assert.ok(batcher.isIdle));
+  let accepted = 0;
+  // A call takes 16 such baskets, and is expected to take 400 ms or somewhat more.
+  while (batcher.submit(purchaseOf(accepted + 1, 10, settled))) accepted += 1;
+  assert.ok(accepted > 16 && accepted < 100, `${accepted} were accepted`);
+  await eventually(() => assert.ok(batcher.isIdle));
+  assert.deepEqual(new Set(settled), new Set(['reserved']));
 });

@@ -68,6 +68,7 @@ export class Batcher {
   #waiting: QueuedPurchase[] = [];
   /** Index of the first waiting purchase; the entries before it are done. */
   #head = 0;
+  #waitingItems = 0;
   #inFlight = 0;
   /** Purchases that wait for the end of due holds. */
   #repeating = 0;
@@ -99,15 +100,21 @@ export class Batcher {
   submit(purchase: QueuedPurchase): boolean {
     if (this.waiting >= this.#limits.waitingMax) return false;
     if (this.#expectedWaitMs() > EXPECTED_WAIT_MS_MAX) return false;
-    this.#waiting.push(purchase);
+    this.#enqueue(purchase);
     this.#schedule();
     return true;
+  }
+
+  #enqueue(purchase: QueuedPurchase): void {
+    this.#waiting.push(purchase);
+    this.#waitingItems += purchase.itemCount;
   }
 
   /** The expected time until the queue is empty. */
   #expectedWaitMs(): number {
     const { batchSizeMax, inFlightMax } = this.#limits;
-    return (this.waiting / batchSizeMax / inFlightMax) * this.#callMs;
+    const calls = Math.max(this.waiting / batchSizeMax, this.#waitingItems / ITEMS_PER_CALL_MAX);
+    return (calls / inFlightMax) * this.#callMs;
   }
 
   #measure(callMs: number): void {
@@ -147,6 +154,7 @@ export class Batcher {
       const purchase = this.#waiting[this.#head]!;
       if (itemCount + purchase.itemCount > ITEMS_PER_CALL_MAX) break;
       this.#head++;
+      this.#waitingItems -= purchase.itemCount;
       if (purchase.isAborted) continue;
       itemCount += purchase.itemCount;
       if (purchase.queuedAt < latestStart) purchase.settle({ outcome: 'overloaded' });
@@ -212,7 +220,7 @@ export class Batcher {
       purchase.repeats += 1;
       if (fault) purchase.fail(fault);
       else if (purchase.repeats > REPEATS_MAX) purchase.settle({ outcome: 'overloaded' });
-      else this.#waiting.push(purchase);
+      else this.#enqueue(purchase);
     }
     this.#schedule();
   }
