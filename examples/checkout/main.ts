@@ -21,7 +21,11 @@ const checkout = new Checkout(
       slow: settings.slowShare,
       slowMs: settings.slowMs,
     }),
-    shopper: new Shopper({ abandoning: settings.abandonedShare, thinkingMs: settings.thinkingMs }),
+    shopper: new Shopper({
+      abandoning: settings.abandonedShare,
+      thinkingMs: settings.thinkingMs,
+      ...(settings.peoplePrefix && { peoplePrefix: settings.peoplePrefix }),
+    }),
   },
   stopping.signal,
 );
@@ -54,6 +58,10 @@ function readSettings(env: NodeJS.ProcessEnv) {
     engineUrl: env.ENGINE_URL!,
     merchantToken: env.MERCHANT_TOKEN!,
     webhookSecret: env.WEBHOOK_SECRET!,
+    /** With it, a shop front sends the payments of people. */
+    paySecret: env.PAY_SECRET || undefined,
+    /** The ids of people begin with it; they pay at the shop front. By default, all buyers are simulated. */
+    peoplePrefix: env.PEOPLE_PREFIX || undefined,
     /** Only reservations of this sale are resumed at start; by default those of all sales. */
     saleId: env.SALE_ID || undefined,
     abandonedShare: percent('ABANDONED_PERCENT', 3),

@@ -8,6 +8,7 @@ import { Pool } from 'undici';
 export interface Reservation {
   reservationId: string;
   saleId: string;
+  buyerId: string;
   status: 'reserved' | 'confirmed' | 'cancelled' | 'expired';
   total: number;
   currency: string;
@@ -54,6 +55,18 @@ export class MerchantApi {
 
   extend(reservationId: string, stopping: AbortSignal): Promise<TransitionResult> {
     return this.#transition(reservationId, 'extend', {}, stopping);
+  }
+
+  /** Undefined: there is none with this id. */
+  async reservation(
+    reservationId: string,
+    stopping: AbortSignal,
+  ): Promise<Reservation | undefined> {
+    const path = `/reservations/${encodeURIComponent(reservationId)}`;
+    const { status, body } = await this.#request('GET', path, undefined, stopping);
+    if (status === 404) return undefined;
+    if (status !== 200) throw new Error(`reading ${reservationId} got status ${status}`);
+    return body as Reservation;
   }
 
   /** Reservations without a payment, of one sale or of all. */

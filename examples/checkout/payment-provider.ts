@@ -11,6 +11,9 @@ export type ChargeResult =
   | { outcome: 'refused' }
   | { outcome: 'no_response' };
 
+/** People choose a test card; `any` leaves the result to chance. */
+export type Card = 'any' | 'works' | 'refused';
+
 export interface FailureRates {
   /** Shares of all charges, 0 to 1. */
   refused: number;
@@ -28,7 +31,8 @@ const USUAL_MS_MAX = 200;
 interface Charge {
   decidedAtMs: number;
   isPaid: boolean;
-  isRefunded: boolean;
+  /** Minor units; of a payment that was not refunded, the total. */
+  kept: number;
 }
 
 export class PaymentProvider {
@@ -40,7 +44,13 @@ export class PaymentProvider {
     this.#rates = rates;
   }
 
-  async charge(key: string, _amount: { total: number; currency: string }): Promise<ChargeResult> {
+  async charge(
+    key: string,
+    { total }: { total: number; currency: string },
+    card: Card = 'any',
+  ): Promise<ChargeResult> {
+    // As with real ones, another card can follow a refused one.
+    if (card === 'refused') return { outcome: 'refused' };
     const isLost = chanceOf(key, 'lost') < this.#rates.lost;
     const isRequestLost = isLost && chanceOf(key, 'which') < 0.5;
     if (isRequestLost && !this.#lostRequests.has(key)) {
@@ -51,31 +61,38 @@ export class PaymentProvider {
     const charge = known ?? {
       decidedAtMs: Date.now() + this.#delayMs(key),
       isPaid: false,
-      isRefunded: false,
+      kept: total,
     };
     this.#charges.set(key, charge);
     if (isLost && !isRequestLost && !known) return this.#timeOut();
     const waitMs = charge.decidedAtMs - Date.now();
     if (waitMs > TIMEOUT_MS) return this.#timeOut();
     if (waitMs > 0) await sleep(waitMs);
-    if (chanceOf(key, 'refused') < this.#rates.refused) return { outcome: 'refused' };
+    if (card === 'any' && chanceOf(key, 'refused') < this.#rates.refused) {
+      return { outcome: 'refused' };
+    }
     charge.isPaid = true;
     return { outcome: 'paid', paymentRef: `pay_${key}` };
   }
 
-  /** How many payments were taken and not refunded. */
+  /** The number of payments of which money is left. */
   get kept(): number {
-    let count = 0;
-    for (const { isPaid, isRefunded } of this.#charges.values()) {
-      if (isPaid && !isRefunded) count += 1;
-    }
-    return count;
+    return this.#keptCharges().length;
   }
 
-  /** Refunds the charge, if there is one. Repeating it has no further effect. */
-  async refund(key: string): Promise<void> {
+  /** The money that is left, in minor units. */
+  get keptTotal(): number {
+    return this.#keptCharges().reduce((sum, { kept }) => sum + kept, 0);
+  }
+
+  /** Refunds what exceeds `keeping`, if there is a charge. Repeating it has no further effect. */
+  async refund(key: string, { keeping = 0 }: { keeping?: number } = {}): Promise<void> {
     const charge = this.#charges.get(key);
-    if (charge) charge.isRefunded = true;
+    if (charge) charge.kept = Math.min(charge.kept, keeping);
+  }
+
+  #keptCharges(): Charge[] {
+    return [...this.#charges.values()].filter(({ isPaid, kept }) => isPaid && kept > 0);
   }
 
   #delayMs(key: string): number {

@@ -1,12 +1,19 @@
-/** Serves `POST /webhooks`, which the engine calls, and `GET /payments`, which shows the state of all payments. */
+/**
+ * Serves `POST /webhooks`, which the engine calls, `POST /pay`, which the shop front's server calls, and `GET /payments`,
+ * which shows the state of all payments.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import type { Checkout } from './checkout.ts';
 import type { Reservation } from './merchant-api.ts';
+import type { Card } from './payment-provider.ts';
 
 const BODY_BYTES_MAX = 64 * 1024;
+
+const CARDS: readonly string[] = ['works', 'refused'] satisfies Card[];
 
 interface WebhookMessage {
   type: string;
@@ -19,7 +26,7 @@ export interface RunningServer {
 }
 
 export async function startServer(
-  settings: { host: string; port: number; webhookSecret: string },
+  settings: { host: string; port: number; webhookSecret: string; paySecret?: string | undefined },
   checkout: Checkout,
 ): Promise<RunningServer> {
   const webhook = new Webhook(settings.webhookSecret);
@@ -38,9 +45,10 @@ export async function startServer(
         response.writeHead(await receiveWebhook(request)).end();
         return;
       case 'GET /payments':
-        response
-          .writeHead(200, { 'content-type': 'application/json' })
-          .end(JSON.stringify(checkout.counts));
+        sendJson(response, 200, checkout.counts);
+        return;
+      case 'POST /pay':
+        await pay(request, response);
         return;
       default:
         response.writeHead(404).end();
@@ -62,7 +70,25 @@ export async function startServer(
     // An extension also sends `reservation.reserved`; like a duplicate, it has no effect.
     if (reservation && message.type === 'reservation.reserved') checkout.accept(reservation);
     if (reservation && message.type === 'reservation.cancelled') await checkout.refund(reservation);
+    if (reservation && message.type === 'reservation.partly_cancelled') {
+      await checkout.refundPart(reservation);
+    }
     return 204;
+  }
+
+  /** `{reservationId, buyerId, card}`: the shop front knows who the buyer is, because it has signed the buyer in. */
+  async function pay(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { paySecret } = settings;
+    if (!paySecret || !isEqual(request.headers.authorization ?? '', `Bearer ${paySecret}`)) {
+      return sendJson(response, 401, { detail: 'Send the secret of the shop front.' });
+    }
+    const payment = parsePayment(await readBody(request));
+    if (!payment) {
+      const detail = `The body must be {reservationId, buyerId, card}; card is ${CARDS.join(' or ')}.`;
+      return sendJson(response, 422, { detail });
+    }
+    const { reservationId, buyerId, card } = payment;
+    sendJson(response, 200, { outcome: await checkout.pay(reservationId, buyerId, card) });
   }
 
   server.listen(settings.port, settings.host);
@@ -87,4 +113,33 @@ async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+interface Payment {
+  reservationId: string;
+  buyerId: string;
+  card: Card;
+}
+
+function parsePayment(body: Buffer | undefined): Payment | undefined {
+  try {
+    const payment = JSON.parse(String(body)) as Record<keyof Payment, unknown>;
+    const { reservationId, buyerId, card } = payment;
+    const isValid =
+      [reservationId, buyerId].every((id) => typeof id === 'string' && id !== '') &&
+      CARDS.includes(card as string);
+    return isValid ? (payment as Payment) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** In a time that does not depend on where they differ. */
+function isEqual(a: string, b: string): boolean {
+  const digestOf = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digestOf(a), digestOf(b));
+}
+
+function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }

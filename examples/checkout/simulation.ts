@@ -11,11 +11,20 @@ export function chanceOf(id: string, purpose: string): number {
 export class Shopper {
   readonly #abandoning: number;
   readonly #thinkingMs: number;
+  readonly #peoplePrefix: string | undefined;
 
-  /** `abandoning` is the share of shoppers who never pay; the others take up to `thinkingMs`. */
-  constructor(behaviour: { abandoning: number; thinkingMs: number }) {
+  /**
+   * `abandoning` is the share of shoppers who never pay; the others take up to `thinkingMs`. Buyers whose id begins with
+   * `peoplePrefix` are people, who are not simulated.
+   */
+  constructor(behaviour: { abandoning: number; thinkingMs: number; peoplePrefix?: string }) {
     this.#abandoning = behaviour.abandoning;
     this.#thinkingMs = behaviour.thinkingMs;
+    this.#peoplePrefix = behaviour.peoplePrefix;
+  }
+
+  isPerson(buyerId: string): boolean {
+    return this.#peoplePrefix !== undefined && buyerId.startsWith(this.#peoplePrefix);
   }
 
   abandons(reservationId: string): boolean {

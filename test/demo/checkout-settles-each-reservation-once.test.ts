@@ -24,6 +24,7 @@ import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 
 const SECRET = `whsec_${Buffer.from('a-secret-for-tests-of-the-webhook').toString('base64')}`;
+const PAY_SECRET = 'the-secret-of-the-shop-front';
 const HAPPY: FailureRates = { refused: 0, lost: 0, slow: 0, slowMs: 0 };
 
 const admin = await useAdmin(FILE);
@@ -53,7 +54,12 @@ interface Shop {
 
 async function useShop(
   t: TestContext,
-  choices: { failureRates?: Partial<FailureRates>; abandoning?: number; engineUrl?: string } = {},
+  choices: {
+    failureRates?: Partial<FailureRates>;
+    abandoning?: number;
+    engineUrl?: string;
+    peoplePrefix?: string;
+  } = {},
 ): Promise<Shop> {
   const stopping = new AbortController();
   const engine = await use(
@@ -61,11 +67,20 @@ async function useShop(
     () => new MerchantApi(choices.engineUrl ?? adminUrl, TOKENS.merchant),
   );
   const provider = new PaymentProvider({ ...HAPPY, ...choices.failureRates });
-  const shopper = new Shopper({ abandoning: choices.abandoning ?? 0, thinkingMs: 0 });
+  const { abandoning = 0, peoplePrefix } = choices;
+  const shopper = new Shopper({
+    abandoning,
+    thinkingMs: 0,
+    ...(peoplePrefix && { peoplePrefix }),
+  });
   const checkout = new Checkout({ engine, provider, shopper }, stopping.signal);
   const server = await use(
     t,
-    () => startServer({ host: '127.0.0.1', port: 0, webhookSecret: SECRET }, checkout),
+    () =>
+      startServer(
+        { host: '127.0.0.1', port: 0, webhookSecret: SECRET, paySecret: PAY_SECRET },
+        checkout,
+      ),
     async (started) => {
       stopping.abort();
       await started.close();
@@ -102,7 +117,13 @@ async function stockOf(saleId: string) {
 async function settled({ checkout }: Shop, count: number) {
   return eventually(
     () => {
-      const { waiting, extended: _extended, kept: _kept, ...ends } = checkout.counts;
+      const {
+        waiting,
+        extended: _extended,
+        kept: _kept,
+        keptTotal: _total,
+        ...ends
+      } = checkout.counts;
       assert.equal(waiting, 0);
       assert.equal(
         Object.values(ends).reduce((sum, each) => sum + each, 0),
@@ -225,6 +246,70 @@ test('a reservation that an operator cancels is refunded once', async (t) => {
   }
   assert.equal(shop.checkout.counts.kept, 1);
   assert.deepEqual(await stockOf(saleId), { remaining: 1, held: 0, confirmed: 1 });
+});
+
+test('a cancelled part is refunded once, whenever its webhook arrives', async (t) => {
+  const sale = await makeSale(admin, { stock: 6, perBuyerLimit: 3 });
+  const buyerIds = ['early', 'late'];
+  const outcomes = await buy(admin.shards, sale.saleId, buyerIds, 'unit*3');
+  const [early, late] = outcomes.map((outcome, index) => {
+    assert.ok('record' in outcome, outcome.outcome);
+    return publicReservation(parseRecord(outcome.record, sale, buyerIds[index]!));
+  });
+  const shop = await useShop(t);
+  const cancel = async ({ reservationId }: PublicReservation, quantity: number) => {
+    const body = { items: [{ sku: 'unit', quantity }] };
+    const reply = await admin.call(`POST /reservations/${reservationId}/cancel`, { body });
+    assert.equal(reply.status, 200, JSON.stringify(reply.body));
+    return reply.body as PublicReservation;
+  };
+  // Before the shop knows the reservation: it charges by an older message, and the engine's response corrects it.
+  await cancel(early!, 2);
+  await shop.deliver(early!);
+  await shop.deliver(late!);
+  await settled(shop, 2);
+  assert.equal(shop.checkout.counts.keptTotal, 1_000 + 3_000);
+  const first = await cancel(late!, 1);
+  for (let times = 0; times < 2; times += 1) {
+    assert.equal(await shop.deliver(first, 'reservation.partly_cancelled'), 204);
+  }
+  const { kept, keptTotal } = shop.checkout.counts;
+  assert.deepEqual([kept, keptTotal], [2, 1_000 + 2_000]);
+});
+
+test('a person pays when they choose to, once, also with another card', async (t) => {
+  const { saleId, reservations } = await sell(2);
+  const shop = await useShop(t, { peoplePrefix: 'buyer-', failureRates: { lost: 1 } });
+  const [{ reservationId, buyerId }, other] = reservations as [
+    PublicReservation,
+    PublicReservation,
+  ];
+  await shop.deliver(reservations[0]!);
+  assert.equal(shop.checkout.counts.waiting, 0, 'nobody is simulated');
+  const pay = async (body: object, secret = PAY_SECRET) => {
+    const response = await fetch(`${shop.url}/pay`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${secret}` },
+      body: JSON.stringify(body),
+    });
+    return [response.status, ((await response.json()) as { outcome?: string }).outcome];
+  };
+  const wanted = { reservationId, buyerId, card: 'works' };
+  assert.deepEqual(await pay(wanted, 'guessed'), [401, undefined]);
+  assert.deepEqual(await pay({ ...wanted, card: 'any' }), [422, undefined]);
+  assert.deepEqual(await pay({ ...wanted, buyerId: other.buyerId }), [200, 'not_found']);
+  assert.deepEqual(await pay({ ...wanted, card: 'refused' }), [200, 'refused']);
+  const twice = await Promise.all([pay(wanted), pay(wanted)]);
+  assert.deepEqual(
+    [...twice, await pay(wanted)],
+    Array.from({ length: 3 }, () => [200, 'confirmed']),
+  );
+  const { kept, keptTotal } = shop.checkout.counts;
+  assert.deepEqual([kept, keptTotal], [1, 1_000]);
+  assert.deepEqual(await stockOf(saleId), { remaining: 0, held: 1, confirmed: 1 });
+  await admin.call(`POST /reservations/${other.reservationId}/cancel`);
+  const late = { ...wanted, reservationId: other.reservationId, buyerId: other.buyerId };
+  assert.deepEqual(await pay(late), [200, 'ended']);
 });
 
 test('a webhook after the hold has expired charges nothing', async (t) => {

@@ -36,7 +36,7 @@ export class Operator {
   /** Creates and opens a sale of one SKU, then waits until the hot path shows it open. */
   async openSale(
     saleId: string,
-    { units, holdSeconds }: { units: number; holdSeconds: number },
+    { units, holdSeconds, startsAt }: { units: number; holdSeconds: number; startsAt?: Date },
     stopping: AbortSignal,
   ): Promise<void> {
     await this.#call('POST', '/sales', {
@@ -45,6 +45,7 @@ export class Operator {
       currency: 'EUR',
       perBuyerLimit: 1,
       holdSeconds,
+      ...(startsAt && { startsAt: startsAt.toISOString() }),
       skus: [{ sku: SKU, name: 'Phone', price: 49_900, stock: units }],
     });
     await this.#call('POST', `/sales/${saleId}/open`);
@@ -63,7 +64,12 @@ export class Operator {
 
   /** Registers a webhook for the sale's reservations. Returns the secret that signs its messages. */
   async registerWebhook(saleId: string, url: string): Promise<string> {
-    const body = { url, saleId, events: ['reservation.reserved', 'reservation.cancelled'] };
+    const events = [
+      'reservation.reserved',
+      'reservation.cancelled',
+      'reservation.partly_cancelled',
+    ];
+    const body = { url, saleId, events };
     const { secret } = (await this.#call('POST', '/webhooks', body)) as { secret: string };
     return secret;
   }
