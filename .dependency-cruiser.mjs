@@ -52,12 +52,13 @@ const MAY_IMPORT = {
   bench: ['src', 'harness'],
   chaos: ['src', 'harness'],
   scripts: ['src', 'harness'],
-  test: ['src', 'harness', 'bench', 'chaos', 'scripts', 'examples'],
-  // An example is an outsider: it knows the engine by HTTP only.
-  examples: [],
+  test: ['src', 'harness', 'bench', 'chaos', 'scripts', 'examples', 'clients'],
+  // Clients and examples are outsiders: they know the engine by HTTP only.
+  clients: [],
+  examples: ['clients'],
 };
 
-const OURS = '^(src|harness|bench|chaos|scripts|test|examples)/';
+const OURS = '^(src|harness|bench|chaos|scripts|test|examples|clients)/';
 
 function pattern(folder) {
   return folder.endsWith('.ts') ? `^${folder.replace('.', '\\.')}$` : `^${folder}/`;
@@ -116,6 +117,8 @@ export default {
     parser: 'swc',
     moduleSystems: ['es6'],
     doNotFollow: { path: 'node_modules' },
+    // Built files.
+    exclude: { path: '^clients/typescript/dist/' },
     enhancedResolveOptions: {
       exportsFields: ['exports'],
       conditionNames: ['import', 'node', 'default'],

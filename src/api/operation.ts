@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { PROBLEMS, type ProblemCode } from './problems.ts';
+import { timeSchema } from './schemas.ts';
 
 type ApiTag = 'Buyers' | 'Operators' | 'Merchants' | 'Dashboard' | 'Processes';
 
@@ -68,6 +69,17 @@ function problemSchema(
   return z.looseObject({
     ...(isShortage && { items: shortItemsSchema }),
     ...(codes.includes('limit_reached') && limitSchemas),
+    ...(codes.includes('sale_not_started') && {
+      startsAt: timeSchema
+        .nullable()
+        .optional()
+        .describe('With `sale_not_started`: the start; null: an operator opens the sale.'),
+    }),
+    ...(codes.includes('too_many_holds') && {
+      until: timeSchema
+        .optional()
+        .describe('With `too_many_holds`: the time from which requests are accepted again.'),
+    }),
     ...conflictFields,
     type: z.string(),
     title: z.string(),

@@ -5,9 +5,11 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
-const DOCUMENTS = globSync('{*.md,{docs,k8s,examples,bench,deploy}/**/*.md}', { cwd: REPOSITORY });
+const DOCUMENTS = globSync('{*.md,{docs,k8s,clients,examples,bench,deploy}/**/*.md}', {
+  cwd: REPOSITORY,
+});
 const PATH =
-  /`((?:\.github|bench|chaos|docs|examples|harness|k8s|migrations|patches|scripts|src|test)\/[^`\s…]*)`/g;
+  /`((?:\.github|bench|chaos|clients|docs|examples|harness|k8s|migrations|patches|scripts|src|test)\/[^`\s…]*)`/g;
 const LINK = /\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)/g;
 
 test('every path and link in the documents leads to a file', () => {
