@@ -4,7 +4,7 @@
  * HTTP server of the hot path, and `--help` loads nothing.
  */
 import { readFileSync } from 'node:fs';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { StackDescription } from './dev/stack/stack-description.ts';
 import { reportFailure, runUntilStopped } from './process/lifecycle.ts';
 
@@ -107,21 +107,38 @@ program
   .description('run the stack and a sale with more buyers than units, then check every promise')
   .option('--exit', 'stop after the result; the exit code is 0 only if every promise held')
   .option('--fresh', 'delete the data of earlier runs first')
-  .option('--buyers <count>', 'number of buyers', countFrom(1), 10_000)
-  .option('--units <count>', 'number of units', countFrom(1), 1_000)
+  .option('--buyers <count>', 'number of buyers (10000; with --storefront 1500)', countFrom(1))
+  .option('--units <count>', 'number of units (1000; with --storefront 300)', countFrom(1))
   .option(
     '--checkout',
     'also run a shop that takes payments and confirms or cancels each reservation',
   )
-  .option('--hold-seconds <count>', 'with --checkout: length of a hold', countFrom(1), 20)
+  .addOption(
+    new Option(
+      '--storefront',
+      'also serve a shop front to buy from in a browser, with a checkout, beside a slow crowd',
+    ).conflicts('exit'),
+  )
+  .option(
+    '--hold-seconds <count>',
+    'length of a hold (with --checkout 20, with --storefront 60)',
+    countFrom(1),
+  )
   .action(async (options: DemoChoices) => {
+    const { exit = false, fresh = false, checkout, storefront } = options;
+    if (storefront) {
+      const { runStorefrontDemo } = await import('./dev/demo/storefront.ts');
+      const { buyers = 1_500, units = 300, holdSeconds = 60 } = options;
+      return runStorefrontDemo({ fresh, buyers, units, holdSeconds });
+    }
     const { runDemo } = await import('./dev/demo/demo.ts');
-    await runDemo({
-      exit: options.exit ?? false,
-      fresh: options.fresh ?? false,
-      buyers: options.buyers,
-      units: options.units,
-      checkout: options.checkout ? { holdSeconds: options.holdSeconds } : undefined,
+    const { buyers = 10_000, units = 1_000, holdSeconds = 20 } = options;
+    return runDemo({
+      exit,
+      fresh,
+      buyers,
+      units,
+      checkout: checkout ? { holdSeconds } : undefined,
     });
   });
 
@@ -129,9 +146,10 @@ interface DemoChoices {
   exit?: boolean;
   fresh?: boolean;
   checkout?: boolean;
-  buyers: number;
-  units: number;
-  holdSeconds: number;
+  storefront?: boolean;
+  buyers?: number;
+  units?: number;
+  holdSeconds?: number;
 }
 
 interface VerifyChoices {

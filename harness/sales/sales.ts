@@ -117,7 +117,7 @@ const OPEN_SALE: Omit<SaleDefinition, 'saleId' | 'skus'> = {
 
 /** Changes the status in both servers by the next operation, as an operator would. */
 export async function setStatus(
-  { shards, sql }: Connections,
+  { shards, sql }: Pick<Connections, 'shards' | 'sql'>,
   definition: SaleDefinition,
   status: SaleStatus,
 ): Promise<void> {

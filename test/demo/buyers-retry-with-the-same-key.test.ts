@@ -87,3 +87,18 @@ void test('a retry waits for Retry-After', async (t) => {
     `retried after ${requestedAt[1]! - requestedAt[0]!} ms`,
   );
 });
+
+void test('at a pace, buyers come one after the other, and some of the late ones join the waitlist', async (t) => {
+  const paths: string[] = [];
+  const { sale } = await useShop(t, (_attempt, response, request) => {
+    paths.push(request.url!);
+    const body = JSON.stringify({ code: 'sold_out' });
+    response.writeHead(request.url!.endsWith('/buy') ? 409 : 201).end(body);
+  });
+  const startedAt = performance.now();
+  const pace = { perSecond: 50, waitlisted: 1 };
+  const tally = await runCrowd(sale, 11, () => undefined, never, pace);
+  assert.ok(performance.now() - startedAt >= 199);
+  assert.equal(tally.count(SOLD_OUT), 11);
+  assert.equal(paths.filter((path) => path.endsWith('/waitlist')).length, 11);
+});

@@ -8,7 +8,7 @@ import { createSigner } from 'fast-jwt';
 import { Pool } from 'undici';
 import { backoffMs } from '../../process/backoff.ts';
 import { Semaphore } from '../../process/semaphore.ts';
-import { NO_RESPONSE, REPLAYED, RESERVED, Tally } from './tally.ts';
+import { NO_RESPONSE, REPLAYED, RESERVED, SOLD_OUT, Tally } from './tally.ts';
 
 const CONNECTIONS = 500;
 const RESPONSE_TIMEOUT_MS = 10_000;
@@ -30,12 +30,20 @@ interface Buyer {
   idempotencyKey: string;
 }
 
+export interface Pace {
+  /** Buyers come one after the other instead of all at once. */
+  perSecond: number;
+  /** The share of buyers who join the waitlist after `sold_out`, 0 to 1. */
+  waitlisted: number;
+}
+
 /** Resolves when every buyer has a response or has given up. */
 export async function runCrowd(
   sale: Sale,
   count: number,
   onSettled: () => void,
   stopping: AbortSignal,
+  pace?: Pace,
 ): Promise<Tally> {
   const buyers = shuffled(crowdOf(sale, count));
   const pool = new Pool(sale.hotPathUrl, {
@@ -47,8 +55,13 @@ export async function runCrowd(
   const tally = new Tally();
   try {
     await Promise.all(
-      buyers.map(async (buyer) => {
-        await buyWithRetries({ pool, connections, tally, saleId: sale.saleId }, buyer, stopping);
+      buyers.map(async (buyer, index) => {
+        const context = { pool, connections, tally, saleId: sale.saleId };
+        if (pace) await sleep((index / pace.perSecond) * 1_000, undefined, { signal: stopping });
+        const kind = await buyWithRetries(context, buyer, stopping);
+        if (pace && kind === SOLD_OUT && Math.random() < pace.waitlisted) {
+          await joinWaitlist(context, buyer).catch(() => undefined);
+        }
         onSettled();
       }),
     );
@@ -83,11 +96,12 @@ interface PurchaseContext {
   saleId: string;
 }
 
+/** Returns what the tally counts. */
 async function buyWithRetries(
   context: PurchaseContext,
   buyer: Buyer,
   stopping: AbortSignal,
-): Promise<void> {
+): Promise<string> {
   const { connections, tally } = context;
   const giveUpAt = performance.now() + RETRY_MS_MAX;
   for (let attempt = 0; ; attempt += 1) {
@@ -99,7 +113,7 @@ async function buyWithRetries(
     stopping.throwIfAborted();
     if (outcome.settled) {
       tally.add(outcome.kind, latencyMs);
-      return;
+      return outcome.kind;
     }
     const waitMs = Math.max(
       backoffMs(attempt, BACKOFF_FIRST_MS, BACKOFF_MAX_MS),
@@ -107,7 +121,7 @@ async function buyWithRetries(
     );
     if (performance.now() + waitMs > giveUpAt) {
       tally.add(NO_RESPONSE, latencyMs);
-      return;
+      return NO_RESPONSE;
     }
     tally.retries += 1;
     await sleep(waitMs, undefined, { signal: stopping });
@@ -137,6 +151,16 @@ async function sendPurchase({ pool, saleId }: PurchaseContext, buyer: Buyer): Pr
     // The outcome is unknown, and the key makes a retry safe.
     return { settled: false, retryAfterMs: 0 };
   }
+}
+
+/** Refused if units have come back meanwhile; this buyer then goes without. */
+async function joinWaitlist({ pool, saleId }: PurchaseContext, buyer: Buyer): Promise<void> {
+  const { body } = await pool.request({
+    method: 'POST',
+    path: `/v1/sales/${saleId}/waitlist`,
+    headers: { authorization: buyer.authorization, 'x-buyer-id': buyer.buyerId },
+  });
+  await body.dump();
 }
 
 function kindOf(status: number, body: string): string {

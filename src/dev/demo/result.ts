@@ -78,9 +78,14 @@ export function describeResult(result: DemoResult): string {
           describePayments(settlement),
         ]
       : []),
-    checksTable('found by flash-sale verify', verification.checks),
+    describeChecks(verification.checks),
     everyPromiseHeld(result) ? 'Every promise held.' : 'NOT every promise held.',
   ].join('\n');
+}
+
+/** What the engine's verification found. */
+export function describeChecks(checks: readonly Check[]): string {
+  return checksTable('found by flash-sale verify', checks);
 }
 
 function responsesTable(tally: Tally): string {
