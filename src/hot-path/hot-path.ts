@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../config.ts';
+import { Reporter } from '../counters/reporter.ts';
 import type { Fault } from '../domain/fault.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createMetrics, metricsOfAllWorkers } from '../process/metrics.ts';
@@ -97,7 +98,20 @@ export async function startHotPath(
     onSlow: () => metrics.liveDropped(),
     onFailed: () => metrics.handlerFailed(),
   });
-  const closeAll = () => {
+  const reporter = new Reporter({
+    process: 'hot-path',
+    shards,
+    log,
+    vitals: () => ({
+      ready: shards.isReady && !load.isDraining,
+      connections: load.connections,
+      liveSubscribers: live.subscribers,
+    }),
+    sample: (nowMs) => metrics.countsBySale.sample(nowMs),
+    salesOn: (isOnServer, most) => metrics.countsBySale.read(isOnServer, most),
+  });
+  const closeAll = async () => {
+    await reporter.close();
     live.close();
     batchers.close();
     soldOut.close();
@@ -119,6 +133,7 @@ export async function startHotPath(
       soldOut,
       live,
       admission,
+      reporter,
       load,
       cors: new Cors(config.CORS_ORIGINS),
       metrics,
@@ -128,8 +143,8 @@ export async function startHotPath(
       log,
     },
     { host: config.HOST, port: config.HOT_PATH_PORT, sharePort },
-  ).catch((error: unknown) => {
-    closeAll();
+  ).catch(async (error: unknown) => {
+    await closeAll();
     throw error;
   });
   log.info({ url: `http://${config.HOST}:${server.port}` }, 'hot path started');
@@ -141,7 +156,7 @@ export async function startHotPath(
     close: closeOnce(async () => {
       await drain({ server, load, live, log });
       server.close();
-      closeAll();
+      await closeAll();
     }),
   };
 }

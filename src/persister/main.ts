@@ -5,6 +5,7 @@
 import { hostname } from 'node:os';
 import { nanoid } from 'nanoid';
 import { type PersisterConfig, readPersisterConfig } from '../config.ts';
+import { Reporter } from '../counters/reporter.ts';
 import { CHANGED_CHANNEL, MISSED_CHANNEL, WORK_CHANNEL } from '../lua/keys.ts';
 import { Pairing } from '../pairing/pairing.ts';
 import { endSilentHolders } from '../postgres/sale-locks.ts';
@@ -19,6 +20,7 @@ import { Archiver } from './archiver.ts';
 import { Database } from './database/database.ts';
 import { repeat } from './loop.ts';
 import { createPersisterMetrics } from './metrics.ts';
+import { COUNTS_INTERVAL_MS, PurchaseCounts } from './purchase-counts.ts';
 import { SaleWorkers } from './sale-workers.ts';
 import { TIMINGS, type Timings } from './timings.ts';
 import { runWebhooks, WEBHOOK_CONNECTIONS } from './webhooks/webhooks.ts';
@@ -113,7 +115,15 @@ export async function startPersister(
     webhookTargets: { isDevelopment: config.NODE_ENV === 'development' },
   };
   const saleWorkers = new SaleWorkers(context, WRITERS_MAX);
+  const purchaseCounts = new PurchaseCounts(context);
   const archiver = new Archiver(context, config.ARCHIVE_AFTER_DAYS);
+
+  const reporter = new Reporter({
+    process: 'persister',
+    shards,
+    log,
+    vitals: () => ({ ready: unready().length === 0, backlogRows: saleWorkers.backlogRows }),
+  });
 
   const health = await serveHealth({
     host: config.HOST,
@@ -143,6 +153,9 @@ export async function startPersister(
       const ended = await database.run((sql) => endSilentHolders(sql, SILENT_MS_MAX));
       if (ended > 0) log.warn({ ended, silentMs: SILENT_MS_MAX }, 'sessions holding a sale ended');
     }),
+    repeat(context, 'keep the counts of purchases', COUNTS_INTERVAL_MS, () =>
+      purchaseCounts.write(),
+    ),
     repeat(context, 'archive ended sales', timings.archive.intervalMs, () => archiver.round()),
     runWebhooks(context, () => saleWorkers.activeSales()),
   ]);
@@ -153,6 +166,7 @@ export async function startPersister(
     await Promise.race([work, pause(CLOSE_GRACE_MS, new AbortController().signal)]);
     await database.close();
     await work;
+    await reporter.close();
     shards.close();
     await health.close();
     log.info('persister closed');

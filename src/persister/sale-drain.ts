@@ -118,6 +118,11 @@ export class SaleDrain {
     else if (sale.status !== status && !this.isOpen) this.wake();
   }
 
+  /** Events that PostgreSQL does not have, as measured last. */
+  get lagEvents(): number {
+    return this.#lag.events;
+  }
+
   /** Nobody can buy, so nobody is known to wait. */
   get isAtRest(): boolean {
     return urgencyOf(this.#sale) >= URGENCY.atRest;

@@ -22,10 +22,16 @@ export class SaleLag {
   readonly #waiting = new Set<string>();
   readonly #unknownVersions = new Set<string>();
   #missingSinceMs: number | undefined;
+  #events = 0;
 
   constructor(context: PersisterContext, saleId: string) {
     this.#context = context;
     this.#saleId = saleId;
+  }
+
+  /** Events that PostgreSQL does not have, as measured last. */
+  get events(): number {
+    return this.#events;
   }
 
   /** Throws errors of Redis. Returns what is damaged of the sale; then it measures nothing. */
@@ -94,10 +100,12 @@ export class SaleLag {
   }
 
   forget(): void {
+    this.#events = 0;
     forgetSale(this.#context.metrics, this.#saleId);
   }
 
   #set(events: number, seconds: number): void {
+    this.#events = events;
     const { lagEvents, lagSeconds } = this.#context.metrics;
     lagEvents.set({ sale: this.#saleId }, events);
     lagSeconds.set({ sale: this.#saleId }, seconds);

@@ -138,6 +138,13 @@ export class SaleWorkers {
       .map(({ sale }) => sale.saleId);
   }
 
+  /** Events in Redis that PostgreSQL does not have, as of the last measurement of each sale. */
+  get backlogRows(): number {
+    let rows = 0;
+    for (const { drain } of this.#sales.values()) rows += drain.lagEvents;
+    return rows;
+  }
+
   /** Of sales that are drained now. A sale that cannot be reached keeps its last measurement. */
   async measureLag(): Promise<void> {
     const drains = [...this.#sales.values()].map(({ drain }) => drain);

@@ -58,6 +58,20 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['SUBSCRIBE', liveChannel('any')],
 ];
 
+/** The same for the counters of processes, see counters/counter-keys.ts. Without them, the engine works as well. */
+const COUNTER_KEY = 'fs:process:{0}:any';
+export const COUNTERS_NEEDED: typeof NEEDED = [
+  ['SET', COUNTER_KEY, '-', 'PX', '1'],
+  ['MGET', COUNTER_KEY],
+  ['DEL', COUNTER_KEY],
+  ['EXISTS', COUNTER_KEY],
+  ['PEXPIRE', COUNTER_KEY, '1'],
+  ['ZADD', COUNTER_KEY, '0', '-'],
+  ['ZREVRANGE', COUNTER_KEY, '0', '0'],
+  ['ZREM', COUNTER_KEY, '-'],
+  ['ZREMRANGEBYSCORE', COUNTER_KEY, '0', '0'],
+];
+
 /** A script, because `ACL DRYRUN` would need a further permission. */
 const ASK = `#!lua flags=no-writes,allow-stale
 local refused = {}
@@ -68,9 +82,9 @@ end
 return refused`;
 
 /** The rejected commands; Redis may reject the command itself, its key or its channel. */
-export async function refusedCommands(redis: Redis): Promise<string[]> {
+export async function refusedCommands(redis: Redis, needed = NEEDED): Promise<string[]> {
   try {
-    return [...new Set((await redis.eval(ASK, 0, JSON.stringify(NEEDED))) as string[])];
+    return [...new Set((await redis.eval(ASK, 0, JSON.stringify(needed))) as string[])];
   } catch (error) {
     if (error instanceof Error && error.message.startsWith('NOPERM')) return ['EVAL'];
     throw error;

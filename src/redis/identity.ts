@@ -33,11 +33,16 @@ export interface StoredIdentity {
 
 /** Undefined: the server owns no slots. Without ranges, it owns all. */
 export function identityKey(ranges?: readonly SlotRange[]): string | undefined {
+  const number = serverNumber(ranges);
+  return number === undefined ? undefined : `fs:identity:{${number}}`;
+}
+
+/** The smallest number whose slot the server owns. Undefined: it owns none. Without ranges, it owns all. */
+export function serverNumber(ranges?: readonly SlotRange[]): number | undefined {
   if (ranges?.length === 0) return undefined;
-  for (let n = 0; ; n++) {
-    const key = `fs:identity:{${n}}`;
-    const slot = calculateSlot(key);
-    if (!ranges || ranges.some(({ first, last }) => first <= slot && slot <= last)) return key;
+  for (let number = 0; ; number++) {
+    const slot = calculateSlot(String(number));
+    if (!ranges || ranges.some(({ first, last }) => first <= slot && slot <= last)) return number;
   }
 }
 

@@ -6,7 +6,13 @@ import { CHANGED_CHANNEL, MISSED_CHANNEL, saleKey, WORK_CHANNEL } from '../lua/k
 import type { Script } from '../lua/script.ts';
 import { slotOwners } from './cluster-slots.ts';
 import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './connection.ts';
-import { type IdentityPlace, identityKey, readIdentity, type StoredIdentity } from './identity.ts';
+import {
+  type IdentityPlace,
+  identityKey,
+  readIdentity,
+  type StoredIdentity,
+  serverNumber,
+} from './identity.ts';
 import { otherIdentities, placeOf } from './identity-places.ts';
 import { parseRedisUrl, type ServerAddress } from './redis-url.ts';
 import { Shard } from './shard.ts';
@@ -146,6 +152,16 @@ export class Shards {
     const ready = [...shards].filter(({ runId }) => runId !== undefined);
     const places = await Promise.all(ready.map(({ client }) => placeOf(client, this.#isCluster)));
     return places.filter((place) => place !== undefined);
+  }
+
+  /** The servers that can be called, each with the smallest number whose slot it owns: keys with that tag are on it. */
+  get servers(): { shard: Shard; number: number }[] {
+    const shards = this.#only ? [this.#only] : new Set(this.#ranges.map(({ shard }) => shard));
+    return [...shards].flatMap((shard) => {
+      const ranges = this.#ranges.filter((range) => range.shard === shard);
+      const number = serverNumber(this.#only ? undefined : ranges);
+      return shard.runId === undefined || number === undefined ? [] : [{ shard, number }];
+    });
   }
 
   /** Called whenever a server can be called (again). */

@@ -229,6 +229,6 @@ test('invented sale ids cost one Redis call each, and none later', async () => {
 /** Everything that Redis has of both sales. */
 async function snapshot(): Promise<unknown> {
   const client = shards.of(sale.saleId).client;
-  const keys = (await client.keys('*')).sort((a, b) => (a < b ? -1 : 1));
+  const keys = (await client.keys('fs:{*')).sort((a, b) => (a < b ? -1 : 1));
   return Promise.all(keys.map(async (key) => [key, await client.dump(key)]));
 }

@@ -12,6 +12,7 @@ import { useDatabase } from '../../harness/servers/postgres.ts';
 import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
 import { useCluster } from '../../harness/servers/redis-cluster.ts';
 import { PROMPT } from '../../harness/servers/replication.ts';
+import { readReports } from '../../src/counters/counter-keys.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
 const slotOf = (saleId: string) => calculateSlot(saleKey(saleId, 'sale'));
@@ -21,8 +22,10 @@ test('all keys of a sale are on the master that owns its slot', async (t) => {
   const shards = await useShards(t, cluster.url);
   const hotPath = await useHotPath(t, cluster.url);
   const owners = new Set<number>();
+  const saleIds: string[] = [];
   for (let i = 0; i < 20; i++) {
     const sale = await openSale(shards, { phone: 2 });
+    saleIds.push(sale.saleId);
     const replies = await Promise.all(
       ['a', 'b', 'c'].map((buyer) => hotPath.buy(sale.saleId, buyer)),
     );
@@ -36,6 +39,20 @@ test('all keys of a sale are on the master that owns its slot', async (t) => {
     owners.add(owner);
   }
   assert.equal(owners.size, 3, 'twenty sales reach all three nodes');
+
+  // The counts of a sale are on its own node; each node has those of all its sales.
+  const totals = await eventually(async () => {
+    const byNode = await Promise.all(shards.servers.map(readReports));
+    assert.deepEqual(
+      byNode.map((reports) => reports.length),
+      [1, 1, 1],
+    );
+    const shown = byNode.flatMap(([report]) => report!.sales.map(({ saleId }) => saleId));
+    const leftOut = byNode.reduce((sum, [report]) => sum + report!.moreSales, 0);
+    assert.equal(shown.length + leftOut, saleIds.length);
+    return shown;
+  });
+  assert.equal(new Set(totals).size, totals.length, 'no sale is counted on two nodes');
 });
 
 test('a sale continues on a replica after a manual failover and after its master dies', async (t) => {

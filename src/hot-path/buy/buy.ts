@@ -11,6 +11,7 @@ import type { HashedName } from '../admission/hashed-name.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { invalidField, invalidRequest, SKU_REQUIRED } from '../http/request-validation.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
+import type { SaleCounts } from '../metrics/sale-counts.ts';
 import {
   onlySkuOf,
   redisNowMs,
@@ -40,6 +41,7 @@ export interface BuyContext extends SaleContext {
   buyBodies: BuyBodies;
   batchers: Batchers;
   soldOut: SoldOut;
+  reporter: { tickIfLate(nowMs: number): void };
 }
 
 export const buy: BuyerHandler<BuyContext> = (exchange, saleId, buyer, context) => {
@@ -50,10 +52,11 @@ export const buy: BuyerHandler<BuyContext> = (exchange, saleId, buyer, context) 
 export function countPurchase(
   exchange: HttpExchange,
   outcome: string,
-  { metrics }: Pick<BuyContext, 'metrics'>,
+  context: Pick<BuyContext, 'metrics' | 'reporter'>,
   nowMs = performance.now(),
 ): void {
-  metrics.bought(outcome, (nowMs - exchange.startedAt) / 1_000);
+  context.metrics.bought(outcome, (nowMs - exchange.startedAt) / 1_000);
+  context.reporter.tickIfLate(nowMs);
 }
 
 /** One purchase of an authenticated buyer. It responds exactly once. */
@@ -66,6 +69,8 @@ class Purchase implements QueuedPurchase {
   readonly #context: BuyContext;
   #view: SaleView | undefined;
   #basket: Basket | undefined;
+  /** Undefined: the sale is not known. */
+  #counts: SaleCounts | undefined;
 
   constructor(exchange: HttpExchange, saleId: string, buyer: HashedName, context: BuyContext) {
     this.#exchange = exchange;
@@ -89,12 +94,15 @@ class Purchase implements QueuedPurchase {
   }
 
   #enqueue(lookup: SaleLookup, body: ParsedBody): void {
+    const { countsBySale } = this.#context.metrics;
     if (lookup.outcome !== 'known') {
+      this.#counts = countsBySale.peek(this.#saleId);
       this.#respond(absentSaleResponse(lookup.outcome), lookup.outcome);
       return;
     }
     const { view } = lookup;
     const nowMs = performance.now();
+    this.#counts = countsBySale.of(this.#saleId, nowMs);
     const basket = basketOf(body, this.#exchange.idempotencyKey, view, nowMs);
     if (!('items' in basket)) {
       this.#respond(basket, 'invalid_request');
@@ -103,7 +111,7 @@ class Purchase implements QueuedPurchase {
     const { items } = basket;
     const tooEarly = earlyResponse(view, nowMs);
     if (tooEarly) {
-      this.#respond(tooEarly, 'sale_not_started');
+      this.#respond(tooEarly, 'sale_not_started', nowMs);
       return;
     }
     const { batchers, soldOut } = this.#context;
@@ -171,8 +179,11 @@ class Purchase implements QueuedPurchase {
     this.#respond(faultResponse(fault), fault.code);
   }
 
-  #respond(response: PreparedResponse, outcome: string, nowMs?: number): void {
+  /** `localMs`: this process has decided by itself, at that time. */
+  #respond(response: PreparedResponse, outcome: string, localMs?: number): void {
     this.#exchange.respond(response);
+    const nowMs = localMs ?? performance.now();
+    this.#counts?.count(outcome, nowMs - this.#exchange.startedAt, localMs !== undefined);
     countPurchase(this.#exchange, outcome, this.#context, nowMs);
   }
 }

@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { FAULTS, type FaultCode } from '../../domain/fault.ts';
 import { LatencyHistogram } from './latency-histogram.ts';
+import { CountsBySale } from './sale-counts.ts';
 
 /** Values that a scrape reads from other parts. */
 export interface MetricSources {
@@ -17,6 +18,7 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
   const { load } = sources;
   const registers = [registry];
   const buyTimes = new LatencyHistogram(registry);
+  const countsBySale = new CountsBySale();
   const reserveSeconds = new Histogram({
     name: 'flash_sale_reserve_seconds',
     help: 'Round trip of one reserve call',
@@ -84,6 +86,8 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
   gauge('flash_sale_connections', 'Open connections, WebSockets excluded', () => load.connections);
   gauge('flash_sale_live_subscribers', 'Open WebSockets', sources.subscribers);
   return {
+    /** By sale, for the dashboard. */
+    countsBySale,
     /** `seconds` is the time inside this process. */
     bought: (outcome: string, seconds: number) => buyTimes.count(outcome, seconds),
     reserveCalled(size: number, seconds: number) {

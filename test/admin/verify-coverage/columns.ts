@@ -22,6 +22,7 @@ const ANNOUNCED = {
   free: 'what was last announced to endpoints; it follows the sale with a delay',
 };
 const LETTER = { free: 'evidence of an event that PostgreSQL rejected; nothing else has it' };
+const COUNTED = { free: 'counted by hot paths, which forget it when they end; for the report' };
 const TABLE_OF_SETTINGS = { free: 'a setting of an endpoint, of no sale' };
 
 /** Rows of the stock ledger that no cancellation wrote. */
@@ -170,6 +171,16 @@ export const COLUMNS: Readonly<Record<string, Readonly<Record<string, ColumnEntr
       check: 'every-operation-is-audited',
       to: `jsonb_set(details, '{definition,name}', '"another"')`,
     },
+  },
+  sale_purchase_counts: {
+    sale_id: COUNTED,
+    process_id: COUNTED,
+    since: COUNTED,
+    outcomes: COUNTED,
+    purchases: COUNTED,
+    without_redis: COUNTED,
+    latencies: COUNTED,
+    updated_at: COUNTED,
   },
   sale_recoveries: {
     recovery_id: { free: 'generated' },
