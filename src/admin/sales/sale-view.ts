@@ -1,7 +1,7 @@
 /** The operators' view of a sale: the definition from PostgreSQL with the current counts from Redis, or of its archive. */
 import { Fault } from '../../domain/fault.ts';
 import { type SkuStock, tooFewForWaitlist, waitlistHoldSecondsOf } from '../../domain/sale.ts';
-import { type ReadSaleReply, readSale } from '../../lua/read/read-sale.ts';
+import { type ReadSaleReply, readSale, type SaleState } from '../../lua/read/read-sale.ts';
 import { readArchivedStock } from '../../postgres/archived-stock.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { Servers } from '../context.ts';
@@ -31,58 +31,76 @@ export async function viewSales(
   reader: SaleReader,
   sales: readonly StoredSale[],
 ): Promise<SaleJson[]> {
-  const archived = sales.filter(({ archivedAt }) => archivedAt !== null);
-  const archivedStock = await readArchivedStock(
-    servers.sql,
-    archived.map(({ saleId }) => saleId),
-  );
   // Redis first: a checkpoint that is read later can only be newer, so the lag is never overstated.
   const live = await Promise.all(
-    sales.map(
-      async ({ saleId, archivedAt }): Promise<Live> =>
-        archivedAt === null
-          ? readCounts(reader, saleId)
-          : { outcome: 'archived', stock: archivedStock.get(saleId) ?? [] },
+    sales.map(async ({ saleId, archivedAt }) =>
+      archivedAt === null ? readCounts(reader, saleId) : undefined,
     ),
   );
-  const progress = await readProgress(
-    servers,
-    sales.map(({ saleId }) => saleId),
+  const stored = await readStoredState(servers, sales);
+  return sales.map((sale, index) =>
+    viewSale(servers.shards, sale, live[index], stored.get(sale.saleId)!),
   );
-  return sales.map((sale, index) => ({
-    ...viewSale(sale, live[index]!, progress.get(sale.saleId)),
-    clock: clockOf(servers.shards, sale.saleId, live[index]!),
-  }));
 }
 
-type Live =
-  | ReadSaleReply
-  | { outcome: 'unavailable' | 'damaged' }
-  | { outcome: 'archived'; stock: readonly SkuStock[] };
+/** What Redis has of a sale. */
+export type LiveSale = ReadSaleReply | { outcome: 'unavailable' | 'damaged' };
 
-const REDIS_STATES: Record<Live['outcome'], SaleJson['redis']> = {
+const REDIS_STATES: Record<LiveSale['outcome'], SaleJson['redis']> = {
   known: 'known',
   recovering: 'recovering',
   damaged: 'recovering',
   unknown_sale: 'unknown',
   unavailable: 'away',
-  archived: 'archived',
 };
 
 /** Without Redis, the view shows what PostgreSQL has. */
-async function readCounts(reader: SaleReader, saleId: string): Promise<Live> {
+async function readCounts(reader: SaleReader, saleId: string): Promise<LiveSale> {
   try {
     return await reader.fresh(saleId);
   } catch (error) {
-    if (!(error instanceof Fault)) throw error;
-    // Damaged: a persister rebuilds it.
-    const isDamaged = error.code === 'reply_malformed' || error.code === 'script_failed';
-    return { outcome: isDamaged ? 'damaged' : 'unavailable' };
+    return unreadable(error);
   }
 }
 
+/** Throws what is no fault of a call. */
+export function unreadable(error: unknown): LiveSale {
+  if (!(error instanceof Fault)) throw error;
+  // Damaged: a persister rebuilds it.
+  const isDamaged = error.code === 'reply_malformed' || error.code === 'script_failed';
+  return { outcome: isDamaged ? 'damaged' : 'unavailable' };
+}
+
+/** What PostgreSQL has of a sale beside its definition. */
+export interface StoredState {
+  progress: Progress | undefined;
+  /** Of an archived sale. */
+  stock: readonly SkuStock[];
+}
+
+export async function readStoredState(
+  servers: Pick<Servers, 'sql'>,
+  sales: readonly StoredSale[],
+): Promise<Map<string, StoredState>> {
+  const archived = sales.filter(({ archivedAt }) => archivedAt !== null);
+  const stock = await readArchivedStock(
+    servers.sql,
+    archived.map(({ saleId }) => saleId),
+  );
+  const progress = await readProgress(
+    servers,
+    sales.map(({ saleId }) => saleId),
+  );
+  return new Map(
+    sales.map(({ saleId }) => [
+      saleId,
+      { progress: progress.get(saleId), stock: stock.get(saleId) ?? [] },
+    ]),
+  );
+}
+
 async function readProgress(
-  { sql }: Servers,
+  { sql }: Pick<Servers, 'sql'>,
   saleIds: readonly string[],
 ): Promise<Map<string, Progress>> {
   const rows = await sql<Progress[]>`
@@ -93,32 +111,38 @@ async function readProgress(
   return new Map(rows.map((row) => [row.saleId, row]));
 }
 
-function clockOf(shards: Shards, saleId: string, live: Live): SaleJson['clock'] {
-  const clock = 'state' in live ? shards.of(saleId).clock : undefined;
-  if (!clock || !('state' in live)) return null;
+function clockOf(shards: Shards, saleId: string, state: SaleState | undefined): SaleJson['clock'] {
+  const clock = state && shards.of(saleId).clock;
+  if (!clock || !state) return null;
   const { differenceMs, lastJump } = clock;
   const noticedAt = lastJump && new Date(lastJump.noticedAt).toISOString();
   return {
-    aheadMs: live.state.aheadMs,
+    aheadMs: state.aheadMs,
     differenceMs,
     lastJump: lastJump && noticedAt ? { ms: lastJump.ms, noticedAt } : null,
   };
 }
 
-function viewSale(
+function readingOf(live: LiveSale | undefined): ReadSaleReply | undefined {
+  return live && ('isForgotten' in live || 'state' in live) ? live : undefined;
+}
+
+/** `live` is undefined for an archived sale. */
+export function viewSale(
+  shards: Shards,
   sale: StoredSale,
-  live: Live,
-  progress: Progress | undefined,
-): Omit<SaleJson, 'clock'> {
-  const state = 'state' in live ? live.state : undefined;
-  const isArchived = live.outcome === 'archived';
-  const stock = isArchived ? live.stock : state?.stock;
+  live: LiveSale | undefined,
+  { progress, stock: archivedStock }: StoredState,
+): SaleJson {
+  const state = live && 'state' in live ? live.state : undefined;
+  const isArchived = live === undefined;
+  const stock = isArchived ? archivedStock : state?.stock;
   const events = isArchived ? (progress?.event ?? 0) : state?.events;
   const counts = new Map(stock?.map((each) => [each.sku, each]));
   return {
     saleId: sale.saleId,
     name: sale.name,
-    status: momentOf(sale, 'isForgotten' in live || 'state' in live ? live : undefined).status,
+    status: momentOf(sale, readingOf(live)).status,
     currency: sale.currency,
     startsAt: isoTime(sale.startsAt),
     endsAt: isoTime(sale.endsAt),
@@ -143,12 +167,13 @@ function viewSale(
     createdAt: sale.createdAt.toISOString(),
     updatedAt: sale.updatedAt.toISOString(),
     archivedAt: sale.archivedAt?.toISOString() ?? null,
-    redis: REDIS_STATES[live.outcome],
+    redis: isArchived ? 'archived' : REDIS_STATES[live.outcome],
     persister: {
       lag: events === undefined ? null : Math.max(0, events - (progress?.event ?? 0)),
       events: events ?? null,
       checkpoint: checkpointOf(progress),
     },
+    clock: clockOf(shards, sale.saleId, state),
     pendingOperations: progress?.pending ?? 0,
   };
 }
