@@ -71,9 +71,12 @@ export class EventStream {
 }
 
 /** Over a connection of its own. Resolves with the head of the response; with its body too if it is no stream. */
-export function useEventStream(scope: Scope, url: string, token?: string): Promise<EventStream> {
+export function useEventStream(
+  scope: Scope,
+  url: string,
+  headers: Record<string, string>,
+): Promise<EventStream> {
   return use(scope, async () => {
-    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     const request = get(url, { headers, agent: false });
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     const stream = new EventStream(request, response);

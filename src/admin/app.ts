@@ -8,6 +8,8 @@ import type { ApiOperation } from '../api/operation.ts';
 import { REQUEST_ID } from '../domain/identifiers.ts';
 import type { AdminContext } from './context.ts';
 import { serveDashboardPage } from './dashboard/dashboard-page.ts';
+import { serveLive } from './dashboard/live/live-routes.ts';
+import { serveReport } from './dashboard/report/report-routes.ts';
 import { describeRoutes } from './docs/openapi.ts';
 import { servePages, setSecurityHeaders } from './docs/pages.ts';
 import { serveHealth } from './health-routes.ts';
@@ -105,6 +107,8 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   serveSessions(app, signIn);
   serveSignInLinks(app, signIn);
   serveDashboardPage(app);
+  serveLive(app, context, signIn);
+  serveReport(app, context);
   await servePages(app, () => operations);
   registerRejections(app);
   return app;

@@ -11,6 +11,7 @@ const READS = [
   'GET /sales',
   'GET /sales/some',
   'GET /sales/some/verify',
+  'GET /sales/some/report',
   'GET /sales/some/audit',
   'GET /sales/some/recoveries',
   'GET /reservations',

@@ -17,13 +17,14 @@ import { FILE, type Scope } from '../../harness/use.ts';
 import { Viewer } from '../../src/admin/dashboard/live/viewer.ts';
 
 const VIEWERS_MAX = 1_000;
+const VIEWER = { authorization: `Bearer ${TOKENS.viewer}` };
 
 const { redis, database, servers } = await useServers(FILE);
 const app = await useApp(FILE, servers);
 const url = await app.listen({ host: '127.0.0.1', port: 0 });
 
 const watch = (scope: Scope, query = '', token: string = TOKENS.viewer) =>
-  useEventStream(scope, `${url}/dashboard/live${query}`, token);
+  useEventStream(scope, `${url}/dashboard/live${query}`, { authorization: `Bearer ${token}` });
 
 /** Calls of some commands that Redis has had so far. */
 async function callsOf(...commands: string[]): Promise<number[]> {
@@ -181,6 +182,21 @@ test('the stream of a draft ends when it is deleted', async (t) => {
   assert.deepEqual(page.last, { reason: 'sale_deleted' });
 });
 
+test('the stream of a session ends after it was signed out', async (t) => {
+  const signedIn = await fetch(`${url}/session`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ token: TOKENS.viewer }),
+  });
+  const cookie = signedIn.headers.get('set-cookie')!.split(';')[0]!;
+  const stream = await useEventStream(t, `${url}/dashboard/live`, { cookie });
+  await eventually(() => assert.ok(stream.last));
+  const signedOut = await fetch(`${url}/session`, { method: 'DELETE', headers: { cookie } });
+  assert.equal(signedOut.status, 204);
+  await eventually(() => assert.ok(stream.isEnded));
+  assert.deepEqual(stream.last, { reason: 'signed_out' });
+});
+
 test('while Redis is unavailable, the stream says so and shows what PostgreSQL has', async (t) => {
   const own = await useServers(t);
   const other = await useApp(t, own.servers);
@@ -198,7 +214,7 @@ test('streams end with the process, which does not wait for their clients', asyn
   const other = await useApp(t, servers);
   const address = await other.listen({ host: '127.0.0.1', port: 0 });
   const streams = await Promise.all(
-    Array.from({ length: 20 }, () => useEventStream(t, `${address}/dashboard/live`, TOKENS.viewer)),
+    Array.from({ length: 20 }, () => useEventStream(t, `${address}/dashboard/live`, VIEWER)),
   );
   await eventually(() => assert.ok(streams.every(({ last }) => last)));
   const closed = once(other.server, 'close');

@@ -71,10 +71,12 @@ export function cursorOf(row: ReservationRow, filter: ReservationFilter): Reserv
     : ['s', row.position];
 }
 
+/** A page that is `oldest first` begins without a cursor. */
 export async function listReservations(
   sql: Sql,
   filter: ReservationFilter,
   page: RowRange<ReservationCursor>,
+  order: 'newest first' | 'oldest first' = 'newest first',
 ): Promise<ReservationRow[]> {
   const { saleId, buyerId, status, sku, from, to } = filter;
   const conditions = [
@@ -90,12 +92,13 @@ export async function listReservations(
     (all, condition) => sql`${all} AND ${condition}`,
     sql`WHERE true`,
   );
-  const order =
+  const descending = order === 'newest first' ? sql`DESC` : sql`ASC`;
+  const ordered =
     saleId === undefined
-      ? sql`ORDER BY reserved_at DESC, reservation_id DESC`
-      : sql`ORDER BY position DESC`;
+      ? sql`ORDER BY reserved_at ${descending}, reservation_id ${descending}`
+      : sql`ORDER BY position ${descending}`;
   return sql<ReservationRow[]>`
-    SELECT ${columnsOf(sql)} FROM reservations ${where} ${order} LIMIT ${page.rowsMax}`;
+    SELECT ${columnsOf(sql)} FROM reservations ${where} ${ordered} LIMIT ${page.rowsMax}`;
 }
 
 export interface HistoryRow {
