@@ -1,5 +1,5 @@
 /**
- * A short chaos suite: one sale with a fixed fault schedule, and two engines with one mistake each that must be found.
+ * A short chaos suite: one sale with a fixed fault schedule, and an engine with one mistake that must be found.
  * `npm run chaos` and `npm run chaos:variants` run the rest.
  */
 import assert from 'node:assert/strict';
@@ -21,7 +21,7 @@ import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts'
 const SEED = 1;
 const FAULTS = ['kill redis', 'kill postgres', 'kill hot-path-2', 'flush redis'];
 const REST_MS_MAX = 40_000;
-const VARIANTS_IN_SHORT = ['scripts ignore the fence', 'acknowledges before the commit'];
+const VARIANT_IN_SHORT = 'scripts ignore the fence';
 
 const directory = mkdtempSync(join(tmpdir(), 'flash-sale-chaos-'));
 const postgres = await usePostgres(FILE);
@@ -79,10 +79,9 @@ function namesOf(faults: readonly PlannedFault[]): string[] {
   return faults.map(({ kind, target }) => `${kind} ${target}`);
 }
 
-for (const variant of VARIANTS.filter(({ name }) => VARIANTS_IN_SHORT.includes(name))) {
-  test(`an engine with a mistake is caught: ${variant.name}`, async () => {
-    const { violations } = await runBroken(variant, { postgres, directory });
-    const found = [...new Set(violations.map(({ kind }) => kind))];
-    assert.ok(found.includes(variant.expected), `found only: ${found.join(', ') || 'nothing'}`);
-  });
-}
+test(`an engine with a mistake is caught: ${VARIANT_IN_SHORT}`, async () => {
+  const variant = VARIANTS.find(({ name }) => name === VARIANT_IN_SHORT)!;
+  const { violations } = await runBroken(variant, { postgres, directory });
+  const found = [...new Set(violations.map(({ kind }) => kind))];
+  assert.ok(found.includes(variant.expected), `found only: ${found.join(', ') || 'nothing'}`);
+});

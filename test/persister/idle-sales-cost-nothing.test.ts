@@ -19,7 +19,7 @@ const WATCHED_MS = 1_000;
 /** Longer than a test may take, so that only hints and deadlines can cause a sweep. */
 const NEVER = { lookMs: 60_000, restLookMs: 60_000, backlogLookMs: 60_000 };
 
-describe('an idle sale', () => {
+describe('an idle sale', { concurrency: 4 }, () => {
   /** Makes changes of sales look old, because recently changed ones are swept every second. */
   const ageSales = ({ sql }: Connections) =>
     sql`UPDATE sales SET updated_at = now() - interval '1 hour'`;
