@@ -1,7 +1,7 @@
 /**
  * Installs what a bare machine lacks: packages, redis-server, PostgreSQL. Then runs a script with the project's Node:
- *   node scripts/set-up.mjs [--with-proxies] [script.ts [arguments…]]
- * The tests also need PgBouncer, nginx and HAProxy: `--with-proxies`.
+ *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [script.ts [arguments…]]
+ * The tests also need PgBouncer, nginx and HAProxy: `--with-proxies`. The checks of rules and alerts need Prometheus.
  * Runs on Node 18 or newer without packages, because it installs them. Prints nothing when nothing is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -43,7 +43,6 @@ const IN_CONTAINERS = '  node scripts/write-env.mjs\n  docker compose up';
 /** An error that tells the user what to type; printed without a stack. */
 class Instructions extends Error {}
 
-const WITH_PROXIES = '--with-proxies';
 /** Their names in the package managers. */
 const SERVERS = [
   {
@@ -73,11 +72,27 @@ const PROXIES = [
   others: name,
 }));
 
+/** Large, so `npm test` does without it. */
+const PROMETHEUS = [
+  {
+    label: 'Prometheus',
+    isReady: () => ['prometheus', 'promtool'].every((name) => findProgram(name) !== undefined),
+    apt: 'prometheus',
+    brew: 'prometheus',
+    others: 'prometheus',
+  },
+];
+const OPTIONS = new Map([
+  ['--with-proxies', PROXIES],
+  ['--with-prometheus', PROMETHEUS],
+]);
+
 async function main(typed) {
-  const withProxies = typed[0] === WITH_PROXIES;
-  const [script, ...args] = withProxies ? typed.slice(1) : typed;
+  const programs = [...SERVERS];
+  while (OPTIONS.has(typed[0])) programs.push(...OPTIONS.get(typed.shift()));
+  const [script, ...args] = typed;
   try {
-    await setUp(withProxies ? [...SERVERS, ...PROXIES] : SERVERS);
+    await setUp(programs);
   } catch (error) {
     console.error(
       error instanceof Instructions ? error.message : `Set-up failed: ${error.message}`,

@@ -1,12 +1,10 @@
 /** Runs the scenario of a variant on a broken copy of the engine, or on the intact one. The engine has no switch for it. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { makeBrokenCopy } from '../../harness/engine/broken-copy.ts';
 import type { TestPostgres } from '../../harness/servers/postgres.ts';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
 import { type RunReport, run } from '../run.ts';
 import { Steps } from './steps.ts';
-import type { Mistake, Variant } from './variant.ts';
+import type { Variant } from './variant.ts';
 import { VARIANTS } from './variants.ts';
 
 export interface VariantChoices {
@@ -59,32 +57,4 @@ function runOn(
       },
     },
   );
-}
-
-export interface BrokenCopy {
-  mainModule: string;
-  remove(): void;
-}
-
-const REPOSITORY = join(import.meta.dirname, '../..');
-
-/** Throws when the text does not occur exactly once; then the variant must be rewritten. */
-export function makeBrokenCopy({ file, original, broken }: Mistake): BrokenCopy {
-  const text = readFileSync(join(REPOSITORY, 'src', file), 'utf8');
-  const count = text.split(original).length - 1;
-  if (count !== 1)
-    throw new Error(`src/${file} contains this text ${count} times instead of once:\n${original}`);
-  const directory = mkdtempSync(join(tmpdir(), 'flash-sale-broken-'));
-  cpSync(join(REPOSITORY, 'src'), join(directory, 'src'), { recursive: true });
-  for (const name of ['package.json', 'node_modules', 'migrations']) {
-    symlinkSync(join(REPOSITORY, name), join(directory, name));
-  }
-  writeFileSync(
-    join(directory, 'src', file),
-    text.replace(original, () => broken),
-  );
-  return {
-    mainModule: join(directory, 'src', 'main.ts'),
-    remove: () => rmSync(directory, { recursive: true, force: true }),
-  };
 }

@@ -1,15 +1,8 @@
 /** A variant of the engine: one mistake, and a scenario in which it breaks a promise. */
+import type { Mistake } from '../../harness/engine/broken-copy.ts';
 import type { ViolationKind } from '../check/violation.ts';
 import type { Durability } from '../stack.ts';
 import type { Steps } from './steps.ts';
-
-export interface Mistake {
-  /** Relative to `src/`. */
-  file: string;
-  /** Occurs in the file exactly once. */
-  original: string;
-  broken: string;
-}
 
 export interface Variant {
   name: string;

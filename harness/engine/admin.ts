@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { createAdminApp } from '../../src/admin/app.ts';
 import type { Servers } from '../../src/admin/context.ts';
+import { createAdminMetrics } from '../../src/admin/metrics.ts';
 import type { AdminToken } from '../../src/config.ts';
 import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
 import type { Pairing } from '../../src/pairing/pairing.ts';
@@ -77,7 +78,7 @@ export function useApp(
       ...serversOf(connections),
       pairing: choices.pairing,
       isDevelopment: choices.isDevelopment ?? false,
-      metrics: createMetrics('admin'),
+      metrics: createAdminMetrics(createMetrics('admin')),
       trustedProxies: choices.trustedProxies ?? [],
       tokens: choices.tokens ?? ADMIN_TOKENS,
       ...(choices.log && { log: choices.log }),

@@ -29,11 +29,12 @@ export async function useEngineProcess(
   scope: Scope,
   name: keyof typeof PORT_OF,
   environment: Record<string, string>,
+  mainModule = MAIN,
 ): Promise<EngineProcess> {
   const port = Number(environment[PORT_OF[name]] ?? (await findFreePorts(1))[0]);
   return use(
     scope,
-    () => new EngineProcess(name, port, environment),
+    () => new EngineProcess(name, port, environment, mainModule),
     (engine) => engine.kill(),
   );
 }
@@ -46,10 +47,15 @@ export class EngineProcess {
   output = '';
   readonly #exited: Promise<number | null>;
 
-  constructor(name: keyof typeof PORT_OF, port: number, environment: Record<string, string>) {
+  constructor(
+    name: keyof typeof PORT_OF,
+    port: number,
+    environment: Record<string, string>,
+    mainModule = MAIN,
+  ) {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
-    this.child = spawn(process.execPath, [MAIN, name], {
+    this.child = spawn(process.execPath, [mainModule, name], {
       env: {
         PATH: process.env.PATH,
         ...sharedCode(),

@@ -3,7 +3,6 @@ import { maxHeaderSize } from 'node:http';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { nanoid } from 'nanoid';
-import { Histogram, type Registry } from 'prom-client';
 import type { ApiOperation } from '../api/operation.ts';
 import { REQUEST_ID } from '../domain/identifiers.ts';
 import type { AdminContext } from './context.ts';
@@ -23,6 +22,7 @@ import {
 } from './http/error-handling.ts';
 import { readJsonBodies } from './http/json-bodies.ts';
 import { requirePairedServers, setHeaders } from './http/serve-operation.ts';
+import type { AdminMetrics } from './metrics.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';
 import { serveBuyers } from './reservations/buyer-routes.ts';
@@ -147,18 +147,12 @@ function closeConnections(app: FastifyInstance): void {
 }
 
 /** Logs and measures every response. */
-function measureRequests(app: FastifyInstance, metrics: Registry): void {
-  const seconds = new Histogram({
-    name: 'flash_sale_admin_http_request_seconds',
-    help: 'Time from request to response, by route and status',
-    labelNames: ['method', 'route', 'status'],
-    registers: [metrics],
-  });
+function measureRequests(app: FastifyInstance, { requestSeconds }: AdminMetrics): void {
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unknown';
     const { method, principal } = request;
     const status = reply.statusCode;
-    seconds.observe({ method, route, status }, reply.elapsedTime / 1000);
+    requestSeconds.observe({ method, route, status }, reply.elapsedTime / 1000);
     request.log.info(
       {
         method,

@@ -1,10 +1,10 @@
 /** What the admin's handlers depend on. */
 import type { Logger } from 'pino';
-import type { Registry } from 'prom-client';
 import type { AdminToken, Role } from '../config.ts';
 import type { Pairing } from '../pairing/pairing.ts';
 import type { Sql } from '../postgres/connection.ts';
 import type { Shards } from '../redis/shards.ts';
+import type { AdminMetrics } from './metrics.ts';
 
 export interface Servers {
   sql: Sql;
@@ -16,7 +16,7 @@ export interface AdminContext extends Servers {
   /** Whether the database belongs to Redis. Nothing is changed while it does not. */
   pairing?: Pairing | undefined;
   tokens: readonly AdminToken[];
-  metrics: Registry;
+  metrics: AdminMetrics;
   /** Addresses and CIDR ranges whose X-Forwarded-For is trusted. */
   trustedProxies: readonly string[];
   /** Allows webhooks to this machine and without TLS. */

@@ -41,8 +41,8 @@ export function serveHealth(app: FastifyInstance, context: AdminContext): void {
   });
 
   serveOperation(app, metrics, async () =>
-    respond(200, await context.metrics.metrics(), {
-      'Content-Type': context.metrics.contentType,
+    respond(200, await context.metrics.registry.metrics(), {
+      'Content-Type': context.metrics.registry.contentType,
     }),
   );
 }

@@ -10,6 +10,7 @@ import { createMetrics } from '../process/metrics.ts';
 import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { createAdminApp } from './app.ts';
+import { createAdminMetrics } from './metrics.ts';
 import { startPendingRepairer } from './sales/pending-repairer.ts';
 
 const POSTGRES_CONNECTIONS_MAX = 10;
@@ -21,7 +22,8 @@ const POSTGRES_END_SECONDS = 1;
 export async function runAdmin(): Promise<RunningProcess> {
   const config = readAdminConfig(process.env);
   const log = createLogger('admin', config.LOG_LEVEL);
-  const metrics = createMetrics('admin');
+  const registry = createMetrics('admin');
+  const metrics = createAdminMetrics(registry);
   const sql = connectPostgres(config.DATABASE_URL, {
     process: 'admin',
     connectionsMax: POSTGRES_CONNECTIONS_MAX,
@@ -33,7 +35,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
-    metrics: createRedisMetrics(metrics),
+    metrics: createRedisMetrics(registry),
     admission: pairing,
     onUnfit: (fault) => log.error({ err: fault }, 'redis rejected as unfit'),
   });
@@ -55,7 +57,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     throw portTaken(config.HOST, config.ADMIN_PORT, 'ADMIN_PORT', error);
   }
-  const repairer = startPendingRepairer({ sql, shards, log }, metrics);
+  const repairer = startPendingRepairer({ sql, shards, log, metrics });
   return {
     close: closeOnce(async () => {
       const closing = app.close();

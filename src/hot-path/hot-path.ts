@@ -51,6 +51,7 @@ export async function startHotPath(
     queued: () => batchers.waiting,
     subscribers: () => live.subscribers,
     localSoldOut: () => soldOut.refusals,
+    nearlyFull: () => memoryPressure.nearlyFull,
   });
   const shards = new Shards({
     url: config.REDIS_URL,

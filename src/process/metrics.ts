@@ -45,6 +45,16 @@ export function createMetrics(process: string): Registry {
   return registry;
 }
 
+/** What the supervisor itself measures. Only `/metrics` of several workers on one port has it. */
+export function createWorkerMetrics(registry: Registry): Gauge<'process'> {
+  return new Gauge({
+    name: 'flash_sale_unresponsive_workers',
+    help: 'Workers on this port that did not reply in time; their gauges are missing here',
+    labelNames: ['process'],
+    registers: [registry],
+  });
+}
+
 /** The supervisor's side. */
 export class WorkerMetrics {
   readonly #workers: () => readonly Worker[];
@@ -103,13 +113,7 @@ export class WorkerMetrics {
       ...unresponsive.map(([, metrics]) => metrics),
       this.#endedCounters,
     ]);
-    const gauge = new Gauge({
-      name: 'flash_sale_unresponsive_workers',
-      help: 'Workers on this port that did not reply in time; their gauges are missing here',
-      labelNames: ['process'],
-      registers: [registry],
-    });
-    gauge.set({ process: 'hot-path' }, workers.length - replies.size);
+    createWorkerMetrics(registry).set({ process: 'hot-path' }, workers.length - replies.size);
     return registry.metrics();
   }
 

@@ -12,6 +12,7 @@ import {
 import { eventually } from '../../harness/eventually.ts';
 import { buy } from '../../harness/sales/purchases.ts';
 import { FILE } from '../../harness/use.ts';
+import { createAdminMetrics } from '../../src/admin/metrics.ts';
 import { repairRound, startPendingRepairer } from '../../src/admin/sales/pending-repairer.ts';
 import { applyOperation } from '../../src/lua/operate/apply-operation.ts';
 import { readSale } from '../../src/lua/read/read-sale.ts';
@@ -107,7 +108,8 @@ test('the next request for the sale applies pending operations in order', async 
 test('the repairer runs periodically and can be closed', async () => {
   const saleId = await makeSale();
   await recordOnly(saleId, 1);
-  const repairer = startPendingRepairer(admin, createMetrics('admin'), 20);
+  const metrics = createAdminMetrics(createMetrics('admin'));
+  const repairer = startPendingRepairer({ ...admin, metrics }, 20);
   await eventually(async () => assert.equal(await loaded(saleId), 11));
   await repairer.close();
 });

@@ -3,7 +3,7 @@
  * Their schemas: `npm run check:manifests`.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
@@ -14,6 +14,13 @@ const textOf = (path: string) => readFileSync(join(REPOSITORY, path), 'utf8');
 
 /** What `runUntilStopped` gives a process to close. */
 const CLOSE_DEADLINE_SECONDS = 10;
+/** Servers of other projects, whose ports no variable sets. */
+const FIXED_PORTS: Record<string, number[]> = {
+  redis: [6379],
+  postgres: [5432],
+  prometheus: [9090],
+  grafana: [3000],
+};
 /** Without these settings the engine refuses a Redis (src/redis/server-requirements.ts). */
 const REDIS_SETTINGS = ['appendonly yes', 'appendfsync always', 'maxmemory-policy noeviction'];
 
@@ -43,6 +50,8 @@ function assertRedisIsDurable(words: readonly string[]): void {
 describe('docker-compose.yml', () => {
   interface Service {
     build?: string;
+    image?: string;
+    volumes?: string[];
     command?: unknown[];
     environment?: Record<string, unknown>;
     ports?: string[];
@@ -50,8 +59,9 @@ describe('docker-compose.yml', () => {
   }
   const text = textOf('docker-compose.yml');
   const services: Record<string, Service> = parse(text, { merge: true }).services;
-  const portsOf = ({ environment = {} }: Service) =>
-    Object.entries(environment).flatMap(([name, value]) =>
+  const portsOf = (service: string) =>
+    FIXED_PORTS[service] ??
+    Object.entries(services[service]!.environment ?? {}).flatMap(([name, value]) =>
       name.endsWith('_PORT') ? [Number(value)] : [],
     );
 
@@ -64,32 +74,61 @@ describe('docker-compose.yml', () => {
   });
 
   it('refers to services at ports where they listen', () => {
-    const ports = new Map(Object.entries(services).map(([name, each]) => [name, portsOf(each)]));
-    ports.set('redis', [6379]).set('postgres', [5432]);
-    for (const service of Object.values(services)) {
+    const ports = new Map(Object.keys(services).map((name) => [name, portsOf(name)]));
+    for (const [name, service] of Object.entries(services)) {
       const values = Object.entries(service.environment ?? {});
       assertUrlsResolve(
-        Object.fromEntries(values.map(([name, value]) => [name, String(value)])),
+        Object.fromEntries(values.map(([variable, value]) => [variable, String(value)])),
         ports,
       );
       const probe = service.healthcheck?.test?.join(' ') ?? '';
       for (const [, port] of probe.matchAll(/127\.0\.0\.1:(\d+)/g)) {
-        assert.deepEqual(portsOf(service), [Number(port)]);
+        assert.deepEqual(portsOf(name), [Number(port)]);
       }
     }
   });
 
   it('publishes ports where processes listen, and on the loopback address only', () => {
-    for (const service of Object.values(services)) {
+    for (const [name, service] of Object.entries(services)) {
       for (const published of service.ports ?? []) {
-        assert.ok(published.startsWith(`\${PUBLISH_ON:-127.0.0.1}:`), published);
-        assert.ok(portsOf(service).includes(Number(published.split(':').at(-1))), published);
+        assert.match(published, /^(?:\$\{PUBLISH_ON:-127\.0\.0\.1\}|127\.0\.0\.1):/);
+        assert.ok(portsOf(name).includes(Number(published.split(':').at(-1))), published);
       }
     }
   });
 
   it('runs a Redis that the engine accepts', () => {
     assertRedisIsDurable(services.redis!.command!.map(String));
+  });
+
+  it('scrapes its services at the ports where they listen', () => {
+    const { scrape_configs: jobs } = parse(
+      textOf('deploy/observability/prometheus/prometheus.yaml'),
+    ) as {
+      scrape_configs: { job_name: string; dns_sd_configs: { names: string[]; port: number }[] }[];
+    };
+    const scraped = jobs.map(({ job_name, dns_sd_configs: [target] }) => {
+      assert.deepEqual(target!.names, [job_name]);
+      return [job_name, [target!.port]];
+    });
+    const engine = ['hot-path', 'persister', 'admin'].map((name) => [name, portsOf(name)]);
+    assert.deepEqual(scraped, engine);
+  });
+
+  it('mounts files that exist', () => {
+    const mounted = Object.values(services)
+      .flatMap(({ volumes = [] }) => volumes)
+      .flatMap((volume) => (volume.startsWith('./') ? [volume.split(':')[0]!] : []));
+    assert.deepEqual(
+      mounted.filter((path) => !existsSync(join(REPOSITORY, path))),
+      [],
+    );
+  });
+
+  it('pins each image that it does not build', () => {
+    for (const [name, { build, image }] of Object.entries(services)) {
+      if (build === undefined) assert.match(image!, /:v?\d+\.\d[\w.-]*$|^postgres:\d+-\w+$/, name);
+    }
   });
 });
 

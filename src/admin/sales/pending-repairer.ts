@@ -2,8 +2,7 @@
  * Applies pending sale operations in the background: after a crash between PostgreSQL and Redis, or when Redis is
  * available again. Several admins can run it concurrently; the lock of the sale serialises them.
  */
-import { Gauge, type Registry } from 'prom-client';
-import type { Servers } from '../context.ts';
+import type { AdminContext, Servers } from '../context.ts';
 import { applyPendingOperations } from './apply-operations.ts';
 
 const INTERVAL_MS = 2_000;
@@ -15,21 +14,15 @@ export interface PendingRepairer {
 }
 
 export function startPendingRepairer(
-  servers: Servers,
-  metrics: Registry,
+  servers: Servers & Pick<AdminContext, 'metrics'>,
   intervalMs = INTERVAL_MS,
 ): PendingRepairer {
-  const pendingSales = new Gauge({
-    name: 'flash_sale_admin_sales_with_pending_operations',
-    help: `Sales with recorded operations that are not applied to Redis yet, at most ${SALES_PER_ROUND}`,
-    registers: [metrics],
-  });
   const stopping = new AbortController();
   let round: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout;
   const run = async () => {
     try {
-      pendingSales.set(await repairRound(servers, stopping.signal));
+      servers.metrics.pendingSales.set(await repairRound(servers, stopping.signal));
     } catch (error) {
       servers.log.warn({ reason: (error as Error).message }, 'repair round failed');
     }

@@ -10,6 +10,7 @@ export interface MetricSources {
   queued: () => number;
   subscribers: () => number;
   localSoldOut: () => number;
+  nearlyFull: () => number;
 }
 
 export type HotPathMetrics = ReturnType<typeof createHotPathMetrics>;
@@ -85,6 +86,11 @@ export function createHotPathMetrics(registry: Registry, sources: MetricSources)
   gauge('flash_sale_pending_requests', 'Requests without a response so far', () => load.pending);
   gauge('flash_sale_connections', 'Open connections, WebSockets excluded', () => load.connections);
   gauge('flash_sale_live_subscribers', 'Open WebSockets', sources.subscribers);
+  gauge(
+    'flash_sale_redis_nearly_full',
+    'Redis servers above 80 % of maxmemory, which get no new reservations',
+    sources.nearlyFull,
+  );
   return {
     /** By sale, for the dashboard. */
     countsBySale,

@@ -19,6 +19,7 @@ export class LatencyHistogram {
   readonly help = 'Time from reading a purchase request to its response, by outcome';
   readonly type = 'histogram';
   readonly aggregator = 'sum';
+  readonly labelNames = ['outcome'];
   readonly #byOutcome = new Map<string, Counts>();
 
   constructor(registry: Registry) {

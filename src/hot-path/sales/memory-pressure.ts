@@ -32,6 +32,13 @@ export class MemoryPressure {
     return isHigh ?? false;
   }
 
+  /** Servers that get no new reservations, by the last check of each. */
+  get nearlyFull(): number {
+    let count = 0;
+    for (const isHigh of this.#isHighByShard.values()) if (isHigh) count += 1;
+    return count;
+  }
+
   close(): void {
     clearInterval(this.#timer);
   }
