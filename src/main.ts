@@ -179,6 +179,31 @@ program
     process.exitCode = ok ? 0 : 1;
   });
 
+interface TraceChoices {
+  sale?: string;
+  since: string;
+  json?: boolean;
+}
+
+program
+  .command('trace')
+  .description(
+    'show one request from its decision to its row and its webhooks; the exit code is 1 when nothing is found',
+  )
+  .argument('<requestId>', 'the X-Request-Id of the response')
+  .option('--sale <saleId>', 'search only this sale, which is fast')
+  .option('--since <duration>', 'how far back to search, such as 90s, 15m, 24h or 7d', '24h')
+  .option('--json', 'print JSON')
+  .action(async (requestId: string, { sale, since, json = false }: TraceChoices) => {
+    await useRunningStack(['REDIS_URL', 'DATABASE_URL'], ({ redisUrl, postgresUrl }) => ({
+      REDIS_URL: redisUrl,
+      DATABASE_URL: postgresUrl,
+    }));
+    const { runTrace } = await import('./cli/trace/trace.ts');
+    const options = { ...(sale === undefined ? {} : { sale }), since, json };
+    process.exitCode = (await runTrace(requestId, options)) ? 0 : 1;
+  });
+
 program
   .command('token')
   .description(

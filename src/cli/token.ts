@@ -3,8 +3,7 @@ import { createSigner } from 'fast-jwt';
 import { readTokenConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../domain/identifiers.ts';
-
-const MS_PER_UNIT = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+import { durationMs } from './duration.ts';
 
 /** @throws Fault config_invalid if the buyer id, the duration or the secret is invalid. */
 export function buyerToken(
@@ -24,15 +23,4 @@ export function buyerToken(
     ...(aud ? { aud } : {}),
   });
   return sign({ sub: buyerId });
-}
-
-function durationMs(text: string): number {
-  const [, count, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-  const duration = Number(count) * MS_PER_UNIT[(unit ?? 's') as keyof typeof MS_PER_UNIT];
-  // A duration of 0 would sign an expired token.
-  if (duration > 0) return duration;
-  throw new Fault(
-    'config_invalid',
-    `The duration "${text}" must be a positive number with a unit, such as 90s, 15m, 1h or 7d.`,
-  );
 }

@@ -71,8 +71,11 @@ function printableReport({ saleId, ok, checks }: SaleReport): string {
 }
 
 /** Connecting takes a moment. Returns also if that takes too long. */
-export async function untilReady(shards: Shards): Promise<void> {
-  const deadlineMs = performance.now() + REDIS_READY_TIMEOUT_MS;
+export async function untilReady(
+  shards: Shards,
+  timeoutMs = REDIS_READY_TIMEOUT_MS,
+): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs;
   while (!shards.isReady && performance.now() < deadlineMs) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
