@@ -75,7 +75,8 @@ test('the dashboard is what npm run docs:dashboard writes', () => {
   assert.equal(read('deploy/observability/grafana/dashboard.json'), dashboardJson());
 });
 
-test('the catalogue is what npm run docs:metrics writes', { // Other systems lack some of Node's metrics.
+test('the catalogue is what npm run docs:metrics writes', {
+  // Other systems lack some of Node's metrics.
   skip: process.platform !== 'linux',
 }, () => {
   assert.equal(read('docs/METRICS.md'), metricsDocument());
