@@ -65,6 +65,8 @@ export const FAULTS: readonly Fault[] = [
     async begin(engine) {
       const saleId = await engine.sell(100_000);
       const crowding = crowd(engine, saleId);
+      // A sale that no persister knows yet has no lag.
+      await sleep(3_000);
       await engine.postgres.shutDown();
       return async () => {
         await crowding.stop();
@@ -138,15 +140,21 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   {
-    cause: 'the persister freezes while holds end',
+    cause: 'the persister freezes for 6.5 s again and again while holds end',
     alerts: ['FlashSaleHoldsEndLate'],
     async begin(engine) {
-      const saleId = await engine.sell(100, { holdSeconds: 1 });
-      for (let i = 0; i < 20; i += 1) await engine.buy(saleId, newBuyer());
-      freeze(engine.processes.persister.pid);
-      await sleep(8_000);
-      thaw(engine.processes.persister.pid);
-      return async () => undefined;
+      const saleId = await engine.sell(1_000, { holdSeconds: 1 });
+      const { pid } = engine.processes.persister;
+      const freezing = keepDoing(
+        async () => {
+          await Promise.all(Array.from({ length: 10 }, () => engine.buy(saleId, newBuyer())));
+          freeze(pid);
+          await sleep(6_500);
+          thaw(pid);
+        },
+        { pauseMs: 3_000 },
+      );
+      return () => freezing.stop();
     },
   },
   {

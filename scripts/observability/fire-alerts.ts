@@ -102,7 +102,10 @@ async function firing(engine: ObservedEngine): Promise<string[]> {
 }
 
 function report(fired: readonly Fired[]): void {
-  const table = new Table({ head: ['alert', 'fired after', 'caused by'], style: { head: [] } });
+  const table = new Table({
+    head: ['alert', 'fired after', 'caused by'],
+    style: { head: [], border: [] },
+  });
   for (const { alert, afterSeconds, cause: by } of fired)
     table.push([alert, afterSeconds === undefined ? 'NOT FIRED' : `${afterSeconds} s`, by]);
   console.log(table.toString());
