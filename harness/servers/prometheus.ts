@@ -17,7 +17,7 @@ export interface PrometheusChoices {
   intervalMs: number;
 }
 
-export interface Sample {
+interface Sample {
   metric: Record<string, string>;
   value: number;
 }

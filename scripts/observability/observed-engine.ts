@@ -13,13 +13,13 @@ import type { Scope } from '../../harness/use.ts';
 import { connectPostgres, type Sql } from '../../src/postgres/connection.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
 
-export type ProcessName = 'hot-path' | 'persister' | 'admin';
+type ProcessName = 'hot-path' | 'persister' | 'admin';
 
 const OPERATOR = `operator-${randomBytes(12).toString('hex')}`;
 const JWT_SECRET = randomBytes(32).toString('hex');
 const REQUEST_MS_MAX = 5_000;
 
-export interface Answer {
+interface Answer {
   status: number;
   // Any JSON: the caller knows what it asked for.
   // oxlint-disable-next-line typescript/no-explicit-any

@@ -37,7 +37,7 @@ export function shortenedRules(): Record<string, object> {
   };
 }
 
-export function shortenedExpression(expr: string): string {
+function shortenedExpression(expr: string): string {
   return expr
     .replaceAll(/\[(\d+[smhd])\]/g, (_, range: string) => `[${shortenedDuration(range)}]`)
     .replace(/(_seconds\S*\s*>\s*)(\d+)$/, (whole, before: string, seconds: string) =>
@@ -45,7 +45,7 @@ export function shortenedExpression(expr: string): string {
     );
 }
 
-export function shortenedDuration(text: string): string {
+function shortenedDuration(text: string): string {
   const [, count, unit] = /^(\d+)([smhd])$/.exec(text) ?? [];
   if (unit === undefined) throw new Error(`"${text}" is not a duration of one unit`);
   return `${(Number(count) * SECONDS[unit as keyof typeof SECONDS] * 1_000) / FACTOR}ms`;

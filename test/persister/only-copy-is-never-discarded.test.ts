@@ -134,6 +134,11 @@ it('operations, withdrawn units, cancelled parts and payments that only Redis ha
   });
   assert.equal((await saleState(servers.shards, saleId)).stock[0]!.loaded, 21 - 5);
   await assertPromisesHold(servers, saleId);
+  // What a record does not say gets the time of the restore.
+  const [old] = await servers.sql<{ count: number }[]>`
+    SELECT count(*)::integer AS count FROM reservation_events
+    WHERE sale_id = ${saleId} AND occurred_at < now() - interval '1 hour'`;
+  assert.equal(old!.count, 0);
   const next = await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 1 } });
   assert.deepEqual([next.status, next.body.loaded], [200, 22 - 5]);
   assert.equal((await admin.call(`GET /sales/${saleId}`)).body.waitlistHoldSeconds, 600);

@@ -28,6 +28,7 @@ describe('while PostgreSQL is unavailable', () => {
     await buyMany(servers.shards, saleId, { count: 3_000, batchSize: 50, prefix: 'during' });
     await eventually(async () => assert.deepEqual(await one.missing(), ['postgres']));
     await eventually(async () => assert.ok((await one.metric('lag_events')) >= 3_000));
+    await eventually(async () => assert.ok((await one.metric('lag_seconds')) > 1));
     await eventually(
       async () => assert.ok((await one.metric('postgres_failures_total')) >= 5, 'too few attempts'),
       { timeoutMs: 3_000 },
