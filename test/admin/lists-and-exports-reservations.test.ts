@@ -7,6 +7,7 @@ import { TOKENS, useAdmin, useApp } from '../../harness/engine/admin.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { FILE } from '../../harness/use.ts';
 import { csvCell } from '../../src/admin/reservations/reservations-csv.ts';
+import { writeDetail } from '../../src/domain/transition-detail.ts';
 
 const ROWS = 2_500;
 const FIRST_MS = Date.UTC(2030, 0, 1);
@@ -283,6 +284,32 @@ test('the CSV has what bookkeeping needs: payment, unit prices and time of the c
   await admin.sql`DELETE FROM reservations WHERE sale_id = 'books'`;
 });
 
+test('a payment finds the reservations that were confirmed with it', async () => {
+  const confirm = (reservationId: string, event: number, paymentRef: string) => admin.sql`
+    INSERT INTO reservation_events
+    VALUES (${reservationId}, 3, 'first', ${event}, 'confirmed', now(),
+      ${writeDetail({ actor: 'merchant:0', transition: 'confirm', paymentRef })}, 'r', '')`;
+  // Quotes and backslashes are escaped in the detail; a reason may contain what looks like a payment.
+  const odd = 'pay "1"\\x, größer: "paymentRef":"pay-2"';
+  await confirm('first_10_aaaaaaaa', 100_001, 'pay-1');
+  await confirm('first_15_aaaaaaaa', 100_002, odd);
+  await admin.sql`
+    INSERT INTO reservation_events
+    VALUES ('first_20_aaaaaaaa', 3, 'first', 100003, 'cancelled', now(),
+      ${writeDetail({ actor: 'merchant:0', transition: 'cancel', reason: '"paymentRef":"pay-1"' })}, 'r', '')`;
+  const found = async (paymentRef: string, more = '') => {
+    const query = `paymentRef=${encodeURIComponent(paymentRef)}${more}`;
+    const { body } = await admin.call(`GET /reservations?${query}`);
+    return body.data.map(({ reservationId }: Shown) => reservationId);
+  };
+  assert.deepEqual(await found('pay-1'), ['first_10_aaaaaaaa']);
+  assert.deepEqual(await found('pay-1', '&saleId=second'), []);
+  assert.deepEqual(await found(odd), ['first_15_aaaaaaaa']);
+  assert.deepEqual(await found('pay-2'), []);
+  const csv = await admin.call('GET /reservations.csv?paymentRef=pay-1');
+  assert.match(String(csv.body), /^reservationId.*\r\nfirst_10_aaaaaaaa,.*\r\n$/s);
+});
+
 test('listings read an index, not the table', async () => {
   await admin.sql`ANALYZE reservations`;
   const plan = async (query: string) => {
@@ -300,6 +327,13 @@ test('listings read an index, not the table', async () => {
       "SELECT * FROM reservations WHERE sale_id = 'first' AND position < 500 ORDER BY position DESC LIMIT 50",
     ),
     /reservations_by_position/,
+  );
+  await admin.sql`ANALYZE reservation_events`;
+  assert.match(
+    await plan(
+      `SELECT reservation_id FROM reservation_events WHERE detail LIKE '%"paymentRef":"%' AND payment_of(detail) = 'pay-1'`,
+    ),
+    /reservation_events_by_payment/,
   );
 });
 

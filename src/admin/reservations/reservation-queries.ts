@@ -22,6 +22,8 @@ export interface ReservationFilter {
   /** Bounds of the time of reservation in ms: from inclusive, to exclusive. */
   from?: number | undefined;
   to?: number | undefined;
+  /** The payment that a merchant named when it was confirmed, also if it was refunded later. */
+  paymentRef?: string | undefined;
 }
 
 export const reservationRowSchema = z
@@ -78,7 +80,7 @@ export async function listReservations(
   page: RowRange<ReservationCursor>,
   order: 'newest first' | 'oldest first' = 'newest first',
 ): Promise<ReservationRow[]> {
-  const { saleId, buyerId, status, sku, from, to } = filter;
+  const { saleId, buyerId, status, sku, from, to, paymentRef } = filter;
   const conditions = [
     saleId === undefined ? undefined : sql`sale_id = ${saleId}`,
     buyerId === undefined ? undefined : sql`buyer_id = ${buyerId}`,
@@ -86,6 +88,7 @@ export async function listReservations(
     sku === undefined ? undefined : sql`items @> ${sql.json([{ sku }])}`,
     from === undefined ? undefined : sql`reserved_at >= ${new Date(from)}`,
     to === undefined ? undefined : sql`reserved_at < ${new Date(to)}`,
+    paymentRef === undefined ? undefined : hasPayment(sql, paymentRef),
     page.after ? afterCursor(sql, page.after) : undefined,
   ].filter((condition) => condition !== undefined);
   const where = conditions.reduce(
@@ -205,6 +208,17 @@ function hasStatus(sql: Sql, status: ReservationStatus) {
 
 function isOverdue(sql: Sql | Transaction) {
   return sql`status = 'reserved' AND expires_at <= now()`;
+}
+
+/**
+ * As an array, so that PostgreSQL reads these few from its index first. The detail has the payment as JSON, so the text
+ * that is searched for is escaped in the same way. The LIKE is the condition of the index.
+ */
+function hasPayment(sql: Sql, paymentRef: string) {
+  const escaped = JSON.stringify(paymentRef).slice(1, -1);
+  return sql`reservation_id = ANY(ARRAY(
+    SELECT reservation_id FROM reservation_events
+    WHERE detail LIKE '%"paymentRef":"%' AND payment_of(detail) = ${escaped}))`;
 }
 
 function afterCursor(sql: Sql, after: ReservationCursor) {

@@ -8,7 +8,12 @@ import { readDetail } from '../../domain/transition-detail.ts';
 import type { Servers } from '../context.ts';
 import { isRefusal, READ_PROBLEMS, respond, rowToJson } from '../http/outcome.ts';
 import { pageQuery, pageSchema, parsePage, respondPage } from '../http/page.ts';
-import { OPERATOR_REQUEST, pathIdSchema, timestampSchema } from '../http/request-schemas.ts';
+import {
+  OPERATOR_REQUEST,
+  pathIdSchema,
+  textSchema,
+  timestampSchema,
+} from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
 import { findReservation } from './find-reservation.ts';
 import {
@@ -26,6 +31,12 @@ const filterQuery = {
   sku: skuSchema.optional().describe('Reservations that contain this SKU.'),
   from: timestampSchema.optional().describe('Reserved at this time or later.'),
   to: timestampSchema.optional().describe('Reserved before this time.'),
+  paymentRef: textSchema(200)
+    .min(1)
+    .optional()
+    .describe(
+      'Confirmed with this payment, also if it was refunded later. A confirmation is found as soon as PostgreSQL has it.',
+    ),
 };
 
 const LIST = {
@@ -92,6 +103,12 @@ const GET = {
                 .nullable()
                 .describe(
                   'The token that requested the transition; null for a buyer, the waitlist, or the end of the hold.',
+                ),
+              transition: z
+                .string()
+                .nullable()
+                .describe(
+                  'What a merchant requested: `confirm`, `reclaim`, `attach` (a payment), `cancel` or `extend`. Null where `actor` is null, and in events of earlier versions.',
                 ),
               paymentRef: z.string().nullable(),
               reason: z.string().nullable(),
