@@ -53,6 +53,8 @@ const MAY_IMPORT = {
   'src/hot-path/live': [...SHARED, 'src/api', ...BELOW_BUY],
   'src/persister': [...SHARED, 'src/archive', 'src/pairing', 'src/counters'],
   'src/admin': [...SHARED, 'src/api', 'src/verify', 'src/archive', 'src/pairing', 'src/counters'],
+  // The browser gets nothing else of the project.
+  'src/admin/dashboard/page': [],
   // The private stack starts processes of the engine; it does not import them.
   'src/dev': ['src/config.ts', 'src/domain', 'src/process'],
   'src/cli': [...SHARED, 'src/verify', 'src/pairing'],

@@ -1,7 +1,7 @@
 /**
  * Installs what a bare machine lacks: packages, redis-server, PostgreSQL. Then runs a script with the project's Node:
  *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [script.ts [arguments…]]
- * The tests also need PgBouncer, nginx and HAProxy: `--with-proxies`. The checks of rules and alerts need Prometheus.
+ * The tests also need PgBouncer, nginx, HAProxy and Chromium: `--with-proxies`. The checks of rules and alerts need Prometheus.
  * Runs on Node 18 or newer without packages, because it installs them. Prints nothing when nothing is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -19,6 +19,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { tryLock } from '../src/dev/bootstrap/exclusive-lock.mjs';
 import {
+  findBrowser,
   findPostgres,
   findPostgresInstallations,
   findProgram,
@@ -71,6 +72,13 @@ const PROXIES = [
   brew: name,
   others: name,
 }));
+const BROWSER = {
+  label: 'Chromium',
+  isReady: () => findBrowser() !== undefined,
+  apt: 'chromium',
+  brew: 'chromium',
+  others: 'chromium',
+};
 
 /** Large, so `npm test` does without it. */
 const PROMETHEUS = [
@@ -83,7 +91,7 @@ const PROMETHEUS = [
   },
 ];
 const OPTIONS = new Map([
-  ['--with-proxies', PROXIES],
+  ['--with-proxies', [...PROXIES, BROWSER]],
   ['--with-prometheus', PROMETHEUS],
 ]);
 
@@ -208,7 +216,7 @@ function npm(...command) {
   throw new Instructions('npm was not found on the PATH. Install it with Node, then try again.');
 }
 
-// Servers and proxies
+// Servers, proxies and the browser
 
 function missingOf(programs) {
   return programs.filter(({ isReady }) => !isReady());
@@ -266,8 +274,11 @@ function installWithApt(missing) {
   const result = spawnSync(command, args, { stdio: ['inherit', 2, 2] });
   if (result.status !== 0)
     throw new Instructions(whatToType(missing, `apt-get failed (${outcome(result)})`));
+  const services = missing.filter((program) => program !== BROWSER);
+  if (services.length === 0) return;
+  const names = services.map(({ apt }) => apt.replace('-light', ''));
   tell(
-    `the packages registered system services, which this project does not use. They were not started, but a reboot would start them. To prevent that: systemctl disable ${packages.map((name) => name.replace('-light', '')).join(' ')}`,
+    `the packages registered system services, which this project does not use. They were not started, but a reboot would start them. To prevent that: systemctl disable ${names.join(' ')}`,
   );
 }
 

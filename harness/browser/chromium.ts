@@ -7,11 +7,11 @@ import {
   type Locator,
   type Page,
 } from 'playwright-core';
-import { findProgram } from '../../src/dev/bootstrap/find-servers.mjs';
+import { findBrowser } from '../../src/dev/bootstrap/find-servers.mjs';
 import { type Scope, use } from '../use.ts';
 
 export function useChromium(scope: Scope): Promise<Browser> {
-  const executablePath = findProgram('chromium');
+  const executablePath = findBrowser();
   assert.ok(executablePath, 'chromium is not installed; npm test installs it');
   // Root, as in containers, has no sandbox.
   return use(scope, () => chromium.launch({ executablePath, chromiumSandbox: false }));

@@ -11,6 +11,8 @@ import { brotliCompress, constants, gzip } from 'node:zlib';
 import { Fault } from '../../domain/fault.ts';
 
 const PAGE = join(import.meta.dirname, 'page');
+/** Not the settings of the type checker. */
+const PAGE_FILES = '**/*.{css,html,js,svg}';
 
 const CONTENT_TYPES: Record<string, string> = {
   '.css': 'text/css; charset=utf-8',
@@ -77,7 +79,7 @@ export interface PageFiles {
 export function readPageFiles(): PageFiles {
   const assets = new Map<string, PageFile>();
   const add = (path: string, text: Buffer) => assets.set(path, new PageFile(path, text));
-  for (const path of globSync('**/*.*', { cwd: PAGE })) add(path, readFileSync(join(PAGE, path)));
+  for (const path of globSync(PAGE_FILES, { cwd: PAGE })) add(path, readFileSync(join(PAGE, path)));
   for (const [name, read] of Object.entries(VENDOR)) add(`vendor/${name}`, Buffer.from(read()));
   const index = assets.get('index.html')!;
   assets.delete('index.html');

@@ -86,6 +86,18 @@ export function findProgram(name) {
   return directory && join(directory, name);
 }
 
+/** A Chromium or Chrome for the browser tests. */
+export function findBrowser() {
+  const names = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome'];
+  const applications = ['Chromium', 'Google Chrome'].map(
+    (name) => `/Applications/${name}.app/Contents/MacOS/${name}`,
+  );
+  return (
+    names.map(findProgram).find((path) => path !== undefined) ??
+    applications.find((path) => isExecutable(path))
+  );
+}
+
 function pathDirectories() {
   return (process.env.PATH ?? '').split(delimiter);
 }

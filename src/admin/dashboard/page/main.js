@@ -1,76 +1,103 @@
-/** The dashboard: signs in, then lists the sales. */
-
-import { signal } from '@preact/signals';
-import htm from 'htm';
-import { h, render } from 'preact';
-import { call, resumeSession, session, signIn, signOut } from './api.js';
-
-const html = htm.bind(h);
-const message = signal('');
-const sales = signal(/** @type {{ saleId: string, name: string, status: string }[]} */ ([]));
-
-/** @param {() => Promise<void>} work */
-async function attempt(work) {
-  message.value = '';
-  try {
-    await work();
-  } catch (problem) {
-    const { detail } = /** @type {{ detail?: string }} */ (problem);
-    message.value = detail ?? 'The dashboard cannot reach admin.';
-  }
-}
-
-async function showSales() {
-  sales.value = (await call('GET', '/sales')).data;
-}
-
-/** @param {SubmitEvent} event */
-function submitToken(event) {
-  event.preventDefault();
-  const input = /** @type {HTMLInputElement} */ (document.getElementById('token'));
-  void attempt(async () => {
-    await signIn({ token: input.value.trim() });
-    await showSales();
-  });
-}
-
-function SignIn() {
-  return html`<form onSubmit=${submitToken}>
-    <label for="token">Token</label>
-    <input id="token" name="token" type="password" autocomplete="current-password" required />
-    <button>Sign in</button>
-  </form>`;
-}
-
-function Sales() {
-  return html`<p>
-      Signed in as ${session.value?.actor}.${' '}
-      <button onClick=${() => attempt(signOut)}>Sign out</button>
-    </p>
-    <ul>
-      ${sales.value.map(({ saleId, name, status }) => html`<li key=${saleId}>${name}: ${status}</li>`)}
-    </ul>`;
-}
+/** The dashboard of the admin: which screen an address has, and who may see it. */
+import { effect, useSignal } from '@preact/signals';
+import { render } from 'preact';
+import { useEffect } from 'preact/hooks';
+import { closeDialog } from './core/dialogs.js';
+import { html } from './core/html.js';
+import { linkTo, route } from './core/router.js';
+import { hasEnded, loadSession, session } from './core/session.js';
+import { DialogHost } from './parts/dialog.js';
+import { Frame } from './parts/frame.js';
+import { ErrorMessage, Loading } from './parts/messages.js';
+import { Screen } from './parts/screen.js';
+import { AuditScreen } from './screens/audit.js';
+import { DeadLettersScreen } from './screens/dead-letters.js';
+import { RecoveriesScreen } from './screens/recoveries.js';
+import { ReservationScreen } from './screens/reservation.js';
+import { ReservationsScreen, SaleReservationsScreen } from './screens/reservations.js';
+import { SaleScreenLive } from './screens/sale.js';
+import { EditSaleScreen, NewSaleScreen } from './screens/sale-form.js';
+import { SalesScreen } from './screens/sales.js';
+import { SignInDialog, SignInScreen } from './screens/sign-in.js';
+import { VerifyScreen } from './screens/verify.js';
+import { WebhookScreen } from './screens/webhook.js';
+import { WebhooksScreen } from './screens/webhooks.js';
 
 function App() {
-  if (session.value === undefined) return null;
-  return html`<h1>flash-sale</h1>
-    <p role="alert">${message}</p>
-    ${session.value ? html`<${Sales} />` : html`<${SignIn} />`}`;
+  const error = useSignal(/** @type {Error | undefined} */ (undefined));
+  const load = () => {
+    error.value = undefined;
+    loadSession().catch((failure) => {
+      error.value = failure;
+    });
+  };
+  useEffect(load, []);
+  if (session.value === undefined) {
+    return html`<main class="sign-in">
+      ${error.value ? html`<${ErrorMessage} error=${error.value} onRetry=${load} />` : html`<${Loading} />`}
+    </main>`;
+  }
+  const isSignInLink = route.value.segments[0] === 'sign-in';
+  if (session.value === null || isSignInLink) return html`<${SignInScreen} />`;
+  return html`
+    <${Frame}><${CurrentScreen} key=${route.value.path} /><//>
+    <${DialogHost} />
+    ${hasEnded.value && html`<${SignInDialog} />`}
+  `;
 }
 
-await attempt(async () => {
-  const [, code] = /^#\/sign-in\/(.+)$/.exec(location.hash) ?? [];
-  if (code !== undefined) {
-    // The code works once: it must neither stay in the address nor in the history.
-    history.replaceState(null, '', '#/');
-    await signIn({ code }).catch(async (problem) => {
-      await resumeSession();
-      throw problem;
-    });
-  } else {
-    await resumeSession();
+function CurrentScreen() {
+  const [place, id = '', part] = route.value.segments;
+  switch (place) {
+    case undefined:
+      return html`<${SalesScreen} />`;
+    case 'sales':
+      return id === '' ? html`<${SalesScreen} />` : saleScreen(id, part);
+    case 'new-sale':
+      return html`<${NewSaleScreen} />`;
+    case 'reservations':
+      return id === ''
+        ? html`<${ReservationsScreen} />`
+        : html`<${ReservationScreen} reservationId=${id} />`;
+    case 'dead-letters':
+      return html`<${DeadLettersScreen} />`;
+    case 'webhooks':
+      return id === '' ? html`<${WebhooksScreen} />` : html`<${WebhookScreen} webhookId=${id} />`;
+    default:
+      return html`<${UnknownScreen} />`;
   }
-  if (session.value) await showSales();
+}
+
+/** @param {string} saleId @param {string | undefined} part */
+function saleScreen(saleId, part) {
+  switch (part) {
+    case undefined:
+      return html`<${SaleScreenLive} saleId=${saleId} />`;
+    case 'edit':
+      return html`<${EditSaleScreen} saleId=${saleId} />`;
+    case 'reservations':
+      return html`<${SaleReservationsScreen} saleId=${saleId} />`;
+    case 'verify':
+      return html`<${VerifyScreen} saleId=${saleId} />`;
+    case 'recoveries':
+      return html`<${RecoveriesScreen} saleId=${saleId} />`;
+    case 'audit':
+      return html`<${AuditScreen} saleId=${saleId} />`;
+    default:
+      return html`<${UnknownScreen} />`;
+  }
+}
+
+function UnknownScreen() {
+  return html`<${Screen} title="Nothing here">
+    <p>There is no such screen. <a href=${linkTo([])}>All sales</a></p>
+  <//>`;
+}
+
+// A dialog belongs to the screen that it was opened on.
+effect(() => {
+  void route.value.path;
+  closeDialog();
 });
-render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById('app')));
+const root = document.getElementById('app');
+if (root) render(html`<${App} />`, root);
