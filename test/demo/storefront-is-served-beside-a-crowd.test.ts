@@ -15,11 +15,11 @@ void test('the shop front is served, its pages may call the hot path, and Ctrl-C
   });
   const account = () => demo.stderr + demo.stdout;
   const deadlineMs = 60_000;
-  await until('the address is printed', () => demo.stdout.includes('token:'), {
+  await until('the address is printed', () => demo.stdout.includes('dashboard'), {
     account,
     deadlineMs,
   });
-  const [, url] = /^Shop front: (\S+)$/m.exec(demo.stdout)!;
+  const [, url] = /^shop front {2}(\S+)$/m.exec(demo.stdout)!;
   const page = await fetch(url!);
   assert.match(await page.text(), /<h1 id="sale-name">/);
   const policy = page.headers.get('content-security-policy')!;

@@ -51,6 +51,7 @@ async function switchBuyer(): Promise<void> {
   live.close();
   for (const card of owned.values()) card.element.remove();
   owned.clear();
+  for (const card of offers.values()) card.say('', 'neutral');
   await account.switchBuyer();
   live = follow();
 }
@@ -217,6 +218,8 @@ async function payFor(reservation: Reservation, chosen: Card): Promise<void> {
   card.setBusy(true);
   card.say('Paying…', 'neutral');
   card.say(...PAYMENTS[await pay(reservation.reservationId, chosen)]);
+  // "It is held for you" is no longer what matters.
+  for (const offer of offers.values()) offer.say('', 'neutral');
   card.setBusy(false);
 }
 

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findFreePorts } from '../../process/free-port.ts';
 import { closeOnce, type RunningProcess, runUntilStopped } from '../../process/lifecycle.ts';
+import { dashboardLine } from '../stack/dashboard-line.ts';
 import { STACK_CLOSE_DEADLINE_MS, startStack } from '../stack/stack.ts';
 import type { StackDescription } from '../stack/stack-description.ts';
 import { type Pace, runCrowd } from './crowd.ts';
@@ -91,8 +92,8 @@ async function openShop(
     await shop.close();
     throw error;
   });
-  console.log(`Shop front: ${url}`);
-  console.log(`Dashboard: ${description.adminUrl}  token: ${description.adminToken}`);
+  console.log(`shop front  ${url}`);
+  console.log(await dashboardLine(description));
   console.error(
     `Open the shop front. The sale of ${units} units starts at ${startsAt.toLocaleTimeString()}, with ${buyers} simulated buyers beside you. Ctrl-C stops everything.`,
   );
