@@ -1,10 +1,8 @@
 /** The dashboard in a real browser: signing in, selling, watching, pausing, verifying, and what axe finds. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { afterEach, describe, it, type TestContext } from 'node:test';
-import type { AxeResults } from 'axe-core';
 import type { BrowserContextOptions, Page } from 'playwright-core';
+import { assertAccessible } from '../../harness/browser/axe.ts';
 import { type TestPage, useChromium, usePage } from '../../harness/browser/chromium.ts';
 import { buyFor, getAdmin } from '../../harness/crowds/stack-client.ts';
 import { useStackHome } from '../../harness/engine/stack-process.ts';
@@ -17,7 +15,6 @@ const SKU_NAME = 'Black <img src=x onerror=alert(1)>';
 const UNITS = 500;
 /** Opening a screen and reading it takes a second on a slow machine. */
 const STEP_MS = 15_000;
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 const home = await useStackHome(FILE);
 const stack = await home.start().ready();
@@ -63,25 +60,6 @@ async function act(page: Page, button: string, says: RegExp, confirm: string): P
   await dialog.getByText(says).waitFor();
   await dialog.getByRole('button', { name: confirm }).click();
   await dialog.waitFor({ state: 'hidden' });
-}
-
-/** All rules in light; in dark, the one that colours can break. */
-async function assertAccessible(page: Page, where: string): Promise<void> {
-  for (const colorScheme of ['light', 'dark'] as const) {
-    await page.emulateMedia({ colorScheme });
-    const options = {
-      resultTypes: ['violations'],
-      ...(colorScheme === 'dark' && { runOnly: { type: 'rule', values: ['color-contrast'] } }),
-    };
-    const { violations } = await page.evaluate<AxeResults>(
-      `axe.run(document, ${JSON.stringify(options)})`,
-    );
-    const found = violations.map(({ id, nodes }) => ({
-      id,
-      nodes: nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`),
-    }));
-    assert.deepEqual(found, [], `${where}, ${colorScheme}`);
-  }
 }
 
 void describe('the dashboard', { concurrency: false }, () => {
@@ -219,10 +197,8 @@ void describe('the dashboard', { concurrency: false }, () => {
     const narrow = await openPage(test, { viewport: { width: 360, height: 740 } });
     await narrow.goto(stack.adminUrl);
     await narrow.getByLabel('Token').waitFor();
-    await narrow.evaluate(AXE);
     await assertAccessible(narrow, 'signing in');
     await signIn(narrow, stack.adminToken);
-    await narrow.evaluate(AXE);
     const screens: [path: string, heading: string][] = [
       ['sales', 'Sales'],
       [`sales/${SALE}`, NAME],

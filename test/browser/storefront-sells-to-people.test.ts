@@ -8,6 +8,7 @@ import { PaymentProvider } from '../../examples/checkout/payment-provider.ts';
 import { startServer } from '../../examples/checkout/server.ts';
 import { Shopper } from '../../examples/checkout/simulation.ts';
 import { startStorefront } from '../../examples/storefront/server.ts';
+import { assertAccessible } from '../../harness/browser/axe.ts';
 import {
   type TestPage,
   useChromium,
@@ -127,10 +128,11 @@ test('a person waits for the start, buys, and pays with the second card', async 
 
   await button(page, 'Buy one').click();
   await shows(page, '#offers .result', /as many as one buyer may have/);
+  await assertAccessible(page, 'paid');
 });
 
 test('a hold ends, and the waitlist serves the next person, who gives it back', async (t) => {
-  const sale = await sell({ stock: 1, holdSeconds: 4, waitlistHoldSeconds: 60 });
+  const sale = await sell({ stock: 1, holdSeconds: 6, waitlistHoldSeconds: 60 });
   const [ada, bob] = await Promise.all([useVisitor(t, sale), useVisitor(t, sale)]);
   await button(ada, 'Buy one').click();
   await shows(ada, '#reservations', /Pay within 00:0\d/);
@@ -138,9 +140,11 @@ test('a hold ends, and the waitlist serves the next person, who gives it back', 
   await shows(bob, '#sale-state', /^Sold out$/);
   await button(bob, 'Join the waitlist').click();
   await shows(bob, '#offers .wait', /number 1 on the waitlist/);
+  await assertAccessible(bob, 'on the waitlist');
   await shows(ada, '#reservations', /The hold has ended/);
   assert.ok(await button(ada, 'Pay').isHidden());
   await shows(bob, '#reservations', /Held for you from the waitlist/);
+  await assertAccessible(bob, 'held');
   assert.ok(await bob.locator('#offers .wait').isHidden());
   await button(bob, 'Give back').click();
   await shows(bob, '#reservations', /Given back/);
