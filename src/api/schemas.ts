@@ -156,11 +156,13 @@ export const liveMessageSchema = z
         type: z.literal('sale'),
         saleId: z.string(),
         status: saleStatusSchema,
+        startsAt: timeSchema.nullable(),
+        endsAt: timeSchema.nullable(),
         serverTime: timeSchema,
         skus: z.array(z.object({ sku: z.string(), remaining: z.int(), soldOut: z.boolean() })),
       })
       .describe(
-        'To every client: first after connecting, then after each change, at most four times a second.',
+        'To every client: first after connecting, then after each change and at the start and the end, at most four times a second. An open sale has started if `serverTime` is at or after `startsAt`. The message of the start is spread over 250 ms, or over more for more than 2,500 clients of a process, so clients should also count down by `serverTime`.',
       ),
     z
       .object({ type: z.literal('reservation'), reservation: reservationSchema })

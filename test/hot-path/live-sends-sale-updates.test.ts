@@ -23,6 +23,8 @@ test('the first message is the current state of the sale', async (t) => {
     type: 'sale',
     saleId: sale.saleId,
     status: 'open',
+    startsAt: null,
+    endsAt: null,
     skus: [
       { sku: 'phone', remaining: 3, soldOut: false },
       { sku: 'tablet', remaining: 0, soldOut: true },
@@ -108,4 +110,25 @@ test('a sale that ends by its clock sends the end in time', async (t) => {
     watcher.of('sale').map(({ status }) => status),
     ['open', 'ended'],
   );
+});
+
+test('a sale that starts by its clock sends the start in time, once, and never early', async (t) => {
+  const startsAt = Date.now() + 1_500;
+  const sale = await openSale(shards, { phone: 2 }, { startsAt });
+  // Many enough for several groups, which take turns.
+  const watchers = await Promise.all(
+    Array.from({ length: 20 }, () => useWatcher(t, here, sale.saleId)),
+  );
+  for (const watcher of watchers) {
+    await watcher.receives('sale', ({ serverTime }) => Date.parse(serverTime) >= startsAt);
+    const messages = watcher.of('sale');
+    assert.equal(messages.length, 2);
+    assert.deepEqual(
+      messages.map((message) => message.startsAt),
+      Array(2).fill(new Date(startsAt).toISOString()),
+    );
+    const lateMs = Date.parse(messages[1].serverTime) - startsAt;
+    assert.ok(lateMs >= 0 && lateMs < 600, `${lateMs} ms after the start`);
+  }
+  assert.equal((await there.buy(sale.saleId, 'ada')).status, 201);
 });

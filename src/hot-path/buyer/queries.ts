@@ -6,7 +6,12 @@ import { readBuyer } from '../../lua/read/read-buyer.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { json, PROBLEM_RESPONSES, type PreparedResponse, publicJson } from '../http/responses.ts';
-import { redisNowMs, type SaleView, type SaleViews, VIEW_AGE_MS_MAX } from '../sales/sale-views.ts';
+import {
+  type SaleView,
+  type SaleViews,
+  shownTimeMs,
+  VIEW_AGE_MS_MAX,
+} from '../sales/sale-views.ts';
 import { absentSaleResponse, type SaleContext, withSale } from '../sales/with-sale.ts';
 import type { BuyerContext } from './buyer-calls.ts';
 
@@ -20,7 +25,7 @@ export function getSale(exchange: HttpExchange, saleId: string, context: SaleCon
 
 function saleResponse(view: SaleView): PreparedResponse {
   const { definition, stock } = view.state;
-  const nowMs = redisNowMs(view);
+  const nowMs = shownTimeMs(view);
   const availableBySku = new Map(stock.map((counts) => [counts.sku, availableOf(counts)]));
   return publicJson({
     saleId: definition.saleId,

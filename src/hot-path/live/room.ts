@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { buyerOfEventLine, parseEvent } from '../../domain/reservation-codec.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
 import type { Shards } from '../../redis/shards.ts';
-import { redisNowMs, type SaleView } from '../sales/sale-views.ts';
+import { type SaleView, shownTimeMs } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
 import type { ResyncQueue } from './resync-queue.ts';
 import { WaitlistRanks } from './waitlist-ranks.ts';
@@ -22,7 +22,7 @@ export interface RoomContext {
 /** Clients that get messages about the sale at the same time. */
 interface Group {
   size: number;
-  /** The state last sent, without the time. */
+  /** The state last sent, without the time, and whether the sale had started. */
   sentState: string;
 }
 
@@ -39,6 +39,7 @@ export class Room {
   readonly #groups = new Map<number, Group>();
   #view: SaleView;
   #status: SaleStatus;
+  #hasStarted: boolean;
   #state: string;
 
   constructor(view: SaleView, context: RoomContext) {
@@ -55,6 +56,7 @@ export class Room {
     );
     this.#view = view;
     this.#status = statusOf(view);
+    this.#hasStarted = hasStarted(view);
     this.#state = stateOf(view, this.#status);
   }
 
@@ -71,12 +73,15 @@ export class Room {
     return this.#byBuyer.size > 0;
   }
 
-  /** Takes the newest view. The same view can have another status, because its clock advances. */
+  /** Takes the newest view. The same view can show another status, or the start, because its clock advances. */
   update(view: SaleView): void {
     const status = statusOf(view);
-    if (view === this.#view && status === this.#status) return;
+    // The estimate of Redis' clock may go back a little from one view to the next; a start is told once.
+    const isStarted = hasStarted(view) || (this.#hasStarted && isSameStart(view, this.#view));
+    if (view === this.#view && status === this.#status && isStarted === this.#hasStarted) return;
     this.#view = view;
     this.#status = status;
+    this.#hasStarted = isStarted;
     this.#state = stateOf(view, status);
   }
 
@@ -85,7 +90,7 @@ export class Room {
     this.#clients.add(client);
     const group = this.#groups.get(client.group);
     if (group) group.size++;
-    else this.#groups.set(client.group, { size: 1, sentState: this.#state });
+    else this.#groups.set(client.group, { size: 1, sentState: this.#newest });
     client.send(this.#message());
     if (client.buyerId === undefined) return;
     const clients = this.#byBuyer.get(client.buyerId);
@@ -106,8 +111,8 @@ export class Room {
   /** Sends the state of the sale to a group if it has changed since the last message. */
   broadcastTo(index: number): void {
     const group = this.#groups.get(index);
-    if (!group || group.sentState === this.#state) return;
-    group.sentState = this.#state;
+    if (!group || group.sentState === this.#newest) return;
+    group.sentState = this.#newest;
     this.#context.publish(topicOf(this.saleId, index), this.#message());
   }
 
@@ -144,14 +149,18 @@ export class Room {
     }
   }
 
+  get #newest(): string {
+    return `${this.#hasStarted} ${this.#state}`;
+  }
+
   #message(): string {
-    const serverTime = new Date(redisNowMs(this.#view)).toISOString();
+    const serverTime = new Date(shownTimeMs(this.#view)).toISOString();
     return `{"type":"sale","saleId":"${this.saleId}","serverTime":"${serverTime}",${this.#state}}`;
   }
 }
 
 function statusOf(view: SaleView): SaleStatus {
-  return effectiveStatus(view.state.definition, redisNowMs(view));
+  return effectiveStatus(view.state.definition, shownTimeMs(view));
 }
 
 /** A message without its time, as the inner text of a JSON object; equal while nothing has changed. */
@@ -160,5 +169,20 @@ function stateOf(view: SaleView, status: SaleStatus): string {
     const remaining = availableOf(counts);
     return { sku: counts.sku, remaining, soldOut: remaining <= 0 };
   });
-  return JSON.stringify({ status, skus }).slice(1, -1);
+  const { startsAt, endsAt } = view.state.definition;
+  const times = { startsAt: isoOrNull(startsAt), endsAt: isoOrNull(endsAt) };
+  return JSON.stringify({ status, ...times, skus }).slice(1, -1);
+}
+
+function hasStarted(view: SaleView): boolean {
+  const { startsAt } = view.state.definition;
+  return startsAt === null || shownTimeMs(view) >= startsAt;
+}
+
+function isSameStart(a: SaleView, b: SaleView): boolean {
+  return a.state.definition.startsAt === b.state.definition.startsAt;
+}
+
+function isoOrNull(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
 }

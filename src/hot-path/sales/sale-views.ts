@@ -35,8 +35,10 @@ export interface SaleView {
   state: SaleState;
   /** The sale was opened on another server than the current one: nothing is sold until recovery has checked it. */
   isRecovering: boolean;
-  /** On this process' monotonic clock. */
+  /** When the read was sent, on this process' monotonic clock. The view is at most this old. */
   readAt: number;
+  /** When its reply was received. */
+  receivedAt: number;
 }
 
 export type SaleLookup = { outcome: 'known'; view: SaleView } | Absence;
@@ -225,7 +227,8 @@ export class SaleViews {
     const known = this.#sales.peek(saleId);
     // On another connection, an older read can return after a newer one.
     if (known && known.lookup.view.readAt > sentAt) return known.lookup;
-    const lookup = { outcome: 'known', view: { state, isRecovering, readAt: sentAt } } as const;
+    const view = { state, isRecovering, readAt: sentAt, receivedAt: performance.now() };
+    const lookup = { outcome: 'known', view } as const;
     const { isUsed = false, usedAt = sentAt, readSentAt = sentAt } = known ?? {};
     this.#sales.set(saleId, { lookup, readSentAt, isUsed, usedAt });
     return lookup;
@@ -254,9 +257,20 @@ export function hasDueHolds({ nextDeadlineMs }: SaleState, nowMs: number): boole
   return nextDeadlineMs !== 0 && nextDeadlineMs <= nowMs;
 }
 
-/** The clock of Redis, estimated: its time at the last read, plus the time passed since. */
+/**
+ * The clock of Redis at the latest: its time at the last read, plus the time since that read was sent. By this clock no
+ * buyer is refused whom Redis might accept.
+ */
 export function redisNowMs(view: SaleView, nowMs = performance.now()): number {
   return view.state.nowMs + (nowMs - view.readAt);
+}
+
+/**
+ * The clock of Redis at the earliest: its time at the last read, plus the time since the reply was received. Buyers are
+ * shown this clock: who buys when it reaches the start is not too early for Redis.
+ */
+export function shownTimeMs({ state, receivedAt }: SaleView): number {
+  return state.nowMs + (performance.now() - receivedAt);
 }
 
 /** The SKU of a request that names none; undefined if the sale has several. */
