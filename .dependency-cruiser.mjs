@@ -57,7 +57,9 @@ const MAY_IMPORT = {
   'src/admin/dashboard/page': [],
   // The private stack starts processes of the engine; it does not import them.
   'src/dev': ['src/config.ts', 'src/domain', 'src/process'],
-  'src/cli': [...SHARED, 'src/verify', 'src/pairing'],
+  // A client of both APIs: it knows the engine only over HTTP.
+  'src/rehearse': ['src/config.ts', 'src/domain'],
+  'src/cli': [...SHARED, 'src/verify', 'src/pairing', 'src/rehearse'],
   'src/main.ts': ['src'],
   harness: ['src'],
   bench: ['src', 'harness'],

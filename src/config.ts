@@ -172,6 +172,15 @@ const adminShape = {
 
 const tokenShape = { JWT_SECRET: z.string({ error: 'is missing' }).min(32), ...jwtClaims };
 
+/** Secrets of `rehearse`; everything else that it is told are options. */
+const rehearseShape = {
+  ADMIN_TOKENS: adminTokens.refine((tokens) => tokens.some(({ role }) => role === 'operator'), {
+    error: 'must have the token of an operator, as operator:<token>',
+  }),
+  JWT_SECRET: jwtSecret.optional(),
+  ...jwtClaims,
+};
+
 /** The variables that each process reads; .env.example and the manifests are checked against them. */
 export const VARIABLES = {
   'hot-path': Object.keys(hotPathShape),
@@ -179,6 +188,7 @@ export const VARIABLES = {
   admin: Object.keys(adminShape),
   migrate: Object.keys(serversShape),
   token: Object.keys(tokenShape),
+  rehearse: Object.keys(rehearseShape),
 };
 
 export type CommonConfig = z.infer<z.ZodObject<typeof everywhere>>;
@@ -211,6 +221,10 @@ export function readServersConfig(env: Environment): z.infer<z.ZodObject<typeof 
 
 export function readTokenConfig(env: Environment): z.infer<z.ZodObject<typeof tokenShape>> {
   return parse(z.object(tokenShape), env);
+}
+
+export function readRehearseConfig(env: Environment): z.infer<z.ZodObject<typeof rehearseShape>> {
+  return parse(z.object(rehearseShape), env);
 }
 
 /** An empty variable counts as absent: that is what `VAR= command` and compose's `${VAR:-}` mean. */

@@ -6,7 +6,9 @@
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { StackDescription } from './dev/stack/stack-description.ts';
+import { Fault } from './domain/fault.ts';
 import { reportFailure, runUntilStopped } from './process/lifecycle.ts';
+import type { RehearseChoices } from './rehearse/settings.ts';
 
 const { version } = JSON.parse(
   readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
@@ -217,25 +219,100 @@ program
     console.log(buyerToken(buyer, { expiresIn, env: process.env }));
   });
 
+program
+  .command('rehearse')
+  .description(
+    'try out a deployed system with a synthetic crowd on a sale of its own; the exit code is 0 when it is ready, otherwise 1',
+  )
+  .option(
+    '--hot-path-url <url...>',
+    "address of the buyers' API, or several; default: the running stack",
+  )
+  .option('--admin-url <url>', 'address of admin; default: the running stack')
+  .option('--buyers <count>', 'buyers in the expected crowd', countFrom(1), 10_000)
+  .option('--units <count>', 'units that it buys', countFrom(1), 1_000)
+  .option('--seconds <count>', 'time in which all of them must have a response', countFrom(1), 10)
+  .option(
+    '--load-seconds <count>',
+    'length of each of the two loads, at most 60',
+    countFrom(1, 60),
+    5,
+  )
+  .option('--p99-ms <count>', 'time in which 99 of 100 buyers must have it', countFrom(1), 250)
+  .option('--origin <origin>', "of a page that must be able to call the buyers' API")
+  .option('--tokens <file>', "buyers' tokens, one a line, if only the shop can sign them")
+  .option('--clean', 'only remove what killed rehearsals left')
+  .option('--json', 'print the result as JSON')
+  .addHelpText(
+    'after',
+    `
+Secrets come from the environment: ADMIN_TOKENS=operator:<token>, and JWT_SECRET to sign tokens of synthetic buyers.
+Buyers have ids that begin with rehearsal-; those of --tokens must too.
+
+It creates a sale whose id begins with rehearsal-, which sells to no one else, sends no webhooks, and is removed at the end,
+also after Ctrl-C. It sends at most 1.5 times the load of the expected crowd, for --load-seconds twice, from this machine.
+Do not run it while a sale is open: it takes capacity from its buyers.
+The exit code is 0 when the system is ready, 1 when it is not, and 2 when the command was used wrongly.`,
+  )
+  .action(async (options: RehearseChoices) => {
+    // Removing the sale may wait for servers that restart.
+    await runUntilStopped(
+      async (stopping) => {
+        process.exitCode = INTERRUPTED;
+        process.exitCode = await rehearseOn(options, stopping);
+        return { close: async () => undefined };
+      },
+      { stayUp: false, closeDeadlineMs: REHEARSAL_CLOSE_MS_MAX },
+    );
+  });
+
+/** What a shell shows for a command that Ctrl-C ended. */
+const INTERRUPTED = 130;
+const REHEARSAL_CLOSE_MS_MAX = 30_000;
+
+async function rehearseOn(options: RehearseChoices, stopping: AbortSignal): Promise<number> {
+  try {
+    // A deployed system needs its own secrets: those of the private stack would only be refused.
+    const isElsewhere = options.hotPathUrl !== undefined || options.adminUrl !== undefined;
+    const stack = isElsewhere ? undefined : await readRunningStack();
+    if (stack) {
+      process.env.ADMIN_TOKENS ??= `operator:${stack.adminToken}`;
+      process.env.JWT_SECRET ??= stack.jwtSecret;
+    }
+    const { runRehearse } = await import('./cli/rehearse.ts');
+    return await runRehearse(options, stack, stopping);
+  } catch (error) {
+    if (!(error instanceof Fault && error.code === 'config_invalid')) throw error;
+    reportFailure(error);
+    return 2;
+  }
+}
+
 /** Points a command at the running private stack, unless one of these variables is set. */
 async function useRunningStack(
   unlessSet: readonly string[],
   variablesOf: (stack: StackDescription) => Record<string, string>,
 ): Promise<void> {
   if (unlessSet.some((name) => process.env[name])) return;
+  const stack = await readRunningStack();
+  if (stack) Object.assign(process.env, variablesOf(stack));
+}
+
+async function readRunningStack(): Promise<StackDescription | undefined> {
   const [{ locateHome }, { readStackDescription }] = await Promise.all([
     import('./dev/stack/home.ts'),
     import('./dev/stack/stack-description.ts'),
   ]);
-  const stack = readStackDescription(locateHome(process.env));
-  if (stack) Object.assign(process.env, variablesOf(stack));
+  return readStackDescription(locateHome(process.env));
 }
 
-function countFrom(least: number): (text: string) => number {
+function countFrom(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  const bounds =
+    most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
   return (text) => {
     const count = Number(text);
-    if (Number.isSafeInteger(count) && count >= least) return count;
-    throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
+    if (Number.isSafeInteger(count) && count >= least && count <= most) return count;
+    throw new InvalidArgumentError(`It must be a whole number ${bounds}.`);
   };
 }
 

@@ -60,7 +60,7 @@ export function readCatalogue(): Section[] {
     {
       title: 'Every process: Redis',
       text: 'What each of the three processes counts about the Redis servers that it uses.',
-      entries: entriesOf(createRedisMetrics),
+      entries: entriesOf((registry) => createRedisMetrics(registry, 'safe')),
     },
     {
       title: 'Every process: Node',

@@ -35,7 +35,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
-    metrics: createRedisMetrics(registry),
+    metrics: createRedisMetrics(registry, config.DURABILITY),
     admission: pairing,
     onUnfit: (fault) => log.error({ err: fault }, 'redis rejected as unfit'),
   });

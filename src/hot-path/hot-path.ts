@@ -59,7 +59,7 @@ export async function startHotPath(
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
-    metrics: createRedisMetrics(registry),
+    metrics: createRedisMetrics(registry, config.DURABILITY),
     onUnfit,
   });
   const views = new SaleViews(shards, log, () => metrics.invariantBroken());

@@ -84,7 +84,7 @@ export async function startPersister(
     commandTimeoutMs: config.REDIS_COMMAND_TIMEOUT_MS,
     requirements: config,
     log,
-    metrics: createRedisMetrics(registry),
+    metrics: createRedisMetrics(registry, config.DURABILITY),
     admission: pairing,
     onUnfit: (fault) => {
       if (wasReady) return;

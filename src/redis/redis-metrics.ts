@@ -1,5 +1,5 @@
 /** What every process counts about the Redis servers that it uses. */
-import { Counter, type Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from 'prom-client';
 import type { ClockEvent } from './clock-watch.ts';
 
 export interface RedisMetrics {
@@ -7,7 +7,16 @@ export interface RedisMetrics {
   clockEvent: (event: ClockEvent) => void;
 }
 
-export function createRedisMetrics(registry: Registry): RedisMetrics {
+/** `durability`: the profile whose requirements the servers must meet. */
+export function createRedisMetrics(registry: Registry, durability: string): RedisMetrics {
+  const info = new Gauge({
+    name: 'flash_sale_durability_info',
+    help: 'The durability profile of this process, as a label; always 1',
+    labelNames: ['durability'],
+    aggregator: 'max',
+    registers: [registry],
+  });
+  info.set({ durability }, 1);
   const unfit = new Counter({
     name: 'flash_sale_redis_unfit_total',
     help: 'Times a Redis server in use stopped meeting the requirements',

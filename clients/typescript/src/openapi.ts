@@ -193,6 +193,8 @@ export interface components {
             saleId: string;
             /** @enum {string} */
             status: "draft" | "open" | "paused" | "ended";
+            startsAt: string | null;
+            endsAt: string | null;
             /** Format: date-time */
             serverTime: string;
             skus: {

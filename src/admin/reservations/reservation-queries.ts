@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { ownItemSchema, sourceSchema, timeSchema } from '../../api/schemas.ts';
 import { paymentIn } from '../../domain/merchant-note.ts';
+import { REHEARSALS_LIKE } from '../../domain/rehearsal.ts';
 import {
   type Item,
   RESERVATION_STATUSES,
@@ -82,7 +83,7 @@ export async function listReservations(
 ): Promise<ReservationRow[]> {
   const { saleId, buyerId, status, sku, from, to, paymentRef } = filter;
   const conditions = [
-    saleId === undefined ? undefined : sql`sale_id = ${saleId}`,
+    saleId === undefined ? sql`sale_id NOT LIKE ${REHEARSALS_LIKE}` : sql`sale_id = ${saleId}`,
     buyerId === undefined ? undefined : sql`buyer_id = ${buyerId}`,
     status === undefined ? undefined : hasStatus(sql, status),
     sku === undefined ? undefined : sql`items @> ${sql.json([{ sku }])}`,

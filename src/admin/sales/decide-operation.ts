@@ -4,6 +4,7 @@
  */
 import { type FieldError, PROBLEMS } from '../../api/problems.ts';
 import { SKUS_PER_SALE_MAX, STOCK_MAX } from '../../domain/identifiers.ts';
+import { REHEARSE } from '../../domain/rehearsal.ts';
 import {
   SALE_TRANSITIONS,
   type SaleDefinition,
@@ -34,7 +35,7 @@ export type Decision = PlannedOperation | 'unchanged' | Refusal;
 export function planCreation(saleId: string, sale: NewSale): PlannedOperation {
   const { name, currency, startsAt, endsAt, perBuyerLimit } = sale;
   return {
-    action: 'create',
+    action: sale.rehearsal ? REHEARSE : 'create',
     definition: {
       saleId,
       name,

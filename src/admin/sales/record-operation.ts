@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { customAlphabet } from 'nanoid';
+import { isRehearsal, rehearsalId } from '../../domain/rehearsal.ts';
 import { SALE_KEYS, saleKey } from '../../lua/keys.ts';
 import type { StockChange } from '../../lua/operate/apply-operation.ts';
 import { inTransaction, type Transaction } from '../../postgres/connection.ts';
@@ -20,6 +21,7 @@ import {
   type PlannedOperation,
   planCreation,
 } from './decide-operation.ts';
+import { isRemovable, removeRehearsal } from './remove-rehearsal.ts';
 import { momentOf, type RedisReading, readFromRedis, type SaleMoment } from './sale-moment.ts';
 import type { NewSale } from './sale-schemas.ts';
 import { insertSale, lockSale, type StoredSale } from './sale-store.ts';
@@ -53,7 +55,7 @@ export async function createSale(
   sale: NewSale,
   change: Omit<OperationRequest, 'saleId' | 'request'>,
 ): Promise<RecordedOperation | Refusal> {
-  const saleId = sale.saleId ?? `${slugOf(sale.name)}-${newIdSuffix()}`;
+  const saleId = sale.saleId ?? newSaleId(sale);
   const digest = digestOf('create', sale);
   const recorded = await inTransaction(
     servers.sql,
@@ -126,7 +128,7 @@ function recordChange(
 }
 
 /**
- * Deletes a draft, in Redis first and within the transaction. A crash in between leaves a draft that Redis does not
+ * Deletes a draft, or removes a rehearsal in any state. A draft is deleted in Redis first and within the transaction. A crash in between leaves a draft that Redis does not
  * have; its next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
  */
 export async function deleteSale(
@@ -134,6 +136,7 @@ export async function deleteSale(
   saleId: string,
   caller: Caller,
 ): Promise<Refusal | 'deleted'> {
+  if (await isRemovable(servers, saleId)) return removeRehearsal(servers, saleId, caller);
   const reading = await readFromRedis(servers, saleId);
   const result = await inTransaction(servers.sql, async (tx): Promise<Refusal | 'deleted'> => {
     await lockOperations(tx, saleId);
@@ -250,6 +253,12 @@ function digestOf(subject: string, request: unknown): string {
   return createHash('sha256')
     .update(JSON.stringify([subject, request]))
     .digest('hex');
+}
+
+function newSaleId({ name, rehearsal }: NewSale): string {
+  if (rehearsal) return rehearsalId(newIdSuffix());
+  const saleId = `${slugOf(name)}-${newIdSuffix()}`;
+  return isRehearsal(saleId) ? `sale-${saleId}` : saleId;
 }
 
 function slugOf(name: string): string {

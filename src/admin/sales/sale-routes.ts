@@ -58,6 +58,10 @@ const LIST = {
       .enum(['true', 'false'])
       .optional()
       .describe('Only archived sales, or only the others; without it, all.'),
+    rehearsals: z
+      .enum(['true', 'false'])
+      .default('false')
+      .describe('Only rehearsals, or only the other sales.'),
     ...pageQuery,
   }),
   responses: { 200: { description: 'A page of sales.', schema: pageSchema(saleSchema) } },
@@ -100,7 +104,9 @@ const DELETE = {
   method: 'DELETE',
   path: '/admin/v1/sales/{saleId}',
   ...OPERATOR_REQUEST,
-  summary: 'Delete a draft',
+  summary: 'Delete a draft, or a rehearsal',
+  description:
+    'A rehearsal can be deleted in any state, with its reservations, history and audit entries. Nothing of it remains in Redis and PostgreSQL.',
   access: 'operator',
   params: saleParams,
   responses: { 204: { description: 'Deleted.' } },
@@ -147,11 +153,10 @@ export function serveSales(app: FastifyInstance, servers: Servers): void {
   serveOperation(app, LIST, async ({ query }) => {
     const page = parsePage(query, saleCursorSchema);
     if (isRefusal(page)) return page;
-    const sales = await listSales(
-      servers.sql,
-      page,
-      query.archived === undefined ? undefined : query.archived === 'true',
-    );
+    const sales = await listSales(servers.sql, page, {
+      isArchived: query.archived === undefined ? undefined : query.archived === 'true',
+      isRehearsal: query.rehearsals === 'true',
+    });
     const shown = pageOf(sales, page, (sale) => [sale.createdAtExact, sale.saleId]);
     return respond(200, { ...shown, data: await viewSales(servers, reader, shown.data) });
   });

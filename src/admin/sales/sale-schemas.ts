@@ -8,6 +8,7 @@ import {
   SKUS_PER_SALE_MAX,
   STOCK_MAX,
 } from '../../domain/identifiers.ts';
+import { isRehearsal, NO_REHEARSAL_ID_RULE, REHEARSAL_ID_RULE } from '../../domain/rehearsal.ts';
 import { textSchema, timestampSchema } from '../http/request-schemas.ts';
 
 const nameSchema = textSchema(200).regex(/\S/, { error: 'must not be empty' });
@@ -58,6 +59,19 @@ export const newSaleSchema = z
         'How long a reservation from the waitlist is held: its buyer may not be looking at the shop. Defaults to `holdSeconds`. An extension adds `holdSeconds`.',
       ),
     skus: z.array(newSkuSchema).min(1).max(SKUS_PER_SALE_MAX).superRefine(rejectDuplicates),
+    rehearsal: z
+      .boolean()
+      .optional()
+      .describe(
+        'A sale for trying out the system. Its id begins with `rehearsal-`, and no other id does. It needs `endsAt`, sells only to buyers whose id begins with `rehearsal-`, sends no webhooks, is not in lists of all sales and reservations, and can be deleted with everything in it.',
+      ),
+  })
+  .superRefine(({ saleId, rehearsal = false, endsAt }, context) => {
+    const issue = (field: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [field], message });
+    if (rehearsal && endsAt === null) issue('endsAt', 'must be set for a rehearsal');
+    if (saleId === undefined || isRehearsal(saleId) === rehearsal) return;
+    issue('saleId', rehearsal ? REHEARSAL_ID_RULE : NO_REHEARSAL_ID_RULE);
   })
   .superRefine(({ startsAt, endsAt }, context) => {
     if (startsAt !== null && endsAt !== null && endsAt <= startsAt) {

@@ -1,4 +1,5 @@
 /** Sales in PostgreSQL: the definitions that operators wrote. They can be one operation or more ahead of Redis. */
+import { REHEARSALS_LIKE } from '../../domain/rehearsal.ts';
 import type { SaleDefinition, SaleStatus, SkuDefinition } from '../../domain/sale.ts';
 import type { Sql, Transaction } from '../../postgres/connection.ts';
 import { skusOfSale } from '../../postgres/sale-definition.ts';
@@ -47,7 +48,7 @@ export async function findSale(
 export async function listSales(
   sql: Sql,
   page: RowRange<readonly [createdAt: string, saleId: string]>,
-  isArchived?: boolean,
+  { isArchived, isRehearsal }: { isArchived: boolean | undefined; isRehearsal: boolean },
 ): Promise<StoredSale[]> {
   const after = page.after
     ? sql`AND (created_at, sale_id) < (${page.after[0]}::text::timestamptz, ${page.after[1]})`
@@ -58,7 +59,7 @@ export async function listSales(
       : sql`archived_at IS ${isArchived ? sql`NOT NULL` : sql`NULL`}`;
   return selectSales(
     sql,
-    sql`WHERE ${archived} ${after} ORDER BY created_at DESC, sale_id DESC LIMIT ${page.rowsMax}`,
+    sql`WHERE ${archived} AND sale_id ${isRehearsal ? sql`LIKE` : sql`NOT LIKE`} ${REHEARSALS_LIKE} ${after} ORDER BY created_at DESC, sale_id DESC LIMIT ${page.rowsMax}`,
   );
 }
 

@@ -4,6 +4,7 @@ import { IDEMPOTENCY_KEY_RULE } from '../../api/schemas.ts';
 import type { Fault } from '../../domain/fault.ts';
 import { isIdempotencyKey } from '../../domain/identifiers.ts';
 import { memoizeLast } from '../../domain/memoize-last.ts';
+import { sellsTo } from '../../domain/rehearsal.ts';
 import { parseItems } from '../../domain/reservation-codec.ts';
 import type { ReserveDecision } from '../../lua/buy/reserve.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
@@ -98,6 +99,10 @@ class Purchase implements QueuedPurchase {
     if (lookup.outcome !== 'known') {
       this.#counts = countsBySale.peek(this.#saleId);
       this.#respond(absentSaleResponse(lookup.outcome), lookup.outcome);
+      return;
+    }
+    if (!sellsTo(this.#saleId, this.buyerId)) {
+      this.#respond(PROBLEM_RESPONSES.sale_not_found, 'unknown_sale');
       return;
     }
     const { view } = lookup;

@@ -1,6 +1,7 @@
 /** Joining and leaving the waitlist of a SKU. */
 import { waitlistBody } from '../../api/buyer-operations.ts';
 import { newTag } from '../../domain/identifiers.ts';
+import { sellsTo } from '../../domain/rehearsal.ts';
 import { joinWaitlist } from '../../lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../lua/buy/leave-waitlist.ts';
 import type { Shards } from '../../redis/shards.ts';
@@ -42,6 +43,7 @@ export const join: BuyerHandler<WaitlistContext> = (exchange, saleId, { name }, 
     const bytes = Buffer.from(body);
     withSale(exchange, context, saleId, Number.POSITIVE_INFINITY, (lookup) => {
       if (lookup.outcome !== 'known') return exchange.respond(absentSaleResponse(lookup.outcome));
+      if (!sellsTo(saleId, name)) return exchange.respond(PROBLEM_RESPONSES.sale_not_found);
       buyerCalls.run(exchange, async () =>
         memoryPressure.isHigh(saleId)
           ? PROBLEM_RESPONSES.overloaded

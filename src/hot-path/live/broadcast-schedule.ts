@@ -27,7 +27,7 @@ export class BroadcastSchedule {
   #dueAt = 0;
   #turnMs = 0;
   /** The last turn of each group. */
-  readonly #turnedAt = new Array<number>(GROUPS).fill(Number.NEGATIVE_INFINITY);
+  readonly #turnedAt = Array.from({ length: GROUPS }, () => Number.NEGATIVE_INFINITY);
 
   /** `takeTurn` is called with each group in turn, starting each round with 0, while there are clients. */
   constructor(takeTurn: (group: number) => void, countClients: () => number) {

@@ -119,9 +119,11 @@ async function write(
     WHERE sale_id = ${saleId} AND state = 'requested' AND recovery_id <= ${request}
     RETURNING actor, request_id, recovery_id`;
   if (rows.length === 0) {
+    // A sale that was removed meanwhile keeps no row.
     rows = await transaction`
       INSERT INTO sale_recoveries (sale_id, actor, request_id, state, outcome, report, finished_at)
-      VALUES (${saleId}, 'persister', ${`recovery-${nanoid(12)}`}, 'done', ${outcome}, ${details}, now())
+      SELECT sale_id, 'persister', ${`recovery-${nanoid(12)}`}::text, 'done', ${outcome}::text, ${details}::jsonb, now()
+      FROM sales WHERE sale_id = ${saleId} FOR KEY SHARE
       RETURNING actor, request_id, recovery_id`;
   }
   for (const { actor, requestId, recoveryId } of rows) {

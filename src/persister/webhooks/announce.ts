@@ -8,6 +8,7 @@
  * in the same transaction: one announces, the others find it announced.
  */
 import { Fault } from '../../domain/fault.ts';
+import { REHEARSALS_LIKE } from '../../domain/rehearsal.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
 import { type Announcement, saleMessage } from '../../domain/webhook.ts';
 import { readSale, type SaleState } from '../../lua/read/read-sale.ts';
@@ -122,13 +123,13 @@ async function check(
   return true;
 }
 
-/** Excludes drafts, and ended sales that are announced and unchanged. A change reaches Redis up to a minute later. */
+/** Excludes rehearsals, drafts, and ended sales that are announced and unchanged. A change reaches Redis up to a minute later. */
 function salesToCheck(sql: Sql, among: readonly string[] | undefined): Promise<SaleToCheck[]> {
   return sql<SaleToCheck[]>`
     SELECT s.sale_id, coalesce(a.phase, 'waiting') AS phase, coalesce(a.sold_out, false) AS sold_out,
       coalesce(a.sold_out_skus, '{}') AS sold_out_skus
     FROM sales AS s LEFT JOIN sale_announcements AS a USING (sale_id)
-    WHERE s.archived_at IS NULL AND s.status <> 'draft'
+    WHERE s.archived_at IS NULL AND s.status <> 'draft' AND s.sale_id NOT LIKE ${REHEARSALS_LIKE}
       AND (a.phase IS DISTINCT FROM 'ended' OR s.updated_at > a.updated_at - interval '1 minute')
       ${among ? sql`AND s.sale_id = ANY(${among}::text[])` : sql``}`;
 }

@@ -86,7 +86,7 @@ export class SaleReadings {
   async #readList(): Promise<{ sales: StoredSale[]; moreSales: number }> {
     const { sql } = this.#servers;
     const rows = { after: undefined, rowsMax: SALES_LISTED_MAX };
-    const sales = await listSales(sql, rows, false);
+    const sales = await listSales(sql, rows, { isArchived: false, isRehearsal: false });
     if (sales.length < SALES_LISTED_MAX) return { sales, moreSales: 0 };
     const [row] = await sql<{ count: number }[]>`
       SELECT count(*) FROM sales WHERE archived_at IS NULL`;

@@ -1,0 +1,52 @@
+/** Checks that each hot path opens the sale at its start, and not before. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { buyUrl, type RehearsalContext, refusalBy } from './context.ts';
+import { ms } from './findings.ts';
+import { send } from './http.ts';
+
+/** Beside the time that the slowest request takes. */
+const LATE_MS_MAX = 50;
+const RETRY_MS = 4;
+/** After the start; later it is not open at all. */
+const GIVE_UP_MS = 5_000;
+
+/** Throws `server_unfit` if buyers cannot buy, with the reason. */
+export async function checkOpening(context: RehearsalContext, startsAtMs: number): Promise<void> {
+  const { settings, findings, sold } = context;
+  const opened = await Promise.all(
+    settings.hotPathUrls.map((url) => buyAtStart(context, url, startsAtMs)),
+  );
+  const late = opened.map(({ lateMs, slowestMs }) => Math.max(0, lateMs - slowestMs));
+  const isEarly = opened.some(({ lateMs }) => lateMs < 0);
+  findings.expect(
+    'opening',
+    !isEarly && Math.max(...late) <= LATE_MS_MAX,
+    `first reservation ${opened.map(({ lateMs }) => ms(lateMs)).join(', ')} after startsAt, at most ${ms(LATE_MS_MAX)} and a request`,
+    "Hot paths sell too early or too late by Redis' clock. Are they overloaded? See their event loop delay in /metrics.",
+  );
+  for (const { reservationId } of opened) sold.add(reservationId);
+}
+
+/** One buyer tries again and again. */
+async function buyAtStart(
+  { settings, saleId, stopping }: RehearsalContext,
+  url: string,
+  startsAtMs: number,
+): Promise<{ lateMs: number; slowestMs: number; reservationId: string }> {
+  const [token] = settings.tokens.take(1);
+  const startedAt = performance.now();
+  let slowestMs = 0;
+  const giveUpAt = startedAt + Math.max(0, startsAtMs - Date.now()) + GIVE_UP_MS;
+  for (;;) {
+    const reply = await send(buyUrl(url, saleId), { method: 'POST', token, signal: stopping });
+    const { status, body } = reply;
+    slowestMs = Math.max(slowestMs, reply.tookMs + RETRY_MS);
+    if (status === 201) {
+      const lateMs = Date.parse(body.reservedAt) - startsAtMs;
+      return { lateMs, slowestMs, reservationId: body.reservationId };
+    }
+    if (body?.code !== 'sale_not_started' && status !== 503) throw refusalBy(url, reply);
+    if (performance.now() > giveUpAt) throw refusalBy(url, reply);
+    await sleep(RETRY_MS, undefined, { signal: stopping });
+  }
+}
