@@ -97,7 +97,7 @@ program
           stopping,
         );
         console.log(JSON.stringify(stack.description));
-        console.error(await dashboardLine(stack.description));
+        console.error(await dashboardLine(stack.description, stopping));
         return stack;
       },
       { closeDeadlineMs: STACK_CLOSE_DEADLINE_MS },

@@ -1,6 +1,7 @@
 /** The dashboard's page is served with a strict policy, and no path leads to any other file. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { callAdmin, useAdmin } from '../../harness/engine/admin.ts';
@@ -55,6 +56,15 @@ test('everything that the page and its modules import is served as a module', as
     assert.equal((await get(path!)).headers['content-type'], 'text/css; charset=utf-8', path);
   }
   assert.equal((await get('/assets/vendor/uplot.css')).statusCode, 200);
+});
+
+test('packages that the page imports are in the image, which has no development packages', () => {
+  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const { dependencies } = JSON.parse(manifest) as { dependencies: Record<string, string> };
+  const { imports } = JSON.parse(importMap) as { imports: Record<string, string> };
+  const names = Object.keys(imports).map((name) => name.replace('preact/hooks', 'preact'));
+  assert.ok(names.length >= 6);
+  for (const name of names) assert.ok(dependencies[name], `${name} is no dependency`);
 });
 
 test('the module made of the minified uPlot exports it', async () => {

@@ -104,6 +104,18 @@ test('wrong codes count as wrong tokens, and do not use up a right one', async (
 
 test('without Redis there are no links, and a token still signs in', async () => {
   const code = await createCode();
+  const { headers: signedInBefore } = await signIn(await createCode());
+  const [before] = String(signedInBefore['set-cookie']).split(';');
+  admin.redis.pause();
+  const askedAt = performance.now();
+  const session = await callAdmin(admin.app, 'GET //session', {
+    as: null,
+    headers: { cookie: before! },
+  });
+  const tookMs = performance.now() - askedAt;
+  assert.ok(session.status === 200 && tookMs < 3_000, `${session.status} after ${tookMs} ms`);
+  admin.redis.resume();
+
   await admin.redis.kill();
   for (const reply of [await admin.call('POST /sign-in-links'), await signIn(code)]) {
     assert.deepEqual([reply.status, reply.body.code], [503, 'unavailable']);

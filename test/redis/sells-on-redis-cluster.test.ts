@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import calculateSlot from 'cluster-key-slot';
 import { useRetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
+import { ADMIN_TOKENS } from '../../harness/engine/admin.ts';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -12,6 +13,8 @@ import { useDatabase } from '../../harness/servers/postgres.ts';
 import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
 import { useCluster } from '../../harness/servers/redis-cluster.ts';
 import { PROMPT } from '../../harness/servers/replication.ts';
+import { principalOf } from '../../src/admin/sign-in/authenticate.ts';
+import { SignInCodes } from '../../src/admin/sign-in/sign-in-codes.ts';
 import { readReports } from '../../src/counters/counter-keys.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
@@ -53,6 +56,14 @@ test('all keys of a sale are on the master that owns its slot', async (t) => {
     return shown;
   });
   assert.equal(new Set(totals).size, totals.length, 'no sale is counted on two nodes');
+
+  // The texts of admin too, each on the master that owns its slot.
+  const codes = new SignInCodes(ADMIN_TOKENS, shards);
+  for (let i = 0; i < 10; i++) {
+    const { code } = await codes.create(principalOf(ADMIN_TOKENS[0]!));
+    assert.equal((await codes.use(code))?.role, 'viewer');
+    assert.equal(await codes.use(code), undefined);
+  }
 });
 
 test('a sale continues on a replica after a manual failover and after its master dies', async (t) => {

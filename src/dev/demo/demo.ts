@@ -45,7 +45,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
         if (everyPromiseHeld(result)) process.exitCode = 0;
         if (!options.exit) {
           console.error('The stack stays up; Ctrl-C stops it.');
-          console.log(await dashboardLine(stack.description));
+          console.log(await dashboardLine(stack.description, stopping));
         }
         return stack;
       } catch (error) {

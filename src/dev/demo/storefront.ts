@@ -93,7 +93,7 @@ async function openShop(
     throw error;
   });
   console.log(`shop front  ${url}`);
-  console.log(await dashboardLine(description));
+  console.log(await dashboardLine(description, stopping));
   console.error(
     `Open the shop front. The sale of ${units} units starts at ${startsAt.toLocaleTimeString()}, with ${buyers} simulated buyers beside you. Ctrl-C stops everything.`,
   );
