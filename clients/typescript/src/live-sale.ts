@@ -93,7 +93,7 @@ export class LiveSale {
     this.#refreshMs = refreshMs;
     for (const type of WAKING_EVENTS) page.addEventListener?.(type, this.#onPageEvent);
     if (signal?.aborted) this.close();
-    else signal?.addEventListener('abort', () => this.close(), { once: true });
+    else signal?.addEventListener('abort', () => this.close(), { signal: this.#closing.signal });
     void this.#run();
   }
 
