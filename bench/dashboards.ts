@@ -2,7 +2,7 @@
  * The cost of open dashboards for buyers: the p99 of a purchase at a moderate rate with 200 of them and with none, in
  * alternating rounds of one run. Hot path and Redis have a core of their own, because dashboards are served by admin.
  *
- *   npm run bench:dashboards -- [--dashboards 200] [--rounds 10] [--seconds 5] [--write]
+ *   npm run bench:dashboards -- [--dashboards 200] [--rounds 10] [--per-second 1000] [--seconds 5] [--write]
  *
  * Exits 1 when the target is missed.
  */
@@ -22,7 +22,6 @@ import { expect } from './measure/scenario.ts';
 import { openWholeStack } from './measure/whole-stack.ts';
 import { atMost, loadAverage, reportTargets } from './report/targets.ts';
 
-const PER_SECOND = 1_000;
 const CONNECTIONS = 128;
 const RATIO_MAX = 1.1;
 /** Of the two that a dashboard gets in a second. */
@@ -39,11 +38,18 @@ const options = command(
 )
   .option('--dashboards <count>', 'half of the overview, half of one sale', wholeNumber, 200)
   .option('--rounds <count>', 'each with dashboards and without', wholeNumber, 10)
+  .option('--per-second <count>', 'purchases', wholeNumber, 1_000)
   .option('--seconds <count>', 'of load, with dashboards and without', wholeNumber, 5)
   .option(...WRITE_OPTION)
   .parse()
-  .opts<{ dashboards: number; rounds: number; seconds: number; write?: boolean }>();
-const { dashboards: DASHBOARDS, rounds: ROUNDS, seconds: SECONDS } = options;
+  .opts<{
+    dashboards: number;
+    rounds: number;
+    perSecond: number;
+    seconds: number;
+    write?: boolean;
+  }>();
+const { dashboards: DASHBOARDS, rounds: ROUNDS, perSecond: PER_SECOND, seconds: SECONDS } = options;
 
 const session = openCommandSession();
 const loadBefore = loadAverage();

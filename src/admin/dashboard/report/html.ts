@@ -36,9 +36,12 @@ function escapeHtml(text: string): string {
 
 export function table(heads: readonly string[], rows: readonly (readonly Value[])[]): Html {
   if (rows.length === 0) return html`<p class="none">None.</p>`;
+  const isNumber = rows[0]!.map((value) => typeof value === 'number');
+  const headOf = (head: string, index: number) =>
+    html`<th scope="col"${isNumber[index] === true ? NUMBER : ''}>${head}</th>`;
   const cell = (value: Value) =>
     html`<td${typeof value === 'number' ? NUMBER : ''}>${shown(value)}</td>`;
-  return html`<div class="wide"><table><thead><tr>${heads.map((head) => html`<th scope="col">${head}</th>`)}</tr></thead>
+  return html`<div class="wide"><table><thead><tr>${heads.map(headOf)}</tr></thead>
 <tbody>${rows.map((row) => html`<tr>${row.map(cell)}</tr>\n`)}</tbody></table></div>`;
 }
 

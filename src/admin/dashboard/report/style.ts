@@ -12,7 +12,7 @@ h1 { margin-bottom: 0; overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; borde
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); gap: .5rem; } dt { color: var(--dim); } dd { margin: 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
-th { color: var(--dim); font-weight: 600; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th { color: var(--dim); font-weight: 600; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } figure > svg { width: 100%; height: auto; } figcaption { color: var(--dim); }
 .grid { stroke: var(--line); } .tick { fill: var(--dim); font-size: 11px; } .line { fill: none; stroke-width: 2; }
 .key { white-space: nowrap; } .swatch { width: .8em; height: .8em; }
