@@ -79,7 +79,7 @@ export function ActionDialog({ title, confirm, tone = 'primary', obstacle, run, 
       ${children}
       ${error.value && html`<${ErrorMessage} error=${error.value} />`}
       <div class="dialog-actions">
-        <button type="button" onClick=${closeDialog} aria-disabled=${isBusy.value}>Cancel</button>
+        <button type="button" onClick=${closeDialog} aria-disabled=${isBusy.value}>Go back</button>
         <button type="submit" class=${tone} aria-disabled=${isBusy.value}>
           ${isBusy.value ? 'Working…' : confirm}
         </button>

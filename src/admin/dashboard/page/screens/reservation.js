@@ -104,19 +104,19 @@ function Details({ reservation }) {
     <section class="card wide" aria-labelledby="history-heading">
       <h2 id="history-heading">History</h2>
       <ol class="timeline">
-        ${history.map((event, index) => html`<li class=${event.status}><${Event} event=${event} before=${history[index - 1]} items=${items} /></li>`)}
+        ${history.map((event, index) => html`<li class=${event.status}><${Event} event=${event} before=${history[index - 1]} reservation=${reservation} /></li>`)}
       </ol>
     </section>
   </div>`;
 }
 
-/** @param {{ event: HistoryEvent, before: HistoryEvent | undefined, items: ReservationWithHistory['items'] }} props */
-function Event({ event, before, items }) {
+/** @param {{ event: HistoryEvent, before: HistoryEvent | undefined, reservation: ReservationWithHistory }} props */
+function Event({ event, before, reservation }) {
   const { occurredAt, paymentRef, reason, detail, requestId } = event;
   return html`
-    <p class="timeline-head"><strong>${wordsOf(event, before, items)}</strong> <${Time} at=${occurredAt} format=${formatExact} /></p>
+    <p class="timeline-head"><strong>${wordsOf(event, before, reservation.items)}</strong> <${Time} at=${occurredAt} format=${formatExact} /></p>
     <p class="aside">
-      ${actorText(event)}
+      ${actorText(event, reservation.source)}
       ${paymentRef && html`, payment <code class="breaks">${paymentRef}</code>`}
       ${reason && html`, reason: <q>${reason}</q>`}
       ${detail && html`, ${detail}`}
@@ -143,10 +143,10 @@ function wordsOf({ status, transition, items: named, restock }, before, items) {
   return status === 'confirmed' ? 'Confirmed' : 'Expired';
 }
 
-/** @param {HistoryEvent} event */
-function actorText({ actor, status, version }) {
+/** @param {HistoryEvent} event @param {ReservationWithHistory['source']} source */
+function actorText({ actor, status, version }, source) {
   if (actor) return `by ${actor}`;
   if (status === 'expired') return 'by the end of its hold';
-  if (version === 1) return 'by the buyer or the waitlist';
+  if (version === 1 && source === 'waitlist') return 'by the waitlist';
   return 'by the buyer';
 }
