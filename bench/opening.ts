@@ -100,19 +100,40 @@ try {
   await session.close();
 }
 
+/**
+ * A request that is sent later than the start by the limit must never be refused as too early, however busy the machine
+ * is. The other delays include waiting for a core: they are targets for few buyers, beyond the longest pause that this
+ * machine's other work caused.
+ */
 function targetsOf(name: string, openings: Opening[]) {
-  const most = (field: keyof Opening) => Math.max(...openings.map((opening) => opening[field]));
-  const earliest = Math.min(...openings.map(({ firstReservedMs }) => firstReservedMs));
-  return [
-    atMost(`${name}: reserved before the start by`, Math.max(0, -earliest), 0, 'ms'),
+  const most = (delayOf: (opening: Opening) => number) =>
+    Math.max(0, ...openings.map((opening) => delayOf(opening)));
+  const targets = [
     atMost(
-      `${name}: first reservation of each process`,
-      most('firstReservedMs'),
+      `${name}: reserved before the start by`,
+      most((one) => -one.firstReservedMs),
+      0,
+      'ms',
+    ),
+    atMost(
+      `${name}: last refused request was sent`,
+      most((one) => one.lastRefusedMs),
       LIMITS.openedMs,
       'ms',
     ),
-    atMost(`${name}: last refused request was sent`, most('lastRefusedMs'), LIMITS.openedMs, 'ms'),
-    atMost(`${name}: last watcher was told`, most('lastWatcherMs'), LIMITS.watcherMs, 'ms'),
-    atMost(`${name}: serverTime is wrong by`, most('serverTimeErrorMs'), LIMITS.clockErrorMs, 'ms'),
+  ];
+  if (name !== 'few') return targets;
+  const beyond = (field: 'firstReservedMs' | 'lastWatcherMs' | 'serverTimeErrorMs') =>
+    most((one) => one[field] - one.longestPauseMs);
+  return [
+    ...targets,
+    atMost(`${name}: first reservation`, beyond('firstReservedMs'), LIMITS.openedMs, 'ms'),
+    atMost(`${name}: last watcher was told`, beyond('lastWatcherMs'), LIMITS.watcherMs, 'ms'),
+    atMost(
+      `${name}: serverTime is wrong by`,
+      beyond('serverTimeErrorMs'),
+      LIMITS.clockErrorMs,
+      'ms',
+    ),
   ];
 }
