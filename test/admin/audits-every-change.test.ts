@@ -64,6 +64,8 @@ const TRANSITIONS = ['confirmReservation', 'cancelReservation', 'extendReservati
 
 /** Only a buyer with reservations in archived sales can be erased; see archived-sales-keep-working.test.ts. */
 const ELSEWHERE = ['eraseBuyer'];
+/** It changes no data, and must work without PostgreSQL. Admin's log names who made a link. */
+const UNAUDITED = ['createSignInLink'];
 
 const WEBHOOK_URL = 'https://93.184.216.34/hook';
 
@@ -91,7 +93,8 @@ test('every operation in the OpenAPI document that changes something is tested h
     .flatMap(([, methods]) => Object.entries(methods))
     .filter(([method]) => method !== 'get')
     .map(([, { operationId }]) => operationId);
-  assert.deepEqual(changing.sort(), [...Object.keys(CHANGES), ...TRANSITIONS, ...ELSEWHERE].sort());
+  const tested = [...Object.keys(CHANGES), ...TRANSITIONS, ...ELSEWHERE, ...UNAUDITED];
+  assert.deepEqual(changing.sort(), tested.sort());
 });
 
 for (const [operation, prepare] of Object.entries(CHANGES)) {
