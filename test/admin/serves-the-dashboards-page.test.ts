@@ -67,6 +67,28 @@ test('packages that the page imports are in the image, which has no development 
   for (const name of names) assert.ok(dependencies[name], `${name} is no dependency`);
 });
 
+test('the first screen is below 60 kB compressed, and the other screens are served too', async () => {
+  const { imports } = JSON.parse(importMap) as { imports: Record<string, string> };
+  const compressed = async (path: string) =>
+    (await get(path, { 'accept-encoding': 'br' })).rawPayload.length;
+  let bytes = (await compressed('/')) + (await compressed('/assets/style.css'));
+  const later = new Set<string>();
+  const seen = new Set<string>();
+  const queue = ['/assets/main.js'];
+  for (let path = queue.pop(); path; path = queue.pop()) {
+    if (seen.has(path)) continue;
+    seen.add(path);
+    bytes += await compressed(path);
+    const { body } = await get(path);
+    const urlOf = (name: string) => new URL(imports[name] ?? name, `http://x${path}`).pathname;
+    for (const [, name] of body.matchAll(/\bfrom\s*["']([^"'\s]+)["']/g)) queue.push(urlOf(name!));
+    for (const [, name] of body.matchAll(/\bimport\(["']([^"']+)["']\)/g)) later.add(urlOf(name!));
+  }
+  assert.ok(bytes < 60_000, `${bytes} bytes`);
+  assert.ok(later.size >= 8);
+  for (const path of later) assert.equal((await get(path)).statusCode, 200, path);
+});
+
 test('the module made of the minified uPlot exports it', async () => {
   const { body } = await get('/assets/vendor/uplot.js');
   assert.match(body, /^\/\*! [^ ]*uPlot [^\n]*\nvar uPlot=/);

@@ -8,20 +8,48 @@ import { linkTo, route } from './core/router.js';
 import { hasEnded, loadSession, session } from './core/session.js';
 import { DialogHost } from './parts/dialog.js';
 import { Frame } from './parts/frame.js';
+import { lazyScreen } from './parts/lazy-screen.js';
 import { ErrorMessage, Loading } from './parts/messages.js';
 import { Screen } from './parts/screen.js';
-import { AuditScreen } from './screens/audit.js';
-import { DeadLettersScreen } from './screens/dead-letters.js';
-import { RecoveriesScreen } from './screens/recoveries.js';
-import { ReservationScreen } from './screens/reservation.js';
-import { ReservationsScreen, SaleReservationsScreen } from './screens/reservations.js';
-import { SaleScreenLive } from './screens/sale.js';
-import { EditSaleScreen, NewSaleScreen } from './screens/sale-form.js';
 import { SalesScreen } from './screens/sales.js';
 import { SignInDialog, SignInScreen } from './screens/sign-in.js';
-import { VerifyScreen } from './screens/verify.js';
-import { WebhookScreen } from './screens/webhook.js';
-import { WebhooksScreen } from './screens/webhooks.js';
+
+const AuditScreen = lazyScreen(() =>
+  import('./screens/audit.js').then((screens) => screens.AuditScreen),
+);
+const DeadLettersScreen = lazyScreen(() =>
+  import('./screens/dead-letters.js').then((screens) => screens.DeadLettersScreen),
+);
+const RecoveriesScreen = lazyScreen(() =>
+  import('./screens/recoveries.js').then((screens) => screens.RecoveriesScreen),
+);
+const ReservationScreen = lazyScreen(() =>
+  import('./screens/reservation.js').then((screens) => screens.ReservationScreen),
+);
+const ReservationsScreen = lazyScreen(() =>
+  import('./screens/reservations.js').then((screens) => screens.ReservationsScreen),
+);
+const SaleReservationsScreen = lazyScreen(() =>
+  import('./screens/reservations.js').then((screens) => screens.SaleReservationsScreen),
+);
+const SaleScreenLive = lazyScreen(() =>
+  import('./screens/sale.js').then((screens) => screens.SaleScreenLive),
+);
+const EditSaleScreen = lazyScreen(() =>
+  import('./screens/sale-form.js').then((screens) => screens.EditSaleScreen),
+);
+const NewSaleScreen = lazyScreen(() =>
+  import('./screens/sale-form.js').then((screens) => screens.NewSaleScreen),
+);
+const VerifyScreen = lazyScreen(() =>
+  import('./screens/verify.js').then((screens) => screens.VerifyScreen),
+);
+const WebhookScreen = lazyScreen(() =>
+  import('./screens/webhook.js').then((screens) => screens.WebhookScreen),
+);
+const WebhooksScreen = lazyScreen(() =>
+  import('./screens/webhooks.js').then((screens) => screens.WebhooksScreen),
+);
 
 function App() {
   const error = useSignal(/** @type {Error | undefined} */ (undefined));
