@@ -58,12 +58,11 @@ async function run(order: LoadOrder): Promise<LoadReport> {
   const connection = async (index: number) => {
     const sender = senders[index % senders.length]!;
     while (taken < most && performance.now() < (isOnce ? giveUpAt : endsAt)) {
-      const dueMs = (taken / perSecond) * 1_000 - (performance.now() - startedAt);
-      if (dueMs > 0) {
-        await sleep(Math.max(1, dueMs));
-        continue;
-      }
-      const token = tokens[taken++ % tokens.length]!;
+      // Each connection waits for a turn of its own: if all waited for the next one, this thread would only wake them.
+      const turn = taken++;
+      const dueMs = (turn / perSecond) * 1_000 - (performance.now() - startedAt);
+      if (dueMs > 0) await sleep(dueMs);
+      const token = tokens[turn % tokens.length]!;
       await buy(sender, token, order.idempotencyKey, giveUpAt, report);
     }
   };
