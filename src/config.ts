@@ -102,6 +102,36 @@ const everywhere = {
   REDIS_COMMAND_TIMEOUT_MS: wholeNumber(2_000, 50, 60_000),
 };
 
+const collectorUrl = z
+  .string()
+  .refine((text) => isUrl(text, /^https?:$/), { error: 'must be an http:// or https:// URL' })
+  .optional();
+
+/** OpenTelemetry's own variables. The exporter reads more of them, such as OTEL_EXPORTER_OTLP_TIMEOUT. */
+const tracing = {
+  OTEL_SDK_DISABLED: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true'),
+  OTEL_TRACES_EXPORTER: z.enum(['otlp', 'console', 'none']).optional(),
+  OTEL_EXPORTER_OTLP_ENDPOINT: collectorUrl,
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: collectorUrl,
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().optional(),
+  OTEL_SERVICE_NAME: z.string().optional(),
+  OTEL_RESOURCE_ATTRIBUTES: z.string().optional(),
+  OTEL_TRACES_SAMPLER: z
+    .enum([
+      'parentbased_always_on',
+      'parentbased_always_off',
+      'parentbased_traceidratio',
+      'always_on',
+      'always_off',
+      'traceidratio',
+    ])
+    .default('parentbased_always_on'),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1),
+};
+
 const serversShape = {
   ...everywhere,
   DATABASE_URL: z
@@ -119,6 +149,7 @@ const backlog = {
 
 const hotPathShape = {
   ...everywhere,
+  ...tracing,
   HOT_PATH_PORT: port(8080),
   HOT_PATH_WORKERS: z
     .union([z.literal('auto'), z.coerce.number().int().min(1).max(256)], {
@@ -157,6 +188,7 @@ const hotPathShape = {
 
 const persisterShape = {
   ...serversShape,
+  ...tracing,
   ...backlog,
   PERSISTER_PORT: port(8082),
   /** Sales are archived this long after their end. Fractions are allowed. */
@@ -165,6 +197,7 @@ const persisterShape = {
 
 const adminShape = {
   ...serversShape,
+  ...tracing,
   ADMIN_PORT: port(8081),
   ADMIN_TOKENS: adminTokens,
   TRUSTED_PROXIES: trustedProxies,

@@ -9,6 +9,7 @@ import { readSale, type SaleState } from '../../src/lua/read/read-sale.ts';
 import type { Pairing } from '../../src/pairing/pairing.ts';
 import { createLogger } from '../../src/process/logger.ts';
 import { createMetrics } from '../../src/process/metrics.ts';
+import type { Tracing } from '../../src/process/tracing/tracing.ts';
 import { type Connections, useServers } from '../servers/connections.ts';
 import type { TestRedis } from '../servers/redis.ts';
 import { type Scope, use } from '../use.ts';
@@ -60,6 +61,7 @@ export async function useAdmin(scope: Scope): Promise<TestAdmin> {
 }
 
 interface AppChoices {
+  tracing?: Tracing;
   isDevelopment?: boolean;
   trustedProxies?: string[];
   pairing?: Pairing;
@@ -82,6 +84,7 @@ export function useApp(
       trustedProxies: choices.trustedProxies ?? [],
       tokens: choices.tokens ?? ADMIN_TOKENS,
       ...(choices.log && { log: choices.log }),
+      tracing: choices.tracing,
     });
     await app.ready();
     return app;

@@ -4,7 +4,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { nanoid } from 'nanoid';
 import type { ApiOperation } from '../api/operation.ts';
-import { REQUEST_ID } from '../domain/identifiers.ts';
+import { REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';
 import type { AdminContext } from './context.ts';
 import { serveDashboardPage } from './dashboard/dashboard-page.ts';
 import { serveLive } from './dashboard/live/live-routes.ts';
@@ -22,7 +22,6 @@ import {
 } from './http/error-handling.ts';
 import { readJsonBodies } from './http/json-bodies.ts';
 import { requirePairedServers, setHeaders } from './http/serve-operation.ts';
-import type { AdminMetrics } from './metrics.ts';
 import { serveDeadLetters } from './recovery/dead-letter-routes.ts';
 import { serveRecoveries } from './recovery/recovery-routes.ts';
 import { serveBuyers } from './reservations/buyer-routes.ts';
@@ -82,7 +81,7 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   setHeaders(app);
   setClient(app, context.trustedProxies);
   setSecurityHeaders(app);
-  measureRequests(app, context.metrics);
+  measureRequests(app, context);
   handleErrors(app);
   readJsonBodies(app);
   const signIn = await createSignIn(app, context);
@@ -147,12 +146,34 @@ function closeConnections(app: FastifyInstance): void {
 }
 
 /** Logs and measures every response. */
-function measureRequests(app: FastifyInstance, { requestSeconds }: AdminMetrics): void {
+function measureRequests(
+  app: FastifyInstance,
+  { metrics: { requestSeconds }, tracing }: AdminContext,
+): void {
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unknown';
     const { method, principal } = request;
     const status = reply.statusCode;
     requestSeconds.observe({ method, route, status }, reply.elapsedTime / 1000);
+    // Probes and scrapes get no spans.
+    if (tracing && route.startsWith('/admin/')) {
+      const { traceparent } = request.headers;
+      const endedAt = performance.now();
+      tracing.record({
+        name: `${method} ${route}`,
+        kind: 'server',
+        parent: typeof traceparent === 'string' && TRACEPARENT.test(traceparent) ? traceparent : '',
+        startedAt: endedAt - reply.elapsedTime,
+        endedAt,
+        attributes: {
+          'http.request.method': method,
+          'http.route': route,
+          'http.response.status_code': status,
+          'flash_sale.request_id': request.id,
+        },
+        isError: status >= 500,
+      });
+    }
     request.log.info(
       {
         method,

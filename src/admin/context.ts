@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { AdminToken, Role } from '../config.ts';
 import type { Pairing } from '../pairing/pairing.ts';
 import type { Sql } from '../postgres/connection.ts';
+import type { Tracing } from '../process/tracing/tracing.ts';
 import type { Shards } from '../redis/shards.ts';
 import type { AdminMetrics } from './metrics.ts';
 
@@ -17,6 +18,8 @@ export interface AdminContext extends Servers {
   pairing?: Pairing | undefined;
   tokens: readonly AdminToken[];
   metrics: AdminMetrics;
+  /** Undefined while traces are off. */
+  tracing?: Tracing | undefined;
   /** Addresses and CIDR ranges whose X-Forwarded-For is trusted. */
   trustedProxies: readonly string[];
   /** Allows webhooks to this machine and without TLS. */

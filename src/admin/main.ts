@@ -7,6 +7,7 @@ import { portTaken } from '../process/health-server.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
+import { startTracing } from '../process/tracing/tracing.ts';
 import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { createAdminApp } from './app.ts';
@@ -24,6 +25,7 @@ export async function runAdmin(): Promise<RunningProcess> {
   const log = createLogger('admin', config.LOG_LEVEL);
   const registry = createMetrics('admin');
   const metrics = createAdminMetrics(registry);
+  const tracing = await startTracing('admin', config, log);
   const sql = connectPostgres(config.DATABASE_URL, {
     process: 'admin',
     connectionsMax: POSTGRES_CONNECTIONS_MAX,
@@ -45,6 +47,7 @@ export async function runAdmin(): Promise<RunningProcess> {
     pairing,
     log,
     metrics,
+    tracing,
     tokens: config.ADMIN_TOKENS,
     trustedProxies: config.TRUSTED_PROXIES,
     isDevelopment: config.NODE_ENV === 'development',
@@ -66,6 +69,7 @@ export async function runAdmin(): Promise<RunningProcess> {
       await Promise.all([repairer.close(), sql.end({ timeout: POSTGRES_END_SECONDS })]);
       await closing;
       shards.close();
+      await tracing?.close();
     }),
   };
 }

@@ -6,6 +6,7 @@ import { Reporter } from '../counters/reporter.ts';
 import type { Fault } from '../domain/fault.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createMetrics, metricsOfAllWorkers } from '../process/metrics.ts';
+import { startTracing } from '../process/tracing/tracing.ts';
 import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { Admission } from './admission/admission.ts';
@@ -17,6 +18,7 @@ import { Cors } from './http/cors.ts';
 import { ServerLoad } from './http/server-load.ts';
 import { Live } from './live/live.ts';
 import { createHotPathMetrics } from './metrics/hot-path-metrics.ts';
+import { RequestTracer } from './request-tracer.ts';
 import { MemoryPressure } from './sales/memory-pressure.ts';
 import { SaleViews } from './sales/sale-views.ts';
 import { SoldOut } from './sales/sold-out.ts';
@@ -44,6 +46,8 @@ export async function startHotPath(
 ): Promise<HotPath> {
   const { log, onUnfit, sharePort } = options;
   const authenticate = createAuthenticate(config);
+  const tracing = await startTracing('hot-path', config, log);
+  const tracer = tracing && new RequestTracer(tracing);
   const registry = createMetrics('hot-path');
   const load = new ServerLoad(config.REQUESTS_MAX);
   const metrics = createHotPathMetrics(registry, {
@@ -78,6 +82,7 @@ export async function startHotPath(
   const batchers = new Batchers({
     shards,
     memoryPressure,
+    tracer,
     limits,
     metrics,
     log,
@@ -136,6 +141,7 @@ export async function startHotPath(
       admission,
       reporter,
       load,
+      tracer,
       cors: new Cors(config.CORS_ORIGINS),
       metrics,
       responseToError: (error, exchange) => errorResponse(error, { metrics, log }, exchange),
@@ -158,6 +164,7 @@ export async function startHotPath(
       await drain({ server, load, live, log });
       server.close();
       await closeAll();
+      await tracing?.close();
     }),
   };
 }

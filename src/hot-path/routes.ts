@@ -87,7 +87,7 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
       // Upgrade requests match this route, other requests the next.
       if (operationId === 'watchSale') app.ws(pattern, liveBehavior(app, context));
       const { serve } = routes[operationId];
-      app[REGISTER[method]](pattern, serve(false));
+      app[REGISTER[method]](pattern, traced(context, `${method} ${path}`, serve(false)));
       if (method === 'GET') app.head(pattern, serve(true));
     }
     const methods = operations.flatMap(({ method }) =>
@@ -98,6 +98,16 @@ export function registerRoutes(app: TemplatedApp, context: HotPathContext): void
     app.any(pattern, respondAlways(context, problemResponse('method_not_allowed', {}, [allow])));
   }
   app.any('/*', respondAlways(context, PROBLEM_RESPONSES.not_found));
+}
+
+/** Names the route of each request while traces are on. Probes and scrapes get no spans. */
+function traced({ tracer }: HotPathContext, route: string, serve: Serve): Serve {
+  if (!tracer || !route.includes(' /v1/')) return serve;
+  return (response, request) => {
+    tracer.route = route;
+    serve(response, request);
+    tracer.route = '';
+  };
 }
 
 /**

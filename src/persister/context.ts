@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { CommonConfig } from '../config.ts';
 import type { TargetRules } from '../domain/webhook-target.ts';
 import type { Pairing } from '../pairing/pairing.ts';
+import type { Tracing } from '../process/tracing/tracing.ts';
 import type { Shards } from '../redis/shards.ts';
 import type { Database } from './database/database.ts';
 import type { PersisterMetrics } from './metrics.ts';
@@ -15,6 +16,8 @@ export interface PersisterContext {
   database: Database;
   log: Logger;
   metrics: PersisterMetrics;
+  /** Undefined while traces are off. */
+  tracing: Tracing | undefined;
   timings: Timings;
   stopping: AbortSignal;
   /** The name of this process in the consumer groups. */

@@ -14,6 +14,7 @@ import { serveHealth } from '../process/health-server.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
+import { startTracing } from '../process/tracing/tracing.ts';
 import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { Archiver } from './archiver.ts';
@@ -61,6 +62,7 @@ export async function startPersister(
   const log = createLogger('persister', config.LOG_LEVEL);
   const registry = createMetrics('persister');
   const metrics = createPersisterMetrics(registry);
+  const tracing = await startTracing('persister', config, log);
   const stopping = new AbortController();
   let wasReady = false;
 
@@ -107,6 +109,7 @@ export async function startPersister(
     database,
     log,
     metrics,
+    tracing,
     timings,
     stopping: stopping.signal,
     consumer: `${hostname()}-${process.pid}-${nanoid(8)}`,
@@ -169,6 +172,7 @@ export async function startPersister(
     await reporter.close();
     shards.close();
     await health.close();
+    await tracing?.close();
     log.info('persister closed');
   }
 

@@ -35,6 +35,8 @@ export interface QueuedPurchase extends ReserveRequest {
   repeats: number;
   /** The client closed the connection: the purchase is dropped before the call. */
   readonly isAborted: boolean;
+  /** Once it is settled, while traces are on. */
+  readonly span?: unknown;
   /** The batcher calls one of the two, once, unless the client closed the connection. Neither may throw. */
   settle(decision: ReserveDecision): void;
   fail(fault: Fault): void;
@@ -51,7 +53,7 @@ export interface BatcherLimits {
 export interface BatcherObserver {
   decided(
     tag: string,
-    batch: readonly ReserveRequest[],
+    batch: readonly QueuedPurchase[],
     outcomes: readonly ReserveOutcome[],
     seconds: number,
   ): void;

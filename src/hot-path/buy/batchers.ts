@@ -11,9 +11,16 @@ const DROP_IDLE_INTERVAL_MS = 10_000;
 
 type QueueLimits = Omit<BatcherLimits, 'backlogMax'> & { backlogMax: number };
 
+/** Records the script call of purchases whose requests were recorded. */
+interface PurchaseTracer {
+  decided(saleId: string, batch: readonly { readonly span?: unknown }[], seconds: number): void;
+}
+
 export interface BatchersContext {
   shards: Shards;
   memoryPressure: MemoryPressure;
+  /** Undefined while traces are off. */
+  tracer: PurchaseTracer | undefined;
   limits: QueueLimits;
   metrics: HotPathMetrics;
   log: Logger;
@@ -34,7 +41,7 @@ export class Batchers {
   of(saleId: string): Batcher {
     let batcher = this.#bySale.get(saleId);
     if (!batcher) {
-      const { shards, memoryPressure, metrics, log, onSoldOut, onDamaged } = this.#context;
+      const { shards, memoryPressure, tracer, metrics, log, onSoldOut, onDamaged } = this.#context;
       const limits = {
         ...this.#context.limits,
         backlogMax: () => (memoryPressure.isHigh(saleId) ? 0 : this.#context.limits.backlogMax),
@@ -42,6 +49,7 @@ export class Batchers {
       batcher = new Batcher(saleId, shards, limits, {
         decided: (tag, batch, outcomes, seconds) => {
           metrics.reserveCalled(batch.length, seconds);
+          tracer?.decided(saleId, batch, seconds);
           this.#logDecisions(saleId, tag, batch, outcomes);
           if (outcomes.some(({ outcome }) => outcome === 'sold_out')) onSoldOut(saleId);
         },

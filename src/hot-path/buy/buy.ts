@@ -157,6 +157,10 @@ class Purchase implements QueuedPurchase {
     return this.#exchange.traceparent;
   }
 
+  get span(): unknown {
+    return this.#exchange.span;
+  }
+
   get isAborted(): boolean {
     return this.#exchange.isAborted;
   }

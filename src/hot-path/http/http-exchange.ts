@@ -101,8 +101,18 @@ class RequestHeaders {
   };
 }
 
+/** Records requests for OpenTelemetry. */
+export interface ExchangeTracer {
+  /** Method and path of the operation that is served now; empty: it is not recorded. */
+  route: string;
+  /** The recorded span, if the sampler has chosen the request. */
+  responded(exchange: HttpExchange, status: string): unknown;
+}
+
 /** What all exchanges of a server share. */
 export interface ExchangeContext {
+  /** Undefined while traces are off. */
+  tracer?: ExchangeTracer | undefined;
   load: ServerLoad;
   cors: Cors;
   /** Logs and counts an exception, and maps it to a response. */
@@ -120,6 +130,9 @@ export class HttpExchange implements Upload {
   readonly buyerId: string;
   readonly idempotencyKey: string;
   readonly startedAt = performance.now();
+  readonly route: string;
+  /** Once it has responded, while traces are on. */
+  span: unknown;
   older: Upload | undefined;
   younger: Upload | undefined;
   /** Empty: no length was declared. */
@@ -127,6 +140,7 @@ export class HttpExchange implements Upload {
   readonly #hasBody: boolean;
   readonly #response: HttpResponse;
   readonly #load: ServerLoad;
+  readonly #tracer: ExchangeTracer | undefined;
   readonly #responseToError: ExchangeContext['responseToError'];
   readonly #isHead: boolean;
   /** See `Cors.headFor`. */
@@ -154,8 +168,10 @@ export class HttpExchange implements Upload {
   }
 
   private constructor(response: HttpResponse, context: ExchangeContext, isHead: boolean) {
-    const { load, cors, responseToError } = context;
+    const { load, cors, responseToError, tracer } = context;
     this.#response = response;
+    this.#tracer = tracer;
+    this.route = tracer === undefined ? '' : tracer.route;
     this.#load = load;
     this.#responseToError = responseToError;
     this.#isHead = isHead;
@@ -210,6 +226,7 @@ export class HttpExchange implements Upload {
     this.#load.pending--;
     if (this.#isCorked) this.#write(prepared);
     else this.#response.cork(() => this.#write(prepared));
+    if (this.#tracer !== undefined) this.span = this.#tracer.responded(this, prepared.status);
   }
 
   /**

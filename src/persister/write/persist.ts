@@ -7,6 +7,7 @@ import { classifyError, reasonOf } from '../database/postgres-errors.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
 import type { SortedEntries, StreamEvent } from '../stream/entries.ts';
 import { setAside } from './dead-letters.ts';
+import { traceBatch } from './trace-batch.ts';
 import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
 
 /** A COPY needs two round trips of its own; with fewer events an upsert is faster. */
@@ -30,6 +31,7 @@ export async function persist(
 ): Promise<Persisted> {
   const writeGuard = { ...guard, isCurrent: () => stream.server.isThere };
   const stopTimer = context.metrics.batchSeconds.startTimer();
+  const startedAt = performance.now();
 
   for (const entry of sorted.unreadable) {
     const { saleId } = stream;
@@ -50,7 +52,10 @@ export async function persist(
   if (outcome !== 'outdated') {
     await stream.acknowledge(sorted.entryIds.filter((entryId) => !unwritten.has(entryId)));
   }
-  if (outcome === 'written') stopTimer();
+  if (outcome === 'written') {
+    stopTimer();
+    if (context.tracing) traceBatch(context.tracing, stream.saleId, sorted.events, startedAt);
+  }
   return { outcome, waiting: sorted.waiting };
 }
 

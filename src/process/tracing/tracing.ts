@@ -1,0 +1,60 @@
+/**
+ * Traces for OpenTelemetry. Off unless its standard variables ask for them; then nothing of it is loaded, and callers have
+ * `undefined` instead of a Tracing. A span is recorded when it is over, so nothing has to be carried through a request
+ * but the `traceparent` of its client, which the request has anyway.
+ */
+import type { Logger } from 'pino';
+
+export interface TracingConfig {
+  OTEL_SDK_DISABLED: boolean;
+  OTEL_TRACES_EXPORTER?: 'otlp' | 'console' | 'none' | undefined;
+  OTEL_EXPORTER_OTLP_ENDPOINT?: string | undefined;
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?: string | undefined;
+  OTEL_SERVICE_NAME?: string | undefined;
+  /** `parentbased_`: the client's decision counts, if there is one. `traceidratio`: the argument is the share. */
+  OTEL_TRACES_SAMPLER: string;
+  OTEL_TRACES_SAMPLER_ARG: number;
+}
+
+/** A span that was recorded, as the parent of others. */
+export type RecordedSpan = { readonly isRecordedSpan: true };
+
+export interface FinishedSpan {
+  name: string;
+  kind: 'server' | 'client' | 'consumer';
+  /** A `traceparent`; empty: the span begins a trace. Or a span of this process. */
+  parent: string | RecordedSpan;
+  /** Other traces that the span works for, as `traceparent`. */
+  links?: readonly string[];
+  /** On the monotonic clock of this process, ms. */
+  startedAt: number;
+  endedAt: number;
+  attributes: Record<string, string | number>;
+  isError?: boolean;
+}
+
+export interface Tracing {
+  /** Undefined: the sampler has not chosen it, so its children need not be recorded either. */
+  record(span: FinishedSpan): RecordedSpan | undefined;
+  /** Sends what is still queued. */
+  close(): Promise<void>;
+}
+
+/** `process` is the default of OTEL_SERVICE_NAME, after `flash-sale-`. */
+export async function startTracing(
+  process: string,
+  config: TracingConfig,
+  log: Logger,
+): Promise<Tracing | undefined> {
+  if (exporterOf(config) === 'none') return undefined;
+  const { startOpenTelemetry } = await import('./open-telemetry.ts');
+  return startOpenTelemetry(`flash-sale-${process}`, config, log);
+}
+
+/** OpenTelemetry's default would be `otlp`. Here an endpoint or an exporter must be named. */
+function exporterOf(config: TracingConfig): 'otlp' | 'console' | 'none' {
+  if (config.OTEL_SDK_DISABLED) return 'none';
+  const hasEndpoint =
+    config.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? config.OTEL_EXPORTER_OTLP_ENDPOINT;
+  return config.OTEL_TRACES_EXPORTER ?? (hasEndpoint ? 'otlp' : 'none');
+}
