@@ -7,7 +7,7 @@ import { portTaken } from '../process/health-server.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createLogger } from '../process/logger.ts';
 import { createMetrics } from '../process/metrics.ts';
-import { startTracing } from '../process/tracing/tracing.ts';
+import { startTracing } from '../process/tracing/start-tracing.ts';
 import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { createAdminApp } from './app.ts';

@@ -6,7 +6,7 @@ import { Reporter } from '../counters/reporter.ts';
 import type { Fault } from '../domain/fault.ts';
 import { closeOnce, type RunningProcess } from '../process/lifecycle.ts';
 import { createMetrics, metricsOfAllWorkers } from '../process/metrics.ts';
-import { startTracing } from '../process/tracing/tracing.ts';
+import { startTracing } from '../process/tracing/start-tracing.ts';
 import { createRedisMetrics } from '../redis/redis-metrics.ts';
 import { Shards } from '../redis/shards.ts';
 import { Admission } from './admission/admission.ts';

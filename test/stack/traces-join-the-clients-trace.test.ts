@@ -15,7 +15,7 @@ import { useServers } from '../../harness/servers/connections.ts';
 import { FILE, type Scope, use } from '../../harness/use.ts';
 import { readAdminConfig } from '../../src/config.ts';
 import { createLogger } from '../../src/process/logger.ts';
-import { startTracing } from '../../src/process/tracing/tracing.ts';
+import { startTracing } from '../../src/process/tracing/start-tracing.ts';
 
 interface Span {
   name: string;

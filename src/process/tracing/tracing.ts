@@ -1,10 +1,7 @@
 /**
- * Traces for OpenTelemetry. Off unless its standard variables ask for them; then nothing of it is loaded, and callers have
- * `undefined` instead of a Tracing. A span is recorded when it is over, so nothing has to be carried through a request
+ * What processes record for OpenTelemetry. While traces are off, they have `undefined` instead of a Tracing. A span is recorded when it is over, so nothing has to be carried through a request
  * but the `traceparent` of its client, which the request has anyway.
  */
-import type { Logger } from 'pino';
-
 export interface TracingConfig {
   OTEL_SDK_DISABLED: boolean;
   OTEL_TRACES_EXPORTER?: 'otlp' | 'console' | 'none' | undefined;
@@ -38,23 +35,4 @@ export interface Tracing {
   record(span: FinishedSpan): RecordedSpan | undefined;
   /** Sends what is still queued. */
   close(): Promise<void>;
-}
-
-/** `process` is the default of OTEL_SERVICE_NAME, after `flash-sale-`. */
-export async function startTracing(
-  process: string,
-  config: TracingConfig,
-  log: Logger,
-): Promise<Tracing | undefined> {
-  if (exporterOf(config) === 'none') return undefined;
-  const { startOpenTelemetry } = await import('./open-telemetry.ts');
-  return startOpenTelemetry(`flash-sale-${process}`, config, log);
-}
-
-/** OpenTelemetry's default would be `otlp`. Here an endpoint or an exporter must be named. */
-function exporterOf(config: TracingConfig): 'otlp' | 'console' | 'none' {
-  if (config.OTEL_SDK_DISABLED) return 'none';
-  const hasEndpoint =
-    config.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? config.OTEL_EXPORTER_OTLP_ENDPOINT;
-  return config.OTEL_TRACES_EXPORTER ?? (hasEndpoint ? 'otlp' : 'none');
 }
