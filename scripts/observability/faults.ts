@@ -34,6 +34,12 @@ function stutter(pid: () => number, frozenMs: number, runningMs: number) {
   );
 }
 
+/** Alerts that no fault here causes, and why. */
+export const NOT_CAUSED: Readonly<Record<string, string>> = {
+  FlashSaleHoldsEndLate:
+    'hot paths end due holds too, and freezing them with the persister has not delayed enough sweeps',
+};
+
 export const FAULTS: readonly Fault[] = [
   {
     cause: 'the hot path is killed',
@@ -137,31 +143,6 @@ export const FAULTS: readonly Fault[] = [
       const preload = `--import=data:text/javascript,${encodeURIComponent(shift)}`;
       await engine.replace('admin', { NODE_OPTIONS: preload });
       return () => engine.replace('admin');
-    },
-  },
-  {
-    cause: 'persister and hot path freeze for 8 s again and again while holds end',
-    alerts: ['FlashSaleHoldsEndLate'],
-    async begin(engine) {
-      const saleId = await engine.sell(1_000, { holdSeconds: 1 });
-      const persister = engine.processes.persister.pid;
-      // It ends due holds of the sales that it serves, too.
-      const hotPath = engine.processes['hot-path'].pid;
-      // No persister ends holds of a sale that it does not know yet.
-      await sleep(3_000);
-      const freezing = keepDoing(
-        async () => {
-          await Promise.all(Array.from({ length: 10 }, () => engine.buy(saleId, newBuyer())));
-          for (const pid of [persister, hotPath]) freeze(pid);
-          await sleep(8_000);
-          thaw(persister);
-          // It may have to connect again first.
-          await sleep(2_000);
-          thaw(hotPath);
-        },
-        { pauseMs: 3_000 },
-      );
-      return () => freezing.stop();
     },
   },
   {
@@ -273,7 +254,15 @@ export const FAULTS: readonly Fault[] = [
         await redis.hincrby(saleKey(saleId, 'sale'), 'events', 1);
         await redis.xadd(
           saleKey(saleId, 'events'),
-          ...['*', 'v', '99', 's', '2', 'c', 'EUR', 'd', 'newer'],
+          '*',
+          'v',
+          '99',
+          's',
+          '2',
+          'c',
+          'EUR',
+          'd',
+          'newer',
         );
         await redis.publish(WORK_CHANNEL, saleId);
       });

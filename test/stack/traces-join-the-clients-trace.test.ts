@@ -108,11 +108,13 @@ test('traces are off by default, and by each of the variables', async () => {
 function useCollector(scope: Scope): Promise<{ url: string; spans: Span[]; close(): void }> {
   return use(scope, async () => {
     const spans: Span[] = [];
-    const server = createServer(async (request, response) => {
+    const server = createServer((request, response) => {
       const chunks: Buffer[] = [];
-      for await (const chunk of request) chunks.push(chunk as Buffer);
-      if (request.url === '/v1/traces') spans.push(...spansIn(Buffer.concat(chunks).toString()));
-      response.setHeader('Content-Type', 'application/json').end('{}');
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        if (request.url === '/v1/traces') spans.push(...spansIn(Buffer.concat(chunks).toString()));
+        response.setHeader('Content-Type', 'application/json').end('{}');
+      });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return {

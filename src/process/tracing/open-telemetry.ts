@@ -120,7 +120,7 @@ function reporting(exporter: SpanExporter, log: Logger): SpanExporter {
   return {
     export(spans, done) {
       exporter.export(spans, (result) => {
-        if (result.code !== 0 && performance.now() >= quietUntilMs) {
+        if (result.error !== undefined && performance.now() >= quietUntilMs) {
           quietUntilMs = performance.now() + LOG_INTERVAL_MS;
           log.warn({ spans: spans.length, err: result.error }, 'spans not exported');
         }
