@@ -8,7 +8,7 @@ import { html } from '../core/html.js';
 /** @import { Sample } from '../core/decision-history.js' */
 
 const SPAN_SECONDS = 120;
-const HEIGHT_PX = 180;
+const HEIGHT_REM = 11.25;
 
 const WORDS = {
   reserved: 'reserved',
@@ -56,7 +56,8 @@ function draw(holder) {
   const scheme = matchMedia('(prefers-color-scheme: dark)');
   let plot = plotIn(holder);
   const resize = new ResizeObserver(() => {
-    if (holder.clientWidth > 0) plot.setSize({ width: holder.clientWidth, height: HEIGHT_PX });
+    if (holder.clientWidth > 0)
+      plot.setSize({ width: holder.clientWidth, height: HEIGHT_REM * remPx() });
   });
   resize.observe(holder);
   const recolour = () => {
@@ -73,21 +74,27 @@ function draw(holder) {
   };
 }
 
+/** Text is larger on large screens. */
+function remPx() {
+  return Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
+}
+
 /** @param {HTMLDivElement} holder */
 function plotIn(holder) {
+  const rem = remPx();
   const style = getComputedStyle(holder);
   const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
   const axis = {
     stroke: colour('--text-quiet'),
     grid: { stroke: colour('--line'), width: 1 },
     ticks: { show: false },
-    font: `12px ${style.fontFamily}`,
+    font: `${0.75 * rem}px ${style.fontFamily}`,
   };
   return new uPlot(
     {
       width: Math.max(holder.clientWidth, 200),
-      height: HEIGHT_PX,
-      padding: [8, 28, 0, 0],
+      height: HEIGHT_REM * rem,
+      padding: [0.5 * rem, 1.75 * rem, 0, 0],
       legend: { show: false },
       cursor: { show: false },
       scales: {
@@ -97,11 +104,15 @@ function plotIn(holder) {
       axes: [
         {
           ...axis,
-          size: 28,
-          space: 90,
+          size: 1.75 * rem,
+          space: 6 * rem,
           values: (_plot, ticks) => ticks.map((tick) => formatTime(tick * 1_000)),
         },
-        { ...axis, size: 52, values: (_plot, ticks) => ticks.map((tick) => formatCompact(tick)) },
+        {
+          ...axis,
+          size: 3.25 * rem,
+          values: (_plot, ticks) => ticks.map((tick) => formatCompact(tick)),
+        },
       ],
       series: [
         {},

@@ -88,7 +88,7 @@ function Deliveries({ webhook, reload }) {
         reload();
       }} />`,
     );
-  return html`<section aria-labelledby="deliveries-heading">
+  return html`<section class="deliveries" aria-labelledby="deliveries-heading">
     <h2 id="deliveries-heading">Deliveries</h2>
     <div class="choices" role="group" aria-label="Which deliveries">
       ${['', 'pending', 'delivered', 'dead'].map(
