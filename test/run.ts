@@ -80,8 +80,8 @@ function runTests(postgresUrl: string, seed: string): Promise<number> {
     process.execPath,
     [
       '--test',
-      // One file for each core. With more, tests that bound a time fail where the machine is slow.
-      '--test-concurrency=2',
+      // Three files for two cores: tests wait for a third of their time.
+      '--test-concurrency=3',
       '--test-reporter=spec',
       `--test-timeout=${TEST_TIMEOUT_MS}`,
       ...options,
