@@ -36,9 +36,9 @@ interface Comparison {
 
 export interface Cost {
   kind: string;
-  /** Of a request in a call of its own. */
+  /** One request in a call of its own. */
   alone: Comparison;
-  /** Of a request in a full call of a batcher, and of such a call. Undefined: these are never batched. */
+  /** One request in a full call of a batcher, and the call itself. Undefined: these are never batched. */
   batched: (Comparison & { callMicros: number; longestCallMicros: number }) | undefined;
 }
 

@@ -38,7 +38,7 @@ export interface OpeningChoices {
 }
 
 const CLOCK_READ_MS = 20;
-/** A machine that is busy with other work may need so long for the first purchase. */
+/** What a machine that is busy with other work may need for the first purchase. */
 const FIRST_MS_MAX = 10_000;
 
 /** Resolves when all is over, and each hot path has sold something. Fails if a response is neither 201 nor `sale_not_started` before the stock is sold. */

@@ -49,7 +49,7 @@ export class EventStream {
     return this.#response.headers;
   }
 
-  /** Of a response that is no stream: its body. */
+  /** The body of a response that is no stream. */
   get body(): string {
     return this.#rest;
   }

@@ -125,7 +125,7 @@ function reportCapacity(
     rate >= need,
     `${counted}${repeated}`,
     isLimitedHere || need * HEADROOM > RATE_MAX
-      ? 'This machine, the generator of the load, was the limit: it says nothing about the system. Repeat the rehearsal on a larger machine, or on several at once with a part of the crowd each.'
+      ? 'This machine, the generator of the load, was the limit: it says nothing about the system. Repeat the rehearsal on a larger machine.'
       : 'The system was the limit: this machine had time left. Add hot paths, or give the crowd more seconds. On one machine they share its cores: send the load from another one.',
   );
   findings.expect(

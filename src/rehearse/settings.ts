@@ -30,7 +30,7 @@ export interface Settings {
   loadSeconds: number;
   /** The time in which 99 of 100 buyers must have a response. */
   p99Ms: number;
-  /** Of a page that must be able to call the buyers' API. */
+  /** The origin of a page that must be able to call the buyers' API. */
   origin: string | undefined;
 }
 

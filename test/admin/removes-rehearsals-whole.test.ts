@@ -61,7 +61,7 @@ test('only its own buyers can buy and wait, lists do not show it, and no webhook
   assert.equal(waiting.status, 404);
   assert.equal((await hotPath.buy(saleId, 'rehearsal-ada')).status, 201);
   await untilDurable(saleId, 1);
-  // Of a sale that is announced later than the rehearsal.
+  // This sale is announced later than the rehearsal.
   const other = await makeDraft(admin);
   assert.equal((await admin.call(`POST /sales/${other}/open`)).status, 200);
   await eventually(async () => {

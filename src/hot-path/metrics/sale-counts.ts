@@ -125,7 +125,7 @@ export class SaleCounts {
 export class CountsBySale {
   readonly #bySale = new Map<string, SaleCounts>();
 
-  /** Of a sale that exists: invented ids must not take the place of real ones. */
+  /** Only for a sale that exists: invented ids must not take the place of real ones. */
   of(saleId: string, nowMs: number): SaleCounts {
     return this.#bySale.get(saleId) ?? this.#add(saleId, nowMs);
   }

@@ -48,7 +48,7 @@ export class ProcessReports {
     this.#servers = servers;
   }
 
-  /** Of all servers; without those that cannot be read. */
+  /** The reports on all servers that can be read. */
   async read(ageMsMax: number): Promise<readonly Reported[]> {
     const { value = [], isCurrent } = await this.#reports.get(ageMsMax);
     return isCurrent ? value : [];
