@@ -74,7 +74,7 @@ export function unreadable(error: unknown): LiveSale {
 /** What PostgreSQL has of a sale beside its definition. */
 export interface StoredState {
   progress: Progress | undefined;
-  /** Of an archived sale. */
+  /** The stock of an archived sale. */
   stock: readonly SkuStock[];
 }
 

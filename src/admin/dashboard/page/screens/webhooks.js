@@ -6,6 +6,7 @@ import { formatCount } from '../core/format.js';
 import { html } from '../core/html.js';
 import { useListing } from '../core/listing.js';
 import { linkTo } from '../core/router.js';
+import { WEBHOOK_EVENTS } from '../core/webhook-events.js';
 import { Badge } from '../parts/badge.js';
 import { ActionDialog, Dialog } from '../parts/dialog.js';
 import { Table, Time } from '../parts/facts.js';
@@ -18,21 +19,6 @@ import { Screen } from '../parts/screen.js';
 
 /** @type {Record<Webhook['state'], Tone>} */
 export const WEBHOOK_TONES = { active: 'good', paused: 'warn', disabled: 'bad' };
-
-const EVENTS = [
-  'reservation.reserved',
-  'reservation.confirmed',
-  'reservation.cancelled',
-  'reservation.expired',
-  'reservation.partly_cancelled',
-  'reservation.changed',
-  'sale.opened',
-  'sale.sold_out',
-  'sale.restocked',
-  'sale.ended',
-  'sku.sold_out',
-  'sku.restocked',
-];
 
 export function WebhooksScreen() {
   const listing = useListing('/webhooks', { limit: 100 });
@@ -117,7 +103,7 @@ function CreateDialog({ onDone }) {
       !all.value &&
       html`<fieldset class="events">
         <legend>Events</legend>
-        ${EVENTS.map((event) => html`<${Checkbox} key=${event} label=${event} checked=${events.value.includes(event)} onChange=${toggle(event)} />`)}
+        ${WEBHOOK_EVENTS.map((event) => html`<${Checkbox} key=${event} label=${event} checked=${events.value.includes(event)} onChange=${toggle(event)} />`)}
       </fieldset>`
     }
   <//>`;

@@ -1,4 +1,7 @@
-/** The dashboard shows and reads amounts of money exactly, with the digits that the engine uses for each currency. */
+/**
+ * What the dashboard's page must know as the engine does: the digits of each currency, so that it shows and reads amounts
+ * exactly, and the events of webhooks.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -8,13 +11,19 @@ import {
   majorText,
   parseMoney,
 } from '../../src/admin/dashboard/page/core/money.js';
+import { WEBHOOK_EVENTS as OFFERED_EVENTS } from '../../src/admin/dashboard/page/core/webhook-events.js';
 import { MINOR_UNIT_DIGITS } from '../../src/domain/currency.ts';
 import { PRICE_MAX } from '../../src/domain/identifiers.ts';
+import { WEBHOOK_EVENTS } from '../../src/domain/webhook.ts';
 
 void test('every currency has the digits that the engine uses', () => {
   const sorted = (digits: ReadonlyMap<string, number>) =>
     [...digits].toSorted(([a], [b]) => a.localeCompare(b));
   assert.deepEqual(sorted(CURRENCY_DIGITS), sorted(MINOR_UNIT_DIGITS));
+});
+
+void test('a webhook can be told of every event', () => {
+  assert.deepEqual(OFFERED_EVENTS, WEBHOOK_EVENTS);
 });
 
 void test('an amount that is shown for typing is read as the same amount', () => {
