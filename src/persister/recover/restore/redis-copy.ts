@@ -8,7 +8,7 @@ import { saleKey } from '../../../lua/keys.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
 import type { StreamConsumer } from '../../stream/consumer.ts';
 import { sortEntries } from '../../stream/entries.ts';
-import type { KnownVersion } from './restored-events.ts';
+import type { KnownVersion } from './likeliest-steps.ts';
 
 const PAGE = 1_000;
 const ENTRIES_PER_READ = 100;

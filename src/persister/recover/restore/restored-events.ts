@@ -7,33 +7,28 @@ import {
   isWithdrawn,
   noteOf,
   partsOf,
+  paymentIn,
   paymentOf,
 } from '../../../domain/merchant-note.ts';
-import type {
-  Reservation,
-  ReservationEvent,
-  ReservationStatus,
+import {
+  type Reservation,
+  type ReservationEvent,
+  type ReservationStatus,
+  STATUS_OF_LETTER,
 } from '../../../domain/reservation.ts';
 import { isPart, type TransitionDetail, writeDetail } from '../../../domain/transition-detail.ts';
 import type { Transaction } from '../../../postgres/connection.ts';
 import type { StreamEvent } from '../../stream/entries.ts';
+import { type KnownVersion, likeliestSteps } from './likeliest-steps.ts';
 
 const IDS_PER_STATEMENT = 1_000;
-
-/** A version that PostgreSQL or the stream has. */
-export interface KnownVersion {
-  reservationId: string;
-  version: number;
-  status: ReservationStatus;
-  detail: string;
-}
 
 export interface Change {
   status: ReservationStatus;
   detail: string;
 }
 
-/** What each of these versions did, in their order. The other versions are known. */
+/** What each of these versions did, in their order. The other versions are known, or nobody can read them. */
 export function restoredChanges(
   reservation: Reservation,
   lost: readonly number[],
@@ -43,7 +38,6 @@ export function restoredChanges(
   isExtended: boolean,
 ): Change[] {
   const { version: newest, status } = reservation;
-  const isEnded = status === 'cancelled' || status === 'expired';
   const parts = partsOf(note);
   const ending =
     status === 'cancelled' && unitsOf(parts) > cancelledUnits(reservation)
@@ -51,36 +45,33 @@ export function restoredChanges(
       : undefined;
   const knownParts = new Set(partsOf(noteOf(known) ?? '').map(formatPart));
   const lostParts = parts.filter((part) => !knownParts.has(formatPart(part)));
-  const confirmedAt = known.find((each) => each.status === 'confirmed' && !isPart(each))?.version;
-  const lacksConfirmation =
-    confirmedAt === undefined && (status === 'confirmed' || note.startsWith('='));
-  const between = lost.filter((version) => version > 1 && !(isEnded && version === newest));
-  const partsFrom = between.length - lostParts.length;
-  const confirmation = lacksConfirmation ? between[partsFrom - 1] : confirmedAt;
-  const isExtensionLost =
-    isExtended && !known.some((each) => isExtension(each)) && partsFrom > Number(lacksConfirmation);
-  const extension = isExtensionLost ? between[0] : undefined;
-
-  return lost.map((version) => {
-    if (isEnded && version === newest) {
-      if (!ending && !isWithdrawn(note)) return { status, detail: 'restored' };
+  const paymentRef = paymentOf(note);
+  const lacksPayment = paymentRef !== '' && paymentRef !== paymentIn(known);
+  const isConfirmationKnown = known.some((each) => each.status === 'confirmed' && !isPart(each));
+  const confirms =
+    lacksPayment || (!isConfirmationKnown && (status === 'confirmed' || note.startsWith('=')));
+  const steps = likeliestSteps(reservation, lost, known, {
+    parts: lostParts.length,
+    confirms,
+    extends: isExtended && !known.some((each) => isExtension(each)),
+  });
+  const paid = confirms
+    ? steps.findLast((step) => step.to === 'C' && !step.cancelsPart)
+    : undefined;
+  return steps.map((step) => {
+    const change = { status: STATUS_OF_LETTER[step.to]!, detail: 'restored' };
+    const part = step.cancelsPart ? lostParts.shift() : undefined;
+    if (part) return { ...change, detail: restored({ transition: 'cancel', ...part }) };
+    // An earlier version of the engine wrote no note.
+    if (step === paid && note.startsWith('=')) {
+      const transition = step.from === 'C' ? 'attach' : 'confirm';
+      return { ...change, detail: restored({ transition, paymentRef }) };
+    }
+    if (step.version === newest && step.to === 'X' && (ending || isWithdrawn(note))) {
       const restock = ending?.restock ?? false;
-      return { status, detail: restored({ transition: 'cancel', ...ending, restock }) };
+      return { ...change, detail: restored({ transition: 'cancel', ...ending, restock }) };
     }
-    if (version === confirmation && lacksConfirmation) {
-      // An earlier version of the engine wrote no note.
-      if (!note.startsWith('=')) return { status: 'confirmed', detail: 'restored' };
-      const paymentRef = paymentOf(note);
-      return { status: 'confirmed', detail: restored({ transition: 'confirm', paymentRef }) };
-    }
-    if (version === extension) return { status: 'reserved', detail: 'restored' };
-    const part = lostParts[between.indexOf(version) - partsFrom];
-    // What else happened to it is a confirmation, which may follow another one when a payment was attached.
-    const isConfirmed = version > 1 && (!part || (confirmation ?? version) < version);
-    return {
-      status: isConfirmed ? 'confirmed' : 'reserved',
-      detail: version > 1 && part ? restored({ transition: 'cancel', ...part }) : 'restored',
-    };
+    return change;
   });
 }
 
