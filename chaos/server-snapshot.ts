@@ -87,8 +87,8 @@ export class Inspector {
   }
 
   /**
-   * Why a sale is not at rest: held units, buyers on the waitlist, or decisions not in PostgreSQL. Undefined: it is
-   * at rest.
+   * Why a sale is not at rest: held units, units that a waiting buyer may get, or decisions not in PostgreSQL. Undefined:
+   * it is at rest. Buyers who wait when a sale ends get nothing, and stay in the count.
    */
   async pendingWork(saleId: string): Promise<string | undefined> {
     const info = await this.#redis.info('server');
@@ -103,7 +103,8 @@ export class Inspector {
     if (sale!.status === 'archived') return undefined;
     if (sale!.fence !== runId) return 'the sale is closed: its fence is of another server';
     for (const [field, count] of Object.entries(stock!)) {
-      if (/:(held|waiting)$/.test(field) && Number(count) > 0) return `${field} is ${count}`;
+      const isPending = sale!.status === 'ended' ? /:held$/ : /:(held|waiting)$/;
+      if (isPending.test(field) && Number(count) > 0) return `${field} is ${count}`;
     }
     if (sale!.drained !== sale!.events) {
       return `${sale!.drained} of ${sale!.events} events are drained`;
