@@ -88,7 +88,7 @@ export class Inspector {
 
   /**
    * Why a sale is not at rest: held units, units that a waiting buyer may get, or decisions not in PostgreSQL. Undefined:
-   * it is at rest. Buyers who wait when a sale ends get nothing, and stay in the count.
+   * it is at rest. A join that a broken link delivers late may leave a buyer in the waitlist.
    */
   async pendingWork(saleId: string): Promise<string | undefined> {
     const info = await this.#redis.info('server');
@@ -103,8 +103,11 @@ export class Inspector {
     if (sale!.status === 'archived') return undefined;
     if (sale!.fence !== runId) return 'the sale is closed: its fence is of another server';
     for (const [field, count] of Object.entries(stock!)) {
-      const isPending = sale!.status === 'ended' ? /:held$/ : /:(held|waiting)$/;
-      if (isPending.test(field) && Number(count) > 0) return `${field} is ${count}`;
+      const [sku, name] = field.split(':');
+      const isPending =
+        name === 'held' ||
+        (name === 'waiting' && isSelling(sale!) && Number(stock![`${sku}:remaining`]) > 0);
+      if (isPending && Number(count) > 0) return `${field} is ${count}`;
     }
     if (sale!.drained !== sale!.events) {
       return `${sale!.drained} of ${sale!.events} events are drained`;
@@ -239,4 +242,8 @@ export class Inspector {
       archivedConfirmed: Object.fromEntries(skus.map(({ sku, units }) => [sku, units])),
     };
   }
+}
+
+function isSelling({ status, endsAt }: Record<string, string>): boolean {
+  return status === 'open' && (!endsAt || Number(endsAt) > Date.now());
 }
