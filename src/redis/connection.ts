@@ -316,7 +316,7 @@ function isSameServer(one: FitServer, other: FitServer): boolean {
   );
 }
 
-function faultCodeOf(error: unknown): FaultCode {
+export function faultCodeOf(error: unknown): FaultCode {
   if (hasPrefix(error, /^OOM\b/)) return 'out_of_memory';
   if (hasPrefix(error, NOT_EXECUTED)) return 'not_executed';
   if (hasPrefix(error, SCRIPT_FAILED)) return 'script_failed';

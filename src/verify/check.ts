@@ -3,6 +3,7 @@ import type { ChainableCommander } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
 import { inTransaction, type Sql, type Transaction } from '../postgres/connection.ts';
+import { faultCodeOf } from '../redis/connection.ts';
 import type { Shards } from '../redis/shards.ts';
 import type { CheckName } from './catalogue.ts';
 
@@ -113,7 +114,8 @@ export async function fromRedis<T>(reply: Promise<T>): Promise<T> {
   try {
     return await reply;
   } catch (error) {
-    throw new Fault('not_executed', 'Redis became unavailable during a read', { cause: error });
+    const code = faultCodeOf(error);
+    throw new Fault(code, 'Redis became unavailable during a read', { cause: error });
   }
 }
 

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import { stateInRedis, useAdmin } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
 import { assertPromisesHold } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
-import { FILE } from '../../harness/use.ts';
+import { FILE, use } from '../../harness/use.ts';
 import { parseRecord } from '../../src/domain/reservation-codec.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
@@ -165,4 +166,20 @@ test('twenty thousand reservations are compared one by one', async () => {
   assert.equal(report.ok, true, JSON.stringify(report.checks.filter(({ ok }) => !ok)));
   const compared = report.checks.find(({ name }) => name === 'every-reservation-in-redis-is-a-row');
   assert.match(compared!.actual, /^20000 compared/);
+});
+
+test('a verification that loses its connection to Redis during a read begins again', async (t) => {
+  const { saleId } = await makeSale(admin, { stock: 10 });
+  await buy(admin.shards, saleId, ['ada']);
+  const { client } = admin.shards.of(saleId);
+  const other = await use(t, () => new Redis(admin.redis.url));
+  const read = client.lrange.bind(client);
+  let cuts = 0;
+  t.mock.method(client, 'lrange', async (...args: Parameters<typeof read>) => {
+    cuts += 1;
+    if (cuts === 1) await other.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    return read(...args);
+  });
+  await assertPromisesHold(admin, saleId);
+  assert.equal(cuts, 2);
 });
