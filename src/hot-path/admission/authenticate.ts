@@ -5,6 +5,7 @@ import type { HotPathConfig } from '../../config.ts';
 import { Fault } from '../../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
 import { type HashedName, hashName } from './hashed-name.ts';
+import { createOrdinaryVerifier, type VerifyOrdinary } from './hs256.ts';
 import { TokenCache } from './token-cache.ts';
 
 /** The headers of a request, unparsed; empty if not sent. */
@@ -39,6 +40,7 @@ type AuthenticateConfig = Pick<
 export function createAuthenticate(config: AuthenticateConfig): Authenticate {
   if (config.BUYER_AUTH === 'header') return ({ buyerId }) => buyerOf(buyerId);
 
+  const verifyOrdinary = ordinaryVerifierOf(config);
   const verifiers = verifiersOf(config);
   const cache = new TokenCache();
   return ({ authorization }) => {
@@ -46,14 +48,22 @@ export function createAuthenticate(config: AuthenticateConfig): Authenticate {
     // An expired token is verified again, which rejects it.
     if (known && Date.now() < known.expiresAt * 1_000) return known;
     if (authorization.slice(0, 7).toLowerCase() !== 'bearer ') return 'invalid';
-    const claims = verify(authorization.slice(7), verifiers);
+    const token = authorization.slice(7);
+    const claims = verifyOrdinary(token) ?? verify(token, verifiers);
     if (typeof claims === 'string') return claims;
     const buyer = buyerOf(claims.sub);
     if (typeof buyer === 'string') return buyer;
     const expiresAt = (claims.exp ?? Number.POSITIVE_INFINITY) + config.JWT_LEEWAY_SECONDS;
-    cache.add({ ...buyer, authorization, expiresAt });
+    if (cache.isSeenAgain(authorization)) cache.add({ ...buyer, authorization, expiresAt });
     return buyer;
   };
+}
+
+/** For the current secret. What it does not accept, the library decides. */
+function ordinaryVerifierOf(config: AuthenticateConfig): VerifyOrdinary {
+  if (config.JWT_SECRET === undefined) return () => undefined;
+  const expected = { issuer: config.JWT_ISSUER, audience: config.JWT_AUDIENCE };
+  return createOrdinaryVerifier(config.JWT_SECRET, expected);
 }
 
 /** One verifier per key. During a key rotation, tokens signed by the previous key are valid too. */

@@ -1,6 +1,7 @@
 /**
  * Verified tokens, bounded in number and in bytes; the least recently used ones are evicted first. The key is a hash of
- * the last characters of the signature, which are random; a hit then compares the whole header.
+ * the last characters of the signature, which are random; a hit then compares the whole header. A token is kept from
+ * its second sight on, so that the many that come once leave nothing behind.
  *
  * Hand-written because a lookup is mostly cache misses, and hashing a whole header adds to them. Measured in alternating
  * runs with shuffled tokens of 149 characters, against lru-cache with the same bounds. It takes 1.6 times as long with
@@ -15,6 +16,8 @@ const BYTES_MAX = 32 * 1024 * 1024;
 const HASHED_CHARACTERS = 8;
 /** The memory of an entry besides the text of its token. */
 const OVERHEAD_BYTES = 150;
+/** Hashes of tokens that were seen last, one for each slot: 1 MiB. */
+const SEEN_SLOTS = 2 ** 18;
 
 export interface CachedToken extends HashedName {
   /** The whole header. */
@@ -27,6 +30,7 @@ export class TokenCache {
   #young = new Map<number, CachedToken>();
   #old = new Map<number, CachedToken>();
   #youngBytes = 0;
+  readonly #seen = new Int32Array(SEEN_SLOTS);
 
   get(authorization: string): CachedToken | undefined {
     const key = hashOf(authorization);
@@ -36,6 +40,15 @@ export class TokenCache {
       if (known?.authorization === authorization) this.#keep(key, known);
     }
     return known?.authorization === authorization ? known : undefined;
+  }
+
+  /** Whether a token that the cache lacks has come before. Another one may have taken its slot since. */
+  isSeenAgain(authorization: string): boolean {
+    const key = hashOf(authorization);
+    const slot = key & (SEEN_SLOTS - 1);
+    if (this.#seen[slot] === key) return true;
+    this.#seen[slot] = key;
+    return false;
   }
 
   add(token: CachedToken): void {
