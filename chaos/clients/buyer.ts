@@ -159,8 +159,8 @@ export class Buyer {
     const buyerId = this.#buyerId;
     const joined = await this.#sendUntilSettled({ kind: 'join', buyerId, ...item! });
     if (!joined) return;
-    const isWaiting = joined.response!.status < 300;
-    for (let look = 0; isWaiting && look < LOOKS_WHILE_WAITING; look++) {
+    const looks = joined.response!.status < 300 ? LOOKS_WHILE_WAITING : 0;
+    for (let look = 0; look < looks; look++) {
       await sleep(random.between(150, 500));
       const me = await this.#sendUntilSettled({ kind: 'me', buyerId });
       const served = me && reservationsIn(me).find(({ status }) => status === 'reserved');
