@@ -19,6 +19,8 @@ export interface SaleEndpoints {
 const RESPONSE_TIMEOUT_MS = 3_000;
 /** Archiving includes a verification. */
 const ARCHIVE_TIMEOUT_MS = 20_000;
+const LOOK_MS = 500;
+const PAUSE_MS_MIN = 5_000;
 const CONNECTIONS = 128;
 const TOKEN_MS = 3_600_000;
 /** About the value of `Retry-After`. */
@@ -44,6 +46,8 @@ export class Client {
   #count = 0;
   /** After this time, requests without a settled response are not repeated. */
   patienceEndsMs = Number.POSITIVE_INFINITY;
+  #lookedAtMs = nowMs();
+  readonly #looks = setInterval(() => this.#forgivePause(), LOOK_MS).unref();
 
   constructor(endpoints: SaleEndpoints, history: History) {
     this.saleId = endpoints.saleId;
@@ -114,12 +118,20 @@ export class Client {
     for (;;) {
       const exchange = await this.send(request, random);
       if (isDone(exchange)) return exchange;
+      this.#forgivePause();
       if (nowMs() > this.patienceEndsMs) {
         this.history.unsettled.push(request);
         return undefined;
       }
       await sleep(random.between(RETRY_MS.least, RETRY_MS.most));
     }
+  }
+
+  /** A machine that was suspended tells nothing about how soon the engine responds: this time does not count. */
+  #forgivePause(): void {
+    const pausedMs = nowMs() - this.#lookedAtMs - LOOK_MS;
+    if (pausedMs > PAUSE_MS_MIN) this.patienceEndsMs += pausedMs;
+    this.#lookedAtMs = nowMs();
   }
 
   /** A request to admin outside the model, such as `verify`. */
@@ -142,6 +154,7 @@ export class Client {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#looks);
     await Promise.all([...this.#hotPaths, this.#admin].map((pool) => pool.destroy()));
   }
 
