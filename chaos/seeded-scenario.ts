@@ -106,7 +106,10 @@ async function act(
     ]).then(async ([done]): Promise<Acted> => {
       const restore = await backup;
       if (!restore) return { ...done, calmAtMs: performance.now() };
+      // How long PostgreSQL takes to restore a backup is not the engine's.
+      client.patienceEndsMs = Number.POSITIVE_INFINITY;
       const [restored, later] = await Promise.all([restore(), runSchedule(restoring!, stack)]);
+      client.patienceEndsMs = nowMs() + PATIENCE_MS;
       const begun = [...done.begun, ...later.begun];
       return { ...done, begun, restore: restored, calmAtMs: performance.now() };
     }),
