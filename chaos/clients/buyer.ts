@@ -17,6 +17,7 @@ const TRIES_WHILE_PAUSED = 60;
 export class Buyer {
   readonly #buyerId: string;
   readonly #client: Client;
+  readonly #settled = new Set<string>();
   readonly #random: Random;
   readonly #skus: readonly string[];
 
@@ -100,9 +101,12 @@ export class Buyer {
     const random = this.#random;
     const buyerId = this.#buyerId;
     await sleep(random.between(0, 600));
-    if (items.length > 1 || items[0]!.quantity > 1) {
-      if (random.chance(0.4)) await this.#cancelPart(reservationId, items.at(-1)!.sku);
+    const isDivisible = items.length > 1 || items[0]!.quantity > 1;
+    if (isDivisible && !this.#settled.has(reservationId) && random.chance(0.4)) {
+      await this.#cancelPart(reservationId, items.at(-1)!.sku);
     }
+    // A purchase without a key returns the same reservation again, of which another part may be too much.
+    this.#settled.add(reservationId);
     const fate = random.next();
     if (fate < 0.4) {
       await this.#pay(reservationId);
