@@ -1,4 +1,5 @@
 /** Free units go to the first waiting buyer who can take them: nobody gets units of a SKU before that buyer. */
+import { isSettled } from '../clients/history.ts';
 import { type Findings, type Life, loadedLeast, TOLERANCE_MS, unitsOf } from './case.ts';
 import { takenSteps } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
@@ -61,15 +62,16 @@ function servedOf({ history }: Findings, life: Life, sku: string): Served[] {
         response?.status === 201 &&
         startedMs < first.fromMs,
     );
-  // The buyer may have left and joined again by a request whose response was lost.
+  // The buyer may have left and joined again by requests whose responses were lost. Such a leave may also be older than
+  // the join: a link or a frozen process can delay it.
   const mayHaveLeft = history
     .ofKind('leave')
     .some(
-      ({ request, startedMs }) =>
-        request.buyerId === buyerId &&
+      (leave) =>
+        leave.request.buyerId === buyerId &&
         join &&
-        startedMs >= join.startedMs &&
-        startedMs < first.fromMs,
+        leave.startedMs < first.fromMs &&
+        (leave.startedMs >= join.startedMs || !isSettled(leave)),
     );
   if (!join || mayHaveLeft) return [];
   const quantity = unitsOf(row.items, sku);

@@ -162,9 +162,8 @@ export class Buyer {
     const random = this.#random;
     const buyerId = this.#buyerId;
     const joined = await this.#sendUntilSettled({ kind: 'join', buyerId, ...item! });
-    if (!joined) return;
-    const looks = joined.response!.status < 300 ? LOOKS_WHILE_WAITING : 0;
-    for (let look = 0; look < looks; look++) {
+    if (!joined || joined.response!.status >= 300) return;
+    for (let look = 0; look < LOOKS_WHILE_WAITING; look++) {
       await sleep(random.between(150, 500));
       const me = await this.#sendUntilSettled({ kind: 'me', buyerId });
       const served = me && reservationsIn(me).find(({ status }) => status === 'reserved');
@@ -173,7 +172,6 @@ export class Buyer {
         break;
       }
     }
-    // Also after a refusal: it may follow an attempt that succeeded and whose response was lost.
     await this.#sendUntilSettled({ kind: 'leave', buyerId });
   }
 
