@@ -109,6 +109,12 @@ export default {
       from: { path: '^src/', pathNot: '^src/dev/' },
       to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
     },
+    {
+      name: 'processes do not import node:http, which loads fetch too (src/process/node-http.ts)',
+      severity: 'error',
+      from: { path: '^(src|harness)/', pathNot: '^src/rehearse/' },
+      to: { path: '^(node:)?http$', dependencyTypesNot: ['type-only'] },
+    },
     { name: 'no cycle of files', severity: 'error', from: {}, to: { circular: true } },
     {
       name: 'no cycle of folders',

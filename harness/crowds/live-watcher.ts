@@ -1,9 +1,9 @@
 /** A WebSocket client of `/live` that keeps every message with its time of arrival. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { request } from 'node:http';
 import { inspect } from 'node:util';
 import { WebSocket } from 'undici';
+import { http } from '../../src/process/node-http.ts';
 import { tokenOf } from '../engine/hot-path.ts';
 import { eventually } from '../eventually.ts';
 import { type Scope, use } from '../use.ts';
@@ -100,7 +100,7 @@ export async function refusedUpgrade(
   saleId: string,
   headers: Record<string, string> = {},
 ): Promise<{ status: number; code: string | undefined; headers: Record<string, unknown> }> {
-  const upgrade = request(`${hotPath.url}/v1/sales/${saleId}/live`, {
+  const upgrade = http.request(`${hotPath.url}/v1/sales/${saleId}/live`, {
     agent: false,
     headers: {
       connection: 'Upgrade',

@@ -1,6 +1,7 @@
 /** A client of Server-Sent Events that keeps what it receives. */
 import { once } from 'node:events';
-import { type ClientRequest, get, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { http } from '../../src/process/node-http.ts';
 import { type Scope, use } from '../use.ts';
 
 /** One event. Its data is parsed when it is read, because a test may have a thousand streams. */
@@ -77,7 +78,7 @@ export function useEventStream(
   headers: Record<string, string>,
 ): Promise<EventStream> {
   return use(scope, async () => {
-    const request = get(url, { headers, agent: false });
+    const request = http.get(url, { headers, agent: false });
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     const stream = new EventStream(request, response);
     if (stream.status !== 200) await once(response, 'end');

@@ -1,7 +1,8 @@
 /** An HTTP server that gives prepared responses, one after the other, and keeps the requests. */
 import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { http } from '../../src/process/node-http.ts';
 import { type Scope, use } from '../use.ts';
 
 export interface ScriptedResponse {
@@ -21,7 +22,7 @@ export async function useScriptedServer(
   responses: (ScriptedResponse | 'lost')[],
 ): Promise<ScriptedServer> {
   const requests: ScriptedServer['requests'] = [];
-  const server = createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     let body = '';
     request.on('data', (chunk) => {
       body += String(chunk);

@@ -1,8 +1,9 @@
 /** A webhook endpoint: a real HTTP server that keeps every message and responds as the test decides. */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import type { ReservationData, SaleData, WebhookEvent } from '../../src/domain/webhook.ts';
+import { http } from '../../src/process/node-http.ts';
 import { type Scope, use } from '../use.ts';
 
 export const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
@@ -49,7 +50,7 @@ export function useReceiver(scope: Scope, respond: Responder = OK): Promise<Rece
 
 async function startReceiver(respond: Responder = OK): Promise<Receiver> {
   const received: Received[] = [];
-  const server = createServer((request, response) => void receive(request, response));
+  const server = http.createServer((request, response) => void receive(request, response));
   server.on('connection', (socket) => {
     receiver.connections += 1;
     socket.on('error', () => undefined); // The engine closes connections that take too long.

@@ -1,10 +1,10 @@
 /** The admin as a Fastify application that does not listen yet: hooks, error handling, routes and pages. */
-import { maxHeaderSize } from 'node:http';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { nanoid } from 'nanoid';
 import type { ApiOperation } from '../api/operation.ts';
 import { REQUEST_ID, TRACEPARENT } from '../domain/identifiers.ts';
+import { http } from '../process/node-http.ts';
 import type { AdminContext } from './context.ts';
 import { serveDashboardPage } from './dashboard/dashboard-page.ts';
 import { serveLive } from './dashboard/live/live-routes.ts';
@@ -63,7 +63,7 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
     // During shutdown, requests on open connections are still served, so that clients need not repeat them.
     return503OnClosing: false,
     // The schema of a path parameter limits its length, after authentication; the router must not.
-    routerOptions: { maxParamLength: maxHeaderSize },
+    routerOptions: { maxParamLength: http.maxHeaderSize },
     genReqId: (request) => {
       const sent = request.headers['x-request-id'];
       return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : nanoid();

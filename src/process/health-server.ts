@@ -1,8 +1,9 @@
 /** The HTTP server for `/healthz`, `/readyz` and `/metrics` in a process that has no other one. */
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import { Fault } from '../domain/fault.ts';
+import { http } from './node-http.ts';
 
 interface HealthServer {
   port: number;
@@ -20,7 +21,7 @@ export async function serveHealth(options: {
   /** Why, where more is known than the name. */
   reasons: () => string[];
 }): Promise<HealthServer> {
-  const server = createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     const path = request.url?.split('?')[0];
     if (path === '/metrics') {
       options.metrics.metrics().then(

@@ -2,7 +2,6 @@
  * Responses to requests that never reach their handler, or whose handler fails: always a problem from the catalogue,
  * never a stack trace.
  */
-import { METHODS as NODE_METHODS, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type {
   ConnectionError,
@@ -13,12 +12,13 @@ import type {
 } from 'fastify';
 import { eachFieldOnce, type FieldError, problemOf, UNKNOWN_FIELD } from '../../api/problems.ts';
 import { Fault } from '../../domain/fault.ts';
+import { http } from '../../process/node-http.ts';
 import { sendProblem } from './serve-operation.ts';
 
 export const BODY_BYTES_MAX = 64 * 1024;
 
 /** All methods that Node parses, except CONNECT, which reaches no route. */
-const METHODS = NODE_METHODS.filter((method) => method !== 'CONNECT');
+const METHODS = http.METHODS.filter((method) => method !== 'CONNECT');
 
 /** PostgreSQL is unreachable, shutting down, or out of connections. */
 const POSTGRES_UNAVAILABLE =
@@ -75,7 +75,7 @@ export function handleError(error: FastifyError, request: FastifyRequest, reply:
  */
 export function rejectMalformedRequest(error: ConnectionError, socket: Socket): void {
   const status = MALFORMED_STATUS[error.code] ?? 400;
-  const title = STATUS_CODES[status];
+  const title = http.STATUS_CODES[status];
   const body = JSON.stringify({ type: 'about:blank', title, status });
   const head = `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/problem+json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
   if (socket.writable && error.code !== 'ECONNRESET') socket.end(head + body);

@@ -3,7 +3,7 @@
  * reads little of the response. Node's own HTTP client suffices for this.
  */
 import { type LookupAddress, lookup } from 'node:dns';
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { Webhook } from 'standardwebhooks';
@@ -12,6 +12,7 @@ import {
   isPublicAddress,
   type TargetRules,
 } from '../../domain/webhook-target.ts';
+import { http } from '../../process/node-http.ts';
 
 /** Only the status of a response matters; reading a short body keeps the connection for the next message. */
 const RESPONSE_BYTES_MAX = 64 * 1024;
@@ -38,7 +39,7 @@ export interface Sent {
 export class Sender {
   readonly #rules: TargetRules;
   readonly #timeoutMs: number;
-  readonly #http = new HttpAgent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS_MAX });
+  readonly #http = new http.Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS_MAX });
   readonly #https = new HttpsAgent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS_MAX });
   readonly #lookup: LookupFunction;
 
@@ -106,7 +107,7 @@ export class Sender {
     };
     const request = isSecure
       ? httpsRequest(url, { ...options, agent: this.#https })
-      : httpRequest(url, { ...options, agent: this.#http });
+      : http.request(url, { ...options, agent: this.#http });
     const response = new Promise<IncomingMessage>((resolve, reject) => {
       request.once('response', resolve);
       request.once('close', () =>
