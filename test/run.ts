@@ -8,10 +8,12 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { shareCode } from '../harness/engine/shared-code.ts';
+import { LONG_RUN_VARIABLE } from '../harness/long-run.ts';
 import { POSTGRES_VARIABLE, startSharedPostgres } from '../harness/servers/postgres.ts';
 import { killRecordedProcesses, RECORDS_VARIABLE } from '../harness/servers/process-records.ts';
 
 const SEED_VARIABLE = 'TEST_SEED';
+const LONG_OPTION = '--long';
 /** Ends a test that hangs. */
 const TEST_TIMEOUT_MS = 180_000;
 
@@ -21,6 +23,7 @@ Sets up, starts a PostgreSQL for all tests, and runs all of them or the named on
   npm test -- test/persister
   npm test -- test/hot-path/never-oversells.test.ts
   npm test -- test/lua --test-name-pattern=batch
+  npm test -- --long                repeats random choices, kills and large numbers more often
   ${SEED_VARIABLE}=7 npm test                repeats the random choices of this seed
 `;
 
@@ -42,6 +45,7 @@ process.env.TMPDIR = temporary;
 const records = join(temporary, 'records');
 mkdirSync(records);
 process.env[RECORDS_VARIABLE] = records;
+if (process.argv.includes(LONG_OPTION)) process.env[LONG_RUN_VARIABLE] = '1';
 // uWebSockets.js reads it when it is loaded. The hot path sets it to the default of REQUEST_HEAD_BYTES_MAX.
 process.env.UWS_HTTP_MAX_HEADERS_SIZE = '16384';
 shareCode(join(temporary, 'code'));
@@ -73,7 +77,7 @@ async function run(): Promise<number> {
 }
 
 function runTests(postgresUrl: string, seed: string): Promise<number> {
-  const typed = process.argv.slice(2);
+  const typed = process.argv.slice(2).filter((argument) => argument !== LONG_OPTION);
   const options = typed.filter((argument) => argument.startsWith('-'));
   const files = typed.filter((argument) => !argument.startsWith('-')).map(patternOf);
   child = spawn(

@@ -15,12 +15,13 @@ import {
   nearlyOf,
 } from '../../harness/hostile/arbitrary-of-schema.ts';
 import { useHostileEngine } from '../../harness/hostile/hostile-engine.ts';
+import { IS_LONG_RUN } from '../../harness/long-run.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
 import { BUYER_OPERATIONS } from '../../src/api/buyer-operations.ts';
 
 const SEED = Number(process.env.TEST_SEED ?? 1);
-const REQUESTS_PER_OPERATION = 25;
+const REQUESTS_PER_OPERATION = IS_LONG_RUN ? 50 : 10;
 
 interface Operation {
   operationId: string;

@@ -221,8 +221,8 @@ test('memory does not grow beyond the capacity of the token cache', async () => 
     return usedMiB();
   };
   // A generation of the cache is full after 16,000 tokens of 2 KB, by its bound in bytes.
-  const full = await authenticateMany(35_000);
-  const later = await authenticateMany(35_000);
+  const full = await authenticateMany(18_000);
+  const later = await authenticateMany(18_000);
   assert.ok(later < full + 16, `${later} MiB after ${full} MiB`);
 });
 

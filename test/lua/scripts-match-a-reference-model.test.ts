@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { IS_LONG_RUN } from '../../harness/long-run.ts';
 import {
   type ModelEvent,
   type ModelReservation,
@@ -306,7 +307,7 @@ test('random sequences of purchases, transitions, sweeps, waitlist calls and sal
         await compareRecords(saleId, model);
       },
     ),
-    { numRuns: Number(process.env.MODEL_RUNS ?? 200) },
+    { numRuns: Number(process.env.MODEL_RUNS ?? (IS_LONG_RUN ? 400 : 80)) },
   );
 });
 

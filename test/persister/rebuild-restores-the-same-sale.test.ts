@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { IS_LONG_RUN } from '../../harness/long-run.ts';
 import { applyTransition } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
@@ -174,7 +175,10 @@ test('random histories are restored', async () => {
         await rebuilt(saleId);
       },
     ),
-    { numRuns: Number(process.env.REBUILD_RUNS ?? 8), seed: Number(process.env.TEST_SEED ?? 1) },
+    {
+      numRuns: Number(process.env.REBUILD_RUNS ?? (IS_LONG_RUN ? 40 : 5)),
+      seed: Number(process.env.TEST_SEED ?? 1),
+    },
   );
 });
 

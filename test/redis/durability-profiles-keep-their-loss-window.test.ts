@@ -10,6 +10,7 @@ import { useRetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { IS_LONG_RUN } from '../../harness/long-run.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
 import { assertPromisesHold } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
@@ -24,7 +25,7 @@ import {
 } from '../../harness/servers/redis-disk.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
-const KILLS = 10;
+const KILLS = IS_LONG_RUN ? 20 : 5;
 const CUTS = 12;
 /** What `everysec` may leave unsynced: a second, and one more when the disk is slow. */
 const FAST_WINDOW_MS = 2_000;

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { createSigner } from 'fast-jwt';
 import { MAIN_MODULE, until, useStackHome } from '../../harness/engine/stack-process.ts';
 import { useConnections } from '../../harness/servers/connections.ts';
 import { contentsOf } from '../../harness/servers/contents.ts';
@@ -85,6 +88,24 @@ test('a healthy system is ready; standard output is the result, without secrets;
   for (const secret of [stack.adminToken, stack.jwtSecret, 'eyJ']) {
     assert.ok(!all.includes(secret));
   }
+  assert.deepEqual(await contentsOf(servers), before);
+});
+
+test('with a file of tokens, through two addresses, nobody needs the secret', async () => {
+  const sign = createSigner({ key: stack.jwtSecret, algorithm: 'HS256', expiresIn: 600_000 });
+  const tokens = Array.from({ length: 900 }, (_, index) => sign({ sub: `rehearsal-${index}` }));
+  const file = join(home.directory, 'tokens');
+  writeFileSync(file, `${tokens.join('\n')}\n`);
+  const hotPathUrl = [stack.hotPathUrl, stack.hotPathUrl.replace('127.0.0.1', 'localhost')];
+  const choices = { ...CROWD, hotPathUrl, tokens: file };
+  const { ADMIN_TOKENS } = SECRETS;
+  const ignore = () => undefined;
+  const result = await rehearse(
+    readSettings(choices, { ADMIN_TOKENS }, stack),
+    new AbortController().signal,
+    ignore,
+  );
+  assert.deepEqual([failedOf(result), result.ready], [[], true]);
   assert.deepEqual(await contentsOf(servers), before);
 });
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { type EngineProcess, useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { IS_LONG_RUN } from '../../harness/long-run.ts';
 import { type Responder, useReceiver } from '../../harness/network/webhook-receiver.ts';
 import { buyMany } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
@@ -37,7 +38,8 @@ describe('kill -9 in the middle of 1,000 deliveries', { concurrency: 2 }, () => 
     ['of the persister', false],
     ['of persister, redis and postgres', true],
   ] as const) {
-    it(`${what} loses no delivery and changes no id`, async (test) => {
+    const skip = !killsServers && !IS_LONG_RUN && 'for --long';
+    it(`${what} loses no delivery and changes no id`, { skip }, async (test) => {
       const redis = await useRedis(test);
       const postgres = await usePostgres(test);
       const servers = { redisUrl: redis.url, databaseUrl: postgres.url };
