@@ -379,13 +379,16 @@ export const VARIANTS: readonly Variant[] = [
     stock: 100,
     holdSeconds: 1,
     act: async (steps) => {
-      const endsAtMs = nowMs() + NOTICE_MS;
+      const endsAtMs = nowMs() + 2 * NOTICE_MS;
       await steps.moveEnd(endsAtMs);
       await steps.buyMany(4, 'early');
       // Admin records the later end before the end, and Redis gets it after the end.
       const link = steps.stack.link('admin>redis');
+      const laterMs = endsAtMs + 3_600_000;
+      const applying = link.loseRequestWith(String(laterMs));
+      const moved = steps.moveEnd(laterMs);
+      while (!applying.hasCaught) await sleep(1);
       link.stall();
-      const moved = steps.moveEnd(endsAtMs + 3_600_000);
       await sleep(endsAtMs - nowMs() + NOTICE_MS);
       await steps.buyMany(4, 'late');
       link.heal();
