@@ -67,21 +67,20 @@ export async function runShop(
       requiredClaims: ['sub'],
       cache: TOKENS_REMEMBERED,
     });
-    const soldOut = JSON.stringify(problem('sold_out'));
     const unauthorized = JSON.stringify(problem('unauthorized'));
     const app = Fastify({ logger: false });
     app.get('/readyz', () => 'ready');
-    app.post<{ Params: { saleId: string }; Body: { quantity: number } }>(
+    app.post<{ Params: { saleId: string }; Body: { sku: string; quantity: number } }>(
       '/v1/sales/:saleId/buy',
       { schema: { body: BODY_SCHEMA, response: { 201: RESERVATION_SCHEMA } } },
       async (request, reply) => {
         const { saleId } = request.params;
-        const { quantity } = request.body;
+        const { sku, quantity } = request.body;
         const buyerId = buyerOf(request.headers.authorization);
         if (buyerId === undefined) return refuse('unauthorized', unauthorized);
         const key = String(request.headers['idempotency-key'] ?? '');
         const decided = await shop.decide({ saleId, buyerId, key, quantity });
-        if (decided === 'sold_out') return refuse('sold_out', soldOut);
+        if (decided === 'sold_out') return refuse('sold_out', soldOut(sku, quantity));
         return reply.code(201).send(reservationOf({ saleId, buyerId, quantity }, decided));
 
         function refuse(code: ProblemCode, body: string) {
@@ -106,6 +105,10 @@ export async function runShop(
       }
     }
   });
+}
+
+function soldOut(sku: string, requested: number): string {
+  return JSON.stringify({ ...problem('sold_out'), items: [{ sku, requested, available: 0 }] });
 }
 
 /** An order as the engine writes it: the columns of `reservations`. */
