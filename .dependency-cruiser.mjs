@@ -112,6 +112,7 @@ export default {
     {
       name: 'processes do not import node:http, which loads fetch too (src/process/node-http.ts)',
       severity: 'error',
+      // A rehearsal is no process of the engine.
       from: { path: '^(src|harness)/', pathNot: '^src/rehearse/' },
       to: { path: '^(node:)?http$', dependencyTypesNot: ['type-only'] },
     },

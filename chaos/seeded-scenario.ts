@@ -106,7 +106,7 @@ async function act(
     ]).then(async ([done]): Promise<Acted> => {
       const restore = await backup;
       if (!restore) return { ...done, calmAtMs: performance.now() };
-      // How long PostgreSQL takes to restore a backup is not the engine's.
+      // The time that PostgreSQL takes to restore a backup tells nothing about the engine.
       client.patienceEndsMs = Number.POSITIVE_INFINITY;
       const [restored, later] = await Promise.all([restore(), runSchedule(restoring!, stack)]);
       client.patienceEndsMs = nowMs() + PATIENCE_MS;

@@ -30,6 +30,7 @@ const WINS_PER_SECOND_MAX = 90_000;
 export const ENGINE_TABLES = ['reservations', 'reservation_events'];
 /** A contestant that takes longer does not keep up. */
 const DRAIN = { timeoutMs: 120_000 };
+/** If nothing is decided for this long, nothing is under way. */
 const SETTLE_MS = 100;
 
 export const durable: Scenario = {

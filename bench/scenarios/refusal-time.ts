@@ -15,6 +15,7 @@ import { runRounds } from '../measure/rounds.ts';
 import { expect, type Scenario } from '../measure/scenario.ts';
 import { openTestbed } from '../measure/testbed.ts';
 import { expectOnlySoldOut, soldOutSale } from './refusal.ts';
+import { warmTokens } from './win.ts';
 
 const CONNECTIONS = 64;
 const BUYERS = 50_000;
@@ -26,11 +27,12 @@ export const refusalTime: Scenario = {
   async run(options) {
     const testbed = await openTestbed({ apart: true, stopping: options.stopping });
     try {
-      const { file } = await writeBuyers(join(testbed.directory, 'buyers'), {
+      const buyers = await writeBuyers(join(testbed.directory, 'buyers'), {
         name: 'late',
         count: BUYERS,
         purchasesEach: 1,
       });
+      const { file } = buyers;
       const timesFile = join(testbed.directory, 'times.json');
       const saleId = await soldOutSale(testbed);
       const program = engineProgram(testbed, { TIMES_FILE: timesFile });
@@ -38,6 +40,7 @@ export const refusalTime: Scenario = {
         ...program,
         args: ['--import', WATCH, MAIN_MODULE, 'hot-path'],
       });
+      await warmTokens(testbed, engine, buyers);
       const timesOf = async (): Promise<Times> => {
         await rm(timesFile, { force: true });
         engine.signal('SIGUSR2');

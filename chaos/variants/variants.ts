@@ -2,7 +2,9 @@
  * Engines with one mistake each, and a scenario in which the mistake breaks a promise, so that the checker must find
  * it. The same scenario without the mistake breaks no promise.
  */
+import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../harness/eventually.ts';
 import { STALE_MS_MAX } from '../check/case.ts';
 import { nowMs } from '../clients/history.ts';
 import { MERCHANT_VARIANTS } from './merchants.ts';
@@ -387,7 +389,7 @@ export const VARIANTS: readonly Variant[] = [
       const laterMs = endsAtMs + 3_600_000;
       const applying = link.loseRequestWith(String(laterMs));
       const moved = steps.moveEnd(laterMs);
-      while (!applying.hasCaught) await sleep(1);
+      await eventually(() => assert.ok(applying.hasCaught));
       link.stall();
       await sleep(endsAtMs - nowMs() + NOTICE_MS);
       await steps.buyMany(4, 'late');

@@ -46,6 +46,10 @@ export const RESERVATION_TRANSITIONS = {
   /** By the sweep, after the deadline. */
   expire: { from: 'RP', to: 'E' },
 } as const satisfies Record<string, { from: string; to: string }>;
+/** Each possible step: `RC` is from R to C. */
+export const TRANSITION_STEPS: readonly string[] = Object.values(RESERVATION_TRANSITIONS).flatMap(
+  ({ from, to }) => Array.from(from, (letter) => letter + to),
+);
 export type ReservationTransition = keyof typeof RESERVATION_TRANSITIONS;
 
 /** Whether the reservation holds or has units. */

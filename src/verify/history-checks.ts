@@ -1,15 +1,10 @@
 /** Checks of the history in PostgreSQL: that its order and its transitions are possible, and that rows follow from it. */
-import { RESERVATION_TRANSITIONS } from '../domain/reservation.ts';
+import { TRANSITION_STEPS } from '../domain/reservation.ts';
 import { EVENT_LINE_POSITION } from '../domain/reservation-codec.ts';
 import { WITHDRAWAL } from '../domain/transition-detail.ts';
 import type { Sql } from '../postgres/connection.ts';
 import { isPart, namedItems } from '../postgres/named-items.ts';
 import { type CheckDefinition, counted, noneOf, withHashJoins } from './check.ts';
-
-/** `RC`: from R to C. */
-const ALLOWED = Object.values(RESERVATION_TRANSITIONS).flatMap(({ from, to }) =>
-  Array.from(from, (letter) => letter + to),
-);
 
 export const HISTORY_CHECKS: readonly CheckDefinition[] = [
   {
@@ -89,7 +84,7 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
           OR (is_part AND version = version_before + 1 AND status <> status_before)
         UNION
         SELECT event, reservation_id FROM transitions
-        WHERE place = place_before + 1 AND before || letter <> ALL(${ALLOWED}::text[])
+        WHERE place = place_before + 1 AND before || letter <> ALL(${TRANSITION_STEPS}::text[])
         LIMIT 20`;
       return noneOf(wrong.map(({ event, reservationId }) => `event ${event} of ${reservationId}`));
     },

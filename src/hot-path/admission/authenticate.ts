@@ -59,7 +59,7 @@ export function createAuthenticate(config: AuthenticateConfig): Authenticate {
   };
 }
 
-/** For the current secret. What it does not accept, the library decides. */
+/** Verifies ordinary tokens of the current secret; the library decides on all others. */
 function ordinaryVerifierOf(config: AuthenticateConfig): VerifyOrdinary {
   if (config.JWT_SECRET === undefined) return () => undefined;
   const expected = { issuer: config.JWT_ISSUER, audience: config.JWT_AUDIENCE };

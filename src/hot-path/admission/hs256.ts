@@ -2,7 +2,7 @@
  * Verifies the usual token of a shop: signed with HS256, one of the usual headers, ordinary claims. It only accepts. What
  * it does not accept is left to the library, which knows all other tokens and the reason for each refusal.
  *
- * Hand-written because in a rush almost every token is new, and verifying it was the largest cost of a request
+ * Hand-written because in a rush almost every token is new, and the library makes objects for each
  * (docs/adr/0030-ordinary-tokens.md).
  */
 import { hash } from 'node:crypto';

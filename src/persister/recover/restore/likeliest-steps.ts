@@ -5,11 +5,12 @@
  * The search weighs every kind of step for every lost version, and returns those of the least weight.
  */
 import {
-  RESERVATION_TRANSITIONS,
   type Reservation,
   type ReservationStatus,
   STATUS_OF_LETTER,
+  TRANSITION_STEPS,
 } from '../../../domain/reservation.ts';
+import { letterOf } from '../../../domain/reservation-codec.ts';
 import { isPart } from '../../../domain/transition-detail.ts';
 
 /** A version that PostgreSQL or the stream has. */
@@ -42,11 +43,6 @@ interface Path {
   rest?: Path;
 }
 
-const ALLOWED: ReadonlySet<string> = new Set(
-  Object.values(RESERVATION_TRANSITIONS).flatMap(({ from, to }) =>
-    Array.from(from, (letter) => letter + to),
-  ),
-);
 /** The letter of a version that nobody can read. Every step may follow it. */
 const UNREADABLE = '?';
 
@@ -95,9 +91,11 @@ export function likeliestSteps(
     const step = (to: string): Step => ({ version, from, to, cancelsPart: false });
     const part = (to: string): Step => ({ version, from, to, cancelsPart: true });
     const told = knownVersions.get(version);
-    if (told && isPart(told))
-      return [part(STATUS_OF_LETTER[from] === told.status ? from : letterOf(told))];
-    if (told) return [step(letterOf(told))];
+    if (told) {
+      const letter = letterOf(told.status, told.status === 'reserved' && version > 1);
+      if (!isPart(told)) return [step(letter)];
+      return [part(STATUS_OF_LETTER[from] === told.status ? from : letter)];
+    }
     if (!lostVersions.has(version)) return [step(UNREADABLE)];
     if (version === 1) return [step('R')];
     const possible = ['P', 'C', 'E', 'X'].map(step);
@@ -108,16 +106,11 @@ export function likeliestSteps(
   }
 }
 
-function letterOf({ version, status }: KnownVersion): string {
-  if (status === 'reserved') return version === 1 ? 'R' : 'P';
-  return { confirmed: 'C', cancelled: 'X', expired: 'E' }[status];
-}
-
 function weightOf({ version, from, to, cancelsPart }: Step): number {
   if (from === UNREADABLE || to === UNREADABLE) return 0;
   if (version === 1) return to === 'R' ? 0 : FORBIDDEN;
   if (cancelsPart) return from === to && 'RPC'.includes(to) ? 0 : FORBIDDEN;
-  return ALLOWED.has(from + to) ? 0 : FORBIDDEN;
+  return TRANSITION_STEPS.includes(from + to) ? 0 : FORBIDDEN;
 }
 
 /** The same object if the step is not wanted. */
