@@ -12,7 +12,7 @@ import type { Connections } from '../harness/servers/connections.ts';
 import { LIVING_RESERVATIONS_MAX, newTag, parseReservationId } from '../src/domain/identifiers.ts';
 import type { Reservation } from '../src/domain/reservation.ts';
 import { canonicalItems, parseRecord } from '../src/domain/reservation-codec.ts';
-import { ITEMS_PER_CALL_MAX } from '../src/hot-path/buy/batcher.ts';
+import { CALL_COST_MAX, costOf } from '../src/hot-path/buy/batcher.ts';
 import { joinWaitlist } from '../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../src/lua/buy/leave-waitlist.ts';
 import { type ReserveRequest, reserve } from '../src/lua/buy/reserve.ts';
@@ -89,7 +89,7 @@ class Shop {
   async buy(purchases: readonly Purchase[]): Promise<Reservation[]> {
     const { saleId } = this.#sale;
     const itemCount = purchases[0]!.items.split(',').length;
-    const size = this.isBatching ? Math.floor(ITEMS_PER_CALL_MAX / itemCount) : 1;
+    const size = this.isBatching ? Math.floor(CALL_COST_MAX / costOf({ itemCount })) : 1;
     if (purchases.length > size) {
       return [
         ...(await this.buy(purchases.slice(0, size))),

@@ -115,13 +115,19 @@ function requestsTo(path: string, operation: Operation): fc.Arbitrary<GeneratedR
     for (const { name, where, value } of given) {
       if (value === null) continue;
       if (where === 'path')
-        filled = filled.replace(`{${name}}`, encodeURIComponent(wellFormed(value)) || '-');
+        filled = filled.replace(`{${name}}`, pathSegmentOf(value));
       else if (where === 'query') query.set(name, value);
       else if (name !== 'authorization') headers[name] = value.replaceAll(/[^\x20-\x7e]/g, '?');
     }
     const search = query.size > 0 ? `?${query.toString()}` : '';
     return { path: `${filled}${search}`, headers, body: sent };
   });
+}
+
+/** A URL cannot name an empty segment, and clients remove the segments `.` and `..`, encoded or not. */
+function pathSegmentOf(value: string): string {
+  const isLost = ['', '.', '..'].includes(value);
+  return isLost ? '-' : encodeURIComponent(wellFormed(value));
 }
 
 /** A URL cannot contain half a surrogate pair. */

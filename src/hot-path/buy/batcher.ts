@@ -20,8 +20,15 @@ const EXPECTED_WAIT_MS_MAX = 2_000;
 /** The fastest of the last calls estimates the duration of a call, so one slow call does not cause refusals. */
 const CALLS_MEASURED = 4;
 
-/** Without a bound, a call with the largest baskets takes Redis more than 5 ms, see bench/hostile.ts. */
-export const ITEMS_PER_CALL_MAX = 160;
+/** In purchases of one item. Without a bound, a call with the largest baskets takes Redis more than 5 ms, see bench/hostile.ts. */
+export const CALL_COST_MAX = 160;
+/** An item of a basket takes Redis two to three times as long as a purchase of one item. */
+const BASKET_ITEM_COST = 2;
+
+/** What a purchase adds to a call. */
+export function costOf({ itemCount }: { itemCount: number }): number {
+  return itemCount === 1 ? 1 : BASKET_ITEM_COST * itemCount;
+}
 
 /** A purchase that found due holds as often waits for a repair: they cannot be ended. */
 const REPEATS_MAX = 5;
@@ -70,7 +77,7 @@ export class Batcher {
   #waiting: QueuedPurchase[] = [];
   /** Index of the first waiting purchase; the entries before it are done. */
   #head = 0;
-  #waitingItems = 0;
+  #waitingCost = 0;
   #inFlight = 0;
   /** Purchases that wait for the end of due holds. */
   #repeating = 0;
@@ -109,13 +116,13 @@ export class Batcher {
 
   #enqueue(purchase: QueuedPurchase): void {
     this.#waiting.push(purchase);
-    this.#waitingItems += purchase.itemCount;
+    this.#waitingCost += costOf(purchase);
   }
 
   /** The expected time until the queue is empty. */
   #expectedWaitMs(): number {
     const { batchSizeMax, inFlightMax } = this.#limits;
-    const calls = Math.max(this.waiting / batchSizeMax, this.#waitingItems / ITEMS_PER_CALL_MAX);
+    const calls = Math.max(this.waiting / batchSizeMax, this.#waitingCost / CALL_COST_MAX);
     return (calls / inFlightMax) * this.#callMs;
   }
 
@@ -151,14 +158,15 @@ export class Batcher {
   #take(): QueuedPurchase[] {
     const batch: QueuedPurchase[] = [];
     const latestStart = performance.now() - WAIT_MS_MAX;
-    let itemCount = 0;
+    let cost = 0;
     while (batch.length < this.#limits.batchSizeMax && this.#head < this.#waiting.length) {
       const purchase = this.#waiting[this.#head]!;
-      if (itemCount + purchase.itemCount > ITEMS_PER_CALL_MAX) break;
+      const purchaseCost = costOf(purchase);
+      if (cost + purchaseCost > CALL_COST_MAX) break;
       this.#head++;
-      this.#waitingItems -= purchase.itemCount;
+      this.#waitingCost -= purchaseCost;
       if (purchase.isAborted) continue;
-      itemCount += purchase.itemCount;
+      cost += purchaseCost;
       if (purchase.queuedAt < latestStart) purchase.settle({ outcome: 'overloaded' });
       else batch.push(purchase);
     }
