@@ -114,8 +114,7 @@ function requestsTo(path: string, operation: Operation): fc.Arbitrary<GeneratedR
     const headers: Record<string, string> = {};
     for (const { name, where, value } of given) {
       if (value === null) continue;
-      if (where === 'path')
-        filled = filled.replace(`{${name}}`, pathSegmentOf(value));
+      if (where === 'path') filled = filled.replace(`{${name}}`, pathSegmentOf(value));
       else if (where === 'query') query.set(name, value);
       else if (name !== 'authorization') headers[name] = value.replaceAll(/[^\x20-\x7e]/g, '?');
     }
