@@ -172,7 +172,7 @@ const hotPathShape = {
   ADDRESS_REQUESTS_PER_SECOND: wholeNumber(0, 0, 1_000_000),
   /** The request line and all headers; more gets 431. uWebSockets.js keeps as much memory per connection meanwhile. */
   REQUEST_HEAD_BYTES_MAX: wholeNumber(16_384, 8_192, 1_048_576),
-  /** Buyers that one reserve call decides; the bound keeps a call well under a millisecond. See also CALL_COST_MAX. */
+  /** Buyers that one reserve call decides, fewer if they want baskets, see `costOf`; the bound keeps a call of ordinary purchases under a millisecond. */
   BATCH_SIZE_MAX: wholeNumber(128, 1, 256),
   BATCHES_IN_FLIGHT_MAX: wholeNumber(2, 1, 16),
   /** Buyers of one sale in the queue of one process; requests beyond it get 503. */

@@ -20,12 +20,10 @@ const EXPECTED_WAIT_MS_MAX = 2_000;
 /** The fastest of the last calls estimates the duration of a call, so one slow call does not cause refusals. */
 const CALLS_MEASURED = 4;
 
-/** In purchases of one item. Without a bound, a call with the largest baskets takes Redis more than 5 ms, see bench/hostile.ts. */
-export const CALL_COST_MAX = 160;
-/** An item of a basket takes Redis two to three times as long as a purchase of one item. */
+/** An item of a basket takes Redis two to three times as long as a purchase of one item, see bench/hostile.ts. */
 const BASKET_ITEM_COST = 2;
 
-/** What a purchase adds to a call. */
+/** What a purchase adds to a batch, in purchases of one item. */
 export function costOf({ itemCount }: { itemCount: number }): number {
   return itemCount === 1 ? 1 : BASKET_ITEM_COST * itemCount;
 }
@@ -50,6 +48,7 @@ export interface QueuedPurchase extends ReserveRequest {
 }
 
 export interface BatcherLimits {
+  /** In purchases of one item, see `costOf`. A larger basket is sent alone. */
   batchSizeMax: number;
   inFlightMax: number;
   waitingMax: number;
@@ -122,8 +121,7 @@ export class Batcher {
   /** The expected time until the queue is empty. */
   #expectedWaitMs(): number {
     const { batchSizeMax, inFlightMax } = this.#limits;
-    const calls = Math.max(this.waiting / batchSizeMax, this.#waitingCost / CALL_COST_MAX);
-    return (calls / inFlightMax) * this.#callMs;
+    return (this.#waitingCost / batchSizeMax / inFlightMax) * this.#callMs;
   }
 
   #measure(callMs: number): void {
@@ -135,7 +133,7 @@ export class Batcher {
   #schedule(): void {
     if (this.#inFlight >= this.#limits.inFlightMax || this.waiting === 0) return;
     // One turn of the event loop can handle a thousand sockets, so a full batch does not wait for its end.
-    if (this.waiting >= this.#limits.batchSizeMax) {
+    if (this.#waitingCost >= this.#limits.batchSizeMax) {
       this.#sendWaiting();
     } else if (!this.#isScheduled) {
       this.#isScheduled = true;
@@ -159,10 +157,10 @@ export class Batcher {
     const batch: QueuedPurchase[] = [];
     const latestStart = performance.now() - WAIT_MS_MAX;
     let cost = 0;
-    while (batch.length < this.#limits.batchSizeMax && this.#head < this.#waiting.length) {
+    while (this.#head < this.#waiting.length) {
       const purchase = this.#waiting[this.#head]!;
       const purchaseCost = costOf(purchase);
-      if (cost + purchaseCost > CALL_COST_MAX) break;
+      if (batch.length > 0 && cost + purchaseCost > this.#limits.batchSizeMax) break;
       this.#head++;
       this.#waitingCost -= purchaseCost;
       if (purchase.isAborted) continue;
