@@ -1,14 +1,19 @@
 /**
- * Detects regressions: `npm run bench:guard` runs a short bench and compares its ratios with the recorded ones.
- * Ratios also differ between machines, so the comparison means most on the machine of the recorded results.
+ * Detects regressions: `npm run bench:guard` runs short benches of this checkout and of an earlier commit in turn, and
+ * compares their ratios. Figures of two machines, or of two hours on one machine, are not comparable.
  *
- * The noise is the distance between the recorded quartiles (half of it, doubled because a short run has few rounds),
- * and at least 5 %. A ratio that is worse by more than the noise is reported.
+ * A ratio is worse if its median is worse by more than 5 %, and its better quartile is worse than the worse quartile of
+ * the earlier commit.
  */
-
-import type { Compared } from './measure/rounds.ts';
-import { type BenchArguments, benchCommand, runScenarios } from './measure/run-scenarios.ts';
-import { readResults } from './report/results.ts';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openCommandSession } from '../harness/command/command-session.ts';
+import { type Compared, type Spread, spreadOf } from './measure/rounds.ts';
+import { type BenchArguments, benchCommand } from './measure/run-scenarios.ts';
+import type { ScenarioResult } from './report/results.ts';
 import { durable } from './scenarios/durable.ts';
 import { persister } from './scenarios/persister.ts';
 import { refusal } from './scenarios/refusal.ts';
@@ -16,56 +21,118 @@ import { refusalTime } from './scenarios/refusal-time.ts';
 import { win } from './scenarios/win.ts';
 
 const SCENARIOS = [refusal, refusalTime, win, durable, persister];
-const NOISE_MIN = 0.05;
-const NOISE_FACTOR = 2;
+const LOSS_MIN = 0.05;
+const ROOT = join(import.meta.dirname, '..');
 
 const options = benchCommand(
   'bench:guard',
-  'Runs a short bench and reports ratios that are worse than the recorded ones. Exits 1 when there are any.',
-  { scenarios: SCENARIOS, rounds: 3, seconds: 1 },
+  'Compares the ratios of a short bench with those of an earlier commit. Exits 1 when one is worse.',
+  { scenarios: SCENARIOS, rounds: 5, seconds: 1 },
 )
+  .option('--before <commit>', 'the earlier commit', 'HEAD~1')
   .parse()
-  .opts<BenchArguments>();
+  .opts<BenchArguments & { before: string }>();
+const { rounds, seconds, before } = options;
+const only = options.only ?? SCENARIOS.map(({ name }) => name);
 
-const kept = new Map(
-  readResults('throughput.json').flatMap(({ name, comparisons }) =>
-    comparisons.map((each): [string, Compared] => [`${name}: ${each.what}`, each]),
-  ),
-);
-if (kept.size === 0) {
-  console.error('There is no recorded result to compare with. Type:\n  npm run bench -- --write');
-  process.exit(1);
-}
-const { results, failures } = await runScenarios(SCENARIOS, options);
-const worse: string[] = [];
-for (const { name, comparisons } of results) {
-  for (const now of comparisons) {
-    const before = kept.get(`${name}: ${now.what}`);
-    // A ratio without a target has no better or worse, and a figure that is no ratio depends on the machine.
-    if (!before || !isJudged(now)) continue;
-    const change = now.median / before.median - 1;
-    const loss = now.atMost === undefined ? -change : change;
-    const noise = noiseOf(before);
-    const line = `${now.what}: ${now.median}, recorded ${before.median} (${signed(change)}, noise ${percent(noise)})`;
-    console.log(`${loss > noise ? 'WORSE ' : 'ok    '} ${line}`);
-    if (loss > noise) worse.push(line);
+const session = openCommandSession();
+try {
+  const earlier = checkOut(before);
+  const found = { now: new Map<string, Compared[]>(), before: new Map<string, Compared[]>() };
+  for (let round = 1; round <= rounds; round++) {
+    const turns = [
+      { name: 'this checkout', directory: ROOT, ratios: found.now },
+      { name: before, directory: earlier, ratios: found.before },
+    ];
+    for (const { name, directory, ratios } of round % 2 === 0 ? turns : turns.toReversed()) {
+      session.step(`round ${round} of ${rounds}: ${name}`);
+      for (const { name: scenario, comparisons } of await bench(directory)) {
+        for (const each of comparisons) {
+          const key = [scenario, each.metric, each.of, each.over].join(', ');
+          ratios.set(key, [...(ratios.get(key) ?? []), each]);
+        }
+      }
+    }
   }
-}
-for (const failure of failures) console.error(`no result: ${failure}`);
-process.exit(worse.length > 0 || failures.length > 0 ? 1 : 0);
-
-function isJudged({ atLeast, atMost, over }: Compared): boolean {
-  return over !== undefined && (atLeast !== undefined || atMost !== undefined);
+  process.exitCode = report(found.now, found.before) ? 0 : 1;
+} finally {
+  await session.close();
 }
 
-function noiseOf({ median, low, high }: Compared): number {
-  return Math.max(NOISE_MIN, (NOISE_FACTOR * (high - low)) / 2 / median);
+/** Returns the directory, which is removed with the session. */
+function checkOut(commit: string): string {
+  const directory = mkdtempSync(join(tmpdir(), 'before-'));
+  const clone = ['clone', '--quiet', '--shared', '--no-checkout', ROOT, directory];
+  for (const args of [
+    clone,
+    ['-C', directory, 'checkout', '--quiet', '--detach', commitOf(commit)],
+  ]) {
+    const { status, stderr } = spawnSync('git', args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`git ${args[0]} failed: ${stderr.trim()}`);
+  }
+  return directory;
 }
 
-function signed(change: number): string {
-  return `${change < 0 ? '−' : '+'}${percent(Math.abs(change))}`;
+function commitOf(name: string): string {
+  const args = ['-C', ROOT, 'rev-parse', '--verify', '--quiet', `${name}^{commit}`];
+  const { status, stdout } = spawnSync('git', args, { encoding: 'utf8' });
+  if (status === 0) return stdout.trim();
+  console.error(
+    `There is no commit ${name} in this repository. A shallow clone has only the last.`,
+  );
+  process.exit(2);
 }
 
-function percent(share: number): string {
-  return `${Math.round(share * 100)} %`;
+/** One round of each scenario, by the bench of that checkout. */
+async function bench(directory: string): Promise<ScenarioResult[]> {
+  const results = mkdtempSync(join(tmpdir(), 'round-'));
+  const args = ['run', '--silent', 'bench', '--', '--rounds', '1', '--seconds', String(seconds)];
+  const child = spawn('npm', [...args, '--only', ...only], {
+    cwd: directory,
+    env: { ...process.env, TMPDIR: results },
+    // Its figures are those of one round.
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  session.stopping.addEventListener('abort', () => child.kill('SIGTERM'));
+  await once(child, 'exit');
+  session.stopping.throwIfAborted();
+  const file = readdirSync(results, { recursive: true, encoding: 'utf8' }).find((path) =>
+    path.endsWith('throughput.json'),
+  );
+  if (!file) throw new Error(`The bench in ${directory} left no result.`);
+  return JSON.parse(readFileSync(join(results, file), 'utf8')) as ScenarioResult[];
+}
+
+/** True: all were measured, and no ratio is worse. */
+function report(now: Map<string, Compared[]>, earlier: Map<string, Compared[]>): boolean {
+  let isGood = now.size > 0;
+  for (const [key, measured] of now) {
+    const { what, over, atLeast, atMost } = measured[0]!;
+    // A ratio without a target has no better or worse, and a figure that is no ratio depends on the machine.
+    if (over === undefined || (atLeast === undefined && atMost === undefined)) continue;
+    const known = earlier.get(key);
+    if (!known) {
+      console.log(`new    ${what}: ${text(ratiosOf(measured))}`);
+      continue;
+    }
+    const [after, first] = [ratiosOf(measured), ratiosOf(known)];
+    const change = after.median / first.median - 1;
+    const isApart = atLeast === undefined ? after.low > first.high : after.high < first.low;
+    const isWorse = isApart && Math.abs(change) > LOSS_MIN;
+    const failed = rounds - measured.length;
+    isGood &&= !isWorse && failed === 0;
+    const verdict = isWorse ? 'WORSE ' : 'ok    ';
+    const missing = failed > 0 ? `; ${failed} of ${rounds} rounds failed` : '';
+    console.log(`${verdict} ${what}: ${text(after)}, before ${text(first)}${missing}`);
+  }
+  return isGood;
+}
+
+function ratiosOf(measured: readonly Compared[]): Spread {
+  return spreadOf(measured.map(({ median }) => median));
+}
+
+function text({ median, low, high }: Spread): string {
+  const [middle, from, to] = [median, low, high].map((value) => value.toPrecision(3));
+  return `${middle} (quartiles ${from} – ${to})`;
 }

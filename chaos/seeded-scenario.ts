@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from '../harness/random.ts';
-import { comeLate, endAndArchive } from './clients/archiving.ts';
+import { askUntil, comeLate, endAndArchive } from './clients/archiving.ts';
 import { Buyer } from './clients/buyer.ts';
 import { nowMs } from './clients/history.ts';
 import { operate } from './clients/operator.ts';
@@ -139,6 +139,11 @@ async function archive(
       comeLate(client, random.of('late'), terms.skus[0]!.sku),
     ),
   ]);
+  await askUntil(
+    client,
+    random.of('later'),
+    async () => (await inspector.waitForRest(terms.saleId, 0)) === undefined,
+  );
   return {
     ...acted,
     losses: [...acted.losses, ...losses],

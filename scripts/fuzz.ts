@@ -54,7 +54,7 @@ try {
     { url: engine.hotPath.url, paths: '^/v1/(?!.*/live$)', token: engine.buyerToken },
     {
       url: engine.admin.url,
-      paths: '^/(admin/|healthz|readyz|metrics)',
+      paths: '^/(admin/|session|healthz|readyz|metrics)',
       token: engine.operatorToken,
     },
   ];

@@ -34,12 +34,6 @@ function stutter(pid: () => number, frozenMs: number, runningMs: number) {
   );
 }
 
-/** Alerts that no fault here causes, and why. */
-export const NOT_CAUSED: Readonly<Record<string, string>> = {
-  FlashSaleHoldsEndLate:
-    'hot paths end due holds too, and freezing them with the persister has not delayed enough sweeps',
-};
-
 export const FAULTS: readonly Fault[] = [
   {
     cause: 'the hot path is killed',
@@ -55,6 +49,22 @@ export const FAULTS: readonly Fault[] = [
     async begin(engine) {
       await engine.processes.persister.kill();
       return () => engine.replace('persister');
+    },
+  },
+  {
+    cause: 'the persister freezes for 8 s at a time while holds come due, and nobody buys any more',
+    alerts: ['FlashSaleHoldsEndLate'],
+    async begin(engine) {
+      const saleId = await engine.sell(100_000, { holdSeconds: 40 });
+      const crowding = crowd(engine, saleId, { atOnce: 1 });
+      // Purchases would end due holds, too.
+      const quiet = setTimeout(() => void crowding.stop(), 39_000);
+      const stuttering = stutter(() => engine.processes.persister.pid, 8_000, 3_000);
+      return async () => {
+        clearTimeout(quiet);
+        await stuttering.stop();
+        await crowding.stop();
+      };
     },
   },
   {

@@ -8,6 +8,7 @@ import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { IS_LONG_RUN } from '../../harness/long-run.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { untilOpen } from '../../harness/sales/recovery.ts';
 import { assertPromisesHold } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { FILE, use } from '../../harness/use.ts';
@@ -110,6 +111,22 @@ test('a sale with extended, confirmed, refunded, expired and waitlisted holds is
     served.map(({ key }) => Number(key.replace(/^waitlist /, ''))),
     waiting.map((_, index) => index + 1),
   );
+});
+
+test('a count of loaded units is sound without a cancellation that Redis lost', async (context) => {
+  const own = await useAdmin(context);
+  const { saleId } = await makeSale(own, { stock: 10 });
+  const [outcome] = await buy(own.shards, saleId, ['ada']);
+  assert.ok(outcome?.outcome === 'reserved');
+  const { reservationId } = parseRecord(outcome.record, { saleId, currency: 'EUR' }, 'ada');
+  await own.call(`POST /reservations/${reservationId}/cancel`, { body: { restock: false } });
+  const loaded = await own.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 5 } });
+  assert.equal(loaded.body.loaded, 14);
+  // No persister has written the reservation.
+  await own.shards.of(saleId).client.flushall();
+  await usePersister(context, own.redis.url, own.databaseUrl);
+  await untilOpen(own, saleId);
+  await assertPromisesHold(own, saleId);
 });
 
 test('a waitlist that buyers join and leave is sound in every report', async () => {
