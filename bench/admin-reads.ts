@@ -177,7 +177,12 @@ try {
       return added
         .split(/^LOG: {2}duration: [\d.]+ ms {2}plan:\n/m)
         .slice(1)
-        .map((plan) => plan.replace(/\n(?=\S)[\s\S]*$/, '').replaceAll(/^\t/gm, '').trim())
+        .map((plan) =>
+          plan
+            .replace(/\n(?=\S)[\s\S]*$/, '')
+            .replaceAll(/^\t/gm, '')
+            .trim(),
+        )
         .filter((plan) => LARGE_TABLES.some((table) => plan.includes(table)));
     };
   }

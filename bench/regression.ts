@@ -5,12 +5,13 @@
  * A ratio is worse if its median is worse by more than 5 %, and its better quartile is worse than the worse quartile of
  * the earlier commit.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCommandSession } from '../harness/command/command-session.ts';
+import { checkOut, ROOT } from './measure/earlier-commit.ts';
 import { type Compared, type Spread, spreadOf } from './measure/rounds.ts';
 import { type BenchArguments, benchCommand } from './measure/run-scenarios.ts';
 import type { ScenarioResult } from './report/results.ts';
@@ -22,7 +23,6 @@ import { win } from './scenarios/win.ts';
 
 const SCENARIOS = [refusal, refusalTime, win, durable, persister];
 const LOSS_MIN = 0.05;
-const ROOT = join(import.meta.dirname, '..');
 
 const options = benchCommand(
   'bench:guard',
@@ -57,30 +57,6 @@ try {
   process.exitCode = report(found.now, found.before) ? 0 : 1;
 } finally {
   await session.close();
-}
-
-/** Returns the directory, which is removed with the session. */
-function checkOut(commit: string): string {
-  const directory = mkdtempSync(join(tmpdir(), 'before-'));
-  const clone = ['clone', '--quiet', '--shared', '--no-checkout', ROOT, directory];
-  for (const args of [
-    clone,
-    ['-C', directory, 'checkout', '--quiet', '--detach', commitOf(commit)],
-  ]) {
-    const { status, stderr } = spawnSync('git', args, { encoding: 'utf8' });
-    if (status !== 0) throw new Error(`git ${args[0]} failed: ${stderr.trim()}`);
-  }
-  return directory;
-}
-
-function commitOf(name: string): string {
-  const args = ['-C', ROOT, 'rev-parse', '--verify', '--quiet', `${name}^{commit}`];
-  const { status, stdout } = spawnSync('git', args, { encoding: 'utf8' });
-  if (status === 0) return stdout.trim();
-  console.error(
-    `There is no commit ${name} in this repository. A shallow clone has only the last.`,
-  );
-  process.exit(2);
 }
 
 /** One round of each scenario, by the bench of that checkout. */

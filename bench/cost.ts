@@ -1,0 +1,309 @@
+/**
+ * What a sold unit costs, over all processes of `npm start`: CPU time for each reservation that is a row in PostgreSQL.
+ * Every buyer is new, as in a real rush: the hot path has never seen the token. Nothing is placed on cores.
+ *
+ *   npm run bench:cost -- --before <commit> [--rounds 7] [--seconds 4] [--write]
+ *
+ * The stacks of this checkout and of the earlier commit take turns. A turn is three loads: purchases that win, refusals
+ * of tokens never seen, and refusals of tokens seen before. Exits 1 when a target is missed.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import postgres from 'postgres';
+import { command, wholeNumber } from '../harness/command/command-line.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
+import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
+import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
+import { eventually } from '../harness/eventually.ts';
+import { childrenOf } from '../harness/servers/process-records.ts';
+import type { StackDescription } from '../src/dev/stack/stack-description.ts';
+import { findFreePorts } from '../src/process/free-port.ts';
+import { JWT_SECRET, tokenOf, writeBuyers } from './load/buyers.ts';
+import { buyTemplate, runWrk } from './load/wrk.ts';
+import { checkOut, ROOT } from './measure/earlier-commit.ts';
+import { type Comparison, compare, type Figures, runRounds } from './measure/rounds.ts';
+import { expect } from './measure/scenario.ts';
+import { table } from './report/tables.ts';
+import { loadAverage } from './report/targets.ts';
+
+const CONNECTIONS = 256;
+const PER_SECOND_MAX = 60_000;
+const KNOWN_BUYERS = 50_000;
+/** Redis has told the hot path who won by then. */
+const SETTLE_MS = 2_000;
+const START = { timeoutMs: 180_000 };
+const DRAIN = { timeoutMs: 120_000 };
+/** `USER_HZ` of Linux. */
+const TICKS_PER_SECOND = 100;
+
+const NOW = 'now';
+const BEFORE = 'before';
+
+const options = command('bench:cost', 'Measures the CPU time of a sold unit, over all processes.')
+  .requiredOption('--before <commit>', 'the earlier commit')
+  .option('--rounds <count>', 'turns of each', wholeNumber, 7)
+  .option('--seconds <count>', 'of each load', wholeNumber, 4)
+  .option(...WRITE_OPTION)
+  .parse()
+  .opts<{ before: string; rounds: number; seconds: number; write?: boolean }>();
+
+/** A stack of `npm start`, in a home of its own. */
+interface Stack {
+  description: StackDescription;
+  sql: postgres.Sql;
+}
+
+interface Cpu {
+  user: number;
+  system: number;
+}
+
+const session = openCommandSession();
+const loadBefore = loadAverage();
+try {
+  const stacks: Record<string, Stack> = {
+    [NOW]: await startStack(ROOT),
+    [BEFORE]: await startStack(checkOut(options.before)),
+  };
+  const known = await writeBuyers(join(tmpdir(), 'known'), {
+    name: 'known',
+    count: KNOWN_BUYERS,
+    purchasesEach: 1,
+  });
+  const rounds = await runRounds(
+    { rounds: options.rounds, stopping: session.stopping, report: session.step },
+    [NOW, BEFORE],
+    async (name, round) => {
+      const stack = stacks[name]!;
+      const wins = await sell(stack, `winner-${round}`);
+      const cold = await refuse(stack, await newBuyers(`late-${round}`), 1);
+      // The first passes warm the cache, which keeps a token from its second sight on.
+      const warm = await refuse(stack, known.file, 3);
+      return {
+        ...wins,
+        refusalMicros: cold.user + cold.system,
+        knownRefusalMicros: warm.user + warm.system,
+        firstSightUserMicros: cold.user - warm.user,
+      };
+    },
+  );
+  const comparisons = comparisonsOf().map((comparison) => compare(rounds, comparison));
+  console.log(
+    table(
+      ['µs of CPU', NOW, BEFORE, 'now ÷ before', 'target'],
+      comparisons.map(({ what, metric, median, low, high, atMost, ok }) => [
+        what,
+        medianOf(rounds, NOW, metric),
+        medianOf(rounds, BEFORE, metric),
+        `${median.toFixed(2)} (${low.toFixed(2)} – ${high.toFixed(2)})`,
+        atMost === undefined ? '' : `≤ ${atMost}${ok ? '' : ', missed'}`,
+      ]),
+    ),
+  );
+  const { redisUrl, postgresUrl } = stacks[NOW]!.description;
+  await keepBenchResult(
+    'cost',
+    {
+      bench: 'cost',
+      before: options.before,
+      settings: { connections: CONNECTIONS, secondsEach: options.seconds },
+      comparisons,
+      rounds,
+      loadBefore,
+      machine: machine('wrk and the processes of both stacks share these cores'),
+      versions: { ...codeVersions(), ...(await serverVersions({ redisUrl, postgresUrl })) },
+    },
+    options,
+  );
+  if (comparisons.some(({ ok }) => ok === false)) process.exitCode = 1;
+} finally {
+  await session.close();
+}
+process.exit();
+
+function comparisonsOf(): Comparison[] {
+  const of = (what: string, metric: string, atMost?: number): Comparison => ({
+    what,
+    metric,
+    of: NOW,
+    over: BEFORE,
+    ...(atMost === undefined ? {} : { atMost }),
+  });
+  return [
+    of('a durable win, all processes', 'allMicros', 0.6),
+    of('a durable win, hot path', 'hotPathMicros', 0.7),
+    of('a durable win, Redis', 'redisMicros', 0.62),
+    of('a durable win, persister and PostgreSQL', 'rowMicros', 0.58),
+    of('a refusal, token never seen', 'refusalMicros', 0.65),
+    of('a refusal, token known', 'knownRefusalMicros'),
+    of('the first sight of a token, user time', 'firstSightUserMicros', 0.4),
+  ];
+}
+
+async function startStack(directory: string): Promise<Stack> {
+  const home = mkdtempSync(join(tmpdir(), 'home-'));
+  const [hotPathPort, adminPort] = await findFreePorts(2);
+  const child = spawn('npm', ['run', '--silent', 'start'], {
+    cwd: directory,
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      TMPDIR: process.env.TMPDIR,
+      FLASH_SALE_HOME: home,
+      HOT_PATH_PORT: String(hotPathPort),
+      ADMIN_PORT: String(adminPort),
+      LOG_LEVEL: 'warn',
+      JWT_SECRET,
+    },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  session.after(async () => {
+    child.kill('SIGTERM');
+    if (child.exitCode === null) await new Promise((resolve) => child.once('exit', resolve));
+  });
+  const description = await eventually(async () => {
+    session.stopping.throwIfAborted();
+    const found = JSON.parse(readFileSync(join(home, 'stack.json'), 'utf8')) as StackDescription;
+    const { status } = await fetch(`${found.adminUrl}/readyz`);
+    expect(status === 200, 'admin is not ready');
+    return found;
+  }, START);
+  const sql = postgres(description.postgresUrl, { max: 1, onnotice: () => undefined });
+  session.after(() => sql.end());
+  return { description, sql };
+}
+
+function newBuyers(name: string): Promise<string> {
+  const count = PER_SECOND_MAX * options.seconds;
+  return writeBuyers(join(tmpdir(), 'new'), { name, count, purchasesEach: 1 }).then(
+    ({ file }) => file,
+  );
+}
+
+async function openSale({ description }: Stack, stock: number): Promise<string> {
+  const saleId = `cost-${Math.random().toString(36).slice(2, 10)}`;
+  const post = async (path: string, body?: object) => {
+    const response = await fetch(`${description.adminUrl}/admin/v1${path}`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${description.adminToken}`,
+        ...(body ? { 'content-type': 'application/json' } : {}),
+      },
+      body: body ? JSON.stringify(body) : null,
+    });
+    expect(response.ok, `${path} got ${response.status}: ${await response.text()}`);
+  };
+  await post('/sales', {
+    saleId,
+    name: 'Cost',
+    currency: 'EUR',
+    skus: [{ sku: 'unit', name: 'Unit', price: 1_000, stock }],
+  });
+  await post(`/sales/${saleId}/open`);
+  return saleId;
+}
+
+function load({ description }: Stack, saleId: string, file: string, repeats: boolean) {
+  return runWrk({
+    port: Number(new URL(description.hotPathUrl).port),
+    template: buyTemplate(saleId),
+    file,
+    seconds: options.seconds,
+    connections: CONNECTIONS,
+    repeats,
+    cores: undefined,
+    stopping: session.stopping,
+  });
+}
+
+/** The CPU time of each row, by process. */
+async function sell(stack: Stack, name: string): Promise<Figures> {
+  const { pids } = stack.description;
+  const saleId = await openSale(stack, 1_000_000);
+  const file = await newBuyers(name);
+  const groups = () => ({
+    hotPath: total(pids.hotPath.map(cpuOf)),
+    redis: cpuOf(pids.redis),
+    persister: total(pids.persister.map(cpuOf)),
+    postgres: total([cpuOf(pids.postgres), ...childrenOf(pids.postgres).map(cpuOf)]),
+  });
+  const before = groups();
+  const wrk = await load(stack, saleId, file, false);
+  expect(wrk.refused === 0, `${wrk.refused} buyers were refused`);
+  let rows = 0;
+  await eventually(async () => {
+    const known = rows;
+    const [row] = await stack.sql<[{ rows: string }]>`
+      SELECT count(*) AS rows FROM reservations WHERE sale_id = ${saleId}`;
+    rows = Number(row.rows);
+    // The last ones were under way when wrk ended.
+    expect(rows >= wrk.requests && rows === known, `${rows} of ${wrk.requests} are rows`);
+  }, DRAIN);
+  const after = groups();
+  const each = (name_: keyof typeof before) =>
+    ((sum(after[name_]) - sum(before[name_])) / rows) * 1e6;
+  const [hotPathMicros, redisMicros] = [each('hotPath'), each('redis')];
+  const rowMicros = each('persister') + each('postgres');
+  return {
+    winsPerSecond: wrk.perSecond,
+    hotPathMicros,
+    redisMicros,
+    rowMicros,
+    persisterMicros: each('persister'),
+    postgresMicros: each('postgres'),
+    allMicros: hotPathMicros + redisMicros + rowMicros,
+  };
+}
+
+/** The CPU time of the hot path for each refusal in the last of some passes. */
+async function refuse(stack: Stack, file: string, passes: number): Promise<Cpu> {
+  const saleId = await openSale(stack, 1);
+  const { hotPathUrl, pids } = stack.description;
+  const { status } = await fetch(`${hotPathUrl}/v1/sales/${saleId}/buy`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${tokenOf('the-winner')}` },
+  });
+  expect(status === 201, `the only unit got ${status}`);
+  await sleep(SETTLE_MS);
+  let each: Cpu = { user: 0, system: 0 };
+  for (let pass = 0; pass < passes; pass++) {
+    const before = total(pids.hotPath.map(cpuOf));
+    const wrk = await load(stack, saleId, file, passes > 1);
+    const after = total(pids.hotPath.map(cpuOf));
+    expect(wrk.refused === wrk.requests, 'somebody was not refused');
+    each = {
+      user: ((after.user - before.user) / wrk.requests) * 1e6,
+      system: ((after.system - before.system) / wrk.requests) * 1e6,
+    };
+  }
+  return each;
+}
+
+/** Seconds, with those of its children that have ended: PostgreSQL's processes come and go. */
+function cpuOf(pid: number): Cpu {
+  // The name of the command may contain spaces, so fields are counted after it.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  const seconds = (index: number) => Number(fields[index]) / TICKS_PER_SECOND;
+  return { user: seconds(11) + seconds(13), system: seconds(12) + seconds(14) };
+}
+
+function total(parts: readonly Cpu[]): Cpu {
+  return {
+    user: parts.reduce((all, { user }) => all + user, 0),
+    system: parts.reduce((all, { system }) => all + system, 0),
+  };
+}
+
+function sum({ user, system }: Cpu): number {
+  return user + system;
+}
+
+function medianOf(rounds: readonly Record<string, Figures>[], name: string, metric: string) {
+  const values = rounds.map((round) => round[name]![metric]!).toSorted((a, b) => a - b);
+  return values[Math.floor(values.length / 2)]!.toFixed(1);
+}
