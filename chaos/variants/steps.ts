@@ -11,6 +11,7 @@ import type { DataLossKind } from '../faults/schedule.ts';
 import type { RunContext } from '../run.ts';
 
 const PATIENCE_MS = 10_000;
+const CATCH_MS_MAX = 10_000;
 /** Much longer than a persister waits before it claims entries of another one. */
 const DRAINED_MS_MAX = 20_000;
 const AT_REST_MS_MAX = 20_000;
@@ -147,7 +148,10 @@ export class Steps {
     const traps = links.map((link) => link.loseReplyTo(reserve.sha1));
     const sent = this.#run.client.send(buyOf(buyerId, {}), this.#run.random);
     // Before the hot path reconnects.
-    while (!traps.some(({ hasCaught }) => hasCaught)) await sleep(1);
+    for (let waitedMs = 0; !traps.some(({ hasCaught }) => hasCaught); waitedMs++) {
+      if (waitedMs > CATCH_MS_MAX) throw new Error('the purchase did not reach Redis');
+      await sleep(1);
+    }
     for (const link of links) link.refuse();
     await sleep(downMs);
     for (const link of links) link.heal();
