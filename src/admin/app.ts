@@ -8,6 +8,7 @@ import { http } from '../process/node-http.ts';
 import type { AdminContext } from './context.ts';
 import { serveDashboardPage } from './dashboard/dashboard-page.ts';
 import { serveLive } from './dashboard/live/live-routes.ts';
+import { serveWatchedVerification } from './dashboard/live/verification-routes.ts';
 import { serveReport } from './dashboard/report/report-routes.ts';
 import { describeRoutes } from './docs/openapi.ts';
 import { servePages, setSecurityHeaders } from './docs/pages.ts';
@@ -30,6 +31,7 @@ import { serveReservations } from './reservations/reservation-routes.ts';
 import { serveArchive } from './sales/archive-routes.ts';
 import { serveSales } from './sales/sale-routes.ts';
 import { serveStock } from './sales/stock-routes.ts';
+import { Verifications } from './sales/verifications.ts';
 import { serveVerification } from './sales/verify-routes.ts';
 import { setClient } from './sign-in/client.ts';
 import { requireRoles } from './sign-in/require-role.ts';
@@ -91,6 +93,8 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   const operations = collectOperations(app);
   const registerRejections = rejectOtherMethods(app);
 
+  const verifications = new Verifications(context);
+
   serveHealth(app, context);
   serveSales(app, context);
   serveArchive(app, context);
@@ -98,7 +102,7 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   serveReservations(app, context);
   serveMerchants(app, context);
   serveBuyers(app, context);
-  serveVerification(app, context);
+  serveVerification(app, context, verifications);
   serveAudit(app, context);
   serveDeadLetters(app, context);
   serveRecoveries(app, context);
@@ -107,6 +111,7 @@ export async function createAdminApp(context: AdminContext): Promise<FastifyInst
   serveSignInLinks(app, signIn);
   serveDashboardPage(app);
   serveLive(app, context, signIn);
+  serveWatchedVerification(app, context, verifications);
   serveReport(app, context);
   await servePages(app, () => operations);
   registerRejections(app);

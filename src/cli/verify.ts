@@ -3,11 +3,12 @@ import { readServersConfig } from '../config.ts';
 import { connectPostgres, requirePostgres } from '../postgres/connection.ts';
 import { createLogger } from '../process/logger.ts';
 import { Shards } from '../redis/shards.ts';
-import type { Check, Servers } from '../verify/check.ts';
+import type { Check, Progress, Servers } from '../verify/check.ts';
 import { type Report, verifySale } from '../verify/verify.ts';
 
 const REDIS_READY_TIMEOUT_MS = 5_000;
 const POLL_MS = 20;
+const PROGRESS_MS = 2_000;
 
 /** True if every check passes. Throws `server_unfit` if PostgreSQL is unreachable; an unreachable Redis fails a check. */
 export async function runVerify(options: { sale?: string; json: boolean }): Promise<boolean> {
@@ -43,9 +44,22 @@ async function verifyAll(servers: Servers, only: string | undefined): Promise<Sa
   if (only !== undefined && rows.length === 0) return [unknownSale(only)];
   const reports: SaleReport[] = [];
   for (const { saleId } of rows) {
-    reports.push({ saleId, ...(await verifySale(servers, saleId)) });
+    reports.push({
+      saleId,
+      ...(await verifySale(servers, saleId, undefined, progressPrinter(saleId))),
+    });
   }
   return reports;
+}
+
+/** A large sale takes long, so a line on standard error says every few seconds how far it is. */
+function progressPrinter(saleId: string): (progress: Progress) => void {
+  let printedMs = performance.now();
+  return ({ part, done, of }) => {
+    if (of === 0 || performance.now() - printedMs < PROGRESS_MS) return;
+    printedMs = performance.now();
+    console.error(`${saleId}: ${done} of ${of} ${part}`);
+  };
 }
 
 function unknownSale(saleId: string): SaleReport {

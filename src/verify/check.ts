@@ -61,6 +61,14 @@ export interface RetryPolicy {
   pauseMs: number;
 }
 
+/** How far a verification is. Its parts come one after the other, and may begin again. */
+export interface Progress {
+  part: 'catching up' | 'checks' | 'reservations';
+  done: number;
+  /** 0: unknown. */
+  of: number;
+}
+
 /** `1 row`, `2 rows`. */
 export function counted(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;

@@ -76,11 +76,13 @@ export class RecordComparison {
     this.#seen = seen;
   }
 
-  async run(): Promise<Check[]> {
+  /** `onCompared` gets the number of records compared so far. */
+  async run(onCompared: (count: number) => void): Promise<Check[]> {
     for await (const { fields, event } of this.#scan('buyers')) {
       const indexes = fields.filter(([, text]) => isBuyerIndex(text));
       await this.#compareAll({ texts: textsByBuyer(fields), event });
       this.#addAll(await indexDifferences(this.#verification, indexes));
+      onCompared(this.#compared);
     }
     const notes = new NoteComparison(this.#verification, this.#upTo);
     // Last: a record that moves to the past meanwhile is seen at least once.
@@ -89,6 +91,7 @@ export class RecordComparison {
       await this.#compareKeys(fields);
       this.#addAll(await unnamedRecords(this.#verification, fields));
       await notes.compare(fields, event);
+      onCompared(this.#compared);
     }
     await this.#settle();
     return [...this.#checks(), await notes.check()];

@@ -174,7 +174,9 @@ export const OPERATION_CHECKS: readonly CheckDefinition[] = [
             END AND coalesce(l.loaded, 0), false)
           OR coalesce(l.remaining_after NOT BETWEEN 0 AND l.loaded_after, l.remaining_after IS NOT NULL)
         ORDER BY 1, 2 LIMIT 20`;
-      return noneOf(wrong.map(({ operation, sku, what }) => `operation ${operation}, ${sku}, ${what}`));
+      return noneOf(
+        wrong.map(({ operation, sku, what }) => `operation ${operation}, ${sku}, ${what}`),
+      );
     },
   },
 ];

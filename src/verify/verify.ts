@@ -12,7 +12,14 @@ import { ordinalOf } from '../domain/positions.ts';
 import { readSale, type SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
 import { isArchived, verifyArchived } from './archived-checks.ts';
-import type { Check, CheckDefinition, RetryPolicy, Servers, Verification } from './check.ts';
+import type {
+  Check,
+  CheckDefinition,
+  Progress,
+  RetryPolicy,
+  Servers,
+  Verification,
+} from './check.ts';
 import { compareOrder, SeenOrdinals } from './compare-order.ts';
 import { RecordComparison } from './compare-records.ts';
 import { COUNT_CHECKS } from './count-checks.ts';
@@ -48,6 +55,7 @@ export async function verifySale(
   servers: Servers,
   saleId: string,
   policy: RetryPolicy = RETRY_POLICY,
+  onProgress: (progress: Progress) => void = () => undefined,
 ): Promise<Report> {
   if (await isArchived(servers.sql, saleId)) {
     const archived = await verifyArchived(servers, saleId);
@@ -62,7 +70,7 @@ export async function verifySale(
     const checks: Check[] = [];
     try {
       const { timeline } = await readKnownState(servers, saleId);
-      checks.push(...(await runAll(servers, saleId, policy)));
+      checks.push(...(await runAll(servers, saleId, policy, onProgress)));
       const isSame = (await readKnownState(servers, saleId)).timeline === timeline;
       // A rebuilt sale can have less than before, which the checks would take for a violation.
       if (!isSame && !isLast) continue;
@@ -82,8 +90,14 @@ export async function verifySale(
   }
 }
 
-async function runAll(servers: Servers, saleId: string, policy: RetryPolicy): Promise<Check[]> {
+async function runAll(
+  servers: Servers,
+  saleId: string,
+  policy: RetryPolicy,
+  onProgress: (progress: Progress) => void,
+): Promise<Check[]> {
   const checks: Check[] = [];
+  onProgress({ part: 'catching up', done: 0, of: 0 });
   const readState = () => readKnownState(servers, saleId);
   const state = await readState();
   const verification: Verification = {
@@ -97,18 +111,26 @@ async function runAll(servers: Servers, saleId: string, policy: RetryPolicy): Pr
   checks.push(caughtUp);
   // Events that PostgreSQL lacks fail most checks, and repeating each of them would not change that.
   const repeats = caughtUp.ok ? policy.repeats : 0;
-  for (const definition of CHECKS) {
+  for (const [done, definition] of CHECKS.entries()) {
+    onProgress({ part: 'checks', done, of: CHECKS.length });
     checks.push(await runWithRetries(definition, verification, { ...policy, repeats }));
   }
-  checks.push(...(await compareReservations(verification)));
+  checks.push(...(await compareReservations(verification, onProgress)));
   return checks;
 }
 
-async function compareReservations(verification: Verification): Promise<Check[]> {
+async function compareReservations(
+  verification: Verification,
+  onProgress: (progress: Progress) => void,
+): Promise<Check[]> {
   // The current state: the scan also finds reservations that were made after the verification began.
   const upTo = await verification.readState();
-  const seen = new SeenOrdinals(ordinalOf(upTo.position, upTo.gaps));
-  const records = await new RecordComparison(verification, upTo, seen).run();
+  const of = ordinalOf(upTo.position, upTo.gaps);
+  const seen = new SeenOrdinals(of);
+  const records = await new RecordComparison(verification, upTo, seen).run((done) =>
+    // More may have been reserved since.
+    onProgress({ part: 'reservations', done: Math.min(done, of), of }),
+  );
   return [...records, ...(await compareOrder(verification, upTo, seen))];
 }
 

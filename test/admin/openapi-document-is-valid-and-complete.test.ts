@@ -32,6 +32,7 @@ const ADMIN_ROUTES = [
   'get /admin/v1/webhooks',
   'get /admin/v1/webhooks/{webhookId}/deliveries',
   'get /dashboard/live',
+  'get /dashboard/verification',
   'get /healthz',
   'get /metrics',
   'get /readyz',

@@ -224,3 +224,18 @@ test('streams end with the process, which does not wait for their clients', asyn
   await eventually(() => assert.ok(streams.every(({ isEnded }) => isEnded)));
   for (const { last } of streams) assert.deepEqual(last, { reason: 'shutting_down' });
 });
+
+test('a verification sends its progress and then its report, and one that cannot run says so', async (t) => {
+  const { saleId } = await makeSale(servers);
+  const address = `${url}/dashboard/verification?saleId=`;
+  const stream = await useEventStream(t, address + saleId, VIEWER);
+  await eventually(() => assert.ok(stream.isEnded));
+  const names = stream.events.map(({ event }) => event);
+  assert.deepEqual(new Set(names.slice(0, -1)), new Set(['progress']));
+  assert.deepEqual([names.at(-1), typeof stream.last.ok], ['report', 'boolean']);
+  assert.ok(stream.last.checks.length > 10);
+  const unknown = await useEventStream(t, `${address}no-such-sale`, VIEWER);
+  assert.deepEqual([unknown.status, JSON.parse(unknown.body).code], [404, 'sale_not_found']);
+  const head = await fetch(address + saleId, { method: 'HEAD', headers: VIEWER });
+  assert.equal(head.status, 200);
+});

@@ -11,6 +11,7 @@ import { runVerify } from '../../src/cli/verify.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { Shards } from '../../src/redis/shards.ts';
 import { CATALOGUE } from '../../src/verify/catalogue.ts';
+import type { Progress } from '../../src/verify/check.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 
 const admin = await useAdmin(FILE);
@@ -35,6 +36,25 @@ test('without Redis the report fails and gives the reason', async (t) => {
   const failing = checks.filter(({ ok }) => !ok).map(({ name }) => name);
   assert.deepEqual(failing, ['redis-knows-the-sale']);
   assert.match(checks[0]!.actual, /not reachable/);
+});
+
+test('its progress counts the checks, then the reservations, up to all of them', async () => {
+  const { saleId } = await makeSale(admin, { stock: 3_000 });
+  await buyMany(admin.shards, saleId, { count: 3_000, batchSize: 100 });
+  await untilRows(admin, saleId, 3_000);
+  const reached: Progress[] = [];
+  const { ok } = await verifySale(admin, saleId, undefined, (progress) => reached.push(progress));
+  assert.ok(ok);
+  const parts = reached.map(({ part }) => part);
+  assert.deepEqual([...new Set(parts)], ['catching up', 'checks', 'reservations']);
+  assert.deepEqual(reached.at(-1), { part: 'reservations', done: 3_000, of: 3_000 });
+  for (const part of new Set(parts)) {
+    const done = reached.filter((each) => each.part === part).map((each) => each.done);
+    assert.deepEqual(
+      done,
+      done.toSorted((a, b) => a - b),
+    );
+  }
 });
 
 test('the command prints every check, as a table or as JSON, and returns whether all pass', async (t) => {

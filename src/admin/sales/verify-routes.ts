@@ -2,13 +2,12 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ApiOperation } from '../../api/operation.ts';
-import { verifySale } from '../../verify/verify.ts';
 import type { AdminContext } from '../context.ts';
 import { READ_PROBLEMS, refuse, respond } from '../http/outcome.ts';
 import { OPERATOR_REQUEST, pathIdSchema } from '../http/request-schemas.ts';
 import { serveOperation } from '../http/serve-operation.ts';
-import { SingleFlight } from '../http/single-flight.ts';
 import { findSale } from './sale-store.ts';
+import type { Verifications } from './verifications.ts';
 
 const VERIFY = {
   operationId: 'verifySale',
@@ -44,18 +43,14 @@ const VERIFY = {
 /** Enough for millions of reservations, and below the time after which an idle connection is closed. */
 const VERIFY_TIMEOUT_MS = 110_000;
 
-export function serveVerification(app: FastifyInstance, context: AdminContext): void {
-  const { failedChecks } = context.metrics;
-  // Joined: a verification reads the whole sale.
-  const verification = new SingleFlight(async (saleId) => {
-    const report = await verifySale(context, saleId);
-    for (const { name, ok } of report.checks) if (!ok) failedChecks.inc({ check: name });
-    return report;
-  });
-
+export function serveVerification(
+  app: FastifyInstance,
+  context: AdminContext,
+  verifications: Verifications,
+): void {
   const verify = async (saleId: string) =>
     (await findSale(context.sql, saleId))
-      ? respond(200, await verification.join(saleId))
+      ? respond(200, await verifications.run(saleId))
       : refuse('sale_not_found');
   serveOperation(app, VERIFY, ({ params }) => verify(params.saleId), {
     timeoutMs: VERIFY_TIMEOUT_MS,

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { eventText } from './event-stream.ts';
 import { Viewer } from './viewer.ts';
 
 const INTERVAL_MS = 500;
@@ -117,11 +118,6 @@ class Feed {
     }
     return 'sent';
   }
-}
-
-/** JSON has no line breaks, so the data is one line. */
-function eventText(event: string, data: object): Buffer {
-  return Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 }
 
 function endEvent(reason: EndReason): Buffer {

@@ -10,6 +10,7 @@ import { SingleFlight } from '../../http/single-flight.ts';
 import { findSale } from '../../sales/sale-store.ts';
 import type { Session } from '../../sign-in/sessions.ts';
 import type { SignIn } from '../../sign-in/sign-in.ts';
+import { EVENT_STREAM_HEADERS } from './event-stream.ts';
 import { LiveEvents } from './events.ts';
 import { Feeds } from './feeds.ts';
 
@@ -57,13 +58,13 @@ export function serveLive(app: FastifyInstance, context: AdminContext, signIn: S
       if (saleId !== undefined && !feeds.has(name) && !(await sales.join(saleId)))
         return refuse('sale_not_found');
       // Node sends no body in response to HEAD, so the stream would never end.
-      if (method === 'HEAD') return respond(200, undefined, HEADERS);
+      if (method === 'HEAD') return respond(200, undefined, EVENT_STREAM_HEADERS);
       const isAdmitted = session ? admissionOf(session, signIn) : ALWAYS;
       const viewer =
         saleId === undefined
           ? feeds.join(name, 'overview', () => events.overview(), isAdmitted)
           : feeds.join(name, 'sale', () => events.sale(saleId), isAdmitted);
-      return respond(200, viewer, HEADERS);
+      return respond(200, viewer, EVENT_STREAM_HEADERS);
     },
     { concurrentMax: STREAMS_MAX },
   );
@@ -87,9 +88,3 @@ function admissionOf(session: Session, { signedOut }: SignIn): () => boolean {
     return !isSignedOut && Date.now() < session.endsAtSeconds * 1_000;
   };
 }
-
-const HEADERS = {
-  'Content-Type': 'text/event-stream; charset=utf-8',
-  // For nginx, which would collect events in a buffer.
-  'X-Accel-Buffering': 'no',
-};

@@ -191,6 +191,11 @@
  *
  * @typedef {{ name: string, ok: boolean, expected: string, actual: string }} Check
  * @typedef {{ ok: boolean, checks: Check[] }} Report
+ *
+ * @typedef {object} VerifyProgress
+ * @property {'catching up' | 'checks' | 'reservations'} part
+ * @property {number} done
+ * @property {number} of 0: unknown.
  */
 
 // oxlint-disable-next-line unicorn/require-module-specifiers -- Makes this file a module, whose types others import.

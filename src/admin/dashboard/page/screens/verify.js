@@ -11,7 +11,14 @@ import { Table } from '../parts/facts.js';
 import { ErrorMessage } from '../parts/messages.js';
 import { SaleScreen } from '../parts/sale-head.js';
 
-/** @import { Check, Report } from '../core/shapes.js' */
+/** @import { Check, Report, VerifyProgress } from '../core/shapes.js' */
+
+/** @type {Record<VerifyProgress['part'], string>} */
+const PARTS = {
+  'catching up': 'Waiting up to 10 seconds until PostgreSQL has all events…',
+  checks: 'Checking counts, histories and the waitlist…',
+  reservations: 'Comparing every reservation…',
+};
 
 /** @param {{ saleId: string }} props */
 export function VerifyScreen({ saleId }) {
@@ -20,6 +27,7 @@ export function VerifyScreen({ saleId }) {
   );
   const error = useSignal(/** @type {Error | undefined} */ (undefined));
   const startedAt = useSignal(/** @type {number | undefined} */ (undefined));
+  const progress = useSignal(/** @type {VerifyProgress | undefined} */ (undefined));
   useEffect(() => {
     report.value = undefined;
     error.value = undefined;
@@ -29,9 +37,12 @@ export function VerifyScreen({ saleId }) {
     if (startedAt.value !== undefined) return;
     const began = performance.now();
     startedAt.value = began;
+    progress.value = undefined;
     error.value = undefined;
     try {
-      const result = await get(pathOf('sales', saleId, 'verify'));
+      const result = await verify(saleId, (reached) => {
+        progress.value = reached;
+      });
       report.value = { ...result, atMs: serverNow(), tookMs: performance.now() - began };
       notify(
         result.ok ? 'Every promise is kept.' : 'A check has failed.',
@@ -53,14 +64,36 @@ export function VerifyScreen({ saleId }) {
         ${report.value ? 'Verify again' : 'Verify the sale'}
       </button>
     </p>
-    ${startedAt.value !== undefined && html`<${Progress} startedAt=${startedAt.value} />`}
+    ${startedAt.value !== undefined && html`<${Progress} startedAt=${startedAt.value} progress=${progress.value} />`}
     ${error.value && html`<${ErrorMessage} error=${error.value} onRetry=${run} />`}
     ${report.value && html`<${ReportView} report=${report.value} />`}
   <//>`;
 }
 
-/** @param {{ startedAt: number }} props */
-function Progress({ startedAt }) {
+/**
+ * Follows the verification. If the stream ends early, it is asked for without progress, and gives the reason.
+ *
+ * @param {string} saleId
+ * @param {(progress: VerifyProgress) => void} onProgress
+ * @returns {Promise<Report>}
+ */
+function verify(saleId, onProgress) {
+  return new Promise((resolve) => {
+    const stream = new EventSource(`/dashboard/verification?saleId=${encodeURIComponent(saleId)}`);
+    const end = (/** @type {Report | Promise<Report>} */ report) => {
+      // It would connect again, and verify again.
+      stream.close();
+      resolve(report);
+    };
+    stream.addEventListener('progress', ({ data }) => onProgress(JSON.parse(data)));
+    stream.addEventListener('report', ({ data }) => end(JSON.parse(data)));
+    for (const event of ['failed', 'error'])
+      stream.addEventListener(event, () => end(get(pathOf('sales', saleId, 'verify'))));
+  });
+}
+
+/** @param {{ startedAt: number, progress: VerifyProgress | undefined }} props */
+function Progress({ startedAt, progress }) {
   const seconds = useSignal(0);
   useEffect(() => {
     const timer = setInterval(() => {
@@ -69,11 +102,15 @@ function Progress({ startedAt }) {
     return () => clearInterval(timer);
   }, [startedAt]);
   return html`<div class="card progress">
-    <progress aria-label="Verification"></progress>
-    <p role="status">Verifying…</p>
+    <progress
+      aria-label="Verification"
+      max="1"
+      value=${progress?.part === 'reservations' ? progress.done / progress.of : undefined}
+    ></progress>
+    <p role="status">${PARTS[progress?.part ?? 'catching up']}</p>
     <p class="aside">
-      Waits up to 10 seconds until PostgreSQL has all events, then compares every reservation. Running for${' '}
-      ${formatDuration(seconds.value)}.
+      ${progress && progress.of > 0 && html`${formatCount(progress.done)} of ${formatCount(progress.of)}. `}
+      Running for ${formatDuration(seconds.value)}.
     </p>
   </div>`;
 }
