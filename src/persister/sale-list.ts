@@ -24,12 +24,12 @@ export function listSales(sql: Sql): Promise<ListedSale[]> {
 
 /**
  * Sales that have changed since the last list, or shortly before it; those with a requested recovery; and `hinted` ones.
- * `gone`: deleted or archived.
+ * `gone`: deleted or archived. `newestChangeMs` is by PostgreSQL's clock; 0: there is no sale.
  */
 export async function listChanged(
   sql: Sql,
   { hinted, listAgeMs }: { hinted: readonly string[]; listAgeMs: number },
-): Promise<{ sales: ListedSale[]; gone: string[] }> {
+): Promise<{ sales: ListedSale[]; gone: string[]; newestChangeMs: number }> {
   const withinMs = CHANGED_MS + listAgeMs;
   const rows = await sql<(ListedSale & { isArchived: boolean })[]>`
     SELECT ${listed(sql)}, archived_at IS NOT NULL AS is_archived FROM sales AS s WHERE sale_id IN (
@@ -40,7 +40,13 @@ export async function listChanged(
   const sales = rows.filter(({ isArchived }) => !isArchived);
   const present = new Set(sales.map(({ saleId }) => saleId));
   const archived = rows.filter(({ isArchived }) => isArchived).map(({ saleId }) => saleId);
-  return { sales, gone: [...archived, ...hinted.filter((saleId) => !present.has(saleId))] };
+  const [newest] = await sql<[{ changeMs: number | null }]>`
+    SELECT (extract(epoch FROM max(greatest(updated_at, archived_at))) * 1000)::float8 AS change_ms FROM sales`;
+  return {
+    sales,
+    gone: [...archived, ...hinted.filter((saleId) => !present.has(saleId))],
+    newestChangeMs: newest.changeMs ?? 0,
+  };
 }
 
 function listed(sql: Sql) {

@@ -96,6 +96,12 @@ export class SaleSweep {
     }, dueMs - nowMs);
   }
 
+  /** Sweeps after `delayMs`, and calls `onLook`. */
+  look(delayMs: number): void {
+    this.#lookedMs = Number.NEGATIVE_INFINITY;
+    this.hint(delayMs);
+  }
+
   stop(): void {
     this.#loop.stop();
     clearTimeout(this.#hintTimer);

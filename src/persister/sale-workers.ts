@@ -53,6 +53,7 @@ export class SaleWorkers {
   #changed = new Set<string>();
   #listedMs = Number.NEGATIVE_INFINITY;
   #listAllMs = 0;
+  #newestChangeMs = 0;
   #lookMs: number;
 
   constructor(context: PersisterContext, turnsMax: number) {
@@ -170,13 +171,21 @@ export class SaleWorkers {
       for (const sale of sales) this.#update(sale);
     } else {
       const listAgeMs = startedMs - this.#listedMs;
-      const { sales, gone } = await database.run((sql) => listChanged(sql, { hinted, listAgeMs }));
+      const { sales, gone, newestChangeMs } = await database.run((sql) =>
+        listChanged(sql, { hinted, listAgeMs }),
+      );
       for (const saleId of gone) this.#forget(saleId);
       this.#startAll(sales);
       for (const sale of sales) {
         this.#changed.add(sale.saleId);
         this.#update(sale).sweep.hint();
       }
+      // An older backup was restored, unless the sale that had changed last was deleted.
+      if (newestChangeMs < this.#newestChangeMs) {
+        this.#listAllMs = 0;
+        for (const [index, { sweep }] of this.#byUrgency().entries()) sweep.look(spacedMs(index));
+      }
+      this.#newestChangeMs = newestChangeMs;
     }
     this.#listedMs = startedMs;
     const looked = [...this.#sales.values()].filter(({ drain }) => !drain.isAtRest).length;

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { useAdmin } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -87,6 +88,30 @@ for (const restart of [false, true]) {
     });
   });
 }
+
+it('a sale that has ended, and that nobody looks at, gets back what an older backup lacks within seconds', async (test) => {
+  const { redis, database, servers } = await useServers(test);
+  const sale = await makeSale(servers, { stock: 10, holdSeconds: 1 });
+  const { saleId } = sale;
+  await usePersister(test, redis.url, database.url);
+  await hold(servers.shards, saleId, ['ada']);
+  await untilRows(servers, saleId, 1);
+  const restoreBackup = await backUp(servers.sql);
+  // Older than what persisters take for a recent change.
+  await servers.sql`UPDATE backup.sales SET updated_at = updated_at - interval '1 hour'`;
+  const [held] = await hold(servers.shards, saleId, ['bob']);
+  await applyTransition(servers.shards, held!, 'confirm');
+  await setStatus(servers, sale, 'ended');
+  // No deadline is left, so the persister would look at the sale again after minutes.
+  await sleep(2_500);
+  await untilDrained(servers, saleId);
+  await restoreBackup();
+  await eventually(async () => assert.equal(await rowCount(servers, saleId), 2), {
+    timeoutMs: 20_000,
+  });
+  await untilOpen(servers, saleId);
+  await assertPromisesHold(servers, saleId);
+});
 
 it('operations, withdrawn units, cancelled parts and payments that only Redis has are restored, so the books agree', async (test) => {
   const admin = await useAdmin(test);
