@@ -149,9 +149,7 @@ async function startStack(directory: string): Promise<Stack> {
   const child = spawn('npm', ['run', '--silent', 'start'], {
     cwd: directory,
     env: {
-      PATH: process.env.PATH,
-      HOME: process.env.HOME,
-      TMPDIR: process.env.TMPDIR,
+      ...process.env,
       FLASH_SALE_HOME: home,
       HOT_PATH_PORT: String(hotPathPort),
       ADMIN_PORT: String(adminPort),
