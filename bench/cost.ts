@@ -24,6 +24,7 @@ import { findFreePorts } from '../src/process/free-port.ts';
 import { JWT_SECRET, tokenOf, writeBuyers } from './load/buyers.ts';
 import { buyTemplate, runWrk } from './load/wrk.ts';
 import { checkOut, ROOT } from './measure/earlier-commit.ts';
+import { type Cpu, cpuOf } from './measure/process-cpu.ts';
 import { type Comparison, compare, type Figures, runRounds } from './measure/rounds.ts';
 import { expect } from './measure/scenario.ts';
 import { table } from './report/tables.ts';
@@ -36,8 +37,6 @@ const KNOWN_BUYERS = 50_000;
 const SETTLE_MS = 2_000;
 const START = { timeoutMs: 180_000 };
 const DRAIN = { timeoutMs: 120_000 };
-/** `USER_HZ` of Linux. */
-const TICKS_PER_SECOND = 100;
 
 const NOW = 'now';
 const BEFORE = 'before';
@@ -54,11 +53,6 @@ const options = command('bench:cost', 'Measures the CPU time of a sold unit, ove
 interface Stack {
   description: StackDescription;
   sql: postgres.Sql;
-}
-
-interface Cpu {
-  user: number;
-  system: number;
 }
 
 const session = openCommandSession();
@@ -223,10 +217,10 @@ async function sell(stack: Stack, name: string): Promise<Figures> {
   const saleId = await openSale(stack, 1_000_000);
   const file = await newBuyers(name);
   const groups = () => ({
-    hotPath: total(pids.hotPath.map(cpuOf)),
-    redis: cpuOf(pids.redis),
-    persister: total(pids.persister.map(cpuOf)),
-    postgres: total([cpuOf(pids.postgres), ...childrenOf(pids.postgres).map(cpuOf)]),
+    hotPath: ofAll(pids.hotPath),
+    redis: ofAll([pids.redis]),
+    persister: ofAll(pids.persister),
+    postgres: ofAll([pids.postgres, ...childrenOf(pids.postgres)]),
   });
   const before = groups();
   const wrk = await load(stack, saleId, file, false);
@@ -241,8 +235,8 @@ async function sell(stack: Stack, name: string): Promise<Figures> {
     expect(rows >= wrk.requests && rows === known, `${rows} of ${wrk.requests} are rows`);
   }, DRAIN);
   const after = groups();
-  const each = (name_: keyof typeof before) =>
-    ((sum(after[name_]) - sum(before[name_])) / rows) * 1e6;
+  const each = (group: keyof typeof before) =>
+    ((sum(after[group]) - sum(before[group])) / rows) * 1e6;
   const [hotPathMicros, redisMicros] = [each('hotPath'), each('redis')];
   const rowMicros = each('persister') + each('postgres');
   return {
@@ -268,9 +262,9 @@ async function refuse(stack: Stack, file: string, passes: number): Promise<Cpu> 
   await sleep(SETTLE_MS);
   let each: Cpu = { user: 0, system: 0 };
   for (let pass = 0; pass < passes; pass++) {
-    const before = total(pids.hotPath.map(cpuOf));
+    const before = ofAll(pids.hotPath);
     const wrk = await load(stack, saleId, file, passes > 1);
-    const after = total(pids.hotPath.map(cpuOf));
+    const after = ofAll(pids.hotPath);
     expect(wrk.refused === wrk.requests, 'somebody was not refused');
     each = {
       user: ((after.user - before.user) / wrk.requests) * 1e6,
@@ -280,20 +274,11 @@ async function refuse(stack: Stack, file: string, passes: number): Promise<Cpu> 
   return each;
 }
 
-/** Seconds, with those of its children that have ended: PostgreSQL's processes come and go. */
-function cpuOf(pid: number): Cpu {
-  // The name of the command may contain spaces, so fields are counted after it.
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  const seconds = (index: number) => Number(fields[index]) / TICKS_PER_SECOND;
-  return { user: seconds(11) + seconds(13), system: seconds(12) + seconds(14) };
-}
-
-function total(parts: readonly Cpu[]): Cpu {
+function ofAll(pids: readonly number[]): Cpu {
+  const all = pids.map((pid) => cpuOf(pid, { withEnded: true }));
   return {
-    user: parts.reduce((all, { user }) => all + user, 0),
-    system: parts.reduce((all, { system }) => all + system, 0),
+    user: all.reduce((seconds, { user }) => seconds + user, 0),
+    system: all.reduce((seconds, { system }) => seconds + system, 0),
   };
 }
 

@@ -10,7 +10,6 @@
  *
  * Exits 1 when a target is missed.
  */
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
@@ -23,6 +22,7 @@ import { buy } from '../harness/sales/purchases.ts';
 import { makeSale } from '../harness/sales/sales.ts';
 import { useStoppableServers } from '../harness/servers/connections.ts';
 import { JWT_SECRET, tokenOf } from './load/buyers.ts';
+import { cpuSecondsOf } from './measure/process-cpu.ts';
 import { atMost, loadAverage, percentiles, reportTargets } from './report/targets.ts';
 
 const ENDED = 2_000;
@@ -33,8 +33,6 @@ const SHORT_HOLDS = 100;
 const SHORT_HOLD_SECONDS = 3;
 const WATCHED_MS = 20_000;
 const RETRY_MS = 10;
-/** `USER_HZ` of Linux. */
-const TICKS_PER_SECOND = 100;
 const LIMITS = {
   laterMs: 500,
   cpuPercent: 10,
@@ -187,14 +185,6 @@ async function measureIdle() {
     expiryDelayMs: percentiles(rows.flatMap(({ lateMs }) => lateMs ?? [])),
     serverVersions: await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url }),
   };
-}
-
-function cpuSecondsOf(pid: number): number {
-  // The name of the command may contain spaces, so fields are counted after it.
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
 function environmentOf(redisUrl: string, databaseUrl: string): Record<string, string> {

@@ -26,6 +26,7 @@ import {
   type ProcessPlan,
   SupervisedProcess,
 } from '../../src/process/supervisor/supervised-process.ts';
+import { cpuSecondsOf } from './process-cpu.ts';
 
 export type Durability = 'fast' | 'safe';
 
@@ -75,7 +76,6 @@ export interface Program {
   env: Record<string, string>;
 }
 
-const TICKS_PER_SECOND = 100;
 const STOP_DEADLINE_MS = 15_000;
 export const HOLD_SECONDS = 24 * 3_600;
 const REWRITE_POLL_MS = 10;
@@ -238,12 +238,4 @@ function placed(plan: ProcessPlan, cores: string | undefined, log: string): Proc
   if (cores !== undefined) wrapped.unshift('taskset', '-c', cores);
   if (plan.kind === 'server') wrapped.unshift('setpriv', '--pdeathsig', plan.stopSignal.slice(3));
   return { ...plan, command: wrapped[0]!, args: wrapped.slice(1) };
-}
-
-function cpuSecondsOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The process name may contain anything. After it, state is the first field, user and system time are the 12th and
-  // 13th.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
