@@ -40,14 +40,16 @@ function overtakingIn(findings: Findings, sku: string): Violation[] {
           loadedLeast(findings, sku, first.fromMs - TOLERANCE_MS) - heldBefore(first.event),
     );
     if (!overtaken) continue;
-    const { quantity, life } = overtaken;
-    const evidence = `${row.reservationId} was decided while ${life.row.buyerId} waited for ${quantity} ${sku} that were free`;
+    const { quantity, life, ticket: place, sinceMs } = overtaken;
+    const since = new Date(sinceMs).toISOString().slice(11, -1);
+    const evidence = `${row.reservationId} was decided while ${life.row.buyerId} waited for ${quantity} ${sku} that were free, with ticket ${place} since ${since}`;
     violations.push({ kind: 'out-of-order', evidence });
   }
   return violations;
 }
 
-function servedOf({ history }: Findings, life: Life, sku: string): Served[] {
+function servedOf(findings: Findings, life: Life, sku: string): Served[] {
+  const { history } = findings;
   const { row, stages } = life;
   const [first] = stages;
   const ticket = ticketOf(row);
@@ -74,6 +76,15 @@ function servedOf({ history }: Findings, life: Life, sku: string): Served[] {
         (leave.startedMs >= join.startedMs || !isSettled(leave)),
     );
   if (!join || mayHaveLeft) return [];
+  // The join was served before. It was sent twice, because its first response was lost, and arrived once more since.
+  const isRepeated = findings.lives.some(
+    (other) =>
+      other.row.buyerId === buyerId &&
+      unitsOf(other.row.items, sku) > 0 &&
+      (ticketOf(other.row) ?? ticket) < ticket &&
+      (other.stages[0]?.fromMs ?? 0) > join.startedMs,
+  );
+  if (isRepeated) return [];
   const quantity = unitsOf(row.items, sku);
   return [{ life, ticket, quantity, event: first.event, sinceMs: join.endedMs }];
 }

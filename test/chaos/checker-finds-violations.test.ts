@@ -460,6 +460,15 @@ test('"sold out" is allowed while somebody waits for units that are free', () =>
   assert.deepEqual(check(aCase).violations, []);
 });
 
+test('a buyer whose join arrives a second time waits only from then on', () => {
+  const aCase = smallSale();
+  join(aCase, 'dora', 1, exchange(aCase, 'ada-buys').startedMs - 50);
+  Object.assign(row(aCase, 1), { buyerId: 'dora', idempotencyKey: 'waitlist 000000000001' });
+  Object.assign(row(aCase, 3), { idempotencyKey: 'waitlist 000000000002' });
+  const found = check(aCase).violations.map(({ kind }) => kind);
+  assert.ok(!found.includes('out-of-order'), found.join());
+});
+
 test('units that Redis was made to lose are for sale again, also before the buyer gets the response', () => {
   const aCase = smallSale();
   const first = exchange(aCase, 'ada-buys');
