@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCommandSession } from '../harness/command/command-session.ts';
@@ -62,6 +62,8 @@ try {
 /** One round of each scenario, by the bench of that checkout. */
 async function bench(directory: string): Promise<ScenarioResult[]> {
   const results = mkdtempSync(join(tmpdir(), 'round-'));
+  // PostgreSQL's user must be able to enter it.
+  chmodSync(results, 0o755);
   const args = ['run', '--silent', 'bench', '--', '--rounds', '1', '--seconds', String(seconds)];
   const child = spawn('npm', [...args, '--only', ...only], {
     cwd: directory,
