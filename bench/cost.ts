@@ -25,7 +25,14 @@ import { JWT_SECRET, tokenOf, writeBuyers } from './load/buyers.ts';
 import { buyTemplate, runWrk } from './load/wrk.ts';
 import { checkOut, ROOT } from './measure/earlier-commit.ts';
 import { type Cpu, cpuOf } from './measure/process-cpu.ts';
-import { type Comparison, compare, type Figures, runRounds } from './measure/rounds.ts';
+import {
+  type Comparison,
+  compare,
+  type Figures,
+  type Round,
+  runRounds,
+  spreadOf,
+} from './measure/rounds.ts';
 import { expect } from './measure/scenario.ts';
 import { table } from './report/tables.ts';
 import { loadAverage } from './report/targets.ts';
@@ -286,7 +293,6 @@ function sum({ user, system }: Cpu): number {
   return user + system;
 }
 
-function medianOf(rounds: readonly Record<string, Figures>[], name: string, metric: string) {
-  const values = rounds.map((round) => round[name]![metric]!).toSorted((a, b) => a - b);
-  return values[Math.floor(values.length / 2)]!.toFixed(1);
+function medianOf(rounds: readonly Round[], name: string, metric: string): string {
+  return spreadOf(rounds.map((round) => round[name]![metric]!)).median.toFixed(1);
 }

@@ -33,8 +33,8 @@ export async function comeLate(client: Client, random: Random, sku: string): Pro
 }
 
 /**
- * Redis may also have lost the marker after the last of them asked, and gets another one only when somebody asks. A hot
- * path responds from memory for some seconds, so they ask again and again.
+ * Redis may lose the marker after the last late buyer has asked, and gets another one only when somebody asks. A hot path
+ * responds from memory for some seconds, so a buyer asks again and again.
  */
 export async function askUntil(
   client: Client,

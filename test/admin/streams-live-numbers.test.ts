@@ -225,7 +225,7 @@ test('streams end with the process, which does not wait for their clients', asyn
   for (const { last } of streams) assert.deepEqual(last, { reason: 'shutting_down' });
 });
 
-test('a verification sends its progress and then its report, and one that cannot run says so', async (t) => {
+test('a verification sends its progress and then its report; one of an unknown sale is 404', async (t) => {
   const { saleId } = await makeSale(servers);
   const address = `${url}/dashboard/verification?saleId=`;
   const stream = await useEventStream(t, address + saleId, VIEWER);

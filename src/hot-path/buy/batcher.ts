@@ -20,7 +20,7 @@ const EXPECTED_WAIT_MS_MAX = 2_000;
 /** The fastest of the last calls estimates the duration of a call, so one slow call does not cause refusals. */
 const CALLS_MEASURED = 4;
 
-/** An item of a basket takes Redis two to three times as long as a purchase of one item, see bench/hostile.ts. */
+/** An item of a large basket takes Redis up to twice as long as a purchase of one item, see bench/hostile.ts. */
 const BASKET_ITEM_COST = 2;
 
 /** What a purchase adds to a batch, in purchases of one item. */

@@ -71,7 +71,7 @@ export function VerifyScreen({ saleId }) {
 }
 
 /**
- * Follows the verification. If the stream ends early, it is asked for without progress, and gives the reason.
+ * Follows the verification. If the stream ends early, a request without progress returns the report, or the reason.
  *
  * @param {string} saleId
  * @param {(progress: VerifyProgress) => void} onProgress
@@ -105,7 +105,7 @@ function Progress({ startedAt, progress }) {
     <progress
       aria-label="Verification"
       max="1"
-      value=${progress?.part === 'reservations' ? progress.done / progress.of : undefined}
+      value=${progress?.part === 'reservations' && progress.of > 0 ? progress.done / progress.of : undefined}
     ></progress>
     <p role="status">${PARTS[progress?.part ?? 'catching up']}</p>
     <p class="aside">
