@@ -4,6 +4,7 @@ import { Redis } from 'ioredis';
 import { isBuyerIndex } from '../src/domain/buyer-index.ts';
 import type { OwnItem, Reservation, ReservationStatus } from '../src/domain/reservation.ts';
 import { parseRecords } from '../src/domain/reservation-codec.ts';
+import { isShortRecord, termsFieldOf, wholeRecord } from '../src/domain/short-record.ts';
 import { saleKey } from '../src/lua/keys.ts';
 import { connectPostgres, type Sql } from '../src/postgres/connection.ts';
 
@@ -176,13 +177,15 @@ export class Inspector {
       .hgetall(saleKey(saleId, 'stock'))
       .hgetall(saleKey(saleId, 'buyers'))
       .hgetall(saleKey(saleId, 'past'))
+      .hgetall(saleKey(saleId, 'terms'))
       .lrange(saleKey(saleId, 'order'), 0, -1)
       .hlen(saleKey(saleId, 'waiting'))
       .zcard(saleKey(saleId, 'holds'))
       .exec();
-    const [sale, stock, buyers, past, order, waiting, holds] = replies!.map(
+    const [sale, stock, buyers, past, terms, order, waiting, holds] = replies!.map(
       ([, reply]) => reply,
     ) as [
+      Record<string, string>,
       Record<string, string>,
       Record<string, string>,
       Record<string, string>,
@@ -191,7 +194,7 @@ export class Inspector {
       number,
       number,
     ];
-    const terms = { saleId, currency: sale.currency ?? '' };
+    const ofSale = { saleId, currency: sale.currency ?? '' };
     return {
       sale,
       stock: Object.fromEntries(
@@ -201,9 +204,11 @@ export class Inspector {
         ([field, records]) => {
           const [buyerId, position] = field.split('\t') as [string, string?];
           // Merchant notes have no buyer, and keys no position.
-          return buyerId === '' || position === '' || isBuyerIndex(records)
-            ? []
-            : parseRecords(records, terms, buyerId);
+          if (buyerId === '' || position === '' || isBuyerIndex(records)) return [];
+          const whole = isShortRecord(records)
+            ? wholeRecord(records, terms[termsFieldOf(records) ?? ''])
+            : records;
+          return parseRecords(whole, ofSale, buyerId);
         },
       ),
       order,

@@ -10,7 +10,7 @@
  * `status` is one letter, `items` is `sku*quantity,…` sorted by SKU, `prices` are the unit prices in the same order. An
  * item of which a part was cancelled is `sku*left/bought`: the units that are left, and those that were bought. Other
  * times are milliseconds since the epoch. No field can contain TAB or LF (see identifiers.ts); `detail`, the one free
- * text, is percent-encoded.
+ * text, is percent-encoded. Most new reservations are written in the short forms of short-record.ts.
  */
 import { Fault } from './fault.ts';
 import { reservationIdOf } from './identifiers.ts';
@@ -39,7 +39,9 @@ export const FIRST_EVENT_LINE_POSITION = '^1\t[A-Z]\t([0-9]{1,16})\t';
 
 /** Matches event lines if at least one of them leads to one of these status letters. */
 export function eventLinesMatcher(letters: string): RegExp {
-  return new RegExp(`(?:^|\\n)\\d+\\t[${letters}]`);
+  // New reservations may have the short form, which begins with `=`.
+  const orNew = letters.includes('R') ? '|=' : '';
+  return new RegExp(`(?:^|\\n)(?:\\d+\\t[${letters}]${orNew})`);
 }
 
 const LETTERS = { reserved: 'R', confirmed: 'C', cancelled: 'X', expired: 'E' } as const;
@@ -84,7 +86,7 @@ export function formatPrices(items: readonly PricedItem[]): string {
   return items.map(({ unitPrice }) => unitPrice).join(',');
 }
 
-type Sale = Pick<Reservation, 'saleId' | 'currency'>;
+export type Sale = Pick<Reservation, 'saleId' | 'currency'>;
 
 export function parseRecord(record: string, sale: Sale, buyerId: string): Reservation {
   return fromFields(record.split('\t'), record, sale, buyerId);
@@ -149,17 +151,24 @@ export function parseEvent(line: string, sale: Sale): ReservationEvent {
     throw malformed(`an event has ${fields.length} fields, not ${EVENT_FIELDS}: ${line}`);
   }
   const reservation = fromFields(fields, line, sale, fields[BUYER_FIELD]!);
-  const occurredAt = wholeNumber(fields[10]!, line);
-  for (const time of [reservation.reservedAt, reservation.expiresAt, occurredAt]) {
-    if (Math.abs(time) > TIME_MAX) throw malformed(`${time} is not a time in: ${line}`);
-  }
+  for (const field of [6, 7]) timeOf(fields[field]!, line);
   return {
     ...reservation,
-    occurredAt,
-    detail: fields[11] === '' ? '' : decodeURIComponent(fields[11]!),
+    occurredAt: timeOf(fields[10]!, line),
+    detail: decodeDetail(fields[11]!),
     requestId: fields[12]!,
     traceparent: fields[13]!,
   };
+}
+
+export function timeOf(text: string, source: string): number {
+  const time = wholeNumber(text, source);
+  if (Math.abs(time) > TIME_MAX) throw malformed(`${time} is not a time in: ${source}`);
+  return time;
+}
+
+export function decodeDetail(text: string): string {
+  return text === '' ? '' : decodeURIComponent(text);
 }
 
 /** The buyer of an event line, without parsing the rest; empty if the line has no such field. */
@@ -178,7 +187,8 @@ export function formatTrace(requestId: string, traceparent: string): string {
   return `${requestId}\t${traceparent}`;
 }
 
-const basketOf = memoizeLast((itemsText: string, pricesText: string, source: string) => {
+/** Of items and prices as a record has them. */
+export const basketOf = memoizeLast((itemsText: string, pricesText: string, source: string) => {
   const prices = pricesText.split(',');
   const items: readonly PricedItem[] = parseItems(itemsText).map((item, index) => ({
     ...item,
@@ -225,6 +235,6 @@ function wholeNumber(text: string, source: string): number {
   return value;
 }
 
-function malformed(detail: string): Fault {
+export function malformed(detail: string): Fault {
   return new Fault('reply_malformed', detail);
 }

@@ -8,15 +8,18 @@
  *                   closing (closing id of the last recovery), wasPromoted (see close-sale.lua)
  *                   position (last given), gaps (skipped positions, see domain/positions.ts), tickets (last
  *                   waitlist ticket), indexed and indexing (see parts/waitlist-index.lua), events (number of the
- *                   last), drained (the last that was trimmed, which PostgreSQL has)
+ *                   last), drained (the last that was trimmed, which PostgreSQL has), hasShortRecords (1: new
+ *                   reservations get short records; absent: the sale began in an earlier version)
  *                   or only fence, closing and `forgotten`: the server has lost the sale, and a recovery is in
  *                   progress, see close-sale.lua
  *                   or only fence (empty) and status `archived`: the marker of an archived sale, see mark-archived.lua
  *   stock   hash    <sku>:loaded :remaining :held :confirmed :waiting :smallestWaiting :price :perBuyerLimit
- *   buyers  hash    buyer -> the buyer's records, separated by LF; or an index of many records, see parts/buyer-index.lua
+ *   buyers  hash    buyer -> the buyer's records, separated by LF; or a short record, see domain/short-record.ts; or an index
+ *                   of many records, see parts/buyer-index.lua
  *   past    hash    the records of buyers with an index: buyer TAB position TAB -> record, buyer TAB TAB key -> position;
  *                   from earlier versions also buyer TAB position -> record, only of ended ones;
  *                   TAB position -> merchant note, see parts/merchant-note.lua
+ *   terms   hash    what new reservations of a batch share, see domain/short-record.ts
  *   order   list    buyers in the order of decision: element p - 1 is the buyer of position p, apart from `gaps`
  *   holds   zset    deadline -> first-last position of the batch that shares it
  *   events  stream  the event log of the sale's reservations
@@ -29,7 +32,16 @@
  * ones; the sweep makes `lineByQuantity` afterwards. The hash `rebuild` stores which recovery stages them.
  */
 /** The keys of scripts that change reservations, in their order. */
-export const CHANGE_KEYS = ['sale', 'stock', 'buyers', 'past', 'order', 'holds', 'events'] as const;
+export const CHANGE_KEYS = [
+  'sale',
+  'stock',
+  'buyers',
+  'past',
+  'terms',
+  'order',
+  'holds',
+  'events',
+] as const;
 /** The keys of scripts that change the waitlist too. */
 export const WAITLIST_KEYS = [...CHANGE_KEYS, 'line', 'lineByQuantity', 'waiting'] as const;
 /** The keys of scripts that rebuild a sale, in their order. */

@@ -20,6 +20,7 @@ import { ordinalOf } from '../domain/positions.ts';
 import { waitlistTicketOf } from '../domain/waitlist.ts';
 import { saleKey } from '../lua/keys.ts';
 import type { SaleState } from '../lua/read/read-sale.ts';
+import { BatchTerms } from '../redis/batch-terms.ts';
 import type { CheckName } from './catalogue.ts';
 import {
   type Check,
@@ -32,6 +33,7 @@ import {
 import { indexDifferences, unnamedRecords } from './compare-indexes.ts';
 import { NoteComparison } from './compare-notes.ts';
 import type { SeenOrdinals } from './compare-order.ts';
+import { termsDifferences } from './compare-terms.ts';
 import { uncoveredHolds } from './hold-coverage.ts';
 import { differenceOf, type RedisRecord, type Row, recordsIn, rowsOf } from './reservation-row.ts';
 
@@ -62,6 +64,7 @@ export class RecordComparison {
   readonly #verification: Verification;
   readonly #upTo: SaleState;
   readonly #seen: SeenOrdinals;
+  readonly #terms: BatchTerms;
   readonly #undecided = new Map<string, Undecided>();
   readonly #differences = new Violations();
   readonly #withoutDeadline = new Violations();
@@ -74,6 +77,8 @@ export class RecordComparison {
     this.#verification = verification;
     this.#upTo = upTo;
     this.#seen = seen;
+    const { servers, saleId } = verification;
+    this.#terms = new BatchTerms(servers.shards.of(saleId).client, saleId);
   }
 
   /** `onCompared` gets the number of records compared so far. */
@@ -83,6 +88,9 @@ export class RecordComparison {
       await this.#compareAll({ texts: textsByBuyer(fields), event });
       this.#addAll(await indexDifferences(this.#verification, indexes));
       onCompared(this.#compared);
+    }
+    for await (const { fields } of this.#scan('terms')) {
+      this.#addAll(await termsDifferences(this.#verification, fields));
     }
     const notes = new NoteComparison(this.#verification, this.#upTo);
     // Last: a record that moves to the past meanwhile is seen at least once.
@@ -102,7 +110,7 @@ export class RecordComparison {
   }
 
   async *#scan(
-    key: 'buyers' | 'past',
+    key: 'buyers' | 'past' | 'terms',
   ): AsyncGenerator<{ fields: [field: string, value: string][]; event: number }> {
     const { servers, saleId } = this.#verification;
     const { client } = servers.shards.of(saleId);
@@ -118,6 +126,7 @@ export class RecordComparison {
       // A field may occur twice.
       const fields = new Map<string, string>();
       for (let i = 0; i + 1 < flat.length; i += 2) fields.set(flat[i]!, flat[i + 1]!);
+      if (key === 'buyers') await fromRedis(this.#terms.load(fields.values()));
       yield { fields: [...fields], event: Number(event) };
       if (this.#undecided.size > UNDECIDED_MAX) await this.#settle();
       cursor = next;
@@ -159,7 +168,7 @@ export class RecordComparison {
     const { saleId, state } = this.#verification;
     const { currency } = state.definition;
     try {
-      const records = recordsIn(text, { saleId, currency }, buyerId);
+      const records = recordsIn(this.#terms.whole(text), { saleId, currency }, buyerId);
       const positions = new Set(records.map(({ reservation }) => reservation.position));
       if (positions.size < records.length) {
         this.#differences.add(`${buyerId} has a duplicate reservation`);
@@ -285,6 +294,7 @@ export class RecordComparison {
         .hmget(saleKey(saleId, 'past'), ...pastFields)
         .hget(saleKey(saleId, 'sale'), 'events'),
     )) as [(string | null)[], (string | null)[], string];
+    await fromRedis(this.#terms.load(texts.map((text) => text ?? '')));
     const fields = [
       ...buyers.map((buyerId, index) => [buyerId, texts[index] ?? ''] as const),
       ...pastFields.map((field, index) => [field, past[index] ?? ''] as const),

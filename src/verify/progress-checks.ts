@@ -1,5 +1,6 @@
 /** Checks of the numbers that both servers count by: fence, timeline, positions, events, checkpoint; and of recoveries. */
 import { ordinalOf, parseGaps } from '../domain/positions.ts';
+import { countEvents } from '../domain/short-record.ts';
 import { REBUILD_KEYS, saleKey } from '../lua/keys.ts';
 import { readDatabaseIdentity } from '../postgres/database-identity.ts';
 import { type CheckDefinition, fromRedis, inOneStep, noneOf, type Verification } from './check.ts';
@@ -193,7 +194,7 @@ function entryIn(reply: unknown): Entry | undefined {
   const number = Number(fieldOf('s'));
   return {
     number: Number.isSafeInteger(number) ? number : undefined,
-    lines: (fieldOf('d') ?? '').split('\n').length,
+    lines: countEvents(fieldOf('d') ?? ''),
     currency: fieldOf('c'),
   };
 }

@@ -16,13 +16,20 @@ import { buy, hold } from '../../harness/sales/purchases.ts';
 import { applyTransition } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
+import { makeWhole } from '../../harness/sales/whole-records.ts';
 import { FILE } from '../../harness/use.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { REBUILD_KEYS, type SaleKey, saleKey, WAITLIST_KEYS } from '../../src/lua/keys.ts';
 import { examineSale } from '../../src/lua/recover/examine-sale.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 import { another, fieldChange } from './verify-coverage/damage.ts';
-import { LINE_FIELDS, RECORD_FIELDS, SALE_FIELDS, STOCK_FIELDS } from './verify-coverage/keys.ts';
+import {
+  LINE_FIELDS,
+  RECORD_FIELDS,
+  SALE_FIELDS,
+  STOCK_FIELDS,
+  TERMS_FIELDS,
+} from './verify-coverage/keys.ts';
 
 const PATIENCE = { catchUpMs: 3_000, repeats: 2, pauseMs: 100 };
 const AT_ONCE = 8;
@@ -54,8 +61,21 @@ function damagesOfRecord(field: string, index: number): Damage[] {
   const change = (what: string, to: string | undefined): Damage => ({
     what: `record ${field} ${what}`,
     apply: async (client, keyOf) => {
-      const record = await client.hget(keyOf('buyers'), 'ada');
-      await client.hset(keyOf('buyers'), 'ada', fieldChange(index, to)(record!));
+      const [, saleId] = /\{(.*)\}/.exec(keyOf('buyers'))!;
+      const record = await makeWhole(client, saleId!, 'ada');
+      await client.hset(keyOf('buyers'), 'ada', fieldChange(index, to)(record));
+    },
+  });
+  return [change('unreadable', UNREADABLE), change('changed', undefined)];
+}
+
+/** All four reservations are of one batch; of two of them Redis has whole records. */
+function damagesOfTerms(field: string, index: number): Damage[] {
+  const change = (what: string, to: string | undefined): Damage => ({
+    what: `terms ${field} ${what}`,
+    apply: async (client, keyOf) => {
+      const [first, terms] = Object.entries(await client.hgetall(keyOf('terms')))[0]!;
+      await client.hset(keyOf('terms'), first, fieldChange(index, to)(terms));
     },
   });
   return [change('unreadable', UNREADABLE), change('changed', undefined)];
@@ -101,6 +121,11 @@ const DAMAGES: readonly Damage[] = [
   ...Object.keys(SALE_FIELDS).flatMap((field) => damagesOfField('sale', field)),
   ...Object.keys(STOCK_FIELDS).flatMap((field) => damagesOfField('stock', `unit:${field}`)),
   ...RECORD_FIELDS.flatMap(([field], index) => damagesOfRecord(field, index)),
+  ...TERMS_FIELDS.flatMap(([field], index) => damagesOfTerms(field, index)),
+  {
+    what: 'a short record unreadable',
+    apply: (client, keyOf) => client.hset(keyOf('buyers'), 'ada', 'AAzz'),
+  },
   ...LINE_FIELDS.flatMap(([field], index) => damagesOfLine(field, index)),
   {
     what: 'an element of order unreadable',

@@ -24,9 +24,12 @@ import {
   KEYS,
   type KeyEntry,
   LINE_FIELDS,
+  RECORD,
   RECORD_FIELDS,
   SALE_FIELDS,
+  SHORT_RECORDS,
   STOCK_FIELDS,
+  TERMS_FIELDS,
 } from './verify-coverage/keys.ts';
 import { saleOfAllKinds } from './verify-coverage/sale-of-all-kinds.ts';
 
@@ -109,8 +112,10 @@ test('every key and every field in Redis has an entry', async () => {
     [],
     HOW,
   );
-  const [record] = await client.hvals(keyOf('buyers'));
-  assert.equal(record!.split('\n')[0]!.split('\t').length, RECORD_FIELDS.length, HOW);
+  const record = await client.hget(keyOf('buyers'), 'ada');
+  assert.equal(record!.split('\t').length, RECORD_FIELDS.length, HOW);
+  const [terms] = await client.hvals(keyOf('terms'));
+  assert.equal(terms!.split('\t').length, TERMS_FIELDS.length, HOW);
   const [member] = await client.zrange(keyOf('line'), '0', '0');
   assert.equal(member!.split('\t').length, LINE_FIELDS.length, HOW);
 });
@@ -191,6 +196,23 @@ test('verify fails when a key or a field in Redis is changed', async () => {
     await judgeEntry(`record ${field}`, entry, (to) =>
       damageField(client, keyOf('buyers'), 'ada', fieldChange(index, to)),
     );
+  }
+  const short = (await client.hget(keyOf('buyers'), 'joe'))!;
+  for (const [what, to] of Object.entries(SHORT_RECORDS)) {
+    await judgeEntry(`a short record with ${what}`, RECORD, () =>
+      damageField(client, keyOf('buyers'), 'joe', (value) => value.replace(/^AA(\w+)$/, to)),
+    );
+  }
+  const shortFirst = short.slice('AA'.length);
+  const [wholeFirst] = (await client.hkeys(keyOf('terms'))).filter((first) => first !== shortFirst);
+  for (const first of [shortFirst, wholeFirst!]) {
+    for (const [index, [field, entry]] of TERMS_FIELDS.entries()) {
+      // The deadline of a batch without short records is nobody's any more.
+      if (field === 'expiresAt' && first !== shortFirst) continue;
+      await judgeEntry(`terms ${first} ${field}`, entry, (to) =>
+        damageField(client, keyOf('terms'), first, fieldChange(index, to)),
+      );
+    }
   }
   for (const [index, [field, entry]] of LINE_FIELDS.entries()) {
     await judgeEntry(`line ${field}`, entry, async (to) => {

@@ -10,6 +10,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { buyMany } from '../../harness/sales/purchases.ts';
 import { rowCount } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
+import { makeWhole } from '../../harness/sales/whole-records.ts';
 import { FILE } from '../../harness/use.ts';
 import { type SaleKey, saleKey } from '../../src/lua/keys.ts';
 import { type Report, verifySale } from '../../src/verify/verify.ts';
@@ -67,8 +68,7 @@ const client = (saleId: string) => admin.shards.of(saleId).client;
 /** Changes a buyer's record in Redis. */
 async function editRecord(saleId: string, buyer: string, edit: (record: string) => string) {
   const key = saleKey(saleId, 'buyers');
-  const record = await client(saleId).hget(key, buyer);
-  assert.ok(record);
+  const record = await makeWhole(client(saleId), saleId, buyer);
   await client(saleId).hset(key, buyer, edit(record));
 }
 

@@ -9,6 +9,7 @@ import {
   statusOf,
 } from '../../harness/sales/sale-model.ts';
 import { saleState } from '../../harness/sales/stream.ts';
+import { wholeRecordsOf } from '../../harness/sales/whole-records.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
@@ -22,6 +23,7 @@ import {
   parseRecords,
 } from '../../src/domain/reservation-codec.ts';
 import { availableOf, type SaleDefinition, type SaleStatus } from '../../src/domain/sale.ts';
+import { countEvents, parseEvents, wholeEventLines } from '../../src/domain/short-record.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';
@@ -466,8 +468,14 @@ async function compareRecords(saleId: string, model: SaleModel) {
 
   const entries = await client.xrange(saleKey(saleId, 'events'), '-', '+');
   const events = entries.flatMap(([, fields]) => {
-    const lines = fields[fields.indexOf('d') + 1]!.split('\n');
-    return lines.map((line) => parseEvent(line, { saleId, currency: 'EUR' }));
+    const text = fields[fields.indexOf('d') + 1]!;
+    const parsed = parseEvents(text, { saleId, currency: 'EUR' });
+    const whole = wholeEventLines(text).map((line) =>
+      parseEvent(line, { saleId, currency: 'EUR' }),
+    );
+    assert.deepEqual(parsed, whole);
+    assert.equal(countEvents(text), parsed.length);
+    return parsed;
   });
   // Holds that expire in the same millisecond may expire in any order.
   const byPosition = (a: ModelEvent, b: ModelEvent) =>
@@ -485,10 +493,11 @@ async function compareRecords(saleId: string, model: SaleModel) {
   );
 
   const past = await client.hgetall(saleKey(saleId, 'past'));
+  const buyers = await wholeRecordsOf(client, saleId);
   const stored: [position: number, ...rest: (string | number)[]][] = [];
   for (const buyerId of BUYERS) {
     // As stored: a query shows a hold past its deadline as expired.
-    const records = (await client.hget(saleKey(saleId, 'buyers'), buyerId)) ?? '';
+    const records = buyers[buyerId] ?? '';
     const isIndexed = isBuyerIndex(records);
     const texts = isIndexed
       ? Object.entries(past).flatMap(([field, text]) => {

@@ -49,7 +49,7 @@ function strangeEvents(saleId: string): StreamEvent[] {
     const { at = NOW, detail = '', request = 'r', position = index + 1 } = each;
     const line = `1\tR\t${position}\tabcdefgh\t${items}\t${prices}\t${at}\t${at + 300_000}\t${key}\t${buyer}\t${at}\t${detail}\t${request}\t`;
     const reservation = parseEvent(line, { saleId, currency: 'EUR' });
-    return { entryId: '1-0', number: index + 1, line, reservation };
+    return { entryId: '1-0', number: index + 1, line: () => line, reservation };
   });
 }
 
@@ -87,7 +87,7 @@ describe('COPY and INSERT write the same rows', () => {
     const event = (number: number, version: number, status: string, position: number) => {
       const line = `${version}\t${status}\t${position}\tabcdefgh\tunit*1\t1000\t${NOW}\t${NOW + version}\t\tada\t${NOW + version}\t\tr-${number}\t`;
       const reservation = parseEvent(line, { saleId, currency: 'EUR' });
-      return { entryId: '1-0', number, line, reservation };
+      return { entryId: '1-0', number, line: () => line, reservation };
     };
     const events = [
       event(1, 1, 'R', 1),

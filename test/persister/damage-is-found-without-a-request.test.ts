@@ -13,6 +13,7 @@ import { recoveriesOf } from '../../harness/sales/recovery.ts';
 import { assertPromisesHold } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
+import { makeWhole } from '../../harness/sales/whole-records.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
@@ -37,9 +38,13 @@ const MET: Record<string, Damage> = {
 const UNMET: Record<string, Damage> = {
   'deleted buyers': (client, saleId) => client.del(saleKey(saleId, 'buyers')),
   'deleted holds': (client, saleId) => client.del(saleKey(saleId, 'holds')),
+  'lost terms of a batch with a hold that ends': async (client, saleId) => {
+    await client.del(saleKey(saleId, 'terms'));
+    await client.zadd(saleKey(saleId, 'holds'), 1, '1-1');
+  },
   'an unreadable record of a hold that ends': async (client, saleId) => {
     const key = saleKey(saleId, 'buyers');
-    const record = (await client.hget(key, 'ada'))!;
+    const record = await makeWhole(client, saleId, 'ada');
     await client.hset(key, 'ada', record.replace(/\d+\t$/, '?\t'));
     await client.zadd(saleKey(saleId, 'holds'), 1, '1-1');
   },

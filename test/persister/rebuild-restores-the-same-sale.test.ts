@@ -11,6 +11,7 @@ import { IS_LONG_RUN } from '../../harness/long-run.ts';
 import { applyTransition } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { saleState } from '../../harness/sales/stream.ts';
+import { wholeRecordsOf } from '../../harness/sales/whole-records.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { FILE } from '../../harness/use.ts';
 import { parseReservationId, reservationIdOf } from '../../src/domain/identifiers.ts';
@@ -109,7 +110,7 @@ async function take(saleId: string, each: Step): Promise<void> {
 async function contents(saleId: string) {
   const { client } = servers.shards.of(saleId);
   const [buyers, past, order, holds] = await Promise.all([
-    client.hgetall(saleKey(saleId, 'buyers')),
+    wholeRecordsOf(client, saleId),
     client.hgetall(saleKey(saleId, 'past')),
     client.lrange(saleKey(saleId, 'order'), 0, -1),
     client.zrange(saleKey(saleId, 'holds'), '0', '-1', 'WITHSCORES'),

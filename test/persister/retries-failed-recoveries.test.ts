@@ -147,7 +147,7 @@ describe('a recovery', () => {
     const event = {
       entryId: `${nowMs}-0`,
       number: 31,
-      line,
+      line: () => line,
       reservation: parseEvent(line, { saleId, currency: 'EUR' }),
     };
     const guard = { lock: 'take', timeline: 0, isCurrent: () => true } as const;

@@ -1,5 +1,6 @@
 /** What only Redis has of a request: events in the streams of sales that are not rows yet. */
 import { parseEvent } from '../../domain/reservation-codec.ts';
+import { wholeEventLines } from '../../domain/short-record.ts';
 import { reservationEventType } from '../../domain/webhook.ts';
 import { saleKey } from '../../lua/keys.ts';
 import type { Sql } from '../../postgres/connection.ts';
@@ -58,7 +59,8 @@ async function searchStream(
     );
     for (const [id, fields] of entries) {
       const lines = fields[fields.indexOf('d') + 1] ?? '';
-      for (const line of lines.split('\n')) {
+      if (!lines.includes(`\t${requestId}\t`)) continue;
+      for (const line of wholeEventLines(lines)) {
         if (!line.includes(`\t${requestId}\t`)) continue;
         const event = parseEvent(line, { saleId, currency });
         if (event.requestId !== requestId) continue;

@@ -3,8 +3,9 @@
  * their buyer's reservations, whichever process changed them, and ranks on waitlists.
  */
 import type { Logger } from 'pino';
-import { buyerOfEventLine, parseEvent } from '../../domain/reservation-codec.ts';
+import { parseEvent } from '../../domain/reservation-codec.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
+import { eventLinesOf } from '../../domain/short-record.ts';
 import type { Shards } from '../../redis/shards.ts';
 import { type SaleView, shownTimeMs } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
@@ -128,10 +129,10 @@ export class Room {
   }
 
   /** Handles events of the sale. Most concern no connected buyer, so only the others are parsed. */
-  receive(lines: string): void {
+  receive(text: string): void {
     const { currency } = this.#view.state.definition;
-    for (const line of lines.split('\n')) {
-      const clients = this.#byBuyer.get(buyerOfEventLine(line));
+    for (const { buyerId, whole } of eventLinesOf(text)) {
+      const clients = this.#byBuyer.get(buyerId);
       if (!clients) continue;
       if (this.#context.shards.waitsForReplicas) {
         // The event precedes the acknowledgement of the replicas; reading the buyer's records waits for it.
@@ -139,7 +140,7 @@ export class Room {
         continue;
       }
       try {
-        const reservation = parseEvent(line, { saleId: this.saleId, currency });
+        const reservation = parseEvent(whole(), { saleId: this.saleId, currency });
         for (const client of clients) client.sendReservation(reservation, true);
       } catch (error) {
         // Possibly an event of a newer version: read the buyer's records instead.

@@ -1,7 +1,7 @@
 #!lua
 -- Adds a buyer to the waitlist of a SKU of which the buyer cannot get that quantity now.
 --
--- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
+-- KEYS   sale stock buyers past terms order holds events line lineByQuantity waiting
 -- ARGV   fence buyer sku quantity
 -- REPLY  {word, rank, quantity}: joined, already (the buyer waits for that quantity), waiting (for another quantity, which
 --        stays as it is); with what is stored now
@@ -12,7 +12,7 @@
 --
 -- Units may be loaded later. So only a limit makes a quantity impossible, not the units that are loaded now.
 
---@include time sale stock record buyer-index cool-down buyers limits changes available waitlist-member waits waitlist-changes
+--@include time sale stock record short-record buyer-index cool-down buyers limits changes available waitlist-member waits waitlist-changes
 
 if refused then return { refused, 0, 0 } end
 -- Nobody is served any more.

@@ -1,12 +1,12 @@
 #!lua
 -- Removes a buyer from every waitlist of a sale, and serves members that waited for this one.
 --
--- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
+-- KEYS   sale stock buyers past terms order holds events line lineByQuantity waiting
 -- ARGV   fence buyer newTag
 --        newTag  of the reservations that the waitlist gets
 -- REPLY  {word, waitlists left}: left, or unknown_sale recovering sale_ended (it is archived) with 0
 
---@include time sale stock record buyer-index cool-down buyers limits changes available waitlist-member waitlist-changes waitlist
+--@include time sale stock record short-record buyer-index cool-down buyers limits changes available waitlist-member waitlist-changes waitlist
 
 if refused then return { refused, 0 } end
 local skus, waiting_fields = {}, {}

@@ -1,7 +1,7 @@
 #!lua
 -- Decides a batch of buyers of one sale, in the order given, and writes all decisions at once.
 --
--- KEYS   sale stock buyers past order holds events
+-- KEYS   sale stock buyers past terms order holds events
 -- ARGV   fence tag backlogMax requests
 --        requests  three MessagePack arrays, one after the other
 --          SKUs      of all baskets, each once
@@ -20,12 +20,12 @@
 --          holds_due (a hold past its deadline has not been ended: end it by sweep.lua, then ask again)
 --          key_reused unreadable (the buyer's records are damaged)
 --          sale_not_started sale_paused sale_ended overloaded unknown_sale recovering
--- EVENTS one entry for the whole batch: v 1, s <number of its first event>, c <currency>, d <event lines>
+-- EVENTS one entry for the whole batch: v 4, s <number of its first event>, c <currency>, d <event lines>
 --
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
 -- script back, so nothing that can refuse comes after the first write.
 
---@include time sale stock record buyer-index cool-down buyers limits changes available
+--@include time sale stock record short-record buyer-index cool-down buyers limits changes available
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
 -- would cost the hot path more than this costs here, and most of the time here goes into text. The hot path also parses the

@@ -1,7 +1,7 @@
 #!lua
 -- Ends a bounded number of holds that are past their deadline, and serves the waitlist with what remains.
 --
--- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
+-- KEYS   sale stock buyers past terms order holds events line lineByQuantity waiting
 -- ARGV   fence most newTag
 --        most  reservations checked by this call; newTag  of the reservations that the waitlist gets
 -- REPLY  {word, expired, served, due, late, backlog}: swept; or unknown_sale recovering sale_ended (archived) with 0s
@@ -9,7 +9,7 @@
 --        due; 0: more are due now; -1: none can be due before an operator changes the sale
 --        late  by how many ms the oldest ended hold is past its deadline; backlog  events that are not drained
 
---@include time sale stock record buyer-index cool-down buyers limits changes available waitlist-member waitlist-changes waitlist waitlist-index
+--@include time sale stock record short-record buyer-index cool-down buyers limits changes available waitlist-member waitlist-changes waitlist waitlist-index
 
 if refused then return { refused, 0, 0, 0, 0, 0 } end
 local most = tonumber(arg_most)

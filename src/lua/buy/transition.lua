@@ -1,7 +1,7 @@
 #!lua
 -- Changes the status of one reservation, once, however often the request is repeated.
 --
--- KEYS   sale stock buyers past order holds events line lineByQuantity waiting
+-- KEYS   sale stock buyers past terms order holds events line lineByQuantity waiting
 -- ARGV   fence position tag buyer from to detail trace newTag payment restock part key
 --        buyer  who must own it; empty: any buyer. from  status letters that allow the transition; to  the new letter;
 --        trace  requestId TAB traceparent; newTag  of the reservations that the waitlist gets
@@ -19,7 +19,7 @@
 --
 -- The same step gives returned units to the waitlist. The table of transitions is in domain/reservation.ts.
 
---@include time sale stock record buyer-index merchant-note cool-down buyers limits changes available reclaim waitlist-member waitlist-changes waitlist
+--@include time sale stock record short-record buyer-index merchant-note cool-down buyers limits changes available reclaim waitlist-member waitlist-changes waitlist
 
 if refused then return { refused } end
 local position = tonumber(arg_position)

@@ -4,25 +4,30 @@
 -- NEEDS    key_buyers key_past call now each_record join_records parse_record is_overdue status_and_position has_items items_of
 --          left_of summary_of record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long
 --          is_index parse_index format_index add_living keyless_positions change_in_index index_of_records
+--          short
 -- EXPORTS  LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
 --          records_at add_record replace_record has_moved write_buyers
 
+-- In a block, because a script has at most 200 local names.
+local LIVING_MAX, load_records, has_records, is_oversize, summary_of_buyer, lasting_of, held_of, keyless_record
+local keyed_record, records_at, add_record, replace_record, has_moved, write_buyers
+do
 -- Bounds the index, and what a buyer can look at.
-local LIVING_MAX = 20
+LIVING_MAX = 20
 -- Longer fields are those of earlier versions, which had up to 1,000 records there. A call that decides a batch makes an
 -- index of such fields until it has moved this many records; it refuses the other buyers with such fields.
 local FIELD_BYTES_MAX, MOVED_MAX = 4096, 100
 -- HSET in parts: unpack() returns fewer than 8,000 values.
 local VALUES_AT_ONCE = 4000
 
--- texts[buyer] = the field; '' for none. indexes[buyer]: the index in use instead.
+-- texts[buyer] = the field; '' for none; see text_of(). indexes[buyer]: the index in use instead.
 local texts, indexes, changed = {}, {}, {}
 -- summaries[buyer]: of a buyer without index.
 local summaries = {}
 -- Fields of `past` that write_buyers() writes.
 local past, moved = {}, 0
 
-local function load_records(buyers)
+function load_records(buyers)
   local missing = {}
   for _, buyer in ipairs(buyers) do
     if not texts[buyer] then missing[#missing + 1] = buyer end
@@ -30,12 +35,23 @@ local function load_records(buyers)
   if #missing == 0 then return end
   local values = call('HMGET', key_buyers, unpack(missing))
   for i, buyer in ipairs(missing) do texts[buyer] = values[i] or '' end
+  short.load_terms(values)
 end
 
-local function has_records(buyer) return texts[buyer] ~= '' end
+-- The field with whole records. Throws if the terms of a short one are missing.
+local function text_of(buyer)
+  local text = texts[buyer]
+  if short.is(text) then
+    text = short.expand(text)
+    texts[buyer] = text
+  end
+  return text
+end
+
+function has_records(buyer) return texts[buyer] ~= '' end
 
 -- True: the field is of an earlier version, and this call has no time left to read it.
-local function is_oversize(buyer) return #texts[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end
+function is_oversize(buyer) return #texts[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end
 
 local function put_record(buyer, position, text, key)
   past[past_record_field(buyer, position)] = text
@@ -44,7 +60,7 @@ local function put_record(buyer, position, text, key)
 end
 
 local function make_index(buyer)
-  local index, records = index_of_records(texts[buyer])
+  local index, records = index_of_records(text_of(buyer))
   for _, record in ipairs(records) do
     put_record(buyer, string.format('%.0f', record.position), record.text, record.key)
   end
@@ -56,7 +72,7 @@ end
 -- The buyer's index; nil: the field has the records. Throws for a damaged field.
 local function index_of(buyer)
   if not indexes[buyer] then
-    local text = texts[buyer]
+    local text = text_of(buyer)
     if is_index(text) then
       indexes[buyer] = parse_index(text)
       indexes[buyer].buyer = buyer
@@ -68,17 +84,17 @@ local function index_of(buyer)
 end
 
 -- {units, living, cool_from, …}, see buyer-index.lua and summary_of() in record.lua. Throws for a damaged field.
-local function summary_of_buyer(buyer)
+function summary_of_buyer(buyer)
   local summary = index_of(buyer) or summaries[buyer]
   if not summary then
-    summary = summary_of(texts[buyer])
+    summary = summary_of(text_of(buyer))
     summaries[buyer] = summary
   end
   return summary
 end
 
 -- The summary without the holds that are past their deadline but not yet swept.
-local function lasting_of(buyer)
+function lasting_of(buyer)
   local index = index_of(buyer)
   if index then
     local lasting = { units = 0, living = 0, buyer = buyer, lists = '' }
@@ -91,7 +107,7 @@ local function lasting_of(buyer)
     return lasting
   end
   local lasting = {}
-  for text in each_record(texts[buyer]) do
+  for text in each_record(text_of(buyer)) do
     if not is_overdue(text, now) then lasting[#lasting + 1] = text end
   end
   return summary_of(join_records(lasting))
@@ -106,7 +122,7 @@ end
 
 -- The items of each living reservation in a summary that are left. An index has no items, so their records are read; only limits of SKUs
 -- need them.
-local function held_of(summary)
+function held_of(summary)
   if not summary.held then
     summary.held = {}
     for position in string.gmatch(summary.lists, ' (%d+):%d+:') do
@@ -117,7 +133,7 @@ local function held_of(summary)
 end
 
 -- The first living reservation that a request without a key for these items repeats, or nil.
-local function keyless_record(buyer, items)
+function keyless_record(buyer, items)
   local index = index_of(buyer)
   if not index then return summary_of_buyer(buyer).keyless[items] end
   for _, position in ipairs(keyless_positions(index, items)) do
@@ -127,14 +143,14 @@ local function keyless_record(buyer, items)
 end
 
 -- The reservation that was made with this key, or nil. A buyer with few records has no past.
-local function keyed_record(buyer, key)
-  if not index_of(buyer) then return record_by_key(texts[buyer], key) end
+function keyed_record(buyer, key)
+  if not index_of(buyer) then return record_by_key(text_of(buyer), key) end
   local position = past_value(past_key_field(buyer, key))
   return position and past_record(buyer, position)
 end
 
 -- The records at these positions, in the order of positions; those that the buyer does not have are left out.
-local function records_at(buyer, positions)
+function records_at(buyer, positions)
   local records = {}
   if index_of(buyer) then
     for _, position in ipairs(positions) do records[#records + 1] = past_record(buyer, position) end
@@ -142,21 +158,21 @@ local function records_at(buyer, positions)
   end
   local is_asked = {}
   for _, position in ipairs(positions) do is_asked[position] = true end
-  for text in each_record(texts[buyer]) do
+  for text in each_record(text_of(buyer)) do
     local _, position = status_and_position(text)
     if is_asked[position] then records[#records + 1] = text end
   end
   return records
 end
 
--- Adds the record of a new reservation; all but the units are texts.
-local function add_record(buyer, record, position, units, expires, key, items)
+-- Adds the record of a new reservation; all but the units are texts. The first one of a buyer may be short.
+function add_record(buyer, record, position, units, expires, key, items)
   changed[buyer] = true
-  local text = texts[buyer]
-  if text == '' then
+  if texts[buyer] == '' then
     texts[buyer] = record
     return
   end
+  local text = text_of(buyer)
   local index = index_of(buyer) or (#text + 1 + #record > INLINE_BYTES_MAX and make_index(buyer))
   if index then
     add_living(index, position, units, expires, key, items)
@@ -168,7 +184,7 @@ local function add_record(buyer, record, position, units, expires, key, items)
 end
 
 -- Puts the next version of a record, as a text, in the place of the old one, which is parsed.
-local function replace_record(buyer, old, record)
+function replace_record(buyer, old, record)
   changed[buyer] = true
   local index = index_of(buyer)
   if index then
@@ -178,12 +194,12 @@ local function replace_record(buyer, old, record)
     return
   end
   local records = {}
-  for text in each_record(texts[buyer]) do records[#records + 1] = text == old.text and record or text end
+  for text in each_record(text_of(buyer)) do records[#records + 1] = text == old.text and record or text end
   texts[buyer], summaries[buyer] = join_records(records), nil
 end
 
 -- Whether records have moved to the past.
-local function has_moved() return moved > 0 end
+function has_moved() return moved > 0 end
 
 local function write_fields(key, fields)
   for first = 1, #fields, VALUES_AT_ONCE do
@@ -191,7 +207,7 @@ local function write_fields(key, fields)
   end
 end
 
-local function write_buyers()
+function write_buyers()
   local fields = {}
   for buyer in pairs(changed) do
     local at, index = #fields, indexes[buyer]
@@ -205,4 +221,5 @@ local function write_buyers()
     fields[at + 1], fields[at + 2] = field, value
   end
   write_fields(key_past, fields)
+end
 end

@@ -3,9 +3,9 @@
 --
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
--- NEEDS    key_sale key_buyers key_past key_order key_holds key_events order_index
---          call concat number now sale counts_of hold_stock add_record replace_record write_buyers
---          record_tail new_record next_record add_event_line
+-- NEEDS    key_sale key_buyers key_past key_terms key_order key_holds key_events order_index
+--          call concat number now sale counts_of hold_stock has_records add_record replace_record write_buyers
+--          record_tail new_record next_record add_event_line short
 -- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket change_status
 --          check_keys write_changes
 
@@ -13,6 +13,9 @@
 -- score, member, …; gone_holds: members.
 local order, event_lines, new_holds, gone_holds = {}, { size = 0, count = 0 }, {}, {}
 local first_position = sale.position + 1
+-- Of the new reservations of a batch, as they are stored. A sale with older reservations keeps whole records: processes of
+-- the previous version may serve it too.
+sale.has_short_records = sale.has_short_records or first_position == 1
 -- Of the entry, see stream/entries.ts of the persister.
 local format_version = '1'
 
@@ -34,6 +37,21 @@ local hold_basket
 do
 -- A table for each basket would take longer.
 local prices = {}
+
+local function hold_short(basket, buyer, items, key, tag, detail, trace)
+  if not short.batch then short.begin_batch(first_position, tag, now_text, expires_text) end
+  basket.number = basket.number or short.add_basket(short.batch, items, basket.prices)
+  if has_records(buyer) then
+    local position = number(sale.position)
+    local record = new_record(position, tag, items, basket.tail, key)
+    add_record(buyer, record, position, basket.units, expires_text, key, items)
+  else
+    add_record(buyer, short.record(sale.position - first_position, basket.number, key))
+  end
+  event_lines.count = event_lines.count + 1
+  short.add_event_line(basket.number, buyer, key, detail, trace)
+end
+
 function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace)
   expires_text = expires_text or number(now + hold_ms)
   hold_stock(basket)
@@ -44,12 +62,12 @@ function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace)
     basket.tail = record_tail(basket.prices, now_text, expires_text)
   end
   sale.position = sale.position + 1
+  order[#order + 1] = buyer
+  if sale.has_short_records then return hold_short(basket, buyer, items, key, tag, detail, trace) end
   local position = number(sale.position)
   local record = new_record(position, tag, items, basket.tail, key)
   add_record(buyer, record, position, basket.units, expires_text, key, items)
-  order[#order + 1] = buyer
   add_event_line(event_lines, record, buyer, now_text, detail, trace)
-  return record
 end
 end
 
@@ -70,6 +88,7 @@ local function check_keys()
     error('the order or the buyers are missing')
   end
   call('HGET', key_past, '')
+  call('HLEN', key_terms)
   call('ZCARD', key_holds)
   call('XLEN', key_events)
 end
@@ -88,9 +107,16 @@ local function write_changes()
   if #new_holds > 0 then call('ZADD', key_holds, 'GT', unpack(new_holds)) end
   if event_lines.count > 0 then
     local text = concat(event_lines)
+    if short.batch then
+      local terms = short.batch_terms()
+      call('HSET', key_terms, short.batch.first, terms)
+      text = short.event_text(text, terms)
+      format_version = '4'
+    end
     call('XADD', key_events, '*', 'v', format_version, 's', number(sale.events + 1), 'c', sale.currency, 'd', text)
     call('HSET', key_sale, 'position', number(sale.position), 'events', number(sale.events + event_lines.count),
       'time', now_text)
+    if first_position == 1 and short.batch then call('HSET', key_sale, 'hasShortRecords', '1') end
     -- Last, and by pcall: a hint that Redis refuses must not stop a decision that is half written.
     redis.pcall('PUBLISH', key_sale .. ':live', text)
     -- Wakes the persisters: they do not poll a sale whose events are all drained. A busy sale always has a backlog.

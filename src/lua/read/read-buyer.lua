@@ -1,14 +1,14 @@
 #!lua flags=no-writes
 -- Reads a buyer's reservations in a sale, and the buyer's ranks on its waitlists.
 --
--- KEYS   sale buyers past line waiting
+-- KEYS   sale buyers past terms line waiting
 -- ARGV   fence buyer position
 --        position  of a reservation to read also if it ended long ago; 0: none
 -- REPLY  {unknown_sale} or {recovering} or {sale_ended} (it is archived)
 --        or {known, limit per buyer, currency, {records or null, …} in any order, {sku, quantity, rank, …}, end of the cool-down in ms or 0,
 --        JSON of the SKUs, or an empty text if none has a limit of its own, now in ms}
 
---@include time waitlist-member waits record buyer-index cool-down
+--@include time waitlist-member waits record short-record buyer-index cool-down
 
 local sale = redis.call('HMGET', key_sale, 'fence', 'perBuyerLimit', 'currency', 'skus', 'status', 'time', 'ahead',
   'endsAt')
@@ -22,7 +22,10 @@ local waits = is_waiting and waits_of(arg_buyer, sale[4]) or {}
 
 local field = redis.call('HGET', key_buyers, arg_buyer) or ''
 local records, cool_from = {}, 0
-if is_index(field) then
+if short.is(field) then
+  short.load_terms({ field })
+  records[1] = short.expand(field)
+elseif is_index(field) then
   local index = parse_index(field)
   local fields = record_fields_of(index, arg_buyer)
   if #fields > 0 then records = redis.call('HMGET', key_past, unpack(fields)) end

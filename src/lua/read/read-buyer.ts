@@ -14,7 +14,7 @@ export interface WaitlistRank {
 
 export const readBuyer = defineScript({
   source: new URL('read-buyer.lua', import.meta.url),
-  keys: ['sale', 'buyers', 'past', 'line', 'waiting'],
+  keys: ['sale', 'buyers', 'past', 'terms', 'line', 'waiting'],
   args: 'buyer position',
   // Shows decisions to buyers, as `reserve` does.
   needsReplicas: true,

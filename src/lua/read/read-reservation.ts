@@ -5,7 +5,7 @@ import { defineScript } from '../script.ts';
 
 export const readReservation = defineScript({
   source: new URL('read-reservation.lua', import.meta.url),
-  keys: ['sale', 'buyers', 'past', 'order', 'events'],
+  keys: ['sale', 'buyers', 'past', 'terms', 'order', 'events'],
   args: 'index position tag after most',
   // Shows decisions to merchants.
   needsReplicas: true,

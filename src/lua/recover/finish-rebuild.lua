@@ -2,7 +2,7 @@
 -- Replaces this server's state of a sale by the staged one and opens the sale, in one step. Before it the sale is closed;
 -- after it the sale continues from what PostgreSQL has.
 --
--- KEYS   sale stock buyers past order holds events line lineByQuantity waiting rebuild newBuyers newPast newOrder newHolds newLine newWaiting
+-- KEYS   sale stock buyers past terms order holds events line lineByQuantity waiting rebuild newBuyers newPast newOrder newHolds newLine newWaiting
 -- ARGV   fence timeline closing parts definition stock counters
 --        closing     the closing id of this recovery, which the sale or its placeholder must still have
 --        parts       how many were staged
@@ -31,7 +31,7 @@ if refused then
 end
 
 -- UNLINK and then RENAME: the time of both does not depend on the number of buyers.
-redis.call('UNLINK', key_sale, key_stock, key_buyers, key_past, key_order, key_holds, key_events, key_line,
+redis.call('UNLINK', key_sale, key_stock, key_buyers, key_past, key_terms, key_order, key_holds, key_events, key_line,
   key_line_by_quantity, key_waiting, key_rebuild)
 if arg_definition == '' then return 'finished' end
 for from, to in pairs({ [key_new_buyers] = key_buyers, [key_new_past] = key_past, [key_new_order] = key_order,
@@ -64,5 +64,5 @@ for _, field in ipairs({ 'operation', 'position', 'events', 'drained', 'tickets'
   redis.call('HSET', key_sale, field, string.format('%.0f', counters[field]))
 end
 redis.call('HSET', key_sale, 'fence', arg_fence, 'timeline', arg_timeline, 'operationOutcome', counters.operationOutcome,
-  'gaps', counters.gaps)
+  'gaps', counters.gaps, 'hasShortRecords', '1')
 return 'finished'

@@ -4,10 +4,17 @@
  */
 import { setImmediate as immediate } from 'node:timers/promises';
 import type { ReservationEvent } from '../../domain/reservation.ts';
-import { parseEvent } from '../../domain/reservation-codec.ts';
+import {
+  countEvents as countLines,
+  parseEvents,
+  wholeEventLines,
+} from '../../domain/short-record.ts';
 
-/** The formats that this version reads. In 2, an event can take units out of the sale; in 3, a part can be cancelled. */
-const FORMAT_VERSIONS = ['1', '2', '3'];
+/**
+ * The formats that this version reads. In 2, an event can take units out of the sale; in 3, a part can be cancelled; in 4,
+ * new reservations can have the short form.
+ */
+const FORMAT_VERSIONS = ['1', '2', '3', '4'];
 
 /** Fields are null if the entry was deleted from the stream while it was pending. */
 export interface StreamEntry {
@@ -20,8 +27,8 @@ export interface StreamEvent {
   entryId: string;
   /** Its number in the sale. */
   number: number;
-  /** The line it was parsed from. */
-  line: string;
+  /** Its whole event line. Only dead letters need it. */
+  line: () => string;
   reservation: ReservationEvent;
 }
 
@@ -79,20 +86,18 @@ export function eventsOf(saleId: string, entryId: string, fields: string[]): Str
   const currency = fieldOf(fields, 'c') ?? '';
   if (!Number.isSafeInteger(first) || first < 1) throw new RangeError('`s` is not an event number');
   if (!/^[A-Z]{3}$/.test(currency)) throw new RangeError('`c` is not a currency');
-  return (fieldOf(fields, 'd') ?? '').split('\n').map((line, index) => ({
+  const text = fieldOf(fields, 'd') ?? '';
+  return parseEvents(text, { saleId, currency }).map((reservation, index) => ({
     entryId,
     number: first + index,
-    line,
-    reservation: parseEvent(line, { saleId, currency }),
+    line: () => wholeEventLines(text)[index]!,
+    reservation,
   }));
 }
 
 /** Counts the events without parsing them. */
 export function countEvents(entry: StreamEntry): number {
-  const lines = entry.fields === null ? '' : (fieldOf(entry.fields, 'd') ?? '');
-  let count = 1;
-  for (let at = lines.indexOf('\n'); at !== -1; at = lines.indexOf('\n', at + 1)) count += 1;
-  return count;
+  return countLines(entry.fields === null ? '' : (fieldOf(entry.fields, 'd') ?? ''));
 }
 
 function fieldOf(fields: readonly string[], name: string): string | undefined {

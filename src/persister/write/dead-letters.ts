@@ -101,7 +101,7 @@ function eventsOfLetter(letter: DeadLetter): StreamEvent[] {
   const { saleId, entryId, currency, payload } = letter;
   if (letter.event === null) return eventsOf(saleId, entryId, JSON.parse(payload) as string[]);
   const reservation = parseEvent(payload, { saleId, currency });
-  return [{ entryId, number: letter.event, line: payload, reservation }];
+  return [{ entryId, number: letter.event, line: () => payload, reservation }];
 }
 
 /** Errors without a code come from parsing the payload; those with one from PostgreSQL or its connection. */

@@ -104,10 +104,10 @@ async function setEventAside(
   guard: WriteGuard,
   cause: unknown,
 ): Promise<WriteOutcome> {
-  const { entryId, number, line, reservation } = event;
+  const { entryId, number, reservation } = event;
   const { saleId, currency, reservationId } = reservation;
   const reason = reasonOf(cause);
-  const letter = { saleId, entryId, event: number, currency, payload: line, reason };
+  const letter = { saleId, entryId, event: number, currency, payload: event.line(), reason };
   if (!(await setAside(context, letter, guard))) return 'outdated';
   context.log.error(
     { entryId, event: number, reservationId, err: cause },

@@ -24,6 +24,7 @@ export const KEYS: Readonly<Record<SaleKey, KeyEntry>> = {
   holds: 'every-hold-has-its-deadline',
   events: { free: 'empty once all is drained; the test appends to it' },
   past: 'every-row-is-in-redis',
+  terms: 'every-reservation-in-redis-is-a-row',
   line: 'the-line-is-counted-right',
   lineByQuantity: 'the-line-is-known-by-quantity',
   waiting: 'the-line-is-counted-right',
@@ -73,6 +74,7 @@ export const SALE_FIELDS: Readonly<Record<string, KeyEntry>> = {
   events: 'the-stream-has-what-is-not-drained',
   drained: 'the-stream-has-what-is-not-drained',
   time: { check: 'time-goes-on', to: 'noon' },
+  hasShortRecords: { free: 'only chooses the form of new records, and both forms are read' },
   ahead: { free: 'nothing else knows by how much the clock was set back' },
 };
 
@@ -88,7 +90,7 @@ export const STOCK_FIELDS: Readonly<Record<string, KeyEntry>> = {
   perBuyerLimit: DEFINITION,
 };
 
-const RECORD = 'every-reservation-in-redis-is-a-row';
+export const RECORD = 'every-reservation-in-redis-is-a-row';
 
 /** Fields of a record in `buyers`, in their order. */
 export const RECORD_FIELDS: readonly (readonly [field: string, entry: KeyEntry])[] = [
@@ -101,6 +103,24 @@ export const RECORD_FIELDS: readonly (readonly [field: string, entry: KeyEntry])
   ['reservedAt', RECORD],
   ['expiresAt', RECORD],
   ['key', RECORD],
+];
+
+/** Fields of a short record and of its key, by what a change of them looks like. */
+export const SHORT_RECORDS: Readonly<Record<string, string>> = {
+  'another place': 'AB$1',
+  'another batch': 'AAzz',
+  'another basket': 'AA$1.2',
+  'a key': 'AA$1\tx',
+  'no short record': 'A',
+};
+
+/** Fields of the terms of a batch, in their order. */
+export const TERMS_FIELDS: readonly (readonly [field: string, entry: KeyEntry])[] = [
+  ['tag', { check: RECORD, to: 'zzzzzzzz' }],
+  ['reservedAt', RECORD],
+  ['expiresAt', RECORD],
+  ['items', { check: RECORD, to: 'black*2' }],
+  ['prices', RECORD],
 ];
 
 /** Fields of a member of `line`, in their order. */

@@ -6,6 +6,7 @@ import { letterIn, letterOf, parseRecord } from '../../../domain/reservation-cod
 import { cancelledItems, isWithdrawal } from '../../../domain/transition-detail.ts';
 import { saleKey } from '../../../lua/keys.ts';
 import type { Examination } from '../../../lua/recover/examine-sale.ts';
+import { BatchTerms } from '../../../redis/batch-terms.ts';
 import type { StreamConsumer } from '../../stream/consumer.ts';
 import { sortEntries } from '../../stream/entries.ts';
 import type { KnownVersion } from './likeliest-steps.ts';
@@ -91,24 +92,35 @@ export async function* readRecords(
   { keys }: Pick<Examination, 'keys'>,
   currency: string,
 ): AsyncGenerator<Reservation[]> {
+  const terms = new BatchTerms(server.client, saleId);
   for (const key of ['buyers', 'past'] as const) {
     if (!keys.has(key)) continue;
     let cursor = '0';
     do {
       const [next, pairs] = await server.client.hscan(saleKey(saleId, key), cursor, 'COUNT', PAGE);
       cursor = next;
+      if (key === 'buyers' && keys.has('terms')) await terms.load(pairs);
       const page: Reservation[] = [];
       for (let i = 0; i + 1 < pairs.length; i += 2) {
         const [buyerId = '', position] = pairs[i]!.split('\t');
         // The other fields of `past` are merchant notes, or find a position by its idempotency key.
         if (buyerId === '' || position === '') continue;
-        for (const text of pairs[i + 1]!.split('\n')) {
+        for (const text of recordsIn(terms, pairs[i + 1]!)) {
           const record = recordOf(text, { saleId, currency }, buyerId);
           if (record) page.push(record);
         }
       }
       yield page;
     } while (cursor !== '0');
+  }
+}
+
+/** None if the record is short and its terms are lost. */
+function recordsIn(terms: BatchTerms, field: string): string[] {
+  try {
+    return terms.whole(field).split('\n');
+  } catch {
+    return [];
   }
 }
 

@@ -118,7 +118,7 @@ export function restoredEvent(
     requestId: '',
     traceparent: '',
   };
-  return { entryId: '0-0', number, line: '', reservation: event };
+  return { entryId: '0-0', number, line: () => '', reservation: event };
 }
 
 /** What PostgreSQL has of these reservations, by id, in the order of versions. */
