@@ -26,6 +26,7 @@ const DAMAGED: [what: string, record: string][] = [
     `1\tR\t1\tAbCdEfGh\tphone*1\t1999\t1700000000000\t9000000000000000\tkey`,
   ],
   ['no field at all', 'damaged'],
+  ['the short form, and no terms', 'AAzz\tkey'],
   ['fewer fields', '1\tR\t1'],
 ];
 
