@@ -6,11 +6,11 @@
 --          is_index parse_index format_index add_living keyless_positions change_in_index index_of_records
 --          short
 -- EXPORTS  LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
---          records_at add_record replace_record has_moved write_buyers
+--          records_at add_first_record add_record replace_record has_moved write_buyers
 
 -- In a block, because a script has at most 200 local names.
 local LIVING_MAX, load_records, has_records, is_oversize, summary_of_buyer, lasting_of, held_of, keyless_record
-local keyed_record, records_at, add_record, replace_record, has_moved, write_buyers
+local keyed_record, records_at, add_first_record, add_record, replace_record, has_moved, write_buyers
 do
 -- Bounds the index, and what a buyer can look at.
 LIVING_MAX = 20
@@ -26,6 +26,8 @@ local texts, indexes, changed = {}, {}, {}
 local summaries = {}
 -- Fields of `past` that write_buyers() writes.
 local past, moved = {}, 0
+-- Buyer, record, … of buyers who had none. In an array, because nearly all buyers of a batch are in it.
+local firsts, firsts_size = {}, 0
 
 function load_records(buyers)
   local missing = {}
@@ -165,13 +167,17 @@ function records_at(buyer, positions)
   return records
 end
 
--- Adds the record of a new reservation; all but the units are texts. The first one of a buyer may be short.
+-- Adds the first record of a buyer, which may be short.
+function add_first_record(buyer, record)
+  firsts[firsts_size + 1], firsts[firsts_size + 2] = buyer, record
+  firsts_size = firsts_size + 2
+  texts[buyer] = record
+end
+
+-- Adds the record of a new reservation; all but the units are texts.
 function add_record(buyer, record, position, units, expires, key, items)
+  if texts[buyer] == '' then return add_first_record(buyer, record) end
   changed[buyer] = true
-  if texts[buyer] == '' then
-    texts[buyer] = record
-    return
-  end
   local text = text_of(buyer)
   local index = index_of(buyer) or (#text + 1 + #record > INLINE_BYTES_MAX and make_index(buyer))
   if index then
@@ -208,12 +214,14 @@ local function write_fields(key, fields)
 end
 
 function write_buyers()
+  if firsts_size > 0 then write_fields(key_buyers, firsts) end
+  -- Afterwards: a first record may have changed in this call.
   local fields = {}
   for buyer in pairs(changed) do
     local at, index = #fields, indexes[buyer]
     fields[at + 1], fields[at + 2] = buyer, index and format_index(index) or texts[buyer]
   end
-  write_fields(key_buyers, fields)
+  if #fields > 0 then write_fields(key_buyers, fields) end
   if not has_moved() then return end
   fields = {}
   for field, value in pairs(past) do

@@ -4,7 +4,7 @@
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
 -- NEEDS    key_sale key_buyers key_past key_terms key_order key_holds key_events order_index
---          call concat number now sale counts_of hold_stock has_records add_record replace_record write_buyers
+--          call concat number now sale counts_of hold_stock has_records add_first_record add_record replace_record write_buyers
 --          record_tail new_record next_record add_event_line short
 -- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket change_status
 --          check_keys write_changes
@@ -41,12 +41,14 @@ local prices = {}
 local function hold_short(basket, buyer, items, key, tag, detail, trace)
   if not short.batch then short.begin_batch(first_position, tag, now_text, expires_text) end
   basket.number = basket.number or short.add_basket(short.batch, items, basket.prices)
-  if has_records(buyer) then
+  local place = sale.position - first_position
+  -- A call that serves a waitlist can make more reservations than there are places.
+  if place > short.LAST_PLACE or has_records(buyer) then
     local position = number(sale.position)
     local record = new_record(position, tag, items, basket.tail, key)
     add_record(buyer, record, position, basket.units, expires_text, key, items)
   else
-    add_record(buyer, short.record(sale.position - first_position, basket.number, key))
+    add_first_record(buyer, short.record(place, basket.number, key))
   end
   event_lines.count = event_lines.count + 1
   short.add_event_line(basket.number, buyer, key, detail, trace)
@@ -62,7 +64,7 @@ function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace)
     basket.tail = record_tail(basket.prices, now_text, expires_text)
   end
   sale.position = sale.position + 1
-  order[#order + 1] = buyer
+  order[sale.position - first_position + 1] = buyer
   if sale.has_short_records then return hold_short(basket, buyer, items, key, tag, detail, trace) end
   local position = number(sale.position)
   local record = new_record(position, tag, items, basket.tail, key)

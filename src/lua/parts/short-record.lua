@@ -25,9 +25,13 @@ local function base36(value)
   return text
 end
 
--- `place` counts from 0. Two letters are enough for 256 places, and no call makes more reservations.
+-- Two letters of a place, which counts from 0.
+short.LAST_PLACE = 255
+local letters = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P' }
+
 function short.record(place, basket, key)
-  local text = char(A + math.floor(place / 16), A + place % 16) .. short.batch.first
+  local low = place % 16
+  local text = letters[(place - low) / 16 + 1] .. letters[low + 1] .. short.batch.first
   if basket > 1 then text = text .. '.' .. basket end
   return key == '' and text or text .. '\t' .. key
 end
@@ -127,16 +131,16 @@ function short.event_lines_of(text, position, tag)
 end
 
 -- Adds the event line of a new reservation, as add_event_line() does. `trace` is requestId TAB traceparent.
-local lines, size = {}, 0
+local lines, size = { '' }, 1
 function short.add_event_line(basket, buyer, key, detail, trace)
-  lines[size + 1], lines[size + 2] = basket == 1 and '\n\t' or '\n' .. basket .. '\t', buyer
-  lines[size + 3], lines[size + 4] = '\t' .. key .. '\t' .. detail .. '\t', trace
-  size = size + 4
+  lines[size + 1], lines[size + 2], lines[size + 3] = basket == 1 and '\n\t' or '\n' .. basket .. '\t', buyer, '\t'
+  lines[size + 4], lines[size + 5], lines[size + 6] = key, '\t' .. detail .. '\t', trace
+  size = size + 6
 end
 
 -- The text of an entry: the whole event lines, then those of the batch behind its terms.
 function short.event_text(whole_lines, terms)
-  local head = (whole_lines == '' and '=' or whole_lines .. '\n=') .. short.batch.first .. '\t' .. terms
-  return head .. table.concat(lines)
+  lines[1] = (whole_lines == '' and '=' or whole_lines .. '\n=') .. short.batch.first .. '\t' .. terms
+  return table.concat(lines)
 end
 end
