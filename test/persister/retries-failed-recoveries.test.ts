@@ -163,7 +163,7 @@ describe('a recovery', () => {
     await usePersister(test, redis.url, database.url);
     await buyMany(servers.shards, saleId, { count: 20, batchSize: 10 });
     await untilRows(servers, saleId, 20);
-    const newer = await appendEntry(servers.shards, saleId, { v: '4', x: 'of the future' });
+    const newer = await appendEntry(servers.shards, saleId, { v: '9', x: 'of the future' });
     await requestRecovery(servers, saleId);
     const finished = () => servers.sql<{ outcome: string; why: string | null }[]>`
       SELECT outcome, report->>'why' AS why FROM sale_recoveries

@@ -64,7 +64,7 @@ local function unknown_in(basket)
   return 'unknown_sku\t' .. concat(unknown, ',')
 end
 
--- The buyer's summary, and the reply to a repeated request, in one or two pieces. While a reservation without a key is
+-- The buyer's summary, and the reply to a repeated request. While a reservation without a key is
 -- living, its buyer and its items are the key. It may also be one that the waitlist gave to the buyer.
 local function look_up(buyer, key, items)
   local known = summary_of_buyer(buyer)
@@ -72,7 +72,7 @@ local function look_up(buyer, key, items)
   if not found then return known end
   if is_overdue(found, now) then return known, 'holds_due' end
   if not has_items(found, items) then return known, 'key_reused' end
-  return known, 'replayed\t', found
+  return known, 'replayed\t' .. found
 end
 
 -- The stock of the SKUs, in their order. All are loaded at once: a command for each basket would take twice as long.
@@ -103,16 +103,15 @@ local function basket_at(index)
   return basket
 end
 
--- The reply, in one or two pieces.
 local function decide(buyer, key, index, trace)
   local items = baskets[index * 2 + 1]
   local known = nil
   if has_records(buyer) then
     if is_oversize(buyer) then return 'overloaded' end
     -- A damaged record fails its buyer's requests, not the batch.
-    local is_read, value, repeated, record = pcall(look_up, buyer, key, items)
+    local is_read, value, repeated = pcall(look_up, buyer, key, items)
     if not is_read then return 'unreadable' end
-    if repeated then return repeated, record end
+    if repeated then return repeated end
     known = value
   end
   if closed then return closed end
@@ -137,16 +136,13 @@ local function decide(buyer, key, index, trace)
   if is_short then return holds_are_due() and 'holds_due' or shortage_of(basket) end
   local until_ms = known and cool_down_end(known.cool_from)
   if until_ms then return 'too_many_holds\t' .. number(until_ms) end
-  hold_basket(basket, buyer, items, sale.hold_ms, key, arg_tag, '', trace)
-  return 'reserved\t', basket.prices
+  hold_basket(basket, buyer, items, sale.hold_ms, key, arg_tag, '', trace, not known)
+  return basket.reply
 end
 
-local size = 1
 for i = 1, buyer_count do
   local at = i * 4
-  local reply, rest = decide(buyers[i], requests[at - 2], requests[at - 1], requests[at])
-  replies[size + 1], replies[size + 2], replies[size + 3] = '\n', reply, rest or ''
-  size = size + 3
+  replies[i + 1] = decide(buyers[i], requests[at - 2], requests[at - 1], requests[at])
 end
 if #order > 0 or has_moved() then write_changes() end
-return concat(replies)
+return concat(replies, '\n')

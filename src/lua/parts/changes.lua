@@ -4,7 +4,7 @@
 -- This runs in every call of the hottest script, so texts that a batch shares (times, prices, terms) are made once.
 --
 -- NEEDS    key_sale key_buyers key_past key_terms key_order key_holds key_events order_index
---          call concat number now sale counts_of hold_stock has_records add_first_record add_record replace_record write_buyers
+--          call concat number now sale counts_of hold_stock add_first_record add_record replace_record write_buyers
 --          record_tail new_record next_record add_event_line short
 -- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket change_status
 --          check_keys write_changes
@@ -34,42 +34,39 @@ end
 
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
 local hold_basket
+-- So many reservations.
+local held = 0
 do
 -- A table for each basket would take longer.
 local prices = {}
 
-local function hold_short(basket, buyer, items, key, tag, detail, trace)
-  if not short.batch then short.begin_batch(first_position, tag, now_text, expires_text) end
-  basket.number = basket.number or short.add_basket(short.batch, items, basket.prices)
-  local place = sale.position - first_position
-  -- A call that serves a waitlist can make more reservations than there are places.
-  if place > short.LAST_PLACE or has_records(buyer) then
-    local position = number(sale.position)
-    local record = new_record(position, tag, items, basket.tail, key)
-    add_record(buyer, record, position, basket.units, expires_text, key, items)
-  else
-    add_first_record(buyer, short.record(place, basket.number, key))
-  end
-  event_lines.count = event_lines.count + 1
-  short.add_event_line(basket.number, buyer, key, detail, trace)
-end
-
-function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace)
-  expires_text = expires_text or number(now + hold_ms)
+-- `is_first`: the buyer has no records.
+function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace, is_first)
   hold_stock(basket)
   if not basket.tail then
+    expires_text = expires_text or number(now + hold_ms)
     local all, count = counts_of(basket), #basket.quantities
     for i = 1, count do prices[i] = all[i].price end
     basket.prices = concat(prices, ',', 1, count)
+    basket.reply = 'reserved\t' .. basket.prices
     basket.tail = record_tail(basket.prices, now_text, expires_text)
+    if sale.has_short_records then
+      if not short.batch then short.begin_batch(first_position, tag, now_text, expires_text) end
+      basket.number = short.add_basket(items, basket.prices)
+    end
   end
-  sale.position = sale.position + 1
-  order[sale.position - first_position + 1] = buyer
-  if sale.has_short_records then return hold_short(basket, buyer, items, key, tag, detail, trace) end
-  local position = number(sale.position)
+  local place = held
+  held = place + 1
+  order[held] = buyer
+  if basket.number then
+    local record = short.add(place, basket.number, buyer, key, detail, trace)
+    -- A call that serves a waitlist can make more reservations than there are places.
+    if is_first and place <= short.LAST_PLACE then return add_first_record(buyer, record) end
+  end
+  local position = number(first_position + place)
   local record = new_record(position, tag, items, basket.tail, key)
   add_record(buyer, record, position, basket.units, expires_text, key, items)
-  add_event_line(event_lines, record, buyer, now_text, detail, trace)
+  if not basket.number then add_event_line(event_lines, record, buyer, now_text, detail, trace) end
 end
 end
 
@@ -99,7 +96,8 @@ local function write_changes()
   check_keys()
   write_stock()
   write_buyers()
-  if #order > 0 then
+  if held > 0 then
+    sale.position = sale.position + held
     call('RPUSH', key_order, unpack(order))
     new_holds[#new_holds + 1] = expires_text
     new_holds[#new_holds + 1] = number(first_position) .. '-' .. number(sale.position)
@@ -107,6 +105,7 @@ local function write_changes()
   if #gone_holds > 0 then call('ZREM', key_holds, unpack(gone_holds)) end
   -- GT: the rest of a batch may be a single position that was extended, which keeps its later deadline.
   if #new_holds > 0 then call('ZADD', key_holds, 'GT', unpack(new_holds)) end
+  if short.batch then event_lines.count = event_lines.count + held end
   if event_lines.count > 0 then
     local text = concat(event_lines)
     if short.batch then

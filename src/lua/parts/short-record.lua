@@ -25,17 +25,6 @@ local function base36(value)
   return text
 end
 
--- Two letters of a place, which counts from 0.
-short.LAST_PLACE = 255
-local letters = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P' }
-
-function short.record(place, basket, key)
-  local low = place % 16
-  local text = letters[(place - low) / 16 + 1] .. letters[low + 1] .. short.batch.first
-  if basket > 1 then text = text .. '.' .. basket end
-  return key == '' and text or text .. '\t' .. key
-end
-
 function short.is(text)
   local letter = byte(text)
   return letter ~= nil and letter >= A and letter <= P
@@ -48,8 +37,7 @@ local function new_terms(first, tag, reserved, expires)
   return own
 end
 
--- The number of the basket.
-function short.add_basket(own, items, prices)
+local function add_basket(own, items, prices)
   local basket = #own.items + 1
   own.items[basket], own.prices[basket] = items, prices
   return basket
@@ -58,6 +46,9 @@ end
 function short.begin_batch(first_position, tag, reserved, expires)
   short.batch = new_terms(base36(first_position), tag, reserved, expires)
 end
+
+-- The number of the basket.
+function short.add_basket(items, prices) return add_basket(short.batch, items, prices) end
 
 function short.batch_terms()
   local text = short.batch.head
@@ -69,7 +60,7 @@ local function parse_terms(first, text)
   local tag, reserved, expires, at = match(text, '^(%w+)\t(%d+)\t(%d+)()')
   if not tag then return nil end
   local own = new_terms(first, tag, reserved, expires)
-  for items, prices in string.gmatch(sub(text, at), '\t([^\t]+)\t([^\t]+)') do short.add_basket(own, items, prices) end
+  for items, prices in string.gmatch(sub(text, at), '\t([^\t]+)\t([^\t]+)') do add_basket(own, items, prices) end
   return own
 end
 
@@ -130,17 +121,29 @@ function short.event_lines_of(text, position, tag)
   return found
 end
 
--- Adds the event line of a new reservation, as add_event_line() does. `trace` is requestId TAB traceparent.
+-- Two letters of a place, which counts from 0.
+short.LAST_PLACE = 255
+local letters = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P' }
+-- Their first element is for what stands before them.
 local lines, size = { '' }, 1
-function short.add_event_line(basket, buyer, key, detail, trace)
-  lines[size + 1], lines[size + 2], lines[size + 3] = basket == 1 and '\n\t' or '\n' .. basket .. '\t', buyer, '\t'
-  lines[size + 4], lines[size + 5], lines[size + 6] = key, '\t' .. detail .. '\t', trace
-  size = size + 6
+
+-- Adds a reservation of the batch to its event lines. Returns its short record. `trace` is requestId TAB traceparent.
+function short.add(place, basket, buyer, key, detail, trace)
+  size = size + 1
+  local low = place % 16
+  local record = (letters[(place - low) / 16 + 1] or '') .. letters[low + 1] .. short.batch.first
+  if basket == 1 then
+    lines[size] = '\t' .. buyer .. '\t' .. key .. '\t' .. detail .. '\t' .. trace
+  else
+    lines[size] = basket .. '\t' .. buyer .. '\t' .. key .. '\t' .. detail .. '\t' .. trace
+    record = record .. '.' .. basket
+  end
+  return key == '' and record or record .. '\t' .. key
 end
 
 -- The text of an entry: the whole event lines, then those of the batch behind its terms.
 function short.event_text(whole_lines, terms)
   lines[1] = (whole_lines == '' and '=' or whole_lines .. '\n=') .. short.batch.first .. '\t' .. terms
-  return table.concat(lines)
+  return table.concat(lines, '\n')
 end
 end

@@ -6,7 +6,7 @@
 -- {skus, quantities, units, counts} of `sku*quantity,…`; counts: see counts_of(). Named here, so that the table has room for
 -- what hold_basket() adds.
 local function new_basket(skus, quantities, units, counts)
-  return { skus = skus, quantities = quantities, units = units, counts = counts, prices = nil, tail = nil, number = nil }
+  return { skus = skus, quantities = quantities, units = units, counts = counts, prices = nil, tail = nil, reply = nil, number = nil }
 end
 
 -- In blocks, because a script has at most 200 local names.
