@@ -10,18 +10,20 @@ import { lag } from './scenarios/lag.ts';
 import { memory } from './scenarios/memory.ts';
 import { persister } from './scenarios/persister.ts';
 import { reach } from './scenarios/reach.ts';
-import { crowd, refusal } from './scenarios/refusal.ts';
+import { crowd, refusal, refusalCold } from './scenarios/refusal.ts';
 import { refusalTime } from './scenarios/refusal-time.ts';
 import { timeline } from './scenarios/timeline.ts';
-import { win, winCold, winFast } from './scenarios/win.ts';
+import { connect, win, winCold, winFast } from './scenarios/win.ts';
 
 const SCENARIOS = [
   reach,
   refusal,
+  refusalCold,
   crowd,
   win,
   winFast,
   winCold,
+  connect,
   durable,
   refusalTime,
   persister,

@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { buy } from '../../harness/sales/purchases.ts';
-import { tokenOf, writeBuyers } from '../load/buyers.ts';
+import { type Buyers, tokenOf, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, percentile, runWrk, type WrkResult } from '../load/wrk.ts';
 import {
   CEILING,
@@ -28,7 +28,7 @@ import {
   type Scenario,
 } from '../measure/scenario.ts';
 import { openTestbed, type Started, type Testbed } from '../measure/testbed.ts';
-import { warmTokens } from './win.ts';
+import { COLD_PER_SECOND_MAX, warmTokens } from './win.ts';
 
 export const BUYERS = 50_000;
 const CONNECTIONS = 256;
@@ -100,11 +100,39 @@ export const crowd: Scenario = {
   },
 };
 
+/** The normal case of a rush: nobody has been seen before. */
+export const refusalCold: Scenario = {
+  name: 'refusal-cold',
+  title: 'Refusals after the sale is sold out, every token new',
+  run: (options) =>
+    measure(
+      options,
+      CONNECTIONS,
+      [],
+      [
+        {
+          what: 'hot path CPU per refusal, engine ÷ ceiling',
+          metric: 'serverMicros',
+          of: ENGINE,
+          over: CEILING,
+        },
+        {
+          what: 'refusals per second, engine ÷ ceiling',
+          metric: 'perSecond',
+          of: ENGINE,
+          over: CEILING,
+        },
+      ],
+      'cold',
+    ),
+};
+
 async function measure(
   options: BenchOptions,
   connections: number,
   others: readonly (typeof ONE_CALL | typeof CONVENTIONAL)[],
   comparisons: Comparison[],
+  tokens: 'warm' | 'cold' = 'warm',
 ): Promise<Measured> {
   const testbed = await openTestbed({ apart: true, stopping: options.stopping });
   try {
@@ -113,7 +141,6 @@ async function measure(
       count: BUYERS,
       purchasesEach: 1,
     });
-    const { file } = buyers;
     const saleId = await soldOutSale(testbed);
     const engine = await startEngine(testbed);
     const stranger = { token: tokenOf('stranger'), key: 'key-of-the-stranger' };
@@ -130,7 +157,7 @@ async function measure(
           : await startOneCall(testbed);
     }
     // The conventional stack knows a token from its first sight on.
-    for (const name of [ENGINE, ONE_CALL]) {
+    for (const name of tokens === 'warm' ? [ENGINE, ONE_CALL] : []) {
       const server = contestants[name];
       if (server) await warmTokens(testbed, server, buyers);
     }
@@ -138,8 +165,9 @@ async function measure(
     const curves: Record<string, [number, number][]> = {};
     const bytes: Record<string, number> = {};
 
-    const rounds = await runRounds(options, Object.keys(contestants), async (name) => {
+    const rounds = await runRounds(options, Object.keys(contestants), async (name, round) => {
       const server = contestants[name]!;
+      const { file } = tokens === 'warm' ? buyers : await newBuyers(testbed, options, round);
       const { body } = await responseOf(server, saleId, stranger);
       expect(body === response.body, `${name} refuses with ${body}`);
       const isEngine = name === ENGINE || name === ONE_CALL;
@@ -151,7 +179,7 @@ async function measure(
         file,
         seconds: options.seconds,
         connections,
-        repeats: true,
+        repeats: tokens === 'warm' || name === CEILING,
         cores: testbed.loadCores,
         stopping: testbed.stopping,
       });
@@ -170,11 +198,17 @@ async function measure(
       };
     });
     expectSameSize(bytes[ENGINE]!, bytes[CEILING]!);
-    const settings = { connections, buyers: BUYERS, durability: testbed.durability };
+    const settings = { connections, tokens, buyers: BUYERS, durability: testbed.durability };
     return { settings, rounds, comparisons, curves };
   } finally {
     await testbed.close();
   }
+}
+
+function newBuyers(testbed: Testbed, { seconds }: BenchOptions, round: number): Promise<Buyers> {
+  const count = COLD_PER_SECOND_MAX * seconds;
+  const path = join(testbed.directory, 'new');
+  return writeBuyers(path, { name: `new-${round}`, count, purchasesEach: 1 });
 }
 
 /** Its only unit is sold. */

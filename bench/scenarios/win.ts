@@ -4,6 +4,7 @@
  *
  * Warm: every token is cached. Each buyer takes one unit, and comes again with another key after all others.
  * Cold: no token is cached, so each request costs a signature check.
+ * Connect: cold, and each request has a connection of its own.
  */
 import { join } from 'node:path';
 import { formatGaps } from '../../src/domain/positions.ts';
@@ -37,11 +38,13 @@ export const LIMIT = 100;
 export const STOCK = 10_000_000;
 /** More than the engine serves, because each purchase must be a new one. */
 export const WINS_PER_SECOND_MAX = 130_000;
-const COLD_PER_SECOND_MAX = 90_000;
+export const COLD_PER_SECOND_MAX = 90_000;
 
 interface Choices {
   durability: Durability;
   buyers: 'warm' | 'cold';
+  /** Each buyer opens a connection, buys once and closes it. */
+  connects?: boolean;
 }
 
 export const win: Scenario = {
@@ -62,8 +65,15 @@ export const winCold: Scenario = {
   run: (options) => measure(options, { durability: 'safe', buyers: 'cold' }),
 };
 
+export const connect: Scenario = {
+  name: 'connect',
+  title: 'Every request wins, every token and every connection new',
+  run: (options) => measure(options, { durability: 'safe', buyers: 'cold', connects: true }),
+};
+
 async function measure(options: BenchOptions, choices: Choices): Promise<Measured> {
   const isWarm = choices.buyers === 'warm';
+  const { connects = false } = choices;
   const testbed = await openTestbed({
     durability: choices.durability,
     apart: true,
@@ -107,7 +117,8 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
       const cpuBefore = server.cpuSeconds();
       const wrk = await runWrk({
         port: server.port,
-        template: buyTemplate(saleId),
+        template: buyTemplate(saleId, 'unit', connects ? ['Connection: close'] : []),
+        closes: connects,
         file: buyers.file,
         seconds: options.seconds,
         connections: CONNECTIONS,
@@ -139,16 +150,22 @@ async function measure(options: BenchOptions, choices: Choices): Promise<Measure
     return {
       settings: {
         connections: CONNECTIONS,
+        connectionOfEach: connects ? 'new' : 'kept',
         buyers: choices.buyers,
         durability: testbed.durability,
       },
       rounds,
-      comparisons: isWarm ? warmComparisons(choices.durability) : coldComparisons(),
+      comparisons: comparisonsOf(choices),
       curves,
     };
   } finally {
     await testbed.close();
   }
+}
+
+function comparisonsOf({ durability, buyers, connects }: Choices): Comparison[] {
+  if (connects) return connectComparisons();
+  return buyers === 'warm' ? warmComparisons(durability) : coldComparisons();
 }
 
 function warmComparisons(durability: Durability): Comparison[] {
@@ -188,6 +205,19 @@ function coldComparisons(): Comparison[] {
   return [
     { what: 'wins per second, engine ÷ ceiling', metric: 'perSecond', of: ENGINE, over: CEILING },
     hotPathCpu(),
+  ];
+}
+
+function connectComparisons(): Comparison[] {
+  return [
+    {
+      what: 'hot path CPU of a buyer who connects, buys once and closes, engine ÷ ceiling',
+      metric: 'serverMicros',
+      of: ENGINE,
+      over: CEILING,
+      atMost: 1.5,
+    },
+    { what: 'buyers per second, engine ÷ ceiling', metric: 'perSecond', of: ENGINE, over: CEILING },
   ];
 }
 
