@@ -1,10 +1,10 @@
 /**
- * The fastest way to write events: one COPY of new reservations, one of the history. A duplicate makes it fail, so it
- * is only for events that are known to be new.
+ * The fastest way to write new reservations: one COPY. A duplicate makes it fail, so it is only for reservations that are
+ * known to be new.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { ReservationEvent } from '../../domain/reservation.ts';
+import { firstEventFollows, type ReservationEvent } from '../../domain/reservation.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import type { StreamEvent } from '../stream/entries.ts';
 import {
@@ -13,6 +13,7 @@ import {
   int4Field,
   int8Field,
   jsonbField,
+  NULL_FIELD,
   rowHead,
   textField,
   timeField,
@@ -21,36 +22,27 @@ import {
 /** Rows are formatted in chunks, so that PostgreSQL works on one while the next is formatted. */
 const ROWS_PER_CHUNK = 500;
 
-/** The events must be first versions of their reservations. */
+/**
+ * The events must be first versions of their reservations. `persistedAt` is a time in ms of PostgreSQL's clock. It is sent,
+ * because a default that differs from row to row keeps PostgreSQL from inserting many rows at once.
+ */
 export async function copyReservations(
   transaction: Transaction,
   events: readonly StreamEvent[],
+  persistedAt: number,
 ): Promise<void> {
   if (events.length === 0) return;
   const writable = await transaction`
     COPY reservations (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version,
-      idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent)
+      idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent, persisted_at, first_event)
     FROM STDIN (FORMAT binary)`.writable();
-  await pipeline(Readable.from(chunksOf(events, reservationRow)), writable);
+  await pipeline(Readable.from(chunksOf(events, persistedAt)), writable);
 }
 
-export async function copyHistory(
-  transaction: Transaction,
-  events: readonly StreamEvent[],
-): Promise<void> {
-  const writable = await transaction`
-    COPY reservation_events (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
-    FROM STDIN (FORMAT binary)`.writable();
-  await pipeline(Readable.from(chunksOf(events, historyRow)), writable);
-}
-
-function* chunksOf(
-  events: readonly StreamEvent[],
-  rowOf: (event: StreamEvent) => string,
-): Generator<Buffer> {
+function* chunksOf(events: readonly StreamEvent[], persistedAt: number): Generator<Buffer> {
   let bytes = COPY_HEAD;
   for (const [index, event] of events.entries()) {
-    bytes += rowOf(event);
+    bytes += rowOf(event, persistedAt);
     if ((index + 1) % ROWS_PER_CHUNK > 0) continue;
     yield Buffer.from(bytes, 'latin1');
     bytes = '';
@@ -58,12 +50,11 @@ function* chunksOf(
   yield Buffer.from(bytes + COPY_TAIL, 'latin1');
 }
 
-const RESERVATION_HEAD = rowHead(15);
-const HISTORY_HEAD = rowHead(9);
+const HEAD = rowHead(17);
 
-function reservationRow({ reservation }: StreamEvent): string {
+function rowOf({ number, reservation }: StreamEvent, persistedAt: number): string {
   return (
-    RESERVATION_HEAD +
+    HEAD +
     textField(reservation.reservationId) +
     textField(reservation.saleId) +
     textField(reservation.buyerId) +
@@ -77,22 +68,9 @@ function reservationRow({ reservation }: StreamEvent): string {
     timeField(reservation.expiresAt) +
     timeField(reservation.occurredAt) +
     textField(reservation.requestId) +
-    textField(reservation.traceparent)
-  );
-}
-
-function historyRow({ number, reservation }: StreamEvent): string {
-  return (
-    HISTORY_HEAD +
-    textField(reservation.reservationId) +
-    int4Field(reservation.version) +
-    textField(reservation.saleId) +
-    int8Field(number) +
-    textField(reservation.status) +
-    timeField(reservation.occurredAt) +
-    textField(reservation.detail) +
-    textField(reservation.requestId) +
-    textField(reservation.traceparent)
+    textField(reservation.traceparent) +
+    timeField(persistedAt) +
+    (firstEventFollows(reservation) ? int8Field(number) : NULL_FIELD)
   );
 }
 

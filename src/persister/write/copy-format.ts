@@ -9,6 +9,8 @@
 /** Signature, flags, length of the header's extension. */
 export const COPY_HEAD = 'PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0';
 export const COPY_TAIL = '\xff\xff';
+/** Of any type. */
+export const NULL_FIELD = '\xff\xff\xff\xff';
 
 /** The number of a row's fields. */
 export function rowHead(fields: number): string {
