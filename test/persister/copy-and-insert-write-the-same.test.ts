@@ -6,9 +6,8 @@ import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { lockTable } from '../../harness/servers/postgres-faults.ts';
 import { FILE } from '../../harness/use.ts';
-import { parseEvent } from '../../src/domain/reservation-codec.ts';
 import { classifyError } from '../../src/persister/database/postgres-errors.ts';
-import type { StreamEvent } from '../../src/persister/stream/entries.ts';
+import { eventsOf, type StreamEvent } from '../../src/persister/stream/entries.ts';
 import { writeBatch } from '../../src/persister/write/write-batch.ts';
 
 const { servers } = await useServers(FILE);
@@ -50,13 +49,22 @@ const WITH_DETAIL = STRANGE.filter(
 ).length;
 
 function strangeEvents(saleId: string): StreamEvent[] {
-  return STRANGE.map((each, index) => {
+  const lines = STRANGE.map((each, index) => {
     const { items = 'unit*1', prices = '1000', buyer = `buyer-${index}`, key = '' } = each;
     const { at = NOW, detail = '', request = 'r', position = index + 1 } = each;
-    const line = `1\tR\t${position}\tabcdefgh\t${items}\t${prices}\t${at}\t${at + 300_000}\t${key}\t${buyer}\t${at}\t${detail}\t${request}\t`;
-    const reservation = parseEvent(line, { saleId, currency: 'EUR' });
-    return { entryId: '1-0', number: index + 1, line, reservation };
+    return `1\tR\t${position}\tabcdefgh\t${items}\t${prices}\t${at}\t${at + 300_000}\t${key}\t${buyer}\t${at}\t${detail}\t${request}\t`;
   });
+  return numbered(saleId, 1, lines);
+}
+
+/** As one entry of the stream, so that lines can share their terms. */
+function numbered(saleId: string, first: number, lines: string[]): StreamEvent[] {
+  return eventsOf(saleId, '1-0', ['s', String(first), 'c', 'EUR', 'd', lines.join('\n')]);
+}
+
+function withNumber(event: StreamEvent, number: number): StreamEvent {
+  const { entryId, line, reservation, terms } = event;
+  return { entryId, number, line, reservation, terms };
 }
 
 /** The event that confirms a reservation. */
@@ -100,8 +108,7 @@ describe('COPY and INSERT write the same rows', () => {
     const { saleId } = await makeSale(servers);
     const event = (number: number, version: number, status: string, position: number) => {
       const line = `${version}\t${status}\t${position}\tabcdefgh\tunit*1\t1000\t${NOW}\t${NOW + version}\t\tada\t${NOW + version}\t\tr-${number}\t`;
-      const reservation = parseEvent(line, { saleId, currency: 'EUR' });
-      return { entryId: '1-0', number, line, reservation };
+      return numbered(saleId, number, [line])[0]!;
     };
     const events = [
       event(1, 1, 'R', 1),
@@ -160,10 +167,10 @@ describe('COPY and INSERT write the same rows', () => {
     const later = transitionOf(second, 2);
     await written([later], saleId, 'upsert');
     const impostors = [
-      { ...second, number: 1 },
-      { ...transitionOf(second, 1), number: 1 },
-      { ...second, number: 2 },
-      { ...first, number: 2 },
+      withNumber(second, 1),
+      transitionOf(second, 1),
+      withNumber(second, 2),
+      withNumber(first, 2),
     ];
     for (const impostor of impostors) {
       for (const way of ['upsert', 'copy'] as const) {

@@ -5,6 +5,7 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import type { ReservationEvent } from '../../domain/reservation.ts';
 import { parseEvent } from '../../domain/reservation-codec.ts';
+import { hasTerms, type SharedTerms, termsOf } from './new-reservations.ts';
 
 /** The formats that this version reads. In 2, an event can take units out of the sale; in 3, a part can be cancelled. */
 const FORMAT_VERSIONS = ['1', '2', '3'];
@@ -23,6 +24,29 @@ export interface StreamEvent {
   /** The line it was parsed from. */
   line: string;
   reservation: ReservationEvent;
+  /** Of a new reservation whose first event follows from it. */
+  terms?: SharedTerms | undefined;
+}
+
+/** An event with known terms. It is parsed when its fields are read. */
+class NewReservation implements StreamEvent {
+  readonly entryId: string;
+  readonly number: number;
+  readonly line: string;
+  readonly terms: SharedTerms;
+  #reservation: ReservationEvent | undefined;
+
+  constructor(entryId: string, number: number, line: string, terms: SharedTerms) {
+    this.entryId = entryId;
+    this.number = number;
+    this.line = line;
+    this.terms = terms;
+  }
+
+  get reservation(): ReservationEvent {
+    this.#reservation ??= parseEvent(this.line, this.terms.event);
+    return this.#reservation;
+  }
 }
 
 interface UnreadableEntry {
@@ -79,12 +103,15 @@ export function eventsOf(saleId: string, entryId: string, fields: string[]): Str
   const currency = fieldOf(fields, 'c') ?? '';
   if (!Number.isSafeInteger(first) || first < 1) throw new RangeError('`s` is not an event number');
   if (!/^[A-Z]{3}$/.test(currency)) throw new RangeError('`c` is not a currency');
-  return (fieldOf(fields, 'd') ?? '').split('\n').map((line, index) => ({
-    entryId,
-    number: first + index,
-    line,
-    reservation: parseEvent(line, { saleId, currency }),
-  }));
+  const sale = { saleId, currency };
+  let terms: SharedTerms | undefined;
+  return (fieldOf(fields, 'd') ?? '').split('\n').map((line, index): StreamEvent => {
+    const number = first + index;
+    if (terms && hasTerms(line, terms)) return new NewReservation(entryId, number, line, terms);
+    const reservation = parseEvent(line, sale);
+    terms = termsOf(line, reservation);
+    return { entryId, number, line, reservation, terms };
+  });
 }
 
 /** Counts the events without parsing them. */

@@ -17,8 +17,6 @@ export interface InsertOptions {
   subscribers: readonly Subscriber[];
   /** PostgreSQL has no event with any of these numbers. */
   areNew: boolean;
-  /** The new reservations are rows already. */
-  isCopied?: boolean;
 }
 
 /**
@@ -28,11 +26,11 @@ export interface InsertOptions {
 export async function insertEvents(
   transaction: Transaction,
   events: readonly StreamEvent[],
-  { subscribers, areNew, isCopied = false }: InsertOptions,
+  { subscribers, areNew }: InsertOptions,
 ): Promise<void> {
-  const later = isCopied ? events.filter((event) => !firstEventFollows(event.reservation)) : events;
-  const sorted = later.toSorted(byReservation);
-  const firsts = isCopied ? [] : firstVersions(sorted);
+  if (events.length === 0) return;
+  const sorted = events.toSorted(byReservation);
+  const firsts = firstVersions(sorted);
   const newest = newestLater(sorted);
   const history = sorted.filter(({ reservation }) => !firstEventFollows(reservation));
   const inserted = await Promise.all([

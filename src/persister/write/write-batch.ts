@@ -3,10 +3,10 @@
  * are copied. Events that may be repeated are upserted.
  */
 import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
-import { subscribersOf } from '../../postgres/outbox.ts';
+import { enqueueReservations, subscribersOf } from '../../postgres/outbox.ts';
 import { lockHistory } from '../../postgres/sale-locks.ts';
 import { compareEntryIds, type StreamEvent } from '../stream/entries.ts';
-import { copyReservations } from './copy-events.ts';
+import { copyReservations, isCopied } from './copy-events.ts';
 import { insertEvents } from './insert-events.ts';
 
 /**
@@ -57,11 +57,15 @@ export async function writeBatch(
       return 'ahead';
     }
     const areNew = first.number > Math.max(progress.event, progress.storedEvent);
-    const isCopied = areNew && method === 'copy';
-    // In sequence: nothing else can be sent during a COPY.
-    if (isCopied) await copyReservations(transaction, events.filter(isFirst), +progress.now);
+    let others = events;
+    if (areNew && method === 'copy') {
+      others = events.filter((event) => !isCopied(event));
+      // In sequence: nothing else can be sent during a COPY.
+      await copyReservations(transaction, events.filter(isCopied), +progress.now);
+      await enqueueReservations(transaction, events.filter(isCopied), subscribers);
+    }
     await Promise.all([
-      insertEvents(transaction, events, { subscribers, areNew, isCopied }),
+      insertEvents(transaction, others, { subscribers, areNew }),
       advance(transaction, saleId, last),
     ]);
     return 'written';
@@ -107,10 +111,6 @@ async function isGapSetAside(
     ({ entryId }) =>
       compareEntryIds(after, entryId) < 0 && compareEntryIds(entryId, beforeEntry) < 0,
   );
-}
-
-function isFirst({ reservation }: StreamEvent): boolean {
-  return reservation.version === 1;
 }
 
 /** Moves the checkpoint to an event, forward only: claimed entries may have been written before. */
