@@ -1,6 +1,6 @@
 /**
- * Migrates the database to the schema in `migrations/`, in one transaction. Concurrent and killed migrations are
- * harmless.
+ * Migrates the database to the schema in `migrations/`, in one transaction, and then replaces indexes. Concurrent and
+ * killed migrations are harmless.
  *
  * A change of a table waits for all queries that use the table, and queries that begin meanwhile wait for the change.
  * Therefore a migration waits only for a moment, and tries again later.
@@ -10,9 +10,11 @@ import { fileURLToPath } from 'node:url';
 import Postgrator from 'postgrator';
 import postgres from 'postgres';
 import { requirePostgres, verifiedAddress } from './connection.ts';
+import { replaceIndexes } from './replace-indexes.ts';
 
-/** Any number, the same for every migration of this engine. */
+/** Any numbers, the same for every migration of this engine. */
 const ADVISORY_LOCK = 5_702_417;
+const INDEX_LOCK = 5_702_418;
 
 const LOCK_WAIT_MS = 1_000;
 const LOCK_PAUSE_MS = 2_000;
@@ -31,8 +33,36 @@ export async function migrate(databaseUrl: string, log: (line: string) => void):
     for (const migration of applied)
       log(`applied migration ${migration.version}: ${migration.name}`);
     if (applied.length === 0) log('the database is up to date');
+    await withIndexLock(sql, async () => {
+      // The lock has a connection of its own.
+      const builder = postgres(databaseUrl, { ...ssl, max: 1, onnotice: () => undefined });
+      try {
+        await replaceIndexes(builder, log);
+      } finally {
+        await builder.end();
+      }
+    });
   } finally {
     await sql.end();
+  }
+}
+
+/**
+ * A build waits for every query that began before it, so another migration must not wait for the lock in a query: each
+ * would wait for the other.
+ */
+async function withIndexLock(sql: postgres.Sql, work: () => Promise<void>): Promise<void> {
+  for (;;) {
+    const isDone = await sql.begin(async (transaction) => {
+      // As a simple query, because a prepared one keeps its snapshot until the next one, and a build waits for it.
+      const [row] = await transaction.unsafe<{ isLocked: boolean }[]>(
+        `SELECT pg_try_advisory_xact_lock(${INDEX_LOCK}) AS "isLocked"`,
+      );
+      if (row!.isLocked) await work();
+      return row!.isLocked;
+    });
+    if (isDone) return;
+    await sleep(LOCK_PAUSE_MS / 10);
   }
 }
 

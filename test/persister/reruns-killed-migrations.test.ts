@@ -71,3 +71,41 @@ test('a migration that waits for a long query does not make others wait for it',
   await migrating;
   assert.match(lines.join('\n'), /^waiting for queries.*applied migration 18: /s);
 });
+
+const indexes = () => sql<{ name: string; isValid: boolean }[]>`
+  SELECT relname AS name, indisvalid AS is_valid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+  WHERE relname IN ('reservations_by_buyer', 'reservations_of_buyer')`;
+const REPLACED = [{ name: 'reservations_of_buyer', isValid: true }];
+
+test('an index is replaced while reservations are written', async () => {
+  await sql.unsafe('DROP SCHEMA public CASCADE; CREATE SCHEMA public');
+  await migrate(database.url, () => undefined);
+  assert.deepEqual([...(await indexes())], REPLACED);
+  await sql.unsafe(`
+    DROP INDEX reservations_of_buyer;
+    CREATE INDEX reservations_by_buyer ON reservations (buyer_id, sale_id)`);
+  const writer = connectPostgres(database.url, { process: 'test', connectionsMax: 1 });
+  const lines: string[] = [];
+  let migrating: Promise<unknown> | undefined;
+  await writer.begin(async (transaction) => {
+    // The builds wait for this transaction, and other writes do not wait for the builds.
+    await transaction`DELETE FROM reservations`;
+    migrating = Promise.all([1, 2].map(() => migrate(database.url, (line) => lines.push(line))));
+    await eventually(async () => {
+      const building = await sql`
+        SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'`;
+      assert.equal(building.length, 1);
+    });
+    await sql`DELETE FROM reservations`;
+  });
+  await writer.end();
+  await migrating;
+  assert.deepEqual([...(await indexes())], REPLACED);
+  assert.equal(lines.filter((line) => line.startsWith('replaced index')).length, 1);
+});
+
+test('an index that a killed migration has left half built is built again', async () => {
+  await sql`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'reservations_of_buyer'::regclass`;
+  await migrate(database.url, () => undefined);
+  assert.deepEqual([...(await indexes())], REPLACED);
+});

@@ -57,14 +57,12 @@ export async function writeBatch(
       return 'ahead';
     }
     const areNew = first.number > Math.max(progress.event, progress.storedEvent);
-    let others = events;
-    if (areNew && method === 'copy') {
-      others = events.filter((event) => !isCopied(event));
-      // In sequence: nothing else can be sent during a COPY.
-      await copyReservations(transaction, events.filter(isCopied), +progress.now);
-      await enqueueReservations(transaction, events.filter(isCopied), subscribers);
-    }
+    const copied = areNew && method === 'copy' ? events.filter(isCopied) : [];
+    const others = copied.length === 0 ? events : events.filter((event) => !isCopied(event));
+    // In sequence: nothing else can be sent during a COPY.
+    await copyReservations(transaction, copied, +progress.now);
     await Promise.all([
+      enqueueReservations(transaction, copied, subscribers),
       insertEvents(transaction, others, { subscribers, areNew }),
       advance(transaction, saleId, last),
     ]);
