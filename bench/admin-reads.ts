@@ -133,19 +133,16 @@ try {
   async function fill(saleId: string, count: number): Promise<void> {
     await sql`
       INSERT INTO reservations (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version,
-        idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent)
+        idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent, persisted_at, first_event)
       SELECT ${saleId} || '_' || p || '_aaaaaaaa', ${saleId}, 'buyer-' || p,
         CASE WHEN p % 10000 = 0 THEN 'cancelled' ELSE 'confirmed' END,
         jsonb_build_array(jsonb_build_object('sku', CASE WHEN p % 20000 = 0 THEN 'rare' ELSE 'unit' END,
           'quantity', 1, 'unitPrice', 1000)),
-        1000, 'EUR', p, 2, '', t, t + interval '5 minutes', t, 'request-' || p, ''
+        1000, 'EUR', p, 2, '', t, t + interval '5 minutes', t, 'request-' || p, '', t, 2 * p - 1
       FROM generate_series(1, ${count}::bigint) p,
         LATERAL (SELECT now() - (${count}::bigint - p) * interval '100 ms' AS t) time`;
     await sql`
       INSERT INTO reservation_events
-      SELECT reservation_id, 1, sale_id, 2 * position - 1, 'reserved', reserved_at, '', request_id, ''
-      FROM reservations WHERE sale_id = ${saleId}
-      UNION ALL
       SELECT reservation_id, 2, sale_id, 2 * position, status, reserved_at, CASE WHEN position % 1000 = 0
         THEN '{"actor":"merchant:1","paymentRef":"pay-' || sale_id || '-' || position || '"}' ELSE '' END, request_id, ''
       FROM reservations WHERE sale_id = ${saleId}`;

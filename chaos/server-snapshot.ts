@@ -225,7 +225,7 @@ export class Inspector {
           request_id FROM reservations WHERE sale_id = ${saleId} ORDER BY position`,
       sql<EventRow[]>`
         SELECT reservation_id, version, event, status, occurred_at, detail, request_id
-        FROM reservation_events WHERE sale_id = ${saleId} ORDER BY event`,
+        FROM reservation_history WHERE sale_id = ${saleId} ORDER BY event`,
       sql<LedgerRow[]>`
         SELECT operation, event, sku, delta, stock_ledger.outcome, idempotency_key
         FROM stock_ledger LEFT JOIN sale_operations USING (sale_id, operation) WHERE sale_id = ${saleId}`,

@@ -1,7 +1,6 @@
 /**
  * How fast the persister writes the decisions of a sale, compared with the fastest way into the same table: one COPY
- * of the same rows. The persister also reads and acknowledges the stream, and writes a history row per event and a
- * checkpoint.
+ * of the same rows. The persister also reads and acknowledges the stream, and writes a checkpoint.
  */
 
 import { Readable } from 'node:stream';

@@ -131,7 +131,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'an older version overwrites a row',
     mistake: {
-      file: 'persister/write/write-batch.ts',
+      file: 'persister/write/insert-events.ts',
       original: 'WHERE stored.version < excluded.version`;',
       broken: '`;',
     },

@@ -68,7 +68,7 @@ export async function historyOf(
 ): Promise<HistoryRow[]> {
   const rows = await sql<HistoryRow[]>`
     SELECT status, ARRAY(
-      SELECT version FROM reservation_events AS history
+      SELECT version FROM reservation_history AS history
       WHERE history.reservation_id = reservations.reservation_id ORDER BY version) AS versions
     FROM reservations WHERE sale_id = ${saleId} AND buyer_id = ${buyerId} ORDER BY position`;
   return [...rows];

@@ -81,6 +81,6 @@ export async function statesOf(sql: Sql, webhookId: string): Promise<Record<stri
 /** The ids of the messages that a sale's events must produce. */
 export async function expectedIds(sql: Sql, saleId: string): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
-    SELECT 'evt_' || reservation_id || '_' || version AS id FROM reservation_events WHERE sale_id = ${saleId}`;
+    SELECT 'evt_' || reservation_id || '_' || version AS id FROM reservation_history WHERE sale_id = ${saleId}`;
   return rows.map(({ id }) => id).sort();
 }

@@ -101,6 +101,19 @@ export interface ReservationEvent extends Reservation {
   traceparent: string;
 }
 
+/**
+ * Whether an event is the first of its reservation and follows from it: PostgreSQL then stores its number with the row,
+ * and nothing else. The view `reservation_history` is the counterpart. A restored event does not follow.
+ */
+export function firstEventFollows(event: ReservationEvent): boolean {
+  return (
+    event.version === 1 &&
+    event.status === 'reserved' &&
+    event.occurredAt === event.reservedAt &&
+    event.detail === (sourceOf(event) === 'waitlist' ? 'waitlist' : '')
+  );
+}
+
 /** The items that a reservation does not have, by index; `left` is undefined if it never had the SKU. */
 export function itemsBeyond(
   own: readonly OwnItem[],

@@ -19,7 +19,6 @@ import { reservationIdOf } from './identifiers.ts';
 import type { ReservationEvent } from './reservation.ts';
 import {
   basketOf,
-  buyerOfEventLine,
   decodeDetail,
   malformed,
   newRecord,
@@ -100,60 +99,92 @@ function termsStartIn(text: string): number {
   return at === -1 ? -1 : at + 1;
 }
 
-/** The events of an entry. Throws a Fault `reply_malformed` if one cannot be read. */
+/** The whole event lines of an entry, and its batch of new reservations. Throws as above. */
+export function splitEntry(text: string): { lines: string[]; batch: ShortBatch | undefined } {
+  const start = termsStartIn(text);
+  if (start === -1) return { lines: text.split('\n'), batch: undefined };
+  const lines = start === 0 ? [] : text.slice(0, start - 1).split('\n');
+  return { lines, batch: new ShortBatch(text.slice(start)) };
+}
+
+/** The events of an entry. Throws as above. */
 export function parseEvents(text: string, sale: Sale): ReservationEvent[] {
-  const start = termsStartIn(text);
-  if (start === -1) return text.split('\n').map((line) => parseEvent(line, sale));
-  const events =
-    start === 0
-      ? []
-      : text
-          .slice(0, start - 1)
-          .split('\n')
-          .map((line) => parseEvent(line, sale));
-  const [head, ...lines] = text.slice(start).split('\n');
-  const terms = termsIn(head!);
-  const newEvent = newEvents(terms, sale);
-  for (const [place, line] of lines.entries()) events.push(newEvent(place, line));
-  return events;
+  const { lines, batch } = splitEntry(text);
+  const events = lines.map((line) => parseEvent(line, sale));
+  if (!batch) return events;
+  return [...events, ...batch.lines.map((_, place) => batch.eventOf(place, sale))];
 }
 
-interface EventLine {
-  buyerId: string;
-  /** The whole line, as the codec documents it. */
-  whole: () => string;
+/** The event lines of an entry, as the codec documents them. Throws as above. */
+export function wholeEventLines(text: string): string[] {
+  const { lines, batch } = splitEntry(text);
+  if (!batch) return lines;
+  return [...lines, ...batch.lines.map((_, place) => batch.wholeLineOf(place))];
 }
 
-/** The event lines of an entry. Throws as above. */
-export function* eventLinesOf(text: string): Generator<EventLine> {
-  const start = termsStartIn(text);
-  const ordinary = start === -1 ? text : text.slice(0, Math.max(0, start - 1));
-  for (const line of ordinary === '' ? [] : ordinary.split('\n')) {
-    yield { buyerId: buyerOfEventLine(line), whole: () => line };
+/** New reservations in the short form. All methods throw a Fault `reply_malformed` for what is damaged. */
+export class ShortBatch {
+  /** By place. */
+  readonly lines: readonly string[];
+  readonly #terms: Terms;
+  readonly #times: { reservedAt: number; expiresAt: number };
+
+  constructor(text: string) {
+    const [head, ...lines] = text.split('\n');
+    const tab = head!.indexOf('\t');
+    this.#terms = parseTerms(head!.slice(1, tab), head!.slice(tab + 1));
+    const { reservedAt, expiresAt } = this.#terms;
+    this.#times = { reservedAt: timeOf(reservedAt, head!), expiresAt: timeOf(expiresAt, head!) };
+    this.lines = lines;
   }
-  if (start === -1) return;
-  const [head, ...lines] = text.slice(start).split('\n');
-  const terms = termsIn(head!);
-  for (const [place, line] of lines.entries()) {
-    const [basket, buyerId, key, ...rest] = fieldsOf(line);
-    yield {
+
+  get tag(): string {
+    return this.#terms.tag;
+  }
+
+  positionOf(place: number): number {
+    return this.#terms.first + place;
+  }
+
+  buyerOf(place: number): string {
+    const line = this.lines[place]!;
+    const start = line.indexOf('\t') + 1;
+    return line.slice(start, line.indexOf('\t', start));
+  }
+
+  wholeLineOf(place: number): string {
+    const [basket, buyerId, key, ...rest] = fieldsOf(this.lines[place]!);
+    const shared = recordTermsOf(this.#terms, indexOf(basket!));
+    const record = newRecord(this.positionOf(place), shared, key!);
+    return [record, buyerId, this.#terms.reservedAt, ...rest].join('\t');
+  }
+
+  eventOf(place: number, { saleId, currency }: Sale): ReservationEvent {
+    const line = this.lines[place]!;
+    const [basket, buyerId, key, detail, requestId, traceparent] = fieldsOf(line);
+    const { tag, baskets } = this.#terms;
+    const bought = baskets[indexOf(basket!)];
+    if (!bought) throw malformed(`the terms have no basket ${basket}: ${line}`);
+    const { items, total } = basketOf(bought.items, bought.prices, line);
+    const position = this.positionOf(place);
+    return {
+      reservationId: reservationIdOf({ saleId, position, tag }),
+      saleId,
       buyerId: buyerId!,
-      whole: () => {
-        const shared = recordTermsOf(terms, indexOf(basket!));
-        const record = newRecord(terms.first + place, shared, key!);
-        return [record, buyerId, terms.reservedAt, ...rest].join('\t');
-      },
+      status: 'reserved',
+      items,
+      total,
+      currency,
+      position,
+      version: 1,
+      ...this.#times,
+      idempotencyKey: key!,
+      occurredAt: this.#times.reservedAt,
+      detail: decodeDetail(detail!),
+      requestId: requestId!,
+      traceparent: traceparent!,
     };
   }
-}
-
-export function wholeEventLines(text: string): string[] {
-  return Array.from(eventLinesOf(text), ({ whole }) => whole());
-}
-
-function termsIn(head: string): Terms {
-  const tab = head.indexOf('\t');
-  return parseTerms(head.slice(1, tab), head.slice(tab + 1));
 }
 
 function fieldsOf(line: string): string[] {
@@ -164,39 +195,4 @@ function fieldsOf(line: string): string[] {
 
 function indexOf(basket: string): number {
   return basket === '' ? 0 : Number(basket) - 1;
-}
-
-/** Parses what the lines share once. */
-function newEvents(
-  terms: Terms,
-  { saleId, currency }: Sale,
-): (place: number, line: string) => ReservationEvent {
-  const source = `the terms ${terms.first.toString(36)}`;
-  const reservedAt = timeOf(terms.reservedAt, source);
-  const expiresAt = timeOf(terms.expiresAt, source);
-  const baskets = terms.baskets.map(({ items, prices }) => basketOf(items, prices, source));
-  return (place, line) => {
-    const [basket, buyerId, key, detail, requestId, traceparent] = fieldsOf(line);
-    const bought = baskets[indexOf(basket!)];
-    if (!bought) throw malformed(`${source} have no basket ${basket}: ${line}`);
-    const position = terms.first + place;
-    return {
-      reservationId: reservationIdOf({ saleId, position, tag: terms.tag }),
-      saleId,
-      buyerId: buyerId!,
-      status: 'reserved',
-      items: bought.items,
-      total: bought.total,
-      currency,
-      position,
-      version: 1,
-      reservedAt,
-      expiresAt,
-      idempotencyKey: key!,
-      occurredAt: reservedAt,
-      detail: decodeDetail(detail!),
-      requestId: requestId!,
-      traceparent: traceparent!,
-    };
-  };
 }

@@ -25,7 +25,7 @@ export async function digestOf(
       UNION ALL
       SELECT ROW('event', reservation_id, version, sale_id, event, status, ${epoch('occurred_at')}, detail, request_id,
         traceparent)::text
-      FROM reservation_events WHERE sale_id = ${saleId} ${some}
+      FROM reservation_history WHERE sale_id = ${saleId} ${some}
       UNION ALL
       SELECT ROW('sale', sale_id, name, currency, status, ${epoch('starts_at')}, ${epoch('ends_at')}, per_buyer_limit,
         hold_seconds, last_operation, ${epoch('created_at')}, timeline, position_floor, ${epoch('archived_at')})::text

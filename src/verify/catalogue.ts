@@ -107,7 +107,7 @@ const ENTRIES = {
     promises: [1, 2],
   },
   'every-event-is-kept': {
-    says: 'PostgreSQL has every event, except known dead letters',
+    says: 'PostgreSQL has every event once, except known dead letters',
     promises: [4],
     of: 'both',
   },

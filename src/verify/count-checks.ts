@@ -135,10 +135,10 @@ async function soldUnits(
     sql,
     (tx) => tx<(Sold & { sku: string })[]>`
     WITH later AS (
-      SELECT reservation_id, min(version) AS version FROM reservation_events
+      SELECT reservation_id, min(version) AS version FROM reservation_history
       WHERE sale_id = ${saleId} AND event > ${event} GROUP BY reservation_id),
     changed AS (
-      SELECT later.reservation_id, earlier.status FROM later LEFT JOIN reservation_events AS earlier
+      SELECT later.reservation_id, earlier.status FROM later LEFT JOIN reservation_history AS earlier
         ON earlier.sale_id = ${saleId} AND earlier.reservation_id = later.reservation_id AND earlier.version = later.version - 1),
     known AS (
       SELECT items, CASE WHEN changed.reservation_id IS NULL THEN r.status ELSE changed.status END AS status

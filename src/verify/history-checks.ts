@@ -36,9 +36,9 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
           CROSS JOIN LATERAL (SELECT make_interval(secs => sales.hold_seconds) AS extension,
             make_interval(secs => CASE r.source WHEN 'waitlist' THEN coalesce(sales.waitlist_hold_seconds, sales.hold_seconds)
               ELSE sales.hold_seconds END) AS length) hold
-          LEFT JOIN reservation_events first
+          LEFT JOIN reservation_history first
             ON first.sale_id = ${saleId} AND first.reservation_id = r.reservation_id AND first.version = 1
-          LEFT JOIN reservation_events last
+          LEFT JOIN reservation_history last
             ON last.sale_id = ${saleId} AND last.reservation_id = r.reservation_id AND last.version = r.version
           LEFT JOIN reservation_events extension
             ON extension.sale_id = ${saleId} AND extension.reservation_id = r.reservation_id
@@ -68,7 +68,7 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
           SELECT *, ${isPart(sql, 'e')} AS is_part, CASE WHEN status = 'reserved' THEN CASE version WHEN 1 THEN 'R' ELSE 'P' END
               WHEN status = 'confirmed' THEN 'C' WHEN status = 'cancelled' THEN 'X'
               WHEN status = 'expired' THEN 'E' ELSE '?' END AS letter
-          FROM reservation_events e WHERE sale_id = ${saleId}),
+          FROM reservation_history e WHERE sale_id = ${saleId}),
         steps AS (
           SELECT event, reservation_id, version, letter, is_part, status, lag(status) OVER earlier AS status_before,
             lag(version) OVER earlier AS version_before, lag(event) OVER earlier AS event_before,
@@ -97,7 +97,7 @@ export const HISTORY_CHECKS: readonly CheckDefinition[] = [
       const wrong = await sql<{ event: number }[]>`
         SELECT event FROM (
           SELECT event, position, lag(position) OVER (ORDER BY event) AS before FROM (
-            SELECT event, split_part(reservation_id, '_', 2)::bigint AS position FROM reservation_events
+            SELECT event, split_part(reservation_id, '_', 2)::bigint AS position FROM reservation_history
             WHERE sale_id = ${saleId} AND version = 1) decided) compared
         WHERE position <= before LIMIT 20`;
       return noneOf(wrong.map(({ event }) => `event ${event}`));

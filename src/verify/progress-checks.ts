@@ -148,7 +148,7 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
         UNION ALL
         SELECT 'dead letter ' || dead_letter_id || ', which has no event in the history' FROM dead_letters letter
         WHERE sale_id = ${saleId} AND resolved_at IS NOT NULL AND discard_reason IS NULL AND event IS NOT NULL
-          AND NOT EXISTS (SELECT FROM reservation_events
+          AND NOT EXISTS (SELECT FROM reservation_history
             WHERE sale_id = ${saleId} AND event = letter.event)
         LIMIT 20`;
       return noneOf([...recoveries, ...letters].map(({ what }) => what));

@@ -48,7 +48,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
       // PostgreSQL first: Redis must have decided everything that it has.
       const [row] = await sql<{ position: number; event: number }[]>`
         SELECT coalesce((SELECT max(position) FROM reservations WHERE sale_id = ${saleId}), 0)::bigint AS position,
-          coalesce((SELECT max(event) FROM reservation_events WHERE sale_id = ${saleId}), 0)::bigint AS event`;
+          coalesce((SELECT max(event) FROM reservation_history WHERE sale_id = ${saleId}), 0)::bigint AS event`;
       const state = await readState();
       return {
         ok: row!.position <= state.position && row!.event <= state.events,
@@ -59,40 +59,41 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
   },
   {
     name: 'every-event-is-kept',
-    expected: 'PostgreSQL has every numbered event',
+    expected: 'PostgreSQL has every numbered event once',
     find: async ({ servers: { sql }, saleId, state }) => {
-      const [row] = await sql<{ events: number; entries: number }[]>`
-        SELECT count(*) AS events,
+      const [row] = await sql<{ events: number; repeated: number; entries: number }[]>`
+        SELECT count(DISTINCT event) AS events, count(*) - count(DISTINCT event) AS repeated,
           (SELECT count(*) FROM dead_letters
             WHERE sale_id = ${saleId} AND event IS NULL AND discard_reason IS NOT NULL) AS entries
-        FROM reservation_events WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}`;
+        FROM reservation_history WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}`;
       const letters = await sql<{ event: number; discarded: boolean }[]>`
         SELECT event, discard_reason IS NOT NULL AS discarded FROM dead_letters letter
         WHERE sale_id = ${saleId} AND event <= ${state.events}
           AND (resolved_at IS NULL OR discard_reason IS NOT NULL)
           AND NOT EXISTS (
-            SELECT FROM reservation_events WHERE sale_id = ${saleId} AND event = letter.event)`;
-      const { events, entries } = row!;
+            SELECT FROM reservation_history WHERE sale_id = ${saleId} AND event = letter.event)`;
+      const { events, repeated, entries } = row!;
+      const twice = repeated > 0 ? `, ${counted(repeated, 'number')} more than once` : '';
       const kept = state.events - letters.length;
       if (entries === 0 || events >= kept) {
         return {
-          ok: events === kept,
+          ok: events === kept && repeated === 0,
           expected: `${counted(kept, 'event')}${exceptLetters(letters)}`,
-          actual: counted(events, 'event'),
+          actual: `${counted(events, 'event')}${twice}`,
         };
       }
       // The number of events in an unreadable entry is unknown, but they were consecutive.
       const [missing] = await sql<{ runs: number }[]>`
         SELECT count(*) AS runs FROM (
           SELECT event - lag(event, 1, 0::bigint) OVER (ORDER BY event) AS step FROM (
-            SELECT event FROM reservation_events WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}
+            SELECT event FROM reservation_history WHERE sale_id = ${saleId} AND event BETWEEN 1 AND ${state.events}
             UNION ALL SELECT unnest(${letters.map(({ event }) => String(event))}::text[]::bigint[])
             UNION ALL SELECT ${state.events + 1}::bigint) known) steps
         WHERE step > 1`;
       return {
-        ok: missing!.runs <= entries,
+        ok: missing!.runs <= entries && repeated === 0,
         expected: `${counted(kept, 'event')}${exceptLetters(letters)}, except those in ${counted(entries, 'discarded entry', 'discarded entries')} that could not be parsed`,
-        actual: `${counted(events, 'event')}, with ${counted(missing!.runs, 'gap')}`,
+        actual: `${counted(events, 'event')}, with ${counted(missing!.runs, 'gap')}${twice}`,
       };
     },
   },
@@ -111,7 +112,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
           SELECT reservation_id, count(*) AS events, min(version) AS first, max(version) AS last,
             (array_agg(status ORDER BY version DESC))[1] AS status
           FROM (
-            SELECT reservation_id, version, status FROM reservation_events WHERE sale_id = ${saleId}
+            SELECT reservation_id, version, status FROM reservation_history WHERE sale_id = ${saleId}
             UNION ALL
             -- A discarded event counts if PostgreSQL has a later event of the reservation.
             SELECT kept.reservation_id, letter.version, '' FROM (
@@ -120,7 +121,7 @@ export const ROW_CHECKS: readonly CheckDefinition[] = [
               FROM dead_letters WHERE sale_id = ${saleId} AND event IS NOT NULL AND discard_reason IS NOT NULL) letter
             JOIN reservations kept
               ON kept.sale_id = ${saleId} AND kept.position = letter.position AND kept.version > letter.version
-            WHERE NOT EXISTS (SELECT FROM reservation_events present
+            WHERE NOT EXISTS (SELECT FROM reservation_history present
               WHERE present.reservation_id = kept.reservation_id AND present.version = letter.version)
           ) history GROUP BY reservation_id
         ) e USING (reservation_id)

@@ -209,6 +209,7 @@ const CORRUPTIONS = [
   "UPDATE reservations SET status = 'confirmed'",
   "UPDATE reservations SET expires_at = expires_at + interval '1 s'",
   'UPDATE reservations SET position = position + 100',
+  'UPDATE reservations SET first_event = first_event + 1',
   "UPDATE reservation_events SET detail = 'other'",
   "UPDATE sale_skus SET name = 'Other'",
   'UPDATE sale_skus SET archived_confirmed = archived_confirmed + 1',

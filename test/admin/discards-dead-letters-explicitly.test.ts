@@ -233,7 +233,8 @@ describe('a discarded dead letter', () => {
     assert.deepEqual(await broken(saleId), ['every-event-is-kept', 'no-dead-letters']);
     await discard(id);
     assert.deepEqual(await broken(saleId), []);
-    await admin.sql`DELETE FROM reservation_events WHERE sale_id = ${saleId} AND event = 17`;
+    await admin.sql`
+      UPDATE reservations SET first_event = NULL WHERE sale_id = ${saleId} AND first_event = 17`;
     assert.ok((await broken(saleId)).includes('every-event-is-kept'));
   });
 });

@@ -79,7 +79,8 @@ interface Column {
 
 const columns = await admin.sql<Column[]>`
   SELECT table_name AS table, column_name AS column, data_type AS type FROM information_schema.columns
-  WHERE table_schema = 'public' AND table_name <> 'schema_version' ORDER BY table_name, ordinal_position`;
+  JOIN information_schema.tables USING (table_schema, table_name)
+  WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name <> 'schema_version' ORDER BY table_name, ordinal_position`;
 
 test('every column has an entry, and every entry a column', () => {
   const known = columns.map(({ table, column }) => `${table}.${column}`);

@@ -155,7 +155,24 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
   [
     'every-event-is-kept',
     'an event is deleted',
-    (id) => admin.sql`DELETE FROM reservation_events WHERE sale_id = ${id} AND event = 5`,
+    (id) => admin.sql`
+      UPDATE reservations SET first_event = NULL WHERE sale_id = ${id} AND first_event = 5`,
+  ],
+  [
+    'every-event-is-kept',
+    'two reservations have the same event',
+    (id) => admin.sql`
+      UPDATE reservations SET first_event = 4 WHERE sale_id = ${id} AND first_event = 5`,
+  ],
+  [
+    'every-event-is-kept',
+    'a first event is stored twice',
+    async (id) => {
+      await admin.sql`ALTER TABLE reservation_events DISABLE TRIGGER reservation_events_first_once`;
+      await admin.sql`
+        INSERT INTO reservation_events SELECT * FROM reservation_history WHERE sale_id = ${id} AND event = 5`;
+      await admin.sql`ALTER TABLE reservation_events ENABLE TRIGGER reservation_events_first_once`;
+    },
   ],
   [
     'every-history-is-complete',
@@ -166,7 +183,7 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
     'every-history-is-complete',
     'the last event has another status',
     (id) => admin.sql`
-      UPDATE reservation_events SET status = 'expired' WHERE sale_id = ${id} AND event = 5`,
+      UPDATE reservations SET status = 'expired' WHERE sale_id = ${id} AND first_event = 5`,
   ],
   [
     'one-answer-to-each-request',
@@ -275,8 +292,7 @@ const CORRUPTIONS: [check: string, what: string, corrupt: Corruption][] = [
     'positions-follow-the-events',
     'two decisions change places in the history',
     (id) => admin.sql`
-      UPDATE reservation_events AS one SET reservation_id = other.reservation_id FROM reservation_events AS other
-      WHERE one.sale_id = ${id} AND other.sale_id = ${id} AND one.event IN (3, 4) AND other.event = 7 - one.event`,
+      UPDATE reservations SET first_event = 7 - first_event WHERE sale_id = ${id} AND first_event IN (3, 4)`,
   ],
   [
     'prices-were-offered',

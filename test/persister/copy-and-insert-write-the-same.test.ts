@@ -6,8 +6,8 @@ import { makeSale } from '../../harness/sales/sales.ts';
 import { useServers } from '../../harness/servers/connections.ts';
 import { lockTable } from '../../harness/servers/postgres-faults.ts';
 import { FILE } from '../../harness/use.ts';
-import { parseEvent } from '../../src/domain/reservation-codec.ts';
-import type { StreamEvent } from '../../src/persister/stream/entries.ts';
+import { classifyError } from '../../src/persister/database/postgres-errors.ts';
+import { eventsOf, type StreamEvent } from '../../src/persister/stream/entries.ts';
 import { writeBatch } from '../../src/persister/write/write-batch.ts';
 
 const { servers } = await useServers(FILE);
@@ -41,16 +41,40 @@ const STRANGE: {
   { at: Date.UTC(1969, 6, 20) },
   { at: Date.UTC(2262, 3, 12) },
   { request: 'r'.repeat(64) },
+  { key: 'waitlist 000000000001', detail: 'waitlist' },
 ];
+
+const WITH_DETAIL = STRANGE.filter(
+  ({ detail }) => detail !== undefined && detail !== 'waitlist',
+).length;
 
 function strangeEvents(saleId: string): StreamEvent[] {
   return STRANGE.map((each, index) => {
     const { items = 'unit*1', prices = '1000', buyer = `buyer-${index}`, key = '' } = each;
     const { at = NOW, detail = '', request = 'r', position = index + 1 } = each;
-    const line = `1\tR\t${position}\tabcdefgh\t${items}\t${prices}\t${at}\t${at + 300_000}\t${key}\t${buyer}\t${at}\t${detail}\t${request}\t`;
-    const reservation = parseEvent(line, { saleId, currency: 'EUR' });
-    return { entryId: '1-0', number: index + 1, line: () => line, reservation };
+    const terms = `abcdefgh\t${at}\t${at + 300_000}\t${items}\t${prices}`;
+    const text = `=${position.toString(36)}\t${terms}\n\t${buyer}\t${key}\t${detail}\t${request}\t`;
+    return numbered(saleId, index + 1, text);
   });
+}
+
+function numbered(saleId: string, number: number, text: string): StreamEvent {
+  return eventsOf(saleId, '1-0', ['s', String(number), 'c', 'EUR', 'd', text])[0]!;
+}
+
+/** As another event that has the same line, of a reservation in the short form or not. */
+function withNumber({ line, reservation }: StreamEvent, number: number): StreamEvent {
+  const { position, idempotencyKey, buyerId, requestId } = reservation;
+  const [, , , tag, items, prices, reservedAt, expiresAt] = line().split('\t');
+  const terms = `${tag}\t${reservedAt}\t${expiresAt}\t${items}\t${prices}`;
+  const text = `=${position.toString(36)}\t${terms}\n\t${buyerId}\t${idempotencyKey}\t\t${requestId}\t`;
+  return numbered(reservation.saleId, number, text);
+}
+
+/** The event that confirms a reservation. */
+function transitionOf({ line, reservation }: StreamEvent, number: number): StreamEvent {
+  const confirmed = { ...reservation, version: 2, status: 'confirmed' as const, detail: 'paid' };
+  return { entryId: '1-0', number, line, reservation: confirmed };
 }
 
 /** What PostgreSQL contains after the batch was written. */
@@ -60,7 +84,7 @@ async function written(events: StreamEvent[], saleId: string, way: 'copy' | 'ups
   const rows = await sql`
     SELECT to_jsonb(r) - 'persisted_at' AS row FROM reservations r WHERE sale_id = ${saleId} ORDER BY position`;
   const history = await sql`
-    SELECT to_jsonb(e) AS row FROM reservation_events e WHERE sale_id = ${saleId} ORDER BY event`;
+    SELECT to_jsonb(e) AS row FROM reservation_history e WHERE sale_id = ${saleId} ORDER BY event`;
   const [checkpoint] = await sql`SELECT event FROM checkpoints WHERE sale_id = ${saleId}`;
   return { rows: [...rows], history: [...history], checkpoint };
 }
@@ -78,6 +102,8 @@ describe('COPY and INSERT write the same rows', () => {
     const copied = await written(events, saleId, 'copy');
     assert.equal(copied.rows.length, STRANGE.length);
     assert.equal(copied.history.length, STRANGE.length);
+    const listed = await sql`SELECT FROM reservation_events WHERE sale_id = ${saleId}`;
+    assert.equal(listed.length, WITH_DETAIL, 'the other first events follow from their rows');
     await forget(saleId);
     assert.deepEqual(copied, await written(events, saleId, 'upsert'));
   });
@@ -86,8 +112,7 @@ describe('COPY and INSERT write the same rows', () => {
     const { saleId } = await makeSale(servers);
     const event = (number: number, version: number, status: string, position: number) => {
       const line = `${version}\t${status}\t${position}\tabcdefgh\tunit*1\t1000\t${NOW}\t${NOW + version}\t\tada\t${NOW + version}\t\tr-${number}\t`;
-      const reservation = parseEvent(line, { saleId, currency: 'EUR' });
-      return { entryId: '1-0', number, line: () => line, reservation };
+      return numbered(saleId, number, line);
     };
     const events = [
       event(1, 1, 'R', 1),
@@ -131,7 +156,7 @@ describe('COPY and INSERT write the same rows', () => {
     await refused;
     await unlock();
     const [row] = await sql`
-      SELECT count(*)::int AS count FROM reservation_events WHERE sale_id = ${saleId}`;
+      SELECT count(*)::int AS count FROM reservation_history WHERE sale_id = ${saleId}`;
     assert.equal(row?.count, 0);
     assert.equal(
       (await written(strangeEvents(saleId), saleId, 'copy')).rows.length,
@@ -143,10 +168,28 @@ describe('COPY and INSERT write the same rows', () => {
     const { saleId } = await makeSale(servers);
     const [first, second] = strangeEvents(saleId) as [StreamEvent, StreamEvent];
     await written([first], saleId, 'copy');
-    const impostor = { ...second, number: 1 };
-    await assert.rejects(written([impostor], saleId, 'upsert'), { code: '23502' });
+    const later = transitionOf(second, 2);
+    await written([later], saleId, 'upsert');
+    const impostors = [
+      withNumber(second, 1),
+      transitionOf(second, 1),
+      withNumber(second, 2),
+      withNumber(first, 2),
+    ];
+    for (const impostor of impostors) {
+      for (const way of ['upsert', 'copy'] as const) {
+        const error = await written([impostor], saleId, way).catch((thrown: unknown) => thrown);
+        assert.equal(classifyError(error), 'data', String(error));
+      }
+    }
+    // The same where no checkpoint says that the numbers are taken.
     await sql`DELETE FROM checkpoints WHERE sale_id = ${saleId}`;
-    await assert.rejects(written([impostor], saleId, 'copy'), { code: '23505' });
+    for (const impostor of impostors.slice(0, 2)) {
+      for (const way of ['upsert', 'copy'] as const) {
+        const error = await written([impostor], saleId, way).catch((thrown: unknown) => thrown);
+        assert.equal(classifyError(error), 'data', String(error));
+      }
+    }
     // The connection still works.
     assert.equal((await sql`SELECT 1`).length, 1);
   });

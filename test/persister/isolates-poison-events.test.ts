@@ -70,7 +70,7 @@ describe('a poison event', () => {
     });
     assert.equal(await rowCount(servers, saleId), 2_000);
     const [history] = await servers.sql`
-      SELECT count(*)::int AS count FROM reservation_events WHERE sale_id = ${saleId}`;
+      SELECT count(*)::int AS count FROM reservation_history WHERE sale_id = ${saleId}`;
     assert.equal(history?.count, 2_000);
   });
 

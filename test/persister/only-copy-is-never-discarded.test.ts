@@ -161,7 +161,7 @@ it('operations, withdrawn units, cancelled parts and payments that only Redis ha
   await assertPromisesHold(servers, saleId);
   // What a record does not say gets the time of the restore.
   const [old] = await servers.sql<{ count: number }[]>`
-    SELECT count(*)::integer AS count FROM reservation_events
+    SELECT count(*)::integer AS count FROM reservation_history
     WHERE sale_id = ${saleId} AND occurred_at < now() - interval '1 hour'`;
   assert.equal(old!.count, 0);
   const next = await admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta: 1 } });

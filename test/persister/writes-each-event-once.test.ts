@@ -23,7 +23,7 @@ describe('every event is written once', () => {
   async function countsOf(saleId: string): Promise<{ rows: number; events: number; last: number }> {
     const [row] = await servers.sql<{ rows: number; events: number; last: number }[]>`
       SELECT (SELECT count(*) FROM reservations WHERE sale_id = ${saleId})::int AS rows,
-        (SELECT count(DISTINCT event) FROM reservation_events WHERE sale_id = ${saleId})::int AS events,
+        (SELECT count(DISTINCT event) FROM reservation_history WHERE sale_id = ${saleId})::int AS events,
         (SELECT max(event) FROM checkpoints WHERE sale_id = ${saleId})::int AS last`;
     return { ...row! };
   }

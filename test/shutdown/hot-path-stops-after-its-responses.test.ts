@@ -65,7 +65,7 @@ test('under load: a cut-off buyer gets the decision by a repeated request, and e
   await eventually(async () => {
     const [row] = await servers.sql<{ rows: number; events: number }[]>`
       SELECT (SELECT count(*) FROM reservations WHERE sale_id = ${saleId})::int AS rows,
-        (SELECT count(*) FROM reservation_events WHERE sale_id = ${saleId})::int AS events`;
+        (SELECT count(*) FROM reservation_history WHERE sale_id = ${saleId})::int AS events`;
     assert.deepEqual({ ...row }, { rows: sold, events: sold });
   });
   await assertPromisesHold(servers, saleId);

@@ -62,7 +62,7 @@ describe('a persister that stops', () => {
     );
     const [row] = await servers.sql<{ rows: number; ended: number; events: number }[]>`
       SELECT count(*)::int AS rows, (count(*) FILTER (WHERE status = 'expired'))::int AS ended,
-        (SELECT count(*) FROM reservation_events WHERE sale_id = ${saleId})::int AS events
+        (SELECT count(*) FROM reservation_history WHERE sale_id = ${saleId})::int AS events
       FROM reservations WHERE sale_id = ${saleId}`;
     assert.deepEqual({ ...row }, { rows: HOLDS, ended: HOLDS, events: 2 * HOLDS });
     await eventually(

@@ -4,9 +4,9 @@ import { test } from 'node:test';
 import { parseEvent, parseRecord } from '../../src/domain/reservation-codec.ts';
 import {
   countEvents,
-  eventLinesOf,
   isShortRecord,
   parseEvents,
+  splitEntry,
   termsFieldOf,
   wholeEventLines,
   wholeRecord,
@@ -44,9 +44,10 @@ test('the lines of an entry are parsed as their whole lines would be', () => {
     assert.deepEqual(parseEvents(text, SALE), whole);
     assert.equal(countEvents(text), count);
     assert.equal(whole.length, count);
+    const { lines, batch } = splitEntry(text);
     assert.deepEqual(
-      Array.from(eventLinesOf(text), ({ buyerId }) => buyerId),
-      whole.map(({ buyerId }) => buyerId),
+      batch?.lines.map((_, place) => batch.buyerOf(place)) ?? [],
+      whole.slice(lines.length).map(({ buyerId }) => buyerId),
     );
   }
   const [, second] = parseEvents(SHORT_LINES, SALE);

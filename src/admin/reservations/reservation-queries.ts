@@ -136,7 +136,7 @@ export async function readStored(
     const [row] = await tx<ReservationRow[]>`
       SELECT ${columnsOf(tx)} FROM reservations WHERE reservation_id = ${reservationId}`;
     const history = await tx<HistoryRow[]>`
-      SELECT version, event, status, occurred_at, detail, request_id FROM reservation_events
+      SELECT version, event, status, occurred_at, detail, request_id FROM reservation_history
       WHERE reservation_id = ${reservationId} ORDER BY version`;
     return { row, history: [...history], sale };
   });

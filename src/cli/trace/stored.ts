@@ -71,7 +71,7 @@ function findEvents(tx: Transaction, { requestId, since, saleId }: Search): Prom
       : tx`sale_id = ${saleId}`;
   return tx<EventRow[]>`
     SELECT reservation_id, version, event, status, occurred_at, detail, request_id, traceparent
-    FROM reservation_events
+    FROM reservation_history
     WHERE ${ofSales} AND request_id = ${requestId} AND occurred_at >= ${since}
     ORDER BY occurred_at, event LIMIT ${DECISIONS_MAX + 1}`;
 }

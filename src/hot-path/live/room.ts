@@ -3,9 +3,9 @@
  * their buyer's reservations, whichever process changed them, and ranks on waitlists.
  */
 import type { Logger } from 'pino';
-import { parseEvent } from '../../domain/reservation-codec.ts';
+import { buyerOfEventLine, parseEvent } from '../../domain/reservation-codec.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
-import { eventLinesOf } from '../../domain/short-record.ts';
+import { splitEntry } from '../../domain/short-record.ts';
 import type { Shards } from '../../redis/shards.ts';
 import { type SaleView, shownTimeMs } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
@@ -130,23 +130,30 @@ export class Room {
 
   /** Handles events of the sale. Most concern no connected buyer, so only the others are parsed. */
   receive(text: string): void {
+    const { lines, batch } = splitEntry(text);
+    for (const line of lines) this.#tell(buyerOfEventLine(line), () => line);
+    if (!batch) return;
+    for (const place of batch.lines.keys()) {
+      this.#tell(batch.buyerOf(place), () => batch.wholeLineOf(place));
+    }
+  }
+
+  #tell(buyerId: string, lineOf: () => string): void {
+    const clients = this.#byBuyer.get(buyerId);
+    if (!clients) return;
+    if (this.#context.shards.waitsForReplicas) {
+      // The event precedes the acknowledgement of the replicas; reading the buyer's records waits for it.
+      for (const client of clients) this.#context.resyncs.add(client);
+      return;
+    }
     const { currency } = this.#view.state.definition;
-    for (const { buyerId, whole } of eventLinesOf(text)) {
-      const clients = this.#byBuyer.get(buyerId);
-      if (!clients) continue;
-      if (this.#context.shards.waitsForReplicas) {
-        // The event precedes the acknowledgement of the replicas; reading the buyer's records waits for it.
-        for (const client of clients) this.#context.resyncs.add(client);
-        continue;
-      }
-      try {
-        const reservation = parseEvent(whole(), { saleId: this.saleId, currency });
-        for (const client of clients) client.sendReservation(reservation, true);
-      } catch (error) {
-        // Possibly an event of a newer version: read the buyer's records instead.
-        this.#context.log.warn({ saleId: this.saleId, err: error }, 'event not parsed');
-        for (const client of clients) this.#context.resyncs.add(client);
-      }
+    try {
+      const reservation = parseEvent(lineOf(), { saleId: this.saleId, currency });
+      for (const client of clients) client.sendReservation(reservation, true);
+    } catch (error) {
+      // Possibly an event of a newer version: read the buyer's records instead.
+      this.#context.log.warn({ saleId: this.saleId, err: error }, 'event not parsed');
+      for (const client of clients) this.#context.resyncs.add(client);
     }
   }
 

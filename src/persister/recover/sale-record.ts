@@ -57,7 +57,7 @@ export async function countDiscarded(transaction: Transaction, saleId: string): 
   const [row] = await transaction<{ count: number }[]>`
     SELECT count(*) AS count FROM dead_letters letter
     WHERE sale_id = ${saleId} AND discard_reason IS NOT NULL AND NOT EXISTS (
-      SELECT FROM reservation_events WHERE sale_id = letter.sale_id AND event = letter.event)`;
+      SELECT FROM reservation_history WHERE sale_id = letter.sale_id AND event = letter.event)`;
   return row!.count;
 }
 

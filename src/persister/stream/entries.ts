@@ -4,11 +4,9 @@
  */
 import { setImmediate as immediate } from 'node:timers/promises';
 import type { ReservationEvent } from '../../domain/reservation.ts';
-import {
-  countEvents as countLines,
-  parseEvents,
-  wholeEventLines,
-} from '../../domain/short-record.ts';
+import { parseEvent } from '../../domain/reservation-codec.ts';
+import { countEvents as countLines, splitEntry } from '../../domain/short-record.ts';
+import { newReservations } from './new-reservations.ts';
 
 /**
  * The formats that this version reads. In 2, an event can take units out of the sale; in 3, a part can be cancelled; in 4,
@@ -86,13 +84,19 @@ export function eventsOf(saleId: string, entryId: string, fields: string[]): Str
   const currency = fieldOf(fields, 'c') ?? '';
   if (!Number.isSafeInteger(first) || first < 1) throw new RangeError('`s` is not an event number');
   if (!/^[A-Z]{3}$/.test(currency)) throw new RangeError('`c` is not a currency');
-  const text = fieldOf(fields, 'd') ?? '';
-  return parseEvents(text, { saleId, currency }).map((reservation, index) => ({
-    entryId,
-    number: first + index,
-    line: () => wholeEventLines(text)[index]!,
-    reservation,
-  }));
+  const sale = { saleId, currency };
+  const { lines, batch } = splitEntry(fieldOf(fields, 'd') ?? '');
+  const events = lines.map(
+    (line, index): StreamEvent => ({
+      entryId,
+      number: first + index,
+      line: () => line,
+      reservation: parseEvent(line, sale),
+    }),
+  );
+  if (!batch) return events;
+  const number = first + lines.length;
+  return [...events, ...newReservations(batch, sale, { entryId, number })];
 }
 
 /** Counts the events without parsing them. */

@@ -1,105 +1,101 @@
 /**
- * The fastest way to write events: one COPY of new reservations, one of the history. A duplicate makes it fail, so it
- * is only for events that are known to be new.
+ * The fastest way to write new reservations: one COPY. A duplicate makes it fail, so it is only for reservations that are
+ * known to be new.
+ *
+ * A row is put together from bytes: from the fields that a batch shares, written once, and from the bytes of the event's
+ * short line. Nothing is parsed, and no text is made.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { ReservationEvent } from '../../domain/reservation.ts';
 import type { Transaction } from '../../postgres/connection.ts';
 import type { StreamEvent } from '../stream/entries.ts';
-import {
-  COPY_HEAD,
-  COPY_TAIL,
-  int4Field,
-  int8Field,
-  jsonbField,
-  rowHead,
-  textField,
-  timeField,
-} from './copy-format.ts';
+import { NewReservation, type SharedTerms } from '../stream/new-reservations.ts';
+import { COPY_HEAD, COPY_TAIL, CopyRows, FieldWriter } from './copy-format.ts';
 
 /** Rows are formatted in chunks, so that PostgreSQL works on one while the next is formatted. */
 const ROWS_PER_CHUNK = 500;
+const FIELDS = 17;
 
-/** The events must be first versions of their reservations. */
+/** Whether `copyReservations` can write the event. */
+export function isCopied(event: StreamEvent): event is NewReservation {
+  return event instanceof NewReservation;
+}
+
+/**
+ * `persistedAt` is a time in ms of PostgreSQL's clock. It is sent, because a default that differs from row to row keeps
+ * PostgreSQL from inserting many rows at once.
+ */
 export async function copyReservations(
   transaction: Transaction,
-  events: readonly StreamEvent[],
+  events: readonly NewReservation[],
+  persistedAt: number,
 ): Promise<void> {
   if (events.length === 0) return;
   const writable = await transaction`
-    COPY reservations (reservation_id, sale_id, buyer_id, status, items, total, currency, position, version,
-      idempotency_key, reserved_at, expires_at, updated_at, request_id, traceparent)
+    COPY reservations (sale_id, status, items, total, currency, version, reserved_at, expires_at, updated_at,
+      persisted_at, reservation_id, position, buyer_id, idempotency_key, request_id, traceparent, first_event)
     FROM STDIN (FORMAT binary)`.writable();
-  await pipeline(Readable.from(chunksOf(events, reservationRow)), writable);
+  await pipeline(Readable.from(chunksOf(events, persistedAt)), writable);
 }
 
-export async function copyHistory(
-  transaction: Transaction,
-  events: readonly StreamEvent[],
-): Promise<void> {
-  const writable = await transaction`
-    COPY reservation_events (reservation_id, version, sale_id, event, status, occurred_at, detail, request_id, traceparent)
-    FROM STDIN (FORMAT binary)`.writable();
-  await pipeline(Readable.from(chunksOf(events, historyRow)), writable);
-}
-
-function* chunksOf(
-  events: readonly StreamEvent[],
-  rowOf: (event: StreamEvent) => string,
-): Generator<Buffer> {
-  let bytes = COPY_HEAD;
-  for (const [index, event] of events.entries()) {
-    bytes += rowOf(event);
-    if ((index + 1) % ROWS_PER_CHUNK > 0) continue;
-    yield Buffer.from(bytes, 'latin1');
-    bytes = '';
+function* chunksOf(events: readonly NewReservation[], persistedAt: number): Generator<Buffer> {
+  yield COPY_HEAD;
+  let batch: BatchOfRows | undefined;
+  for (let from = 0; from < events.length; from += ROWS_PER_CHUNK) {
+    const some = events.slice(from, from + ROWS_PER_CHUNK);
+    const rows = new CopyRows(some.map(({ shortLine }) => shortLine));
+    for (const { number, position, terms } of some) {
+      if (batch?.terms !== terms) batch = batchOf(terms, persistedAt);
+      writeRow(rows, batch, { number, position });
+    }
+    yield rows.take();
   }
-  yield Buffer.from(bytes + COPY_TAIL, 'latin1');
+  yield COPY_TAIL;
 }
 
-const RESERVATION_HEAD = rowHead(15);
-const HISTORY_HEAD = rowHead(9);
-
-function reservationRow({ reservation }: StreamEvent): string {
-  return (
-    RESERVATION_HEAD +
-    textField(reservation.reservationId) +
-    textField(reservation.saleId) +
-    textField(reservation.buyerId) +
-    textField(reservation.status) +
-    basketFields(reservation) +
-    textField(reservation.currency) +
-    int8Field(reservation.position) +
-    int4Field(reservation.version) +
-    textField(reservation.idempotencyKey) +
-    timeField(reservation.reservedAt) +
-    timeField(reservation.expiresAt) +
-    timeField(reservation.occurredAt) +
-    textField(reservation.requestId) +
-    textField(reservation.traceparent)
-  );
+/** The bytes that the rows of a batch share. */
+interface BatchOfRows {
+  terms: SharedTerms;
+  fields: Buffer;
+  idStart: Buffer;
+  idEnd: Buffer;
 }
 
-function historyRow({ number, reservation }: StreamEvent): string {
-  return (
-    HISTORY_HEAD +
-    textField(reservation.reservationId) +
-    int4Field(reservation.version) +
-    textField(reservation.saleId) +
-    int8Field(number) +
-    textField(reservation.status) +
-    timeField(reservation.occurredAt) +
-    textField(reservation.detail) +
-    textField(reservation.requestId) +
-    textField(reservation.traceparent)
-  );
+function batchOf(terms: SharedTerms, persistedAt: number): BatchOfRows {
+  const { event, idEnd } = terms;
+  const writer = new FieldWriter(FIELDS);
+  writer.text(event.saleId);
+  writer.text(event.status);
+  writer.jsonb(event.items);
+  writer.int8(event.total);
+  writer.text(event.currency);
+  writer.int4(event.version);
+  writer.time(event.reservedAt);
+  writer.time(event.expiresAt);
+  writer.time(event.occurredAt);
+  writer.time(persistedAt);
+  return {
+    terms,
+    fields: writer.bytes,
+    idStart: Buffer.from(`${event.saleId}_`),
+    idEnd: Buffer.from(idEnd),
+  };
 }
 
-/** The last formatted basket: nearly all buyers have the same one. */
-let last: { items: ReservationEvent['items']; bytes: string } = { items: [], bytes: '' };
-
-function basketFields({ items, total }: ReservationEvent): string {
-  if (items !== last.items) last = { items, bytes: jsonbField(items) + int8Field(total) };
-  return last.bytes;
+/** The line has basket, buyer, key, detail, request and trace. */
+function writeRow(
+  rows: CopyRows,
+  batch: BatchOfRows,
+  { number, position }: { number: number; position: number },
+): void {
+  rows.write(batch.fields);
+  rows.wholeNumber(batch.idStart, position, batch.idEnd);
+  rows.int8(position);
+  rows.skipField();
+  rows.copyText();
+  rows.copyText();
+  rows.skipField();
+  rows.copyText();
+  rows.copyText();
+  rows.int8(number);
 }

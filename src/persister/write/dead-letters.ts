@@ -9,7 +9,8 @@ import { lockHistory } from '../../postgres/sale-locks.ts';
 import type { PersisterContext } from '../context.ts';
 import { classifyError, reasonOf } from '../database/postgres-errors.ts';
 import { eventsOf, type StreamEvent } from '../stream/entries.ts';
-import { advance, insertEvents, type WriteGuard } from './write-batch.ts';
+import { insertEvents } from './insert-events.ts';
+import { advance, type WriteGuard } from './write-batch.ts';
 
 export interface DeadLetter {
   saleId: string;
@@ -80,7 +81,7 @@ async function retryOne(sql: Sql): Promise<Retried | undefined> {
     try {
       await transaction.savepoint(async (savepoint) => {
         const subscribers = await subscribersOf(savepoint, letter.saleId);
-        await Promise.all(insertEvents(savepoint, eventsOfLetter(letter), subscribers));
+        await insertEvents(savepoint, eventsOfLetter(letter), { subscribers, areNew: false });
       });
     } catch (error) {
       if (isServerError(error)) throw error;

@@ -10,8 +10,8 @@ import { setAside } from './dead-letters.ts';
 import { traceBatch } from './trace-batch.ts';
 import { type WriteGuard, type WriteOutcome, writeBatch } from './write-batch.ts';
 
-/** A COPY needs two round trips of its own; with fewer events an upsert is faster. */
-const COPIED_EVENTS_MIN = 500;
+/** A COPY needs two round trips of its own; with fewer events an upsert is faster. With 64, a COPY is. */
+const COPIED_EVENTS_MIN = 32;
 
 export interface Persisted {
   outcome: WriteOutcome;

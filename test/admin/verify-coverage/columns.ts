@@ -123,9 +123,11 @@ export const COLUMNS: Readonly<Record<string, Readonly<Record<string, ColumnEntr
     reserved_at: RECORD,
     expires_at: RECORD,
     updated_at: 'rows-follow-from-their-history',
-    request_id: 'rows-follow-from-their-history',
-    traceparent: 'rows-follow-from-their-history',
+    // Nothing else has the request of a reservation whose first event follows from the row.
+    request_id: { check: 'rows-follow-from-their-history', where: 'first_event IS NULL' },
+    traceparent: { check: 'rows-follow-from-their-history', where: 'first_event IS NULL' },
     persisted_at: { free: 'a measurement by a clock that nothing else uses' },
+    first_event: 'every-event-is-kept',
   },
   reservation_events: {
     reservation_id: 'every-history-is-complete',

@@ -28,13 +28,13 @@ interface Bounds {
 export async function readTimelines(sql: Sql, saleId: string): Promise<Timelines | undefined> {
   const [bounds] = await sql<[Bounds]>`
     SELECT min(reserved_at) AS first, max(reserved_at) AS last_decided, max(persisted_at) AS last_durable,
-      (SELECT max(occurred_at) FROM reservation_events WHERE sale_id = ${saleId}) AS last_event
+      greatest(max(reserved_at), (SELECT max(occurred_at) FROM reservation_events WHERE sale_id = ${saleId})) AS last_event
     FROM reservations WHERE sale_id = ${saleId}`;
   const { first, lastDecided, lastDurable, lastEvent } = bounds;
   if (!first) return undefined;
   return {
     decisions: await readDecisions(sql, saleId, axisOf(first, latest(lastDecided, lastDurable))),
-    stock: await readStock(sql, saleId, axisOf(first, latest(lastDecided, lastEvent))),
+    stock: await readStock(sql, saleId, axisOf(first, lastEvent)),
     durableAfterMs: await readDurableAfter(sql, saleId),
   };
 }
@@ -94,7 +94,7 @@ async function readStock(
         lag(e.status, 1, '') OVER earlier AS before,
         CASE WHEN ${isPart(sql, 'e')} THEN
           (SELECT sum(quantity) FROM ${namedItems(sql, 'e')} AS item(sku text, quantity bigint)) ELSE 0 END AS part
-      FROM reservation_events e WHERE sale_id = ${saleId}
+      FROM reservation_history e WHERE sale_id = ${saleId}
       WINDOW earlier AS (PARTITION BY e.reservation_id ORDER BY e.version)
     ), moves AS (
       SELECT occurred_at, status, before, part, units - sum(part) OVER (PARTITION BY reservation_id ORDER BY version) AS left_units

@@ -13,7 +13,8 @@ import { subscribersOf } from '../../../postgres/outbox.ts';
 import type { PersisterContext } from '../../context.ts';
 import type { StreamConsumer } from '../../stream/consumer.ts';
 import type { StreamEvent } from '../../stream/entries.ts';
-import { advance, insertEvents, upsertNewest } from '../../write/write-batch.ts';
+import { insertEvents, upsertNewest } from '../../write/insert-events.ts';
+import { advance } from '../../write/write-batch.ts';
 import type { SaleRecord } from '../sale-record.ts';
 import {
   EMPTY_STREAM,
@@ -137,7 +138,7 @@ export async function restore(
       const subscribers = await subscribersOf(tx, saleId);
       for (let from = 0; from < events.length; from += EVENTS_PER_STATEMENT) {
         const some = events.slice(from, from + EVENTS_PER_STATEMENT);
-        await Promise.all(insertEvents(tx, some, subscribers));
+        await insertEvents(tx, some, { subscribers, areNew: true });
       }
       for (let from = 0; from < rowsOnly.length; from += EVENTS_PER_STATEMENT) {
         await upsertNewest(tx, rowsOnly.slice(from, from + EVENTS_PER_STATEMENT));
@@ -185,7 +186,7 @@ async function freeNumbers(
 ): Promise<number[]> {
   const rows = await transaction<{ number: number }[]>`
     SELECT number::bigint FROM generate_series(1, ${last}::bigint) AS number
-    WHERE NOT EXISTS (SELECT FROM reservation_events WHERE sale_id = ${saleId} AND event = number)
+    WHERE NOT EXISTS (SELECT FROM reservation_history WHERE sale_id = ${saleId} AND event = number)
     ORDER BY number`;
   return rows
     .map(({ number }) => number)

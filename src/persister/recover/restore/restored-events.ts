@@ -131,7 +131,7 @@ export async function historyOf(
     const some = reservationIds.slice(from, from + IDS_PER_STATEMENT);
     found.push(
       ...(await transaction<KnownVersion[]>`
-        SELECT reservation_id, version, status, detail FROM reservation_events
+        SELECT reservation_id, version, status, detail FROM reservation_history
         WHERE reservation_id = ANY(${some}) ORDER BY version`),
     );
   }

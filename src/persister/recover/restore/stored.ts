@@ -46,7 +46,7 @@ async function readLetters(transaction: Transaction, saleId: string): Promise<St
   const letters = await transaction<{ event: number | null; payload: string }[]>`
     SELECT event, payload FROM dead_letters letter WHERE sale_id = ${saleId}
       AND (event IS NULL OR NOT EXISTS (
-        SELECT FROM reservation_events WHERE sale_id = letter.sale_id AND event = letter.event))`;
+        SELECT FROM reservation_history WHERE sale_id = letter.sale_id AND event = letter.event))`;
   const numbers = new Set<number>();
   const positions = new Set<number>();
   const versions = new Set<string>();
