@@ -63,18 +63,23 @@ function numbered(saleId: string, number: number, text: string): StreamEvent {
 }
 
 /** As another event that has the same line, of a reservation in the short form or not. */
-function withNumber({ line, reservation }: StreamEvent, number: number): StreamEvent {
-  const { position, idempotencyKey, buyerId, requestId } = reservation;
-  const [, , , tag, items, prices, reservedAt, expiresAt] = line().split('\t');
+function withNumber(event: StreamEvent, number: number): StreamEvent {
+  const { position, idempotencyKey, buyerId, requestId, saleId } = event.reservation;
+  const [, , , tag, items, prices, reservedAt, expiresAt] = event.line().split('\t');
   const terms = `${tag}\t${reservedAt}\t${expiresAt}\t${items}\t${prices}`;
   const text = `=${position.toString(36)}\t${terms}\n\t${buyerId}\t${idempotencyKey}\t\t${requestId}\t`;
-  return numbered(reservation.saleId, number, text);
+  return numbered(saleId, number, text);
 }
 
 /** The event that confirms a reservation. */
-function transitionOf({ line, reservation }: StreamEvent, number: number): StreamEvent {
-  const confirmed = { ...reservation, version: 2, status: 'confirmed' as const, detail: 'paid' };
-  return { entryId: '1-0', number, line, reservation: confirmed };
+function transitionOf(event: StreamEvent, number: number): StreamEvent {
+  const confirmed = {
+    ...event.reservation,
+    version: 2,
+    status: 'confirmed' as const,
+    detail: 'paid',
+  };
+  return { entryId: '1-0', number, line: () => event.line(), reservation: confirmed };
 }
 
 /** What PostgreSQL contains after the batch was written. */
