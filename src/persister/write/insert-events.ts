@@ -35,7 +35,7 @@ export async function insertEvents(
   const history = sorted.filter(({ reservation }) => !firstEventFollows(reservation));
   const inserted = await Promise.all([
     firsts.length === 0 ? [] : upsertFirst(transaction, firsts, areNew),
-    newest.length === 0 ? [] : upsertNewest(transaction, newest).then(() => []),
+    newest.length === 0 ? [] : upsertNewest(transaction, newest),
     history.length === 0 ? [] : insertHistory(transaction, history, areNew),
     ...recordWithdrawals(transaction, events),
   ]);
@@ -62,8 +62,8 @@ async function requireUnique(
 ): Promise<void> {
   const [taken] = await transaction<{ event: number }[]>`
     SELECT event FROM reservation_history
-    WHERE sale_id = ${saleId} AND event = ANY(${numbers.map(String)}::text[]::bigint[])
-    GROUP BY event HAVING count(*) > 1 LIMIT 1`;
+    JOIN unnest(${numbers.map(String)}::text[]::bigint[]) AS inserted(event) USING (event)
+    WHERE sale_id = ${saleId} GROUP BY event HAVING count(*) > 1 LIMIT 1`;
   if (taken) throw new NumberTaken(saleId, taken.event);
 }
 
@@ -157,8 +157,8 @@ function upsertFirst(
 export function upsertNewest(
   transaction: Transaction,
   events: readonly StreamEvent[],
-): Promise<unknown> {
-  return transaction`
+): Promise<never[]> {
+  return transaction<never[]>`
     INSERT INTO reservations AS stored ${rowsOf(transaction, events)}
     ON CONFLICT (reservation_id) DO UPDATE
     SET status = excluded.status, items = excluded.items, total = excluded.total, version = excluded.version,
