@@ -4,8 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { firstEventFollows, type ReservationEvent } from '../../src/domain/reservation.ts';
 import { parseEvents } from '../../src/domain/short-record.ts';
-import { eventsOf, type StreamEvent } from '../../src/persister/stream/entries.ts';
-import { NewReservation } from '../../src/persister/stream/new-reservations.ts';
+import { eventsOf, NewReservation, type StreamEvent } from '../../src/persister/stream/entries.ts';
 
 const SALE = { saleId: 'phones', currency: 'EUR' };
 const TERMS = 'abcdefgh\t1700000000000\t1700000300000\tunit*1\t1000\ta*1,b*2\t7,9';

@@ -1,12 +1,18 @@
 /**
  * Parses stream entries into events. An entry is one batch of decisions (see reserve.lua). Its fields: `v` the format
  * version, `s` the number of its first event, `c` the currency, `d` the event lines separated by LF.
+ *
+ * New reservations in the short form are nearly all events of a rush. What their batch shares is parsed once, and a line only
+ * if somebody reads its fields: rows are made of its bytes, see write/copy-events.ts.
  */
 import { setImmediate as immediate } from 'node:timers/promises';
-import type { ReservationEvent } from '../../domain/reservation.ts';
+import { type ReservationEvent, sourceOf } from '../../domain/reservation.ts';
 import { parseEvent } from '../../domain/reservation-codec.ts';
-import { countEvents as countLines, splitEntry } from '../../domain/short-record.ts';
-import { newReservations } from './new-reservations.ts';
+import {
+  countEvents as countLines,
+  type ShortBatch,
+  splitEntry,
+} from '../../domain/short-record.ts';
 
 /**
  * The formats that this version reads. In 2, an event can take units out of the sale; in 3, a part can be cancelled; in 4,
@@ -28,6 +34,54 @@ export interface StreamEvent {
   /** Its whole event line. Only dead letters need it. */
   line: () => string;
   reservation: ReservationEvent;
+}
+
+/** What reservations of a batch share. */
+export interface SharedTerms {
+  /** Of one of them. Only position, buyer, key, request and trace are its own. */
+  readonly event: ReservationEvent;
+  /** The part of the reservation id after the position. */
+  readonly idEnd: string;
+}
+
+/** An event whose line is sound, and which follows from its reservation, see `firstEventFollows`. */
+export class NewReservation implements StreamEvent {
+  readonly entryId: string;
+  readonly number: number;
+  readonly terms: SharedTerms;
+  readonly #batch: ShortBatch;
+  readonly #place: number;
+  #reservation: ReservationEvent | undefined;
+
+  constructor(
+    { entryId, number }: Pick<StreamEvent, 'entryId' | 'number'>,
+    batch: ShortBatch,
+    place: number,
+    terms: SharedTerms,
+  ) {
+    this.entryId = entryId;
+    this.number = number;
+    this.terms = terms;
+    this.#batch = batch;
+    this.#place = place;
+  }
+
+  get position(): number {
+    return this.#batch.positionOf(this.#place);
+  }
+
+  get shortLine(): string {
+    return this.#batch.lines[this.#place]!;
+  }
+
+  get reservation(): ReservationEvent {
+    this.#reservation ??= this.#batch.eventOf(this.#place, this.terms.event);
+    return this.#reservation;
+  }
+
+  line(): string {
+    return this.#batch.wholeLineOf(this.#place);
+  }
 }
 
 interface UnreadableEntry {
@@ -97,6 +151,43 @@ export function eventsOf(saleId: string, entryId: string, fields: string[]): Str
   if (!batch) return events;
   const number = first + lines.length;
   return [...events, ...newReservations(batch, sale, { entryId, number })];
+}
+
+/** Throws a Fault `reply_malformed` if a line is damaged. */
+function newReservations(
+  batch: ShortBatch,
+  sale: Pick<ReservationEvent, 'saleId' | 'currency'>,
+  { entryId, number }: Pick<StreamEvent, 'entryId' | 'number'>,
+): StreamEvent[] {
+  const known = new Map<string, SharedTerms>();
+  return batch.lines.map((line, place): StreamEvent => {
+    const stream = { entryId, number: number + place };
+    const kind = kindOf(line);
+    const terms = kind === undefined ? undefined : known.get(kind);
+    if (terms) return new NewReservation(stream, batch, place, terms);
+    const event = batch.eventOf(place, sale);
+    if (kind === undefined) {
+      return { ...stream, line: () => batch.wholeLineOf(place), reservation: event };
+    }
+    const own = { event, idEnd: `_${batch.tag}` };
+    known.set(kind, own);
+    return new NewReservation(stream, batch, place, own);
+  });
+}
+
+/** Equal for lines with the same terms. Undefined: the event does not follow from its reservation, or the line is damaged. */
+function kindOf(line: string): string | undefined {
+  const buyerAt = line.indexOf('\t') + 1;
+  const keyAt = line.indexOf('\t', buyerAt) + 1;
+  const detailAt = line.indexOf('\t', keyAt) + 1;
+  const requestAt = line.indexOf('\t', detailAt) + 1;
+  const traceAt = line.indexOf('\t', requestAt) + 1;
+  const isWhole = buyerAt > 0 && keyAt > 0 && detailAt > 0 && requestAt > 0 && traceAt > 0;
+  if (!isWhole || line.includes('\t', traceAt)) return undefined;
+  const source = sourceOf({ idempotencyKey: line.slice(keyAt, detailAt - 1) });
+  const detail = line.slice(detailAt, requestAt - 1);
+  if (detail !== (source === 'waitlist' ? 'waitlist' : '')) return undefined;
+  return `${line.slice(0, buyerAt)}${source}`;
 }
 
 /** Counts the events without parsing them. */

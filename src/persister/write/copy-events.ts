@@ -8,8 +8,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Transaction } from '../../postgres/connection.ts';
-import type { StreamEvent } from '../stream/entries.ts';
-import { NewReservation, type SharedTerms } from '../stream/new-reservations.ts';
+import { NewReservation, type SharedTerms, type StreamEvent } from '../stream/entries.ts';
 import { COPY_HEAD, COPY_TAIL, CopyRows, FieldWriter } from './copy-format.ts';
 
 /** Rows are formatted in chunks, so that PostgreSQL works on one while the next is formatted. */
