@@ -2,21 +2,25 @@
  * The cost of a win and a refusal when many units are already sold, and the time until a hot path knows every holder
  * (a buyer with a reservation). From then on it refuses without Redis.
  *
- * One turn has four steps. The script sells the units. Strangers send until the hot path refuses by itself, and then for
- * the time of a turn. The bench reads the holders once more, for its cost in Redis. More stock is loaded, and every
- * request wins.
+ * One turn has five steps. The bench sells the units by calls of the script and announces the winners, as a hot path
+ * would; a few buyers use the hot path meanwhile, so it hears the announcements.
+ * Strangers send until the hot path refuses by itself. They send to a second hot path, which had no buyers before, until it
+ * has read the holders, and then to the first one for the time of a turn. The bench reads the holders once more, for
+ * its cost in Redis. More stock is loaded, and every request wins.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { metric } from '../../harness/engine/metrics.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { buyMany } from '../../harness/sales/purchases.ts';
+import { buy } from '../../harness/sales/purchases.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
+import { fingerprintOf } from '../../src/domain/winner-announcement.ts';
+import { WinnerAnnouncer } from '../../src/hot-path/sales/winner-announcer.ts';
 import { readOrder } from '../../src/lua/read/read-order.ts';
-import { type Buyers, writeBuyers } from '../load/buyers.ts';
+import { type Buyers, tokenOf, writeBuyers } from '../load/buyers.ts';
 import { buyTemplate, runWrk } from '../load/wrk.ts';
-import { countOutcomes, startEngine } from '../measure/contestants.ts';
+import { countOutcomes, responseOf, startEngine } from '../measure/contestants.ts';
 import { measureRedis } from '../measure/redis-cpu.ts';
 import { type BenchOptions, expect } from '../measure/scenario.ts';
 import { HOLD_SECONDS, type Started, type Testbed } from '../measure/testbed.ts';
@@ -31,6 +35,8 @@ export const REFUSED_HERE = 'flash_sale_local_sold_out_total';
 const UNITS = [1_000, 10_000, 100_000, 1_000_000];
 /** Of the script calls that sell the units before the measurement. */
 const BATCH_SIZE = 256;
+/** For each of these units, one is sold by the hot path, so that it does not become idle. */
+const UNITS_PER_EARLY_BUYER = 50_000;
 /** As src/hot-path/sales/sold-out.ts reads the holders. */
 const PART = 5_000;
 /** With fewer units, the time until every holder is known is too short to measure. */
@@ -69,6 +75,8 @@ export const stock = growth({
 
 /** A hot path, buyers whose tokens it has cached, and strangers without reservations. */
 export interface Ready extends HotPath {
+  /** A hot path without buyers before the sell-out. */
+  late: Started;
   strangers: Buyers;
   seconds: number;
 }
@@ -84,7 +92,7 @@ export async function getReady(
   });
   report('warming the token cache');
   const hotPath = await openHotPath(testbed, await startEngine(testbed), { name: 'warm', seconds });
-  return { ...hotPath, strangers, seconds };
+  return { ...hotPath, late: await startEngine(testbed, {}, 'late'), strangers, seconds };
 }
 
 /** See the head of this file. */
@@ -95,15 +103,42 @@ export async function soldTurn(testbed: Testbed, ready: Ready, units: number) {
     holdSeconds: HOLD_SECONDS,
   });
   const { saleId } = definition;
-  await buyMany(testbed.servers.shards, saleId, { count: units, batchSize: BATCH_SIZE });
-  const { knownMs, byRedis, redisMicros } = await learn(testbed, ready, saleId);
+  await sell(testbed, ready, saleId, units);
+  const { knownMs } = await learn(testbed, ready, saleId);
+  const late = await learn(testbed, { ...ready, process: ready.late }, saleId);
+  // After it, so that no request to the other hot path is in flight when more stock is loaded.
   const refusing = await refuse(testbed, ready, saleId);
   const holderMicros = await readEverybody(testbed, saleId, units);
   const winning = await win(testbed, ready, { definition, units });
   await testbed.removeSale(saleId);
   // Without the cost of sending the holders to the hot path meanwhile.
-  const redisRefusalMicros = (redisMicros - units * holderMicros) / byRedis;
-  return { ...winning, ...refusing, knownMs, redisRefusalMicros, holderMicros };
+  const redisRefusalMicros = (late.redisMicros - units * holderMicros) / late.byRedis;
+  const lateKnownMs = late.knownMs;
+  return { ...winning, ...refusing, knownMs, lateKnownMs, redisRefusalMicros, holderMicros };
+}
+
+async function sell(testbed: Testbed, { process }: Ready, saleId: string, units: number) {
+  const { shards } = testbed.servers;
+  const announcer = new WinnerAnnouncer((...message) => shards.publishWinners(...message));
+  for (let sold = 0; sold < units; ) {
+    if (sold % UNITS_PER_EARLY_BUYER === 0) {
+      const early = { token: tokenOf(`early-${sold}`), key: `key-${sold}` };
+      const { code, body } = await responseOf(process, saleId, early);
+      expect(code === 201, body);
+      sold += 1;
+    }
+    const untilNext = UNITS_PER_EARLY_BUYER - (sold % UNITS_PER_EARLY_BUYER);
+    const count = Math.min(BATCH_SIZE, units - sold, untilNext);
+    const buyerIds = Array.from({ length: count }, (_, i) => `buyer-${sold + i}`);
+    const outcomes = await buy(shards, saleId, buyerIds);
+    const [first] = outcomes;
+    expect(first?.outcome === 'reserved', `the outcome of a purchase was ${first?.outcome}`);
+    const { timeline, ordinal } = first.firstPlace;
+    const fingerprints = Int32Array.from(buyerIds, fingerprintOf);
+    announcer.add(saleId, timeline, { ordinal, fingerprints });
+    sold += count;
+  }
+  announcer.close();
 }
 
 /** From the first refusal by Redis to the first one by the hot path itself, both from `/metrics`. */

@@ -14,6 +14,7 @@ const METRICS: Record<string, { title: string; show: (value: number) => string }
   localShare: { title: 'refused without Redis', show: percent },
   refusalMicros: { title: 'server CPU per refusal', show: micros },
   knownMs: { title: 'until every holder is known', show: (value) => `${short(value)} ms` },
+  lateKnownMs: { title: 'on a late hot path', show: (value) => `${short(value)} ms` },
   redisRefusalMicros: { title: 'Redis CPU per refusal until then', show: micros },
   holderMicros: { title: 'Redis CPU per holder read', show: micros },
   seconds: { title: 'until every buyer has a response', show: (value) => `${short(value)} s` },

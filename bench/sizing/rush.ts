@@ -5,12 +5,9 @@
  *
  * A seed draws when and where buyers arrive. Until a hot path knows every holder (a buyer with a reservation), a request
  * costs it the work of a win and waits in its queue for Redis. If the queue is full, the buyer returns after a second.
- * Redis decides batches from each queue in turn. Once sold out, hot paths read the holders in at most half of Redis' time.
+ * Redis decides batches from each queue in turn. Hot paths hear of the winners while units are sold.
  */
 import { Random } from '../../harness/random.ts';
-
-/** One hot path on a slow machine: `npm run bench:growth -- --only stock`, until every holder is known. */
-export const HOLDERS_PER_SECOND_MAX = 200_000;
 
 /** Measured CPU time, µs. */
 export interface RequestCosts {
@@ -18,10 +15,9 @@ export interface RequestCosts {
   refusalMicros: number;
   signatureMicros: number;
   winMicros: number;
-  /** Of Redis: a win, a refusal, one holder sent to one hot path. */
+  /** Of Redis: a win, a refusal. */
   redisWinMicros: number;
   redisRefusalMicros: number;
-  holderMicros: number;
 }
 
 export interface RushChoices {
@@ -54,7 +50,8 @@ const CALLS_PER_MS_MAX = 2;
 /** A buyer whose wait would be longer is refused, and tries again. */
 const WAIT_MS_MAX = 2_000;
 const RETRY_AFTER_MS = 1_000;
-const READING_SHARE_MAX = 0.5;
+/** From the sell-out until every hot path has heard of the last winners, and has read the view. */
+const HEARING_MS = 50;
 /** A simulation that runs longer has a fault. */
 const MS_MAX = 3_600_000;
 
@@ -65,7 +62,6 @@ class HotPath {
   queued = 0;
   /** How fast Redis last served this queue. */
   decidedPerMs = BATCH_SIZE * CALLS_PER_MS_MAX;
-  holdersKnown = 0;
   /** How many buyers return at which millisecond. */
   readonly returning = new Map<number, number>();
   /** CPU time left; negative when the last request took longer. */
@@ -88,18 +84,17 @@ export function simulateRush(choices: RushChoices): RushOutcome {
   let redisMicros = 0;
   for (let ms = 0; outcome.won + outcome.refused < buyers; ms++) {
     if (ms > MS_MAX) throw new Error(`the rush did not end within ${ms} ms`);
+    const isKnown = outcome.soldOutMs !== undefined && ms >= outcome.soldOutMs + HEARING_MS;
     for (const [index, each] of hotPaths.entries()) {
       each.fresh += arrivals[ms]?.[index] ?? 0;
       each.returned += each.returning.get(ms) ?? 0;
       each.returning.delete(ms);
-      const knowsHolders = outcome.soldOutMs !== undefined && each.holdersKnown >= units;
       // Unused time is lost; overdrawn time is owed.
       each.micros = Math.min(each.micros, 0) + MS_MICROS;
-      if (knowsHolders) outcome.refused += refuse(each, costs);
+      if (isKnown) outcome.refused += refuse(each, costs);
       else outcome.retries += enqueue(each, costs, ms);
     }
     redisMicros = Math.min(redisMicros, 0) + MS_MICROS;
-    if (outcome.soldOutMs !== undefined) redisMicros -= readHolders(hotPaths, units, costs);
     redisMicros -= decide(hotPaths, ms, { outcome, units, costs, micros: redisMicros });
     if (outcome.won === units) outcome.soldOutMs ??= ms + 1;
     outcome.finishedMs = ms + 1;
@@ -154,20 +149,7 @@ function work(
   return count;
 }
 
-/** Returns the CPU time of Redis, as `decide` does. */
-function readHolders(
-  hotPaths: readonly HotPath[],
-  units: number,
-  { holderMicros }: RequestCosts,
-): number {
-  const reading = hotPaths.filter(({ holdersKnown }) => holdersKnown < units);
-  if (reading.length === 0) return 0;
-  const inTime = (MS_MICROS * READING_SHARE_MAX) / holderMicros / reading.length;
-  const each = Math.min(HOLDERS_PER_SECOND_MAX / 1_000, inTime);
-  for (const hotPath of reading) hotPath.holdersKnown += each;
-  return reading.length * each * holderMicros;
-}
-
+/** Returns the CPU time of Redis. */
 function decide(
   hotPaths: readonly HotPath[],
   ms: number,

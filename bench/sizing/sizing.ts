@@ -5,9 +5,11 @@
 import { ENGINE } from '../measure/contestants.ts';
 import type { ScenarioResult } from '../report/results.ts';
 import { grouped, short, table } from '../report/tables.ts';
-import { HOLDERS_PER_SECOND_MAX, type RequestCosts, simulateRush } from './rush.ts';
+import { type RequestCosts, simulateRush } from './rush.ts';
 
 export interface Costs extends RequestCosts {
+  /** Of Redis: one holder sent to one hot path. */
+  holderMicros: number;
   /** Of one persister. */
   rowsPerSecond: number;
   /** With headers. */
@@ -28,6 +30,8 @@ const USE_MAX = 0.7;
 /** Ethernet, IPv4 and TCP with timestamps: 14, 20 and 32 bytes, once a message. Each message fits in one packet. */
 const PACKET_BYTES = 66;
 const UNITS = 100_000;
+/** By one hot path on a slow machine: `npm run bench:growth -- --only stock`, on the late hot path. */
+const HOLDERS_PER_SECOND_MAX = 200_000;
 const RUSHES: readonly Rush[] = [1_000_000, 10_000_000].map((buyersPerSecond) => ({
   buyersPerSecond,
   units: UNITS,
@@ -198,7 +202,7 @@ const SUMS = {
   },
   knownSeconds: {
     phase: '',
-    what: 'until all hot paths know the holders, at least',
+    what: 'until they do, at least, if all start after the sell-out',
     formula: `the greater of units ÷ ${grouped(HOLDERS_PER_SECOND_MAX)} and hot paths × units × Redis CPU per holder ÷ ${USE_MAX}`,
     unit: 's',
     value: (costs, rush) =>

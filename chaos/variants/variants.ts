@@ -325,9 +325,9 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'a repeated purchase gets sold out',
     mistake: {
-      file: 'hot-path/sales/sold-out.ts',
-      original: 'holders.count >= ordinalOf(state.position, state.gaps)',
-      broken: 'holders.count >= 0',
+      file: 'hot-path/sales/holders.ts',
+      original: 'return this.#buyers.has(fingerprint);',
+      broken: 'return false;',
     },
     expected: 'false-refusal',
     stock: 4,

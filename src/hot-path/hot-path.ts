@@ -67,7 +67,7 @@ export async function startHotPath(
     onUnfit,
   });
   const views = new SaleViews(shards, log, () => metrics.invariantBroken());
-  const soldOut = new SoldOut(shards, log);
+  const soldOut = new SoldOut(shards, views, log);
   shards.onChanged((saleId) => {
     soldOut.invalidate(saleId);
     views.changed(saleId);
@@ -86,7 +86,7 @@ export async function startHotPath(
     limits,
     metrics,
     log,
-    onSoldOut: (saleId) => soldOut.track(saleId),
+    onDecided: (saleId, batch, outcomes) => soldOut.decided(saleId, batch, outcomes),
     onDamaged: (saleId) => views.requestRecovery(saleId),
   });
   const admission = new Admission({

@@ -88,3 +88,8 @@ export const MISSED_CHANNEL = 'fs:missed';
 export function liveChannel(saleId: string): string {
   return `${saleKey(saleId, 'sale')}:live`;
 }
+
+/** Pub/sub: the winners of purchases, from the hot path that they used, see domain/winner-announcement.ts. Also a hint. */
+export function winnersChannel(saleId: string): string {
+  return `${saleKey(saleId, 'sale')}:winners`;
+}

@@ -9,6 +9,7 @@ import {
   MISSED_CHANNEL,
   saleKey,
   WORK_CHANNEL,
+  winnersChannel,
 } from '../lua/keys.ts';
 
 const KEY = saleKey('any', 'sale');
@@ -52,10 +53,12 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['PUBLISH', WORK_CHANNEL, '-'],
   ['PUBLISH', MISSED_CHANNEL, '-'],
   ['PUBLISH', liveChannel('any'), '-'],
+  ['PUBLISH', winnersChannel('any'), '-'],
   ['SUBSCRIBE', CHANGED_CHANNEL],
   ['SUBSCRIBE', WORK_CHANNEL],
   ['SUBSCRIBE', MISSED_CHANNEL],
   ['SUBSCRIBE', liveChannel('any')],
+  ['SUBSCRIBE', winnersChannel('any')],
 ];
 
 /** The same for the counters of processes, see counters/counter-keys.ts. Without them, the engine works as well. */

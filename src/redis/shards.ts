@@ -2,7 +2,13 @@
 import calculateSlot from 'cluster-key-slot';
 import { Redis } from 'ioredis';
 import { Fault } from '../domain/fault.ts';
-import { CHANGED_CHANNEL, MISSED_CHANNEL, saleKey, WORK_CHANNEL } from '../lua/keys.ts';
+import {
+  CHANGED_CHANNEL,
+  MISSED_CHANNEL,
+  saleKey,
+  WORK_CHANNEL,
+  winnersChannel,
+} from '../lua/keys.ts';
 import type { Script } from '../lua/script.ts';
 import { slotOwners } from './cluster-slots.ts';
 import { addressOf, type ConnectionOptions, hasPrefix, retryDelayMs } from './connection.ts';
@@ -187,6 +193,15 @@ export class Shards {
   /** Publishes that a sale was requested which Redis does not have open: it may be archived. A hint too. */
   async publishMissed(saleId: string): Promise<void> {
     await this.#publish(MISSED_CHANNEL, saleId);
+  }
+
+  /**
+   * Publishes the winners of a sale. A hint too. Resolves to the number of listeners; of a cluster's, only those at the
+   * sale's server are counted.
+   */
+  async publishWinners(saleId: string, message: Buffer): Promise<number> {
+    const shard = this.of(saleId);
+    return shard.runId === undefined ? 0 : shard.client.publish(winnersChannel(saleId), message);
   }
 
   /** Receives the hints that operators' changes cause, over a connection of its own. */

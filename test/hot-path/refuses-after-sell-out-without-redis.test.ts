@@ -65,7 +65,7 @@ test('ten thousand late buyers cost few Redis calls', async () => {
   const replies = await Promise.all(
     Array.from({ length: 10_000 }, (_, i) => here.buy(sale.saleId, `late-${i}`)),
   );
-  assert.ok(replies.every(({ status, body }) => status === 409 && body.code === 'sold_out'));
+  assert.deepEqual([...new Set(replies.map(({ body }) => body.code))], ['sold_out']);
   const spent = (await calls()) - before;
   assert.ok(spent < 1_000, `${spent} calls`);
 });

@@ -25,6 +25,7 @@ const SILENT = pino({ level: 'silent' });
 function purchaseOf(index: number, itemCount: number, settled: string[]): QueuedPurchase {
   return {
     buyerId: `buyer-${index}`,
+    fingerprint: 1 + index,
     idempotencyKey: '',
     items: 'unit*1',
     itemCount,

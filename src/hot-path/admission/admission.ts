@@ -11,14 +11,14 @@ import {
   WWW_AUTHENTICATE,
 } from '../http/responses.ts';
 import type { Authenticate, Credentials, CredentialsProblem } from './authenticate.ts';
-import { type HashedName, hashName } from './hashed-name.ts';
+import { type HashedBuyer, type HashedName, hashName } from './hashed-name.ts';
 import { RateLimiter } from './rate-limiter.ts';
 
 /** Handles a request of an authenticated buyer; `id` is the path parameter. */
 export type BuyerHandler<Context> = (
   exchange: HttpExchange,
   id: string,
-  buyer: HashedName,
+  buyer: HashedBuyer,
   context: Context,
 ) => void;
 
@@ -28,7 +28,7 @@ interface Rejection {
 }
 
 /** The buyer, or the reason for the rejection. */
-export type Admitted = HashedName | Rejection;
+export type Admitted = HashedBuyer | Rejection;
 
 const RATE_LIMITED: Rejection = {
   code: 'rate_limited',

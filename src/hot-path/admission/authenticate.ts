@@ -4,7 +4,7 @@ import { type Algorithm, createVerifier, TOKEN_ERROR_CODES } from 'fast-jwt';
 import type { HotPathConfig } from '../../config.ts';
 import { Fault } from '../../domain/fault.ts';
 import { VISIBLE_ASCII_64 } from '../../domain/identifiers.ts';
-import { type HashedName, hashName } from './hashed-name.ts';
+import { type HashedBuyer, hashBuyer } from './hashed-name.ts';
 import { createOrdinaryVerifier, type VerifyOrdinary } from './hs256.ts';
 import { TokenCache } from './token-cache.ts';
 
@@ -23,7 +23,7 @@ interface Claims {
 /** Why credentials were rejected. `invalid`: missing, malformed, or signed with another key. */
 export type CredentialsProblem = 'expired' | 'not_yet_valid' | 'invalid';
 
-export type Authenticate = (credentials: Credentials) => HashedName | CredentialsProblem;
+export type Authenticate = (credentials: Credentials) => HashedBuyer | CredentialsProblem;
 
 type AuthenticateConfig = Pick<
   HotPathConfig,
@@ -126,6 +126,6 @@ function algorithmsOf(pem: string): Algorithm[] {
   }
 }
 
-function buyerOf(value: unknown): HashedName | 'invalid' {
-  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? hashName(value) : 'invalid';
+function buyerOf(value: unknown): HashedBuyer | 'invalid' {
+  return typeof value === 'string' && VISIBLE_ASCII_64.test(value) ? hashBuyer(value) : 'invalid';
 }

@@ -1,11 +1,20 @@
-/** A name with its hashes, which the rate limiter and the membership filter use. A buyer's are computed once per token. */
+/**
+ * A name with its hashes, which the rate limiter uses. A buyer's are computed once per token, together with the
+ * fingerprint that the membership filter uses.
+ */
 import { randomInt } from 'node:crypto';
+import { fingerprintOf } from '../../domain/winner-announcement.ts';
 
 export interface HashedName {
   readonly name: string;
   /** Two independent 32-bit hashes, as signed integers; never 0. */
   readonly first: number;
   readonly second: number;
+}
+
+export interface HashedBuyer extends HashedName {
+  /** The same in all processes. */
+  readonly fingerprint: number;
 }
 
 /** Random per process, so that no client can choose a name that collides with another one. */
@@ -24,6 +33,11 @@ export function hashName(name: string): HashedName {
     second ^= second >>> 15;
   }
   return { name, first: mixed(first), second: mixed(second) };
+}
+
+export function hashBuyer(buyerId: string): HashedBuyer {
+  const { name, first, second } = hashName(buyerId);
+  return { name, first, second, fingerprint: fingerprintOf(buyerId) };
 }
 
 /** Makes every bit of the result depend on every bit of the input. */

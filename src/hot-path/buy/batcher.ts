@@ -34,6 +34,8 @@ const REPEATS_MAX = 5;
 export interface QueuedPurchase extends ReserveRequest {
   /** On this process' monotonic clock. A slow upload does not count as waiting. */
   queuedAt: number;
+  /** Of the buyer, see domain/winner-announcement.ts. */
+  readonly fingerprint: number;
   /** Number of different SKUs, at most 10. */
   readonly itemCount: number;
   /** How often it found holds that were due, and was decided again after their end. */

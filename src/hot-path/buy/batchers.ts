@@ -5,7 +5,7 @@ import type { ReserveOutcome, ReserveRequest } from '../../lua/buy/reserve.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { HotPathMetrics } from '../metrics/hot-path-metrics.ts';
 import type { MemoryPressure } from '../sales/memory-pressure.ts';
-import { Batcher, type BatcherLimits } from './batcher.ts';
+import { Batcher, type BatcherLimits, type QueuedPurchase } from './batcher.ts';
 
 const DROP_IDLE_INTERVAL_MS = 10_000;
 
@@ -24,7 +24,11 @@ export interface BatchersContext {
   limits: QueueLimits;
   metrics: HotPathMetrics;
   log: Logger;
-  onSoldOut: (saleId: string) => void;
+  onDecided: (
+    saleId: string,
+    batch: readonly QueuedPurchase[],
+    outcomes: readonly ReserveOutcome[],
+  ) => void;
   /** The script failed on the data of the sale. */
   onDamaged: (saleId: string) => void;
 }
@@ -41,7 +45,7 @@ export class Batchers {
   of(saleId: string): Batcher {
     let batcher = this.#bySale.get(saleId);
     if (!batcher) {
-      const { shards, memoryPressure, tracer, metrics, log, onSoldOut, onDamaged } = this.#context;
+      const { shards, memoryPressure, tracer, metrics, log, onDecided, onDamaged } = this.#context;
       const limits = {
         ...this.#context.limits,
         backlogMax: () => (memoryPressure.isHigh(saleId) ? 0 : this.#context.limits.backlogMax),
@@ -51,7 +55,7 @@ export class Batchers {
           metrics.reserveCalled(batch.length, seconds);
           tracer?.decided(saleId, batch, seconds);
           this.#logDecisions(saleId, tag, batch, outcomes);
-          if (outcomes.some(({ outcome }) => outcome === 'sold_out')) onSoldOut(saleId);
+          onDecided(saleId, batch, outcomes);
         },
         faulted: (fault, size) => {
           metrics.faulted(fault.code);

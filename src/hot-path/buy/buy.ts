@@ -8,7 +8,7 @@ import { sellsTo } from '../../domain/rehearsal.ts';
 import { parseItems } from '../../domain/reservation-codec.ts';
 import type { ReserveDecision } from '../../lua/buy/reserve.ts';
 import type { BuyerHandler } from '../admission/admission.ts';
-import type { HashedName } from '../admission/hashed-name.ts';
+import type { HashedBuyer } from '../admission/hashed-name.ts';
 import type { HttpExchange } from '../http/http-exchange.ts';
 import { invalidField, invalidRequest, SKU_REQUIRED } from '../http/request-validation.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
@@ -66,14 +66,14 @@ class Purchase implements QueuedPurchase {
   repeats = 0;
   readonly #exchange: HttpExchange;
   readonly #saleId: string;
-  readonly #buyer: HashedName;
+  readonly #buyer: HashedBuyer;
   readonly #context: BuyContext;
   #view: SaleView | undefined;
   #basket: Basket | undefined;
   /** Undefined: the sale is not known. */
   #counts: SaleCounts | undefined;
 
-  constructor(exchange: HttpExchange, saleId: string, buyer: HashedName, context: BuyContext) {
+  constructor(exchange: HttpExchange, saleId: string, buyer: HashedBuyer, context: BuyContext) {
     this.#exchange = exchange;
     this.#saleId = saleId;
     this.#buyer = buyer;
@@ -143,6 +143,10 @@ class Purchase implements QueuedPurchase {
 
   get buyerId(): string {
     return this.#buyer.name;
+  }
+
+  get fingerprint(): number {
+    return this.#buyer.fingerprint;
   }
 
   get idempotencyKey(): string {

@@ -13,13 +13,14 @@ import type {
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HotPathConfig } from '../../config.ts';
+import { liveChannel } from '../../lua/keys.ts';
 import type { Shards } from '../../redis/shards.ts';
 import type { Authenticate, CredentialsProblem } from '../admission/authenticate.ts';
 import type { HashedName } from '../admission/hashed-name.ts';
 import type { Handshake, HttpExchange } from '../http/http-exchange.ts';
 import { PROBLEM_RESPONSES, type PreparedResponse } from '../http/responses.ts';
 import type { ServerLoad } from '../http/server-load.ts';
-import { EventSubscriber } from '../sales/event-subscriber.ts';
+import { ChannelSubscriber, type Subscription } from '../sales/channel-subscriber.ts';
 import type { SaleView, SaleViews } from '../sales/sale-views.ts';
 import { BroadcastSchedule } from './broadcast-schedule.ts';
 import { LiveClient } from './client.ts';
@@ -78,7 +79,7 @@ export class Live {
   readonly #context: LiveContext;
   readonly #rooms = new Map<string, Room>();
   readonly #resyncs: ResyncQueue;
-  readonly #events: EventSubscriber;
+  readonly #channels: ChannelSubscriber;
   readonly #schedule: BroadcastSchedule;
   #app: TemplatedApp | undefined;
   #subscribers = 0;
@@ -92,13 +93,7 @@ export class Live {
       this.#contained((group: number) => this.#takeTurn(group)),
       () => this.#subscribers,
     );
-    const receive = this.#contained((message: { saleId: string; events: string }) =>
-      this.#rooms.get(message.saleId)?.receive(message.events),
-    );
-    this.#events = new EventSubscriber(() => context.shards.listener('live'), {
-      subscribed: this.#contained((saleId: string) => this.#rooms.get(saleId)?.resyncBuyers()),
-      received: (saleId, events) => receive({ saleId, events }),
-    });
+    this.#channels = new ChannelSubscriber(() => context.shards.listener('live'));
   }
 
   get subscribers(): number {
@@ -193,7 +188,7 @@ export class Live {
     this.#disconnectSome(this.#subscribers);
     this.#schedule.stop();
     this.#resyncs.close();
-    this.#events.close();
+    this.#channels.close();
   }
 
   #refusalOf(view: SaleView, address: string): PreparedResponse | undefined {
@@ -227,8 +222,15 @@ export class Live {
     this.#schedule.start();
     if (client.buyerId === undefined) return;
     // Subscribe before reading, so that no event is missed in between. Without a subscription, the read follows it.
-    if (this.#events.isSubscribed(saleId)) this.#resyncs.add(client);
-    else this.#events.subscribe(saleId);
+    if (room.events?.isActive) this.#resyncs.add(client);
+    else room.events ??= this.#subscribe(room);
+  }
+
+  #subscribe(room: Room): Subscription {
+    return this.#channels.subscribe(liveChannel(room.saleId), {
+      subscribed: this.#contained<void>(() => room.resyncBuyers()),
+      received: this.#contained((message: Buffer) => room.receive(message.toString())),
+    });
   }
 
   #count({ address }: LiveClient, change: 1 | -1): void {
@@ -244,7 +246,10 @@ export class Live {
     const room = this.#rooms.get(client.saleId);
     if (!room) return;
     room.remove(client);
-    if (!room.hasBuyers) this.#events.unsubscribe(client.saleId);
+    if (!room.hasBuyers && room.events) {
+      this.#channels.unsubscribe(room.events);
+      room.events = undefined;
+    }
     if (room.isEmpty) this.#rooms.delete(client.saleId);
   }
 

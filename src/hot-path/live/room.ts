@@ -7,6 +7,7 @@ import { parseEvent } from '../../domain/reservation-codec.ts';
 import { availableOf, effectiveStatus, type SaleStatus } from '../../domain/sale.ts';
 import { eventLinesOf } from '../../domain/short-record.ts';
 import type { Shards } from '../../redis/shards.ts';
+import type { Subscription } from '../sales/channel-subscriber.ts';
 import { type SaleView, shownTimeMs } from '../sales/sale-views.ts';
 import type { LiveClient } from './client.ts';
 import type { ResyncQueue } from './resync-queue.ts';
@@ -33,6 +34,8 @@ export function topicOf(saleId: string, group: number): string {
 
 export class Room {
   readonly saleId: string;
+  /** To the events of reservations, while a client sent a token. */
+  events: Subscription | undefined;
   readonly #context: RoomContext;
   readonly #ranks: WaitlistRanks;
   readonly #clients = new Set<LiveClient>();

@@ -127,10 +127,11 @@ export class SaleViews {
     this.#shards.publishWork(saleId).catch(() => undefined);
   }
 
-  /** A hint that an operator changed the sale. */
+  /** The sale has changed, and a read in flight may not show it. */
   changed(saleId: string): void {
     this.#absences.delete(saleId);
-    if (this.#sales.has(saleId)) void this.#refresh(saleId);
+    if (!this.#sales.has(saleId) || this.#inFlight >= READS_MAX) return;
+    this.#read(saleId).catch(() => undefined);
   }
 
   close(): void {

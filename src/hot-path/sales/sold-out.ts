@@ -3,10 +3,11 @@
  * return, so a buyer without a reservation in the sale can be refused here. The purchase of a buyer who has or may have
  * a reservation goes to Redis, because a repeated request must return that reservation.
  *
- * After the first "sold out" from Redis, this module reads the sale's order page by page: the buyers with reservations
- * (the holders). It refuses only while a view of at most 250 ms shows the SKU as sold out and the order as unchanged.
- * Publish/subscribe reports units that may have returned, and invalidates the view immediately. If such a message is
- * lost, this module refuses for at most those 250 ms too long.
+ * From the first purchase on, this process hears the winners that all hot paths announce, so that it knows the buyers with
+ * reservations (the holders) before the sell-out. After the first "sold out" from Redis, it reads the holders that it did
+ * not hear of from the sale's order. It refuses only while a view of at most 250 ms shows the SKU as sold out, and no
+ * more reservations than it knows. Publish/subscribe reports units that may have returned, and invalidates the view
+ * immediately. If such a message is lost, this module refuses for at most those 250 ms too long.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,22 +15,35 @@ import type { Logger } from 'pino';
 import { memoizeLast } from '../../domain/memoize-last.ts';
 import { ordinalOf } from '../../domain/positions.ts';
 import { eventLinesMatcher } from '../../domain/reservation-codec.ts';
-import { availableOf, effectiveStatus, type SkuStock } from '../../domain/sale.ts';
+import { effectiveStatus } from '../../domain/sale.ts';
+import {
+  fingerprintOf,
+  ORDINAL_MAX,
+  parseAnnouncement,
+  type WinnerRun,
+} from '../../domain/winner-announcement.ts';
+import type { OrderPlace, ReserveOutcome } from '../../lua/buy/reserve.ts';
+import { liveChannel, winnersChannel } from '../../lua/keys.ts';
 import { readOrder } from '../../lua/read/read-order.ts';
 import type { Shards } from '../../redis/shards.ts';
-import { type HashedName, hashName } from '../admission/hashed-name.ts';
+import type { HashedBuyer } from '../admission/hashed-name.ts';
 import type { PreparedResponse } from '../http/responses.ts';
-import { EventSubscriber } from './event-subscriber.ts';
-import { MembershipFilter } from './membership-filter.ts';
-import { shortageResponse } from './refusal-responses.ts';
-import { hasDueHolds, type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
+import { ChannelSubscriber, type Subscription } from './channel-subscriber.ts';
+import { Holders } from './holders.ts';
+import { redisNowMs, type SaleView, VIEW_AGE_MS_MAX } from './sale-views.ts';
+import { isLeft, soldOutRefusalOf } from './sold-out-refusal.ts';
+import { WinnerAnnouncer } from './winner-announcer.ts';
 
 /** A page takes Redis about a millisecond. The sooner all are read, the sooner Redis is rid of the refusals. */
 const PAGE_SIZE = 5_000;
 /** Buyers are served between two pages. */
 const PAUSE_MS = 1;
-/** Over all sales; 4 to 16 bytes each. Above this limit Redis refuses the buyers. */
+/** Holders that are unknown for as long are read. Announcements of the last winners have arrived by then, as a rule. */
+const UNKNOWN_MS = 60;
+/** Over all sales; 8 to 16 bytes each. Above this limit Redis refuses the buyers. */
 const HOLDERS_MAX = 4_000_000;
+/** Sales whose winners are heard before the sell-out. The holders of further sales are read after it. */
+const HEARD_MAX = 1_000;
 /** The holders of a sale without purchases for this long are dropped. */
 const IDLE_MS = 10_000;
 
@@ -38,185 +52,228 @@ const RETURNING = eventLinesMatcher('XE');
 /** If no SKU has units left, a new reservation also shows that units had returned. */
 const RETURNING_OR_NEW = eventLinesMatcher('RXE');
 
-/** The buyers at the first `count` entries of a sale's order. */
-interface Holders {
-  timeline: number;
-  count: number;
-  buyers: MembershipFilter;
-}
-
-interface Snapshot {
+interface Sale {
+  saleId: string;
   holders: Holders;
+  winners: Subscription;
   isReading: boolean;
+  /** Since when no more entries at the start of the order are known. */
+  stuckSince: number;
+  /** To returning units, since the first "sold out" from Redis. */
+  events: Subscription | undefined;
   /** Older views are invalid: units may have returned since. */
   changedAt: number;
   usedAt: number;
   view: SaleView | undefined;
   /** Measured: 45 ns for the last items and view, against 750 ns. */
-  refusalOf: typeof refusalOf;
+  refusalOf: typeof soldOutRefusalOf;
 }
 
 export class SoldOut {
   /** Buyers refused so far. */
   refusals = 0;
   readonly #shards: Shards;
+  readonly #views: { changed(saleId: string): void };
   readonly #log: Logger;
-  readonly #bySale = new Map<string, Snapshot>();
-  readonly #events: EventSubscriber;
+  readonly #bySale = new Map<string, Sale>();
+  readonly #channels: ChannelSubscriber;
+  readonly #announcer: WinnerAnnouncer;
+  /** Of all sales. */
+  #holders = 0;
   readonly #timer = setInterval(() => this.#dropIdle(), IDLE_MS / 2);
 
-  constructor(shards: Shards, log: Logger) {
+  constructor(shards: Shards, views: { changed(saleId: string): void }, log: Logger) {
     this.#shards = shards;
+    this.#views = views;
     this.#log = log;
-    this.#events = new EventSubscriber(() => shards.listener('sold-out'), {
-      subscribed: (saleId) => this.invalidate(saleId),
-      received: (saleId, lines) => {
-        const isAnythingLeft = this.#bySale.get(saleId)?.view?.state.stock.some(isLeft);
+    this.#channels = new ChannelSubscriber(() => shards.listener('sold-out'));
+    this.#announcer = new WinnerAnnouncer((saleId, message) =>
+      shards.publishWinners(saleId, message),
+    );
+  }
+
+  /** Redis has decided a batch: learns and announces its winners. */
+  decided(
+    saleId: string,
+    batch: readonly { readonly fingerprint: number }[],
+    outcomes: readonly ReserveOutcome[],
+  ): void {
+    const winners = new Int32Array(batch.length);
+    let count = 0;
+    let place: OrderPlace | undefined;
+    let isSoldOut = false;
+    for (let i = 0; i < outcomes.length; i++) {
+      const result = outcomes[i]!;
+      if (result.outcome === 'reserved') {
+        place ??= result.firstPlace;
+        winners[count++] = batch[i]!.fingerprint;
+      } else if (result.outcome === 'sold_out') isSoldOut = true;
+    }
+    if (place && place.ordinal <= ORDINAL_MAX) {
+      const { timeline, ordinal } = place;
+      const run = { ordinal, fingerprints: winners.subarray(0, count) };
+      const sale = this.#bySale.get(saleId);
+      if (sale) this.#hear(sale, timeline, [run]);
+      this.#announcer.add(saleId, timeline, run);
+    }
+    if (!isSoldOut) return;
+    this.#announcer.flush(saleId);
+    this.#track(saleId);
+  }
+
+  /** Redis refused a buyer with "sold out": from now on this process refuses buyers of the sale by itself. */
+  #track(saleId: string): void {
+    const sale = this.#bySale.get(saleId) ?? this.#add(saleId);
+    sale.events ??= this.#channels.subscribe(liveChannel(saleId), {
+      subscribed: () => {
+        sale.changedAt = performance.now();
+        // The next view is valid, and every buyer before it costs a call.
+        this.#views.changed(saleId);
+      },
+      received: (lines) => {
+        const isAnythingLeft = sale.view?.state.stock.some(isLeft);
         const pattern = isAnythingLeft === true ? RETURNING : RETURNING_OR_NEW;
-        if (pattern.test(lines)) this.invalidate(saleId);
+        if (pattern.test(lines.toString())) sale.changedAt = performance.now();
       },
     });
   }
 
-  /** Redis refused a buyer with "sold out": from now on this process tracks the holders of the sale. */
-  track(saleId: string): void {
-    if (this.#bySale.has(saleId)) return;
-    this.#bySale.set(saleId, {
-      holders: noHolders(0),
-      isReading: false,
-      changedAt: performance.now(),
-      usedAt: performance.now(),
-      view: undefined,
-      refusalOf: memoizeLast(refusalOf),
-    });
-    this.#events.subscribe(saleId);
-  }
-
   /** Units of this sale may have returned. */
   invalidate(saleId: string): void {
-    const snapshot = this.#bySale.get(saleId);
-    if (snapshot) snapshot.changedAt = performance.now();
+    const sale = this.#bySale.get(saleId);
+    if (sale) sale.changedAt = performance.now();
   }
 
   /** The response, if this purchase can be refused with "sold out" without a call to Redis. */
   refusalOf(
     view: SaleView,
-    buyer: HashedName,
+    buyer: HashedBuyer,
     items: string,
     nowMs: number,
   ): PreparedResponse | undefined {
-    const { saleId } = view.state.definition;
-    const snapshot = this.#bySale.get(saleId);
-    if (snapshot === undefined) return undefined;
-    snapshot.usedAt = nowMs;
+    const sale = this.#bySale.get(view.state.definition.saleId) ?? this.#addIfSelling(view, nowMs);
+    if (sale === undefined) return undefined;
+    sale.usedAt = nowMs;
     const isCurrent =
+      sale.events?.isActive === true &&
       nowMs - view.readAt <= VIEW_AGE_MS_MAX &&
-      view.readAt > snapshot.changedAt &&
-      this.#events.isSubscribed(saleId);
+      view.readAt > sale.changedAt;
     if (!isCurrent) return undefined;
-    snapshot.view = view;
-    const refusal = snapshot.refusalOf(view, items, nowMs);
+    sale.view = view;
+    const refusal = sale.refusalOf(view, items, nowMs);
     if (!refusal) return undefined;
-    if (!areComplete(snapshot.holders, view)) {
-      void this.#read(saleId, snapshot, view);
+    if (!sale.holders.areComplete(...extentOf(view))) {
+      if (nowMs - sale.stuckSince >= UNKNOWN_MS) void this.#read(sale, view);
       return undefined;
     }
-    if (snapshot.holders.buyers.has(buyer)) return undefined;
+    if (sale.holders.has(buyer.fingerprint)) return undefined;
     this.refusals++;
     return refusal;
   }
 
   close(): void {
     clearInterval(this.#timer);
-    this.#events.close();
+    this.#announcer.close();
+    this.#channels.close();
     this.#bySale.clear();
   }
 
-  async #read(saleId: string, snapshot: Snapshot, view: SaleView): Promise<void> {
-    if (snapshot.isReading) return;
-    snapshot.isReading = true;
+  /** Listens to the winners from the first purchase on, if the sale sells or may do so later. */
+  #addIfSelling(view: SaleView, nowMs: number): Sale | undefined {
+    const { definition } = view.state;
+    const status = effectiveStatus(definition, redisNowMs(view, nowMs));
+    const canSell = status === 'open' || status === 'paused';
+    if (!canSell || this.#bySale.size >= HEARD_MAX) return undefined;
+    return this.#add(definition.saleId);
+  }
+
+  #add(saleId: string): Sale {
+    const sale: Sale = {
+      saleId,
+      holders: new Holders(),
+      winners: this.#channels.subscribe(winnersChannel(saleId), {
+        // Winners that were missed stay unknown until they are read.
+        subscribed: () => undefined,
+        received: (message) => {
+          const announced = parseAnnouncement(message, this.#announcer.sender);
+          if (announced) this.#hear(sale, announced.timeline, announced.runs);
+        },
+      }),
+      isReading: false,
+      stuckSince: performance.now(),
+      events: undefined,
+      changedAt: performance.now(),
+      usedAt: performance.now(),
+      view: undefined,
+      refusalOf: memoizeLast(soldOutRefusalOf),
+    };
+    this.#bySale.set(saleId, sale);
+    return sale;
+  }
+
+  #hear(sale: Sale, timeline: number, runs: readonly WinnerRun[]): void {
+    if (this.#holders >= HOLDERS_MAX) return;
+    this.#learn(sale, () => {
+      for (const run of runs) sale.holders.add(timeline, run.ordinal, run.fingerprints);
+    });
+  }
+
+  async #read(sale: Sale, view: SaleView): Promise<void> {
+    if (sale.isReading) return;
+    sale.isReading = true;
+    const { saleId, holders } = sale;
     try {
-      while (this.#bySale.get(saleId) === snapshot && !areComplete(snapshot.holders, view)) {
-        if (this.#holders() >= HOLDERS_MAX) return;
-        const { count } = snapshot.holders;
-        const reply = await this.#shards.call(readOrder, saleId, count, PAGE_SIZE);
-        if (reply.outcome !== 'known') return;
-        if (reply.timeline !== snapshot.holders.timeline) {
-          // Positions of another timeline: everything read so far is invalid, this page included.
-          snapshot.holders = noHolders(reply.timeline);
-          if (reply.timeline !== view.state.timeline) return;
-          continue;
-        }
-        if (reply.buyerIds.length === 0) return;
-        for (const buyerId of reply.buyerIds) snapshot.holders.buyers.add(hashName(buyerId));
-        snapshot.holders.count += reply.buyerIds.length;
+      while (!holders.areComplete(...extentOf(view))) {
+        if (!this.#hasRoom()) return;
+        const { skip, most } = holders.nextUnknown(...extentOf(view), PAGE_SIZE);
+        const reply = await this.#shards.call(readOrder, saleId, skip, most);
+        if (reply.outcome !== 'known' || this.#bySale.get(saleId) !== sale) return;
+        const { timeline, buyerIds } = reply;
+        const isSame = timeline === holders.timeline;
+        const fingerprints = Int32Array.from(buyerIds, fingerprintOf);
+        this.#learn(sale, () => holders.add(timeline, skip, fingerprints));
+        // The view is not of this timeline, or the order is shorter than the view says.
+        if (timeline !== view.state.timeline || (isSame && buyerIds.length === 0)) return;
         await sleep(PAUSE_MS);
       }
     } catch (error) {
       // The next purchase starts another attempt; until it succeeds, Redis refuses the buyers.
       this.#log.debug({ saleId, err: error }, 'holders not read');
     } finally {
-      snapshot.isReading = false;
+      sale.isReading = false;
     }
   }
 
-  #holders(): number {
-    let count = 0;
-    for (const { holders } of this.#bySale.values()) count += holders.count;
-    return count;
+  #learn(sale: Sale, learn: () => void): void {
+    const { size, knownFromStart } = sale.holders;
+    learn();
+    this.#holders += sale.holders.size - size;
+    if (sale.holders.knownFromStart !== knownFromStart) sale.stuckSince = performance.now();
+  }
+
+  /** Holders of a sale that is not sold out make room: they are read again if it sells out. */
+  #hasRoom(): boolean {
+    if (this.#holders >= HOLDERS_MAX) {
+      for (const sale of this.#bySale.values()) {
+        if (!sale.events) this.#learn(sale, () => sale.holders.forget());
+      }
+    }
+    return this.#holders < HOLDERS_MAX;
   }
 
   #dropIdle(): void {
     const oldest = performance.now() - IDLE_MS;
-    for (const [saleId, { usedAt }] of this.#bySale) {
+    for (const [saleId, { usedAt, holders, winners, events }] of this.#bySale) {
       if (usedAt > oldest) continue;
       this.#bySale.delete(saleId);
-      this.#events.unsubscribe(saleId);
+      this.#holders -= holders.size;
+      this.#channels.unsubscribe(winners);
+      if (events) this.#channels.unsubscribe(events);
     }
   }
 }
 
-function noHolders(timeline: number): Holders {
-  return { timeline, count: 0, buyers: new MembershipFilter() };
-}
-
-function areComplete(holders: Holders, { state }: SaleView): boolean {
-  return (
-    holders.timeline === state.timeline && holders.count >= ordinalOf(state.position, state.gaps)
-  );
-}
-
-const isLeft = (stock: SkuStock): boolean => availableOf(stock) > 0;
-
-/** Decides as reserve.lua does for a buyer without reservations; undefined if the script would return another outcome. */
-function refusalOf(
-  { state, isRecovering, readAt }: SaleView,
-  items: string,
-  nowMs: number,
-): PreparedResponse | undefined {
-  const { definition, stock } = state;
-  const redisNowMs = state.nowMs + (nowMs - readAt);
-  const isOpen =
-    !isRecovering &&
-    effectiveStatus(definition, redisNowMs) === 'open' &&
-    (definition.startsAt === null || redisNowMs >= definition.startsAt);
-  // A due hold may free units at any moment.
-  if (!isOpen || hasDueHolds(state, redisNowMs)) return undefined;
-  let units = 0;
-  let isAnySoldOut = false;
-  let available = '';
-  for (const item of items.split(',')) {
-    const [sku, quantity] = item.split('*');
-    // The SKUs of the definition and of the stock are in the same order.
-    const index = stock.findIndex((each) => each.sku === sku);
-    const counts = stock[index];
-    if (!counts) return undefined;
-    const limit = definition.skus[index]?.perBuyerLimit;
-    if (limit !== undefined && Number(quantity) > limit) return undefined;
-    units += Number(quantity);
-    isAnySoldOut ||= !isLeft(counts);
-    available += `${available === '' ? '' : ','}${availableOf(counts)}`;
-  }
-  if (!isAnySoldOut || units > definition.perBuyerLimit) return undefined;
-  return shortageResponse('sold_out', items, available);
+/** Of the order that the view shows: its timeline, and the number of reservations. */
+function extentOf({ state }: SaleView): [timeline: number, count: number] {
+  return [state.timeline, ordinalOf(state.position, state.gaps)];
 }

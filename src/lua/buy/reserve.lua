@@ -9,9 +9,9 @@
 --                    the SKU of each item, counted from 1, the quantity of each item. Two bytes for each SKU if one of them
 --                    is beyond 255
 --          requests  buyer key basket trace of each. basket  its index from 0; trace  requestId TAB traceparent
--- REPLY  lines, LF between them. The first: position TAB reservedAt TAB expiresAt of the first new reservation. Then one
---        for each request: an outcome word, after some of them TAB and what the word does not say. Each reserved request
---        has the position after the previous reserved one.
+-- REPLY  lines, LF between them. The first: position TAB reservedAt TAB expiresAt of the first new reservation, and if there
+--        is one, TAB timeline TAB its index in the order. Then one for each request: an outcome word, after some of them
+--        TAB and what the word does not say. Each reserved request has the position after the previous reserved one.
 --          reserved TAB prices                  replayed TAB record
 --          sold_out TAB available,…             of each item, in their order; without it: of the one item, 0
 --          insufficient_stock TAB available,…   as above
@@ -144,5 +144,10 @@ for i = 1, buyer_count do
   local at = i * 4
   replies[i + 1] = decide(buyers[i], requests[at - 2], requests[at - 1], requests[at])
 end
-if #order > 0 or has_moved() then write_changes() end
+if #order > 0 or has_moved() then
+  local order_length = write_changes()
+  if #order > 0 then
+    replies[1] = concat({ replies[1], sale.timeline, number(order_length - #order) }, '\t')
+  end
+end
 return concat(replies, '\n')

@@ -46,15 +46,25 @@ export type ReserveOutcome =
 /** What a purchase gets in the end. */
 export type ReserveDecision = Exclude<ReserveOutcome, { outcome: 'holds_due' }>;
 
+/** Where the first reservation of a call is in the sale's order; the others follow it. */
+export interface OrderPlace {
+  timeline: number;
+  /** From 0. */
+  ordinal: number;
+}
+
 /** A reservation that this call has made. */
 export class Reserved {
   readonly outcome = 'reserved';
+  /** Of the first one of the call. */
+  readonly firstPlace: OrderPlace;
   readonly position: number;
   /** The record's fields between position and key. */
   readonly terms: string;
   readonly idempotencyKey: string;
 
-  constructor(position: number, terms: string, idempotencyKey: string) {
+  constructor(firstPlace: OrderPlace, position: number, terms: string, idempotencyKey: string) {
+    this.firstPlace = firstPlace;
     this.position = position;
     this.terms = terms;
     this.idempotencyKey = idempotencyKey;
@@ -147,8 +157,10 @@ const REPLAYED = 'replayed\t';
 const SOLD_OUT: ReserveOutcome = { outcome: 'sold_out', available: '0' };
 
 function outcomesOf(first: string, lines: readonly string[], batch: Batch): ReserveOutcome[] {
-  const [firstPosition, reservedAt = '', expiresAt = ''] = first.split('\t');
+  const [firstPosition, reservedAt = '', expiresAt = '', ...place] = first.split('\t');
   let position = Number(firstPosition);
+  const [timeline = Number.NaN, ordinal = Number.NaN] = place.map(Number);
+  const firstPlace = { timeline, ordinal };
   if (!Number.isSafeInteger(position)) throw malformed('reserve', first);
   // One text for equal baskets: measured 0.4 µs less for each reservation, since its users compare it by identity.
   const termsOf = memoizeLast((line: string, items: string) =>
@@ -157,7 +169,7 @@ function outcomesOf(first: string, lines: readonly string[], batch: Batch): Rese
   return lines.map((line, index) => {
     if (line.startsWith(RESERVED)) {
       const { items, idempotencyKey } = batch.requests[index]!;
-      return new Reserved(position++, termsOf(line, items), idempotencyKey);
+      return new Reserved(firstPlace, position++, termsOf(line, items), idempotencyKey);
     }
     if (line.startsWith(REPLAYED)) {
       return { outcome: 'replayed', record: line.slice(REPLAYED.length) };

@@ -92,13 +92,15 @@ local function check_keys()
   call('XLEN', key_events)
 end
 
+-- Returns the length of the order, if it has grown.
 local function write_changes()
   check_keys()
   write_stock()
   write_buyers()
+  local order_length = nil
   if held > 0 then
     sale.position = sale.position + held
-    call('RPUSH', key_order, unpack(order))
+    order_length = call('RPUSH', key_order, unpack(order))
     new_holds[#new_holds + 1] = expires_text
     new_holds[#new_holds + 1] = number(first_position) .. '-' .. number(sale.position)
   end
@@ -123,4 +125,5 @@ local function write_changes()
     -- Wakes the persisters: they do not poll a sale whose events are all drained. A busy sale always has a backlog.
     if sale.backlog == 0 then redis.pcall('PUBLISH', 'fs:work', string.match(key_sale, '{(.*)}')) end
   end
+  return order_length
 end

@@ -8,7 +8,7 @@ local call, format, concat = redis.call, string.format, table.concat
 
 local fields = call('HMGET', key_sale, 'fence', 'status', 'startsAt', 'endsAt', 'perBuyerLimit', 'holdSeconds',
   'currency', 'position', 'events', 'drained', 'tickets', 'gaps', 'time',
-  'ahead', 'waitlistHoldSeconds', 'hasShortRecords')
+  'ahead', 'waitlistHoldSeconds', 'hasShortRecords', 'timeline')
 set_time(fields[13], fields[14])
 
 -- examine-sale.ts finds all of this damaged too, and more: otherwise the sale would be opened as it is.
@@ -55,6 +55,7 @@ local sale = {
   tickets = tonumber(fields[11] or 0) or 0,
   gaps = fields[12],
   has_short_records = fields[16] == '1',
+  timeline = fields[17] or '0',
 }
 -- Positions and events are exact up to 2^53. Before that the sale ends for buyers, with room left for transitions.
 local NUMBER_MAX = 2 ^ 53 - 2 ^ 30
