@@ -23,6 +23,7 @@ export const NEEDED: readonly (readonly [command: string, ...args: string[]])[] 
   ['HDEL', KEY, '-'],
   ['HGET', KEY, '-'],
   ['HGETALL', KEY],
+  ['HLEN', KEY],
   ['HMGET', KEY, '-'],
   ['HSET', KEY, '-', '-'],
   ['INFO', 'replication'],
