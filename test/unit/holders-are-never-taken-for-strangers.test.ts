@@ -53,7 +53,7 @@ class Model {
 
   /** The reply arrives when `deliver` chooses it. */
   readPage(view = this.views.at(-1) ?? this.order): void {
-    const { skip, most } = this.holders.nextGap(view.timeline, view.buyers.length, PAGE_SIZE);
+    const { skip, most } = this.holders.nextUnknown(view.timeline, view.buyers.length, PAGE_SIZE);
     assert.ok(most >= 1 && most <= PAGE_SIZE);
     const { timeline, buyers } = this.order;
     this.inTransit.push({ timeline, ordinal: skip, buyers: buyers.slice(skip, skip + most) });
@@ -136,28 +136,28 @@ describe('holders', () => {
 
   it('are read only where they are not known', () => {
     const holders = new Holders();
-    const gap = () => holders.nextGap(3, 1_000, 100);
+    const unknown = () => holders.nextUnknown(3, 1_000, 100);
     const add = (from: number, to: number) =>
       holders.add(
         3,
         from,
         Int32Array.from({ length: to - from }, (_, i) => from + i + 1),
       );
-    assert.deepEqual(gap(), { skip: 0, most: 100 });
+    assert.deepEqual(unknown(), { skip: 0, most: 100 });
     add(20, 30);
-    assert.deepEqual(gap(), { skip: 0, most: 100 });
+    assert.deepEqual(unknown(), { skip: 0, most: 100 });
     add(40, 1_000);
-    assert.deepEqual(gap(), { skip: 0, most: 40 });
+    assert.deepEqual(unknown(), { skip: 0, most: 40 });
     add(0, 20);
-    assert.deepEqual(gap(), { skip: 30, most: 10 });
+    assert.deepEqual(unknown(), { skip: 30, most: 10 });
     assert.ok(!holders.areComplete(3, 1_000));
     add(30, 40);
     assert.ok(holders.areComplete(3, 1_000));
     assert.ok(!holders.areComplete(3, 1_001));
     assert.ok(!holders.areComplete(4, 1_000));
-    assert.deepEqual(holders.nextGap(3, 1_010, 100), { skip: 1_000, most: 10 });
-    assert.deepEqual(holders.nextGap(4, 1_010, 100), { skip: 0, most: 100 });
-    assert.deepEqual(holders.nextGap(4, 0, 100), { skip: 0, most: 1 });
+    assert.deepEqual(holders.nextUnknown(3, 1_010, 100), { skip: 1_000, most: 10 });
+    assert.deepEqual(holders.nextUnknown(4, 1_010, 100), { skip: 0, most: 100 });
+    assert.deepEqual(holders.nextUnknown(4, 0, 100), { skip: 0, most: 1 });
   });
 
   it('are read in pages if every second batch is not announced', () => {
@@ -166,7 +166,7 @@ describe('holders', () => {
     for (let from = 0; from < count; from += 20) holders.add(0, from, Int32Array.of(from + 1));
     let pages = 0;
     for (; !holders.areComplete(0, count); pages++) {
-      const { skip, most } = holders.nextGap(0, count, 5_000);
+      const { skip, most } = holders.nextUnknown(0, count, 5_000);
       holders.add(0, skip, new Int32Array(most).fill(1));
     }
     assert.ok(pages <= 20, `${pages} pages`);

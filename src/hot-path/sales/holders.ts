@@ -3,11 +3,11 @@
  * some ranges of the sale's order: from announcements, and from reading the order. The order of a timeline only grows at
  * its end, so what is known of it stays true, however it was learnt; another timeline makes it void.
  *
- * A range that other scripts or older processes have filled, or whose announcement was lost, is a gap, which is read.
+ * A range that other scripts or older processes have filled, or whose announcement was lost, stays unknown until it is read.
  */
 import { MembershipFilter } from './membership-filter.ts';
 
-/** Above this limit, further ranges are forgotten. They are read, as gaps are. */
+/** Above this limit, further ranges are forgotten. They are read, as all that is unknown. */
 const RANGES_MAX = 100;
 
 /** Ordinals from 0: the first one, and the one after the last. */
@@ -19,7 +19,7 @@ interface Range {
 export class Holders {
   #timeline = 0;
   #buyers = new MembershipFilter();
-  /** In ascending order; between two of them there is a gap. */
+  /** In ascending order; between two of them, holders are unknown. */
   #ranges: Range[] = [];
 
   get timeline(): number {
@@ -61,7 +61,7 @@ export class Holders {
    * The next part to read of the first `count` entries of this timeline's order: at most `most` entries. It begins with
    * unknown ones, and ends before known ones.
    */
-  nextGap(timeline: number, count: number, most: number): { skip: number; most: number } {
+  nextUnknown(timeline: number, count: number, most: number): { skip: number; most: number } {
     const skip = timeline === this.#timeline ? this.knownFromStart : 0;
     const end = Math.min(count, skip + most);
     const known = this.#ranges.find(({ from, to }) => skip < from && from < end && end <= to);

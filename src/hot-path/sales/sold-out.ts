@@ -192,7 +192,7 @@ export class SoldOut {
       saleId,
       holders: new Holders(),
       winners: this.#channels.subscribe(winnersChannel(saleId), {
-        // What was missed is a gap in the holders.
+        // Winners that were missed stay unknown until they are read.
         subscribed: () => undefined,
         received: (message) => {
           const announced = parseAnnouncement(message, this.#announcer.sender);
@@ -225,7 +225,7 @@ export class SoldOut {
     try {
       while (!holders.areComplete(...extentOf(view))) {
         if (!this.#hasRoom()) return;
-        const { skip, most } = holders.nextGap(...extentOf(view), PAGE_SIZE);
+        const { skip, most } = holders.nextUnknown(...extentOf(view), PAGE_SIZE);
         const reply = await this.#shards.call(readOrder, saleId, skip, most);
         if (reply.outcome !== 'known' || this.#bySale.get(saleId) !== sale) return;
         const { timeline, buyerIds } = reply;
