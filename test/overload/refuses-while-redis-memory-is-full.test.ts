@@ -64,7 +64,7 @@ describe('redis runs out of memory', () => {
     await client.config('SET', 'maxmemory', '0');
     const { saleId } = await makeSale(servers, { holdSeconds: 600 });
     const [ada] = await hold(servers.shards, saleId, ['ada']);
-    await holdMany(servers.shards, saleId, { count: 5_000, batchSize: 5 });
+    await holdMany(servers.shards, saleId, { count: 15_000, batchSize: 5 });
     await setUsedShare(1.001);
     const untouched = await saleState(servers.shards, saleId);
     await assertOverloaded(saleId, 'one-too-many');
@@ -76,7 +76,7 @@ describe('redis runs out of memory', () => {
     await usePersister(t, redis.url, database.url);
     await eventually(async () => {
       const { drained, events } = await saleState(servers.shards, saleId);
-      assert.deepEqual([drained, events], [5_001, 5_001]);
+      assert.deepEqual([drained, events], [15_001, 15_001]);
     });
     await eventually(async () => {
       const confirmed = await confirm(ada!);

@@ -6,6 +6,7 @@ import { useRetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
 import { type Reply, type TestHotPath, useHotPath } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { openSale } from '../../harness/sales/sales.ts';
+import { wholeRecordsOf } from '../../harness/sales/whole-records.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
 import { untilReplicasAre, useReplicated } from '../../harness/servers/replication.ts';
@@ -61,9 +62,7 @@ describe('under replicated', () => {
     await usePause(t, replica);
     await assertUnknown(() => buy(hotPath));
     assert.equal((await sale.state()).stock[0]!.held, 2, 'it was decided');
-    const [record] = await shards
-      .of(sale.saleId)
-      .client.hmget(saleKey(sale.saleId, 'buyers'), 'bob');
+    const { bob: record } = await wholeRecordsOf(shards.of(sale.saleId).client, sale.saleId);
     const [, , position, tag] = record!.split('\t');
     const reservationId = `${sale.saleId}_${position}_${tag}`;
 
