@@ -34,7 +34,7 @@ end
 
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
 local hold_basket
--- So many reservations.
+-- How many reservations this call makes.
 local held = 0
 do
 -- A table for each basket would take longer.
