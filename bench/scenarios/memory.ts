@@ -36,8 +36,13 @@ export const memory: Scenario = {
         settings: { reservations: RESERVATIONS, buyerIdCharacters: 14 },
         rounds: [round],
         comparisons: [
-          { what: 'a reservation without an Idempotency-Key', ...bytes, of: ENGINE, atMost: 200 },
-          { what: 'a reservation with a key of 21 characters', ...bytes, of: WITH_KEY },
+          { what: 'a reservation without an Idempotency-Key', ...bytes, of: ENGINE, atMost: 90 },
+          {
+            what: 'a reservation with a key of 21 characters',
+            ...bytes,
+            of: WITH_KEY,
+            atMost: 115,
+          },
         ],
       };
     } finally {
