@@ -1,7 +1,17 @@
-/** Fields of `buyers` with whole records, whether or not Redis has them in the short form. */
+/** Whole records and parsed events, whether or not Redis has them in the short form. */
 import type { Redis } from 'ioredis';
+import type { ReservationEvent } from '../../src/domain/reservation.ts';
+import { parseEvent, type Sale } from '../../src/domain/reservation-codec.ts';
+import { splitEntry } from '../../src/domain/short-record.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { BatchTerms } from '../../src/redis/batch-terms.ts';
+
+/** The events in the text of an entry. */
+export function parseEvents(text: string, sale: Sale): ReservationEvent[] {
+  const { lines, batch } = splitEntry(text);
+  const whole = lines.map((line) => parseEvent(line, sale));
+  return [...whole, ...(batch?.lines.map((_, place) => batch.eventOf(place, sale)) ?? [])];
+}
 
 type Client = Pick<Redis, 'hget' | 'hgetall' | 'hmget' | 'hset'>;
 

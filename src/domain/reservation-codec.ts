@@ -151,7 +151,7 @@ export function parseEvent(line: string, sale: Sale): ReservationEvent {
     throw malformed(`an event has ${fields.length} fields, not ${EVENT_FIELDS}: ${line}`);
   }
   const reservation = fromFields(fields, line, sale, fields[BUYER_FIELD]!);
-  for (const field of [6, 7]) timeOf(fields[field]!, line);
+  for (const time of [reservation.reservedAt, reservation.expiresAt]) requireTime(time, line);
   return {
     ...reservation,
     occurredAt: timeOf(fields[10]!, line),
@@ -163,8 +163,12 @@ export function parseEvent(line: string, sale: Sale): ReservationEvent {
 
 export function timeOf(text: string, source: string): number {
   const time = wholeNumber(text, source);
-  if (Math.abs(time) > TIME_MAX) throw malformed(`${time} is not a time in: ${source}`);
+  requireTime(time, source);
   return time;
+}
+
+function requireTime(time: number, source: string): void {
+  if (Math.abs(time) > TIME_MAX) throw malformed(`${time} is not a time in: ${source}`);
 }
 
 export function decodeDetail(text: string): string {
@@ -187,7 +191,7 @@ export function formatTrace(requestId: string, traceparent: string): string {
   return `${requestId}\t${traceparent}`;
 }
 
-/** Of items and prices as a record has them. */
+/** Parses items and prices as a record has them. */
 export const basketOf = memoizeLast((itemsText: string, pricesText: string, source: string) => {
   const prices = pricesText.split(',');
   const items: readonly PricedItem[] = parseItems(itemsText).map((item, index) => ({

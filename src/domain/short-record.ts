@@ -14,7 +14,6 @@
  * `first` is the position of the batch's first reservation, in base 36. `place` counts from there: two letters, the digits
  * of a number in base 16, from A to P. The other fields are separated by TAB, see reservation-codec.ts.
  */
-
 import { reservationIdOf } from './identifiers.ts';
 import type { ReservationEvent } from './reservation.ts';
 import {
@@ -22,7 +21,6 @@ import {
   decodeDetail,
   malformed,
   newRecord,
-  parseEvent,
   recordTerms,
   type Sale,
   timeOf,
@@ -32,7 +30,7 @@ const SHORT_RECORD = /^([A-P])([A-P])([0-9a-z]+)(?:\.(\d+))?(?:\t(.*))?$/;
 const LINE_FIELDS = 6;
 const A = 65;
 
-/** Of all reservations of one batch. */
+/** What all reservations of one batch share. */
 interface Terms {
   first: number;
   tag: string;
@@ -68,7 +66,7 @@ export function wholeRecord(shortRecord: string, termsText: string | null | unde
   return newRecord(terms.first + place, recordTermsOf(terms, Number(basket) - 1), key);
 }
 
-/** The items and prices of the first basket, and what else the first reservation of the batch has. Throws as above. */
+/** Parses a field of the hash `terms`. Throws as above. */
 export function parseTerms(first: string, text: string): Terms {
   const [tag = '', reservedAt = '', expiresAt = '', ...rest] = text.split('\t');
   const position = firstPositionOf(first);
@@ -105,14 +103,6 @@ export function splitEntry(text: string): { lines: string[]; batch: ShortBatch |
   if (start === -1) return { lines: text.split('\n'), batch: undefined };
   const lines = start === 0 ? [] : text.slice(0, start - 1).split('\n');
   return { lines, batch: new ShortBatch(text.slice(start)) };
-}
-
-/** The events of an entry. Throws as above. */
-export function parseEvents(text: string, sale: Sale): ReservationEvent[] {
-  const { lines, batch } = splitEntry(text);
-  const events = lines.map((line) => parseEvent(line, sale));
-  if (!batch) return events;
-  return [...events, ...batch.lines.map((_, place) => batch.eventOf(place, sale))];
 }
 
 /** The event lines of an entry, as the codec documents them. Throws as above. */

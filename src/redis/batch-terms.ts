@@ -7,7 +7,7 @@ import { LRUCache } from 'lru-cache';
 import { isShortRecord, termsFieldOf, wholeRecord } from '../domain/short-record.ts';
 import { saleKey } from '../lua/keys.ts';
 
-/** Of large batches they are the terms of millions of reservations, of single purchases about 20 MB. */
+/** Enough for millions of reservations in large batches. A text has a hundred bytes or so for each basket. */
 const KEPT_MAX = 100_000;
 
 export class BatchTerms {

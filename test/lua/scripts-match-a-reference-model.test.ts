@@ -9,7 +9,7 @@ import {
   statusOf,
 } from '../../harness/sales/sale-model.ts';
 import { saleState } from '../../harness/sales/stream.ts';
-import { wholeRecordsOf } from '../../harness/sales/whole-records.ts';
+import { parseEvents, wholeRecordsOf } from '../../harness/sales/whole-records.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
 import { FILE } from '../../harness/use.ts';
@@ -23,7 +23,7 @@ import {
   parseRecords,
 } from '../../src/domain/reservation-codec.ts';
 import { availableOf, type SaleDefinition, type SaleStatus } from '../../src/domain/sale.ts';
-import { countEvents, parseEvents, wholeEventLines } from '../../src/domain/short-record.ts';
+import { countEvents, wholeEventLines } from '../../src/domain/short-record.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
 import { leaveWaitlist } from '../../src/lua/buy/leave-waitlist.ts';
 import { reserve } from '../../src/lua/buy/reserve.ts';

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { parseEvents } from '../../harness/sales/whole-records.ts';
 import { firstEventFollows, type ReservationEvent } from '../../src/domain/reservation.ts';
-import { parseEvents } from '../../src/domain/short-record.ts';
 import { eventsOf, NewReservation, type StreamEvent } from '../../src/persister/stream/entries.ts';
 
 const SALE = { saleId: 'phones', currency: 'EUR' };

@@ -1,11 +1,11 @@
 /** Every short form stands for one whole record or line; everything else is refused with a reason. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseEvents } from '../../harness/sales/whole-records.ts';
 import { parseEvent, parseRecord } from '../../src/domain/reservation-codec.ts';
 import {
   countEvents,
   isShortRecord,
-  parseEvents,
   splitEntry,
   termsFieldOf,
   wholeEventLines,

@@ -273,7 +273,7 @@ export class SoldOut {
   }
 }
 
-/** Of the order that the view shows: its timeline, and the number of reservations. */
+/** The timeline of the order that the view shows, and the number of reservations in it. */
 function extentOf({ state }: SaleView): [timeline: number, count: number] {
   return [state.timeline, ordinalOf(state.position, state.gaps)];
 }

@@ -56,7 +56,7 @@ export interface OrderPlace {
 /** A reservation that this call has made. */
 export class Reserved {
   readonly outcome = 'reserved';
-  /** Of the first one of the call. */
+  /** The place of the first one of the call. */
   readonly firstPlace: OrderPlace;
   readonly position: number;
   /** The record's fields between position and key. */

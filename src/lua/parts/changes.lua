@@ -13,8 +13,8 @@
 -- score, member, …; gone_holds: members.
 local order, event_lines, new_holds, gone_holds = {}, { size = 0, count = 0 }, {}, {}
 local first_position = sale.position + 1
--- Of the new reservations of a batch, as they are stored. A sale with older reservations keeps whole records: processes of
--- the previous version may serve it too.
+-- Whether new reservations get short records. A sale with older reservations keeps whole records: processes of the previous
+-- version may serve it too.
 sale.has_short_records = sale.has_short_records or first_position == 1
 -- Of the entry, see stream/entries.ts of the persister.
 local format_version = '1'

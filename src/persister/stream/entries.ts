@@ -38,7 +38,7 @@ export interface StreamEvent {
 
 /** What reservations of a batch share. */
 export interface SharedTerms {
-  /** Of one of them. Only position, buyer, key, request and trace are its own. */
+  /** The event of one of them. Only position, buyer, key, request and trace are its own. */
   readonly event: ReservationEvent;
   /** The part of the reservation id after the position. */
   readonly idEnd: string;
