@@ -1,7 +1,8 @@
 /**
  * Installs what a bare machine lacks: packages, redis-server, PostgreSQL. Then runs a script with the project's Node:
- *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [script.ts [arguments…]]
+ *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [--with-wrk] [script.ts [arguments…]]
  * The tests also need PgBouncer, nginx, HAProxy and Chromium: `--with-proxies`. The checks of rules and alerts need Prometheus.
+ * Most benches need wrk.
  * Runs on Node 18 or newer without packages, because it installs them. Prints nothing when nothing is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -80,6 +81,14 @@ const BROWSER = {
   others: 'chromium',
 };
 
+const WRK = {
+  label: 'wrk',
+  isReady: () => findProgram('wrk') !== undefined,
+  apt: 'wrk',
+  brew: 'wrk',
+  others: 'wrk',
+};
+
 /** Large, so `npm test` does without it. */
 const PROMETHEUS = [
   {
@@ -93,6 +102,7 @@ const PROMETHEUS = [
 const OPTIONS = new Map([
   ['--with-proxies', [...PROXIES, BROWSER]],
   ['--with-prometheus', PROMETHEUS],
+  ['--with-wrk', [WRK]],
 ]);
 
 async function main(typed) {

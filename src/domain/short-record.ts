@@ -19,6 +19,7 @@ import type { ReservationEvent } from './reservation.ts';
 import {
   basketOf,
   decodeDetail,
+  formatTrace,
   malformed,
   newRecord,
   recordTerms,
@@ -82,6 +83,21 @@ function recordTermsOf(terms: Terms, index: number): string {
   const basket = terms.baskets[index];
   if (!basket) throw malformed(`the terms ${terms.first.toString(36)} have no basket ${index + 1}`);
   return recordTerms(terms.tag, basket.items, basket.prices, terms.reservedAt, terms.expiresAt);
+}
+
+/** The event line of a reservation without detail, for the first basket of its batch. */
+export function shortLine({
+  buyerId,
+  idempotencyKey,
+  requestId,
+  traceparent,
+}: {
+  buyerId: string;
+  idempotencyKey: string;
+  requestId: string;
+  traceparent: string;
+}): string {
+  return `\t${buyerId}\t${idempotencyKey}\t\t${formatTrace(requestId, traceparent)}`;
 }
 
 /** The number of events in the text of an entry. */

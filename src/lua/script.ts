@@ -5,6 +5,9 @@
  * The script gets them as locals: key `newBuyers` is `key_new_buyers`, argument `minIdleMs` is `arg_min_idle_ms`, and
  * `...fields`, which can only be the last argument, is the table `arg_fields`. `--@include sale stock` inserts those of
  * `parts/` at that line; a part names what it NEEDS from the script or from earlier parts, and what it EXPORTS.
+ *
+ * A script that runs often has several such lines. From each one after the first, the rest of the script is a function of
+ * its own: Lua makes a closure by searching all captured locals of the running function.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -106,12 +109,13 @@ function scriptSource(file: string, name: string, keys: readonly string[], args:
 }
 
 function includeParts(file: string, name: string, provided: Set<string>): string {
-  return file.replaceAll(/^--@include (.+)$/gm, (_line, parts: string) =>
-    parts
-      .split(' ')
-      .map((part) => includedPart(`parts/${part}.lua`, name, provided))
-      .join('\n'),
-  );
+  let lines = 0;
+  const source = file.replaceAll(/^--@include (.+)$/gm, (_line, parts: string) => {
+    const code = parts.split(' ').map((part) => includedPart(`parts/${part}.lua`, name, provided));
+    if (lines++ > 0) code.unshift('return (function()');
+    return code.join('\n');
+  });
+  return source + 'end)()\n'.repeat(Math.max(0, lines - 1));
 }
 
 function includedPart(path: string, name: string, provided: Set<string>): string {

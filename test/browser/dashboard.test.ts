@@ -4,7 +4,7 @@ import { afterEach, describe, it, type TestContext } from 'node:test';
 import type { BrowserContextOptions, Page } from 'playwright-core';
 import { assertAccessible } from '../../harness/browser/axe.ts';
 import { type TestPage, useChromium, usePage } from '../../harness/browser/chromium.ts';
-import { buyFor, getAdmin } from '../../harness/crowds/stack-client.ts';
+import { buyFor, getAdmin, operate } from '../../harness/crowds/stack-client.ts';
 import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { FILE } from '../../harness/use.ts';
@@ -15,6 +15,7 @@ const SKU_NAME = 'Black <img src=x onerror=alert(1)>';
 const UNITS = 500;
 /** Opening a screen and reading it takes a second on a slow machine. */
 const STEP_MS = 15_000;
+const DEVICE_AHEAD_MS = 20 * 60_000;
 
 const home = await useStackHome(FILE);
 const stack = await home.start().ready();
@@ -195,6 +196,38 @@ void describe('the dashboard', { concurrency: false }, () => {
     await page.getByText(/^Offline: the admin does not respond/).waitFor();
     await page.locator('.banner').waitFor({ state: 'hidden' });
     await page.locator('.state-word', { hasText: 'Paused' }).waitFor();
+  });
+
+  void it('counts down by the clock of the server on a device whose clock is wrong', async (test) => {
+    const startsAt = Date.now() + 3_600_000;
+    await operate(stack, '/admin/v1/sales', {
+      saleId: 'later',
+      name: 'Later',
+      currency: 'EUR',
+      perBuyerLimit: 1,
+      holdSeconds: 60,
+      startsAt: new Date(startsAt).toISOString(),
+      endsAt: null,
+      skus: [{ sku: 'black', name: 'Black', price: 100, stock: 10 }],
+    });
+    await operate(stack, '/admin/v1/sales/later/open');
+    const wrong = await openPage(test);
+    await wrong.addInitScript(`
+      const Right = Date;
+      globalThis.Date = class extends Right {
+        constructor(...parts) { super(...(parts.length === 0 ? [Date.now()] : parts)); }
+        static now() { return Right.now() + ${DEVICE_AHEAD_MS}; }
+      };`);
+    await signIn(wrong, stack.adminToken, 'sales/later');
+    await wrong.getByText('The clock of this device is 20 minutes ahead of the server').waitFor();
+    await eventually(async () => {
+      const [minutes, seconds] = (await wrong.getByRole('timer').innerText())
+        .split(':')
+        .slice(-2)
+        .map(Number);
+      const leftMs = (minutes! * 60 + seconds!) * 1_000;
+      assert.ok(Math.abs(leftMs - (startsAt - Date.now())) < 3_000, `${leftMs} ms are left`);
+    });
   });
 
   void it('has nothing that axe finds, in light and dark, at 360 px', async (test) => {

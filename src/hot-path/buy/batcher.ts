@@ -1,6 +1,7 @@
 /**
- * Group commit for one sale: purchases wait only while calls are in flight, then the next call takes all of them.
- * Under light load a purchase takes one round trip; under heavy load one call carries a hundred decisions.
+ * Group commit for one sale: purchases wait only while a call is in flight, then the next call takes all of them. A full
+ * batch does not wait. Under light load a purchase takes one round trip; under heavy load one call carries a hundred
+ * decisions.
  */
 import { Fault } from '../../domain/fault.ts';
 import { newTag } from '../../domain/identifiers.ts';
@@ -133,11 +134,10 @@ export class Batcher {
   }
 
   #schedule(): void {
-    if (this.#inFlight >= this.#limits.inFlightMax || this.waiting === 0) return;
     // One turn of the event loop can handle a thousand sockets, so a full batch does not wait for its end.
-    if (this.#waitingCost >= this.#limits.batchSizeMax) {
+    if (this.#isFull) {
       this.#sendWaiting();
-    } else if (!this.#isScheduled) {
+    } else if (this.#inFlight === 0 && this.waiting > 0 && !this.#isScheduled) {
       this.#isScheduled = true;
       // At the end of this turn, all requests that were read in it go together.
       setImmediate(() => {
@@ -147,8 +147,14 @@ export class Batcher {
     }
   }
 
+  get #isFull(): boolean {
+    return this.#waitingCost >= this.#limits.batchSizeMax;
+  }
+
+  /** Beside a call in flight, only a full batch is sent: Redis would decide a smaller one no sooner, and at a higher cost. */
   #sendWaiting(): void {
-    while (this.#inFlight < this.#limits.inFlightMax && this.waiting > 0) {
+    const { inFlightMax } = this.#limits;
+    while (this.#inFlight === 0 ? this.waiting > 0 : this.#isFull && this.#inFlight < inFlightMax) {
       const batch = this.#take();
       if (batch.length === 0) continue;
       this.#send(batch).catch((error: unknown) => this.#observer.failed(error));

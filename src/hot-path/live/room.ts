@@ -134,16 +134,18 @@ export class Room {
   /** Handles events of the sale. Most concern no connected buyer, so only the others are parsed. */
   receive(text: string): void {
     const { lines, batch } = splitEntry(text);
-    for (const line of lines) this.#tell(buyerOfEventLine(line), () => line);
+    for (const line of lines) {
+      const clients = this.#byBuyer.get(buyerOfEventLine(line));
+      if (clients) this.#tell(clients, () => line);
+    }
     if (!batch) return;
     for (const place of batch.lines.keys()) {
-      this.#tell(batch.buyerOf(place), () => batch.wholeLineOf(place));
+      const clients = this.#byBuyer.get(batch.buyerOf(place));
+      if (clients) this.#tell(clients, () => batch.wholeLineOf(place));
     }
   }
 
-  #tell(buyerId: string, lineOf: () => string): void {
-    const clients = this.#byBuyer.get(buyerId);
-    if (!clients) return;
+  #tell(clients: ReadonlySet<LiveClient>, lineOf: () => string): void {
     if (this.#context.shards.waitsForReplicas) {
       // The event precedes the acknowledgement of the replicas; reading the buyer's records waits for it.
       for (const client of clients) this.#context.resyncs.add(client);

@@ -3,12 +3,13 @@
 --
 -- KEYS   sale stock buyers past terms order holds events
 -- ARGV   fence tag backlogMax requests
---        requests  three MessagePack arrays, one after the other
+--        requests  MessagePack arrays, one after the other
 --          SKUs      of all baskets, each once
 --          baskets   items code of each, each once. items  sku*quantity,… sorted by SKU; code  bytes: the number of items,
 --                    the SKU of each item, counted from 1, the quantity of each item. Two bytes for each SKU if one of them
 --                    is beyond 255
---          requests  buyer key basket trace of each. basket  its index from 0; trace  requestId TAB traceparent
+--          buyers keys indexes lines   of each request: the buyer, the key or an empty text, the index of its basket from
+--                    0, the short event line for the first basket of a batch
 -- REPLY  lines, LF between them. The first: position TAB reservedAt TAB expiresAt of the first new reservation, and if there
 --        is one, TAB timeline TAB its index in the order. Then one for each request: an outcome word, after some of them
 --        TAB and what the word does not say. Each reserved request has the position after the previous reserved one.
@@ -25,14 +26,15 @@
 -- A request gets its whole basket or nothing. The script reads, decides in tables, then writes: Redis does not roll a
 -- script back, so nothing that can refuse comes after the first write.
 
---@include time sale stock record short-record buyer-index cool-down buyers limits changes available
+--@include time sale stock record
+--@include short-record buyer-index cool-down buyers
+--@include limits changes available
 
 -- One argument and one reply for the whole batch, and the reply repeats nothing that the hot path knows: many arguments
 -- would cost the hot path more than this costs here, and most of the time here goes into text. The hot path also parses the
 -- baskets, which takes longer here.
-local skus, baskets, requests = cmsgpack.unpack(arg_requests)
-local buyers, buyer_count = {}, #requests / 4
-for i = 1, buyer_count do buyers[i] = requests[i * 4 - 3] end
+local skus, baskets, buyers, keys, indexes, lines = cmsgpack.unpack(arg_requests)
+local buyer_count = #buyers
 local replies = { number(first_position) .. '\t' .. number(now) .. '\t' .. number(now + sale.hold_ms) }
 
 if refused then
@@ -103,7 +105,12 @@ local function basket_at(index)
   return basket
 end
 
-local function decide(buyer, key, index, trace)
+-- By their indexes: baskets that hold_again() can reserve.
+local repeatable = {}
+local function decide(buyer, key, index, line)
+  local sold = repeatable[index]
+  if sold and not buyer_texts[buyer] and hold_again(sold, buyer, key, line) then return sold.reply end
+
   local items = baskets[index * 2 + 1]
   local known = nil
   if has_records(buyer) then
@@ -136,14 +143,12 @@ local function decide(buyer, key, index, trace)
   if is_short then return holds_are_due() and 'holds_due' or shortage_of(basket) end
   local until_ms = known and cool_down_end(known.cool_from)
   if until_ms then return 'too_many_holds\t' .. number(until_ms) end
-  hold_basket(basket, buyer, items, sale.hold_ms, key, arg_tag, '', trace, not known)
+  hold_basket(basket, buyer, items, sale.hold_ms, key, arg_tag, line, not known)
+  if not known and is_repeatable(basket) then repeatable[index] = basket end
   return basket.reply
 end
 
-for i = 1, buyer_count do
-  local at = i * 4
-  replies[i + 1] = decide(buyers[i], requests[at - 2], requests[at - 1], requests[at])
-end
+for i = 1, buyer_count do replies[i + 1] = decide(buyers[i], keys[i], indexes[i], lines[i]) end
 if #order > 0 or has_moved() then
   local order_length = write_changes()
   if #order > 0 then

@@ -1,7 +1,8 @@
 /** Decides a batch of buyers of one sale in one atomic call. The contract is the header of reserve.lua. */
 import type { Fault } from '../../domain/fault.ts';
 import { memoizeLast } from '../../domain/memoize-last.ts';
-import { formatTrace, newRecord, parseItems, recordTerms } from '../../domain/reservation-codec.ts';
+import { newRecord, parseItems, recordTerms } from '../../domain/reservation-codec.ts';
+import { shortLine } from '../../domain/short-record.ts';
 import { CHANGE_KEYS } from '../keys.ts';
 import { defineScript, malformed } from '../script.ts';
 
@@ -81,16 +82,16 @@ export const reserve = defineScript({
   args: 'tag backlogMax requests',
   encode(batch: Batch) {
     const baskets = new Baskets();
-    let packed = '';
-    for (const { buyerId, idempotencyKey, items, requestId, traceparent } of batch.requests) {
-      packed +=
-        packedText(buyerId) +
-        packedText(idempotencyKey) +
-        packedIndex(baskets.indexOf(items)) +
-        packedText(formatTrace(requestId, traceparent));
+    const count = packedCount(batch.requests.length);
+    let [buyers, keys, indexes, lines] = [count, count, count, count];
+    for (const request of batch.requests) {
+      buyers += packedText(request.buyerId);
+      keys += packedText(request.idempotencyKey);
+      indexes += packedIndex(baskets.indexOf(request.items));
+      lines += packedText(shortLine(request));
     }
-    const requests = packedCount(batch.requests.length * 4) + packed;
-    return [batch.tag, batch.backlogMax, Buffer.from(baskets.packed + requests, 'latin1')];
+    const packed = baskets.packed + buyers + keys + indexes + lines;
+    return [batch.tag, batch.backlogMax, Buffer.from(packed, 'latin1')];
   },
   decode([reply], _saleId, batch) {
     if (typeof reply !== 'string') return undefined;

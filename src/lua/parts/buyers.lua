@@ -5,9 +5,11 @@
 --          left_of summary_of record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long
 --          is_index parse_index format_index add_living keyless_positions change_in_index index_of_records
 --          short
--- EXPORTS  LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
+-- EXPORTS  buyer_texts LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
 --          records_at add_first_record add_record replace_record has_moved write_buyers
 
+-- buyer_texts[buyer] = the field of a buyer that is loaded and has records; see text_of().
+local buyer_texts = {}
 -- In a block, because a script has at most 200 local names.
 local LIVING_MAX, load_records, has_records, is_oversize, summary_of_buyer, lasting_of, held_of, keyless_record
 local keyed_record, records_at, add_first_record, add_record, replace_record, has_moved, write_buyers
@@ -20,8 +22,8 @@ local FIELD_BYTES_MAX, MOVED_MAX = 4096, 100
 -- HSET in parts: unpack() returns fewer than 8,000 values.
 local VALUES_AT_ONCE = 4000
 
--- texts[buyer] = the field; '' for none; see text_of(). indexes[buyer]: the index in use instead.
-local texts, indexes, changed = {}, {}, {}
+-- indexes[buyer]: the index in use instead of the buyer's text.
+local indexes, changed = {}, {}
 -- summaries[buyer]: of a buyer without index.
 local summaries = {}
 -- Fields of `past` that write_buyers() writes.
@@ -30,30 +32,40 @@ local past, moved = {}, 0
 local firsts, firsts_size = {}, 0
 
 function load_records(buyers)
-  local missing = {}
-  for _, buyer in ipairs(buyers) do
-    if not texts[buyer] then missing[#missing + 1] = buyer end
+  local missing = buyers
+  -- Mostly this is the first call, with nothing to leave out.
+  if next(buyer_texts) then
+    missing = {}
+    for _, buyer in ipairs(buyers) do
+      if not buyer_texts[buyer] then missing[#missing + 1] = buyer end
+    end
   end
   if #missing == 0 then return end
-  local values = call('HMGET', key_buyers, unpack(missing))
-  for i, buyer in ipairs(missing) do texts[buyer] = values[i] or '' end
-  short.load_terms(values)
+  local values, found = call('HMGET', key_buyers, unpack(missing)), {}
+  for i = 1, #values do
+    local text = values[i]
+    if text and text ~= '' then
+      buyer_texts[missing[i]] = text
+      found[#found + 1] = text
+    end
+  end
+  short.load_terms(found)
 end
 
--- The field with whole records. Throws if the terms of a short one are missing.
+-- The field with whole records; empty if there are none. Throws if the terms of a short one are missing.
 local function text_of(buyer)
-  local text = texts[buyer]
+  local text = buyer_texts[buyer] or ''
   if short.is(text) then
     text = short.expand(text)
-    texts[buyer] = text
+    buyer_texts[buyer] = text
   end
   return text
 end
 
-function has_records(buyer) return texts[buyer] ~= '' end
+function has_records(buyer) return buyer_texts[buyer] ~= nil end
 
 -- True: the field is of an earlier version, and this call has no time left to read it.
-function is_oversize(buyer) return #texts[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end
+function is_oversize(buyer) return #buyer_texts[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end
 
 local function put_record(buyer, position, text, key)
   past[past_record_field(buyer, position)] = text
@@ -169,14 +181,15 @@ end
 
 -- Adds the first record of a buyer, which may be short.
 function add_first_record(buyer, record)
-  firsts[firsts_size + 1], firsts[firsts_size + 2] = buyer, record
-  firsts_size = firsts_size + 2
-  texts[buyer] = record
+  local size = firsts_size + 2
+  firsts[size - 1], firsts[size] = buyer, record
+  firsts_size = size
+  buyer_texts[buyer] = record
 end
 
 -- Adds the record of a new reservation; all but the units are texts.
 function add_record(buyer, record, position, units, expires, key, items)
-  if texts[buyer] == '' then return add_first_record(buyer, record) end
+  if not buyer_texts[buyer] then return add_first_record(buyer, record) end
   changed[buyer] = true
   local text = text_of(buyer)
   local index = index_of(buyer) or (#text + 1 + #record > INLINE_BYTES_MAX and make_index(buyer))
@@ -185,7 +198,7 @@ function add_record(buyer, record, position, units, expires, key, items)
     index.held, index.units_of = nil, nil
     put_record(buyer, position, record, key)
   else
-    texts[buyer], summaries[buyer] = text .. '\n' .. record, nil
+    buyer_texts[buyer], summaries[buyer] = text .. '\n' .. record, nil
   end
 end
 
@@ -201,7 +214,7 @@ function replace_record(buyer, old, record)
   end
   local records = {}
   for text in each_record(text_of(buyer)) do records[#records + 1] = text == old.text and record or text end
-  texts[buyer], summaries[buyer] = join_records(records), nil
+  buyer_texts[buyer], summaries[buyer] = join_records(records), nil
 end
 
 -- Whether records have moved to the past.
@@ -219,7 +232,7 @@ function write_buyers()
   local fields = {}
   for buyer in pairs(changed) do
     local at, index = #fields, indexes[buyer]
-    fields[at + 1], fields[at + 2] = buyer, index and format_index(index) or texts[buyer]
+    fields[at + 1], fields[at + 2] = buyer, index and format_index(index) or buyer_texts[buyer]
   end
   if #fields > 0 then write_fields(key_buyers, fields) end
   if not has_moved() then return end

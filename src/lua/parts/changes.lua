@@ -6,7 +6,7 @@
 -- NEEDS    key_sale key_buyers key_past key_terms key_order key_holds key_events order_index
 --          call concat number now sale counts_of hold_stock add_first_record add_record replace_record write_buyers
 --          record_tail new_record next_record add_event_line short
--- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket change_status
+-- EXPORTS  order event_lines first_position format_version new_holds gone_holds holds_are_due hold_basket is_repeatable hold_again change_status
 --          check_keys write_changes
 
 -- order: the buyers of new reservations. event_lines: in pieces, see add_event_line(); `count` counts the lines. new_holds:
@@ -33,15 +33,16 @@ local function holds_are_due()
 end
 
 -- Reserves a basket. The caller has loaded stock and records, and has checked that the units are there.
-local hold_basket
+local hold_basket, is_repeatable, hold_again
 -- How many reservations this call makes.
 local held = 0
 do
+local LAST_PLACE = short.LAST_PLACE
 -- A table for each basket would take longer.
 local prices = {}
 
--- `is_first`: the buyer has no records.
-function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace, is_first)
+-- `line`: see short.line(). `is_first`: the buyer has no records.
+function hold_basket(basket, buyer, items, hold_ms, key, tag, line, is_first)
   hold_stock(basket)
   if not basket.tail then
     expires_text = expires_text or number(now + hold_ms)
@@ -59,14 +60,33 @@ function hold_basket(basket, buyer, items, hold_ms, key, tag, detail, trace, is_
   held = place + 1
   order[held] = buyer
   if basket.number then
-    local record = short.add(place, basket.number, buyer, key, detail, trace)
+    local record = short.add(basket.number, key, line)
     -- A call that serves a waitlist can make more reservations than there are places.
-    if is_first and place <= short.LAST_PLACE then return add_first_record(buyer, record) end
+    if is_first and place <= LAST_PLACE then return add_first_record(buyer, record) end
   end
   local position = number(first_position + place)
   local record = new_record(position, tag, items, basket.tail, key)
   add_record(buyer, record, position, basket.units, expires_text, key, items)
-  if not basket.number then add_event_line(event_lines, record, buyer, now_text, detail, trace) end
+  if not basket.number then add_event_line(event_lines, record, buyer, now_text, short.cause_in(line)) end
+end
+
+-- Whether hold_again() can reserve this basket from now on. hold_basket() has reserved it for a buyer without records.
+function is_repeatable(basket)
+  local all = basket.counts
+  return basket.number and #all == 1 and all[1].waiting == 0
+end
+
+-- The same as hold_basket() in a third of the steps, for another buyer without records: most purchases of a rush are like
+-- that. Returns false if the units are not there.
+function hold_again(basket, buyer, key, line)
+  local counts, units, place = basket.counts[1], basket.units, held
+  local remaining = counts.remaining - units
+  if remaining < 0 or place > LAST_PLACE then return false end
+  counts.remaining, counts.held = remaining, counts.held + units
+  held = place + 1
+  order[held] = buyer
+  add_first_record(buyer, short.add(basket.number, key, line))
+  return true
 end
 end
 

@@ -14,6 +14,8 @@ local A, P = byte('A'), byte('P')
 -- terms[first] = { first, head, tag, reserved, expires, items, prices, tails }; the last three by basket. first: the first position
 -- of the batch, in base 36. False: Redis does not have them.
 local terms = {}
+-- Of the batch that this call makes.
+local batch_first = nil
 
 local function base36(value)
   local text = ''
@@ -44,7 +46,8 @@ local function add_basket(own, items, prices)
 end
 
 function short.begin_batch(first_position, tag, reserved, expires)
-  short.batch = new_terms(base36(first_position), tag, reserved, expires)
+  batch_first = base36(first_position)
+  short.batch = new_terms(batch_first, tag, reserved, expires)
 end
 
 -- The number of the basket.
@@ -124,20 +127,31 @@ end
 -- Two letters of a place, which counts from 0.
 short.LAST_PLACE = 255
 local letters = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P' }
+-- Of the last place.
+local high, high_letter, low = 0, '', 16
 -- Their first element is for what stands before them.
 local lines, size = { '' }, 1
 
--- Adds a reservation of the batch to its event lines. Returns its short record. `trace` is requestId TAB traceparent.
-function short.add(place, basket, buyer, key, detail, trace)
-  size = size + 1
-  local low = place % 16
-  local record = (letters[(place - low) / 16 + 1] or '') .. letters[low + 1] .. short.batch.first
-  if basket == 1 then
-    lines[size] = '\t' .. buyer .. '\t' .. key .. '\t' .. detail .. '\t' .. trace
-  else
-    lines[size] = basket .. '\t' .. buyer .. '\t' .. key .. '\t' .. detail .. '\t' .. trace
-    record = record .. '.' .. basket
+-- The event line of a reservation for the first basket of its batch. `trace` is requestId TAB traceparent.
+function short.line(buyer, key, detail, trace) return '\t' .. buyer .. '\t' .. key .. '\t' .. detail .. '\t' .. trace end
+
+-- The detail and the trace in such a line.
+function short.cause_in(line) return match(line, '^\t[^\t]*\t[^\t]*\t([^\t]*)\t(.*)') end
+
+-- Adds a reservation of the batch to its event lines. Returns its short record. `line`: see short.line().
+function short.add(basket, key, line)
+  size, low = size + 1, low + 1
+  if low > 16 then
+    high, low = high + 1, 1
+    high_letter = letters[high] or ''
   end
+  if basket == 1 then
+    lines[size] = line
+    if key == '' then return high_letter .. letters[low] .. batch_first end
+    return high_letter .. letters[low] .. batch_first .. '\t' .. key
+  end
+  lines[size] = basket .. line
+  local record = high_letter .. letters[low] .. batch_first .. '.' .. basket
   return key == '' and record or record .. '\t' .. key
 end
 
