@@ -293,6 +293,20 @@ export const VARIANTS: readonly Variant[] = [
     },
   },
   {
+    name: 'another buyer of the same basket gets a unit that nobody has',
+    mistake: {
+      file: 'lua/parts/changes.lua',
+      original: 'if remaining < 0 or place',
+      broken: 'if place',
+    },
+    expected: 'oversold',
+    stock: 20,
+    holdSeconds: 1,
+    act: async (steps) => {
+      await steps.transition('confirm', await steps.buyMany(100, 'buyer'));
+    },
+  },
+  {
     name: 'a batch advances the position by one',
     mistake: {
       file: 'lua/parts/changes.lua',
