@@ -36,7 +36,8 @@ export const VARIANTS: readonly Variant[] = [
       for (const name of PERSISTERS) steps.stack.pause(name);
       await steps.loseData('lose-tail');
       const sold = steps.buyMany(10, 'after');
-      await sleep(2 * NOTICE_MS);
+      // The intact engine sells nothing until a persister has compared the servers.
+      await Promise.race([sold, sleep(4 * NOTICE_MS)]);
       for (const name of PERSISTERS) steps.stack.resume(name);
       await sold;
     },

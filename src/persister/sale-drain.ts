@@ -28,6 +28,12 @@ import { type SortedEntries, sortEntries } from './stream/entries.ts';
 import { type TurnQueue, URGENCY, type Urgency } from './turn-queue.ts';
 import { persist } from './write/persist.ts';
 
+/**
+ * After a write, more events are left to gather: a transaction costs PostgreSQL and this process as much as a hundred of
+ * its rows. There is no pause while more events arrive than a pause gathers.
+ */
+const GATHER_MS = 40;
+const GATHERED_MAX = 2_000;
 const TRIM_INTERVAL_MS = 200;
 /** Without own writes: another consumer has acknowledged the entries, or holds them. A trim shows which. */
 const TRIM_ANYWAY_MS = 1_000;
@@ -39,8 +45,8 @@ const FAILING_PAUSE_MS = 600_000;
 /** While the sale is at rest: nobody waits for it, and there may be thousands. */
 const RETRY_AT_REST_MS = 2_000;
 
-/** The result of a turn, which decides the pause until the next one. */
-type Turn = 'worked' | 'empty' | 'ahead' | Exclude<SaleCondition['outcome'], 'open'>;
+/** The result of a turn, which decides the pause until the next one. `behind`: it wrote so much that more are waiting. */
+type Turn = 'worked' | 'behind' | 'empty' | 'ahead' | Exclude<SaleCondition['outcome'], 'open'>;
 
 /** The connection and the timeline on which the sale was last found open. Entries read there belong to that timeline. */
 interface Opened {
@@ -322,7 +328,7 @@ export class SaleDrain {
     }
     this.#lag.foundNext();
     this.#lastWritten = sorted.events.at(-1)?.number ?? Number.NaN;
-    return 'worked';
+    return sorted.events.length < GATHERED_MAX ? 'worked' : 'behind';
   }
 
   async #trimIfDue(stream: StreamConsumer): Promise<void> {
@@ -344,7 +350,7 @@ export class SaleDrain {
   }
 
   #delayAfter(turn: Turn): number {
-    this.#quietTurns = turn === 'worked' ? 0 : this.#quietTurns + 1;
+    this.#quietTurns = turn === 'worked' || turn === 'behind' ? 0 : this.#quietTurns + 1;
     this.#isBlocked = turn === 'blocked';
     // A client waits although there is nothing to write: it may have found damage. Or it has found some while a batch was
     // written, and nobody else looks at a sleeping drain soon.
@@ -359,6 +365,8 @@ export class SaleDrain {
     const { restMs, idleMs } = this.#context.timings;
     switch (turn) {
       case 'worked':
+        return GATHER_MS;
+      case 'behind':
         return 0;
       case 'ahead':
         return backoffMs(this.#quietTurns, IDLE_FIRST_MS, RETRY_MS);

@@ -58,6 +58,18 @@ test('everything that the page and its modules import is served as a module', as
   assert.equal((await get('/assets/vendor/uplot.css')).statusCode, 200);
 });
 
+test('the browser is told all modules of the first screen at once, and no others', () => {
+  const told = [...page.body.matchAll(/<link rel="modulepreload" href="([^"]+)"/g)].map(
+    ([, path]) => path!,
+  );
+  assert.ok(told.includes('/assets/vendor/signals-core.js'), 'an import of an import of a package');
+  assert.ok(told.includes('/assets/core/html.js'));
+  assert.ok(!told.includes('/assets/screens/audit.js'), 'a screen that is opened later');
+  assert.ok(!told.includes('/assets/vendor/uplot.js'));
+  assert.equal(new Set(told).size, told.length);
+  assert.ok(page.body.indexOf('modulepreload') > page.body.indexOf('importmap'));
+});
+
 test('packages that the page imports are in the image, which has no development packages', () => {
   const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   const { dependencies } = JSON.parse(manifest) as { dependencies: Record<string, string> };

@@ -3,7 +3,12 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it, type TestContext } from 'node:test';
 import type { BrowserContextOptions, Page } from 'playwright-core';
 import { assertAccessible } from '../../harness/browser/axe.ts';
-import { type TestPage, useChromium, usePage } from '../../harness/browser/chromium.ts';
+import {
+  type TestPage,
+  useChromium,
+  usePage,
+  visibleText,
+} from '../../harness/browser/chromium.ts';
 import { buyFor, getAdmin, operate } from '../../harness/crowds/stack-client.ts';
 import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -221,7 +226,7 @@ void describe('the dashboard', { concurrency: false }, () => {
     await signIn(wrong, stack.adminToken, 'sales/later');
     await wrong.getByText('The clock of this device is 20 minutes ahead of the server').waitFor();
     await eventually(async () => {
-      const [minutes, seconds] = (await wrong.getByRole('timer').innerText())
+      const [minutes, seconds] = (await visibleText(wrong.getByRole('timer')))
         .split(':')
         .slice(-2)
         .map(Number);

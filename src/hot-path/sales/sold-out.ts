@@ -162,7 +162,7 @@ export class SoldOut {
     sale.view = view;
     const refusal = sale.refusalOf(view, items, nowMs);
     if (!refusal) return undefined;
-    if (!sale.holders.areComplete(...extentOf(view))) {
+    if (!sale.holders.areComplete(view.state.timeline, reservationsIn(view))) {
       if (nowMs - sale.stuckSince >= UNKNOWN_MS) void this.#read(sale, view);
       return undefined;
     }
@@ -223,9 +223,10 @@ export class SoldOut {
     sale.isReading = true;
     const { saleId, holders } = sale;
     try {
-      while (!holders.areComplete(...extentOf(view))) {
+      const count = reservationsIn(view);
+      while (!holders.areComplete(view.state.timeline, count)) {
         if (!this.#hasRoom()) return;
-        const { skip, most } = holders.nextUnknown(...extentOf(view), PAGE_SIZE);
+        const { skip, most } = holders.nextUnknown(view.state.timeline, count, PAGE_SIZE);
         const reply = await this.#shards.call(readOrder, saleId, skip, most);
         if (reply.outcome !== 'known' || this.#bySale.get(saleId) !== sale) return;
         const { timeline, buyerIds } = reply;
@@ -273,7 +274,7 @@ export class SoldOut {
   }
 }
 
-/** The timeline of the order that the view shows, and the number of reservations in it. */
-function extentOf({ state }: SaleView): [timeline: number, count: number] {
-  return [state.timeline, ordinalOf(state.position, state.gaps)];
+/** The number of reservations in the order. */
+function reservationsIn({ state }: SaleView): number {
+  return ordinalOf(state.position, state.gaps);
 }

@@ -9,7 +9,7 @@
 --                    the SKU of each item, counted from 1, the quantity of each item. Two bytes for each SKU if one of them
 --                    is beyond 255
 --          buyers keys indexes lines   of each request: the buyer, the key or an empty text, the index of its basket from
---                    0, the short event line for the first basket of a batch
+--                    0, the short event line for the first basket of a batch. Without indexes: there is one basket
 -- REPLY  lines, LF between them. The first: position TAB reservedAt TAB expiresAt of the first new reservation, and if there
 --        is one, TAB timeline TAB its index in the order. Then one for each request: an outcome word, after some of them
 --        TAB and what the word does not say. Each reserved request has the position after the previous reserved one.
@@ -148,7 +148,7 @@ local function decide(buyer, key, index, line)
   return basket.reply
 end
 
-for i = 1, buyer_count do replies[i + 1] = decide(buyers[i], keys[i], indexes[i], lines[i]) end
+for i = 1, buyer_count do replies[i + 1] = decide(buyers[i], keys[i], indexes[i] or 0, lines[i]) end
 if #order > 0 or has_moved() then
   local order_length = write_changes()
   if #order > 0 then

@@ -90,6 +90,7 @@ export const reserve = defineScript({
       indexes += packedIndex(baskets.indexOf(request.items));
       lines += packedText(shortLine(request));
     }
+    if (baskets.size === 1) indexes = packedCount(0);
     const packed = baskets.packed + buyers + keys + indexes + lines;
     return [batch.tag, batch.backlogMax, Buffer.from(packed, 'latin1')];
   },
@@ -122,9 +123,13 @@ class Baskets {
     return index;
   }
 
+  get size(): number {
+    return this.#indexes.size;
+  }
+
   get packed(): string {
     const skus = packedCount(this.#skus.size) + this.#packedSkus;
-    return skus + packedCount(this.#indexes.size * 2) + this.#packedBaskets;
+    return skus + packedCount(this.size * 2) + this.#packedBaskets;
   }
 
   #add(items: string): number {
