@@ -86,18 +86,11 @@ function recordTermsOf(terms: Terms, index: number): string {
 }
 
 /** The event line of a reservation without detail, for the first basket of its batch. */
-export function shortLine({
-  buyerId,
-  idempotencyKey,
-  requestId,
-  traceparent,
-}: {
-  buyerId: string;
-  idempotencyKey: string;
-  requestId: string;
-  traceparent: string;
-}): string {
-  return `\t${buyerId}\t${idempotencyKey}\t\t${formatTrace(requestId, traceparent)}`;
+export function shortLine(
+  request: Pick<ReservationEvent, 'buyerId' | 'idempotencyKey' | 'requestId' | 'traceparent'>,
+): string {
+  const trace = formatTrace(request.requestId, request.traceparent);
+  return `\t${request.buyerId}\t${request.idempotencyKey}\t\t${trace}`;
 }
 
 /** The number of events in the text of an entry. */

@@ -8,11 +8,17 @@
  * An unexpected error (Redis unavailable, a restarted server, a missing group) ends the turn. The next turn first checks
  * the sale on both servers, and recovers it if needed.
  */
-import { Fault, unreachable } from '../domain/fault.ts';
+import { Fault } from '../domain/fault.ts';
 import { type Examination, examineSale } from '../lua/recover/examine-sale.ts';
 import { trimEvents } from '../lua/stream/trim-events.ts';
-import { backoffMs } from '../process/backoff.ts';
 import type { PinnedServer } from '../redis/shard.ts';
+import {
+  GATHERED_MAX,
+  IDLE_FIRST_MS,
+  pauseAfter,
+  TRIM_INTERVAL_MS,
+  type Turn,
+} from './drain-pause.ts';
 import { Loop } from './loop.ts';
 import {
   isMissingEvents,
@@ -28,26 +34,11 @@ import { type SortedEntries, sortEntries } from './stream/entries.ts';
 import { type TurnQueue, URGENCY, type Urgency } from './turn-queue.ts';
 import { persist } from './write/persist.ts';
 
-/**
- * After a write, more events are left to gather: a transaction costs PostgreSQL and this process as much as a hundred of
- * its rows. There is no pause while more events arrive than a pause gathers.
- */
-const GATHER_MS = 40;
-const GATHERED_MAX = 2_000;
-const TRIM_INTERVAL_MS = 200;
 /** Without own writes: another consumer has acknowledged the entries, or holds them. A trim shows which. */
 const TRIM_ANYWAY_MS = 1_000;
-const IDLE_FIRST_MS = 10;
 const FAILURE_MOST_MS = 1_000;
-const RETRY_MS = 100;
 /** Between two rebuilds of a sale whose scripts fail. */
 const FAILING_PAUSE_MS = 600_000;
-/** While the sale is at rest: nobody waits for it, and there may be thousands. */
-const RETRY_AT_REST_MS = 2_000;
-
-/** The result of a turn, which decides the pause until the next one. `behind`: it wrote so much that more are waiting. */
-type Turn = 'worked' | 'behind' | 'empty' | 'ahead' | Exclude<SaleCondition['outcome'], 'open'>;
-
 /** The connection and the timeline on which the sale was last found open. Entries read there belong to that timeline. */
 interface Opened {
   stream: StreamConsumer;
@@ -362,31 +353,13 @@ export class SaleDrain {
       this.#lag.clear(this.isAtRest);
       return Number.POSITIVE_INFINITY;
     }
-    const { restMs, idleMs } = this.#context.timings;
-    switch (turn) {
-      case 'worked':
-        return GATHER_MS;
-      case 'behind':
-        return 0;
-      case 'ahead':
-        return backoffMs(this.#quietTurns, IDLE_FIRST_MS, RETRY_MS);
-      case 'retry':
-        return this.isAtRest ? RETRY_AT_REST_MS : RETRY_MS;
-      case 'recovered':
-        return RETRY_MS;
-      case 'blocked':
-        return restMs;
-      case 'absent':
-        // The admin sends a hint when it has sent the sale to Redis.
-        this.#isAsleep = true;
-        return Number.POSITIVE_INFINITY;
-      case 'empty':
-        return this.#hasUntrimmed
-          ? Math.min(TRIM_INTERVAL_MS, IDLE_FIRST_MS * 2 ** this.#quietTurns)
-          : backoffMs(this.#quietTurns, IDLE_FIRST_MS, idleMs);
-      default:
-        return unreachable(turn);
-    }
+    if (turn === 'absent') this.#isAsleep = true;
+    const state = {
+      quietTurns: this.#quietTurns,
+      isAtRest: this.isAtRest,
+      hasUntrimmed: this.#hasUntrimmed,
+    };
+    return pauseAfter(turn, state, this.#context.timings);
   }
 
   /** Logs each new failure once; the Redis connection reports its own. */

@@ -1,6 +1,7 @@
 /** Every event is written to PostgreSQL once, whichever persister delivers it, however often and in whatever order. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
@@ -43,6 +44,22 @@ describe('every event is written once', () => {
         SELECT reservation_id, xmin::text FROM reservations WHERE sale_id = ${saleId} ORDER BY 1`),
     ];
   }
+
+  it('together with those that come within a moment, if events keep coming', async (test) => {
+    const { saleId } = await makeSale(servers);
+    const persister = await usePersister(test, redis.url, database.url);
+    await buy(servers.shards, saleId, ['first']);
+    await eventually(async () => assert.equal((await countsOf(saleId)).rows, 1));
+    const before = await persister.metric('batches_total');
+    const entries = 20;
+    for (let index = 0; index < entries; index++) {
+      await buy(servers.shards, saleId, [`buyer-${index}`]);
+      await sleep(15);
+    }
+    await eventually(async () => assert.equal((await countsOf(saleId)).rows, 1 + entries));
+    const writes = (await persister.metric('batches_total')) - before;
+    assert.ok(writes <= entries / 2 + 1, `${writes} writes for ${entries} entries`);
+  });
 
   it('by three persisters, of a big and a small sale at the same time', async (test) => {
     const [big, small] = [await makeSale(servers), await makeSale(servers)];

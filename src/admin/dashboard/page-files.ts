@@ -92,7 +92,7 @@ export function readPageFiles(): PageFiles {
   return { index: new PageFile('index.html', Buffer.from(index)), assets };
 }
 
-/** The modules that a module imports at once, with theirs. Without their names a browser loads one level after the other. */
+/** The modules that a module imports, and those that they import. Without their names, a browser finds one level at a time. */
 function importedBy(main: string, index: string, assets: PageFiles['assets']): string[] {
   const [, importMap = ''] = /<script type="importmap">([\s\S]*?)<\/script>/.exec(index) ?? [];
   const { imports } = JSON.parse(importMap) as { imports: Record<string, string> };
@@ -100,11 +100,8 @@ function importedBy(main: string, index: string, assets: PageFiles['assets']): s
   for (const path of found) {
     const text = assets.get(path)?.text ?? '';
     for (const [, name = ''] of text.matchAll(STATIC_IMPORT)) {
-      found.add(
-        (imports[name] ?? new URL(name, `http://page/assets/${path}`).pathname).slice(
-          '/assets/'.length,
-        ),
-      );
+      const url = imports[name] ?? new URL(name, `http://page/assets/${path}`).pathname;
+      found.add(url.slice('/assets/'.length));
     }
   }
   found.delete(main);

@@ -151,7 +151,7 @@ export class Batcher {
     return this.#waitingCost >= this.#limits.batchSizeMax;
   }
 
-  /** Beside a call in flight, only a full batch is sent: Redis would decide a smaller one no sooner, and at a higher cost. */
+  /** Beside a call in flight, only a full batch is sent: a smaller one costs more, and waits in Redis for that call too. */
   #sendWaiting(): void {
     const { inFlightMax } = this.#limits;
     while (this.#inFlight === 0 ? this.waiting > 0 : this.#isFull && this.#inFlight < inFlightMax) {

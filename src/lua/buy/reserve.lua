@@ -113,7 +113,7 @@ local function decide(buyer, key, index, line)
 
   local items = baskets[index * 2 + 1]
   local known = nil
-  if has_records(buyer) then
+  if buyer_texts[buyer] then
     if is_oversize(buyer) then return 'overloaded' end
     -- A damaged record fails its buyer's requests, not the batch.
     local is_read, value, repeated = pcall(look_up, buyer, key, items)

@@ -5,13 +5,13 @@
 --          left_of summary_of record_by_key is_sent INLINE_BYTES_MAX past_record_field older_past_field past_key_field is_long
 --          is_index parse_index format_index add_living keyless_positions change_in_index index_of_records
 --          short
--- EXPORTS  buyer_texts LIVING_MAX load_records has_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
+-- EXPORTS  buyer_texts LIVING_MAX load_records is_oversize summary_of_buyer lasting_of held_of keyless_record keyed_record
 --          records_at add_first_record add_record replace_record has_moved write_buyers
 
 -- buyer_texts[buyer] = the field of a buyer that is loaded and has records; see text_of().
 local buyer_texts = {}
 -- In a block, because a script has at most 200 local names.
-local LIVING_MAX, load_records, has_records, is_oversize, summary_of_buyer, lasting_of, held_of, keyless_record
+local LIVING_MAX, load_records, is_oversize, summary_of_buyer, lasting_of, held_of, keyless_record
 local keyed_record, records_at, add_first_record, add_record, replace_record, has_moved, write_buyers
 do
 -- Bounds the index, and what a buyer can look at.
@@ -61,8 +61,6 @@ local function text_of(buyer)
   end
   return text
 end
-
-function has_records(buyer) return buyer_texts[buyer] ~= nil end
 
 -- True: the field is of an earlier version, and this call has no time left to read it.
 function is_oversize(buyer) return #buyer_texts[buyer] > FIELD_BYTES_MAX and moved >= MOVED_MAX end

@@ -14,7 +14,7 @@ local A, P = byte('A'), byte('P')
 -- terms[first] = { first, head, tag, reserved, expires, items, prices, tails }; the last three by basket. first: the first position
 -- of the batch, in base 36. False: Redis does not have them.
 local terms = {}
--- Of the batch that this call makes.
+-- The field of the batch that this call makes.
 local batch_first = nil
 
 local function base36(value)
@@ -127,7 +127,7 @@ end
 -- Two letters of a place, which counts from 0.
 short.LAST_PLACE = 255
 local letters = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P' }
--- Of the last place.
+-- The letters of the last place, and the number of its first one.
 local high, high_letter, low = 0, '', 16
 -- Their first element is for what stands before them.
 local lines, size = { '' }, 1

@@ -2,7 +2,7 @@
 -- their rank, and keep the units from nobody: see available.lua.
 --
 -- NEEDS    key_line_by_quantity key_waiting call number sale closed basket_of stock load_stock load_records
---          allowance_of sku_allowance_of has_records summary_of_buyer lasting_of cool_down_end NO_TRACE short hold_basket is_indexed parse_indexed
+--          allowance_of sku_allowance_of buyer_texts summary_of_buyer lasting_of cool_down_end NO_TRACE short hold_basket is_indexed parse_indexed
 --          quantity_prefix QUANTITY_MAX leave_waitlist has_left
 -- EXPORTS  serve_waitlist
 
@@ -128,7 +128,7 @@ local function serve_sku(sku, tag)
       -- The key contains a space, so no buyer can have sent it.
       local buyer, key, items = waiter.buyer, 'waitlist ' .. waiter.ticket, sku .. '*' .. number(waiter.quantity)
       hold_basket(basket_of(items), buyer, items, sale.waitlist_hold_ms, key, tag, short.line(buyer, key, 'waitlist', NO_TRACE),
-        not has_records(buyer))
+        not buyer_texts[buyer])
     end
   end
 end
