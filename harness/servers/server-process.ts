@@ -69,10 +69,16 @@ export class ServerProcess {
     await this.#untilReady(child);
   }
 
-  /** A graceful shutdown. */
+  /** A graceful shutdown, or `kill` if the server refuses to stop: Redis does, while it writes its first file. */
   async stop(): Promise<void> {
     this.resume();
+    let killed: Promise<void> | undefined;
+    const deadline = setTimeout(() => {
+      killed = this.kill();
+    }, STOP_MS_MAX);
     await this.#end(this.#plan.stopSignal);
+    clearTimeout(deadline);
+    await killed;
   }
 
   /**
@@ -111,9 +117,7 @@ export class ServerProcess {
     if (!child || !RUNNING.has(child)) return;
     const exited = new Promise((resolve) => child.once('exit', resolve));
     child.kill(signal);
-    const deadline = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
     await exited;
-    clearTimeout(deadline);
   }
 
   async #untilReady(child: ChildProcess): Promise<void> {
