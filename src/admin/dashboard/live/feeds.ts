@@ -9,6 +9,11 @@ import { Viewer } from './viewer.ts';
 
 const INTERVAL_MS = 500;
 const LINGER_MS = 2_000;
+/** Viewers get an event in groups, with pauses: sends to hundreds at once would take a core from buyers for 10 ms. */
+const GROUP_SIZE = 20;
+const PAUSE_MS_MAX = 20;
+/** All pauses of an event together, so that it reaches every viewer before the next one is composed. */
+const PAUSES_MS_MAX = 300;
 
 type EndReason = 'shutting_down' | 'sale_deleted' | 'signed_out';
 
@@ -87,14 +92,11 @@ class Feed {
       const startedMs = performance.now();
       if (this.#subscribers.size > 0) this.#usedMs = startedMs;
       else if (startedMs - this.#usedMs > LINGER_MS) return;
-      if (this.#subscribers.size > 0 && (await this.#send()) === 'gone') {
+      if (this.#subscribers.size > 0 && (await this.#send(stopping)) === 'gone') {
         this.end('sale_deleted');
         return;
       }
-      const leftMs = INTERVAL_MS - (performance.now() - startedMs);
-      await sleep(Math.max(1, leftMs), undefined, { signal: stopping, ref: false }).catch(
-        () => undefined,
-      );
+      await pause(INTERVAL_MS - (performance.now() - startedMs), stopping);
     }
   }
 
@@ -102,14 +104,18 @@ class Feed {
     for (const { viewer } of this.#subscribers) viewer.finish(endEvent(reason));
   }
 
-  async #send(): Promise<'sent' | 'gone'> {
+  async #send(stopping: AbortSignal): Promise<'sent' | 'gone'> {
     try {
       const data = await this.#compose();
       if (data === 'gone') return 'gone';
       if (data === undefined) return 'sent';
       const text = eventText(this.#event, data);
       this.#last = { text, atMs: performance.now() };
-      for (const { viewer, isAdmitted } of this.#subscribers) {
+      // Those who come meanwhile get the last event when they join.
+      const subscribers = [...this.#subscribers];
+      const pauseMs = Math.min(PAUSE_MS_MAX, (PAUSES_MS_MAX * GROUP_SIZE) / subscribers.length);
+      for (const [index, { viewer, isAdmitted }] of subscribers.entries()) {
+        if (index > 0 && index % GROUP_SIZE === 0) await pause(pauseMs, stopping);
         if (isAdmitted()) viewer.offer(text);
         else viewer.finish(endEvent('signed_out'));
       }
@@ -118,6 +124,11 @@ class Feed {
     }
     return 'sent';
   }
+}
+
+/** At least a turn of the event loop; ends when stopped. */
+async function pause(ms: number, stopping: AbortSignal): Promise<void> {
+  await sleep(Math.max(1, ms), undefined, { signal: stopping, ref: false }).catch(() => undefined);
 }
 
 function endEvent(reason: EndReason): Buffer {

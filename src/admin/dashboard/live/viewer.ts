@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 export class Viewer extends Readable {
   /** The first event waits until the response reads. */
   #isWanted = true;
+  #isFinished = false;
 
   constructor() {
     super({ highWaterMark: 1 });
@@ -18,14 +19,15 @@ export class Viewer extends Readable {
 
   /** Ignored while the client has not taken the event before. */
   offer(event: Buffer): void {
-    if (!this.#isWanted || this.destroyed) return;
+    if (!this.#isWanted || this.#isFinished || this.destroyed) return;
     this.#isWanted = false;
     this.push(event);
   }
 
-  /** Sends the last event. */
+  /** Sends the last event. Later ones are ignored. */
   finish(event: Buffer): void {
-    if (this.destroyed || this.readableEnded) return;
+    if (this.#isFinished || this.destroyed) return;
+    this.#isFinished = true;
     this.push(event);
     this.push(null);
   }
