@@ -15,21 +15,52 @@ export async function replicaShortcomings(
 ): Promise<{ shortcomings: string[]; unreachable: string[] }> {
   const shortcomings: string[] = [];
   const unreachable: string[] = [];
-  await Promise.all(
+  for (const { address, reply } of await askReplicas(master, field, shortcomingsOf)) {
+    if (reply) shortcomings.push(...reply.map((each) => `on its replica ${address}, ${each}`));
+    else unreachable.push(`the replica ${address}, because it is not reachable from here`);
+  }
+  return { shortcomings: shortcomings.toSorted(), unreachable: unreachable.toSorted() };
+}
+
+/** The run ids of the servers that now follow a master, connected and with its history: they reject writes. */
+export async function followersOf(master: Redis): Promise<Set<string>> {
+  const field = fieldsOf(await master.info('replication'));
+  const replies = await askReplicas(master, field, async (replica) => {
+    const own = fieldsOf(await replica.info());
+    const follows =
+      own('role') === 'slave' &&
+      own('master_link_status') === 'up' &&
+      own('master_replid') === field('master_replid');
+    return follows ? own('run_id') : undefined;
+  });
+  return new Set(replies.flatMap(({ reply }) => reply ?? []));
+}
+
+/** Reads a field of a reply to INFO; empty if it is absent. */
+export function fieldsOf(info: string): (name: string) => string {
+  return (name) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+}
+
+/** Asks each replica. Without a reply: it did not reply in time, or `ask` rejected. */
+async function askReplicas<T>(
+  master: Redis,
+  field: (name: string) => string,
+  ask: (replica: Redis) => Promise<T>,
+): Promise<{ address: string; reply: T | undefined }[]> {
+  return Promise.all(
     addressesOf(field).map(async ({ host, port }) => {
+      const address = `${host}:${port}`;
       const replica = connect(master, host, port);
       try {
         await replica.connect();
-        const found = await shortcomingsOf(replica);
-        shortcomings.push(...found.map((each) => `on its replica ${host}:${port}, ${each}`));
+        return { address, reply: await ask(replica) };
       } catch {
-        unreachable.push(`the replica ${host}:${port}, because it is not reachable from here`);
+        return { address, reply: undefined };
       } finally {
         replica.disconnect();
       }
     }),
   );
-  return { shortcomings: shortcomings.toSorted(), unreachable: unreachable.toSorted() };
 }
 
 /** Of INFO: `slave0:ip=10.0.0.2,port=6379,state=online,offset=…`. */

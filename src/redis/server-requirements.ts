@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis';
 import type { CommonConfig } from '../config.ts';
 import { Fault } from '../domain/fault.ts';
 import { refusedCommands } from './acl.ts';
-import { replicaShortcomings } from './replica-requirements.ts';
+import { fieldsOf, replicaShortcomings } from './replica-requirements.ts';
 
 type Durability = CommonConfig['DURABILITY'];
 export type ServerRequirements = Pick<CommonConfig, 'DURABILITY' | 'NODE_ENV'>;
@@ -181,10 +181,7 @@ const SETTING_NAMES = [
 
 async function readReport(redis: Redis): Promise<ServerReport> {
   const [info, settings] = await Promise.all([redis.info(), readSettings(redis)]);
-  return {
-    field: (name) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '',
-    settings,
-  };
+  return { field: fieldsOf(info), settings };
 }
 
 async function readSettings(redis: Redis): Promise<Map<string, string> | undefined> {

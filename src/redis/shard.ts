@@ -9,6 +9,7 @@ import { keysOf, type Reply, type Script } from '../lua/script.ts';
 import type { ServerClock } from './clock-watch.ts';
 import { type ConnectionOptions, hasPrefix, RedisConnection, type Session } from './connection.ts';
 import type { ServerAddress } from './redis-url.ts';
+import { followersOf } from './replica-requirements.ts';
 import { ReplicationBarrier } from './replication-barrier.ts';
 
 /** An old master may still decide for this long after `min-replicas-max-lag`: Redis counts the lag in whole seconds,
@@ -29,6 +30,8 @@ export interface PinnedServer {
    * replicas and rejects writes. 0: there was none, or it would never stop (`min-replicas-to-write 0`).
    */
   readonly oldMasterGraceMs: number;
+  /** Whether the server with this run id follows this one, so that it decides nothing any more. */
+  isFollowedBy(runId: string): Promise<boolean>;
   /** For one command; read this property again for the next one. */
   readonly client: Redis;
   /** As of Shard. */
@@ -103,6 +106,10 @@ export class Shard {
         if (!session.wasPromoted || session.replicas === 0) return 0;
         const stopsAt = session.seenAt + session.replicasLagMsMax + LAG_ROUNDING_MS;
         return Math.max(0, stopsAt - performance.now());
+      },
+      isFollowedBy: async (runId) => {
+        requireSame(connection, session);
+        return (await followersOf(connection.client)).has(runId);
       },
       get client() {
         requireSame(connection, session);

@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Redis } from 'ioredis';
 import { eventually } from '../../harness/eventually.ts';
 import { useShards } from '../../harness/servers/connections.ts';
 import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
-import { promote, useReplicated } from '../../harness/servers/replication.ts';
+import { follow, promote, useReplicated } from '../../harness/servers/replication.ts';
 import { usePause } from '../../harness/servers/server-process.ts';
 
 const REPLICATED = { requirements: { DURABILITY: 'replicated', NODE_ENV: 'production' } } as const;
@@ -50,3 +51,32 @@ test('the old master stops writing within the grace period after a promotion', a
   assert.ok(after.of('any').pin().oldMasterGraceMs < oldMasterGraceMs);
   await eventually(() => assert.equal(after.of('any').pin().oldMasterGraceMs, 0));
 });
+
+test('an old master that follows the promoted server is known to decide nothing', async (t) => {
+  const replicated = await useReplicated(t, { replicas: 2, demanded: 1 });
+  const { master } = replicated;
+  const [promoted, frozen] = replicated.replicas as [TestRedis, TestRedis];
+  const oldId = await withRedis(master.url, runIdOf);
+  const frozenId = await withRedis(frozen.url, runIdOf);
+
+  await promote(promoted);
+  const server = (await useShards(t, promoted.url, REPLICATED)).of('any').pin();
+  assert.ok(server.oldMasterGraceMs > 0);
+  assert.equal(await server.isFollowedBy(oldId), false, 'it is still a master');
+
+  await follow(master, promoted);
+  await follow(frozen, promoted);
+  await eventually(async () => {
+    assert.equal(await server.isFollowedBy(oldId), true);
+    assert.equal(await server.isFollowedBy(frozenId), true);
+  });
+  assert.equal(await server.isFollowedBy('another-server'), false);
+
+  await usePause(t, frozen);
+  assert.equal(await server.isFollowedBy(frozenId), false, 'it does not reply');
+  assert.equal(await server.isFollowedBy(oldId), true);
+});
+
+async function runIdOf(redis: Redis): Promise<string> {
+  return /^run_id:(\w+)/m.exec(await redis.info('server'))![1]!;
+}

@@ -29,6 +29,7 @@ import { type Examination, examineSale } from '../../lua/recover/examine-sale.ts
 import { type Renewal, type RenewFenceReply, renewFence } from '../../lua/recover/renew-fence.ts';
 import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
 import { tryLockSale } from '../../postgres/sale-locks.ts';
+import type { PinnedServer } from '../../redis/shard.ts';
 import type { PersisterContext } from '../context.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
 import { closeAndDrain } from './close-and-drain.ts';
@@ -91,8 +92,7 @@ async function check(
   const isBehind = await isMissingEvents(context, stream, found);
   if (found.damages.length > 0) context.recoveryLog.damaged(saleId, found.damages);
   if (isBehind || !isOpen(found, record, server.runId)) {
-    // An old master that is cut off may still decide, although nothing of it will count.
-    if (server.oldMasterGraceMs > 0) return retry('old_master_may_still_decide');
+    if (await mayAnotherDecide(server, found, record)) return retry('old_master_may_still_decide');
     return recover(context, stream, signs);
   }
   await stream.ensureGroup();
@@ -101,6 +101,19 @@ async function check(
   if (again.isForgotten) return retry('redis_forgot_the_sale');
   if (!isOpen(again, record, server.runId)) return retry('closed_by_another_recovery');
   return { outcome: 'open', timeline: record.timeline };
+}
+
+/**
+ * Whether an old master that is cut off may still decide, although nothing of it will count. Only the server of the fence
+ * can: each recovery begins a timeline in PostgreSQL before its server decides, so no other one has followed this timeline.
+ */
+async function mayAnotherDecide(
+  server: PinnedServer,
+  { fence, timeline }: Examination,
+  record: SaleRecord,
+): Promise<boolean> {
+  if (server.oldMasterGraceMs === 0) return false;
+  return timeline !== record.timeline || !(await server.isFollowedBy(fence));
 }
 
 async function examine(
