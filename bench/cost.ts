@@ -7,22 +7,18 @@
  * The stacks of this checkout and of the earlier commit take turns. A turn is three loads: purchases that win, refusals
  * of tokens never seen, and refusals of tokens seen before. Exits 1 when a target is missed.
  */
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import postgres from 'postgres';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import { eventually } from '../harness/eventually.ts';
 import { childrenOf } from '../harness/servers/process-records.ts';
-import type { StackDescription } from '../src/dev/stack/stack-description.ts';
-import { findFreePorts } from '../src/process/free-port.ts';
-import { JWT_SECRET, tokenOf, writeBuyers } from './load/buyers.ts';
+import { tokenOf, writeBuyers } from './load/buyers.ts';
 import { buyTemplate, runWrk } from './load/wrk.ts';
+import { type CheckoutStack, openCheckoutSale, startCheckout } from './measure/checkout-stack.ts';
 import { checkOut, ROOT } from './measure/earlier-commit.ts';
 import { type Cpu, cpuOf } from './measure/process-cpu.ts';
 import {
@@ -43,7 +39,6 @@ const PER_SECOND_MAX = 60_000;
 const KNOWN_BUYERS = 20_000;
 /** Redis has told the hot path who won by then. */
 const SETTLE_MS = 2_000;
-const START = { timeoutMs: 180_000 };
 const DRAIN = { timeoutMs: 120_000 };
 
 const NOW = 'now';
@@ -57,18 +52,12 @@ const options = command('bench:cost', 'Measures the CPU time of a sold unit, ove
   .parse()
   .opts<{ before: string; rounds: number; seconds: number; write?: boolean }>();
 
-/** A stack of `npm start`, in a home of its own. */
-interface Stack {
-  description: StackDescription;
-  sql: postgres.Sql;
-}
-
 const session = openCommandSession();
 const loadBefore = loadAverage();
 try {
-  const stacks: Record<string, Stack> = {
-    [NOW]: await startStack(ROOT),
-    [BEFORE]: await startStack(checkOut(options.before)),
+  const stacks: Record<string, CheckoutStack> = {
+    [NOW]: await startCheckout(ROOT, session),
+    [BEFORE]: await startCheckout(checkOut(options.before), session),
   };
   const known = await writeBuyers(join(tmpdir(), 'known'), {
     name: 'known',
@@ -145,37 +134,6 @@ function comparisonsOf(): Comparison[] {
   ];
 }
 
-async function startStack(directory: string): Promise<Stack> {
-  const home = mkdtempSync(join(tmpdir(), 'home-'));
-  const [hotPathPort, adminPort] = await findFreePorts(2);
-  const child = spawn('npm', ['run', '--silent', 'start'], {
-    cwd: directory,
-    env: {
-      ...process.env,
-      FLASH_SALE_HOME: home,
-      HOT_PATH_PORT: String(hotPathPort),
-      ADMIN_PORT: String(adminPort),
-      LOG_LEVEL: 'warn',
-      JWT_SECRET,
-    },
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  session.after(async () => {
-    child.kill('SIGTERM');
-    if (child.exitCode === null) await new Promise((resolve) => child.once('exit', resolve));
-  });
-  const description = await eventually(async () => {
-    session.stopping.throwIfAborted();
-    const found = JSON.parse(readFileSync(join(home, 'stack.json'), 'utf8')) as StackDescription;
-    const { status } = await fetch(`${found.adminUrl}/readyz`);
-    expect(status === 200, 'admin is not ready');
-    return found;
-  }, START);
-  const sql = postgres(description.postgresUrl, { max: 1, onnotice: () => undefined });
-  session.after(() => sql.end());
-  return { description, sql };
-}
-
 function newBuyers(name: string): Promise<string> {
   const count = PER_SECOND_MAX * options.seconds;
   return writeBuyers(join(tmpdir(), 'new'), { name, count, purchasesEach: 1 }).then(
@@ -183,30 +141,7 @@ function newBuyers(name: string): Promise<string> {
   );
 }
 
-async function openSale({ description }: Stack, stock: number): Promise<string> {
-  const saleId = `cost-${Math.random().toString(36).slice(2, 10)}`;
-  const post = async (path: string, body?: object) => {
-    const response = await fetch(`${description.adminUrl}/admin/v1${path}`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${description.adminToken}`,
-        ...(body ? { 'content-type': 'application/json' } : {}),
-      },
-      body: body ? JSON.stringify(body) : null,
-    });
-    expect(response.ok, `${path} got ${response.status}: ${await response.text()}`);
-  };
-  await post('/sales', {
-    saleId,
-    name: 'Cost',
-    currency: 'EUR',
-    skus: [{ sku: 'unit', name: 'Unit', price: 1_000, stock }],
-  });
-  await post(`/sales/${saleId}/open`);
-  return saleId;
-}
-
-function load({ description }: Stack, saleId: string, file: string, repeats: boolean) {
+function load({ description }: CheckoutStack, saleId: string, file: string, repeats: boolean) {
   return runWrk({
     port: Number(new URL(description.hotPathUrl).port),
     template: buyTemplate(saleId),
@@ -220,9 +155,9 @@ function load({ description }: Stack, saleId: string, file: string, repeats: boo
 }
 
 /** The CPU time of each row, by process. */
-async function sell(stack: Stack, name: string): Promise<Figures> {
+async function sell(stack: CheckoutStack, name: string): Promise<Figures> {
   const { pids } = stack.description;
-  const saleId = await openSale(stack, 1_000_000);
+  const saleId = await openCheckoutSale(stack, 1_000_000);
   const file = await newBuyers(name);
   const groups = () => ({
     hotPath: ofAll(pids.hotPath),
@@ -259,8 +194,8 @@ async function sell(stack: Stack, name: string): Promise<Figures> {
 }
 
 /** The CPU time of the hot path for each refusal in the last of some passes. */
-async function refuse(stack: Stack, file: string, passes: number): Promise<Cpu> {
-  const saleId = await openSale(stack, 1);
+async function refuse(stack: CheckoutStack, file: string, passes: number): Promise<Cpu> {
+  const saleId = await openCheckoutSale(stack, 1);
   const { hotPathUrl, pids } = stack.description;
   const { status } = await fetch(`${hotPathUrl}/v1/sales/${saleId}/buy`, {
     method: 'POST',
