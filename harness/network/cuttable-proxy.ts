@@ -18,6 +18,8 @@ export interface CuttableProxy {
   cutAll(): void;
   /** Half-open: connections stay and new ones are accepted, but nothing is forwarded, not even a close. */
   stall(): void;
+  /** Nothing passes any more over the connections of now, for good; new ones work. */
+  strand(): void;
   /** Cuts every connection, and new ones immediately. */
   refuse(): void;
   /** Ends `stall`, and forwards the data that was held back. Ends `refuse`. */
@@ -51,6 +53,7 @@ export async function startCuttableProxy(target: {
   const pairs = new Set<Pair>();
   /** Pairs with a side that closed during a stall. The other side closes when the proxy heals. */
   const broken = new Set<Pair>();
+  const stranded = new Set<Pair>();
   let state: 'open' | 'stalled' | 'refusing' = 'open';
   let replyTrap: { text: string; hasCaught: boolean } | undefined;
   let requestTrap: { text: string; hasCaught: boolean } | undefined;
@@ -134,6 +137,13 @@ export async function startCuttableProxy(target: {
       state = 'stalled';
       for (const pair of pairs) pause(pair);
     },
+    strand: () => {
+      for (const pair of pairs) {
+        pairs.delete(pair);
+        stranded.add(pair);
+        pause(pair);
+      }
+    },
     refuse: () => {
       state = 'refusing';
       cutAll();
@@ -151,6 +161,7 @@ export async function startCuttableProxy(target: {
       new Promise((resolve) => {
         server.close(() => resolve());
         cutAll();
+        for (const pair of stranded) cut(pair);
       }),
   };
 }

@@ -76,7 +76,11 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
             wrong.push(`an entry in ${currency}, not ${sale.currency}`);
         }
       }
-      return noneOf(wrong, `events ${drained + 1} to ${events}`);
+      const all =
+        drained === events
+          ? `all ${events} events are drained`
+          : `events ${drained + 1} to ${events}`;
+      return noneOf(wrong, all);
     },
   },
   {

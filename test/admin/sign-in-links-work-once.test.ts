@@ -134,4 +134,8 @@ test('without Redis there are no links, and a token still signs in', async () =>
 
   await admin.redis.start();
   await eventually(async () => assert.equal((await signIn(code)).status, 201));
+  await eventually(async () => {
+    const elsewhere = await callAdmin(second, 'GET //session', { as: null, headers });
+    assert.equal(elsewhere.status, 401, 'the other admin learns it when Redis is back');
+  });
 });

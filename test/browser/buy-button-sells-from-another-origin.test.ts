@@ -68,7 +68,7 @@ test('a click buys one unit; the next one says why there is no other', async (t)
   const page = await usePage(t, browser);
   await page.goto(origin);
   const result = page.locator('#result');
-  for (const text of [/^Yours until 20\d\d-/, /^Limit reached$/]) {
+  for (const text of [/^Yours until \d/, /^Limit reached$/]) {
     await page.locator('#buy').click();
     await eventually(async () => assert.match(await visibleText(result), text));
   }

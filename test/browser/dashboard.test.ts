@@ -12,6 +12,7 @@ import {
 import { buyFor, getAdmin, operate } from '../../harness/crowds/stack-client.ts';
 import { useStackHome } from '../../harness/engine/stack-process.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { useCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
 import { FILE } from '../../harness/use.ts';
 
 const SALE = 'phones';
@@ -41,8 +42,13 @@ async function openPage(
   return page;
 }
 
-async function signIn(page: Page, token: string, path = ''): Promise<void> {
-  await page.goto(`${stack.adminUrl}/#/${path}`);
+async function signIn(
+  page: Page,
+  token: string,
+  path = '',
+  adminUrl = stack.adminUrl,
+): Promise<void> {
+  await page.goto(`${adminUrl}/#/${path}`);
   await page.getByLabel('Token').fill(token);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('button', { name: 'Sign out' }).waitFor();
@@ -201,6 +207,19 @@ void describe('the dashboard', { concurrency: false }, () => {
     await page.getByText(/^Offline: the admin does not respond/).waitFor();
     await page.locator('.banner').waitFor({ state: 'hidden' });
     await page.locator('.state-word', { hasText: 'Paused' }).waitFor();
+  });
+
+  void it('recovers from connections that died silently', async (test) => {
+    const admin = new URL(stack.adminUrl);
+    const proxy = await useCuttableProxy(test, { host: admin.hostname, port: Number(admin.port) });
+    const other = await openPage(test);
+    await signIn(other, stack.adminToken, `sales/${SALE}`, `http://127.0.0.1:${proxy.port}`);
+    const banner = other.getByText(/^(The live numbers have stopped|Offline)/);
+    await other.getByRole('heading', { level: 1, name: NAME }).waitFor();
+    proxy.strand();
+    await banner.waitFor();
+    await banner.waitFor({ state: 'hidden', timeout: 4 * STEP_MS });
+    other.logged.length = 0; // Requests that got no response.
   });
 
   void it('counts down by the clock of the server on a device whose clock is wrong', async (test) => {

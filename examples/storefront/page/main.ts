@@ -82,8 +82,8 @@ function renderConnection({ connection, problem }: LiveState): void {
 
 function momentOf(state: LiveState) {
   const { sale } = state;
-  const isOpen = sale?.status === 'open' && msToStart(sale) <= 0;
-  return { isOpen, state };
+  const isAhead = sale !== undefined && msToStart(sale) > 0;
+  return { isOpen: sale?.status === 'open' && !isAhead, isAhead, state };
 }
 
 function msToStart({ startsAt }: Sale): number {

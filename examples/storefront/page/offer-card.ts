@@ -11,9 +11,10 @@ export interface OfferActions {
   leave(): void;
 }
 
-/** Whether units can be bought now: see `main.ts`. */
+/** Whether units can be bought now, and whether the sale is yet to start: see `main.ts`. */
 export interface Moment {
   isOpen: boolean;
+  isAhead: boolean;
   state: LiveState;
 }
 
@@ -28,8 +29,8 @@ export class OfferCard {
   readonly #join: HTMLButtonElement;
   readonly #leave: HTMLButtonElement;
   readonly #result: HTMLElement;
-  /** The most units seen: buyers are not told how many were loaded. */
-  #most = 0;
+  /** All units, from before the start; 0: not known, because buyers are not told how many were loaded. */
+  #all = 0;
   #isBusy = false;
 
   constructor(sku: string, actions: OfferActions) {
@@ -43,24 +44,32 @@ export class OfferCard {
     this.#wait = create('p', { className: 'wait', parent: this.element });
     const buttons = create('div', { className: 'actions', parent: this.element });
     this.#buy = createButton('Buy one', buttons, () => actions.buy(sku));
-    this.#buy.classList.add('main');
     this.#join = createButton('Join the waitlist', buttons, () => actions.join(sku));
     this.#leave = createButton('Leave the waitlist', buttons, () => actions.leave());
     this.#result = create('p', { className: 'result', parent: this.element });
     this.#result.role = 'status';
   }
 
-  update(offer: Offer, { isOpen, state }: Moment): void {
+  update(offer: Offer, { isOpen, isAhead, state }: Moment): void {
     const wait = state.waits.find(({ sku }) => sku === offer.sku);
-    this.#most = Math.max(this.#most, offer.remaining, 1);
+    if (isAhead || this.#all > 0) this.#all = Math.max(this.#all, offer.remaining);
     setText(this.#name, offer.name);
     setText(this.#price, formatMoney(offer.price, offer.currency));
-    this.#bar.max = this.#most;
+    show(this.#bar, this.#all > 0);
+    this.#bar.max = Math.max(this.#all, 1);
     this.#bar.value = offer.remaining;
     setText(this.#left, offer.soldOut ? 'Sold out' : `${unitsOf(offer.remaining)} left`);
     setText(this.#wait, wait ? describeWait(wait) : '');
     show(this.#wait, wait !== undefined);
     show(this.#buy, !offer.soldOut);
+    const hasSome = state.reservations.some(
+      ({ status, items }) =>
+        status !== 'expired' &&
+        status !== 'cancelled' &&
+        items.some(({ sku }) => sku === offer.sku),
+    );
+    setText(this.#buy, hasSome ? 'Buy another' : 'Buy one');
+    this.#buy.classList.toggle('main', !hasSome);
     show(this.#join, offer.soldOut && !wait && isOpen);
     show(this.#leave, wait !== undefined);
     setEnabled(this.#buy, isOpen && !this.#isBusy);

@@ -60,6 +60,9 @@ export async function startStack(options: StackOptions, stopping: AbortSignal): 
     process.off('exit', stack.signalAll);
     removeStackDescription(home);
     release();
+    options.report(
+      `Stopped. The data stays in ${home.directory}; --fresh deletes it at the next start.`,
+    );
   };
   try {
     await stack.stopLeftovers();

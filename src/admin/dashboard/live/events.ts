@@ -8,6 +8,7 @@ import { FRESH_MS, SaleReadings } from './sale-readings.ts';
 
 /** Sales that nobody can buy from change rarely. */
 const AT_REST_MS = 4_000;
+const SILENT = 'no reply for more than a second';
 
 interface ServerState {
   ok: boolean;
@@ -26,7 +27,7 @@ export class LiveEvents {
   }
 
   async overview(): Promise<object> {
-    const [listing, reports] = await Promise.all([
+    const [listing, { reports, isCurrent }] = await Promise.all([
       this.#readings.list(),
       this.#reports.read(FRESH_MS),
     ]);
@@ -36,13 +37,13 @@ export class LiveEvents {
       sales: await Promise.all(sales.map((sale) => this.#row(sale))),
       moreSales,
       processes: rowsOf(reports),
-      servers: this.#servers(listing),
+      servers: this.#servers(listing, isCurrent),
     };
   }
 
   /** `gone`: there is no such sale. Undefined: PostgreSQL has never replied. */
   async sale(saleId: string): Promise<object | 'gone' | undefined> {
-    const [page, live, reports] = await Promise.all([
+    const [page, live, { reports, isCurrent }] = await Promise.all([
       this.#readings.page(saleId),
       this.#readings.live(saleId, FRESH_MS),
       this.#reports.read(FRESH_MS),
@@ -55,7 +56,7 @@ export class LiveEvents {
       sale: viewSale(this.#shards, sale, sale.archivedAt === null ? live : undefined, state),
       ...decisionsOf(reports, saleId),
       processes: rowsOf(reports),
-      servers: this.#servers(page),
+      servers: this.#servers(page, isCurrent),
       newest,
       history: { ...history, timeline, fence },
     };
@@ -94,18 +95,23 @@ export class LiveEvents {
     };
   }
 
-  #servers(stored: Reading<unknown>): { redis: ServerState; postgres: ServerState } {
+  /** `replies`: Redis does, to the read of the reports. A connection is known to be dead only later. */
+  #servers(
+    stored: Reading<unknown>,
+    replies: boolean,
+  ): { redis: ServerState; postgres: ServerState } {
     const { isReady, unfitness } = this.#shards;
     const unready = unfitness.length > 0 ? unfitness.join('; ') : 'not every server can be reached';
+    const isOk = isReady && replies;
     return {
-      redis: { ok: isReady, detail: isReady ? 'ready' : unready },
+      redis: { ok: isOk, detail: isOk ? 'ready' : isReady ? SILENT : unready },
       postgres: { ok: stored.isCurrent, detail: stored.isCurrent ? 'ready' : reasonOf(stored) },
     };
   }
 }
 
 function reasonOf({ error }: Reading<unknown>): string {
-  if (error === undefined) return 'no reply for more than a second';
+  if (error === undefined) return SILENT;
   const { code } = error as { code?: unknown };
   return typeof code === 'string' ? `cannot be used: ${code}` : 'a query failed';
 }

@@ -48,10 +48,10 @@ export class ProcessReports {
     this.#servers = servers;
   }
 
-  /** The reports on all servers that can be read. */
-  async read(ageMsMax: number): Promise<readonly Reported[]> {
+  /** The reports on all servers that can be read. Not current: Redis does not reply. */
+  async read(ageMsMax: number): Promise<{ reports: readonly Reported[]; isCurrent: boolean }> {
     const { value = [], isCurrent } = await this.#reports.get(ageMsMax);
-    return isCurrent ? value : [];
+    return { reports: isCurrent ? value : [], isCurrent };
   }
 
   async #readAll(): Promise<Reported[]> {

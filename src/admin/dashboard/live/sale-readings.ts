@@ -1,4 +1,5 @@
 /** What the dashboard reads of sales: once for all viewers, of the overview and of the sale's own page alike. */
+import { REHEARSALS_LIKE } from '../../../domain/rehearsal.ts';
 import { type ReadSaleReply, readSale } from '../../../lua/read/read-sale.ts';
 import { Semaphore } from '../../../process/semaphore.ts';
 import type { Servers } from '../../context.ts';
@@ -89,7 +90,7 @@ export class SaleReadings {
     const sales = await listSales(sql, rows, { isArchived: false, isRehearsal: false });
     if (sales.length < SALES_LISTED_MAX) return { sales, moreSales: 0 };
     const [row] = await sql<{ count: number }[]>`
-      SELECT count(*) FROM sales WHERE archived_at IS NULL`;
+      SELECT count(*) FROM sales WHERE archived_at IS NULL AND sale_id NOT LIKE ${REHEARSALS_LIKE}`;
     return { sales, moreSales: Math.max(0, row!.count - sales.length) };
   }
 }

@@ -61,7 +61,7 @@ function summary({ sale }: SaleReport): Html {
     sku.name,
     money(BigInt(sku.price), sale.currency),
     ...[sku.loaded, sku.remaining, sku.held, sku.confirmed].map((count) => count ?? 'unknown'),
-    sku.loaded ? percent((sku.confirmed ?? 0) / sku.loaded) : '',
+    sku.loaded ? percent(((sku.confirmed ?? 0) + (sku.held ?? 0)) / sku.loaded) : '',
   ]);
   return html`<section><h2>The sale</h2>
 <dl>${terms.map(([term, text]) => html`<div><dt>${term}</dt><dd>${text}</dd></div>\n`)}</dl>

@@ -15,7 +15,7 @@ th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(-
 th { color: var(--dim); font-weight: 600; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } figure > svg { width: 100%; height: auto; } figcaption { color: var(--dim); }
 .grid { stroke: var(--line); } .tick { fill: var(--dim); font-size: 11px; } .line { fill: none; stroke-width: 2; }
-.key { white-space: nowrap; } .swatch { width: .8em; height: .8em; }
+.key, .ok, .failed { white-space: nowrap; } .swatch { width: .8em; height: .8em; }
 .line.decided { stroke: var(--decided); } .line.durable { stroke: var(--durable); } .area.decided { fill: var(--decided); }
 .area.durable { fill: var(--durable); } .area.confirmed { fill: var(--confirmed); } .area.held { fill: var(--held); }
 .area.remaining { fill: var(--remaining); }

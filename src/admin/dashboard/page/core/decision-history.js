@@ -47,10 +47,10 @@ export function noteDecisions({ at, sale, decisions }) {
   samples.value = [...samples.value, ...gap, sample].slice(-SAMPLES_MAX);
 }
 
-/** @param {Record<string, number>} perSecond @returns {Rates} */
-export function ratesOf(perSecond) {
+/** By the outcomes of the chart: rates, or counts. @param {Record<string, number>} all @returns {Rates} */
+export function ratesOf(all) {
   const rates = /** @type {Rates} */ (Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])));
-  for (const [outcome, rate] of Object.entries(perSecond)) {
+  for (const [outcome, rate] of Object.entries(all)) {
     const known = OUTCOMES.find((each) => each === outcome) ?? 'other';
     rates[known] += rate;
   }

@@ -10,10 +10,13 @@ import { hasEnded, loadSession, noteSessionEnd, session } from './session.js';
 
 /** Without an event for this long, the numbers are shown as old. */
 const STALE_MS = 3_000;
+/** The same for the first event of a stream, and for a request of the numbers. */
+const FIRST_MS_MAX = 5_000;
 const WATCH_MS = 500;
 const RECONNECT_FIRST_MS = 500;
 const RECONNECT_MS_MAX = 5_000;
 const HIDDEN_MS_MAX = 5_000;
+const SHORT = { timeoutMs: FIRST_MS_MAX };
 
 /**
  * `connecting`: the first event is awaited. `live`: pushed numbers. `polling`: the numbers are asked for. `stale`: no
@@ -45,6 +48,9 @@ export function watchLive({ url, event, poll, onNumbers, onProblem }) {
   /** @type {number | undefined} */
   let hiddenTimer;
   let failures = 0;
+  /** When the stream was opened, or its last event arrived. */
+  let heardAt = 0;
+  let hasEvents = false;
   let isClosed = false;
 
   const receive = (/** @type {T} */ numbers, /** @type {Connection} */ how) => {
@@ -67,8 +73,12 @@ export function watchLive({ url, event, poll, onNumbers, onProblem }) {
     if (isClosed || document.hidden) return;
     const opened = new EventSource(url);
     stream = opened;
+    heardAt = performance.now();
+    hasEvents = false;
     opened.addEventListener(event, ({ data }) => {
       failures = 0;
+      heardAt = performance.now();
+      hasEvents = true;
       receive(JSON.parse(data), 'live');
     });
     // The server ends the stream: its process stops, or the session has ended.
@@ -86,7 +96,7 @@ export function watchLive({ url, event, poll, onNumbers, onProblem }) {
     retryTimer = setTimeout(connect, longest / 2 + Math.random() * (longest / 2));
     try {
       if (failures > 1) receive(await poll(), 'polling');
-      else await loadSession();
+      else await loadSession(SHORT);
     } catch (error) {
       if (isClosed) return;
       if (error instanceof Problem && error.status === 401) noteSessionEnd();
@@ -103,12 +113,11 @@ export function watchLive({ url, event, poll, onNumbers, onProblem }) {
   const onOnline = () => connect();
 
   const watch = setInterval(() => {
-    if (document.hidden || lastNumbersAt.value === undefined) return;
-    const isStale = performance.now() - lastNumbersAt.value > STALE_MS;
-    if (isStale && connection.value === 'live') {
-      connection.value = 'stale';
-      void recover();
-    }
+    if (document.hidden || !stream) return;
+    // A connection that died silently gives no error.
+    if (performance.now() - heardAt <= (hasEvents ? STALE_MS : FIRST_MS_MAX)) return;
+    if (connection.value === 'live') connection.value = 'stale';
+    void recover();
   }, WATCH_MS);
 
   // After signing in again, the numbers go on at once.
@@ -134,7 +143,7 @@ export function watchLive({ url, event, poll, onNumbers, onProblem }) {
 
 /** Numbers of the same shape without the stream. @returns {Promise<import('./shapes.js').Overview>} */
 export async function pollOverview() {
-  const { data } = await request('GET', '/admin/v1/sales?archived=false&limit=200');
+  const { data } = await request('GET', '/admin/v1/sales?archived=false&limit=200', SHORT);
   return {
     at: /** @type {any} */ (undefined),
     sales: data.map(rowOf),
@@ -147,8 +156,8 @@ export async function pollOverview() {
 export async function pollSale(saleId) {
   const id = encodeURIComponent(saleId);
   const [sale, newest] = await Promise.all([
-    request('GET', `/admin/v1/sales/${id}`),
-    request('GET', `/admin/v1/reservations?saleId=${id}&limit=10`),
+    request('GET', `/admin/v1/sales/${id}`, SHORT),
+    request('GET', `/admin/v1/reservations?saleId=${id}&limit=10`, SHORT),
   ]);
   return {
     at: /** @type {any} */ (undefined),

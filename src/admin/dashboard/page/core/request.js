@@ -6,7 +6,14 @@ import { noteDateHeader } from './clock.js';
  * @property {unknown} [body]
  * @property {Record<string, string>} [headers]
  * @property {AbortSignal} [signal]
+ * @property {number} [timeoutMs] Without a response for so long, it is given up.
  */
+
+/**
+ * A dead connection must not keep one of the six that a browser allows. The longest requests, such as archiving, are
+ * shorter.
+ */
+const TIMEOUT_MS = 60_000;
 
 /** A response with an error. `errors` names the fields that are wrong. */
 export class Problem extends Error {
@@ -40,7 +47,12 @@ class NoResponse extends Error {
  * @param {RequestOptions} [options]
  * @returns {Promise<any>}
  */
-export async function request(method, url, { body, headers = {}, signal } = {}) {
+export async function request(
+  method,
+  url,
+  { body, headers = {}, signal, timeoutMs = TIMEOUT_MS } = {},
+) {
+  const timeout = AbortSignal.timeout(timeoutMs);
   /** @type {Response} */
   let response;
   let text;
@@ -53,7 +65,7 @@ export async function request(method, url, { body, headers = {}, signal } = {}) 
         ...headers,
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      ...(signal ? { signal } : {}),
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       cache: 'no-store',
       credentials: 'same-origin',
     });

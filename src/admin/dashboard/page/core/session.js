@@ -29,10 +29,14 @@ export function may(required) {
   return role.value !== undefined && RANK[role.value] >= RANK[required];
 }
 
-/** Asks the server who is signed in. Throws `NoResponse` and problems other than 401. */
-export async function loadSession() {
+/**
+ * Asks the server who is signed in. Throws `NoResponse` and problems other than 401.
+ *
+ * @param {{ timeoutMs?: number }} [options]
+ */
+export async function loadSession(options = {}) {
   try {
-    session.value = await request('GET', '/session');
+    session.value = await request('GET', '/session', options);
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 401) throw error;
     noteSessionEnd();

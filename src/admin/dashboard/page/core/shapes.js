@@ -86,7 +86,7 @@
  * @typedef {object} SaleLive
  * @property {string} at
  * @property {Sale} sale
- * @property {{ perSecond: Record<string, number>, withoutRedisPerSecond: number } | null} decisions
+ * @property {{ perSecond: Record<string, number>, withoutRedisPerSecond: number, total: Record<string, number> } | null} decisions
  * @property {{ p50: number, p90: number, p99: number, max: number } | null} latencyMs
  * @property {ProcessRow[] | null} processes
  * @property {Servers | null} servers

@@ -2,13 +2,15 @@
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import { OUTCOMES, ratesOf, samples } from '../core/decision-history.js';
-import { formatCompact, formatPercent, formatTime } from '../core/format.js';
+import { formatCompact, formatCount, formatPercent, formatTime } from '../core/format.js';
 import { html } from '../core/html.js';
 
 /** @import { Sample } from '../core/decision-history.js' */
 
 const SPAN_SECONDS = 120;
 const HEIGHT_REM = 11.25;
+/** Of the axis: 1, 2, 5, 10, 20, … decisions a second. */
+const STEPS = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
 
 const WORDS = {
   reserved: 'reserved',
@@ -24,6 +26,7 @@ export function DecisionChart({ decisions }) {
   const holder = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => (holder.current ? draw(holder.current) : undefined), []);
   const rates = decisions ? ratesOf(decisions.perSecond) : undefined;
+  const totals = decisions ? ratesOf(decisions.total) : undefined;
   const total = rates && OUTCOMES.reduce((sum, outcome) => sum + rates[outcome], 0);
   return html`<figure class="chart">
     <figcaption>
@@ -43,10 +46,11 @@ export function DecisionChart({ decisions }) {
         (outcome) =>
           html`<li>
             <span class="swatch ${outcome}" aria-hidden="true"></span>
-            <span class="number">${formatCompact(rates?.[outcome])}</span> ${WORDS[outcome]}
+            <span class="number">${formatCompact(rates?.[outcome])}</span>/s ${WORDS[outcome]}
+            ${totals?.[outcome] ? html`<span class="aside">${formatCount(totals[outcome])} in all</span>` : null}
           </li>`,
       )}
-      <li><span class="swatch line" aria-hidden="true"></span> <span class="number">${formatCompact(decisions?.withoutRedisPerSecond)}</span> without Redis</li>
+      <li><span class="swatch line" aria-hidden="true"></span> <span class="number">${formatCompact(decisions?.withoutRedisPerSecond)}</span>/s without Redis</li>
     </ul>
   </figure>`;
 }
@@ -111,6 +115,7 @@ function plotIn(holder) {
         {
           ...axis,
           size: 3.25 * rem,
+          incrs: STEPS,
           values: (_plot, ticks) => ticks.map((tick) => formatCompact(tick)),
         },
       ],

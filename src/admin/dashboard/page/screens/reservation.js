@@ -81,7 +81,7 @@ function Details({ reservation }) {
           ['Payment', payment && html`<code class="breaks">${payment}</code>`],
           ['From', reservation.source === 'waitlist' ? 'the waitlist' : 'a purchase'],
           ['Reserved', html`<${Time} at=${reservation.reservedAt} />`],
-          ['Hold until', html`<${Time} at=${expiresAt} />`],
+          ...(status === 'confirmed' ? [] : [['Hold until', html`<${Time} at=${expiresAt} />`]]),
           ['Request', html`<code class="breaks">${reservation.requestId}</code>`],
         ]}
       />

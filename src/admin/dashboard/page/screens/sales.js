@@ -154,7 +154,8 @@ function SaleCards({ sales }) {
 function SaleCard({ sale }) {
   const state = saleStateOf(sale, secondNow.value + saleOffsetMs({}));
   const { loaded, confirmed, held } = sale;
-  const sold = confirmed === null ? null : confirmed;
+  // A hold is a sale that the buyer has yet to pay: its units are gone unless it ends.
+  const sold = confirmed === null || held === null ? null : confirmed + held;
   const isRising = state.key === 'open' || state.key === 'sold-out';
   return html`<article class="sale-card ${state.key}">
     <h2><a href=${linkTo(['sales', sale.saleId])}>${sale.name}</a></h2>
@@ -169,7 +170,7 @@ function SaleCard({ sale }) {
         <strong class="number">${formatCount(sold)}</strong> of${' '}
         <span class="number">${formatUnits(loaded, 'unit')}</span> sold
         ${loaded && sold !== null ? html` <span class="share">${formatPercent(sold / loaded)}</span>` : null}
-        ${held ? html`, <span class="number">${formatCount(held)}</span> held` : null}
+        ${held ? html`, <span class="number">${formatCount(held)}</span> of them held until they are paid` : null}
         ${isRising && sale.waiting ? html`, <span class="number">${formatCount(sale.waiting)}</span> waiting` : null}
       </p>
     </div>

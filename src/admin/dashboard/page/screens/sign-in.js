@@ -104,7 +104,7 @@ function CodeSignIn({ code }) {
 function UsedLink() {
   return html`
     <div class="message bad" role="alert">
-      <p>This link does not work any more: it works once, for five minutes. Use a token instead.</p>
+      <p>This link does not work any more: it works once, for five minutes, and only while Redis keeps its memory. Use a token instead.</p>
     </div>
     <${TokenForm} />
   `;
