@@ -5,7 +5,8 @@
  *                   waitlistHoldSeconds (absent: as holdSeconds), skus
  *                   operation (last applied), operationOutcome
  *                   fence (run id of the server that may decide; empty: none), timeline (number of the history),
- *                   closing (closing id of the last recovery), wasPromoted (see close-sale.lua)
+ *                   closing (closing id of the last recovery), closings (ids of those before it, since the sale was
+ *                   open), wasPromoted (see close-sale.lua)
  *                   position (last given), gaps (skipped positions, see domain/positions.ts), tickets (last
  *                   waitlist ticket), indexed and indexing (see parts/waitlist-index.lua), events (number of the
  *                   last), drained (the last that was trimmed, which PostgreSQL has), hasShortRecords (1: new

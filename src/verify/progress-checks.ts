@@ -39,7 +39,9 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
       if (fence !== '' && fence !== sale.fence) {
         wrong.push(`open on ${sale.fence}, and on ${fence} in PostgreSQL`);
       }
-      const closing = ['closing', 'wasPromoted', 'forgotten'].filter((field) => field in sale);
+      const closing = ['closing', 'closings', 'wasPromoted', 'forgotten'].filter(
+        (field) => field in sale,
+      );
       if (closing.length > 0) wrong.push(`it is open and has ${closing.join(', ')}`);
       if (positionFloor > Number(sale.position)) {
         wrong.push(`position ${sale.position}, but none up to ${positionFloor} may be given`);

@@ -191,5 +191,11 @@ describe('an old master that continued to sell alone', () => {
     assert.equal(await close('d', 2, 'c'), 'closed', 'the timeline began after this closing');
     assert.equal(await close('e', 2, 'c'), 'closed', 'also when closed again');
     assert.equal(await close('f', 3, 'c'), 'foreign');
+    assert.equal(
+      await close('g', 3, 'e'),
+      'closed',
+      'others closed it after the one that began the timeline',
+    );
+    assert.equal(await close('h', 4, 'd'), 'foreign');
   });
 });

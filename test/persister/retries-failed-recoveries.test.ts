@@ -67,6 +67,32 @@ describe('a recovery', () => {
     }
   });
 
+  it('whose timeline arrives after the next one closed the sale leaves out no position', async (test) => {
+    const { redis, database, servers } = await useServers(test);
+    const { saleId } = await makeSale(servers);
+    await buyMany(servers.shards, saleId, { count: 10, batchSize: 5 });
+    const before = await usePersister(test, redis.url, database.url);
+    await untilRows(servers, saleId, 10);
+    await before.close();
+    const close = (closing: string) =>
+      servers.shards.call(closeSale, saleId, { closing, timeline: 0, begunAfter: '' });
+    await close('first');
+    await close('second');
+    // The first one's link was cut while its query was under way.
+    await servers.sql`UPDATE sales SET timeline = 1, closing = 'first' WHERE sale_id = ${saleId}`;
+    await usePersister(test, redis.url, database.url);
+    await untilOpen(servers, saleId);
+    const reports = await servers.sql`
+      SELECT outcome, report->'positionsSkipped' AS skipped FROM sale_recoveries WHERE sale_id = ${saleId}`;
+    assert.deepEqual(
+      reports.map((row) => ({ ...row })),
+      [{ outcome: 'renewed', skipped: 0 }],
+    );
+    // An id from before the sale opened says nothing about a later closing.
+    const { client } = servers.shards.of(saleId);
+    assert.equal(await client.hexists(saleKey(saleId, 'sale'), 'closings'), 0);
+  });
+
   it('that an operator requests during another one runs after it', async (test) => {
     const { redis, database, servers } = await useServers(test);
     const { saleId } = await makeSale(servers);

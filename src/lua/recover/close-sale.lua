@@ -13,8 +13,13 @@
 -- REPLY  closed, foreign (closed, but on another timeline), forgotten (the placeholder was written)
 --
 -- A sale is on that timeline if it was opened on it. But a recovery may begin a timeline in PostgreSQL and die before it
--- opens the sale. The sale then still has that recovery's closing id, so nothing was decided since: it belongs to the new
--- timeline, which is written here before the id is replaced. Any other server may have decided more on its own.
+-- opens the sale. The sale then still has that recovery's closing id, alone or among those since the sale was last open, so
+-- nothing was decided since: it belongs to the new timeline, which is written here. Any other server may have decided more
+-- on its own. Others may have closed the sale meanwhile, because a timeline can arrive in PostgreSQL after its recovery
+-- has lost its locks.
+
+-- Of the list of earlier closing ids: about twenty.
+local CLOSINGS_BYTES_MAX = 500
 
 for key, type in pairs({ [key_sale] = 'hash', [key_events] = 'stream', [key_rebuild] = 'hash', [key_new_buyers] = 'hash',
   [key_new_past] = 'hash', [key_new_order] = 'list', [key_new_holds] = 'zset', [key_new_line] = 'zset',
@@ -23,7 +28,7 @@ for key, type in pairs({ [key_sale] = 'hash', [key_events] = 'stream', [key_rebu
   if found ~= 'none' and found ~= type then redis.call('UNLINK', key) end
 end
 
-local sale = redis.call('HMGET', key_sale, 'fence', 'forgotten', 'timeline', 'closing', 'status')
+local sale = redis.call('HMGET', key_sale, 'fence', 'forgotten', 'timeline', 'closing', 'status', 'closings')
 -- The marker of a sale that PostgreSQL does not know as archived: its database was restored from an earlier backup.
 if sale[5] == 'archived' then redis.call('DEL', key_sale) end
 if redis.call('EXISTS', key_sale) == 0 or sale[2] then
@@ -31,14 +36,18 @@ if redis.call('EXISTS', key_sale) == 0 or sale[2] then
   redis.call('HSET', key_sale, 'fence', '', 'forgotten', '1', 'closing', arg_closing)
   return 'forgotten'
 end
-redis.call('HSET', key_sale, 'fence', '', 'closing', arg_closing)
+local closings = (sale[6] or '') .. ' ' .. (sale[4] or '') .. ' '
+redis.call('HSET', key_sale, 'fence', '', 'closing', arg_closing, 'closings', string.sub(closings, -CLOSINGS_BYTES_MAX))
 -- A promoted replica may lack the last decisions of its master. After a restart it no longer knows that it was one.
 if string.find(redis.call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
   redis.call('HSET', key_sale, 'wasPromoted', '1')
 end
 if sale[3] == arg_timeline then return 'closed' end
-if arg_begun_after ~= '' and sale[4] == arg_begun_after then
+if arg_begun_after ~= '' and tonumber(sale[3] or 0) < tonumber(arg_timeline)
+  and string.find(closings, ' ' .. arg_begun_after .. ' ', 1, true) then
   redis.call('HSET', key_sale, 'timeline', arg_timeline)
+  -- No recovery that closed the sale on the timeline before can begin another one.
+  redis.call('HDEL', key_sale, 'closings')
   return 'closed'
 end
 return 'foreign'
