@@ -126,7 +126,7 @@ test('a person waits for the start, buys, and pays with the second card', async 
   assert.equal(checkout.provider.keptTotal, 49_900);
   assert.ok(await button(page, 'Pay').isHidden());
 
-  await button(page, 'Buy one').click();
+  await button(page, 'Buy another').click();
   await shows(page, '#offers .result', /as many as one buyer may have/);
   await assertAccessible(page, 'paid');
 });
