@@ -7,9 +7,9 @@ import { loadSession, noteSessionEnd, session, signedInAgain } from './session.j
 
 const PREFIX = '/admin/v1';
 
-/** @param {string} path @param {Record<string, string | number | undefined>} [query] @param {AbortSignal} [signal] */
-export function get(path, query = {}, signal) {
-  return call('GET', apiUrl(path, query), signal ? { signal } : {});
+/** @param {string} path @param {Record<string, string | number | undefined>} [query] @param {import('./request.js').RequestOptions} [options] */
+export function get(path, query = {}, options = {}) {
+  return call('GET', apiUrl(path, query), options);
 }
 
 /**

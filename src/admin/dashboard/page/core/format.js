@@ -96,3 +96,8 @@ export function formatDuration(seconds) {
   if (shown.length === 0) return '0 seconds';
   return shown.map(([value, name]) => formatUnits(value, name)).join(' ');
 }
+
+/** `positionsSkipped` and `positions_skipped` read `positions skipped`. @param {string} name */
+export function wordsOf(name) {
+  return name.replaceAll('_', ' ').replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}

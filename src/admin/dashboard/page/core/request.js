@@ -5,14 +5,10 @@ import { noteDateHeader } from './clock.js';
  * @typedef {object} RequestOptions
  * @property {unknown} [body]
  * @property {Record<string, string>} [headers]
- * @property {AbortSignal} [signal]
- * @property {number} [timeoutMs] Without a response for so long, it is given up.
+ * @property {number} [timeoutMs] Without a whole response by then, it is given up.
  */
 
-/**
- * A dead connection must not keep one of the six that a browser allows. The longest requests, such as archiving, are
- * shorter.
- */
+/** A dead connection must not keep one of the six that a browser allows. Few requests take longer; they say so. */
 const TIMEOUT_MS = 60_000;
 
 /** A response with an error. `errors` names the fields that are wrong. */
@@ -47,12 +43,7 @@ class NoResponse extends Error {
  * @param {RequestOptions} [options]
  * @returns {Promise<any>}
  */
-export async function request(
-  method,
-  url,
-  { body, headers = {}, signal, timeoutMs = TIMEOUT_MS } = {},
-) {
-  const timeout = AbortSignal.timeout(timeoutMs);
+export async function request(method, url, { body, headers = {}, timeoutMs = TIMEOUT_MS } = {}) {
   /** @type {Response} */
   let response;
   let text;
@@ -65,13 +56,12 @@ export async function request(
         ...headers,
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      signal: AbortSignal.timeout(timeoutMs),
       cache: 'no-store',
       credentials: 'same-origin',
     });
     text = await response.text();
-  } catch (error) {
-    if (signal?.aborted) throw error;
+  } catch {
     throw new NoResponse();
   }
   noteDateHeader(response.headers.get('Date'));

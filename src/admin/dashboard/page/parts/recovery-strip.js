@@ -1,6 +1,6 @@
 /** The recoveries of a sale as a strip over time, from its creation until now, with the same in words below. */
 import { secondNow } from '../core/clock.js';
-import { formatDuration, formatTime } from '../core/format.js';
+import { formatDuration, formatTime, wordsOf } from '../core/format.js';
 import { html } from '../core/html.js';
 import { Time } from './facts.js';
 
@@ -60,5 +60,5 @@ function RecoveryLine({ recovery }) {
   return html`<${Time} at=${startedAt} format=${formatTime} />${' '}
     <strong>${words}</strong>
     ${seconds !== null && (seconds < 1 ? ', in less than a second' : `, in ${formatDuration(seconds)}`)}
-    ${reason && html` <span class="aside">(${reason})</span>`}`;
+    ${reason && html` <span class="aside">(${wordsOf(reason)})</span>`}`;
 }

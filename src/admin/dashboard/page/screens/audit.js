@@ -1,5 +1,6 @@
 /** What operators did to a sale, newest first. */
 import { pathOf } from '../core/api.js';
+import { wordsOf } from '../core/format.js';
 import { html } from '../core/html.js';
 import { useListing } from '../core/listing.js';
 import { Table, Time } from '../parts/facts.js';
@@ -32,14 +33,24 @@ export function AuditScreen({ saleId }) {
   <//>`;
 }
 
-/** Short ones in one line, long ones on demand. @param {{ details: Record<string, unknown> }} props */
+const SHOWN_MAX = 3;
+
+/** Names and values, many of them on demand. @param {{ details: Record<string, unknown> }} props */
 export function Details({ details }) {
-  const text = JSON.stringify(details, null, 1);
-  if (text === '{}') return null;
-  const short = JSON.stringify(details);
-  if (short.length <= 60) return html`<code class="breaks">${short}</code>`;
+  const all = Object.entries(details);
+  if (all.length === 0) return null;
+  const list = html`<dl class="pairs">
+    ${all.map(([name, value]) => html`<div><dt>${wordsOf(name)}</dt><dd>${textOf(value)}</dd></div>`)}
+  </dl>`;
+  if (all.length <= SHOWN_MAX) return list;
   return html`<details>
-    <summary>${Object.keys(details).join(', ')}</summary>
-    <pre>${text}</pre>
+    <summary>${all.length} details</summary>
+    ${list}
   </details>`;
+}
+
+/** @param {unknown} value */
+function textOf(value) {
+  if (typeof value !== 'string') return JSON.stringify(value);
+  return /^[a-z]+(_[a-z]+)+$/.test(value) ? wordsOf(value) : value;
 }

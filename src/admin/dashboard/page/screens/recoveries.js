@@ -1,5 +1,6 @@
 /** The recoveries of a sale with their reports, newest first. */
 import { pathOf } from '../core/api.js';
+import { wordsOf } from '../core/format.js';
 import { html } from '../core/html.js';
 import { useListing, useResource } from '../core/listing.js';
 import { may } from '../core/session.js';
@@ -26,7 +27,7 @@ export function RecoveriesScreen({ saleId }) {
       A sale closes by itself when its Redis restarts or loses data, and a persister recovers it. A recovery that is
       blocked says why, and waits for an operator.
     </p>
-    <p><button type="button" onClick=${listing.reload}>Read again</button></p>
+    <p><button type="button" onClick=${listing.reload}>Refresh</button></p>
     <${ListingView}
       listing=${listing}
       empty="No recovery since the sale exists."
@@ -42,6 +43,7 @@ export function RecoveriesScreen({ saleId }) {
                 <td><${Time} at=${finishedAt} /></td>
                 <td><code>${actor}</code></td>
                 <td>
+                  ${typeof report.cause === 'string' && html`<p>${wordsOf(report.cause)}</p>`}
                   ${typeof report.why === 'string' && html`<p>${report.why}</p>`}
                   <${Details} details=${report} />
                 </td>

@@ -70,6 +70,9 @@ export function VerifyScreen({ saleId }) {
   <//>`;
 }
 
+/** A sale with millions of reservations takes minutes. */
+const LONG = { timeoutMs: 600_000 };
+
 /**
  * Follows the verification. If the stream ends early, a request without progress returns the report, or the reason.
  *
@@ -88,7 +91,7 @@ function verify(saleId, onProgress) {
     stream.addEventListener('progress', ({ data }) => onProgress(JSON.parse(data)));
     stream.addEventListener('report', ({ data }) => end(JSON.parse(data)));
     for (const event of ['failed', 'error'])
-      stream.addEventListener(event, () => end(get(pathOf('sales', saleId, 'verify'))));
+      stream.addEventListener(event, () => end(get(pathOf('sales', saleId, 'verify'), {}, LONG)));
   });
 }
 
