@@ -13,10 +13,10 @@
 -- REPLY  closed, foreign (closed, but on another timeline), forgotten (the placeholder was written)
 --
 -- A sale is on that timeline if it was opened on it. But a recovery may begin a timeline in PostgreSQL and die before it
--- opens the sale. The sale then still has that recovery's closing id, alone or among those since the sale was last open, so
--- nothing was decided since: it belongs to the new timeline, which is written here. Any other server may have decided more
--- on its own. Others may have closed the sale meanwhile, because a timeline can arrive in PostgreSQL after its recovery
--- has lost its locks.
+-- opens the sale. The sale then still has that recovery's closing id, so nothing was decided since: it belongs to the new
+-- timeline, which is written here. Any other server may have decided more on its own. The id may be an earlier one of those
+-- since the sale was last open: the query that begins a timeline can reach PostgreSQL after its recovery has lost its locks
+-- and another one has closed the sale.
 
 -- Of the list of earlier closing ids: about twenty.
 local CLOSINGS_BYTES_MAX = 500
@@ -43,7 +43,7 @@ if string.find(redis.call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') t
   redis.call('HSET', key_sale, 'wasPromoted', '1')
 end
 if sale[3] == arg_timeline then return 'closed' end
-if arg_begun_after ~= '' and tonumber(sale[3] or 0) < tonumber(arg_timeline)
+if arg_begun_after ~= '' and (tonumber(sale[3]) or 0) < tonumber(arg_timeline)
   and string.find(closings, ' ' .. arg_begun_after .. ' ', 1, true) then
   redis.call('HSET', key_sale, 'timeline', arg_timeline)
   -- No recovery that closed the sale on the timeline before can begin another one.
