@@ -61,7 +61,7 @@ describe('the report of a sale with hostile texts', () => {
 
   it('shows the stock, the reservations, the verification and the changes', () => {
     const row = page.match(/<code>black<\/code>.*/)![0].replaceAll(/<[^>]+>/g, ' ');
-    assert.match(row, /199\.00 EUR\s+12\s+8\s+2\s+2\s+16\.7 %/);
+    assert.match(row, /199\.00 EUR\s+12\s+8\s+2\s+2\s+33\.3 %/);
     assert.match(page, /Every promise held: \d+ checks passed\./);
     assert.match(
       page,
