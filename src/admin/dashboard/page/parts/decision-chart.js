@@ -46,11 +46,11 @@ export function DecisionChart({ decisions }) {
         (outcome) =>
           html`<li>
             <span class="swatch ${outcome}" aria-hidden="true"></span>
-            <span class="number">${formatCompact(rates?.[outcome])}</span>/s ${WORDS[outcome]}
+            <span class="number">${formatCompact(rates?.[outcome])}/s</span> ${WORDS[outcome]}
             ${totals?.[outcome] ? html`<span class="aside">${formatCount(totals[outcome])} in all</span>` : null}
           </li>`,
       )}
-      <li><span class="swatch line" aria-hidden="true"></span> <span class="number">${formatCompact(decisions?.withoutRedisPerSecond)}</span>/s without Redis</li>
+      <li><span class="swatch line" aria-hidden="true"></span> <span class="number">${formatCompact(decisions?.withoutRedisPerSecond)}/s</span> without Redis</li>
     </ul>
   </figure>`;
 }

@@ -33,18 +33,18 @@ export function AuditScreen({ saleId }) {
   <//>`;
 }
 
-const SHOWN_MAX = 3;
+const SHOWN_CHARACTERS_MAX = 100;
 
-/** Names and values, many of them on demand. @param {{ details: Record<string, unknown> }} props */
+/** Names and values; long ones on demand. @param {{ details: Record<string, unknown> }} props */
 export function Details({ details }) {
   const all = Object.entries(details);
   if (all.length === 0) return null;
   const list = html`<dl class="pairs">
     ${all.map(([name, value]) => html`<div><dt>${wordsOf(name)}</dt><dd>${textOf(value)}</dd></div>`)}
   </dl>`;
-  if (all.length <= SHOWN_MAX) return list;
+  if (JSON.stringify(details).length <= SHOWN_CHARACTERS_MAX) return list;
   return html`<details>
-    <summary>${all.length} details</summary>
+    <summary>${all.map(([name]) => wordsOf(name)).join(', ')}</summary>
     ${list}
   </details>`;
 }

@@ -170,7 +170,7 @@ function SaleCard({ sale }) {
         <strong class="number">${formatCount(sold)}</strong> of${' '}
         <span class="number">${formatUnits(loaded, 'unit')}</span> sold
         ${loaded && sold !== null ? html` <span class="share">${formatPercent(sold / loaded)}</span>` : null}
-        ${held ? html`, <span class="number">${formatCount(held)}</span> of them held until they are paid` : null}
+        ${held ? html`, <span class="number">${formatCount(held)}</span> of them held` : null}
         ${isRising && sale.waiting ? html`, <span class="number">${formatCount(sale.waiting)}</span> waiting` : null}
       </p>
     </div>
