@@ -18,7 +18,7 @@
 -- since the sale was last open: the query that begins a timeline can reach PostgreSQL after its recovery has lost its locks
 -- and another one has closed the sale.
 
--- Of the list of earlier closing ids: about twenty.
+-- The list has about twenty earlier closing ids.
 local CLOSINGS_BYTES_MAX = 500
 
 for key, type in pairs({ [key_sale] = 'hash', [key_events] = 'stream', [key_rebuild] = 'hash', [key_new_buyers] = 'hash',

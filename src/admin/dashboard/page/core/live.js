@@ -10,7 +10,7 @@ import { hasEnded, loadSession, noteSessionEnd, session } from './session.js';
 
 /** Without an event for this long, the numbers are shown as old. */
 const STALE_MS = 3_000;
-/** The same for the first event of a stream, and for a request of the numbers. */
+/** A stream without a first event, or a request for the numbers without a response, is given up after this time. */
 const FIRST_MS_MAX = 5_000;
 const WATCH_MS = 500;
 const RECONNECT_FIRST_MS = 500;

@@ -8,7 +8,7 @@ import { noteDateHeader } from './clock.js';
  * @property {number} [timeoutMs] Without a whole response by then, it is given up.
  */
 
-/** A dead connection must not keep one of the six that a browser allows. Few requests take longer; they say so. */
+/** A dead connection must not keep one of the six that a browser allows. The few requests that take longer set a time of their own. */
 const TIMEOUT_MS = 60_000;
 
 /** A response with an error. `errors` names the fields that are wrong. */

@@ -9,7 +9,7 @@ import { html } from '../core/html.js';
 
 const SPAN_SECONDS = 120;
 const HEIGHT_REM = 11.25;
-/** Of the axis: 1, 2, 5, 10, 20, … decisions a second. */
+/** The steps of the axis: 1, 2, 5, 10, 20, … decisions a second. */
 const STEPS = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
 
 const WORDS = {
