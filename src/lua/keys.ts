@@ -4,7 +4,8 @@
  *   sale    hash    the definition: name, currency, status, startsAt, endsAt, perBuyerLimit, holdSeconds,
  *                   waitlistHoldSeconds (absent: as holdSeconds), skus
  *                   operation (last applied), operationOutcome
- *                   fence (run id of the server that may decide; empty: none), timeline (number of the history),
+ *                   fence (run id of the server that may decide; empty: none), lastFence (the one that was cleared),
+ *                   timeline (number of the history),
  *                   closing (closing id of the last recovery), closings (ids of those before it, since the sale was
  *                   open), wasPromoted (see close-sale.lua)
  *                   position (last given), gaps (skipped positions, see domain/positions.ts), tickets (last

@@ -39,7 +39,7 @@ export const PROGRESS_CHECKS: readonly CheckDefinition[] = [
       if (fence !== '' && fence !== sale.fence) {
         wrong.push(`open on ${sale.fence}, and on ${fence} in PostgreSQL`);
       }
-      const closing = ['closing', 'closings', 'wasPromoted', 'forgotten'].filter(
+      const closing = ['closing', 'closings', 'lastFence', 'wasPromoted', 'forgotten'].filter(
         (field) => field in sale,
       );
       if (closing.length > 0) wrong.push(`it is open and has ${closing.join(', ')}`);

@@ -36,7 +36,7 @@ elseif not is_readable() then refused = 'recovering'
 end
 -- Clears the fence. Otherwise the server that it names could return as master, lacking its last decisions, and sell on.
 if refused == 'recovering' and fields[1] ~= '' then
-  call('HSET', key_sale, 'fence', '')
+  call('HSET', key_sale, 'fence', '', 'lastFence', fields[1])
   -- See close-sale.lua.
   if string.find(call('INFO', 'replication'), 'master_replid2:0*[1-9a-f]') then
     call('HSET', key_sale, 'wasPromoted', '1')

@@ -36,6 +36,7 @@ if redis.call('EXISTS', key_sale) == 0 or sale[2] then
   redis.call('HSET', key_sale, 'fence', '', 'forgotten', '1', 'closing', arg_closing)
   return 'forgotten'
 end
+if sale[1] and sale[1] ~= '' then redis.call('HSET', key_sale, 'lastFence', sale[1]) end
 local closings = (sale[6] or '') .. ' ' .. (sale[4] or '') .. ' '
 redis.call('HSET', key_sale, 'fence', '', 'closing', arg_closing, 'closings', string.sub(closings, -CLOSINGS_BYTES_MAX))
 -- A promoted replica may lack the last decisions of its master. After a restart it no longer knows that it was one.
@@ -46,8 +47,9 @@ if sale[3] == arg_timeline then return 'closed' end
 if arg_begun_after ~= '' and (tonumber(sale[3]) or 0) < tonumber(arg_timeline)
   and string.find(closings, ' ' .. arg_begun_after .. ' ', 1, true) then
   redis.call('HSET', key_sale, 'timeline', arg_timeline)
-  -- No recovery that closed the sale on the timeline before can begin another one.
-  redis.call('HDEL', key_sale, 'closings')
+  -- No recovery that closed the sale on the timeline before can begin another one. And that recovery may have opened the
+  -- sale on another server.
+  redis.call('HDEL', key_sale, 'closings', 'lastFence')
   return 'closed'
 end
 return 'foreign'

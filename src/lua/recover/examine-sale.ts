@@ -28,6 +28,8 @@ export interface Examination {
   isForgotten: boolean;
   /** The run id of the server that it is open on. */
   fence: string;
+  /** The run id of the only server that was ever open on this timeline; empty: not known. */
+  decidedOn: string;
   closing: string;
   wasPromoted: boolean;
   timeline: number | undefined;
@@ -106,6 +108,7 @@ export const examineSale = defineScript({
       nowMs: Number(nowMs),
       isForgotten,
       fence: fields.get('fence') ?? '',
+      decidedOn: fields.get('fence') || (fields.get('lastFence') ?? ''),
       closing: fields.get('closing') ?? '',
       wasPromoted: fields.has('wasPromoted'),
       timeline: wholeNumber('timeline'),

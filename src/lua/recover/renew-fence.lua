@@ -23,7 +23,7 @@ if skip > 0 then
     'gaps', (sale[6] or '') .. position .. ':' .. string.format('%.0f', skip) .. ' ')
 end
 redis.call('HSET', key_sale, 'fence', arg_fence, 'timeline', arg_timeline)
-redis.call('HDEL', key_sale, 'closing', 'closings', 'wasPromoted')
+redis.call('HDEL', key_sale, 'closing', 'closings', 'lastFence', 'wasPromoted')
 -- What a killed rebuild has left.
 redis.call('UNLINK', key_rebuild, key_new_buyers, key_new_past, key_new_order, key_new_holds, key_new_line,
   key_new_waiting)

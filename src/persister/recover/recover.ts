@@ -104,16 +104,17 @@ async function check(
 }
 
 /**
- * Whether an old master that is cut off may still decide, although nothing of it will count. Only the server of the fence
- * can: each recovery begins a timeline in PostgreSQL before its server decides, so no other one has followed this timeline.
+ * Whether an old master that is cut off may still decide, although nothing of it will count. Only the server that the sale
+ * was open on can: each recovery begins a timeline in PostgreSQL before its server decides, so no other one has followed
+ * this timeline.
  */
 async function mayAnotherDecide(
   server: PinnedServer,
-  { fence, timeline }: Examination,
+  { decidedOn, timeline }: Examination,
   record: SaleRecord,
 ): Promise<boolean> {
   if (server.oldMasterGraceMs === 0) return false;
-  return timeline !== record.timeline || !(await server.isFollowedBy(fence));
+  return timeline !== record.timeline || !(await server.isFollowedBy(decidedOn));
 }
 
 async function examine(
