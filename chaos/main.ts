@@ -8,12 +8,14 @@ import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { WRITE_OPTION } from '../harness/command/result-files.ts';
 import { type TestPostgres, usePostgres } from '../harness/servers/postgres.ts';
+import { valkeyCommand } from '../harness/servers/valkey.ts';
 import { MAIN_MODULE } from '../src/process/supervisor/supervised-process.ts';
 import { type DataLossKind, describeFault } from './faults/schedule.ts';
 import { type CompletedRun, printSummary, writeResult } from './results.ts';
 import { openRunLogs, type RunReport, run } from './run.ts';
 import { seededScenario } from './seeded-scenario.ts';
 import type { Durability } from './stack.ts';
+import { TOPOLOGIES, type TopologyName } from './topologies/topology.ts';
 
 /** A failed run can have a thousand violations; these of each kind are enough to start with. */
 const SHOWN_OF_KIND = 4;
@@ -28,9 +30,16 @@ const RESTORE_CHANCE = 0.4;
 const DATA_LOSSES: Record<Durability, readonly DataLossKind[]> = {
   safe: ['flush', 'lose-disk'],
   fast: ['flush', 'lose-disk', 'lose-tail'],
+  replicated: [],
+};
+/** Servers that replicate lose decisions only when a master is replaced: a replica copies a flush. */
+const PROFILES: Record<TopologyName, readonly Durability[]> = {
+  single: ['safe', 'fast'],
+  cluster: ['replicated', 'fast'],
+  sentinel: ['replicated', 'fast'],
 };
 
-const options = command(
+const program = command(
   'chaos',
   'Sells on the real stack while faults are injected, and checks every promise. Exits 1 on a violation.',
 )
@@ -39,20 +48,39 @@ const options = command(
   .option('--buyers <count>', 'in each run', wholeNumber, 2_000)
   .option('--at-once <count>', 'runs in parallel, each with its own servers', wholeNumber, 1)
   .addOption(
-    new Option('--profile <durability>', 'the DURABILITY of the engine')
-      .choices(['safe', 'fast'])
-      .default('safe'),
+    new Option('--topology <name>', 'of the Redis servers').choices(TOPOLOGIES).default('single'),
+  )
+  .addOption(
+    new Option('--server <program>', 'of these servers')
+      .choices(['redis', 'valkey'])
+      .default('redis'),
+  )
+  .addOption(
+    new Option(
+      '--profile <durability>',
+      'the DURABILITY of the engine: safe or fast with a single server, otherwise replicated or fast',
+    ).choices(['safe', 'fast', 'replicated']),
   )
   .option(...WRITE_OPTION)
-  .parse()
-  .opts<{
-    runs: number;
-    seed: number;
-    buyers: number;
-    atOnce: number;
-    profile: Durability;
-    write?: boolean;
-  }>();
+  .parse();
+const { profile: chosenProfile, ...options } = program.opts<{
+  runs: number;
+  seed: number;
+  buyers: number;
+  atOnce: number;
+  topology: TopologyName;
+  server: 'redis' | 'valkey';
+  profile?: Durability;
+  write?: boolean;
+}>();
+const profiles = PROFILES[options.topology];
+const profile = chosenProfile ?? profiles[0]!;
+if (!profiles.includes(profile)) {
+  program.error(
+    `error: --profile ${profile} is not for --topology ${options.topology}, which has ${profiles.join(' and ')}`,
+  );
+}
+const redisCommand = options.server === 'valkey' ? valkeyCommand() : undefined;
 
 const { logsOf, forgetLogsOf } = openRunLogs();
 const completed: CompletedRun[] = [];
@@ -69,7 +97,12 @@ try {
   await Promise.all(lanes);
   completed.sort((a, b) => a.report.seed - b.report.seed);
   printSummary(completed);
-  await writeResult(completed, { ...options, postgresUrl: servers[0]!.url });
+  await writeResult(completed, {
+    ...options,
+    profile,
+    redisCommand,
+    postgresUrl: servers[0]!.url,
+  });
 } finally {
   await session.close();
 }
@@ -81,20 +114,23 @@ async function runInSequence(postgres: TestPostgres): Promise<void> {
     const seed = nextSeed++;
     const { scenario, schedule } = seededScenario({
       seed,
+      topology: options.topology,
       buyers: options.buyers,
       windowMs: WINDOW_MS,
       faults: FAULTS,
       dataLosses: dataLossesOf(seed),
       copyChance: COPY_CHANCE,
       archiveChance: ARCHIVE_CHANCE,
-      restoreChance: keepsData(seed) && options.profile === 'safe' ? RESTORE_CHANCE : 0,
+      restoreChance: keepsData(seed) && profile !== 'fast' ? RESTORE_CHANCE : 0,
     });
     if (options.runs === 1) for (const fault of schedule) console.log(describeFault(fault));
     const report = await run(
       {
         seed,
         mainModule: MAIN_MODULE,
-        durability: options.profile,
+        durability: profile,
+        topology: options.topology,
+        redisCommand,
         directory: logsOf(String(seed)),
         postgres,
         restMsMax: REST_MS_MAX,
@@ -122,7 +158,7 @@ function keepsData(seed: number): boolean {
 }
 
 function dataLossesOf(seed: number): readonly DataLossKind[] {
-  return keepsData(seed) ? [] : DATA_LOSSES[options.profile];
+  return keepsData(seed) ? [] : DATA_LOSSES[profile];
 }
 
 function printRun(report: RunReport, faults: number): void {
@@ -140,7 +176,8 @@ function printViolations({ seed, violations }: RunReport): void {
       console.log(`    ${kind}: ${evidence}`);
     }
   }
-  const again = `npm run chaos -- --runs 1 --seed ${seed} --profile ${options.profile} --buyers ${options.buyers}`;
+  const { topology, server, buyers } = options;
+  const again = `npm run chaos -- --runs 1 --seed ${seed} --topology ${topology} --server ${server} --profile ${profile} --buyers ${buyers}`;
   console.log(`    ${violations.length} violations; repeat: ${again}`);
   console.log(`    logs: ${logsOf(String(seed))}`);
 }

@@ -7,6 +7,7 @@ import { startRedis } from '../harness/servers/redis.ts';
 import type { PlannedFault } from './faults/schedule.ts';
 import type { RunReport } from './run.ts';
 import type { Durability } from './stack.ts';
+import type { TopologyName } from './topologies/topology.ts';
 
 export interface CompletedRun {
   report: RunReport;
@@ -17,7 +18,10 @@ export interface ResultChoices {
   seed: number;
   buyers: number;
   atOnce: number;
+  topology: TopologyName;
+  server: 'redis' | 'valkey';
   profile: Durability;
+  redisCommand: string | undefined;
   /** A server that the runs have used. */
   postgresUrl: string;
   write?: boolean;
@@ -51,7 +55,7 @@ export async function writeResult(
   const reports = completed.map(({ report }) => report);
   const sum = (pick: (report: RunReport) => number) =>
     reports.reduce((total, report) => total + pick(report), 0);
-  const redis = await startRedis();
+  const redis = await startRedis({ command: choices.redisCommand });
   const servers = await serverVersions({ redisUrl: redis.url, postgresUrl: choices.postgresUrl });
   await redis.stop();
   const rests = reports.map(({ restSeconds }) => restSeconds).sort((a, b) => a - b);
@@ -60,6 +64,7 @@ export async function writeResult(
       'the engine, Redis, PostgreSQL, the proxies and the clients share these cores',
     ),
     versions: { ...codeVersions(), ...servers },
+    topology: choices.topology,
     profile: choices.profile,
     seeds: { first: choices.seed, runs: completed.length },
     buyersPerRun: choices.buyers,
@@ -78,7 +83,13 @@ export async function writeResult(
     responses: countResponses(completed),
   };
   const directory = resultDirectory(join(import.meta.dirname, 'results'), choices);
-  await keepResult(directory, choices.profile, result);
+  await keepResult(directory, nameOfResult(choices), result);
+}
+
+/** `safe` is that of one Redis server; the others are such as `cluster-valkey-replicated`. */
+function nameOfResult({ topology, server, profile }: ResultChoices): string {
+  if (topology === 'single' && server === 'redis') return profile;
+  return `${topology}-${server}-${profile}`;
 }
 
 function countViolations(reports: readonly RunReport[]): Record<string, number> {

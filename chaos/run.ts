@@ -47,7 +47,16 @@ export interface Acted {
 }
 
 export interface RunChoices
-  extends Pick<StackChoices, 'mainModule' | 'durability' | 'directory' | 'postgres' | 'stopping'> {
+  extends Pick<
+    StackChoices,
+    | 'mainModule'
+    | 'durability'
+    | 'topology'
+    | 'redisCommand'
+    | 'directory'
+    | 'postgres'
+    | 'stopping'
+  > {
   seed: number;
   /** How long the sale may take to come to rest by itself. */
   restMsMax: number;
@@ -93,7 +102,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
   const stack = await startStack({ ...choices, saleId, databaseUrl: database.url });
   const history = new History();
   const client = new Client(stack.endpoints, history);
-  const inspector = new Inspector({ redisUrl: stack.redis.url, postgresUrl: database.url });
+  const inspector = new Inspector(stack.redis, database.url);
   const sellAndCheck = async (): Promise<RunReport> => {
     const random = new Random(choices.seed);
     const terms = { ...scenario.terms, saleId };

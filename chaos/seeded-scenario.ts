@@ -10,9 +10,11 @@ import { runSchedule } from './faults/inject.ts';
 import { takeBackup } from './faults/restored-backup.ts';
 import { type DataLossKind, drawSchedule, type PlannedFault } from './faults/schedule.ts';
 import type { Acted, RunContext, Scenario } from './run.ts';
+import type { TopologyName } from './topologies/topology.ts';
 
 export interface SeededChoices {
   seed: number;
+  topology: TopologyName;
   buyers: number;
   /** Buyers arrive, operators act and faults start within this time. */
   windowMs: number;
@@ -47,13 +49,15 @@ export function seededScenario(choices: SeededChoices): {
   const random = new Random(choices.seed);
   const schedule = drawSchedule(random.of('schedule'), choices);
   const archiving = random.of('archiving');
-  const { dataLosses } = choices;
+  const { dataLosses, topology } = choices;
   const later = archiving.chance(choices.archiveChance)
-    ? drawSchedule(archiving, { ...ARCHIVE_FAULTS, dataLosses })
+    ? drawSchedule(archiving, { ...ARCHIVE_FAULTS, dataLosses, topology })
     : undefined;
   const restoring = random.of('restoring');
   const restores = restoring.chance(choices.restoreChance);
-  const during = restores ? drawSchedule(restoring, RESTORE_FAULTS).filter(sparesAdmin) : [];
+  const during = restores
+    ? drawSchedule(restoring, { ...RESTORE_FAULTS, topology }).filter(sparesAdmin)
+    : [];
   const share = (ofBuyers: number) => Math.ceil(choices.buyers * ofBuyers);
   return {
     schedule: [...schedule, ...during, ...(later ?? [])],

@@ -1,12 +1,13 @@
 /** What Redis and PostgreSQL hold of a sale at the end, read without the proxies. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { isBuyerIndex } from '../src/domain/buyer-index.ts';
 import type { OwnItem, Reservation, ReservationStatus } from '../src/domain/reservation.ts';
 import { parseRecords } from '../src/domain/reservation-codec.ts';
 import { isShortRecord, termsFieldOf, wholeRecord } from '../src/domain/short-record.ts';
 import { saleKey } from '../src/lua/keys.ts';
 import { connectPostgres, type Sql } from '../src/postgres/connection.ts';
+import type { Topology } from './topologies/topology.ts';
 
 export interface Row {
   reservationId: string;
@@ -78,13 +79,12 @@ const POLL_MS = 50;
 
 /** The suite's own connections. */
 export class Inspector {
-  readonly #redis: Redis;
+  readonly #topology: Topology;
   readonly #sql: Sql;
 
-  constructor(urls: { redisUrl: string; postgresUrl: string }) {
-    this.#redis = new Redis(urls.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5_000 });
-    this.#redis.on('error', () => undefined); // A command reports the failure of a killed server.
-    this.#sql = connectPostgres(urls.postgresUrl, { process: 'chaos', connectionsMax: 2 });
+  constructor(redis: Topology, postgresUrl: string) {
+    this.#topology = redis;
+    this.#sql = connectPostgres(postgresUrl, { process: 'chaos', connectionsMax: 2 });
   }
 
   /**
@@ -92,10 +92,11 @@ export class Inspector {
    * it is at rest. A join that a broken link delivers late may leave a buyer in the waitlist.
    */
   async pendingWork(saleId: string): Promise<string | undefined> {
-    const info = await this.#redis.info('server');
+    const redis = await this.#redis();
+    const info = await redis.info('server');
     const runId = /^run_id:(\w+)/m.exec(info)?.[1];
     // One transaction, because a hold that expires between two reads would be missing in both.
-    const replies = await this.#redis
+    const replies = await redis
       .multi()
       .hgetall(saleKey(saleId, 'sale'))
       .hgetall(saleKey(saleId, 'stock'))
@@ -134,7 +135,8 @@ export class Inspector {
   /** Waits until PostgreSQL has what Redis has by now, or until the time is over. */
   async untilWhole(saleId: string, msMax: number): Promise<void> {
     const deadlineMs = performance.now() + msMax;
-    const { events = 0, operation = 0 } = await this.#redis.hgetall(saleKey(saleId, 'sale'));
+    const redis = await this.#redis();
+    const { events = 0, operation = 0 } = await redis.hgetall(saleKey(saleId, 'sale'));
     for (;;) {
       const rows = await this.#sql<{ isWhole: boolean }[]>`
         SELECT checkpoints.event >= ${events} AND last_operation >= ${operation} AS is_whole
@@ -146,16 +148,18 @@ export class Inspector {
 
   /** Whether PostgreSQL has all decisions of Redis. */
   async isDrained(saleId: string): Promise<boolean> {
-    const sale = await this.#redis.hgetall(saleKey(saleId, 'sale'));
+    const redis = await this.#redis();
+    const sale = await redis.hgetall(saleKey(saleId, 'sale'));
     return sale.drained === sale.events;
   }
 
   /** Whether persisters have read all events from the stream. */
   async isDelivered(saleId: string): Promise<boolean> {
     const key = saleKey(saleId, 'events');
+    const redis = await this.#redis();
     const [[newest], groups] = await Promise.all([
-      this.#redis.xrevrange(key, '+', '-', 'COUNT', 1),
-      this.#redis.xinfo('GROUPS', key) as Promise<unknown[][]>,
+      redis.xrevrange(key, '+', '-', 'COUNT', 1),
+      redis.xinfo('GROUPS', key) as Promise<unknown[][]>,
     ]);
     const delivered = groups[0]?.[groups[0].indexOf('last-delivered-id') + 1];
     return newest === undefined || delivered === newest[0];
@@ -166,12 +170,17 @@ export class Inspector {
   }
 
   async close(): Promise<void> {
-    this.#redis.disconnect();
     await this.#sql.end({ timeout: 1 });
   }
 
+  /** The suite's connection to the server that has the sale. */
+  async #redis(): Promise<Redis> {
+    return (await this.#topology.master()).client;
+  }
+
   async #readRedis(saleId: string): Promise<RedisSnapshot> {
-    const replies = await this.#redis
+    const redis = await this.#redis();
+    const replies = await redis
       .multi()
       .hgetall(saleKey(saleId, 'sale'))
       .hgetall(saleKey(saleId, 'stock'))

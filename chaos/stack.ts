@@ -1,15 +1,15 @@
 /**
- * The stack of one run: its own Redis and database, two hot paths, two persisters and an admin. Each process of the
- * engine runs under the supervisor of `npm start`. A proxy connects each pair of processes that communicates.
+ * The stack of one run: its own Redis servers and database, two hot paths, two persisters and an admin. Each process of
+ * the engine runs under the supervisor of `npm start`. A proxy connects each pair of processes that communicates.
  */
 import { readFileSync, truncateSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { divertedConnections } from '../harness/engine/diverted-connections.ts';
 import { sharedCode } from '../harness/engine/shared-code.ts';
-import { type CuttableProxy, startCuttableProxy } from '../harness/network/cuttable-proxy.ts';
 import type { TestPostgres } from '../harness/servers/postgres.ts';
 import { recordProcess } from '../harness/servers/process-records.ts';
-import { startRedis, type TestRedis } from '../harness/servers/redis.ts';
+import type { TestServer } from '../harness/servers/server-process.ts';
 import { findFreePorts } from '../src/process/free-port.ts';
 import { processIdentity } from '../src/process/supervisor/process-identity.mjs';
 import { ProcessLog } from '../src/process/supervisor/process-log.ts';
@@ -19,17 +19,23 @@ import type { SaleEndpoints } from './clients/client.ts';
 import {
   ENGINE_PROCESSES,
   type EngineProcess,
-  LINKS,
+  isEngineProcess,
   type LinkName,
   type ProcessName,
 } from './faults/schedule.ts';
+import { type Link, Links } from './links.ts';
+import { startTopology } from './topologies/start.ts';
+import type { Topology, TopologyName, TopologyServer } from './topologies/topology.ts';
 
-export type Durability = 'fast' | 'safe';
+export type Durability = 'fast' | 'safe' | 'replicated';
 
 export interface StackChoices {
   /** The engine's `main.ts`, or that of a broken copy. */
   mainModule: string;
   durability: Durability;
+  topology: TopologyName;
+  /** The program of the Redis servers; undefined: the machine's Redis. */
+  redisCommand?: string | undefined;
   /** For the logs of the processes. */
   directory: string;
   saleId: string;
@@ -47,13 +53,13 @@ const HOST = '127.0.0.1';
 const START_TRIES = 20;
 
 export class ChaosStack {
-  readonly redis: TestRedis;
+  readonly redis: Topology;
   readonly postgres: TestPostgres;
   readonly databaseUrl: string;
   readonly mainModule: string;
   readonly durability: Durability;
   readonly endpoints: SaleEndpoints;
-  readonly #links: Map<LinkName, CuttableProxy>;
+  readonly #links: Links;
   readonly #processes: Map<EngineProcess, SupervisedProcess>;
   /** Exits of processes that no fault has killed. */
   readonly unexpectedExits: string[] = [];
@@ -61,8 +67,8 @@ export class ChaosStack {
 
   private constructor(
     choices: StackChoices,
-    redis: TestRedis,
-    links: Map<LinkName, CuttableProxy>,
+    redis: Topology,
+    links: Links,
     ports: ReadonlyMap<EngineProcess, number>,
   ) {
     this.redis = redis;
@@ -85,21 +91,18 @@ export class ChaosStack {
 
   /** Resolves when every process is ready. Throws with the end of its log when one fails. */
   static async start(choices: StackChoices): Promise<ChaosStack> {
-    const redis = await startRedis({
+    const redis = await startTopology(choices.topology, {
+      command: choices.redisCommand,
       appendfsync: choices.durability === 'fast' ? 'everysec' : 'always',
+      saleId: choices.saleId,
     });
     const numbers = await findFreePorts(ENGINE_PROCESSES.length);
     const ports = new Map(ENGINE_PROCESSES.map((name, index) => [name, numbers[index]!]));
-    const targetPort = (link: LinkName) => {
-      const target = link.slice(link.indexOf('>') + 1);
-      if (target === 'redis') return redis.port;
-      if (target === 'postgres') return choices.postgres.port;
-      return ports.get(target as EngineProcess)!;
-    };
-    const links = new Map<LinkName, CuttableProxy>();
-    for (const link of LINKS) {
-      links.set(link, await startCuttableProxy({ host: HOST, port: targetPort(link) }));
-    }
+    const links = await Links.open({
+      redis,
+      postgresPort: choices.postgres.port,
+      portOf: ports,
+    });
     const stack = new ChaosStack(choices, redis, links, ports);
     process.once('exit', stack.#killAll);
     try {
@@ -124,24 +127,44 @@ export class ChaosStack {
     return this.#processes.get(name)!.pid;
   }
 
-  link(name: LinkName): CuttableProxy {
-    return this.#links.get(name)!;
+  link(name: LinkName): Link {
+    return this.#links.link(name);
+  }
+
+  /** The name of the server that a target means now. Undefined: there is none. */
+  async named(target: ProcessName): Promise<ProcessName | undefined> {
+    if (target !== 'redis' && target !== 'redis-replica') return target;
+    const server = target === 'redis' ? this.redis.master() : this.redis.replica();
+    return (await server.catch(() => undefined))?.name;
+  }
+
+  /** Separates the server and these processes from all other servers, processes and sentinels. */
+  isolate(server: TopologyServer, processes: ReadonlySet<EngineProcess>): void {
+    this.redis.isolate(server);
+    this.#links.separate(server.announcedPort, processes);
+  }
+
+  /** Ends `isolate`. */
+  reunite(): void {
+    this.redis.heal();
+    this.#links.healRedis();
   }
 
   /** Returns whether the process was running, as the other faults do. */
   async kill(name: ProcessName): Promise<boolean> {
-    if (name !== 'redis' && name !== 'postgres') return this.#signal(name, 'SIGKILL');
-    const wasRunning = this[name].isRunning;
-    await this[name].kill();
+    if (isEngineProcess(name)) return this.#signal(name, 'SIGKILL');
+    const server = this.#server(name);
+    const wasRunning = server.isRunning;
+    await server.kill();
     return wasRunning;
   }
 
   /** Starts a killed server with its data. The supervisor restarts the engine's processes by itself. */
   async startAgain(name: ProcessName): Promise<void> {
-    if (name !== 'redis' && name !== 'postgres') return;
+    if (isEngineProcess(name)) return;
     for (let attempt = 1; ; attempt++) {
       try {
-        await this[name].start();
+        await this.#server(name).start();
         return;
       } catch (error) {
         if (attempt === START_TRIES) throw error;
@@ -150,33 +173,37 @@ export class ChaosStack {
   }
 
   async restart(name: ProcessName): Promise<boolean> {
-    if (name !== 'redis' && name !== 'postgres') return this.#signal(name, 'SIGTERM');
-    const wasRunning = this[name].isRunning;
-    await this[name].restart();
+    if (isEngineProcess(name)) return this.#signal(name, 'SIGTERM');
+    const server = this.#server(name);
+    const wasRunning = server.isRunning;
+    await server.restart();
     return wasRunning;
   }
 
   pause(name: ProcessName): boolean {
-    if (name !== 'redis' && name !== 'postgres') return this.#signal(name, 'SIGSTOP');
-    this[name].pause();
-    return this[name].isRunning;
+    if (isEngineProcess(name)) return this.#signal(name, 'SIGSTOP');
+    const server = this.#server(name);
+    server.pause();
+    return server.isRunning;
   }
 
   resume(name: ProcessName): void {
-    if (name === 'redis' || name === 'postgres') this[name].resume();
-    else this.#signal(name, 'SIGCONT');
+    if (isEngineProcess(name)) this.#signal(name, 'SIGCONT');
+    else this.#server(name).resume();
   }
 
-  /** While Redis is down. */
+  /** While Redis, a single server, is down. */
   async loseRedisDisk(): Promise<void> {
-    for (const name of await readdir(this.redis.directory)) {
-      await rm(join(this.redis.directory, name), { recursive: true, force: true });
+    const [{ directory }] = this.redis.servers as [TopologyServer];
+    for (const name of await readdir(directory)) {
+      await rm(join(directory, name), { recursive: true, force: true });
     }
   }
 
-  /** While Redis is down: removes the end of the append-only file, as if it had not been synced. */
+  /** While Redis, a single server, is down: removes the end of the append-only file, as if it had not been synced. */
   async loseRedisTail(bytes: number): Promise<void> {
-    const directory = join(this.redis.directory, 'appendonlydir');
+    const [redis] = this.redis.servers as [TopologyServer];
+    const directory = join(redis.directory, 'appendonlydir');
     const files = (await readdir(directory)).filter((name) => name.endsWith('.incr.aof'));
     const newest = join(directory, files.sort().at(-1)!);
     truncateSync(newest, Math.max(0, readFileSync(newest).length - bytes));
@@ -184,7 +211,8 @@ export class ChaosStack {
 
   /** Resumes all processes and restores all links. Killed servers must run again before. */
   heal(): void {
-    for (const link of this.#links.values()) link.heal();
+    this.#links.heal();
+    this.redis.heal();
     for (const name of ENGINE_PROCESSES) this.resume(name);
   }
 
@@ -192,7 +220,7 @@ export class ChaosStack {
     process.off('exit', this.#killAll);
     this.heal();
     await Promise.all([...this.#processes.values()].map((supervised) => supervised.stop()));
-    await Promise.all([...this.#links.values()].map((link) => link.close()));
+    await this.#links.close();
     await this.redis.stop();
   }
 
@@ -217,10 +245,8 @@ export class ChaosStack {
 
   #supervise(name: EngineProcess, port: number, choices: StackChoices): SupervisedProcess {
     const subcommand = name.replace(/-\d$/, '');
-    const redis = this.#links.get(`${name}>redis`)!;
-    const postgres = this.#links.get(`${name}>postgres` as LinkName);
     const databaseUrl = Object.assign(new URL(choices.databaseUrl), {
-      port: String(postgres?.port ?? 0),
+      port: String(this.#links.portOf(`${name}>postgres` as LinkName) ?? 0),
     });
     const supervised: SupervisedProcess = new SupervisedProcess(
       {
@@ -231,10 +257,11 @@ export class ChaosStack {
         env: {
           PATH: process.env.PATH,
           ...sharedCode(),
+          ...divertedConnections(this.#links.portsOf(`${name}>redis`)),
           HOST,
           LOG_LEVEL: subcommand === 'hot-path' ? 'warn' : 'info',
           DURABILITY: choices.durability,
-          REDIS_URL: `redis://${HOST}:${redis.port}`,
+          REDIS_URL: this.redis.url,
           DATABASE_URL: databaseUrl.href,
           JWT_SECRET,
           ADMIN_TOKENS: `operator:${OPERATOR_TOKEN}`,
@@ -256,7 +283,12 @@ export class ChaosStack {
     return supervised;
   }
 
+  #server(name: Exclude<ProcessName, EngineProcess>): TestServer {
+    if (name === 'postgres') return this.postgres;
+    return this.redis.servers.find((server) => server.name === name)!;
+  }
+
   #url(link: LinkName): string {
-    return `http://${HOST}:${this.#links.get(link)!.port}`;
+    return `http://${HOST}:${this.#links.portOf(link)}`;
   }
 }

@@ -10,7 +10,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { command } from '../harness/command/command-line.ts';
-import { installPythonTools } from './python-tool.ts';
+import { installPythonTools } from '../harness/command/python-tool.ts';
 
 /** The oldest Kubernetes that supports every field in k8s/; `preStop.sleep` is the newest of them. */
 const KUBERNETES_VERSION = '1.30';

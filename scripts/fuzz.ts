@@ -13,10 +13,10 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
+import { installPythonTools } from '../harness/command/python-tool.ts';
 import { useHostileEngine } from '../harness/hostile/hostile-engine.ts';
 import { startPostgres } from '../harness/servers/postgres.ts';
 import { startRedis } from '../harness/servers/redis.ts';
-import { installPythonTools } from './python-tool.ts';
 
 const SCHEMATHESIS_VERSION = '4.32.5';
 const DIRECTORY = join(import.meta.dirname, '../.flash-sale/fuzz');

@@ -9,8 +9,15 @@ import { renewFence } from '../../src/lua/recover/renew-fence.ts';
 import { trimEvents } from '../../src/lua/stream/trim-events.ts';
 import type { ChaosStack } from '../stack.ts';
 import { runPersisterOnCopy } from './copied-database.ts';
-import { type Loss, loseRedisData } from './losses.ts';
-import type { LinkName, PlannedFault, ProcessName, RequestName } from './schedule.ts';
+import { type Loss, loseRedisData, withLossOfFailover } from './losses.ts';
+import { injectReplicationFault } from './replication-faults.ts';
+import {
+  type LinkName,
+  type PlannedFault,
+  type ProcessName,
+  type RequestName,
+  sequenceOf,
+} from './schedule.ts';
 
 /** How a request is recognized on the wire. */
 const TEXT_OF: Record<RequestName, string> = {
@@ -44,12 +51,14 @@ export async function runSchedule(
   const allConsumed: string[] = [];
   const begun: StartedFault[] = [];
   const startedMs = performance.now();
-  const byTarget = Object.groupBy(schedule, ({ target }) => target);
+  const sequences = Object.groupBy(schedule, sequenceOf);
   await Promise.all(
-    Object.values(byTarget).map(async (faults) => {
-      for (const fault of faults) {
+    Object.values(sequences).map(async (faults) => {
+      for (const fault of faults!) {
         await sleep(Math.max(0, startedMs + fault.atMs - performance.now()));
-        const { tookEffect, loss, consumed } = await inject(fault, stack);
+        const { tookEffect, loss, consumed } = await withLossOfFailover(fault, stack, () =>
+          inject(fault, stack),
+        );
         begun.push({
           fault,
           tookEffect: typeof tookEffect === 'function' ? tookEffect : () => tookEffect,
@@ -73,8 +82,9 @@ interface Injected {
 /** Starts one fault, waits for its duration, and ends it. */
 async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected> {
   const { kind, forMs } = fault;
-  const target = fault.target as ProcessName;
-  const link = stack.link(fault.target as LinkName);
+  const target = await stack.named(fault.target as ProcessName);
+  const linkOf = () => stack.link(fault.target as LinkName);
+  if (target === undefined) return { tookEffect: false };
   switch (kind) {
     case 'kill': {
       const tookEffect = await stack.kill(target);
@@ -93,6 +103,7 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'cut':
     case 'refuse':
     case 'half-open': {
+      const link = linkOf();
       const harmedBefore = link.harmed;
       if (kind === 'cut') link.cutAll();
       else if (kind === 'refuse') link.refuse();
@@ -102,13 +113,19 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
       return { tookEffect: link.harmed > harmedBefore };
     }
     case 'lose-request': {
-      const trap = link.loseRequestWith(TEXT_OF[fault.request!]);
+      const trap = linkOf().loseRequestWith(TEXT_OF[fault.request!]);
       return { tookEffect: () => trap.hasCaught };
     }
     case 'lose-reply': {
-      const trap = link.loseReplyTo(TEXT_OF[fault.request!]);
+      const trap = linkOf().loseReplyTo(TEXT_OF[fault.request!]);
       return { tookEffect: () => trap.hasCaught };
     }
+    case 'hand-over':
+    case 'demote':
+    case 'isolate':
+    case 'move-slot':
+    case 'slow-disk':
+      return { tookEffect: await injectReplicationFault(fault, stack) };
     case 'copy-database': {
       const { hasRun, consumed } = await runPersisterOnCopy(stack, forMs);
       return { tookEffect: hasRun, consumed };

@@ -8,10 +8,11 @@ import { saleKey } from '../../src/lua/keys.ts';
 import { eventsOf } from '../../src/persister/stream/entries.ts';
 import { nowMs } from '../clients/history.ts';
 import type { ChaosStack } from '../stack.ts';
-import type { DataLossKind } from './schedule.ts';
+import type { DataLossKind, PlannedFault } from './schedule.ts';
 
 export interface Loss {
-  kind: DataLossKind;
+  /** `failover`: a replica that lacks decisions became the master. */
+  kind: DataLossKind | 'failover';
   /** From here on, earlier decisions may be gone. */
   atMs: number;
   /** When Redis was back, without the data. */
@@ -31,36 +32,64 @@ export async function loseRedisData(
   stack: ChaosStack,
   forMs: number,
 ): Promise<Loss> {
-  const redis = new Redis(stack.redis.url, { maxRetriesPerRequest: 0, retryStrategy: () => null });
+  const { url, name } = await stack.redis.master();
+  const reading = await readDecisions(url, stack.endpoints.saleId, kind === 'flush');
+  if (kind !== 'flush') {
+    await stack.kill(name);
+    if (kind === 'lose-disk') await stack.loseRedisDisk();
+    else await stack.loseRedisTail(TAIL_BYTES);
+    await sleep(forMs);
+    await stack.startAgain(name);
+  }
+  return { kind, ...reading, overMs: nowMs() };
+}
+
+/**
+ * Under `fast`, servers that replicate may lose what they have decided when a master is replaced. Records the loss that a
+ * fault of Redis may cause, until one master is left.
+ */
+export async function withLossOfFailover<Result extends { loss?: Loss }>(
+  { target }: PlannedFault,
+  stack: ChaosStack,
+  inject: () => Promise<Result>,
+): Promise<Result> {
+  const { redis, durability, endpoints } = stack;
+  if (durability !== 'fast' || redis.servers.length === 1 || !target.startsWith('redis'))
+    return inject();
+  const { url } = await redis.master();
+  const reading = await readDecisions(url, endpoints.saleId, false);
+  const injected = await inject();
+  await redis.untilSettled();
+  return { ...injected, loss: { kind: 'failover', ...reading, overMs: nowMs() } };
+}
+
+/** What Redis has now and PostgreSQL may lack. `flushes`: and flushes Redis in the same step. */
+async function readDecisions(
+  url: string,
+  saleId: string,
+  flushes: boolean,
+): Promise<Pick<Loss, 'atMs' | 'tail' | 'position' | 'event'>> {
+  const redis = new Redis(url, { maxRetriesPerRequest: 0, retryStrategy: () => null });
   redis.on('error', () => undefined); // It is about to be killed.
   try {
     const reading = redis
       .multi()
-      .xrange(saleKey(stack.endpoints.saleId, 'events'), '-', '+')
-      .hmget(saleKey(stack.endpoints.saleId, 'sale'), 'position', 'events');
-    if (kind === 'flush') reading.flushall();
+      .xrange(saleKey(saleId, 'events'), '-', '+')
+      .hmget(saleKey(saleId, 'sale'), 'position', 'events');
+    if (flushes) reading.flushall();
     const atMs = nowMs();
     const replies = (await reading.exec())!;
-    if (kind !== 'flush') {
-      await stack.kill('redis');
-      if (kind === 'lose-disk') await stack.loseRedisDisk();
-      else await stack.loseRedisTail(TAIL_BYTES);
-      await sleep(forMs);
-      await stack.startAgain('redis');
-    }
     const [entries, [position, event]] = replies.map(([, reply]) => reply) as [
       [string, string[]][],
       [string | null, string | null],
     ];
     const tail = entries.flatMap(([entryId, fields]) =>
-      eventsOf(stack.endpoints.saleId, entryId, fields).map(
+      eventsOf(saleId, entryId, fields).map(
         ({ reservation }) => `${reservation.reservationId}#${reservation.version}`,
       ),
     );
     return {
-      kind,
       atMs,
-      overMs: nowMs(),
       tail: new Set(tail),
       position: Number(position ?? 0),
       event: Number(event ?? 0),

@@ -5,6 +5,7 @@
 
 import type { Random } from '../../harness/random.ts';
 import { unreachable } from '../../src/domain/fault.ts';
+import type { ServerName, TopologyName } from '../topologies/topology.ts';
 
 export const ENGINE_PROCESSES = [
   'hot-path-1',
@@ -14,7 +15,14 @@ export const ENGINE_PROCESSES = [
   'admin',
 ] as const;
 export type EngineProcess = (typeof ENGINE_PROCESSES)[number];
-export type ProcessName = EngineProcess | 'redis' | 'postgres';
+/** Of several Redis servers, the one that has the sale when the fault begins, or a replica of it. */
+type RedisTarget = 'redis' | 'redis-replica';
+/** A fault that lasts ends on the server where it began. */
+export type ProcessName = EngineProcess | RedisTarget | ServerName | 'postgres';
+
+export function isEngineProcess(name: ProcessName): name is EngineProcess {
+  return (ENGINE_PROCESSES as readonly string[]).includes(name);
+}
 
 /** Each link is a proxy, so that a fault can separate one pair of processes while all others continue. */
 export const LINKS = [
@@ -53,12 +61,30 @@ const LINK_FAULTS = ['cut', 'refuse', 'half-open', 'lose-request', 'lose-reply']
 /** Redis loses all keys, its whole disk, or the newest part of its append-only file. */
 const DATA_LOSSES = ['flush', 'lose-disk', 'lose-tail'] as const;
 
+/**
+ * Faults of servers that replicate. `hand-over`: a replica becomes the master while the old one lives; `demote`: the same
+ * without the old one's consent, while it decides on a batch of purchases. `isolate`: the master keeps some processes and
+ * loses all others, its replicas and the sentinels. `move-slot`: the sale moves to another master of the cluster.
+ * `slow-disk`: each sync of the master takes long.
+ */
+const REPLICATION_FAULTS: Record<TopologyName, readonly ReplicationFaultKind[]> = {
+  single: [],
+  cluster: ['hand-over', 'demote', 'isolate', 'move-slot', 'slow-disk'],
+  sentinel: ['hand-over', 'isolate', 'slow-disk'],
+};
+
+type ReplicationFaultKind = 'hand-over' | 'demote' | 'isolate' | 'move-slot' | 'slow-disk';
 type ProcessFaultKind = (typeof PROCESS_FAULTS)[number];
 type LinkFaultKind = (typeof LINK_FAULTS)[number];
 export type DataLossKind = (typeof DATA_LOSSES)[number];
 /** A persister starts on a copy of the database. Copying it ends all sessions of PostgreSQL. */
 const COPY = 'copy-database';
-type FaultKind = ProcessFaultKind | LinkFaultKind | DataLossKind | typeof COPY;
+type FaultKind =
+  | ProcessFaultKind
+  | LinkFaultKind
+  | ReplicationFaultKind
+  | DataLossKind
+  | typeof COPY;
 
 export interface PlannedFault {
   /** After the start of the workload. */
@@ -69,9 +95,12 @@ export interface PlannedFault {
   target: ProcessName | LinkName;
   /** The request that `lose-request` and `lose-reply` wait for. */
   request?: RequestName;
+  /** The processes that an isolated master keeps. */
+  keeps?: readonly EngineProcess[];
 }
 
 export interface ScheduleChoices {
+  topology: TopologyName;
   /** Faults start within this time. */
   windowMs: number;
   faults: { least: number; most: number };
@@ -90,6 +119,11 @@ const WEIGHTS: Record<Exclude<FaultKind, typeof COPY>, number> = {
   'half-open': 4,
   'lose-request': 3,
   'lose-reply': 5,
+  'hand-over': 4,
+  demote: 4,
+  isolate: 6,
+  'move-slot': 3,
+  'slow-disk': 2,
   flush: 3,
   'lose-disk': 3,
   'lose-tail': 6,
@@ -98,14 +132,24 @@ const WEIGHTS: Record<Exclude<FaultKind, typeof COPY>, number> = {
 /** How long a killed server stays down. Every fault must end, or the sale could not recover. */
 const SERVER_DOWN_MS = { least: 100, most: 1_500 };
 const PAUSE_MS = { least: 200, most: 2_500 };
+/** Some are so short that the servers do not notice, some so long that a replica is promoted. */
+const REPLICATED_DOWN_MS = { least: 200, most: 6_000 };
+/** How long a batch of purchases may be awaited. */
+const DEMOTE_WITHIN_MS = 3_000;
+const SLOW_DISK_MS = { least: 1_000, most: 4_000 };
 /** Longer than a persister needs to start and to find out that its database is a copy. */
 const COPY_MS = 4_000;
 const LINK_DOWN_MS = { least: 200, most: 2_500 };
 
 export function drawSchedule(random: Random, choices: ScheduleChoices): PlannedFault[] {
-  const kinds = [...PROCESS_FAULTS, ...LINK_FAULTS, ...choices.dataLosses];
+  const kinds = [
+    ...PROCESS_FAULTS,
+    ...LINK_FAULTS,
+    ...REPLICATION_FAULTS[choices.topology],
+    ...choices.dataLosses,
+  ];
   const count = random.between(choices.faults.least, choices.faults.most);
-  const drawn = Array.from({ length: count }, () => drawFault(random, kinds, choices.windowMs));
+  const drawn = Array.from({ length: count }, () => drawFault(random, kinds, choices));
   const copying = random.of('copy');
   if (copying.chance(choices.copyChance)) {
     const atMs = copying.between(0, choices.windowMs);
@@ -114,16 +158,32 @@ export function drawSchedule(random: Random, choices: ScheduleChoices): PlannedF
   drawn.sort((a, b) => a.atMs - b.atMs);
   // One fault at a time per target: an ended process cannot be killed.
   const busyUntilMs = new Map<string, number>();
-  return drawn.filter(({ target, atMs, forMs }) => {
-    if ((busyUntilMs.get(target) ?? 0) > atMs) return false;
-    busyUntilMs.set(target, atMs + forMs);
+  return drawn.filter((fault) => {
+    const target = sequenceOf(fault);
+    if ((busyUntilMs.get(target) ?? 0) > fault.atMs) return false;
+    busyUntilMs.set(target, fault.atMs + fault.forMs);
     return true;
   });
 }
 
+/** Faults of one sequence follow each other. The Redis servers share one: each fault changes the roles of several. */
+export function sequenceOf({ target }: PlannedFault): string {
+  return target === 'redis-replica' ? 'redis' : target;
+}
+
+const SERVERS: Record<TopologyName, readonly RedisTarget[]> = {
+  single: ['redis'],
+  cluster: ['redis', 'redis', 'redis-replica'],
+  sentinel: ['redis', 'redis', 'redis-replica'],
+};
+
 type DrawnKind = keyof typeof WEIGHTS;
 
-function drawFault(random: Random, kinds: readonly DrawnKind[], windowMs: number): PlannedFault {
+function drawFault(
+  random: Random,
+  kinds: readonly DrawnKind[],
+  { windowMs, topology }: ScheduleChoices,
+): PlannedFault {
   const kind = drawKind(random, kinds);
   const atMs = random.between(0, windowMs);
   const within = ({ least, most }: { least: number; most: number }) => random.between(least, most);
@@ -132,16 +192,27 @@ function drawFault(random: Random, kinds: readonly DrawnKind[], windowMs: number
     case 'restart':
     case 'pause': {
       // Each server is as likely as each process of the engine.
-      const target = random.pick(['redis', 'postgres', ...ENGINE_PROCESSES] as const);
-      const isServer = target === 'redis' || target === 'postgres';
-      if (kind === 'pause') return { atMs, forMs: within(PAUSE_MS), kind, target };
-      return {
-        atMs,
-        forMs: kind === 'kill' && isServer ? within(SERVER_DOWN_MS) : 0,
-        kind,
-        target,
-      };
+      const targets: ProcessName[] = [...SERVERS[topology], 'postgres', ...ENGINE_PROCESSES];
+      const target = random.pick(targets);
+      const isReplicated = topology !== 'single' && target.startsWith('redis');
+      if (kind === 'pause') {
+        return { atMs, forMs: within(isReplicated ? REPLICATED_DOWN_MS : PAUSE_MS), kind, target };
+      }
+      const downMs = isReplicated ? REPLICATED_DOWN_MS : SERVER_DOWN_MS;
+      const staysDown = kind === 'kill' && !isEngineProcess(target);
+      return { atMs, forMs: staysDown ? within(downMs) : 0, kind, target };
     }
+    case 'hand-over':
+    case 'move-slot':
+      return { atMs, forMs: 0, kind, target: 'redis' };
+    case 'demote':
+      return { atMs, forMs: DEMOTE_WITHIN_MS, kind, target: 'redis' };
+    case 'isolate': {
+      const keeps = ENGINE_PROCESSES.filter(() => random.chance(0.5));
+      return { atMs, forMs: within(REPLICATED_DOWN_MS), kind, target: 'redis', keeps };
+    }
+    case 'slow-disk':
+      return { atMs, forMs: within(SLOW_DISK_MS), kind, target: 'redis' };
     case 'flush':
       return { atMs, forMs: 0, kind, target: 'redis' };
     case 'lose-disk':
@@ -195,7 +266,9 @@ function requestsOver(link: LinkName): readonly RequestName[] {
 }
 
 /** For the console. */
-export function describeFault({ atMs, forMs, kind, target, request }: PlannedFault): string {
+export function describeFault(fault: PlannedFault): string {
+  const { atMs, forMs, kind, target, request, keeps } = fault;
   const what = request ? `${kind} ${request}` : kind;
-  return `${String(atMs).padStart(6)} ms  ${what} ${target}${forMs > 0 ? ` for ${forMs} ms` : ''}`;
+  const kept = keeps ? `, with ${keeps.join(', ') || 'no process'}` : '';
+  return `${String(atMs).padStart(6)} ms  ${what} ${target}${kept}${forMs > 0 ? ` for ${forMs} ms` : ''}`;
 }

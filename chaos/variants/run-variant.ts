@@ -42,7 +42,15 @@ function runOn(
   const unit = { sku: 'unit', price: 1_000, stock };
   const seed = VARIANTS.indexOf(variant) + 1;
   return run(
-    { ...choices, mainModule, seed, durability, restMsMax, verifies: false },
+    {
+      ...choices,
+      mainModule,
+      seed,
+      durability,
+      topology: 'single',
+      restMsMax,
+      verifies: false,
+    },
     {
       terms: {
         perBuyerLimit: 3,

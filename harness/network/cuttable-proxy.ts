@@ -8,6 +8,8 @@ export interface CuttableProxy {
   loseReplyTo(text: string): Trap;
   /** Cuts all connections instead of forwarding the next request with this text. */
   loseRequestWith(text: string): Trap;
+  /** Calls back when the next request with this text arrives, just before it is forwarded. */
+  onRequestWith(text: string, callback: () => void): void;
   /** The number of connections that were cut, refused, or had data held back. */
   readonly harmed: number;
   /** The number of connections that a stall has broken or holds data of. */
@@ -18,11 +20,13 @@ export interface CuttableProxy {
   cutAll(): void;
   /** Half-open: connections stay and new ones are accepted, but nothing is forwarded, not even a close. */
   stall(): void;
+  /** The same for the connections of one client address only. */
+  stallFrom(address: string): void;
   /** Nothing passes any more over the connections of now, for good; new ones work. */
   strand(): void;
   /** Cuts every connection, and new ones immediately. */
   refuse(): void;
-  /** Ends `stall`, and forwards the data that was held back. Ends `refuse`. */
+  /** Ends all stalls, and forwards the data that was held back. Ends `refuse`. */
   heal(): void;
   close(): Promise<void>;
 }
@@ -37,6 +41,8 @@ interface Trap {
 interface Pair {
   client: Socket;
   upstream: Socket;
+  /** Of the client. */
+  address: string | undefined;
 }
 
 export function useCuttableProxy(
@@ -55,6 +61,9 @@ export async function startCuttableProxy(target: {
   const broken = new Set<Pair>();
   const stranded = new Set<Pair>();
   let state: 'open' | 'stalled' | 'refusing' = 'open';
+  const stalledAddresses = new Set<string | undefined>();
+  const isStalled = ({ address }: Pair) => state === 'stalled' || stalledAddresses.has(address);
+  let watch: { text: string; callback: () => void } | undefined;
   let replyTrap: { text: string; hasCaught: boolean } | undefined;
   let requestTrap: { text: string; hasCaught: boolean } | undefined;
   let delayMs = 0;
@@ -77,13 +86,17 @@ export async function startCuttableProxy(target: {
       harmed += 1;
       return;
     }
-    const pair = { client, upstream: connect(target.port, target.host) };
+    const pair: Pair = {
+      client,
+      upstream: connect(target.port, target.host),
+      address: client.remoteAddress,
+    };
     const { upstream } = pair;
     pairs.add(pair);
     for (const socket of [client, upstream]) {
       socket.on('error', () => undefined); // Connections are cut on purpose.
       socket.on('close', () => {
-        if (state === 'stalled' && pairs.has(pair)) broken.add(pair);
+        if (isStalled(pair) && pairs.has(pair)) broken.add(pair);
         else cut(pair);
       });
     }
@@ -94,6 +107,11 @@ export async function startCuttableProxy(target: {
         requestTrap = undefined;
         cutAll();
         return;
+      }
+      if (watch && chunk.includes(watch.text, 0, 'latin1')) {
+        const { callback } = watch;
+        watch = undefined;
+        callback();
       }
       // It stays caught: the next request may arrive before the reply.
       if (replyTrap && chunk.includes(replyTrap.text, 0, 'latin1')) caught ??= replyTrap;
@@ -110,7 +128,7 @@ export async function startCuttableProxy(target: {
         client.write(chunk);
       }
     });
-    if (state === 'stalled') pause(pair);
+    if (isStalled(pair)) pause(pair);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
@@ -122,6 +140,9 @@ export async function startCuttableProxy(target: {
     loseRequestWith: (text) => {
       requestTrap = { text, hasCaught: false };
       return requestTrap;
+    },
+    onRequestWith: (text, callback) => {
+      watch = { text, callback };
     },
     delayReplies: (ms) => {
       delayMs = ms;
@@ -137,6 +158,10 @@ export async function startCuttableProxy(target: {
       state = 'stalled';
       for (const pair of pairs) pause(pair);
     },
+    stallFrom: (address) => {
+      stalledAddresses.add(address);
+      for (const pair of pairs) if (pair.address === address) pause(pair);
+    },
     strand: () => {
       for (const pair of pairs) {
         pairs.delete(pair);
@@ -149,8 +174,9 @@ export async function startCuttableProxy(target: {
       cutAll();
     },
     heal: () => {
-      if (state === 'stalled') harmed += heldBack();
+      if (state === 'stalled' || stalledAddresses.size > 0) harmed += heldBack();
       state = 'open';
+      stalledAddresses.clear();
       for (const pair of broken) cut(pair);
       for (const { client, upstream } of pairs) {
         client.resume();

@@ -19,6 +19,10 @@ export interface RedisChoices {
   appendfsync?: 'always' | 'everysec' | 'no';
   /** More of redis.conf, e.g. `['--maxmemory', '50mb']`. */
   args?: string[];
+  /** The server's program; the machine's Redis by default. */
+  command?: string | undefined;
+  /** A free one by default. */
+  port?: number;
 }
 
 export function useRedis(scope: Scope, choices: RedisChoices = {}): Promise<TestRedis> {
@@ -43,7 +47,7 @@ export function useRedisWithIdentity(scope: Scope, choices: RedisChoices = {}): 
 /** Configured as the engine requires: append-only, `appendfsync always`, no eviction. */
 export async function startRedis(choices: RedisChoices = {}): Promise<TestRedis> {
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-test-redis-'));
-  const [port] = await findFreePorts(1);
+  const port = choices.port ?? (await findFreePorts(1))[0]!;
   const settings = {
     port: String(port),
     bind: '127.0.0.1',
@@ -56,13 +60,13 @@ export async function startRedis(choices: RedisChoices = {}): Promise<TestRedis>
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
   const redisProcess = await ServerProcess.start({
-    command: redisCommand(),
+    command: choices.command ?? redisCommand(),
     args: [...args, ...(choices.args ?? [])],
     stopSignal: 'SIGTERM',
-    isReady: () => repliesToPing(port!),
+    isReady: () => repliesToPing(port),
   });
   const url = `redis://127.0.0.1:${port}`;
-  return Object.assign(asTestServer(redisProcess, url, port!, directory), { directory });
+  return Object.assign(asTestServer(redisProcess, url, port, directory), { directory });
 }
 
 let redisPath: string | undefined;

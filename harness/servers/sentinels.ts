@@ -13,8 +13,11 @@ import { ServerProcess } from './server-process.ts';
 export interface Sentinels {
   /** For `REDIS_URL`. */
   url: string;
+  ports: readonly number[];
   /** The port of the master that the sentinels name. */
   masterPort(): Promise<number>;
+  /** Makes them promote a replica, although the master responds. */
+  failOver(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -22,12 +25,24 @@ const MASTER_NAME = 'sale';
 const QUORUM = 2;
 /** How long a master may be unresponsive before the sentinels replace it. */
 const DOWN_AFTER_MS = 1_000;
+/** After a failed attempt, the next one follows after twice this time. */
+const FAILOVER_TIMEOUT_MS = 3_000;
 
-export function useSentinels(scope: Scope, master: TestRedis): Promise<Sentinels> {
-  return use(scope, () => startSentinels(master));
+export interface SentinelChoices {
+  /** Where the sentinels find the master. */
+  port: number;
+  /** The server's program; the machine's Redis by default. */
+  command?: string | undefined;
 }
 
-async function startSentinels(master: TestRedis): Promise<Sentinels> {
+export function useSentinels(scope: Scope, master: TestRedis): Promise<Sentinels> {
+  return use(scope, () => startSentinels({ port: master.port }));
+}
+
+export async function startSentinels({
+  port: masterPort,
+  command,
+}: SentinelChoices): Promise<Sentinels> {
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-test-sentinels-'));
   const ports = await findFreePorts(3);
   const sentinels = await Promise.all(
@@ -39,14 +54,14 @@ async function startSentinels(master: TestRedis): Promise<Sentinels> {
           `port ${port}`,
           'bind 127.0.0.1',
           `dir ${directory}`,
-          `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${master.port} ${QUORUM}`,
+          `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${masterPort} ${QUORUM}`,
           `sentinel down-after-milliseconds ${MASTER_NAME} ${DOWN_AFTER_MS}`,
-          `sentinel failover-timeout ${MASTER_NAME} 10000`,
+          `sentinel failover-timeout ${MASTER_NAME} ${FAILOVER_TIMEOUT_MS}`,
           '',
         ].join('\n'),
       );
       return ServerProcess.start({
-        command: redisCommand(),
+        command: command ?? redisCommand(),
         args: [configuration, '--sentinel'],
         stopSignal: 'SIGTERM',
         isReady: () => repliesToPing(port),
@@ -69,6 +84,11 @@ async function startSentinels(master: TestRedis): Promise<Sentinels> {
       `redis+sentinel://${first}/${MASTER_NAME}`,
       ...others.map((host) => `redis+sentinel://${host}`),
     ].join(','),
+    ports,
+    failOver: () =>
+      withSentinel(ports[0]!, async (sentinel) => {
+        await sentinel.call('SENTINEL', 'FAILOVER', MASTER_NAME);
+      }),
     masterPort: () =>
       withSentinel(ports[0]!, async (sentinel) => {
         const address = await sentinel.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER_NAME);

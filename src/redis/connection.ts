@@ -5,7 +5,7 @@
  */
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
-import { Fault, type FaultCode } from '../domain/fault.ts';
+import { FAULTS, Fault, type FaultCode } from '../domain/fault.ts';
 import { backoffMs } from '../process/backoff.ts';
 import { ClockWatch, type ServerClock } from './clock-watch.ts';
 import type { RedisMetrics } from './redis-metrics.ts';
@@ -148,7 +148,12 @@ export class RedisConnection {
   faultOf(error: unknown): Fault {
     // The connection may be dead: make a new one.
     if (hasPrefix(error, /^Command timed out/)) this.#end();
-    return new Fault(faultCodeOf(error), undefined, { cause: error });
+    const code = faultCodeOf(error);
+    const detail =
+      code === 'not_executed'
+        ? `${FAULTS.not_executed.message}: ${(error as Error).message}`
+        : undefined;
+    return new Fault(code, detail, { cause: error });
   }
 
   close(): void {

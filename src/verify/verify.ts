@@ -7,7 +7,7 @@
  * For an archived sale, it checks PostgreSQL only, see archived-checks.ts.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault, type FaultCode, unreachable } from '../domain/fault.ts';
+import { Fault, unreachable } from '../domain/fault.ts';
 import { ordinalOf } from '../domain/positions.ts';
 import { readSale, type SaleState } from '../lua/read/read-sale.ts';
 import type { Sql } from '../postgres/connection.ts';
@@ -45,9 +45,7 @@ const CHECKS: readonly CheckDefinition[] = [
   ...WAITLIST_CHECKS,
 ];
 const POLL_MS = 50;
-/** The script may not have run, or its reply was lost. Each only reads, so it may run again. */
-const CONNECTION_FAULTS: ReadonlySet<FaultCode> = new Set(['not_sent', 'outcome_unknown']);
-/** How often a verification begins again because the sale was recovered, or a connection was lost, meanwhile. */
+/** How often a verification begins again because the sale was recovered or moved, or a connection was lost, meanwhile. */
 const BEGINNINGS_MAX = 3;
 
 /** A violation, or a failure of Redis, is a failing check and not a rejection. */
@@ -80,7 +78,7 @@ export async function verifySale(
       checks.unshift({ ...known, ok: isSame, actual });
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      if (CONNECTION_FAULTS.has(error.code) && !isLast) {
+      if (isOfServer(error) && !isLast) {
         await sleep(policy.pauseMs);
         continue;
       }
@@ -88,6 +86,14 @@ export async function verifySale(
     }
     return { ok: checks.every(({ ok }) => ok), checks };
   }
+}
+
+/**
+ * Whether the server failed, and not a check: the command was not sent, its reply was lost, or the server is not the master
+ * any more. Each command only reads, so it may run again.
+ */
+function isOfServer({ code, cause }: Fault): boolean {
+  return code === 'not_sent' || code === 'outcome_unknown' || (code === 'not_executed' && !!cause);
 }
 
 async function runAll(

@@ -93,6 +93,7 @@ test('killing a dead process does not count', async (t) => {
       ChaosStack.start({
         mainModule: MAIN_MODULE,
         durability: 'safe',
+        topology: 'single',
         directory,
         saleId: 'none',
         postgres,

@@ -29,6 +29,7 @@ const postgres = await usePostgres(FILE);
 test('a sale keeps every promise while Redis, PostgreSQL and processes die and links break', async () => {
   const choices = {
     seed: SEED,
+    topology: 'single',
     buyers: 400,
     windowMs: 3_000,
     faults: { least: 8, most: 8 },
@@ -47,6 +48,7 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
       seed: SEED,
       mainModule: MAIN_MODULE,
       durability: 'safe',
+      topology: 'single',
       directory,
       postgres,
       restMsMax: REST_MS_MAX,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import calculateSlot from 'cluster-key-slot';
+import { Redis } from 'ioredis';
 import { useRetryingCrowd } from '../../harness/crowds/retrying-crowd.ts';
 import { ADMIN_TOKENS } from '../../harness/engine/admin.ts';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
@@ -11,12 +12,14 @@ import { makeSale, openSale } from '../../harness/sales/sales.ts';
 import { useConnections, useShards } from '../../harness/servers/connections.ts';
 import { useDatabase } from '../../harness/servers/postgres.ts';
 import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
-import { useCluster } from '../../harness/servers/redis-cluster.ts';
+import { moveSlot, useCluster } from '../../harness/servers/redis-cluster.ts';
 import { PROMPT } from '../../harness/servers/replication.ts';
+import { use } from '../../harness/use.ts';
 import { principalOf } from '../../src/admin/sign-in/authenticate.ts';
 import { SignInCodes } from '../../src/admin/sign-in/sign-in-codes.ts';
 import { readReports } from '../../src/counters/counter-keys.ts';
 import { saleKey } from '../../src/lua/keys.ts';
+import { verifySale } from '../../src/verify/verify.ts';
 
 const MAX_LAG_SECONDS = 5;
 
@@ -121,4 +124,44 @@ test('a sale continues on a replica after a manual failover and after its master
   await crowd.stop();
   await crowd.assertSameResponses(hotPath);
   await assertPromisesHold(servers, saleId);
+});
+
+test('a sale continues on the master that its slot moves to', async (t) => {
+  const cluster = await useCluster(t);
+  const database = await useDatabase(t);
+  const servers = await useConnections(t, cluster.url, database.url);
+  await usePersister(t, cluster.url, database.url);
+  const hotPath = await useHotPath(t, cluster.url);
+  const { saleId } = await makeSale(servers, { stock: 1_000_000 });
+  const crowd = await useRetryingCrowd(t, [hotPath], saleId, { lanes: 10 });
+  await eventually(() => assert.ok(crowd.sold.size > 200));
+
+  const slot = slotOf(saleId);
+  const at = cluster.ownerOf(slot);
+  const [from, to] = await Promise.all(
+    [at, (at + 1) % 3].map(async (index) => {
+      const { port } = cluster.masters[index]!;
+      const client = await use(
+        t,
+        () => new Redis({ port }),
+        (redis) => redis.disconnect(),
+      );
+      return { client, id: await client.cluster('MYID'), port };
+    }),
+  );
+  await moveSlot(slot, { from: from!, to: to! });
+  const movedAt = performance.now();
+  await eventually(() => assert.ok(crowd.firstSaleAfter(movedAt) !== undefined));
+  // Nothing has told these connections where the slot is now.
+  const { checks } = await verifySale(servers, saleId);
+  assert.deepEqual(
+    checks.filter(({ ok }) => !ok),
+    [],
+  );
+  t.diagnostic(`moved: ${Math.round(crowd.firstSaleAfter(movedAt)!)} ms until the next purchase`);
+
+  await crowd.stop();
+  await crowd.assertSameResponses(hotPath);
+  await assertPromisesHold(servers, saleId);
+  assert.equal(await to!.client.exists(saleKey(saleId, 'buyers')), 1);
 });

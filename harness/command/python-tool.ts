@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const TOOLS = join(import.meta.dirname, '../.flash-sale/tools');
+const TOOLS = join(import.meta.dirname, '../../.flash-sale/tools');
 
 /**
  * Installs what is missing. `requirements` are pinned, such as `schemathesis==4.32.5`. Ends the process with code 2

@@ -1,0 +1,79 @@
+/** The Redis servers of a run, as processes of the engine and as faults see them. */
+import { Redis } from 'ioredis';
+import type { TestRedis } from '../../harness/servers/redis.ts';
+
+export type ServerName = 'redis' | `redis-${number}`;
+
+/** `single`: one server. `cluster`: three masters with a replica each. `sentinel`: a master, two replicas, three sentinels. */
+export const TOPOLOGIES = ['single', 'cluster', 'sentinel'] as const;
+export type TopologyName = (typeof TOPOLOGIES)[number];
+
+export interface TopologyChoices {
+  /** The servers' program; undefined: the machine's Redis. */
+  command: string | undefined;
+  appendfsync: 'always' | 'everysec';
+  /** Its slot decides which master of a cluster has the sale. */
+  saleId: string;
+}
+
+export interface TopologyServer extends TestRedis {
+  /** `redis` in a topology of one server, otherwise `redis-1`, `redis-2`, …. */
+  readonly name: ServerName;
+  /** At which processes of the engine and other servers find it. */
+  readonly announcedPort: number;
+  /** The suite's own connection. Its commands reject while the server does not respond. */
+  readonly client: Redis;
+}
+
+export interface Topology {
+  /** For `REDIS_URL`. */
+  readonly url: string;
+  /** From the ports at which processes find servers and sentinels to those that these listen on. */
+  readonly ports: ReadonlyMap<number, number>;
+  readonly servers: readonly TopologyServer[];
+  /** The server that has the sale; during a failover the old or the new one. Rejects if no server says that it is. */
+  master(): Promise<TopologyServer>;
+  /** A replica of that server; undefined: none responds. */
+  replica(): Promise<TopologyServer | undefined>;
+  /** Resolves when one server alone has the sale, and has as many replicas as at the start. */
+  untilSettled(): Promise<void>;
+  /** Separates a server from all others and from the sentinels. Processes of the engine still reach it. */
+  isolate(server: TopologyServer): void;
+  /** Ends `isolate`. */
+  heal(): void;
+  /**
+   * Makes a replica the master while the old master lives. `abruptly`: without waiting for what the replica lacks, if the
+   * topology can do both.
+   */
+  handOver(abruptly: boolean): Promise<void>;
+  /** Moves the sale's slot to another master. Only in a cluster. */
+  moveSlot(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const COMMAND_MS_MAX = 5_000;
+const RECONNECT_MS = 100;
+
+/** Gives a server what a topology needs. */
+export function asTopologyServer<Extra extends { announcedPort: number }>(
+  redis: TestRedis,
+  name: ServerName,
+  extra: Extra,
+): TopologyServer & Extra {
+  const client = new Redis(redis.url, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: COMMAND_MS_MAX,
+    retryStrategy: () => RECONNECT_MS,
+  });
+  client.on('error', () => undefined); // A command reports that the server is down.
+  const stopServer = redis.stop.bind(redis);
+  return Object.assign(redis, extra, {
+    name,
+    client,
+    stop: async () => {
+      client.disconnect();
+      await stopServer();
+    },
+  });
+}
