@@ -116,7 +116,7 @@ class ClusterTopology implements Topology {
         assert.ok(views.some(({ isMaster, masterId }) => !isMaster && masterId === id));
         await untilReplicasHaveAll(node.client, 1);
         const states = await Promise.all(
-          this.servers.map(({ client }) => client.cluster('INFO') as Promise<string>),
+          this.servers.map(({ client }) => client.cluster('INFO')),
         );
         for (const state of states) assert.match(state, /cluster_state:ok/);
       },

@@ -6,7 +6,7 @@
 import net from 'node:net';
 
 const ports = new Map(Object.entries(JSON.parse(process.env.DIVERTED_PORTS ?? '{}')));
-const { connect } = net.Socket.prototype;
+const connect = Reflect.get(net.Socket.prototype, 'connect');
 
 net.Socket.prototype.connect = function (first, ...others) {
   // Node's own callers pass their normalized arguments as an array that it recognizes, so the array stays.
