@@ -8,6 +8,7 @@ export interface Target {
   /** The limit; `below` excludes it. */
   below?: number;
   atMost?: number;
+  atLeast?: number;
   unit?: string;
   ok: boolean;
 }
@@ -18,6 +19,10 @@ export function below(name: string, value: number, limit: number, unit: string):
 
 export function atMost(name: string, value: number, limit: number, unit?: string): Target {
   return { name, value, atMost: limit, ...(unit ? { unit } : {}), ok: value <= limit };
+}
+
+export function atLeast(name: string, value: number, limit: number): Target {
+  return { name, value, atLeast: limit, ok: value >= limit };
 }
 
 /** Prints a line for each target. Sets the exit code 1 if one is missed. */
@@ -31,8 +36,12 @@ export function reportTargets(targets: readonly (Target | { name: string; ok: bo
 function figuresOf(target: Target | { name: string }): string {
   if (!('value' in target)) return '';
   const unit = target.unit ? ` ${target.unit}` : '';
-  const limit = target.below === undefined ? `at most ${target.atMost}` : `below ${target.below}`;
-  return `: ${target.value}${unit}, must be ${limit}${unit}`;
+  return `: ${target.value}${unit}, must be ${limitOf(target)}${unit}`;
+}
+
+function limitOf({ below: limit, atMost: most, atLeast: least }: Target): string {
+  if (limit !== undefined) return `below ${limit}`;
+  return most === undefined ? `at least ${least}` : `at most ${most}`;
 }
 
 export function percentiles(values: readonly number[]) {
