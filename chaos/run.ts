@@ -122,7 +122,11 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       restore,
     });
     if (pending !== undefined) violations.push({ kind: 'did-not-recover', evidence: pending });
-    if (choices.verifies) violations.push(...(await verify(client, saleId)));
+    if (choices.verifies) {
+      // Another fault may still make a cluster refuse commands for a moment.
+      await stack.redis.untilSettled().catch(() => undefined);
+      violations.push(...(await verify(client, saleId)));
+    }
     for (const evidence of consumed) violations.push({ kind: 'consumed-by-a-copy', evidence });
     for (const evidence of stack.unexpectedExits) {
       violations.push({ kind: 'process-died', evidence });
