@@ -13,13 +13,11 @@
  * Exits 1 when a target is missed.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Pool } from 'undici';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
 import { RetryingCrowd } from '../harness/crowds/retrying-crowd.ts';
-import { useEngineProcess } from '../harness/engine/engine-process.ts';
 import { eventually } from '../harness/eventually.ts';
 import { buyMany } from '../harness/sales/purchases.ts';
 import { makeSale } from '../harness/sales/sales.ts';
@@ -27,6 +25,7 @@ import { type Connections, useConnections } from '../harness/servers/connections
 import { usePostgres } from '../harness/servers/postgres.ts';
 import { useRedis } from '../harness/servers/redis.ts';
 import { useReplicated } from '../harness/servers/replication.ts';
+import { type PurchasingEngine, startPurchasingEngine } from './measure/purchasing-engine.ts';
 import { atMost, loadAverage, percentiles, reportTargets } from './report/targets.ts';
 
 const PROFILES = ['fast', 'safe', 'replicated'] as const;
@@ -197,7 +196,7 @@ async function measureRecoveries(reservations: number) {
 }
 
 /** Data that only Redis has would be lost, so no buyer sends a request until PostgreSQL has everything. */
-async function measureFlushes(engine: Engine, servers: Connections, saleId: string) {
+async function measureFlushes(engine: PurchasingEngine, servers: Connections, saleId: string) {
   const { flushes } = options;
   const closed: number[] = [];
   let [acknowledged, retriesRequested, lost] = [0, 0, 0];
@@ -264,37 +263,11 @@ async function missingOf(
   }
 }
 
-type Engine = Awaited<ReturnType<typeof startEngine>>;
-
-/** A hot path and a persister. */
-async function startEngine(redisUrl: string, durability: string) {
-  const environment = {
-    REDIS_URL: redisUrl,
-    DATABASE_URL: postgres.url,
-    DURABILITY: durability,
-    BUYER_AUTH: 'header',
-    LOG_LEVEL: process.env.LOG_LEVEL ?? 'fatal',
-  };
-  const hotPathProcess = await useEngineProcess(session, 'hot-path', environment);
-  const persister = await useEngineProcess(session, 'persister', environment);
-  await Promise.all([hotPathProcess.untilReady(), persister.untilReady()]);
-  const pool = new Pool(hotPathProcess.url, { connections: CONNECTIONS });
-  return {
-    url: hotPathProcess.url,
-    hotPath: {
-      buy: async (saleId: string, buyer: string, { key }: { key: string }) => {
-        const response = await pool.request({
-          path: `/v1/sales/${saleId}/buy`,
-          method: 'POST',
-          headers: { 'x-buyer-id': buyer, 'idempotency-key': key },
-        });
-        const headers = response.headers as Record<string, string>;
-        return { status: response.statusCode, headers, body: await response.body.json() };
-      },
-    },
-    stop: async () => {
-      await pool.destroy();
-      await Promise.all([hotPathProcess.stop(), persister.stop()]);
-    },
-  };
+function startEngine(redisUrl: string, durability: string): Promise<PurchasingEngine> {
+  return startPurchasingEngine(session, {
+    redisUrl,
+    databaseUrl: postgres.url,
+    durability,
+    connections: CONNECTIONS,
+  });
 }

@@ -122,11 +122,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       restore,
     });
     if (pending !== undefined) violations.push({ kind: 'did-not-recover', evidence: pending });
-    if (choices.verifies) {
-      // Another fault may still make a cluster refuse commands for a moment.
-      await stack.redis.untilSettled().catch(() => undefined);
-      violations.push(...(await verify(client, saleId)));
-    }
+    if (choices.verifies) violations.push(...(await verify(stack, client)));
     for (const evidence of consumed) violations.push({ kind: 'consumed-by-a-copy', evidence });
     for (const evidence of stack.unexpectedExits) {
       violations.push({ kind: 'process-died', evidence });
@@ -176,29 +172,33 @@ async function openSale(client: Client, terms: Terms, random: Random): Promise<v
   await client.sendUntilSettled({ kind: 'open' }, random);
 }
 
-async function verify(client: Client, saleId: string): Promise<Violation[]> {
+async function verify({ redis }: ChaosStack, client: Client): Promise<Violation[]> {
   try {
-    const verdict = (await persistently(() =>
-      client.requestAdmin('GET', `/sales/${saleId}/verify`),
-    )) as {
-      checks: { name: string; ok: boolean; expected: string; actual: string }[];
-    };
-    return verdict.checks
-      .filter(({ ok }) => !ok)
-      .map(({ name, expected, actual }) => ({
-        kind: 'verify-failed',
-        evidence: `${name}: ${actual}; expected: ${expected}`,
-      }));
+    const failed = await persistently(async (isLast) => {
+      await redis.untilSettled().catch(() => undefined);
+      const { checks } = (await client.requestAdmin('GET', `/sales/${client.saleId}/verify`)) as {
+        checks: { name: string; ok: boolean; expected: string; actual: string }[];
+      };
+      const wrong = checks.filter(({ ok }) => !ok);
+      // Nothing was compared: on a busy machine, a cluster refuses commands now and then.
+      const isRefused = redis.servers.length > 1 && wrong[0]?.name === 'redis-knows-the-sale';
+      if (isRefused && !isLast) throw new Error(wrong[0]!.actual);
+      return wrong;
+    });
+    return failed.map(({ name, expected, actual }) => ({
+      kind: 'verify-failed',
+      evidence: `${name}: ${actual}; expected: ${expected}`,
+    }));
   } catch (error) {
     return [{ kind: 'verify-failed', evidence: String(error) }];
   }
 }
 
 /** A fault may have broken a connection that the pool keeps. */
-async function persistently<T>(request: () => Promise<T>): Promise<T> {
+async function persistently<T>(request: (isLast: boolean) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await request();
+      return await request(attempt === START_TRIES);
     } catch (error) {
       if (attempt === START_TRIES) throw error;
     }

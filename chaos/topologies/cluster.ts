@@ -115,9 +115,7 @@ class ClusterTopology implements Topology {
         const { node, id } = this.#ownerIn(views);
         assert.ok(views.some(({ isMaster, masterId }) => !isMaster && masterId === id));
         await untilReplicasHaveAll(node.client, 1);
-        const states = await Promise.all(
-          this.servers.map(({ client }) => client.cluster('INFO')),
-        );
+        const states = await Promise.all(this.servers.map(({ client }) => client.cluster('INFO')));
         for (const state of states) assert.match(state, /cluster_state:ok/);
       },
       { timeoutMs: SETTLED_MS_MAX },

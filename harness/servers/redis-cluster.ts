@@ -24,7 +24,10 @@ export interface TestCluster {
 }
 
 export interface ClusterChoices {
+  /** Of the first master. */
   replicas?: number;
+  /** The other masters have as many. */
+  ofEach?: boolean;
   args?: string[];
 }
 
@@ -40,7 +43,8 @@ export function useCluster(scope: Scope, choices: ClusterChoices = {}): Promise<
 }
 
 async function startCluster(choices: ClusterChoices): Promise<TestCluster> {
-  const busPorts = await findFreePorts(MASTERS + (choices.replicas ?? 0));
+  const { replicas = 0, ofEach = false } = choices;
+  const busPorts = await findFreePorts(MASTERS + replicas * (ofEach ? MASTERS : 1));
   const servers = await Promise.all(
     busPorts.map((port) => startRedis({ args: [...nodeArgs(port), ...(choices.args ?? [])] })),
   );
@@ -51,7 +55,7 @@ async function startCluster(choices: ClusterChoices): Promise<TestCluster> {
       port: server.port,
       busPort: busPorts[index]!,
     }));
-    await formCluster(nodes, () => 0);
+    await formCluster(nodes, (index) => Math.floor((index - MASTERS) / replicas));
   } catch (error) {
     await stop();
     throw error;
@@ -59,7 +63,7 @@ async function startCluster(choices: ClusterChoices): Promise<TestCluster> {
   return {
     url: servers.map(({ url }) => url).join(','),
     masters: servers.slice(0, MASTERS),
-    replicas: servers.slice(MASTERS),
+    replicas: servers.slice(MASTERS, MASTERS + replicas),
     ownerOf: (slot) => Math.floor(slot / SHARE),
     stop,
   };

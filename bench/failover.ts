@@ -1,0 +1,240 @@
+/**
+ * How long buyers wait when another Redis server takes over, and for what.
+ *
+ *   npm run bench:failover -- [--write] [--rounds 5]
+ *
+ * A cluster whose masters have two replicas each, and a master with two replicas and three sentinels; `DURABILITY` is
+ * `replicated`. While twenty connections buy, the master is handed over to a replica, or killed. The wait has three parts:
+ * until another server is the master, which is Redis' own time; until the sale is open there; and until the next
+ * reservation. After a kill, the second part includes what safety demands: the old master may be cut off instead of dead,
+ * and decides until it misses its replicas. Exits 1 when the second and third part together take more than a second
+ * longer than safety demands.
+ */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import calculateSlot from 'cluster-key-slot';
+import { Redis } from 'ioredis';
+import { command, wholeNumber } from '../harness/command/command-line.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
+import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
+import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
+import { quantile } from '../harness/crowds/open-loop-load.ts';
+import { RetryingCrowd } from '../harness/crowds/retrying-crowd.ts';
+import { eventually } from '../harness/eventually.ts';
+import { makeSale } from '../harness/sales/sales.ts';
+import { useConnections } from '../harness/servers/connections.ts';
+import { usePostgres } from '../harness/servers/postgres.ts';
+import { type TestRedis, withRedis } from '../harness/servers/redis.ts';
+import { useCluster } from '../harness/servers/redis-cluster.ts';
+import { PROMPT, untilReplicasAre, useReplicated } from '../harness/servers/replication.ts';
+import { useSentinels } from '../harness/servers/sentinels.ts';
+import { saleKey } from '../src/lua/keys.ts';
+import { startPurchasingEngine } from './measure/purchasing-engine.ts';
+import { atMost, loadAverage, reportTargets } from './report/targets.ts';
+
+const REPLICAS = 2;
+const MAX_LAG_SECONDS = 5;
+/** Redis counts the lag in whole seconds, once a second, so that the old master may decide for two seconds more. */
+const SAFETY_MS = (MAX_LAG_SECONDS + 2) * 1_000;
+const BEYOND_MS_MAX = 1_000;
+const CONNECTIONS = 20;
+const POLL_MS = 5;
+const PATIENCE = { timeoutMs: 60_000 };
+
+const options = command('bench:failover', 'Measures how soon a sale sells again on another server.')
+  .option(...WRITE_OPTION)
+  .option('--rounds <number>', 'of each kind', wholeNumber, 5)
+  .parse()
+  .opts<{ write?: boolean; rounds: number }>();
+
+/** A master and two replicas that can take its place. */
+interface Servers {
+  name: 'cluster' | 'sentinels';
+  url: string;
+  servers: readonly TestRedis[];
+  /** Whether the sale is on these servers. */
+  has: (saleId: string) => boolean;
+  handOverTo: (replica: TestRedis) => Promise<void>;
+}
+
+/** ms. */
+interface Wait {
+  untilMaster: number;
+  untilOpen: number;
+  untilReservation: number;
+}
+
+const session = openCommandSession();
+const loadBefore = loadAverage();
+const postgres = await usePostgres(session);
+try {
+  const results = [];
+  const targets = [];
+  for (const servers of [await startCluster(), await startWithSentinels()]) {
+    const { handedOver, killed } = await measure(servers);
+    results.push({ servers: servers.name, handedOver, killed });
+    const beyond = ({ median }: typeof killed, safetyMs: number) =>
+      Math.round(median.untilOpen + median.untilReservation - safetyMs);
+    targets.push(
+      atMost(`${servers.name}, handed over`, beyond(handedOver, 0), BEYOND_MS_MAX, 'ms'),
+      atMost(
+        `${servers.name}, killed: beyond ${SAFETY_MS} ms`,
+        beyond(killed, SAFETY_MS),
+        BEYOND_MS_MAX,
+        'ms',
+      ),
+    );
+  }
+  const result = {
+    machine: machine('all servers, the engine and this program share these cores'),
+    loadBefore,
+    versions: { ...codeVersions(), ...(await versions()) },
+    maxLagSeconds: MAX_LAG_SECONDS,
+    results,
+    targets,
+  };
+  console.log(JSON.stringify(results, null, 2));
+  await keepBenchResult('failover', result, options);
+  reportTargets(targets);
+} finally {
+  await session.close();
+}
+
+async function startCluster(): Promise<Servers> {
+  const demanded = ['--min-replicas-to-write', '1'];
+  const lag = ['--min-replicas-max-lag', String(MAX_LAG_SECONDS)];
+  const cluster = await useCluster(session, {
+    replicas: REPLICAS,
+    // Each master needs one, or it rejects writes.
+    ofEach: true,
+    args: [...PROMPT, ...demanded, ...lag],
+  });
+  return {
+    name: 'cluster',
+    url: cluster.url,
+    servers: [cluster.masters[0]!, ...cluster.replicas],
+    has: (saleId) => cluster.ownerOf(calculateSlot(saleKey(saleId, 'sale'))) === 0,
+    handOverTo: (replica) =>
+      withRedis(replica.url, async (redis) => void (await redis.cluster('FAILOVER'))),
+  };
+}
+
+async function startWithSentinels(): Promise<Servers> {
+  const { master, replicas } = await useReplicated(session, {
+    replicas: REPLICAS,
+    demanded: 1,
+    maxLagSeconds: MAX_LAG_SECONDS,
+  });
+  const sentinels = await useSentinels(session, master);
+  return {
+    name: 'sentinels',
+    url: sentinels.url,
+    servers: [master, ...replicas],
+    has: () => true,
+    // They choose the replica.
+    handOverTo: () => sentinels.failOver(),
+  };
+}
+
+async function measure(servers: Servers) {
+  const { shards, sql } = await useConnections(session, servers.url, postgres.url);
+  const engine = await startPurchasingEngine(session, {
+    redisUrl: servers.url,
+    databaseUrl: postgres.url,
+    durability: 'replicated',
+    connections: CONNECTIONS,
+  });
+  let saleId = servers.name as string;
+  for (let i = 0; !servers.has(saleId); i++) saleId = `${servers.name}-${i}`;
+  await makeSale({ shards, sql }, { saleId, stock: 10_000_000 });
+  const crowd = new RetryingCrowd([engine.hotPath], saleId, { lanes: CONNECTIONS });
+  const waits: Record<'handedOver' | 'killed', Wait[]> = { handedOver: [], killed: [] };
+  for (let round = 1; round <= options.rounds; round++) {
+    for (const how of ['handedOver', 'killed'] as const) {
+      const wait = await failOver(servers, { how, saleId, crowd });
+      console.log(`${servers.name}, ${how}, round ${round}: ${JSON.stringify(wait)}`);
+      waits[how].push(wait);
+    }
+  }
+  await crowd.stop();
+  await engine.stop();
+  shards.close();
+  return { handedOver: summary(waits.handedOver), killed: summary(waits.killed) };
+}
+
+async function failOver(
+  { servers, handOverTo }: Servers,
+  { how, saleId, crowd }: { how: 'handedOver' | 'killed'; saleId: string; crowd: RetryingCrowd },
+): Promise<Wait> {
+  const master = await eventually(() => masterOf(servers), PATIENCE);
+  await untilReplicasAre(master, REPLICAS);
+  const others = servers.filter((server) => server !== master);
+  const soldBefore = crowd.sold.size;
+  await eventually(() => assert.ok(crowd.sold.size > soldBefore + 100), PATIENCE);
+  const startMs = performance.now();
+  if (how === 'killed') await master.kill();
+  else await handOverTo(others[0]!);
+  const next = await poll(() => masterOf(others));
+  const masterMs = performance.now();
+  const client = new Redis(next.url);
+  const runId = /^run_id:(\w+)/m.exec(await client.info('server'))![1]!;
+  await poll(async () => {
+    assert.equal(await client.hget(saleKey(saleId, 'sale'), 'fence'), runId);
+  });
+  const openMs = performance.now();
+  client.disconnect();
+  const untilReservation = await poll(async () => {
+    const ms = crowd.firstSaleAfter(openMs);
+    assert.ok(ms !== undefined);
+    return ms;
+  });
+  if (how === 'killed') await master.start();
+  return {
+    untilMaster: Math.round(masterMs - startMs),
+    untilOpen: Math.round(openMs - masterMs),
+    untilReservation: Math.round(untilReservation),
+  };
+}
+
+/** Of servers with the same sale, the one that is the master. Rejects while there is none. */
+async function masterOf(servers: readonly TestRedis[]): Promise<TestRedis> {
+  const roles = await Promise.all(
+    servers.map((server) => withRedis(server.url, async (redis) => (await redis.role())[0])),
+  );
+  const master = servers[roles.indexOf('master')];
+  assert.ok(master && roles.filter((role) => role === 'master').length === 1);
+  return master;
+}
+
+async function poll<T>(attempt: () => Promise<T>): Promise<T> {
+  const deadlineMs = performance.now() + PATIENCE.timeoutMs;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (performance.now() > deadlineMs) throw error;
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+function summary(waits: readonly Wait[]) {
+  const median = (part: keyof Wait) =>
+    quantile(
+      waits.map((wait) => wait[part]),
+      0.5,
+    );
+  return {
+    median: {
+      untilMaster: median('untilMaster'),
+      untilOpen: median('untilOpen'),
+      untilReservation: median('untilReservation'),
+    },
+    waits,
+  };
+}
+
+async function versions() {
+  const redis = await useReplicated(session, { replicas: 0 });
+  return serverVersions({ redisUrl: redis.master.url, postgresUrl: postgres.url });
+}
