@@ -133,7 +133,7 @@ const WEIGHTS: Record<Exclude<FaultKind, typeof COPY>, number> = {
 const SERVER_DOWN_MS = { least: 100, most: 1_500 };
 const PAUSE_MS = { least: 200, most: 2_500 };
 /** Some are so short that the servers do not notice, some so long that a replica is promoted. */
-const REPLICATED_DOWN_MS = { least: 200, most: 6_000 };
+const REPLICATED_DOWN_MS = { least: 200, most: 8_000 };
 /** How long a batch of purchases may be awaited. */
 const DEMOTE_WITHIN_MS = 3_000;
 const SLOW_DISK_MS = { least: 1_000, most: 4_000 };
