@@ -81,6 +81,8 @@ if (!profiles.includes(profile)) {
   );
 }
 const redisCommand = options.server === 'valkey' ? valkeyCommand() : undefined;
+/** Redis' allocator does not allow it. */
+const hasClocks = options.server === 'valkey';
 
 const { logsOf, forgetLogsOf } = openRunLogs();
 const completed: CompletedRun[] = [];
@@ -115,6 +117,7 @@ async function runInSequence(postgres: TestPostgres): Promise<void> {
     const { scenario, schedule } = seededScenario({
       seed,
       topology: options.topology,
+      hasClocks,
       buyers: options.buyers,
       windowMs: WINDOW_MS,
       faults: FAULTS,
@@ -131,6 +134,7 @@ async function runInSequence(postgres: TestPostgres): Promise<void> {
         durability: profile,
         topology: options.topology,
         redisCommand,
+        hasClocks,
         directory: logsOf(String(seed)),
         postgres,
         restMsMax: REST_MS_MAX,

@@ -53,6 +53,7 @@ export interface RunChoices
     | 'durability'
     | 'topology'
     | 'redisCommand'
+    | 'hasClocks'
     | 'directory'
     | 'postgres'
     | 'stopping'
@@ -120,6 +121,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       snapshot,
       losses,
       restore,
+      clockErrorMs: Math.max(0, ...begun.map(({ fault }) => Math.abs(fault.byMs ?? 0))),
     });
     if (pending !== undefined) violations.push({ kind: 'did-not-recover', evidence: pending });
     if (choices.verifies) violations.push(...(await verify(stack, client)));

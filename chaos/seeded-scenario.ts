@@ -15,6 +15,8 @@ import type { TopologyName } from './topologies/topology.ts';
 export interface SeededChoices {
   seed: number;
   topology: TopologyName;
+  /** Whether the Redis servers' clocks can be set. */
+  hasClocks: boolean;
   buyers: number;
   /** Buyers arrive, operators act and faults start within this time. */
   windowMs: number;
@@ -49,14 +51,14 @@ export function seededScenario(choices: SeededChoices): {
   const random = new Random(choices.seed);
   const schedule = drawSchedule(random.of('schedule'), choices);
   const archiving = random.of('archiving');
-  const { dataLosses, topology } = choices;
+  const { dataLosses, topology, hasClocks } = choices;
   const later = archiving.chance(choices.archiveChance)
-    ? drawSchedule(archiving, { ...ARCHIVE_FAULTS, dataLosses, topology })
+    ? drawSchedule(archiving, { ...ARCHIVE_FAULTS, dataLosses, topology, hasClocks })
     : undefined;
   const restoring = random.of('restoring');
   const restores = restoring.chance(choices.restoreChance);
   const during = restores
-    ? drawSchedule(restoring, { ...RESTORE_FAULTS, topology }).filter(sparesAdmin)
+    ? drawSchedule(restoring, { ...RESTORE_FAULTS, topology, hasClocks }).filter(sparesAdmin)
     : [];
   const share = (ofBuyers: number) => Math.ceil(choices.buyers * ofBuyers);
   return {

@@ -36,6 +36,8 @@ export interface StackChoices {
   topology: TopologyName;
   /** The program of the Redis servers; undefined: the machine's Redis. */
   redisCommand?: string | undefined;
+  /** Whether their clocks can be set. */
+  hasClocks?: boolean;
   /** For the logs of the processes. */
   directory: string;
   saleId: string;
@@ -93,6 +95,7 @@ export class ChaosStack {
   static async start(choices: StackChoices): Promise<ChaosStack> {
     const redis = await startTopology(choices.topology, {
       command: choices.redisCommand,
+      hasClocks: choices.hasClocks ?? false,
       appendfsync: choices.durability === 'fast' ? 'everysec' : 'always',
       saleId: choices.saleId,
     });

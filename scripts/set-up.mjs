@@ -1,8 +1,8 @@
 /**
  * Installs what a bare machine lacks: packages, redis-server, PostgreSQL. Then runs a script with the project's Node:
- *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [--with-wrk] [script.ts [arguments…]]
+ *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [--with-wrk] [--with-faults] [script.ts [arguments…]]
  * The tests also need PgBouncer, nginx, HAProxy and Chromium: `--with-proxies`. The checks of rules and alerts need Prometheus.
- * Most benches need wrk.
+ * Most benches need wrk. Slow disks and wrong clocks of servers need strace and faketime: `--with-faults`.
  * Runs on Node 18 or newer without packages, because it installs them. Prints nothing when nothing is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -89,6 +89,17 @@ const WRK = {
   others: 'wrk',
 };
 
+const FAULT_TOOLS = [
+  ['strace', 'strace'],
+  ['faketime', 'libfaketime'],
+].map(([name, others]) => ({
+  label: name,
+  isReady: () => findProgram(name) !== undefined,
+  apt: name,
+  brew: others,
+  others,
+}));
+
 /** Large, so `npm test` does without it. */
 const PROMETHEUS = [
   {
@@ -103,6 +114,8 @@ const OPTIONS = new Map([
   ['--with-proxies', [...PROXIES, BROWSER]],
   ['--with-prometheus', PROMETHEUS],
   ['--with-wrk', [WRK]],
+  // Both exist for Linux only; elsewhere these faults take no effect.
+  ['--with-faults', process.platform === 'linux' ? FAULT_TOOLS : []],
 ]);
 
 async function main(typed) {
@@ -284,7 +297,7 @@ function installWithApt(missing) {
   const result = spawnSync(command, args, { stdio: ['inherit', 2, 2] });
   if (result.status !== 0)
     throw new Instructions(whatToType(missing, `apt-get failed (${outcome(result)})`));
-  const services = missing.filter((program) => program !== BROWSER);
+  const services = missing.filter((program) => ![BROWSER, WRK, ...FAULT_TOOLS].includes(program));
   if (services.length === 0) return;
   const names = services.map(({ apt }) => apt.replace('-light', ''));
   tell(

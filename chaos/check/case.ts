@@ -27,6 +27,8 @@ export interface Case {
   losses: readonly Loss[];
   /** An older backup of PostgreSQL was restored. */
   restore?: Restore | undefined;
+  /** How far the clock of a Redis server was set forward or back. */
+  clockErrorMs?: number;
 }
 
 /** The API shows `extended` as `reserved` with a later end. */
@@ -89,12 +91,16 @@ export interface Findings extends Case {
   lost: ReadonlySet<string>;
   /** All data losses. `losses` has those before the sale was archived: later ones can take nothing of it. */
   outages: readonly Loss[];
+  /** By how much times of the engine may differ from those of the clients. */
+  toleranceMs: number;
+  /** How old the view may be on which a hot path refuses. */
+  staleMsMax: number;
   /** Whether the history in PostgreSQL has every decision, in the order of the decisions. */
   isExact: boolean;
 }
 
 /** Clocks show whole milliseconds, and a script's time is the time of its start. */
-export const TOLERANCE_MS = 5;
+const TOLERANCE_MS = 5;
 
 /** A hot path refuses only on views of at most 250 ms. The rest is a tolerance for a busy machine. */
 export const STALE_MS_MAX = 1_000;
@@ -126,6 +132,8 @@ export function findingsOf(given: Case): Findings {
     stockWindows: stockWindowsOf(aCase),
     lost,
     outages: given.losses,
+    toleranceMs: TOLERANCE_MS + (given.clockErrorMs ?? 0),
+    staleMsMax: STALE_MS_MAX + (given.clockErrorMs ?? 0),
     isExact: aCase.losses.length === 0 && given.restore === undefined,
   };
 }

@@ -3,7 +3,7 @@
  * the oldest of them is 10 minutes old. A reservation that was extended or confirmed is no such hold.
  */
 import type { Exchange } from '../clients/history.ts';
-import { type Findings, isLiving, type Life, TOLERANCE_MS } from './case.ts';
+import { type Findings, isLiving, type Life } from './case.ts';
 import type { Violation } from './violation.ts';
 
 const HOLDS = 20;
@@ -25,7 +25,7 @@ interface Window {
 export function checkCoolDown(findings: Findings): Violation[] {
   // A restored history has another order.
   if (findings.restore) return [];
-  const coolDowns = new CoolDowns(findings.lives);
+  const coolDowns = new CoolDowns(findings);
   const ignored = findings.lives.flatMap((life): Violation[] => {
     const [first] = life.stages;
     const endMs = first ? coolDowns.endBefore(life.row.buyerId, first.event) : 0;
@@ -70,7 +70,10 @@ export class CoolDowns {
   /** A reclaimed hold has ended and then not ended, so these buyers' cool-downs are not predicted. */
   readonly #unpredictable = new Set<string>();
 
-  constructor(lives: readonly Life[]) {
+  readonly #toleranceMs: number;
+
+  constructor({ lives, toleranceMs }: Pick<Findings, 'lives' | 'toleranceMs'>) {
+    this.#toleranceMs = toleranceMs;
     for (const [buyerId, own] of Map.groupBy(lives, ({ row }) => row.buyerId)) {
       if (own.length < HOLDS) continue;
       if (own.some(isReclaimed)) this.#unpredictable.add(buyerId);
@@ -94,14 +97,15 @@ export class CoolDowns {
   couldEndAt(buyerId: string, { startedMs, endedMs }: Window, until: string | null): boolean {
     if (this.#unpredictable.has(buyerId)) return true;
     const phases = this.#phasesOf.get(buyerId) ?? [];
-    const before = phases.findLast(({ fromMs }) => fromMs < startedMs - TOLERANCE_MS);
+    const before = phases.findLast(({ fromMs }) => fromMs < startedMs - this.#toleranceMs);
     const within = phases.filter(
-      ({ fromMs }) => fromMs >= startedMs - TOLERANCE_MS && fromMs <= endedMs + TOLERANCE_MS,
+      ({ fromMs }) =>
+        fromMs >= startedMs - this.#toleranceMs && fromMs <= endedMs + this.#toleranceMs,
     );
     return [before?.endMs ?? 0, ...within.map(({ endMs }) => endMs)].some((endMs) =>
       until === null
-        ? endMs <= endedMs + TOLERANCE_MS
-        : endMs === Date.parse(until) && endMs > startedMs - TOLERANCE_MS,
+        ? endMs <= endedMs + this.#toleranceMs
+        : endMs === Date.parse(until) && endMs > startedMs - this.#toleranceMs,
     );
   }
 }

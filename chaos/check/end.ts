@@ -1,7 +1,7 @@
 /** `sale_ended` is final: nothing is decided after a buyer got it, and the end does not move any more. */
 import type { Exchange } from '../clients/history.ts';
 import { isArchived } from './archive.ts';
-import { type Findings, TOLERANCE_MS } from './case.ts';
+import type { Findings } from './case.ts';
 import { describeResponse } from './responses.ts';
 import type { Violation } from './violation.ts';
 
@@ -15,7 +15,7 @@ function reopened(findings: Findings): Violation[] {
   if (!end) return [];
   const when = `${new Date(end.endedMs).toISOString()} got sale_ended`;
   const late = (reservationId: string, reservedAtMs: number) => {
-    if (reservedAtMs <= end.endedMs + TOLERANCE_MS) return;
+    if (reservedAtMs <= end.endedMs + findings.toleranceMs) return;
     const evidence = `${reservationId} was decided after a buyer at ${when}`;
     violations.push({ kind: 'reopened', evidence });
   };

@@ -4,14 +4,7 @@
  * engine's result.
  */
 import { type Exchange, isSettled, type RequestOf, reservationsIn } from '../clients/history.ts';
-import {
-  type Findings,
-  isLiving,
-  type Life,
-  limitsOf,
-  STALE_MS_MAX,
-  TOLERANCE_MS,
-} from './case.ts';
+import { type Findings, isLiving, type Life, limitsOf } from './case.ts';
 import { CoolDowns } from './cool-down.ts';
 import { overlap, Remaining, type Span, type Wait, waitsOf } from './remaining.ts';
 import { basketOf } from './rows.ts';
@@ -30,7 +23,7 @@ export function checkRefusals(findings: Findings): Violation[] {
     findings,
     stock: new Map(findings.terms.skus.map(({ sku }) => [sku, new Remaining(findings, sku)])),
     waiting: waitsOf(findings),
-    coolDowns: new CoolDowns(findings.lives),
+    coolDowns: new CoolDowns(findings),
   };
   return [...falseRefusals(facts), ...falseReclaimRefusals(facts)];
 }
@@ -85,8 +78,8 @@ function couldBeTrue(
 ): boolean {
   const { response } = exchange;
   const span = {
-    fromMs: exchange.startedMs - STALE_MS_MAX,
-    untilMs: exchange.endedMs + TOLERANCE_MS,
+    fromMs: exchange.startedMs - findings.staleMsMax,
+    untilMs: exchange.endedMs + findings.toleranceMs,
   };
   const isShort = (enough: (quantity: number) => number) =>
     items.some(({ sku, quantity }) => stock.get(sku)!.leastWithin(span) < enough(quantity));
@@ -121,15 +114,15 @@ function couldBeTrue(
 }
 
 /**
- * Whether an earlier response gave the buyer this reservation, at least STALE_MS_MAX before. The same request then gets
+ * Whether an earlier response gave the buyer this reservation, at least `staleMsMax` before. The same request then gets
  * the same reservation, even if no units are left. Without a key, this holds only while the reservation is surely live.
  */
 function hasReservationOf(
-  { lifeOf }: Findings,
+  { lifeOf, toleranceMs, staleMsMax }: Findings,
   earlier: Exchange<RequestOf<'buy'>>,
   { request, startedMs, endedMs }: Exchange<RequestOf<'buy'>>,
 ): boolean {
-  if (earlier.endedMs > startedMs - STALE_MS_MAX) return false;
+  if (earlier.endedMs > startedMs - staleMsMax) return false;
   if (
     earlier.request.key !== request.key ||
     basketOf(earlier.request.items) !== basketOf(request.items)
@@ -141,7 +134,7 @@ function hasReservationOf(
     const ended = stages.find(({ state }) => !isLiving(state));
     return (
       request.key !== undefined ||
-      (ended?.fromMs ?? Number.POSITIVE_INFINITY) > endedMs + TOLERANCE_MS
+      (ended?.fromMs ?? Number.POSITIVE_INFINITY) > endedMs + toleranceMs
     );
   });
 }

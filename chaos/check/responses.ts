@@ -14,9 +14,7 @@ import {
   limitsOf,
   mayBeLost,
   type Sighting,
-  STALE_MS_MAX,
   stateOf,
-  TOLERANCE_MS,
   unitsOf,
 } from './case.ts';
 import { ownedSteps } from './unit-steps.ts';
@@ -80,8 +78,8 @@ function wrongResponses(findings: Findings, sightings: readonly Sighting[]): Vio
         : Number.POSITIVE_INFINITY;
     const wasTrue = shown.some(
       ({ fromMs, untilMs }) =>
-        Math.min(fromMs, deadlineMs) <= exchange.endedMs + TOLERANCE_MS &&
-        untilMs >= exchange.startedMs - TOLERANCE_MS,
+        Math.min(fromMs, deadlineMs) <= exchange.endedMs + findings.toleranceMs &&
+        untilMs >= exchange.startedMs - findings.toleranceMs,
     );
     if (wasTrue || mayBeLost(findings.losses, { exchange, reservation })) return [];
     const history = stages.map((each) => `${each.state} ${iso(each.fromMs)}`).join(', ');
@@ -102,14 +100,14 @@ function isReachable(shown: ReservationStatus, last: ReservationStatus): boolean
 }
 
 /** `/me` shows every reservation of the buyer that was decided before. */
-function missingFromList({ history, lives, losses }: Findings): Violation[] {
+function missingFromList({ history, lives, losses, toleranceMs }: Findings): Violation[] {
   const livesOfBuyer = Map.groupBy(lives, ({ row }) => row.buyerId);
   return history.ofKind('me').flatMap((exchange): Violation[] => {
     if (exchange.response?.status !== 200) return [];
     const shown = new Set(reservationsIn(exchange).map(({ reservationId }) => reservationId));
     const missing = (livesOfBuyer.get(exchange.request.buyerId) ?? []).filter(
       ({ row, stages }) =>
-        !shown.has(row.reservationId) && stages[0]!.fromMs < exchange.startedMs - TOLERANCE_MS,
+        !shown.has(row.reservationId) && stages[0]!.fromMs < exchange.startedMs - toleranceMs,
     );
     // Before the rebuild, a Redis that lost its data serves no buyer, so a data loss is no reason for a missing
     // reservation here.
@@ -263,7 +261,11 @@ function unexpectedResponses(findings: Findings): Violation[] {
  * From the data loss until a client saw the sale again. A hot path that restarted meanwhile has never seen the sale,
  * so it cannot detect that Redis lost it.
  */
-function spansOfUnknownSale({ outages, history }: Findings): { fromMs: number; untilMs: number }[] {
+function spansOfUnknownSale({
+  outages,
+  history,
+  staleMsMax,
+}: Findings): { fromMs: number; untilMs: number }[] {
   return outages.map(({ atMs, overMs }) => {
     // Only buyers are served from Redis alone; admin may respond from PostgreSQL.
     const known = history.exchanges
@@ -276,7 +278,7 @@ function spansOfUnknownSale({ outages, history }: Findings): { fromMs: number; u
       .filter(({ startedMs }) => startedMs > overMs)
       .map(({ endedMs }) => endedMs);
     const first = known.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
-    return { fromMs: atMs, untilMs: first + STALE_MS_MAX };
+    return { fromMs: atMs, untilMs: first + staleMsMax };
   });
 }
 

@@ -4,14 +4,7 @@
  */
 import type { ClientRequest, Exchange, RequestKind } from '../clients/history.ts';
 import { isArchived } from './archive.ts';
-import {
-  type Findings,
-  isFromWaitlist,
-  isLiving,
-  type Life,
-  type LifeState,
-  TOLERANCE_MS,
-} from './case.ts';
+import { type Findings, isFromWaitlist, isLiving, type Life, type LifeState } from './case.ts';
 import type { Violation } from './violation.ts';
 
 export function checkRows(findings: Findings): Violation[] {
@@ -139,7 +132,10 @@ function illegalTransitions(findings: Findings, { row, stages }: Life): Violatio
       const evidence = `${row.reservationId} went from ${previous?.state ?? 'nothing'} to ${stage.state}`;
       violations.push({ kind: 'illegal-transition', evidence });
     }
-    if (stage.state === 'expired' && stage.fromMs + TOLERANCE_MS < row.expiresAt.getTime()) {
+    if (
+      stage.state === 'expired' &&
+      stage.fromMs + findings.toleranceMs < row.expiresAt.getTime()
+    ) {
       const earlyMs = row.expiresAt.getTime() - stage.fromMs;
       violations.push({ kind: 'expired-early', evidence: `${row.reservationId} by ${earlyMs} ms` });
     }
@@ -168,7 +164,7 @@ function unrequested(findings: Findings, { row, stages }: Life): Violation[] {
           ? exchange.request.kind === 'cancel-part'
           : REQUESTED_BY[stage.state].includes(exchange.request.kind)) &&
         fits(exchange, row) &&
-        exchange.startedMs <= stage.fromMs + TOLERANCE_MS;
+        exchange.startedMs <= stage.fromMs + findings.toleranceMs;
     if (isRequested) return [];
     const evidence = `${row.reservationId} of ${row.buyerId} became ${stage.state} by request "${stage.requestId}"`;
     return [{ kind: 'unrequested', evidence }];

@@ -1,15 +1,7 @@
 /** Never oversold: at the end, at every moment of the history, and as far as the responses alone can prove. */
 import { boughtItems } from '../../src/domain/reservation-codec.ts';
 import { isArchived } from './archive.ts';
-import {
-  type Findings,
-  isLiving,
-  loadedMost,
-  type Sighting,
-  stateOf,
-  TOLERANCE_MS,
-  unitsOf,
-} from './case.ts';
+import { type Findings, isLiving, loadedMost, type Sighting, stateOf, unitsOf } from './case.ts';
 import { takenSteps, type UnitStep, withdrawnUnits } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
 
@@ -101,7 +93,7 @@ function oversoldAt(
   let held = 0;
   for (const { atMs, units } of steps) {
     held += units;
-    const loaded = loadedMost(findings, sku, atMs + TOLERANCE_MS);
+    const loaded = loadedMost(findings, sku, atMs + findings.toleranceMs);
     if (held > loaded) {
       const when = new Date(atMs).toISOString();
       return [
@@ -114,7 +106,7 @@ function oversoldAt(
 
 /** From the first response that shows it live, until it may have ended. */
 function provenLife(
-  { terms, losses, lost, history }: Findings,
+  { terms, losses, lost, history, toleranceMs }: Findings,
   sightings: readonly Sighting[],
 ): { fromMs: number; untilMs: number } | undefined {
   let living = sightings.filter(({ reservation }) => isLiving(reservation.status));
@@ -129,8 +121,7 @@ function provenLife(
   const fromMs = Math.min(...living.map(({ exchange }) => exchange.endedMs));
   let untilMs = isConfirmed
     ? Number.POSITIVE_INFINITY
-    : Math.max(...living.map(({ reservation }) => Date.parse(reservation.expiresAt))) -
-      TOLERANCE_MS;
+    : Math.max(...living.map(({ reservation }) => Date.parse(reservation.expiresAt))) - toleranceMs;
   for (const { request, startedMs } of changes) {
     if (request.kind === 'release' || request.kind === 'cancel')
       untilMs = Math.min(untilMs, startedMs);

@@ -1,6 +1,6 @@
 /** Free units go to the first waiting buyer who can take them: nobody gets units of a SKU before that buyer. */
 import { isSettled } from '../clients/history.ts';
-import { type Findings, type Life, loadedLeast, TOLERANCE_MS, unitsOf } from './case.ts';
+import { type Findings, type Life, loadedLeast, unitsOf } from './case.ts';
 import { takenSteps } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
 
@@ -35,9 +35,9 @@ function overtakingIn(findings: Findings, sku: string): Violation[] {
       (waiter) =>
         waiter.event > first.event &&
         waiter.ticket < ticket &&
-        waiter.sinceMs < first.fromMs - TOLERANCE_MS &&
+        waiter.sinceMs < first.fromMs - findings.toleranceMs &&
         waiter.quantity <=
-          loadedLeast(findings, sku, first.fromMs - TOLERANCE_MS) - heldBefore(first.event),
+          loadedLeast(findings, sku, first.fromMs - findings.toleranceMs) - heldBefore(first.event),
     );
     if (!overtaken) continue;
     const { quantity, life, ticket: place, sinceMs } = overtaken;

@@ -125,6 +125,7 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'isolate':
     case 'move-slot':
     case 'slow-disk':
+    case 'step-clock':
       return { tookEffect: await injectReplicationFault(fault, stack) };
     case 'copy-database': {
       const { hasRun, consumed } = await runPersisterOnCopy(stack, forMs);

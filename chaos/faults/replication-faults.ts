@@ -18,7 +18,10 @@ export async function injectReplicationFault(
   return inject(fault, stack).catch(() => false);
 }
 
-async function inject({ kind, forMs, keeps }: PlannedFault, stack: ChaosStack): Promise<boolean> {
+async function inject(
+  { kind, forMs, keeps, byMs }: PlannedFault,
+  stack: ChaosStack,
+): Promise<boolean> {
   const { redis } = stack;
   switch (kind) {
     case 'hand-over':
@@ -34,6 +37,8 @@ async function inject({ kind, forMs, keeps }: PlannedFault, stack: ChaosStack): 
     case 'move-slot':
       await redis.moveSlot();
       return true;
+    case 'step-clock':
+      return stepClock(await redis.master(), { byMs: byMs!, forMs });
     default:
       return slowDisk(await redis.master(), forMs);
   }
@@ -63,5 +68,16 @@ async function slowDisk(server: TopologyServer, forMs: number): Promise<boolean>
   if (!slow) return false;
   await sleep(forMs);
   await slow.end();
+  return true;
+}
+
+async function stepClock(
+  { setClock }: TopologyServer,
+  { byMs, forMs }: { byMs: number; forMs: number },
+): Promise<boolean> {
+  if (!setClock) return false;
+  setClock(byMs);
+  await sleep(forMs);
+  setClock(0);
   return true;
 }

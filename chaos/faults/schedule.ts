@@ -65,15 +65,22 @@ const DATA_LOSSES = ['flush', 'lose-disk', 'lose-tail'] as const;
  * Faults of servers that replicate. `hand-over`: a replica becomes the master while the old one lives; `demote`: the same
  * without the old one's consent, while it decides on a batch of purchases. `isolate`: the master keeps some processes and
  * loses all others, its replicas and the sentinels. `move-slot`: the sale moves to another master of the cluster.
- * `slow-disk`: each sync of the master takes long.
+ * `slow-disk`: each sync of the master takes long. `step-clock`: the master's clock is set forward or back, and later set
+ * right.
  */
 const REPLICATION_FAULTS: Record<TopologyName, readonly ReplicationFaultKind[]> = {
   single: [],
-  cluster: ['hand-over', 'demote', 'isolate', 'move-slot', 'slow-disk'],
-  sentinel: ['hand-over', 'isolate', 'slow-disk'],
+  cluster: ['hand-over', 'demote', 'isolate', 'move-slot', 'slow-disk', 'step-clock'],
+  sentinel: ['hand-over', 'isolate', 'slow-disk', 'step-clock'],
 };
 
-type ReplicationFaultKind = 'hand-over' | 'demote' | 'isolate' | 'move-slot' | 'slow-disk';
+type ReplicationFaultKind =
+  | 'hand-over'
+  | 'demote'
+  | 'isolate'
+  | 'move-slot'
+  | 'slow-disk'
+  | 'step-clock';
 type ProcessFaultKind = (typeof PROCESS_FAULTS)[number];
 type LinkFaultKind = (typeof LINK_FAULTS)[number];
 export type DataLossKind = (typeof DATA_LOSSES)[number];
@@ -97,10 +104,14 @@ export interface PlannedFault {
   request?: RequestName;
   /** The processes that an isolated master keeps. */
   keeps?: readonly EngineProcess[];
+  /** By how much a clock is set forward; negative: back. */
+  byMs?: number;
 }
 
 export interface ScheduleChoices {
   topology: TopologyName;
+  /** Whether the servers' clocks can be set. */
+  hasClocks: boolean;
   /** Faults start within this time. */
   windowMs: number;
   faults: { least: number; most: number };
@@ -124,6 +135,7 @@ const WEIGHTS: Record<Exclude<FaultKind, typeof COPY>, number> = {
   isolate: 6,
   'move-slot': 3,
   'slow-disk': 2,
+  'step-clock': 4,
   flush: 3,
   'lose-disk': 3,
   'lose-tail': 6,
@@ -136,6 +148,9 @@ const PAUSE_MS = { least: 200, most: 2_500 };
 const REPLICATED_DOWN_MS = { least: 200, most: 8_000 };
 /** How long a batch of purchases may be awaited. */
 const DEMOTE_WITHIN_MS = 3_000;
+/** More than a second is a jump for the engine. */
+const CLOCK_STEP_MS = { least: 200, most: 2_000 };
+const CLOCK_WRONG_MS = { least: 500, most: 4_000 };
 const SLOW_DISK_MS = { least: 1_000, most: 4_000 };
 /** Longer than a persister needs to start and to find out that its database is a copy. */
 const COPY_MS = 4_000;
@@ -145,7 +160,9 @@ export function drawSchedule(random: Random, choices: ScheduleChoices): PlannedF
   const kinds = [
     ...PROCESS_FAULTS,
     ...LINK_FAULTS,
-    ...REPLICATION_FAULTS[choices.topology],
+    ...REPLICATION_FAULTS[choices.topology].filter(
+      (kind) => kind !== 'step-clock' || choices.hasClocks,
+    ),
     ...choices.dataLosses,
   ];
   const count = random.between(choices.faults.least, choices.faults.most);
@@ -213,6 +230,10 @@ function drawFault(
     }
     case 'slow-disk':
       return { atMs, forMs: within(SLOW_DISK_MS), kind, target: 'redis' };
+    case 'step-clock': {
+      const byMs = within(CLOCK_STEP_MS) * (random.chance(0.5) ? 1 : -1);
+      return { atMs, forMs: within(CLOCK_WRONG_MS), kind, target: 'redis', byMs };
+    }
     case 'flush':
       return { atMs, forMs: 0, kind, target: 'redis' };
     case 'lose-disk':
@@ -267,8 +288,9 @@ function requestsOver(link: LinkName): readonly RequestName[] {
 
 /** For the console. */
 export function describeFault(fault: PlannedFault): string {
-  const { atMs, forMs, kind, target, request, keeps } = fault;
-  const what = request ? `${kind} ${request}` : kind;
+  const { atMs, forMs, kind, target, request, keeps, byMs } = fault;
+  const detail = request ?? (byMs === undefined ? undefined : `by ${byMs} ms`);
+  const what = detail ? `${kind} ${detail}` : kind;
   const kept = keeps ? `, with ${keeps.join(', ') || 'no process'}` : '';
   return `${String(atMs).padStart(6)} ms  ${what} ${target}${kept}${forMs > 0 ? ` for ${forMs} ms` : ''}`;
 }

@@ -3,13 +3,12 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import calculateSlot from 'cluster-key-slot';
 import { eventually } from '../../harness/eventually.ts';
-import { startRedis } from '../../harness/servers/redis.ts';
 import { formCluster, moveSlot, nodeArgs } from '../../harness/servers/redis-cluster.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { type Peer, PeerNetwork } from './peer-network.ts';
 import { replicationArgs, untilReplicasHaveAll } from './replication.ts';
 import {
-  asTopologyServer,
+  startServer,
   type Topology,
   type TopologyChoices,
   type TopologyServer,
@@ -46,14 +45,13 @@ export async function startClusterTopology(choices: TopologyChoices): Promise<To
   try {
     for (let i = 1; i <= NODES; i++) {
       const peer = await network.add();
-      const redis = await startRedis({
-        command: choices.command,
-        appendfsync: choices.appendfsync,
-        port: peer.port,
+      const { port, announcedPort } = peer;
+      const node = await startServer(`redis-${i}`, choices, {
+        port,
+        extra: { announcedPort, peer },
         args: [...nodeArgs(peer.busPort), ...replicationArgs(peer, 1), ...ownSettings(peer)],
       });
-      const { announcedPort } = peer;
-      nodes.push(asTopologyServer(redis, `redis-${i}`, { announcedPort, peer }));
+      nodes.push(node);
     }
     await formCluster(
       nodes.map((server) => ({

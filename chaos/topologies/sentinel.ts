@@ -2,12 +2,11 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../../harness/eventually.ts';
-import { startRedis } from '../../harness/servers/redis.ts';
 import { type Sentinels, startSentinels } from '../../harness/servers/sentinels.ts';
 import { type Peer, PeerNetwork } from './peer-network.ts';
 import { replicationArgs, untilReplicasHaveAll } from './replication.ts';
 import {
-  asTopologyServer,
+  startServer,
   type Topology,
   type TopologyChoices,
   type TopologyServer,
@@ -31,17 +30,16 @@ export async function startSentinelTopology(choices: TopologyChoices): Promise<T
     for (let i = 1; i <= SERVERS; i++) {
       const peer = await network.add();
       const [master] = servers;
-      const redis = await startRedis({
-        command: choices.command,
-        appendfsync: choices.appendfsync,
-        port: peer.port,
+      const { port, announcedPort } = peer;
+      const server = await startServer(`redis-${i}`, choices, {
+        port,
+        extra: { announcedPort, peer },
         args: [
           ...replicationArgs(peer, REPLICAS),
           ...(master ? ['--replicaof', '127.0.0.1', String(master.announcedPort)] : []),
         ],
       });
-      const { announcedPort } = peer;
-      servers.push(asTopologyServer(redis, `redis-${i}`, { announcedPort, peer }));
+      servers.push(server);
     }
     const [master] = servers as [Server];
     await eventually(() => untilReplicasHaveAll(master.client, REPLICAS));

@@ -1,10 +1,10 @@
 /** One Redis server. */
-import { startRedis } from '../../harness/servers/redis.ts';
-import { asTopologyServer, type Topology, type TopologyChoices } from './topology.ts';
+import { findFreePorts } from '../../src/process/free-port.ts';
+import { startServer, type Topology, type TopologyChoices } from './topology.ts';
 
-export async function startSingle({ command, appendfsync }: TopologyChoices): Promise<Topology> {
-  const redis = await startRedis({ command, appendfsync });
-  const server = asTopologyServer(redis, 'redis', { announcedPort: redis.port });
+export async function startSingle(choices: TopologyChoices): Promise<Topology> {
+  const [port] = (await findFreePorts(1)) as [number];
+  const server = await startServer('redis', choices, { port, extra: { announcedPort: port } });
   const isImpossible = (): never => {
     throw new Error('there is one server');
   };

@@ -1,6 +1,7 @@
 /** The Redis servers of a run, as processes of the engine and as faults see them. */
 import { Redis } from 'ioredis';
-import type { TestRedis } from '../../harness/servers/redis.ts';
+import { startRedis, type TestRedis } from '../../harness/servers/redis.ts';
+import { steppedClock } from '../../harness/servers/stepped-clock.ts';
 
 export type ServerName = 'redis' | `redis-${number}`;
 
@@ -11,6 +12,8 @@ export type TopologyName = (typeof TOPOLOGIES)[number];
 export interface TopologyChoices {
   /** The servers' program; undefined: the machine's Redis. */
   command: string | undefined;
+  /** Whether the servers' clocks can be set: not with every program. */
+  hasClocks: boolean;
   appendfsync: 'always' | 'everysec';
   /** Its slot decides which master of a cluster has the sale. */
   saleId: string;
@@ -21,6 +24,8 @@ export interface TopologyServer extends TestRedis {
   readonly name: ServerName;
   /** At which processes of the engine and other servers find it. */
   readonly announcedPort: number;
+  /** Sets its clock to so many milliseconds ahead of the machine's. Undefined: impossible here. */
+  readonly setClock: ((offsetMs: number) => void) | undefined;
   /** The suite's own connection. Its commands reject while the server does not respond. */
   readonly client: Redis;
 }
@@ -54,12 +59,14 @@ export interface Topology {
 const COMMAND_MS_MAX = 5_000;
 const RECONNECT_MS = 100;
 
-/** Gives a server what a topology needs. */
-export function asTopologyServer<Extra extends { announcedPort: number }>(
-  redis: TestRedis,
+/** Starts a server with what a topology needs. */
+export async function startServer<Extra extends { announcedPort: number }>(
   name: ServerName,
-  extra: Extra,
-): TopologyServer & Extra {
+  { command, appendfsync, hasClocks }: TopologyChoices,
+  { extra, ...choices }: { extra: Extra; port: number; args?: string[] },
+): Promise<TopologyServer & Extra> {
+  const clock = hasClocks ? steppedClock() : undefined;
+  const redis = await startRedis({ ...choices, command, appendfsync, env: clock?.env ?? {} });
   const client = new Redis(redis.url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
@@ -71,6 +78,7 @@ export function asTopologyServer<Extra extends { announcedPort: number }>(
   return Object.assign(redis, extra, {
     name,
     client,
+    setClock: clock?.set,
     stop: async () => {
       client.disconnect();
       await stopServer();

@@ -23,6 +23,8 @@ export interface RedisChoices {
   command?: string | undefined;
   /** A free one by default. */
   port?: number;
+  /** Further variables of its environment. */
+  env?: Record<string, string>;
 }
 
 export function useRedis(scope: Scope, choices: RedisChoices = {}): Promise<TestRedis> {
@@ -63,6 +65,7 @@ export async function startRedis(choices: RedisChoices = {}): Promise<TestRedis>
     command: choices.command ?? redisCommand(),
     args: [...args, ...(choices.args ?? [])],
     stopSignal: 'SIGTERM',
+    env: choices.env ?? {},
     isReady: () => repliesToPing(port),
   });
   const url = `redis://127.0.0.1:${port}`;

@@ -14,6 +14,8 @@ export interface ServerPlan {
   args: string[];
   /** The user to run the server as; our own by default. */
   user?: { uid: number; gid: number } | undefined;
+  /** Further variables of its environment. */
+  env?: Record<string, string>;
   stopSignal: NodeJS.Signals;
   /** Rejects or resolves to false while the server does not respond yet. */
   isReady: () => Promise<boolean>;
@@ -50,13 +52,13 @@ export class ServerProcess {
 
   /** Resolves when the server is ready. After `stop` or `kill` it starts again with the same data. */
   async start(): Promise<void> {
-    const { command, args, user } = this.#plan;
+    const { command, args, user, env } = this.#plan;
     this.#output = '';
     const child = spawn(command, args, {
       ...user,
       cwd: '/',
       detached: isShielded,
-      env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' },
+      env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child.stdout.on('data', (chunk) => this.#keep(String(chunk)));

@@ -20,6 +20,7 @@ test('a sale keeps every promise while servers of a cluster change their roles',
   const { scenario, schedule } = seededScenario({
     seed: SEED,
     topology: 'cluster',
+    hasClocks: false,
     buyers: 300,
     windowMs: 5_000,
     faults: { least: 5, most: 5 },

@@ -30,6 +30,7 @@ test('a sale keeps every promise while Redis, PostgreSQL and processes die and l
   const choices = {
     seed: SEED,
     topology: 'single',
+    hasClocks: false,
     buyers: 400,
     windowMs: 3_000,
     faults: { least: 8, most: 8 },

@@ -9,7 +9,13 @@ for (const name of ['cluster', 'sentinel'] as const) {
   test(`${name}: an isolated master is replaced, and follows the new one when it is back`, async (t) => {
     const topology = await use(
       t,
-      () => startTopology(name, { command: undefined, appendfsync: 'always', saleId: 'isolated' }),
+      () =>
+        startTopology(name, {
+          command: undefined,
+          hasClocks: false,
+          appendfsync: 'always',
+          saleId: 'isolated',
+        }),
       (started) => started.stop(),
     );
     await topology.untilSettled();
