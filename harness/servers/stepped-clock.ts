@@ -10,7 +10,7 @@ export interface SteppedClock {
   /** For the environment of the process. */
   env: Record<string, string>;
   /** Sets its clock to so many milliseconds ahead of the machine's. */
-  set(offsetMs: number): void;
+  set: (offsetMs: number) => void;
 }
 
 /** Undefined where libfaketime is not installed. */
