@@ -15,6 +15,8 @@ export interface Sentinels {
   url: string;
   /** The port of the master that the sentinels name. */
   masterPort(): Promise<number>;
+  /** Makes them promote a replica while the master is well, as an operator does by `SENTINEL FAILOVER`. */
+  handOver(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -73,6 +75,10 @@ async function startSentinels(master: TestRedis): Promise<Sentinels> {
       withSentinel(ports[0]!, async (sentinel) => {
         const address = await sentinel.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER_NAME);
         return Number((address as string[])[1]);
+      }),
+    handOver: () =>
+      withSentinel(ports[0]!, async (sentinel) => {
+        assert.equal(await sentinel.call('SENTINEL', 'FAILOVER', MASTER_NAME), 'OK');
       }),
     stop,
   };
