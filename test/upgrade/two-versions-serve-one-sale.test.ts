@@ -19,6 +19,7 @@ import { rowCount } from '../../harness/sales/reservations.ts';
 import { type Connections, useConnections } from '../../harness/servers/connections.ts';
 import { useEmptyDatabase } from '../../harness/servers/postgres.ts';
 import { useRedis } from '../../harness/servers/redis.ts';
+import { FILE } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 
 /**
@@ -31,9 +32,10 @@ const SOLD_BETWEEN = 20;
 
 type Kind = Parameters<typeof useEngineProcess>[1];
 
+const earlier = await useEarlierVersion(FILE, EARLIER);
+
 /** Both versions on the same two servers, whose schema is the earlier one. Undefined: the commit is not here. */
 async function useBothVersions(t: TestContext) {
-  const earlier = await useEarlierVersion(t, EARLIER);
   if (!earlier) {
     t.skip(`There is no commit ${EARLIER} here. After \`git fetch --unshallow\` this test runs.`);
     return undefined;
