@@ -75,8 +75,15 @@ try {
     results.push({ servers: servers.name, handedOver, killed });
     const beyond = ({ median }: typeof killed, safetyMs: number) =>
       Math.round(median.untilOpen + median.untilReservation - safetyMs);
+    // Sentinels do not stop the old master at once, so the sale waits as after its death.
+    const safetyMs = servers.name === 'sentinels' ? SAFETY_MS : 0;
     targets.push(
-      atMost(`${servers.name}, handed over`, beyond(handedOver, 0), BEYOND_MS_MAX, 'ms'),
+      atMost(
+        `${servers.name}, handed over: beyond ${safetyMs} ms`,
+        beyond(handedOver, safetyMs),
+        BEYOND_MS_MAX,
+        'ms',
+      ),
       atMost(
         `${servers.name}, killed: beyond ${SAFETY_MS} ms`,
         beyond(killed, SAFETY_MS),
@@ -122,7 +129,6 @@ async function startCluster(): Promise<Servers> {
 async function startWithSentinels(): Promise<Servers> {
   const { master, replicas } = await useReplicated(session, {
     replicas: REPLICAS,
-    demanded: 1,
     maxLagSeconds: MAX_LAG_SECONDS,
   });
   const sentinels = await useSentinels(session, master);
@@ -132,7 +138,7 @@ async function startWithSentinels(): Promise<Servers> {
     servers: [master, ...replicas],
     has: () => true,
     // They choose the replica.
-    handOverTo: () => sentinels.failOver(),
+    handOverTo: () => sentinels.handOver(),
   };
 }
 

@@ -61,12 +61,12 @@ const MEASURED: Record<
   signatureMicros: {
     what: 'hot path CPU, a new token',
     unit: 'µs',
-    from: '`bench`, `win-cold` − `win`',
+    from: '`bench`, `refusal-cold` − `refusal`',
     value: (median) =>
       Math.max(
         0,
-        median('throughput', 'win-cold', 'serverMicros', ENGINE) -
-          median('throughput', 'win', 'serverMicros', ENGINE),
+        median('throughput', 'refusal-cold', 'serverMicros', ENGINE) -
+          median('throughput', 'refusal', 'serverMicros', ENGINE),
       ),
   },
   winMicros: {

@@ -113,7 +113,7 @@ class SentinelTopology implements Topology {
   /** Sentinels always do it abruptly. */
   async handOver(): Promise<void> {
     const before = await this.master();
-    await this.#sentinels.failOver();
+    await this.#sentinels.handOver();
     await eventually(async () => assert.notEqual((await this.master()).name, before.name), {
       timeoutMs: HAND_OVER_MS_MAX,
     });

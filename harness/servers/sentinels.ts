@@ -16,8 +16,8 @@ export interface Sentinels {
   ports: readonly number[];
   /** The port of the master that the sentinels name. */
   masterPort(): Promise<number>;
-  /** Makes them promote a replica, although the master responds. */
-  failOver(): Promise<void>;
+  /** Makes them promote a replica while the master is well, as an operator does by `SENTINEL FAILOVER`. */
+  handOver(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -85,14 +85,14 @@ export async function startSentinels({
       ...others.map((host) => `redis+sentinel://${host}`),
     ].join(','),
     ports,
-    failOver: () =>
-      withSentinel(ports[0]!, async (sentinel) => {
-        await sentinel.call('SENTINEL', 'FAILOVER', MASTER_NAME);
-      }),
     masterPort: () =>
       withSentinel(ports[0]!, async (sentinel) => {
         const address = await sentinel.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER_NAME);
         return Number((address as string[])[1]);
+      }),
+    handOver: () =>
+      withSentinel(ports[0]!, async (sentinel) => {
+        assert.equal(await sentinel.call('SENTINEL', 'FAILOVER', MASTER_NAME), 'OK');
       }),
     stop,
   };

@@ -2,9 +2,10 @@
  * The short forms of a new reservation. What the reservations of one batch share, the terms, is written once; each
  * reservation has only what is its own. In Lua, parts/short-record.lua is the counterpart.
  *
- * Short record, in place of a buyer's only record until that changes; `.basket` if it is not the first, `TAB key` if the
- * buyer sent one:
- *   place first .basket TAB key
+ * Short record, in place of a buyer's only record until that changes; `.basket` if it is not the first, `SPACE key` if the
+ * buyer sent one. It has no TAB: an earlier version would then take it for a record, of a reservation that has ended. What
+ * is stored with a TAB there can be read.
+ *   place first .basket SPACE key
  * Terms, a field `first` of the hash `terms`, with items and prices for each basket:
  *   tag reservedAt expiresAt items prices …
  * Event lines, at the end of an entry's text; `basket` is empty for the first one:
@@ -27,7 +28,7 @@ import {
   timeOf,
 } from './reservation-codec.ts';
 
-const SHORT_RECORD = /^([A-P])([A-P])([0-9a-z]+)(?:\.(\d+))?(?:\t(.*))?$/;
+const SHORT_RECORD = /^([A-P])([A-P])([0-9a-z]+)(?:\.(\d+))?(?:[ \t](.*))?$/;
 const LINE_FIELDS = 6;
 const A = 65;
 

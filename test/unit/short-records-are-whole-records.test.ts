@@ -21,8 +21,9 @@ const SHORT_LINES = `=zz\t${TERMS}\n\tada\tkey-1\t\trequest-1\t\n2\tbob\t\twaitl
 test('a short record is the record of its place, its basket and its key', () => {
   for (const [short, expected] of [
     ['AAzz', { position: 1_295, key: '', items: 'phone*1\t1999' }],
+    ['AAzz key.1', { position: 1_295, key: 'key.1', items: 'phone*1\t1999' }],
     ['AAzz\tkey.1', { position: 1_295, key: 'key.1', items: 'phone*1\t1999' }],
-    ['PP1.2\ta key', { position: 256, key: 'a key', items: 'case*2,phone*1\t500,1999' }],
+    ['PP1.2 a key', { position: 256, key: 'a key', items: 'case*2,phone*1\t500,1999' }],
     ['AB2gosa7pa2gv', { position: Number.MAX_SAFE_INTEGER + 1, key: '', items: 'phone*1\t1999' }],
   ] as const) {
     assert.ok(isShortRecord(short));

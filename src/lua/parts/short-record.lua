@@ -148,11 +148,11 @@ function short.add(basket, key, line)
   if basket == 1 then
     lines[size] = line
     if key == '' then return high_letter .. letters[low] .. batch_first end
-    return high_letter .. letters[low] .. batch_first .. '\t' .. key
+    return high_letter .. letters[low] .. batch_first .. ' ' .. key
   end
   lines[size] = basket .. line
   local record = high_letter .. letters[low] .. batch_first .. '.' .. basket
-  return key == '' and record or record .. '\t' .. key
+  return key == '' and record or record .. ' ' .. key
 end
 
 -- The text of an entry: the whole event lines, then those of the batch behind its terms.

@@ -110,7 +110,7 @@ export const SHORT_RECORDS: Readonly<Record<string, string>> = {
   'another place': 'AB$1',
   'another batch': 'AAzz',
   'another basket': 'AA$1.2',
-  'a key': 'AA$1\tx',
+  'a key': 'AA$1 x',
   'no short record': 'A',
 };
 

@@ -1,0 +1,66 @@
+/** docs/OPERATIONS.md quotes rounded figures for sizing. None of them is far from what was recorded last. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readResults } from '../../bench/report/results.ts';
+import { costsOf } from '../../bench/sizing/sizing.ts';
+
+const REPOSITORY = join(import.meta.dirname, '../..');
+/** Other figures of another run are no reason to change a plan; twice as much is. */
+const FACTOR_MAX = 2;
+
+const recorded = (name: string) =>
+  JSON.parse(readFileSync(join(REPOSITORY, 'bench/results', `${name}.json`), 'utf8'));
+
+test('the figures for sizing are those of the recorded results', () => {
+  const found = costsOf({
+    throughput: readResults('throughput.json'),
+    growth: readResults('growth.json'),
+  });
+  assert.ok('costs' in found);
+  const { costs } = found;
+  const { costs: profiles, recoveries } = recorded('durability');
+  const [fast, safe, replicated] = profiles;
+  const [empty, large] = recoveries;
+  const notified = recorded('live').pairs.map(
+    (pair: { watched: { allNotifiedMs: number } }) => pair.watched.allNotifiedMs,
+  );
+  const { rows, migrationSeconds, purchaseMs } = recorded('upgrade');
+  const quoted: [text: string, quoted: number, measured: number][] = [
+    ['about 11 µs a refusal', 11, costs.refusalMicros],
+    ['about 5 µs more for a new token', 5, costs.signatureMicros],
+    ['requests per second × 17 µs', 17, costs.refusalMicros + costs.signatureMicros],
+    ['about 6 µs of CPU a win', 6, costs.redisWinMicros],
+    ['about 120,000 wins a second', 120_000, 0.7e6 / costs.redisWinMicros],
+    ['about 105,000 rows a second', 105_000, costs.rowsPerSecond],
+    [
+      'about 3 KiB a waiting buyer',
+      3 * 1_024,
+      recorded('overload').standstill.bytesPerWaitingBuyer,
+    ],
+    ['about 0.7 s', 700, notified.toSorted((a: number, b: number) => a - b).at(-1)],
+    ['| 13,600 | 17 ms |', 13_600, fast.perSecond],
+    ['| 10,100 | 22 ms |', 10_100, safe.perSecond],
+    ['| 6,700 | 35 ms |', 6_700, replicated.perSecond],
+    ['0.05 s until it sells', 50, empty.closedMs.p50],
+    ['0.5 s, at most 1.6 s', 500, large.flushed.closedMs.p50],
+    ['at most 1.6 s', 1_600, large.flushed.closedMs.p95],
+    ['a million reservations', 1_000_000, rows],
+    ['it took 8 s', 8, migrationSeconds],
+    ['from 9 to 25 ms', 25, purchaseMs.during.p99],
+  ];
+  const text = readFileSync(join(REPOSITORY, 'docs/OPERATIONS.md'), 'utf8');
+  assert.deepEqual(
+    quoted.filter(([words]) => !text.includes(words)).map(([words]) => words),
+    [],
+    'no longer in the document',
+  );
+  const isFar = (one: number, other: number) =>
+    Math.max(one / other, other / one) > FACTOR_MAX || !Number.isFinite(other);
+  assert.deepEqual(
+    quoted.filter(([, value, measured]) => isFar(value, measured)),
+    [],
+    'measured otherwise since',
+  );
+});
