@@ -1,4 +1,5 @@
 /** A real Redis on a free loopback port, with its data in a temporary directory that is removed when it stops. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -77,6 +78,13 @@ export function redisCommand(): string {
   redisPath ??= findRedisServer()?.path;
   if (!redisPath) throw new Error('redis-server is not installed; npm test installs it');
   return redisPath;
+}
+
+/** Whether the program was built with TLS. It does not start with this certificate either way. */
+export function supportsTls(): boolean {
+  const args = ['--port', '0', '--tls-port', '1', '--tls-cert-file', '/nonexistent'];
+  const { stdout } = spawnSync(redisCommand(), args, { cwd: '/', encoding: 'utf8' });
+  return !stdout.includes('connection type tls');
 }
 
 /** On the loopback interface. */

@@ -9,7 +9,7 @@ import { useEngineProcess } from '../../harness/engine/engine-process.ts';
 import { JWT_SECRET } from '../../harness/engine/hot-path.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { useCertificates } from '../../harness/servers/certificates.ts';
-import { redisCommand, useRedis } from '../../harness/servers/redis.ts';
+import { redisCommand, supportsTls, useRedis } from '../../harness/servers/redis.ts';
 import { ServerProcess } from '../../harness/servers/server-process.ts';
 import { FILE, use } from '../../harness/use.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
@@ -18,6 +18,10 @@ import { parseRedisUrl } from '../../src/redis/redis-url.ts';
 const OF_MASTER = 'of the master: @/?&';
 const OF_SENTINEL = 'of the sentinel: +%&=';
 
+if (!supportsTls()) {
+  console.log(`skipped: ${redisCommand()} was built without TLS`);
+  process.exit(0);
+}
 const certificates = await useCertificates(FILE);
 const [masterPort, sentinelPort] = (await findFreePorts(2)) as [number, number];
 const TLS = {
