@@ -1,0 +1,74 @@
+/** Applies objects to a real API server, which knows more than any schema: defaults, admission, references, warnings. */
+import { spawnSync } from 'node:child_process';
+import { stringify } from 'yaml';
+import type { KubernetesObject } from './kustomizations.ts';
+
+const SECRET = 'k8s/secret.example.yaml';
+
+export class Cluster {
+  readonly #kubectl: string;
+  readonly #kubeconfig: string;
+
+  constructor(kubectl: string, kubeconfig: string) {
+    this.#kubectl = kubectl;
+    this.#kubeconfig = kubeconfig;
+  }
+
+  /** Installs the definitions of custom resources in a directory. Throws with kubectl's own words. */
+  define(directory: string): void {
+    this.#run(['apply', '--server-side', '-f', directory]);
+    this.#run(['wait', '--for=condition=Established', '--timeout=30s', '-f', directory]);
+  }
+
+  /**
+   * Applies the objects, which all are in `namespace`, twice; the second time nothing may change. Deletes the namespace
+   * afterwards. Throws with kubectl's own words if an object is rejected or the server warns.
+   *
+   * @returns the kinds of objects that the cluster does not know, and that were left out
+   */
+  apply(namespace: string, objects: readonly KubernetesObject[]): string[] {
+    const known = objects.filter((object) => this.#serves(object));
+    const text = known.map((object) => stringify(object)).join('---\n');
+    const apply = ['apply', '--validate=strict', '--warnings-as-errors', '-f'];
+    try {
+      this.#run(
+        [...apply, '-'],
+        known.filter(({ kind }) => kind === 'Namespace').map((object) => stringify(object))[0],
+      );
+      this.#run([...apply, SECRET, '--namespace', namespace]);
+      this.#run([...apply, '-', '--server-side', '--dry-run=server'], text);
+      this.#run([...apply, '-'], text);
+      const changed = this.#run([...apply, '-'], text)
+        .trim()
+        .split('\n')
+        .filter((line) => !line.endsWith(' unchanged'));
+      if (changed.length > 0) throw new Error(`a second apply: ${changed.join(', ')}`);
+    } finally {
+      this.#run(['delete', 'namespace', namespace, '--ignore-not-found', '--wait=false']);
+    }
+    return objects.filter((object) => !known.includes(object)).map(({ kind }) => kind);
+  }
+
+  #serves({ apiVersion, kind }: KubernetesObject): boolean {
+    const path = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+    const { status, stdout } = this.#call(['get', '--raw', path]);
+    if (status !== 0) return false;
+    const { resources } = JSON.parse(stdout) as { resources: { kind: string }[] };
+    return resources.some((resource) => resource.kind === kind);
+  }
+
+  #run(args: string[], input?: string): string {
+    const { status, stdout, stderr, error } = this.#call(args, input);
+    if (status !== 0 || stderr !== '') {
+      throw new Error(`kubectl ${args.join(' ')}: ${error?.message ?? stderr}`);
+    }
+    return stdout;
+  }
+
+  #call(args: string[], input = '') {
+    return spawnSync(this.#kubectl, ['--kubeconfig', this.#kubeconfig, ...args], {
+      encoding: 'utf8',
+      input,
+    });
+  }
+}
