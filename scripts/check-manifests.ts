@@ -10,7 +10,7 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseAllDocuments, stringify } from 'yaml';
+import { parseAllDocuments } from 'yaml';
 import { command } from '../harness/command/command-line.ts';
 import { Cluster } from './manifests/cluster.ts';
 import { isCustom, validateCustom } from './manifests/custom-resources.ts';
@@ -21,6 +21,7 @@ import {
   nameOf,
   OVERLAYS,
   REPOSITORY,
+  toYaml,
 } from './manifests/kustomizations.ts';
 import { build, findBuilder, wrap } from './manifests/kustomize.ts';
 import { installPythonTools } from './python-tool.ts';
@@ -62,24 +63,24 @@ const tools = installPythonTools('manifests', [
 const builder = findBuilder(options.kubectl);
 const cluster = options.kubeconfig && new Cluster(options.kubectl ?? 'kubectl', options.kubeconfig);
 
-attempt('docker-compose.yml', () => {
-  run('check-jsonschema', '--builtin-schema', 'vendor.compose-spec', 'docker-compose.yml');
-});
-attempt('.github/workflows/ci.yml', () => {
+attempt('docker-compose.yml', () =>
+  run('check-jsonschema', '--builtin-schema', 'vendor.compose-spec', 'docker-compose.yml'),
+);
+attempt('.github/workflows/ci.yml', () =>
   run(
     'check-jsonschema',
     '--builtin-schema',
     'vendor.github-workflows',
     '.github/workflows/ci.yml',
-  );
-});
+  ),
+);
 attempt('k8s/secret.example.yaml', () => validate('k8s/secret.example.yaml'));
 for (const { name, ...parts } of targets) {
   attempt(name, () => {
     const objects = parsed(build(builder, wrap(name, parts)));
     const file = `.flash-sale/manifests/${name}.yaml`;
     const own = objects.filter((object) => !isCustom(object));
-    writeFileSync(join(REPOSITORY, file), own.map((object) => stringify(object)).join('---\n'));
+    writeFileSync(join(REPOSITORY, file), toYaml(own));
     validate(file);
     const custom = objects.filter(isCustom);
     if (custom.length > 0) validateCustom(custom);
@@ -87,19 +88,20 @@ for (const { name, ...parts } of targets) {
   });
 }
 if (cluster) {
-  if (options.crds) attempt(options.crds, () => cluster.define(options.crds!));
+  const { crds } = options;
+  if (crds) attempt(crds, () => cluster.define(crds));
   for (const { name, ...parts } of targets) {
     attempt(`${name}, applied`, () => {
       const namespace = `check-${name}`;
       const directory = wrap(namespace, { ...parts, namespace });
       const left = cluster.apply(namespace, parsed(build(builder, directory)));
-      return left.length > 0 ? `except ${left.join(', ')}, which the cluster has not` : '';
+      return left.length > 0 ? `except ${left.join(', ')}, unknown to the cluster` : undefined;
     });
   }
 }
 
 /** Reports what `check` returns or throws. A failure does not prevent the other checks. */
-function attempt(what: string, check: () => unknown): void {
+function attempt(what: string, check: () => string | undefined): void {
   try {
     const detail = check();
     console.log(`${what}: valid${detail ? `, ${detail}` : ''}`);
@@ -109,16 +111,16 @@ function attempt(what: string, check: () => unknown): void {
   }
 }
 
-function validate(file: string): void {
-  run('kubernetes-validate', '--strict', '-k', KUBERNETES_VERSION, file);
+function validate(file: string): undefined {
+  return run('kubernetes-validate', '--strict', '-k', KUBERNETES_VERSION, file);
 }
 
-function run(tool: string, ...args: string[]): void {
+function run(tool: string, ...args: string[]): undefined {
   const { status, stdout, stderr } = spawnSync(join(tools, tool), args, {
     cwd: REPOSITORY,
     encoding: 'utf8',
   });
-  if (status !== 0) throw new Error(`${stdout}${stderr}`);
+  if (status !== 0) throw new Error(`${stdout}${stderr}`.replaceAll(/^INFO .*\n/gm, ''));
 }
 
 function parsed(text: string): KubernetesObject[] {

@@ -1,7 +1,6 @@
 /** Applies objects to a real API server, which knows more than any schema: defaults, admission, references, warnings. */
 import { spawnSync } from 'node:child_process';
-import { stringify } from 'yaml';
-import type { KubernetesObject } from './kustomizations.ts';
+import { type KubernetesObject, toYaml } from './kustomizations.ts';
 
 const SECRET = 'k8s/secret.example.yaml';
 
@@ -15,7 +14,7 @@ export class Cluster {
   }
 
   /** Installs the definitions of custom resources in a directory. Throws with kubectl's own words. */
-  define(directory: string): void {
+  define(directory: string): undefined {
     this.#run(['apply', '--server-side', '-f', directory]);
     this.#run(['wait', '--for=condition=Established', '--timeout=30s', '-f', directory]);
   }
@@ -28,13 +27,11 @@ export class Cluster {
    */
   apply(namespace: string, objects: readonly KubernetesObject[]): string[] {
     const known = objects.filter((object) => this.#serves(object));
-    const text = known.map((object) => stringify(object)).join('---\n');
+    const text = toYaml(known);
+    const itself = toYaml(known.filter(({ kind }) => kind === 'Namespace'));
     const apply = ['apply', '--validate=strict', '--warnings-as-errors', '-f'];
     try {
-      this.#run(
-        [...apply, '-'],
-        known.filter(({ kind }) => kind === 'Namespace').map((object) => stringify(object))[0],
-      );
+      this.#run([...apply, '-'], itself);
       this.#run([...apply, SECRET, '--namespace', namespace]);
       this.#run([...apply, '-', '--server-side', '--dry-run=server'], text);
       this.#run([...apply, '-'], text);

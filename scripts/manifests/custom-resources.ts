@@ -45,9 +45,9 @@ export function validateCustom(objects: readonly KubernetesObject[]): void {
 /** A program that has each object as a literal, because the compiler finds unknown fields only in literals. */
 function moduleOf(objects: readonly KubernetesObject[]): string {
   const lines = objects.map((object, index) => {
-    const { apiVersion, kind } = object;
+    const { apiVersion, kind, ...others } = object;
     const model = `${packageOf(apiVersion)}/${apiVersion}/${kind}`;
-    const literal = JSON.stringify(object, undefined, 2);
+    const literal = JSON.stringify(others, undefined, 2);
     return `import { ${kind} as Model${index} } from ${JSON.stringify(model)};\nnew Model${index}(${literal}).validate();`;
   });
   return `${lines.join('\n')}\n`;

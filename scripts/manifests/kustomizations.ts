@@ -1,13 +1,12 @@
 /** What k8s/ consists of, read without kustomize: the overlays, the components, and the objects that each one collects. */
 import { globSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { parse, parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments, stringify } from 'yaml';
 
 export const REPOSITORY = join(import.meta.dirname, '../..');
 
 /** Directories that people apply. k8s/ itself is production with hpa.yaml. */
 export const OVERLAYS = ['k8s', 'k8s/overlays/dev', 'k8s/overlays/production-keda'] as const;
-export type Overlay = (typeof OVERLAYS)[number];
 
 /** All components, such as `k8s/components/redis`. */
 export const COMPONENTS = globSync('k8s/components/*/kustomization.yaml', { cwd: REPOSITORY })
@@ -18,10 +17,15 @@ export interface KubernetesObject {
   apiVersion: string;
   kind: string;
   metadata: { name: string; labels?: Record<string, string> };
-  [field: string]: any;
+  /** Its fields depend on the kind. */
+  // oxlint-disable-next-line typescript/no-explicit-any
+  spec: any;
+  data?: Record<string, string>;
+  stringData?: Record<string, string>;
+  rules?: object[];
 }
 
-export interface Kustomization {
+interface Kustomization {
   kind: 'Kustomization' | 'Component';
   namespace?: string;
   resources?: string[];
@@ -61,6 +65,11 @@ export function objectsIn(file: string): KubernetesObject[] {
   return parseAllDocuments(readFileSync(join(REPOSITORY, file), 'utf8')).map((document) =>
     document.toJS(),
   );
+}
+
+/** For kubectl and Python, which read YAML 1.1: there, a bare `yes` is true. */
+export function toYaml(objects: readonly KubernetesObject[]): string {
+  return objects.map((object) => stringify(object, { version: '1.1' })).join('---\n');
 }
 
 /** Such as `dev`, or `production` for k8s/. */

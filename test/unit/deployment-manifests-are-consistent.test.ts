@@ -338,14 +338,14 @@ describe('k8s/', () => {
       metadata.name,
       spec.ports.map(({ port }: { port: number }) => port),
     ]);
-    const { stringData } = secret;
+    const stringData = secret.stringData!;
     assertUrlsResolve(stringData, new Map(ports));
-    assert.equal(new URL(stringData.REDIS_URL).password, stringData.REDIS_PASSWORD);
-    assert.equal(new URL(stringData.DATABASE_URL).password, stringData.POSTGRES_PASSWORD);
+    assert.equal(new URL(stringData.REDIS_URL!).password, stringData.REDIS_PASSWORD);
+    assert.equal(new URL(stringData.DATABASE_URL!).password, stringData.POSTGRES_PASSWORD);
   });
 
   it('runs a Redis that the engine accepts', () => {
     const redis = workloads.find(({ metadata }) => metadata.name === 'redis')!;
-    assertRedisIsDurable(redis.spec.template.spec.containers[0].args!);
+    assertRedisIsDurable(redis.spec.template.spec.containers[0].args);
   });
 });
