@@ -32,7 +32,7 @@ export function findBuilder(kubectl: string | undefined): Builder {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   if (status === 0) return [installed, 'build'];
-  console.error('Install kubectl or kustomize, or Go 1.24 or newer, which builds kustomize.');
+  console.error('Install kubectl or kustomize, or Go 1.22 or newer, which builds kustomize.');
   return process.exit(2);
 }
 

@@ -21,7 +21,12 @@ import { VARIABLES } from '../../src/config.ts';
 const textOf = (path: string) => readFileSync(join(REPOSITORY, path), 'utf8');
 
 /** What `runUntilStopped` gives a process to close. */
-const CLOSE_DEADLINE_SECONDS = 10;
+const CLOSE_DEADLINE_SECONDS =
+  Number(
+    /CLOSE_DEADLINE_MS = ([\d_]+);/
+      .exec(textOf('src/process/lifecycle.ts'))![1]!
+      .replaceAll('_', ''),
+  ) / 1_000;
 /** Longer than the kubelet's longest pause between restarts, 5 min, by far. */
 const STARTUP_PATIENCE_SECONDS = 1_800;
 /** Servers of other projects, whose ports no variable sets. */

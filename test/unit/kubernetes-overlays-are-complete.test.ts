@@ -320,6 +320,22 @@ describe('k8s/', () => {
     assert.ok(connections <= 97, String(connections));
   });
 
+  it('counts late sales per persister as a persister writes sales', () => {
+    const [, writers] = /WRITERS_MAX = (\d+);/.exec(textOf('src/persister/main.ts'))!;
+    assert.equal(scaledPersister.triggers[0].metadata.threshold, writers);
+  });
+
+  it("lets a gateway hold as many requests and WebSockets as the hot paths' own limits", () => {
+    const [policy] = objectsIn('k8s/components/gateway/envoy-gateway.yaml');
+    const example = textOf('.env.example');
+    const [requests, sockets] = ['REQUESTS_MAX', 'LIVE_SUBSCRIBERS_MAX'].map((name) =>
+      Number(new RegExp(`^${name}=(\\d+)$`, 'm').exec(example)![1]),
+    );
+    for (const limit of Object.values(policy!.spec.circuitBreaker)) {
+      assert.equal(limit, 10 * (requests! + sockets!));
+    }
+  });
+
   it('closes idle connections to a hot path before the hot path does', () => {
     const [policy] = objectsIn('k8s/components/gateway/envoy-gateway.yaml');
     const seconds = Number.parseInt(policy!.spec.timeout.http.connectionIdleTimeout, 10);
