@@ -1,45 +1,128 @@
 /**
- * Validates docker-compose.yml, k8s/ and the CI workflow against their official schemas:
+ * Validates docker-compose.yml, the CI workflow, and what k8s/ builds, against their official schemas:
  *
  *   npm run check:manifests
+ *   npm run check:manifests -- --kubeconfig FILE [--kubectl PATH] [--crds DIRECTORY]    also on a real API server
  *
  * check-jsonschema and kubernetes-validate bring the schemas with them. That the manifests agree with each other and
  * with the code is tested in test/unit/deployment-manifests-are-consistent.test.ts.
  */
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
 import { command } from '../harness/command/command-line.ts';
 import { installPythonTools } from '../harness/command/python-tool.ts';
+import { Cluster } from './manifests/cluster.ts';
+import { isCustom, validateCustom } from './manifests/custom-resources.ts';
+import {
+  COMPONENTS,
+  type KubernetesObject,
+  kustomizationsOf,
+  nameOf,
+  OVERLAYS,
+  REPOSITORY,
+  toYaml,
+} from './manifests/kustomizations.ts';
+import { build, findBuilder, wrap } from './manifests/kustomize.ts';
 
 /** The oldest Kubernetes that supports every field in k8s/; `preStop.sleep` is the newest of them. */
 const KUBERNETES_VERSION = '1.30';
 
-command(
-  'check:manifests',
-  'Validate docker-compose.yml, k8s/ and the CI workflow against their schemas; needs Python.',
-).parse();
+interface Options {
+  kubectl?: string;
+  kubeconfig?: string;
+  crds?: string;
+}
 
-const root = join(import.meta.dirname, '..');
+const options = command(
+  'check:manifests',
+  'Validate docker-compose.yml, k8s/ and the CI workflow against their schemas; needs Python, and kubectl, kustomize or Go.',
+)
+  .option('--kubeconfig <file>', 'of a throw-away cluster, to apply everything to it as well')
+  .option('--kubectl <path>', 'the kubectl to use')
+  .option('--crds <directory>', 'definitions of custom resources, to install in that cluster first')
+  .parse()
+  .opts<Options>();
+
+/** What is built: each overlay, and production with each component that it does not have yet. */
+const optional = COMPONENTS.filter((component) => !kustomizationsOf('k8s').includes(component));
+const targets = [
+  ...OVERLAYS.map((overlay) => ({ name: nameOf(overlay), resources: [overlay] })),
+  ...optional.map((component) => ({
+    name: `production-with-${nameOf(component)}`,
+    resources: ['k8s'],
+    components: [component],
+  })),
+];
+
 const tools = installPythonTools('manifests', [
   'check-jsonschema==0.39.0',
   'kubernetes-validate==1.37.0',
 ]);
-const objects = readdirSync(join(root, 'k8s'))
-  // A kustomization is read by kubectl only; no cluster has a schema for it.
-  .filter((file) => file.endsWith('.yaml') && file !== 'kustomization.yaml')
-  .map((file) => join('k8s', file));
+const builder = findBuilder(options.kubectl);
+const cluster = options.kubeconfig && new Cluster(options.kubectl ?? 'kubectl', options.kubeconfig);
 
-validate('check-jsonschema', '--builtin-schema', 'vendor.compose-spec', 'docker-compose.yml');
-validate(
-  'check-jsonschema',
-  '--builtin-schema',
-  'vendor.github-workflows',
-  '.github/workflows/ci.yml',
+attempt('docker-compose.yml', () =>
+  run('check-jsonschema', '--builtin-schema', 'vendor.compose-spec', 'docker-compose.yml'),
 );
-validate('kubernetes-validate', '--strict', '-k', KUBERNETES_VERSION, ...objects);
+attempt('.github/workflows/ci.yml', () =>
+  run(
+    'check-jsonschema',
+    '--builtin-schema',
+    'vendor.github-workflows',
+    '.github/workflows/ci.yml',
+  ),
+);
+attempt('k8s/secret.example.yaml', () => validate('k8s/secret.example.yaml'));
+for (const { name, ...parts } of targets) {
+  attempt(name, () => {
+    const objects = parsed(build(builder, wrap(name, parts)));
+    const file = `.flash-sale/manifests/${name}.yaml`;
+    const own = objects.filter((object) => !isCustom(object));
+    writeFileSync(join(REPOSITORY, file), toYaml(own));
+    validate(file);
+    const custom = objects.filter(isCustom);
+    if (custom.length > 0) validateCustom(custom);
+    return `${objects.length} objects, ${custom.length} of them custom resources`;
+  });
+}
+if (cluster) {
+  const { crds } = options;
+  if (crds) attempt(crds, () => cluster.define(crds));
+  for (const { name, ...parts } of targets) {
+    attempt(`${name}, applied`, () => {
+      const namespace = `check-${name}`;
+      const directory = wrap(namespace, { ...parts, namespace });
+      const left = cluster.apply(namespace, parsed(build(builder, directory)));
+      return left.length > 0 ? `except ${left.join(', ')}, unknown to the cluster` : undefined;
+    });
+  }
+}
 
-function validate(tool: string, ...args: string[]): void {
-  const { status } = spawnSync(join(tools, tool), args, { cwd: root, stdio: 'inherit' });
-  if (status !== 0) process.exitCode = 1;
+/** Reports what `check` returns or throws. A failure does not prevent the other checks. */
+function attempt(what: string, check: () => string | undefined): void {
+  try {
+    const detail = check();
+    console.log(`${what}: valid${detail ? `, ${detail}` : ''}`);
+  } catch (error) {
+    console.error(`${what}: INVALID\n${(error as Error).message}`);
+    process.exitCode = 1;
+  }
+}
+
+function validate(file: string): undefined {
+  return run('kubernetes-validate', '--strict', '-k', KUBERNETES_VERSION, file);
+}
+
+function run(tool: string, ...args: string[]): undefined {
+  const { status, stdout, stderr } = spawnSync(join(tools, tool), args, {
+    cwd: REPOSITORY,
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`${stdout}${stderr}`.replaceAll(/^INFO .*\n/gm, ''));
+}
+
+function parsed(text: string): KubernetesObject[] {
+  return parseAllDocuments(text).map((document) => document.toJS());
 }

@@ -1,19 +1,34 @@
 /**
- * docker-compose.yml and k8s/ agree with the configuration, the image and each other where no schema can check it.
- * Their schemas: `npm run check:manifests`.
+ * docker-compose.yml and the pods of k8s/ agree with the configuration, the image and each other where no schema can check
+ * it. kubernetes-overlays-are-complete.test.ts is about what surrounds those pods. Their schemas: `npm run check:manifests`.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { parse, parseAllDocuments } from 'yaml';
+import { parse } from 'yaml';
+import {
+  COMPONENTS,
+  filesOf,
+  kustomizationIn,
+  kustomizationsOf,
+  OVERLAYS,
+  objectsIn,
+  REPOSITORY,
+} from '../../scripts/manifests/kustomizations.ts';
 import { VARIABLES } from '../../src/config.ts';
 
-const REPOSITORY = join(import.meta.dirname, '../..');
 const textOf = (path: string) => readFileSync(join(REPOSITORY, path), 'utf8');
 
 /** What `runUntilStopped` gives a process to close. */
-const CLOSE_DEADLINE_SECONDS = 10;
+const CLOSE_DEADLINE_SECONDS =
+  Number(
+    /CLOSE_DEADLINE_MS = ([\d_]+);/
+      .exec(textOf('src/process/lifecycle.ts'))![1]!
+      .replaceAll('_', ''),
+  ) / 1_000;
+/** Longer than the kubelet's longest pause between restarts, 5 min, by far. */
+const STARTUP_PATIENCE_SECONDS = 1_800;
 /** Servers of other projects, whose ports no variable sets. */
 const FIXED_PORTS: Record<string, number[]> = {
   redis: [6379],
@@ -133,6 +148,12 @@ describe('docker-compose.yml', () => {
 });
 
 describe('k8s/', () => {
+  interface Probe {
+    httpGet?: object;
+    periodSeconds: number;
+    timeoutSeconds: number;
+    failureThreshold: number;
+  }
   interface Container {
     image: string;
     args?: string[];
@@ -144,50 +165,62 @@ describe('k8s/', () => {
     }[];
     ports?: { name: string; containerPort: number }[];
     securityContext: object;
-    startupProbe?: { httpGet?: object };
-    readinessProbe?: { httpGet?: object };
-    livenessProbe?: { httpGet?: object };
+    startupProbe: Probe;
+    readinessProbe: Probe;
+    livenessProbe: Probe;
     lifecycle?: { preStop: { sleep: { seconds: number } } };
   }
   interface Pod {
     enableServiceLinks?: boolean;
+    automountServiceAccountToken?: boolean;
+    serviceAccountName?: string;
     terminationGracePeriodSeconds?: number;
+    topologySpreadConstraints?: { topologyKey: string; labelSelector: object }[];
     securityContext: { runAsUser: number; runAsNonRoot?: boolean };
     containers: [Container];
   }
-  interface Workload {
-    kind: string;
-    metadata: { name: string };
-    spec: { replicas?: number; template: { metadata: { labels: Environment }; spec: Pod } };
+  interface Template {
+    metadata: { labels: Environment };
+    spec: Pod;
   }
 
-  const files = readdirSync(join(REPOSITORY, 'k8s')).filter((file) => file.endsWith('.yaml'));
-  const documents = files
-    .flatMap((file) => parseAllDocuments(textOf(join('k8s', file))))
-    .map((document) => document.toJS());
+  const directories = [...new Set([...OVERLAYS, ...COMPONENTS].flatMap(kustomizationsOf))];
+  const files = [...new Set([...OVERLAYS, ...COMPONENTS].flatMap(filesOf))];
+  const documents = files.flatMap(objectsIn);
+  const secret = objectsIn('k8s/secret.example.yaml')[0]!;
   const ofKind = (...kinds: string[]) => documents.filter(({ kind }) => kinds.includes(kind));
   const keysOf = (kind: string, name: string): string[] => {
-    const found = ofKind(kind).find(({ metadata }) => metadata.name === name);
+    const found = [...documents, secret].find(
+      (object) => object.kind === kind && object.metadata.name === name,
+    );
     return Object.keys(found?.data ?? found?.stringData ?? assert.fail(`${kind} ${name}`));
   };
-  const workloads: Workload[] = ofKind('Deployment', 'StatefulSet', 'Job');
+  const workloads = ofKind('Deployment', 'StatefulSet', 'Job', 'CronJob');
+  const templateOf = ({ spec }: (typeof workloads)[number]): Template =>
+    spec.template ?? spec.jobTemplate.spec.template;
   const podsWith = (labels: Environment) =>
-    workloads.filter(({ spec }) =>
-      Object.entries(labels).every(([key, value]) => spec.template.metadata.labels[key] === value),
-    );
+    workloads
+      .map(templateOf)
+      .filter(({ metadata }) =>
+        Object.entries(labels).every(([key, value]) => metadata.labels[key] === value),
+      );
 
-  for (const { kind, metadata, spec } of workloads) {
-    const pod = spec.template.spec;
+  for (const workload of workloads) {
+    const { kind, metadata } = workload;
+    const template = templateOf(workload);
+    const pod = template.spec;
     const [container] = pod.containers;
     const env = container.env ?? [];
-    const isEngine = container.image === 'flash-sale';
+    const isEngine = container.image === 'flash-sale' && container.args !== undefined;
 
     describe(`${kind} ${metadata.name}`, () => {
       it('takes from ConfigMaps, Secrets and other variables only what they have', () => {
         const earlier = new Set<string>();
         for (const { name, value = '', valueFrom } of env) {
-          const secret = valueFrom?.secretKeyRef;
-          if (secret) assert.ok(keysOf('Secret', secret.name).includes(secret.key), secret.key);
+          const reference = valueFrom?.secretKeyRef;
+          if (reference) {
+            assert.ok(keysOf('Secret', reference.name).includes(reference.key), reference.key);
+          }
           // Kubernetes expands only what is set above.
           for (const [, used] of value.matchAll(/\$\(([A-Z_]+)\)/g)) {
             assert.ok(earlier.has(used!), `${name} uses ${used}, which is not set above it`);
@@ -196,19 +229,12 @@ describe('k8s/', () => {
         }
       });
 
-      it('names Services at the ports that they have', () => {
-        const ports: [string, number[]][] = ofKind('Service').map((service) => [
-          service.metadata.name,
-          service.spec.ports.map(({ port }: { port: number }) => port),
-        ]);
-        assertUrlsResolve(
-          Object.fromEntries(env.map(({ name, value = '' }) => [name, value])),
-          new Map(ports),
-        );
-      });
-
       it('has no Service links, which would set HOT_PATH_PORT to a URL', () => {
         assert.equal(pod.enableServiceLinks, false);
+      });
+
+      it('has no token of the API server, unless it has an account of its own', () => {
+        assert.equal(pod.automountServiceAccountToken, pod.serviceAccountName !== undefined);
       });
 
       it('is not killed before it has closed', () => {
@@ -226,28 +252,53 @@ describe('k8s/', () => {
         });
       });
 
-      if (!isEngine) return;
+      if (kind === 'Deployment') {
+        it('spreads its own pods over nodes', () => {
+          const spread = pod.topologySpreadConstraints!;
+          assert.ok(spread.some(({ topologyKey }) => topologyKey === 'kubernetes.io/hostname'));
+          for (const { labelSelector } of spread) {
+            assert.deepEqual(labelSelector, workload.spec.selector);
+          }
+        });
 
-      if (kind !== 'Job') {
-        it('is probed at /readyz and /healthz', () => {
+        it('is taken out by the readiness probe before the liveness probe restarts it', () => {
+          const after = ({ periodSeconds, failureThreshold }: Probe) =>
+            periodSeconds * failureThreshold;
+          assert.ok(after(container.readinessProbe) < after(container.livenessProbe));
+          for (const probe of [container.readinessProbe, container.livenessProbe]) {
+            assert.ok(probe.timeoutSeconds <= probe.periodSeconds);
+          }
+        });
+
+        it('becomes ready by /readyz, and is never restarted because a server is missing', () => {
+          const [ready, health] = ['/readyz', '/healthz'].map((path) => ({ path, port: 'http' }));
           const { startupProbe, readinessProbe, livenessProbe } = container;
-          const ready = { path: '/readyz', port: 'http' };
-          assert.deepEqual(startupProbe?.httpGet, ready);
-          assert.deepEqual(readinessProbe?.httpGet, ready);
-          assert.deepEqual(livenessProbe?.httpGet, { path: '/healthz', port: 'http' });
           assert.ok(container.ports?.some(({ name }) => name === 'http'));
+          assert.deepEqual(livenessProbe.httpGet, health);
+          const isServed = ofKind('Service').some(({ spec }) =>
+            podsWith(spec.selector).includes(template),
+          );
+          if (!isServed) {
+            assert.deepEqual(startupProbe.httpGet, health);
+            assert.deepEqual(readinessProbe.httpGet, ready);
+            return;
+          }
+          // A pod that has been ready stays in its Service while Redis fails: otherwise all would leave it at once.
+          assert.deepEqual(startupProbe.httpGet, ready);
+          assert.deepEqual(readinessProbe.httpGet, health);
+          const patienceSeconds = startupProbe.periodSeconds * startupProbe.failureThreshold;
+          assert.ok(patienceSeconds >= STARTUP_PATIENCE_SECONDS);
         });
       }
 
+      if (!isEngine) return;
+
       it('sets variables that its process reads', () => {
-        const expanded = env.flatMap(({ value = '' }) =>
-          [...value.matchAll(/\$\(([A-Z_]+)\)/g)].map((match) => match[1]!),
-        );
         const shared = (container.envFrom ?? []).flatMap(({ configMapRef }) =>
           keysOf('ConfigMap', configMapRef.name),
         );
-        const read = new Set([...variablesOf(container.args![0]!), ...expanded]);
-        const set = [...shared, ...env.map(({ name }) => name)];
+        const read = new Set(variablesOf(container.args![0]!));
+        const set = [...shared, ...env.map(({ name }) => name), ...namesAddedTo(metadata.name)];
         assert.deepEqual(
           set.filter((name) => !read.has(name)),
           [],
@@ -269,38 +320,37 @@ describe('k8s/', () => {
     });
   }
 
+  /** The variables that patches add to a Deployment. */
+  function namesAddedTo(deployment: string): string[] {
+    return directories
+      .flatMap((directory) => kustomizationIn(directory).patches ?? [])
+      .filter(({ target }) => target?.name === deployment)
+      .flatMap(({ patch }) => parse(patch) as { path: string; value?: { name: string } }[])
+      .flatMap(({ path, value }) => (path.endsWith('/env/-') ? [value!.name] : []));
+  }
+
   it('has Services that select one workload and a port of it', () => {
     for (const { metadata, spec } of ofKind('Service')) {
       const [pod, ...others] = podsWith(spec.selector);
       assert.ok(pod && others.length === 0, `Service ${metadata.name}`);
-      const ports = pod.spec.template.spec.containers[0].ports!.map(({ name }) => name);
+      const ports = pod.spec.containers[0].ports!.map(({ name }) => name);
       for (const { targetPort } of spec.ports) assert.ok(ports.includes(targetPort), targetPort);
     }
   });
 
-  it('has policies and disruption budgets that select pods', () => {
-    for (const { metadata, spec } of ofKind('NetworkPolicy', 'PodDisruptionBudget')) {
-      const { matchLabels } = spec.podSelector ?? spec.selector;
-      assert.ok(podsWith(matchLabels).length > 0, metadata.name);
-    }
-  });
-
-  it('scales a Deployment that sets no replicas, which each apply would reset', () => {
-    for (const { spec } of ofKind('HorizontalPodAutoscaler')) {
-      const { kind, name } = spec.scaleTargetRef;
-      const target = workloads.find((each) => each.kind === kind && each.metadata.name === name);
-      assert.equal(target!.spec.replicas, undefined);
-    }
-  });
-
-  it('applies every file, but no secret from the example', () => {
-    const [kustomization] = ofKind('Kustomization');
-    const applied = files.filter((file) => !/^kustomization\.yaml$|\.example\.yaml$/.test(file));
-    assert.deepEqual((kustomization.resources as string[]).toSorted(), applied.toSorted());
+  it('has an example of the Secret whose URLs name Services, at their ports, with their passwords', () => {
+    const ports: [string, number[]][] = ofKind('Service').map(({ metadata, spec }) => [
+      metadata.name,
+      spec.ports.map(({ port }: { port: number }) => port),
+    ]);
+    const stringData = secret.stringData!;
+    assertUrlsResolve(stringData, new Map(ports));
+    assert.equal(new URL(stringData.REDIS_URL!).password, stringData.REDIS_PASSWORD);
+    assert.equal(new URL(stringData.DATABASE_URL!).password, stringData.POSTGRES_PASSWORD);
   });
 
   it('runs a Redis that the engine accepts', () => {
     const redis = workloads.find(({ metadata }) => metadata.name === 'redis')!;
-    assertRedisIsDurable(redis.spec.template.spec.containers[0].args!);
+    assertRedisIsDurable(redis.spec.template.spec.containers[0].args);
   });
 });
