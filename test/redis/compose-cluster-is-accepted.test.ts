@@ -1,6 +1,7 @@
 /**
  * The servers of deploy/compose/cluster.yml, started here with its arguments and joined by its script, are a cluster on
- * which the engine sells under DURABILITY=replicated.
+ * which the engine sells under DURABILITY=replicated. harness/servers/redis-cluster.ts starts the clusters of other
+ * tests: they notice a dead master after 1 s instead of 5 s, and only their first master has replicas.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -10,24 +11,27 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import calculateSlot from 'cluster-key-slot';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
-import { openSale } from '../../harness/sales/sales.ts';
-import { useShards } from '../../harness/servers/connections.ts';
+import { usePersister } from '../../harness/engine/persister.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { assertPromisesHold } from '../../harness/sales/reservations.ts';
+import { makeSale } from '../../harness/sales/sales.ts';
+import { useConnections } from '../../harness/servers/connections.ts';
+import { useDatabase } from '../../harness/servers/postgres.ts';
 import { redisCommand, repliesToPing, withRedis } from '../../harness/servers/redis.ts';
 import {
   asTestServer,
   ServerProcess,
   type TestServer,
 } from '../../harness/servers/server-process.ts';
-import { type Scope, use } from '../../harness/use.ts';
+import { FILE, type Scope, use } from '../../harness/use.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { findFreePorts } from '../../src/process/free-port.ts';
 import { interpolated, mergedCompose, nodesOf } from './compose-cluster.ts';
 
-/** A node's second port is this much above its port. */
-const BUS_PORT_DISTANCE = 10_000;
-/** Where the second port is below those of the operating system's choice. */
+/** A node's second port is 10,000 above. Up to here it is below those that the operating system chooses, 32768 and up. */
 const LAST_PORT = 22_767;
 const MASTERS = 3;
+const SLOTS = 16_384;
 
 const file = mergedCompose();
 const nodes = nodesOf(file);
@@ -78,33 +82,75 @@ async function membersSeenBy({ url }: TestServer): Promise<string[]> {
     .toSorted();
 }
 
-test('the cluster of the Compose file sells, and making it again changes nothing', async (t) => {
+const REPLICATED = { DURABILITY: 'replicated' };
+
+const ports = await nodePorts();
+const servers = await Promise.all(ports.map((port) => useNode(FILE, port)));
+const made = makeCluster(servers);
+const url = servers.map((server) => server.url).join(',');
+const database = await useDatabase(FILE);
+const connections = await useConnections(FILE, url, database.url);
+
+let saleCount = 0;
+
+/** A sale on the shard with the given number. */
+async function makeSaleOn(shard: number): Promise<string> {
+  for (;;) {
+    const saleId = `composed-${++saleCount}`;
+    const slot = calculateSlot(saleKey(saleId, 'sale'));
+    if (Math.floor((slot * MASTERS) / SLOTS) !== shard) continue;
+    await makeSale(connections, { saleId, stock: 2 });
+    return saleId;
+  }
+}
+
+test('the cluster of the Compose file sells on every shard, and making it again changes nothing', async (t) => {
   assert.equal(program, 'redis-server');
-  assert.ok(BUS_PORT_DISTANCE + LAST_PORT < 32_768);
-  const ports = await nodePorts();
-  const servers = await Promise.all(ports.map((port) => useNode(t, port)));
-  assert.match(makeCluster(servers), /\[OK\] All 16384 slots covered/);
+  assert.match(made, /\[OK\] All 16384 slots covered/);
   const members = await membersSeenBy(servers[0]!);
   const replicas = members.filter((line) => line.includes('slave'));
   assert.equal(replicas.length, nodes.length - MASTERS, members.join('\n'));
   makeCluster(servers);
   assert.deepEqual(await membersSeenBy(servers[0]!), members);
 
-  const url = servers.map((server) => server.url).join(',');
-  const shards = await useShards(t, url, {
-    requirements: { DURABILITY: 'replicated', NODE_ENV: 'production' },
-  });
-  const hotPath = await useHotPath(t, url, { DURABILITY: 'replicated' });
-  const statusOf = async (saleId: string, buyer: string) =>
-    (await hotPath.buy(saleId, buyer)).status;
-  const shares = new Set<number>();
-  for (let i = 0; shares.size < MASTERS; i++) {
-    const saleId = `composed-${i}`;
-    const share = Math.floor((calculateSlot(saleKey(saleId, 'sale')) * MASTERS) / 16_384);
-    if (shares.has(share)) continue;
-    shares.add(share);
-    await openSale(shards, { phone: 1 }, { saleId });
-    assert.equal(await statusOf(saleId, 'ada'), 201);
-    assert.equal(await statusOf(saleId, 'bob'), 409);
+  const hotPath = await useHotPath(t, url, REPLICATED);
+  for (let shard = 0; shard < MASTERS; shard++) {
+    const saleId = await makeSaleOn(shard);
+    const replies = [];
+    for (const buyer of ['ada', 'bob', 'cid']) replies.push(await hotPath.buy(saleId, buyer));
+    assert.deepEqual(
+      replies.map(({ status }) => status),
+      [201, 201, 409],
+    );
   }
+});
+
+test('a shard waits while one of its servers is down, loses nothing, and sells again by itself', async (t) => {
+  await usePersister(t, url, database.url, {}, REPLICATED);
+  const hotPath = await useHotPath(t, url, REPLICATED);
+  const [saleId, elsewhere] = [await makeSaleOn(0), await makeSaleOn(1)];
+  const first = await hotPath.buy(saleId, 'ada');
+  assert.equal(first.status, 201);
+
+  const { port } = connections.shards.of(saleId).client.options;
+  const master = servers.find((server) => server.port === port)!;
+  await master.kill();
+  const living = servers.filter((server) => server !== master);
+  await eventually(async () => {
+    const roles = await Promise.all(
+      living.map((server) => withRedis(server.url, async (node) => (await node.role())[0])),
+    );
+    assert.equal(roles.filter((role) => role === 'master').length, MASTERS);
+  });
+  assert.equal((await hotPath.buy(saleId, 'bob')).status, 503);
+  assert.equal((await hotPath.buy(elsewhere, 'bob')).status, 201);
+
+  await master.start();
+  await eventually(
+    async () => assert.ok([200, 201].includes((await hotPath.buy(saleId, 'bob')).status)),
+    { timeoutMs: 60_000 },
+  );
+  const again = await hotPath.buy(saleId, 'ada');
+  assert.deepEqual([again.status, again.body.reservationId], [200, first.body.reservationId]);
+  await assertPromisesHold(connections, saleId);
 });
