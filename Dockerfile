@@ -20,9 +20,10 @@ COPY patches ./patches
 # Omits the development packages, among them `node`. No production package has an install script.
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
  && npm exec --offline patch-package -- --error-on-fail
-# The patches are applied, so the 51 packages that apply them can go; so can files that only tools read.
+# The patches are applied, so the 51 packages that apply them can go; so can files that only tools read. The declarations
+# of uWebSockets.js stay, because they have upstream's licence.
 RUN npm uninstall --no-save --omit=dev --ignore-scripts --offline --no-audit --no-fund patch-package \
- && find node_modules -type f \
+ && find node_modules -type f ! -path '*/uWebSockets.js/*' \
       \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
 # The package has one library per platform and Node version; this image keeps the one that it loads, if it is the
 # recorded one (docs/NODE.md).

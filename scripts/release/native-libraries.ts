@@ -1,6 +1,6 @@
 /**
- * The native libraries of uWebSockets.js. npm's lock file already has a checksum of the package; the list here says more:
- * these very libraries were compared with those that upstream committed.
+ * The native libraries of uWebSockets.js. npm's lock file already has a checksum of the package. The list here outlives a
+ * change of the package, and its entries can be compared with what upstream committed (docs/NODE.md).
  */
 import { createHash } from 'node:crypto';
 

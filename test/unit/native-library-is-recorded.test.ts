@@ -1,4 +1,4 @@
-/** The native library of uWebSockets.js is one that was compared with upstream's (docs/NODE.md). */
+/** The native library of uWebSockets.js is a recorded one (docs/NODE.md). */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
