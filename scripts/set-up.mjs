@@ -38,6 +38,7 @@ const STAMP = join(MODULES, '.set-up-stamp');
 const LOCK = join(ROOT, '.flash-sale', 'set-up.lock');
 const LOCK_WAIT_MS = 15 * 60_000;
 const PARENT_CHECK_MS = 500;
+const NODE = supportedNode();
 
 /** Compose reads its secrets from a file that the repository does not contain. */
 const IN_CONTAINERS = '  node scripts/write-env.mjs\n  docker compose up';
@@ -190,16 +191,28 @@ function packagesHash() {
 /** The Node among the packages; the current one if their install scripts did not run. */
 function projectNode() {
   const installed = join(BIN, 'node');
-  if (runsTypeScript(spawnSync(installed, ['--version'], { encoding: 'utf8' }).stdout)) {
+  if (isSupported(spawnSync(installed, ['--version'], { encoding: 'utf8' }).stdout)) {
     return realpathSync(installed);
   }
-  return runsTypeScript(process.version) ? process.execPath : undefined;
+  return isSupported(process.version) ? process.execPath : undefined;
 }
 
-/** Node runs TypeScript directly from 22.18 on; the HTTP server has binaries up to 22. */
-function runsTypeScript(version) {
-  const [, major, minor] = /^v(\d+)\.(\d+)/.exec(version ?? '') ?? [];
-  return Number(major) === 22 && Number(minor) >= 18;
+/** Node must run TypeScript directly, and the HTTP server must have a binary for it (docs/NODE.md). */
+function isSupported(version) {
+  const [major, minor] = numbersIn(/^v(\d+)\.(\d+)/, version ?? '');
+  const isNewEnough = major > NODE.major || (major === NODE.major && minor >= NODE.minor);
+  return isNewEnough && major < NODE.belowMajor;
+}
+
+/** The range that package.json allows, such as `>=22.18 <23`. */
+function supportedNode() {
+  const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const [major, minor, belowMajor] = numbersIn(/^>=(\d+)\.(\d+) <(\d+)$/, engines.node);
+  return { major, minor, belowMajor };
+}
+
+function numbersIn(pattern, text) {
+  return (pattern.exec(text) ?? []).slice(1).map(Number);
 }
 
 function installPackages() {
@@ -219,7 +232,7 @@ function installPackages() {
   }
   if (projectNode() === undefined) {
     throw new Instructions(
-      `Node 22 is missing among the packages, because install scripts are disabled here. Type:\n  npm ci --ignore-scripts=false\nOr use Node 22.18 or a newer 22. Or run everything in containers, which needs only Docker:\n${IN_CONTAINERS}`,
+      `Node ${NODE.major} is missing among the packages, because install scripts are disabled here. Type:\n  npm ci --ignore-scripts=false\nOr use Node ${NODE.major}.${NODE.minor} or newer, below ${NODE.belowMajor}. Or run everything in containers, which needs only Docker:\n${IN_CONTAINERS}`,
     );
   }
   writeFileSync(STAMP, packagesHash());

@@ -48,6 +48,7 @@ class Checkout {
         copyFileSync(join(REPOSITORY, folder, file), join(this.directory, folder, file));
       }
     }
+    copyFileSync(join(REPOSITORY, 'package.json'), join(this.directory, 'package.json'));
     this.lockFile = '{}';
     this.npmIs('');
   }

@@ -12,7 +12,11 @@ import {
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 const text = readFileSync(join(REPOSITORY, '.env.example'), 'utf8');
-const compose = readFileSync(join(REPOSITORY, 'docker-compose.yml'), 'utf8');
+const compose = ['docker-compose.yml', 'deploy/compose/cluster.yml']
+  .map((path) => readFileSync(join(REPOSITORY, path), 'utf8'))
+  .join('\n')
+  // A dollar sign of a script, not the begin of a variable.
+  .replaceAll('$$', '');
 
 /** Not read by src/config.ts: it sets the directory of the development stack, before any configuration is read. */
 const FOR_DEVELOPERS = ['FLASH_SALE_HOME'];
@@ -31,7 +35,7 @@ describe('.env.example', () => {
     );
   });
 
-  it('lists every variable that docker-compose.yml reads', () => {
+  it('lists every variable that the Compose files read', () => {
     assert.deepEqual(
       [...usedByCompose].filter((name) => !listed.has(name)),
       [],
