@@ -65,7 +65,8 @@ describe('what one request costs', () => {
     const found = costsOf({
       throughput: [
         result('win', { [ENGINE]: { serverMicros: 13.75, redisMicros: 3.5 } }),
-        result('win-cold', { [ENGINE]: { serverMicros: 20.75 } }),
+        result('refusal', { [ENGINE]: { serverMicros: 8 } }),
+        result('refusal-cold', { [ENGINE]: { serverMicros: 15 } }),
         result('persister', { persister: { rowsPerSecond: 50_000 } }),
         result('memory', { [ENGINE]: { bytesEach: 2 ** 10 } }),
       ],
