@@ -81,12 +81,14 @@ function withAddresses(
   { hotPaths, admin }: Upstreams,
   listen: { buyers: number; operators: number },
 ): string {
-  const server = /^ *server .*127\.0\.0\.1:8080.*$/m.exec(shipped)![0];
-  const servers = hotPaths.map((port, index) =>
-    server.replace('8080', String(port)).replace('hot-path-1', `hot-path-${index + 1}`),
-  );
   const replaced = shipped
-    .replace(server, servers.join('\n'))
+    .replaceAll(/^ *server .*127\.0\.0\.1:8080.*$/gm, (server) =>
+      hotPaths
+        .map((port, index) =>
+          server.replace('8080', String(port)).replace('hot-path-1', `hot-path-${index + 1}`),
+        )
+        .join('\n'),
+    )
     .replace('127.0.0.1:8081', `127.0.0.1:${admin}`)
     .replace(/^( *(?:listen |bind :))80(;?)$/m, `$1${listen.buyers}$2`)
     .replace(/^( *(?:listen |bind :))8443(;?)$/m, `$1${listen.operators}$2`);

@@ -22,6 +22,8 @@ const ORIGIN = 'https://shop.example';
 const BUYERS = 40;
 /** Longer than a hot path keeps an idle connection. */
 const IDLE_MS = 11_000;
+/** Longer than HAProxy needs to notice that no hot path is ready. */
+const UNREADY_MS = 5_000;
 
 describe('behind a reverse proxy', { concurrency: 2 }, () => {
   for (const name of Object.keys(REVERSE_PROXIES) as ReverseProxyName[]) {
@@ -93,6 +95,12 @@ describe('behind a reverse proxy', { concurrency: 2 }, () => {
       assert.equal(watcher.closeCode, undefined, 'the WebSocket is still open');
       await leaving.close();
       await buyAll('without-one');
+
+      await redis.kill();
+      await sleep(UNREADY_MS);
+      const unavailable = await buy('without-redis');
+      assert.equal(unavailable.statusCode, 503);
+      assert.ok(Number(unavailable.headers['retry-after']) > 0, 'it is from the hot path');
     });
   }
 });
