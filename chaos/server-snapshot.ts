@@ -132,24 +132,20 @@ export class Inspector {
     }
   }
 
-  /** Waits until PostgreSQL has what Redis has by now, or until the time is over. */
+  /** Waits until PostgreSQL has what Redis has when it can first be read, or until the time is over. */
   async untilWhole(saleId: string, msMax: number): Promise<void> {
     const deadlineMs = performance.now() + msMax;
-    const redis = await this.#redis();
-    const { events = 0, operation = 0 } = await redis.hgetall(saleKey(saleId, 'sale'));
-    for (;;) {
-      const rows = await this.#sql<{ isWhole: boolean }[]>`
-        SELECT checkpoints.event >= ${events} AND last_operation >= ${operation} AS is_whole
-        FROM sales JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}`.catch(() => []);
-      if (rows[0]?.isWhole || performance.now() > deadlineMs) return;
+    let inRedis: Record<string, string> | undefined;
+    while (performance.now() < deadlineMs) {
+      inRedis ??= await this.#readSale(saleId).catch(() => undefined);
+      if (inRedis && (await this.#hasAll(saleId, inRedis))) return;
       await sleep(POLL_MS);
     }
   }
 
   /** Whether PostgreSQL has all decisions of Redis. */
   async isDrained(saleId: string): Promise<boolean> {
-    const redis = await this.#redis();
-    const sale = await redis.hgetall(saleKey(saleId, 'sale'));
+    const sale = await this.#readSale(saleId);
     return sale.drained === sale.events;
   }
 
@@ -171,6 +167,21 @@ export class Inspector {
 
   async close(): Promise<void> {
     await this.#sql.end({ timeout: 1 });
+  }
+
+  async #readSale(saleId: string): Promise<Record<string, string>> {
+    return (await this.#redis()).hgetall(saleKey(saleId, 'sale'));
+  }
+
+  /** Whether PostgreSQL has what Redis had; false if it does not respond. */
+  async #hasAll(
+    saleId: string,
+    { events = '0', operation = '0' }: Record<string, string>,
+  ): Promise<boolean> {
+    const rows = await this.#sql<{ isWhole: boolean }[]>`
+      SELECT checkpoints.event >= ${Number(events)} AND last_operation >= ${Number(operation)} AS is_whole
+      FROM sales JOIN checkpoints USING (sale_id) WHERE sale_id = ${saleId}`.catch(() => []);
+    return rows[0]?.isWhole === true;
   }
 
   /** The suite's connection to the server that has the sale. */

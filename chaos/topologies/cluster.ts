@@ -22,6 +22,7 @@ const REPLY_MS_MAX = 500;
 const SETTLED_MS_MAX = 60_000;
 const HAND_OVER_MS_MAX = 5_500;
 const HAND_OVER_TRIES = 3;
+const MOVE_MS_MAX = 60_000;
 
 interface Node extends TopologyServer {
   peer: Peer;
@@ -152,15 +153,19 @@ class ClusterTopology implements Topology {
     }
   }
 
-  /** The target's replica has the keys before the slot is assigned. */
+  /** The target's replica has the keys before the slot is assigned. Repeats what failed: half a move serves nobody. */
   async moveSlot(): Promise<void> {
     const views = await this.#views();
     const from = this.#ownerIn(views);
     const to = views.find(({ isMaster, hasSlot }) => isMaster && !hasSlot);
     if (!to) throw new Error('no other master responds');
     const ownerOf = ({ node, id }: OwnView) => ({ client: node.client, id, port: node.port });
-    await moveSlot(this.#slot, { from: ownerOf(from), to: ownerOf(to) }, () =>
-      untilReplicasHaveAll(to.node.client, 1),
+    await eventually(
+      () =>
+        moveSlot(this.#slot, { from: ownerOf(from), to: ownerOf(to) }, () =>
+          untilReplicasHaveAll(to.node.client, 1),
+        ),
+      { timeoutMs: MOVE_MS_MAX },
     );
   }
 

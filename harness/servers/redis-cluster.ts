@@ -129,7 +129,7 @@ export interface SlotOwner {
   port: number;
 }
 
-/** As `redis-cli --cluster reshard`. `beforeAssigned` runs when the target has the keys and the source does not. */
+/** As `redis-cli --cluster reshard`; can be repeated. `beforeAssigned` runs when the target has the keys and the source does not. */
 export async function moveSlot(
   slot: number,
   { from, to }: { from: SlotOwner; to: SlotOwner },
@@ -141,7 +141,8 @@ export async function moveSlot(
     const list = ['CLUSTER', 'GETKEYSINSLOT', slot, KEYS_AT_ONCE] as const;
     const keys = (await from.client.call(...list)) as string[];
     if (keys.length === 0) break;
-    const target = ['127.0.0.1', to.port, '', 0, MIGRATE_MS_MAX] as const;
+    // A move that timed out may have left copies on the target.
+    const target = ['127.0.0.1', to.port, '', 0, MIGRATE_MS_MAX, 'REPLACE'] as const;
     await from.client.call('MIGRATE', ...target, 'KEYS', ...keys);
   }
   await beforeAssigned();
