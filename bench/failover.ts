@@ -37,6 +37,8 @@ const MAX_LAG_SECONDS = 5;
 /** Redis counts the lag in whole seconds, once a second, so that the old master may decide for two seconds more. */
 const SAFETY_MS = (MAX_LAG_SECONDS + 2) * 1_000;
 const BEYOND_MS_MAX = 1_000;
+/** Otherwise replicas of other masters join one that lost a replica. */
+const STAY = ['--cluster-allow-replica-migration', 'no'];
 const CONNECTIONS = 20;
 const POLL_MS = 5;
 const PATIENCE = { timeoutMs: 60_000 };
@@ -54,6 +56,8 @@ interface Servers {
   servers: readonly TestRedis[];
   /** Whether the sale is on these servers. */
   has: (saleId: string) => boolean;
+  /** The one that clients are told of. Rejects while there is none. */
+  master: () => Promise<TestRedis>;
   handOverTo: (replica: TestRedis) => Promise<void>;
 }
 
@@ -114,12 +118,14 @@ async function startCluster(): Promise<Servers> {
     replicas: REPLICAS,
     // Each master needs one, or it rejects writes.
     ofEach: true,
-    args: [...PROMPT, ...demanded, ...lag],
+    args: [...PROMPT, ...demanded, ...lag, ...STAY],
   });
+  const servers = [cluster.masters[0]!, ...cluster.replicas];
   return {
     name: 'cluster',
     url: cluster.url,
-    servers: [cluster.masters[0]!, ...cluster.replicas],
+    servers,
+    master: () => onlyMasterOf(servers),
     has: (saleId) => cluster.ownerOf(calculateSlot(saleKey(saleId, 'sale'))) === 0,
     handOverTo: (replica) =>
       withRedis(replica.url, async (redis) => void (await redis.cluster('FAILOVER'))),
@@ -129,13 +135,20 @@ async function startCluster(): Promise<Servers> {
 async function startWithSentinels(): Promise<Servers> {
   const { master, replicas } = await useReplicated(session, {
     replicas: REPLICAS,
+    // Not all, or the sale would wait for the killed master.
+    demanded: 1,
     maxLagSeconds: MAX_LAG_SECONDS,
   });
   const sentinels = await useSentinels(session, master);
+  const servers = [master, ...replicas];
   return {
     name: 'sentinels',
     url: sentinels.url,
-    servers: [master, ...replicas],
+    servers,
+    master: async () => {
+      const port = await sentinels.masterPort();
+      return servers.find((server) => server.port === port)!;
+    },
     has: () => true,
     // They choose the replica.
     handOverTo: () => sentinels.handOver(),
@@ -173,10 +186,10 @@ async function measure(servers: Servers) {
 }
 
 async function failOver(
-  { servers, handOverTo }: Servers,
+  { servers, master: masterNow, handOverTo }: Servers,
   { how, saleId, crowd }: { how: 'handedOver' | 'killed'; saleId: string; crowd: RetryingCrowd },
 ): Promise<Wait> {
-  const master = await eventually(() => masterOf(servers), PATIENCE);
+  const master = await eventually(masterNow, PATIENCE);
   await eventually(async () => {
     const info = await withRedis(master.url, (redis) => redis.info('replication'));
     assert.equal(info.match(/^slave\d+:.*state=online/gm)?.length, REPLICAS);
@@ -187,9 +200,14 @@ async function failOver(
   const startMs = performance.now();
   if (how === 'killed') await master.kill();
   else await handOverTo(others[0]!);
-  const next = await poll(() => masterOf(others));
+  const next = await poll(async () => {
+    const named = await masterNow();
+    assert.notEqual(named.port, master.port);
+    return named;
+  });
   const masterMs = performance.now();
   const client = new Redis(next.url);
+  client.on('error', () => undefined); // A command reports it.
   const runId = /^run_id:(\w+)/m.exec(await client.info('server'))![1]!;
   await poll(async () => {
     assert.equal(await client.hget(saleKey(saleId, 'sale'), 'fence'), runId);
@@ -209,14 +227,15 @@ async function failOver(
   };
 }
 
-/** Of servers with the same sale, the one that is the master. Rejects while there is none. */
-async function masterOf(servers: readonly TestRedis[]): Promise<TestRedis> {
+/** Of servers with the same sale, the one that is the master. Rejects while there is none, or more than one. */
+async function onlyMasterOf(servers: readonly TestRedis[]): Promise<TestRedis> {
+  const running = servers.filter(({ isRunning }) => isRunning);
   const roles = await Promise.all(
-    servers.map((server) => withRedis(server.url, async (redis) => (await redis.role())[0])),
+    running.map((server) => withRedis(server.url, async (redis) => (await redis.role())[0])),
   );
-  const master = servers[roles.indexOf('master')];
-  assert.ok(master && roles.filter((role) => role === 'master').length === 1);
-  return master;
+  const masters = running.filter((_, index) => roles[index] === 'master');
+  assert.equal(masters.length, 1);
+  return masters[0]!;
 }
 
 async function poll<T>(attempt: () => Promise<T>): Promise<T> {
