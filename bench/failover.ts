@@ -11,7 +11,6 @@
  * longer than safety demands.
  */
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import calculateSlot from 'cluster-key-slot';
 import { Redis } from 'ioredis';
 import { command, wholeNumber } from '../harness/command/command-line.ts';
@@ -40,8 +39,9 @@ const BEYOND_MS_MAX = 1_000;
 /** Otherwise replicas of other masters join one that lost a replica. */
 const STAY = ['--cluster-allow-replica-migration', 'no'];
 const CONNECTIONS = 20;
-const POLL_MS = 5;
 const PATIENCE = { timeoutMs: 60_000 };
+/** For what is measured. */
+const FINE = { ...PATIENCE, pollMs: 5 };
 
 const options = command('bench:failover', 'Measures how soon a sale sells again on another server.')
   .option(...WRITE_OPTION)
@@ -200,25 +200,25 @@ async function failOver(
   const startMs = performance.now();
   if (how === 'killed') await master.kill();
   else await handOverTo(others[0]!);
-  const next = await poll(async () => {
+  const next = await eventually(async () => {
     const named = await masterNow();
     assert.notEqual(named.port, master.port);
     return named;
-  });
+  }, FINE);
   const masterMs = performance.now();
   const client = new Redis(next.url);
   client.on('error', () => undefined); // A command reports it.
   const runId = /^run_id:(\w+)/m.exec(await client.info('server'))![1]!;
-  await poll(async () => {
+  await eventually(async () => {
     assert.equal(await client.hget(saleKey(saleId, 'sale'), 'fence'), runId);
-  });
+  }, FINE);
   const openMs = performance.now();
   client.disconnect();
-  const untilReservation = await poll(async () => {
+  const untilReservation = await eventually(() => {
     const ms = crowd.firstSaleAfter(openMs);
     assert.ok(ms !== undefined);
     return ms;
-  });
+  }, FINE);
   if (how === 'killed') await master.start();
   return {
     untilMaster: Math.round(masterMs - startMs),
@@ -236,18 +236,6 @@ async function onlyMasterOf(servers: readonly TestRedis[]): Promise<TestRedis> {
   const masters = running.filter((_, index) => roles[index] === 'master');
   assert.equal(masters.length, 1);
   return masters[0]!;
-}
-
-async function poll<T>(attempt: () => Promise<T>): Promise<T> {
-  const deadlineMs = performance.now() + PATIENCE.timeoutMs;
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > deadlineMs) throw error;
-    }
-    await sleep(POLL_MS);
-  }
 }
 
 function summary(waits: readonly Wait[]) {

@@ -8,7 +8,7 @@ const POLL_MS = 20;
 /** Repeats the assertion until it passes. When the time is over, it throws the assertion's last error. */
 export async function eventually<T>(
   assertion: () => T | Promise<T>,
-  options: { timeoutMs?: number } = {},
+  options: { timeoutMs?: number; pollMs?: number } = {},
 ): Promise<T> {
   const deadlineMs = performance.now() + (options.timeoutMs ?? TIMEOUT_MS);
   for (;;) {
@@ -17,6 +17,6 @@ export async function eventually<T>(
     } catch (error) {
       if (performance.now() > deadlineMs) throw error;
     }
-    await sleep(POLL_MS);
+    await sleep(options.pollMs ?? POLL_MS);
   }
 }

@@ -28,7 +28,7 @@ export interface Examination {
   isForgotten: boolean;
   /** The run id of the server that it is open on. */
   fence: string;
-  /** The run id of the only server that was ever open on this timeline; empty: not known. */
+  /** The run id of the only server on which the sale was open on this timeline; empty: not known. */
   decidedOn: string;
   closing: string;
   wasPromoted: boolean;
