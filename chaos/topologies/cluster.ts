@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import calculateSlot from 'cluster-key-slot';
 import { eventually } from '../../harness/eventually.ts';
-import { formCluster, moveSlot, nodeArgs } from '../../harness/servers/redis-cluster.ts';
+import { formCluster, handOver, moveSlot, nodeArgs } from '../../harness/servers/redis-cluster.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { type Peer, PeerNetwork } from './peer-network.ts';
 import { replicationArgs, untilReplicasHaveAll } from './replication.ts';
@@ -20,8 +20,7 @@ const MASTERS = 3;
 const NODE_TIMEOUT_MS = 2_000;
 const REPLY_MS_MAX = 500;
 const SETTLED_MS_MAX = 60_000;
-const HAND_OVER_MS_MAX = 5_500;
-const HAND_OVER_TRIES = 3;
+const TAKEOVER_MS_MAX = 5_500;
 const MOVE_MS_MAX = 60_000;
 
 interface Node extends TopologyServer {
@@ -136,21 +135,12 @@ class ClusterTopology implements Topology {
     const replica = await this.replica();
     if (!replica) throw new Error('the master has no replica');
     const isDone = async () => assert.equal((await this.master()).name, replica.name);
-    if (abruptly) {
-      await replica.client.cluster('FAILOVER', 'TAKEOVER');
-      await eventually(isDone, { timeoutMs: HAND_OVER_MS_MAX });
+    if (!abruptly) {
+      await handOver(replica.client, isDone);
       return;
     }
-    // Soon after another election the masters do not vote, and the attempt ends after 5 s.
-    for (let attempt = 1; ; attempt++) {
-      await replica.client.cluster('FAILOVER');
-      try {
-        await eventually(isDone, { timeoutMs: HAND_OVER_MS_MAX });
-        return;
-      } catch (error) {
-        if (attempt === HAND_OVER_TRIES) throw error;
-      }
-    }
+    await replica.client.cluster('FAILOVER', 'TAKEOVER');
+    await eventually(isDone, { timeoutMs: TAKEOVER_MS_MAX });
   }
 
   /** The target's replica has the keys before the slot is assigned. Repeats what failed: half a move serves nobody. */
