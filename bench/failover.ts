@@ -200,7 +200,8 @@ async function failOver(
   const soldBefore = crowd.sold.size;
   await eventually(() => assert.ok(crowd.sold.size > soldBefore + 100), PATIENCE);
   const startMs = performance.now();
-  const handingOver = how === 'killed' ? master.kill() : handOverTo(others[0]!);
+  if (how === 'killed') await master.kill();
+  const handingOver = how === 'handedOver' && handOverTo(others[0]!);
   /** When the server was named that is the master at last: sentinels may replace it once more. */
   let masterMs = startMs;
   let named: TestRedis | undefined;
