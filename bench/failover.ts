@@ -165,22 +165,29 @@ async function measure(servers: Servers) {
     durability: 'replicated',
     connections: CONNECTIONS,
   });
-  let saleId = servers.name as string;
-  for (let i = 0; !servers.has(saleId); i++) saleId = `${servers.name}-${i}`;
-  await makeSale({ shards, sql }, { saleId, stock: 10_000_000 });
-  const crowd = new RetryingCrowd([engine.hotPath], saleId, { lanes: CONNECTIONS });
   const waits: Record<'handedOver' | 'killed', Wait[]> = { handedOver: [], killed: [] };
-  try {
-    for (let round = 1; round <= options.rounds; round++) {
-      for (const how of ['handedOver', 'killed'] as const) {
+  let number = 0;
+  // A new sale each time, because the wait grows with a sale that has to be rebuilt.
+  const openSale = async () => {
+    const next = () => `${servers.name}-${(number += 1)}`;
+    let saleId = next();
+    while (!servers.has(saleId)) saleId = next();
+    await makeSale({ shards, sql }, { saleId, stock: 10_000_000 });
+    return saleId;
+  };
+  for (let round = 1; round <= options.rounds; round++) {
+    for (const how of ['handedOver', 'killed'] as const) {
+      const saleId = await openSale();
+      const crowd = new RetryingCrowd([engine.hotPath], saleId, { lanes: CONNECTIONS });
+      try {
         const wait = await failOver(servers, { how, saleId, crowd });
         console.log(`${servers.name}, ${how}, round ${round}: ${JSON.stringify(wait)}`);
         waits[how].push(wait);
+      } finally {
+        // Its requests would fail with the engine.
+        await crowd.stop();
       }
     }
-  } finally {
-    // Its requests would fail with the engine.
-    await crowd.stop();
   }
   await engine.stop();
   shards.close();
