@@ -169,7 +169,7 @@ async function measure(servers: Servers) {
   let number = 0;
   // A new sale each time, because the wait grows with a sale that has to be rebuilt.
   const openSale = async () => {
-    const next = () => `${servers.name}-${(number += 1)}`;
+    const next = () => `${servers.name}-${++number}`;
     let saleId = next();
     while (!servers.has(saleId)) saleId = next();
     await makeSale({ shards, sql }, { saleId, stock: 10_000_000 });
@@ -177,7 +177,7 @@ async function measure(servers: Servers) {
   };
   for (let round = 1; round <= options.rounds; round++) {
     for (const how of ['handedOver', 'killed'] as const) {
-      const saleId = await openSale();
+      const saleId = await eventually(openSale, PATIENCE);
       const crowd = new RetryingCrowd([engine.hotPath], saleId, { lanes: CONNECTIONS });
       try {
         const wait = await failOver(servers, { how, saleId, crowd });
