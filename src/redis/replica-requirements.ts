@@ -7,19 +7,24 @@ import { Redis } from 'ioredis';
 /** A replica that does not reply within this time counts as unreachable, and delays nobody. */
 const REPLY_MS_MAX = 500;
 
-/** `shortcomingsOf` checks one replica; a rejection means that it could not be checked. */
+/**
+ * `shortcomingsOf` checks one replica. `copying`: it still copies its master's data, so the master does not wait for it.
+ * A rejection means that it could not be checked.
+ */
 export async function replicaShortcomings(
   master: Redis,
   field: (name: string) => string,
-  shortcomingsOf: (replica: Redis) => Promise<string[]>,
-): Promise<{ shortcomings: string[]; unreachable: string[] }> {
+  shortcomingsOf: (replica: Redis) => Promise<string[] | 'copying'>,
+): Promise<{ shortcomings: string[]; unchecked: string[] }> {
   const shortcomings: string[] = [];
-  const unreachable: string[] = [];
+  const unchecked: string[] = [];
   for (const { address, reply } of await askReplicas(master, field, shortcomingsOf)) {
-    if (reply) shortcomings.push(...reply.map((each) => `on its replica ${address}, ${each}`));
-    else unreachable.push(`the replica ${address}, because it is not reachable from here`);
+    if (!reply) unchecked.push(`the replica ${address}, because it is not reachable from here`);
+    else if (reply === 'copying') {
+      unchecked.push(`the replica ${address}, because it still copies its master's data`);
+    } else shortcomings.push(...reply.map((each) => `on its replica ${address}, ${each}`));
   }
-  return { shortcomings: shortcomings.toSorted(), unreachable: unreachable.toSorted() };
+  return { shortcomings: shortcomings.toSorted(), unchecked: unchecked.toSorted() };
 }
 
 /** The run ids of the servers that now follow a master, connected and with its history: they reject writes. */

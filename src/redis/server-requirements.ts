@@ -140,14 +140,17 @@ export async function requireFit(
   shortcomings.push(...firstFileShortcomings(report, earlier));
   shortcomings.push(...unmetSettings(REPLICATION_SETTINGS, report, requirements));
   if (requirements.DURABILITY === 'replicated') {
-    const replicas = await replicaShortcomings(redis, field, (replica) =>
-      readReport(replica).then((own) => [
+    const replicas = await replicaShortcomings(redis, field, async (replica) => {
+      const own = await readReport(replica);
+      // While it loads the copy, it writes no append-only file, whatever its settings say.
+      if (own.field('master_link_status') !== 'up') return 'copying';
+      return [
         ...persistenceShortcomings(own, requirements),
         ...unmetSettings(REPLICA_SETTINGS, own, requirements),
-      ]),
-    );
+      ];
+    });
     shortcomings.push(...replicas.shortcomings);
-    unchecked.push(...replicas.unreachable);
+    unchecked.push(...replicas.unchecked);
   }
   if (shortcomings.length > 0) {
     const detail = `Redis does not meet the requirements: ${shortcomings.join('; ')}.`;

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
+import { eventually } from '../../harness/eventually.ts';
 import { useRedis, withRedis } from '../../harness/servers/redis.ts';
-import { useReplicated } from '../../harness/servers/replication.ts';
+import { follow, promote, useReplicated } from '../../harness/servers/replication.ts';
 import { type Scope, use } from '../../harness/use.ts';
 import { Fault } from '../../src/domain/fault.ts';
 import { NEEDED } from '../../src/redis/acl.ts';
@@ -169,6 +170,30 @@ test('replicated: a replica that may be promoted must persist; an unreachable on
   await withRedis(replicas[0]!.url, (one) => one.config('SET', 'requirepass', 'another'));
   const { unchecked } = (await requireFit(redis, REPLICATED))!;
   assert.match(String(unchecked), /^the replica 127\.0\.0\.1:\d+, because/);
+});
+
+test('replicated: a replica that copies its master’s data stops nobody', async (t) => {
+  const { master, replicas } = await useReplicated(t, { replicas: 2, demanded: 1 });
+  const redis = await useClientOf(t, master.url);
+  for (let key = 0; key < 400; key++) await redis.set(`key-${key}`, 'x'.repeat(100));
+  const replica = replicas[1]!;
+  await withRedis(replica.url, async (one) => {
+    // Micros for each key, and replies meanwhile.
+    await one.config('SET', 'key-load-delay', '500');
+    await one.config('SET', 'loading-process-events-interval-bytes', '1024');
+  });
+  await promote(replica);
+  await follow(replica, master);
+  const reasons = new Set<string>();
+  await eventually(async () => {
+    for (const reason of (await requireFit(redis, REPLICATED))!.unchecked) reasons.add(reason);
+    const info = await withRedis(replica.url, (one) => one.info('replication'));
+    assert.match(info, /^master_link_status:up/m);
+  });
+  assert.deepEqual(
+    [...reasons],
+    [`the replica 127.0.0.1:${replica.port}, because it still copies its master's data`],
+  );
 });
 
 test('a file that was begun at run time is required to be complete', async (t) => {

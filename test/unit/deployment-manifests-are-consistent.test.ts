@@ -15,7 +15,7 @@ import {
   OVERLAYS,
   objectsIn,
   REPOSITORY,
-} from '../../scripts/manifests/kustomizations.ts';
+} from '../../harness/kubernetes/kustomizations.ts';
 import { VARIABLES } from '../../src/config.ts';
 
 const textOf = (path: string) => readFileSync(join(REPOSITORY, path), 'utf8');

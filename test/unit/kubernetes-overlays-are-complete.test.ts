@@ -19,7 +19,7 @@ import {
   objectsIn,
   objectsOf,
   REPOSITORY,
-} from '../../scripts/manifests/kustomizations.ts';
+} from '../../harness/kubernetes/kustomizations.ts';
 import { KUBERNETES_RULES, kubernetesRules } from '../../scripts/observability/kubernetes-rules.ts';
 import { seriesIn } from '../../scripts/observability/rules.ts';
 import { isPublicAddress } from '../../src/domain/webhook-target.ts';
