@@ -13,8 +13,6 @@ import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { command } from '../harness/command/command-line.ts';
 import { installPythonTools } from '../harness/command/python-tool.ts';
-import { Cluster } from './manifests/cluster.ts';
-import { isCustom, validateCustom } from './manifests/custom-resources.ts';
 import {
   COMPONENTS,
   type KubernetesObject,
@@ -23,8 +21,10 @@ import {
   OVERLAYS,
   REPOSITORY,
   toYaml,
-} from './manifests/kustomizations.ts';
-import { build, findBuilder, wrap } from './manifests/kustomize.ts';
+} from '../harness/kubernetes/kustomizations.ts';
+import { build, findBuilder, wrap } from '../harness/kubernetes/kustomize.ts';
+import { Cluster } from './manifests/cluster.ts';
+import { isCustom, validateCustom } from './manifests/custom-resources.ts';
 
 /** The oldest Kubernetes that supports every field in k8s/; `preStop.sleep` is the newest of them. */
 const KUBERNETES_VERSION = '1.30';

@@ -1,8 +1,9 @@
 /**
  * Installs what a bare machine lacks: packages, redis-server, PostgreSQL. Then runs a script with the project's Node:
- *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [--with-wrk] [--with-faults] [script.ts [arguments…]]
+ *   node scripts/set-up.mjs [--with-proxies] [--with-prometheus] [--with-wrk] [--with-faults] [--with-etcd]
+ *     [script.ts [arguments…]]
  * The tests also need PgBouncer, nginx, HAProxy and Chromium: `--with-proxies`. The checks of rules and alerts need Prometheus.
- * Most benches need wrk. Slow disks and wrong clocks of servers need strace and faketime: `--with-faults`.
+ * Most benches need wrk. A Kubernetes control plane needs etcd: `--with-etcd`. Slow disks and wrong clocks of servers need strace and faketime: `--with-faults`.
  * Runs on Node 18 or newer without packages, because it installs them. Prints nothing when nothing is missing.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -90,6 +91,14 @@ const WRK = {
   others: 'wrk',
 };
 
+const ETCD = {
+  label: 'etcd',
+  isReady: () => findProgram('etcd') !== undefined,
+  apt: 'etcd-server',
+  brew: 'etcd',
+  others: 'etcd',
+};
+
 const FAULT_TOOLS = [
   ['strace', 'strace'],
   ['faketime', 'libfaketime'],
@@ -115,6 +124,7 @@ const OPTIONS = new Map([
   ['--with-proxies', [...PROXIES, BROWSER]],
   ['--with-prometheus', PROMETHEUS],
   ['--with-wrk', [WRK]],
+  ['--with-etcd', [ETCD]],
   // Both exist for Linux only; elsewhere these faults take no effect.
   ['--with-faults', process.platform === 'linux' ? FAULT_TOOLS : []],
 ]);

@@ -1,15 +1,11 @@
-/** Results as SVG for the documents. The colours are readable on light and on dark backgrounds. */
+/** Results as SVG for the documents. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type EChartsOption, init } from 'echarts';
+import type { EChartsOption } from 'echarts';
 import { ENGINE } from '../measure/contestants.ts';
 import type { ScenarioResult } from './results.ts';
+import { ACCENT, axisLine, COLOURS, INK, splitLine, svgOf, textStyle } from './svg.ts';
 
-const SIZE = { width: 860, height: 360 };
-const INK = '#8a8a8a';
-const FAINT = '#8a8a8a40';
-const ACCENT = '#e8710a';
-const COLOURS = [ACCENT, '#5b8def', '#7fb069', '#b07fb0', '#8a8a8a', '#c9a227'];
 /** Bars that differ by a greater ratio get a logarithmic axis. */
 const LINEAR_RATIO_MAX = 30;
 /** A line that grows by a greater ratio gets a logarithmic axis. */
@@ -244,20 +240,6 @@ function timelineOf({ name, title, timeline }: ScenarioResult): Plot[] {
   ];
 }
 
-const textStyle = { color: INK, fontSize: 15, fontWeight: 'normal' as const };
-const splitLine = { lineStyle: { color: FAINT } };
-const axisLine = { lineStyle: { color: FAINT } };
-
 function percentileOf(nines: number): string {
   return `${Number((100 * (1 - 10 ** -nines)).toFixed(3))} %`;
-}
-
-function svgOf(option: EChartsOption): string {
-  const chart = init(null, null, { renderer: 'svg', ssr: true, ...SIZE });
-  try {
-    chart.setOption({ animation: false, ...option });
-    return chart.renderToSVGString();
-  } finally {
-    chart.dispose();
-  }
 }

@@ -16,17 +16,15 @@ export function resultDirectory(kept: string, choices: { write?: boolean }): str
   return kept;
 }
 
-/** In bench/results or, without `--write`, in a temporary directory. Prints the path. */
+/** In bench/results or, without `--write`, in a temporary directory. Prints the path, and returns the directory. */
 export async function keepBenchResult(
   name: string,
   result: object,
   choices: { write?: boolean },
-): Promise<void> {
-  await keepResult(
-    resultDirectory(join(import.meta.dirname, '../../bench/results'), choices),
-    name,
-    result,
-  );
+): Promise<string> {
+  const directory = resultDirectory(join(import.meta.dirname, '../../bench/results'), choices);
+  await keepResult(directory, name, result);
+  return directory;
 }
 
 export async function keepResult(directory: string, name: string, result: object): Promise<void> {

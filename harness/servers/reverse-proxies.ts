@@ -41,17 +41,20 @@ export const REVERSE_PROXIES = {
 } as const;
 export type ReverseProxyName = keyof typeof REVERSE_PROXIES;
 
+/** `edit` changes the configuration further. */
 export function useReverseProxy(
   scope: Scope,
   name: ReverseProxyName,
   upstreams: Upstreams,
+  edit: (configuration: string) => string = (configuration) => configuration,
 ): Promise<ReverseProxy> {
-  return use(scope, () => startReverseProxy(name, upstreams));
+  return use(scope, () => startReverseProxy(name, upstreams, edit));
 }
 
 async function startReverseProxy(
   name: ReverseProxyName,
   upstreams: Upstreams,
+  edit: (configuration: string) => string,
 ): Promise<ReverseProxy> {
   const command = findProgram(name);
   if (!command) throw new Error(`${name} is not installed; npm test installs it`);
@@ -60,7 +63,7 @@ async function startReverseProxy(
   const [buyers, operators] = (await findFreePorts(2)) as [number, number];
   const path = join(directory, 'proxy.conf');
   const shipped = readFileSync(join(DEPLOY, file), 'utf8');
-  writeFileSync(path, withAddresses(shipped, upstreams, { buyers, operators }));
+  writeFileSync(path, edit(withAddresses(shipped, upstreams, { buyers, operators })));
   const buyersUrl = `http://127.0.0.1:${buyers}`;
   const proxy = await ServerProcess.start({
     command,

@@ -1,6 +1,6 @@
 /** Applies objects to a real API server, which knows more than any schema: defaults, admission, references, warnings. */
 import { spawnSync } from 'node:child_process';
-import { type KubernetesObject, toYaml } from './kustomizations.ts';
+import { type KubernetesObject, toYaml } from '../../harness/kubernetes/kustomizations.ts';
 
 const SECRET = 'k8s/secret.example.yaml';
 

@@ -6,8 +6,8 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type KubernetesObject, REPOSITORY } from '../../harness/kubernetes/kustomizations.ts';
 import { installNodePackages } from '../node-tool.ts';
-import { type KubernetesObject, REPOSITORY } from './kustomizations.ts';
 
 /** By API group. */
 const MODELS: Record<string, string> = {

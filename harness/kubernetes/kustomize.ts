@@ -49,7 +49,12 @@ export function build([command, ...args]: Builder, directory: string): string {
 /** Writes a kustomization that adds to others, as people do in a directory of their own. Returns its directory. */
 export function wrap(
   name: string,
-  parts: { resources: string[]; components?: string[]; namespace?: string },
+  parts: {
+    resources: string[];
+    components?: string[];
+    namespace?: string;
+    patches?: { target: { kind: string; name: string }; patch: string }[];
+  },
 ): string {
   const directory = join(WRAPPERS, name);
   const fromThere = (path: string) => relative(directory, join(REPOSITORY, path));

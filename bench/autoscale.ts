@@ -1,0 +1,295 @@
+/**
+ * The autoscaler of `k8s/hpa.yaml` on real controllers, with crowds that come faster than it.
+ *
+ *   npm run bench:autoscale -- [--write] [--only cliff]
+ *
+ * A real API server, scheduler and controllers run the production manifests. A small node agent of the bench
+ * (autoscale/node-agent.ts) runs each pod as a process. A hot path gets a tenth of a core instead of a whole one, so that
+ * ten fit on a small machine: requests and crowds are a tenth, the autoscaler's ratios and times are real. HAProxy follows
+ * the ready pods. Then crowds come, a rolling update and the drain of a node happen under load. Exits 1 when a buyer gets
+ * anything but a decision or a 503 with `Retry-After`, or when a reservation is lost. Needs Linux, root and etcd; the first
+ * run builds Kubernetes, about 13 minutes of CPU time.
+ */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { command, onlyOption } from '../harness/command/command-line.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
+import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
+import { keepBenchResult, WRITE_OPTION } from '../harness/command/result-files.ts';
+import { quantile } from '../harness/crowds/open-loop-load.ts';
+import { eventually } from '../harness/eventually.ts';
+import { KUBERNETES_VERSION } from '../harness/kubernetes/build.ts';
+import { assertPromisesHold } from '../harness/sales/reservations.ts';
+import { makeSale } from '../harness/sales/sales.ts';
+import { useConnections } from '../harness/servers/connections.ts';
+import { usePostgres } from '../harness/servers/postgres.ts';
+import { useReplicated } from '../harness/servers/replication.ts';
+import { NODES, useCluster } from './autoscale/cluster.ts';
+import type { Shape } from './autoscale/crowd.ts';
+import { plotOf } from './autoscale/plot.ts';
+import { type Second, watchCrowd } from './autoscale/watch-crowd.ts';
+import { atMost, loadAverage, reportTargets } from './report/targets.ts';
+
+/** Of a hot path, instead of a whole one. */
+const CORES = 0.1;
+const PODS_LEAST = 3;
+const PODS_PREPARED = 10;
+const SLOW_MS = 1_000;
+const READY_MS_MAX = 180_000;
+const SATURATION = { perSecond: 6_000, seconds: 20, warmUpSeconds: 8 };
+const SOON_SOLD_OUT = 10_000;
+const NEVER_SOLD_OUT = 10_000_000;
+
+interface Scenario {
+  name: string;
+  title: string;
+  stock: number;
+  /** In what one pod can serve. */
+  shape: Shape;
+  minReplicas?: number;
+  /** An operator's work meanwhile. */
+  meanwhile?: () => Promise<void>;
+}
+
+const SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'cliff',
+    title: 'Six pods’ worth of buyers within a second',
+    stock: SOON_SOLD_OUT,
+    shape: [
+      [0, 0.3],
+      [30, 0.3],
+      [31, 6],
+      [180, 6],
+      [181, 0.3],
+      [200, 0.3],
+    ],
+  },
+  {
+    name: 'prepared',
+    title: 'The same, with ten pods since before',
+    stock: SOON_SOLD_OUT,
+    shape: [
+      [0, 0.3],
+      [30, 0.3],
+      [31, 6],
+      [120, 6],
+      [121, 0.3],
+      [140, 0.3],
+    ],
+    minReplicas: PODS_PREPARED,
+  },
+  {
+    name: 'ramp',
+    title: 'A crowd that grows for four minutes',
+    stock: SOON_SOLD_OUT,
+    shape: [
+      [0, 0.3],
+      [20, 0.3],
+      [260, 6],
+      [300, 6],
+    ],
+  },
+  {
+    name: 'twice',
+    title: 'Two waves, and the way down',
+    stock: SOON_SOLD_OUT,
+    shape: [
+      [0, 0.3],
+      [20, 0.3],
+      [21, 4],
+      [95, 4],
+      [96, 0.3],
+      [245, 0.3],
+      [246, 4],
+      [320, 4],
+      [321, 0.3],
+      [800, 0.3],
+    ],
+  },
+  {
+    name: 'update',
+    title: 'A rolling update',
+    stock: NEVER_SOLD_OUT,
+    shape: [
+      [0, 1],
+      [150, 1],
+    ],
+    meanwhile: async () => {
+      await cluster.kubectl('rollout', 'restart', 'deployment/hot-path');
+      await cluster.kubectl('rollout', 'status', 'deployment/hot-path', '--timeout=140s');
+    },
+  },
+  {
+    name: 'drain',
+    title: 'A node is drained',
+    stock: NEVER_SOLD_OUT,
+    shape: [
+      [0, 1],
+      [150, 1],
+    ],
+    meanwhile: async () => {
+      const drain = ['drain', NODES[0], '--ignore-daemonsets', '--delete-emptydir-data'];
+      console.log(await cluster.kubectl(...drain, '--timeout=140s'));
+      await cluster.kubectl('uncordon', NODES[0]);
+    },
+  },
+];
+const MEANWHILE_MS = 15_000;
+
+const options = command('bench:autoscale', 'Runs the autoscaler of k8s/ on real controllers.')
+  .option(...WRITE_OPTION)
+  .addOption(onlyOption(SCENARIOS))
+  .parse()
+  .opts<{ write?: boolean; only?: string[] }>();
+
+const session = openCommandSession();
+const loadBefore = loadAverage();
+const { master: redis } = await useReplicated(session);
+const postgres = await usePostgres(session);
+const servers = await useConnections(session, redis.url, postgres.url);
+session.step('starting Kubernetes …');
+const cluster = await useCluster(session, {
+  redisUrl: redis.url,
+  databaseUrl: postgres.url,
+  cores: CORES,
+});
+try {
+  await untilReady(PODS_LEAST);
+  const autoscaler = await cluster.kubectl('get', 'hpa', 'hot-path', '--output', 'json');
+  const perPod = await measureCapacity();
+  const results = [];
+  for (const scenario of SCENARIOS) {
+    if (options.only && !options.only.includes(scenario.name)) continue;
+    results.push(await run(scenario, autoscaler, perPod));
+  }
+  const targets = results.map(({ name, failed }) =>
+    atMost(
+      `${name}: requests that failed`,
+      Object.values(failed).reduce((a, b) => a + b, 0),
+      0,
+    ),
+  );
+  const result = {
+    machine: machine('Kubernetes, all pods, the servers, HAProxy and the crowd share these cores'),
+    loadBefore,
+    versions: {
+      ...codeVersions(),
+      ...(await serverVersions({ redisUrl: redis.url, postgresUrl: postgres.url })),
+      kubernetes: KUBERNETES_VERSION,
+    },
+    coresPerPod: CORES,
+    perPod,
+    autoscaler: JSON.parse(autoscaler).spec,
+    results,
+    targets,
+  };
+  const directory = await keepBenchResult('autoscale', result, options);
+  for (const { name, title, seconds } of results) {
+    await writeFile(join(directory, `autoscale-${name}.svg`), plotOf(title, seconds, perPod));
+  }
+  reportTargets(targets);
+} finally {
+  await session.close();
+}
+
+/** Buyers per second that one pod refuses when the stock is sold, at its limit. */
+async function measureCapacity(): Promise<number> {
+  session.step('measuring what one pod can serve …');
+  await cluster.kubectl('delete', 'hpa', 'hot-path');
+  await cluster.kubectl('scale', 'deployment/hot-path', '--replicas=1');
+  await untilReady(1);
+  const { saleId } = await makeSale(servers, { stock: 1 });
+  const { perSecond, seconds, warmUpSeconds } = SATURATION;
+  const crowd = await watchCrowd(cluster, {
+    name: 'capacity',
+    saleId,
+    shape: [
+      [0, perSecond],
+      [seconds, perSecond],
+    ],
+  });
+  const served = crowd.seconds.slice(warmUpSeconds, seconds).map(({ soldOut }) => soldOut);
+  const perPod = quantile(served, 0.5);
+  console.log(`one pod serves ${perPod} buyers a second`);
+  return perPod;
+}
+
+async function run(scenario: Scenario, autoscaler: string, perPod: number) {
+  const { name, title, stock, minReplicas = PODS_LEAST, meanwhile } = scenario;
+  session.step(`${name}: ${title} …`);
+  await cluster.kubectl('delete', 'hpa', 'hot-path', '--ignore-not-found');
+  await cluster.kubectl('scale', 'deployment/hot-path', `--replicas=${minReplicas}`);
+  await untilReady(minReplicas);
+  await applyAutoscaler(autoscaler, minReplicas);
+  const { saleId } = await makeSale(servers, { stock });
+  const shape = scenario.shape.map(([second, pods]) => [second, pods * perPod] as const);
+  const restarts = cluster.agent.restarts;
+  const [{ seconds, reservations }] = await Promise.all([
+    watchCrowd(cluster, { name, saleId, shape }),
+    meanwhile && new Promise((resolve) => setTimeout(resolve, MEANWHILE_MS)).then(meanwhile),
+  ]);
+  await assertNothingIsLost(saleId, reservations);
+  const failed: Record<string, number> = {};
+  for (const second of seconds) {
+    for (const [what, count] of Object.entries(second.failed))
+      failed[what] = (failed[what] ?? 0) + count;
+  }
+  const summary = { ...summaryOf(seconds, perPod), restarts: cluster.agent.restarts - restarts };
+  console.log(name, summary, failed);
+  return { name, title, summary, failed, seconds };
+}
+
+async function applyAutoscaler(autoscaler: string, minReplicas: number): Promise<void> {
+  const { apiVersion, kind, metadata, spec } = JSON.parse(autoscaler);
+  const object = {
+    apiVersion,
+    kind,
+    metadata: { name: metadata.name },
+    spec: { ...spec, minReplicas },
+  };
+  await cluster.apply(JSON.stringify(object));
+}
+
+async function untilReady(pods: number): Promise<void> {
+  await eventually(
+    () => {
+      assert.equal(cluster.agent.readyPods, pods);
+      assert.equal(
+        cluster.agent.pods.filter(({ name }) => name.startsWith('hot-path')).length,
+        pods,
+      );
+    },
+    { timeoutMs: READY_MS_MAX, pollMs: 500 },
+  );
+}
+
+/** Every acknowledged reservation is in PostgreSQL, and every promise holds. */
+async function assertNothingIsLost(saleId: string, reservations: readonly string[]): Promise<void> {
+  await eventually(
+    async () => {
+      const [row] = await servers.sql<{ found: number }[]>`
+        SELECT count(*)::int AS found FROM reservations
+        WHERE sale_id = ${saleId} AND reservation_id IN (SELECT unnest(${reservations as string[]}::text[]))`;
+      assert.equal(row!.found, reservations.length);
+    },
+    { timeoutMs: 60_000, pollMs: 500 },
+  );
+  await eventually(() => assertPromisesHold(servers, saleId), { timeoutMs: 60_000 });
+}
+
+function summaryOf(seconds: readonly Second[], perPod: number) {
+  const count = (holds: (second: Second) => boolean) => seconds.filter(holds).length;
+  const sum = (of: (second: Second) => number) =>
+    seconds.reduce((total, each) => total + of(each), 0);
+  return {
+    /** Seconds. */
+    underProvisioned: count(({ demand, readyPods }) => demand > readyPods * perPod),
+    slow: count(({ p99Ms }) => p99Ms > SLOW_MS),
+    podsMost: Math.max(...seconds.map(({ readyPods }) => readyPods)),
+    came: sum(({ came }) => came),
+    refused: sum(({ refused }) => refused),
+    gaveUp: sum(({ gaveUp }) => gaveUp),
+  };
+}

@@ -1,0 +1,69 @@
+/** A crowd with what the autoscaler does meanwhile, second by second. */
+import { AutoscalingV2Api } from '@kubernetes/client-node';
+import type { Cluster } from './cluster.ts';
+import { type CrowdSecond, rateAt, type Shape, sendCrowd } from './crowd.ts';
+
+const CONNECTIONS = 400;
+const GIVE_UP_MS = 5_000;
+
+/** One second. Without the reservations' ids, which only the check needs. */
+export interface Second extends Omit<CrowdSecond, 'reservations'> {
+  second: number;
+  /** Buyers per second who are meant to come. */
+  demand: number;
+  readyPods: number;
+  /** What the autoscaler wants; undefined without one. */
+  desiredPods: number | undefined;
+  /** The autoscaler's own figure: percent of the request, averaged over the pods. */
+  cpuPercent: number | undefined;
+}
+
+export interface WatchedCrowd {
+  seconds: Second[];
+  reservations: string[];
+}
+
+export async function watchCrowd(
+  cluster: Cluster,
+  { name, saleId, shape }: { name: string; saleId: string; shape: Shape },
+): Promise<WatchedCrowd> {
+  const scaling = cluster.config.makeApiClient(AutoscalingV2Api);
+  const where = { name: 'hot-path', namespace: cluster.namespace };
+  const seconds: Second[] = [];
+  const reservations: string[] = [];
+  let desiredPods: number | undefined;
+  let cpuPercent: number | undefined;
+  const look = async () => {
+    const { status } = await scaling.readNamespacedHorizontalPodAutoscaler(where);
+    desiredPods = status?.desiredReplicas;
+    cpuPercent = status?.currentMetrics?.[0]?.resource?.current.averageUtilization;
+  };
+  const looking = setInterval(() => void look().catch(() => undefined), 1_000);
+  const choices = { port: cluster.port, saleId, prefix: name, shape };
+  try {
+    await sendCrowd(
+      { ...choices, connections: CONNECTIONS, giveUpMs: GIVE_UP_MS },
+      ({ reservations: ids, ...rest }) => {
+        for (const id of ids) reservations.push(id);
+        const second = seconds.length;
+        const { readyPods } = cluster.agent;
+        const demand = Math.round(rateAt(shape, second));
+        seconds.push({ second, demand, readyPods, desiredPods, cpuPercent, ...rest });
+        if (second % 5 === 0) print(seconds.at(-1)!);
+      },
+    );
+  } finally {
+    clearInterval(looking);
+  }
+  return { seconds, reservations };
+}
+
+function print(each: Second): void {
+  const { second, came, readyPods, desiredPods, cpuPercent, reserved, soldOut } = each;
+  const pods = `${readyPods} of ${desiredPods ?? '?'} pods ready, CPU ${cpuPercent ?? '?'} %`;
+  const served = `${came} came, ${reserved} reserved, ${soldOut} sold out`;
+  const bad = `${each.refused} refused, ${each.gaveUp} gave up, p99 ${each.p99Ms} ms`;
+  console.log(`${String(second).padStart(4)} s: ${pods}; ${served}, ${bad}`);
+  const failed = Object.entries(each.failed);
+  if (failed.length > 0) console.log('      ', Object.fromEntries(failed));
+}
