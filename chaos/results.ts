@@ -1,12 +1,15 @@
 /** The summary of many runs: how often each fault was injected, and how often each response was given. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Table from 'cli-table3';
+import { putBetweenMarkers } from '../harness/command/documents.ts';
 import { codeVersions, machine, serverVersions } from '../harness/command/machine.ts';
 import { keepResult, resultDirectory } from '../harness/command/result-files.ts';
 import { startRedis } from '../harness/servers/redis.ts';
 import type { PlannedFault } from './faults/schedule.ts';
 import type { RunReport } from './run.ts';
 import type { Durability } from './stack.ts';
+import { type ChaosResult, type FaultCount, survivalTable } from './survival-table.ts';
 import type { TopologyName } from './topologies/topology.ts';
 
 export interface CompletedRun {
@@ -27,11 +30,7 @@ export interface ResultChoices {
   write?: boolean;
 }
 
-/** A fault may hit nothing: the process has already ended, the link is unused, or the request is never sent. */
-interface FaultCount {
-  planned: number;
-  done: number;
-}
+const RESULTS = join(import.meta.dirname, 'results');
 
 export function printSummary(completed: readonly CompletedRun[]): void {
   const style = { head: [], border: [] };
@@ -59,12 +58,13 @@ export async function writeResult(
   const servers = await serverVersions({ redisUrl: redis.url, postgresUrl: choices.postgresUrl });
   await redis.stop();
   const rests = reports.map(({ restSeconds }) => restSeconds).sort((a, b) => a - b);
-  const result = {
+  const result: ChaosResult = {
     machine: machine(
       'the engine, Redis, PostgreSQL, the proxies and the clients share these cores',
     ),
     versions: { ...codeVersions(), ...servers },
     topology: choices.topology,
+    server: choices.server,
     profile: choices.profile,
     seeds: { first: choices.seed, runs: completed.length },
     buyersPerRun: choices.buyers,
@@ -77,13 +77,18 @@ export async function writeResult(
     /** Acknowledged, not yet in PostgreSQL, and lost with all data of Redis: the documented loss window. */
     lostReservations: sum(({ lost }) => lost),
     /** From the last fault and the last response until nothing was held and everything was in PostgreSQL. */
-    restSeconds: { p50: rests[rests.length >> 1], max: rests.at(-1) },
+    restSeconds: { p50: rests[rests.length >> 1]!, max: rests.at(-1)! },
     faultsByKind: countFaults(completed, ({ kind }) => kind),
     faults: countFaults(completed, nameOf),
     responses: countResponses(completed),
   };
-  const directory = resultDirectory(join(import.meta.dirname, 'results'), choices);
+  const directory = resultDirectory(RESULTS, choices);
   await keepResult(directory, nameOfResult(choices), result);
+  if (choices.write) await putBetweenMarkers('README.md', 'chaos', survivalTable(readResults()));
+}
+
+function readResults(): ChaosResult[] {
+  return readdirSync(RESULTS).map((file) => JSON.parse(readFileSync(join(RESULTS, file), 'utf8')));
 }
 
 /** `safe` is that of one Redis server; the others are such as `cluster-valkey-replicated`. */

@@ -2,8 +2,9 @@
  * Validates docker-compose.yml, the CI workflow, and what k8s/ builds, against their official schemas:
  *
  *   npm run check:manifests
- *   npm run check:manifests -- --kubeconfig FILE [--kubectl PATH] [--crds DIRECTORY]    also on a real API server
+ *   npm run check:manifests -- --kubeconfig FILE [--kubectl PATH] [--crds DIRECTORY]    also on this API server
  *
+ * Where bench:autoscale has built Kubernetes, an API server of our own is started for it.
  * check-jsonschema and kubernetes-validate bring the schemas with them. That the manifests agree with each other and
  * with the code is tested in test/unit/deployment-manifests-are-consistent.test.ts.
  */
@@ -12,7 +13,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { command } from '../harness/command/command-line.ts';
+import { openCommandSession } from '../harness/command/command-session.ts';
 import { installPythonTools } from '../harness/command/python-tool.ts';
+import { isKubernetesBuilt, pathOf } from '../harness/kubernetes/build.ts';
+import { useControlPlane } from '../harness/kubernetes/control-plane.ts';
 import {
   COMPONENTS,
   type KubernetesObject,
@@ -23,6 +27,7 @@ import {
   toYaml,
 } from '../harness/kubernetes/kustomizations.ts';
 import { build, findBuilder, wrap } from '../harness/kubernetes/kustomize.ts';
+import { findProgram } from '../src/dev/bootstrap/find-servers.mjs';
 import { Cluster } from './manifests/cluster.ts';
 import { isCustom, validateCustom } from './manifests/custom-resources.ts';
 
@@ -61,7 +66,8 @@ const tools = installPythonTools('manifests', [
   'kubernetes-validate==1.37.0',
 ]);
 const builder = findBuilder(options.kubectl);
-const cluster = options.kubeconfig && new Cluster(options.kubectl ?? 'kubectl', options.kubeconfig);
+const session = openCommandSession();
+const cluster = await findCluster();
 
 attempt('docker-compose.yml', () =>
   run('check-jsonschema', '--builtin-schema', 'vendor.compose-spec', 'docker-compose.yml'),
@@ -98,6 +104,19 @@ if (cluster) {
       return left.length > 0 ? `except ${left.join(', ')}, unknown to the cluster` : undefined;
     });
   }
+}
+
+await session.close();
+
+async function findCluster(): Promise<Cluster | undefined> {
+  const { kubeconfig, kubectl = 'kubectl' } = options;
+  if (kubeconfig !== undefined) return new Cluster(kubectl, kubeconfig);
+  if (!isKubernetesBuilt() || !findProgram('etcd')) {
+    console.log('not applied: no --kubeconfig, and no Kubernetes of npm run bench:autoscale');
+    return undefined;
+  }
+  const controlPlane = await useControlPlane(session);
+  return new Cluster(pathOf('kubectl'), controlPlane.kubeconfig);
 }
 
 /** Reports what `check` returns or throws. A failure does not prevent the other checks. */

@@ -33,7 +33,7 @@ export async function useBalancer(
         .replaceAll(/^.*(?:-unready|option allbackups).*\n/gm, '')
         .replaceAll(/ check inter \S+ fall \S+ rise \S+/g, ' disabled'),
   );
-  const slots = Array<string | undefined>(SLOTS);
+  const slots = Array<string | undefined>(SLOTS).fill(undefined);
   let commands: Promise<unknown> = Promise.resolve();
   const follow = (addresses: readonly string[]) => {
     const lines: string[] = [];

@@ -68,8 +68,7 @@ function count({ status, headers, body }: RawResponse): void {
   if (status === 201) {
     current.reserved += 1;
     current.reservations.push(JSON.parse(body).reservationId);
-  } else if (status === 409 && body.includes('"sold_out"')) current.soldOut += 1;
-  else if (status === 503 && headers['retry-after'] !== undefined) current.refused += 1;
+  } else if (status === 503 && headers['retry-after'] !== undefined) current.refused += 1;
   else fail(`${status} ${body.slice(0, 100)}`);
 }
 
@@ -89,7 +88,6 @@ function newSecond(): CrowdSecond {
   return {
     came: 0,
     reserved: 0,
-    soldOut: 0,
     refused: 0,
     gaveUp: 0,
     failed: {},

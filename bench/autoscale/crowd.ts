@@ -6,7 +6,6 @@ export interface CrowdSecond {
   /** Buyers who came. */
   came: number;
   reserved: number;
-  soldOut: number;
   /** 503 with `Retry-After`. */
   refused: number;
   /** They waited too long for a free connection. */

@@ -36,13 +36,14 @@ export async function useMetricsServer(
     const before = samples;
     samples = new Map();
     const atMs = performance.now();
-    for (const { name, cpuSeconds } of agent.pods) {
+    for (const { name, cpuSeconds, cores: requested } of agent.pods) {
       if (cpuSeconds === undefined) continue;
       samples.set(name, { cpuSeconds, atMs });
       const last = before.get(name);
       if (!last || last.cpuSeconds > cpuSeconds) continue;
       const windowMs = atMs - last.atMs;
-      const cores = ((cpuSeconds - last.cpuSeconds) * 1_000) / windowMs;
+      // A process whose limit has not begun would use no more if it had one.
+      const cores = Math.min(requested, ((cpuSeconds - last.cpuSeconds) * 1_000) / windowMs);
       usages.set(name, { cores, at: new Date(), windowMs });
     }
     for (const name of usages.keys()) if (!samples.has(name)) usages.delete(name);

@@ -48,7 +48,7 @@ export function plotOf(title: string, seconds: readonly Second[], perPod: number
           ...line('ready pods’ capacity', CAPACITY, 0, ({ readyPods }) => readyPods * perPod),
           step: 'end' as const,
         },
-        line('served', SERVED, 0, ({ reserved, soldOut }) => reserved + soldOut),
+        line('served', SERVED, 0, ({ reserved }) => reserved),
         line('99th percentile', LATENCY, 1, ({ p99Ms }) => Math.max(1, p99Ms)),
         line('503 and gave up', REFUSED, 2, ({ refused, gaveUp }) => refused + gaveUp),
       ],

@@ -15,6 +15,12 @@ import { CpuShare } from './cpu-share.ts';
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 /** What a node with the image takes until the process of a scheduled pod starts. */
 const CONTAINER_START_MS = 2_000;
+/**
+ * After its start a process compiles what is used. That takes as much CPU time as with a whole core, so the limit begins
+ * afterwards.
+ */
+const COMPILING_CPU_SECONDS = 3;
+const LOOK_MS = 100;
 
 export interface PodState {
   /** `done`: the process has ended with 0, and it was not to run forever. */
@@ -27,7 +33,7 @@ export interface PodState {
 export interface PodSetting {
   ip: string;
   environment: Record<string, string>;
-  /** Whether the container gets no more CPU time than it requests. */
+  /** Whether the container gets no more CPU time than it requests, once its code is compiled. */
   isLimited: boolean;
   onChange: () => void;
 }
@@ -40,7 +46,8 @@ export class PodProcess {
   readonly #container: V1Container;
   readonly #setting: PodSetting;
   readonly #share: CpuShare;
-  readonly #cores: number;
+  /** That it requests. */
+  readonly cores: number;
   #child: ChildProcess | undefined;
   #isStopping = false;
   #ended: Promise<void>;
@@ -51,8 +58,8 @@ export class PodProcess {
     this.name = pod.metadata!.name!;
     this.ip = setting.ip;
     this.#container = pod.spec!.containers[0]!;
-    this.#cores = coresOf(this.#container.resources?.requests?.cpu ?? '0');
-    this.#share = new CpuShare(this.name, this.#cores);
+    this.cores = coresOf(this.#container.resources?.requests?.cpu ?? '0');
+    this.#share = new CpuShare(this.name, this.cores);
     this.#ended = this.#run();
   }
 
@@ -124,8 +131,7 @@ export class PodProcess {
   async #probe(child: ChildProcess): Promise<void> {
     const { startupProbe, readinessProbe, livenessProbe } = this.#container;
     if (startupProbe && !(await this.#untilStarted(child, startupProbe))) return;
-    // Starting must not be slower than where a core is free for it.
-    if (this.#setting.isLimited) this.#share.limitTo(this.#cores);
+    if (this.#setting.isLimited) void this.#limitWhenCompiled(child);
     this.#change({ isStarted: true, isReady: !readinessProbe });
     if (readinessProbe) {
       void this.#repeat(child, readinessProbe, (isReady) => this.#change({ isReady }));
@@ -133,6 +139,14 @@ export class PodProcess {
     if (livenessProbe) {
       void this.#repeat(child, livenessProbe, (isAlive) => !isAlive && child.kill('SIGKILL'));
     }
+  }
+
+  async #limitWhenCompiled(child: ChildProcess): Promise<void> {
+    const before = this.cpuSeconds ?? 0;
+    while (!isOver(child) && (this.cpuSeconds ?? 0) < before + COMPILING_CPU_SECONDS) {
+      await sleep(LOOK_MS);
+    }
+    if (!isOver(child)) this.#share.limitTo(this.cores);
   }
 
   async #untilStarted(child: ChildProcess, probe: V1Probe): Promise<boolean> {

@@ -59,9 +59,9 @@ export async function watchCrowd(
 }
 
 function print(each: Second): void {
-  const { second, came, readyPods, desiredPods, cpuPercent, reserved, soldOut } = each;
+  const { second, came, readyPods, desiredPods, cpuPercent, reserved } = each;
   const pods = `${readyPods} of ${desiredPods ?? '?'} pods ready, CPU ${cpuPercent ?? '?'} %`;
-  const served = `${came} came, ${reserved} reserved, ${soldOut} sold out`;
+  const served = `${came} came, ${reserved} reserved`;
   const bad = `${each.refused} refused, ${each.gaveUp} gave up, p99 ${each.p99Ms} ms`;
   console.log(`${String(second).padStart(4)} s: ${pods}; ${served}, ${bad}`);
   const failed = Object.entries(each.failed);

@@ -2,8 +2,7 @@
  * What happens with the results of a run: it prints, records and plots them, and updates README.md and
  * docs/PERFORMANCE.md.
  */
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { putBetweenMarkers } from '../../harness/command/documents.ts';
 import type { Found } from '../measure/run-scenarios.ts';
 import { costsOf, rushText, sizingText } from '../sizing/sizing.ts';
 import { writePlots } from './plots.ts';
@@ -16,7 +15,6 @@ import {
   summaryTable,
 } from './tables.ts';
 
-const REPOSITORY = join(import.meta.dirname, '../..');
 const PERFORMANCE = 'docs/PERFORMANCE.md';
 
 /** Ends the process, with 1 when a target was missed or a scenario has no result. */
@@ -69,14 +67,4 @@ function growthSection(result: ScenarioResult): string {
   const { name, title, growth } = result;
   const plot = growth ? `\n\n![${title}](../bench/results/growth-${name}.svg)` : '';
   return `### ${title}\n\n${figureTable(result)}${plot}`;
-}
-
-/** Replaces the text between `<!-- name -->` and `<!-- /name -->`. A document without them stays unchanged. */
-async function putBetweenMarkers(document: string, name: string, text: string): Promise<void> {
-  const path = join(REPOSITORY, document);
-  const before = await readFile(path, 'utf8');
-  const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
-  const [from, to] = [before.indexOf(open), before.indexOf(close)];
-  if (from < 0 || to < from) return;
-  await writeFile(path, `${before.slice(0, from + open.length)}\n\n${text}\n\n${before.slice(to)}`);
 }

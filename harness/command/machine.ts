@@ -38,8 +38,10 @@ export async function serverVersions(urls: { redisUrl: string; postgresUrl: stri
       { version: string }[]
     >`select current_setting('server_version') as version`;
     const info = await redis.info('server');
+    // Valkey also says which Redis it is compatible with.
+    const valkey = /valkey_version:(\S+)/.exec(info)?.[1];
     return {
-      redis: /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown',
+      redis: valkey ? `Valkey ${valkey}` : (/redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown'),
       postgres: server?.version ?? 'unknown',
     };
   } finally {

@@ -50,7 +50,8 @@ async function startControlPlane(): Promise<ControlPlane> {
   };
   const start = async (command: string, flags: object, isReady: () => Promise<boolean>) => {
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
-    started.push(await ServerProcess.start({ command, args, stopSignal: 'SIGTERM', isReady }));
+    // Nobody needs what they would still write.
+    started.push(await ServerProcess.start({ command, args, stopSignal: 'SIGKILL', isReady }));
   };
   const startProgram = (program: KubernetesProgram, flags: object, port: number, path: string) =>
     start(pathOf(program), flags, () => isServing(port, path));
