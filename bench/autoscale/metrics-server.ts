@@ -14,6 +14,11 @@ const VERSION = 'v1beta1';
 const PATH = `/apis/${GROUP}/${VERSION}`;
 const WINDOW_MS = 15_000;
 
+export interface MetricsServer {
+  /** What a hot path without requests uses. To be set when it is known. */
+  idleCores: number;
+}
+
 interface Sample {
   cpuSeconds: number;
   atMs: number;
@@ -29,7 +34,10 @@ export async function useMetricsServer(
   scope: Scope,
   config: KubeConfig,
   { agent, namespace }: { agent: NodeAgent; namespace: string },
-): Promise<void> {
+): Promise<MetricsServer> {
+  const served: MetricsServer = { idleCores: 0 };
+  // An idle process needs the same CPU time whatever its share: with a whole core, a smaller part of it.
+  const tooMuch = (cores: number) => served.idleCores * (1 - cores);
   const usages = new Map<string, Usage>();
   let samples = new Map<string, Sample>();
   const measure = () => {
@@ -42,8 +50,8 @@ export async function useMetricsServer(
       const last = before.get(name);
       if (!last || last.cpuSeconds > cpuSeconds) continue;
       const windowMs = atMs - last.atMs;
-      // A process whose limit has not begun would use no more if it had one.
-      const cores = Math.min(requested, ((cpuSeconds - last.cpuSeconds) * 1_000) / windowMs);
+      const used = ((cpuSeconds - last.cpuSeconds) * 1_000) / windowMs;
+      const cores = Math.min(requested, used - tooMuch(requested));
       usages.set(name, { cores, at: new Date(), windowMs });
     }
     for (const name of usages.keys()) if (!samples.has(name)) usages.delete(name);
@@ -64,6 +72,7 @@ export async function useMetricsServer(
   );
   server.unref();
   await register(config, port);
+  return served;
 }
 
 const RESOURCES = {
@@ -95,7 +104,10 @@ function listOf(usages: ReadonlyMap<string, Usage>, agent: NodeAgent, namespace:
         timestamp: at,
         window: `${(windowMs / 1_000).toFixed(3)}s`,
         containers: [
-          { name: 'hot-path', usage: { cpu: `${Math.round(cores * 1e9)}n`, memory: '0' } },
+          {
+            name: 'hot-path',
+            usage: { cpu: `${Math.max(0, Math.round(cores * 1e9))}n`, memory: '0' },
+          },
         ],
       };
     }),

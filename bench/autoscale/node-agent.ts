@@ -19,11 +19,17 @@ const NETWORK = '10.77.0.0/16';
 const RESTART_WATCH_MS = 1_000;
 const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
-/** Until the scope ends. `limited` is the value of the label `app.kubernetes.io/name` of pods that get only what they request. */
+export interface AgentChoices {
+  namespace: string;
+  /** The value of the label `app.kubernetes.io/name` of pods that get only what they request. */
+  limited: string;
+}
+
+/** Until the scope ends. */
 export async function useNodeAgent(
   scope: Scope,
   config: KubeConfig,
-  choices: { namespace: string; limited: string },
+  choices: AgentChoices,
 ): Promise<NodeAgent> {
   await use(
     scope,
@@ -42,16 +48,13 @@ export class NodeAgent {
   #stopWatch: () => Promise<void> = async () => undefined;
   #addresses = 0;
 
-  private constructor(config: KubeConfig, choices: { namespace: string; limited: string }) {
+  private constructor(config: KubeConfig, choices: AgentChoices) {
     this.#core = config.makeApiClient(CoreV1Api);
     this.#namespace = choices.namespace;
     this.#limited = choices.limited;
   }
 
-  static async start(
-    config: KubeConfig,
-    choices: { namespace: string; limited: string },
-  ): Promise<NodeAgent> {
+  static async start(config: KubeConfig, choices: AgentChoices): Promise<NodeAgent> {
     const agent = new NodeAgent(config, choices);
     await agent.#watch(config);
     return agent;

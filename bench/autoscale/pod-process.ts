@@ -16,11 +16,11 @@ const MAIN = join(import.meta.dirname, '../../src/main.ts');
 /** What a node with the image takes until the process of a scheduled pod starts. */
 const CONTAINER_START_MS = 2_000;
 /**
- * After its start a process compiles what is used. That takes as much CPU time as with a whole core, so the limit begins
- * afterwards.
+ * At first a process compiles what it uses. That takes as much CPU time as with a whole core, so it gets a larger share of
+ * one meanwhile.
  */
-const COMPILING_CPU_SECONDS = 3;
-const LOOK_MS = 100;
+const COMPILING_MS = 15_000;
+const COMPILING_TIMES = 4;
 
 export interface PodState {
   /** `done`: the process has ended with 0, and it was not to run forever. */
@@ -33,7 +33,7 @@ export interface PodState {
 export interface PodSetting {
   ip: string;
   environment: Record<string, string>;
-  /** Whether the container gets no more CPU time than it requests, once its code is compiled. */
+  /** Whether the container gets no more CPU time than it requests. */
   isLimited: boolean;
   onChange: () => void;
 }
@@ -131,7 +131,10 @@ export class PodProcess {
   async #probe(child: ChildProcess): Promise<void> {
     const { startupProbe, readinessProbe, livenessProbe } = this.#container;
     if (startupProbe && !(await this.#untilStarted(child, startupProbe))) return;
-    if (this.#setting.isLimited) void this.#limitWhenCompiled(child);
+    if (this.#setting.isLimited) {
+      this.#share.limitTo(COMPILING_TIMES * this.cores);
+      setTimeout(() => !isOver(child) && this.#share.limitTo(this.cores), COMPILING_MS);
+    }
     this.#change({ isStarted: true, isReady: !readinessProbe });
     if (readinessProbe) {
       void this.#repeat(child, readinessProbe, (isReady) => this.#change({ isReady }));
@@ -139,14 +142,6 @@ export class PodProcess {
     if (livenessProbe) {
       void this.#repeat(child, livenessProbe, (isAlive) => !isAlive && child.kill('SIGKILL'));
     }
-  }
-
-  async #limitWhenCompiled(child: ChildProcess): Promise<void> {
-    const before = this.cpuSeconds ?? 0;
-    while (!isOver(child) && (this.cpuSeconds ?? 0) < before + COMPILING_CPU_SECONDS) {
-      await sleep(LOOK_MS);
-    }
-    if (!isOver(child)) this.#share.limitTo(this.cores);
   }
 
   async #untilStarted(child: ChildProcess, probe: V1Probe): Promise<boolean> {
