@@ -84,10 +84,12 @@ export async function writeResult(
   };
   const directory = resultDirectory(RESULTS, choices);
   await keepResult(directory, nameOfResult(choices), result);
-  if (choices.write) await putBetweenMarkers('README.md', 'chaos', survivalTable(readResults()));
+  if (choices.write)
+    await putBetweenMarkers('README.md', 'chaos', survivalTable(readChaosResults()));
 }
 
-function readResults(): ChaosResult[] {
+/** All recorded results. */
+export function readChaosResults(): ChaosResult[] {
   return readdirSync(RESULTS).map((file) => JSON.parse(readFileSync(join(RESULTS, file), 'utf8')));
 }
 
