@@ -68,6 +68,10 @@ const cluster = await useCluster(session, {
 try {
   await untilReady(PODS_LEAST);
   const autoscaler = await cluster.kubectl('get', 'hpa', 'hot-path', '--output', 'json');
+  await cluster.kubectl('delete', 'hpa', 'hot-path');
+  await cluster.kubectl('scale', 'deployment/hot-path', '--replicas=1');
+  await untilReady(1);
+  await measureIdle();
   const perPod = await measureCapacity();
   const results = [];
   for (const scenario of SCENARIOS) {
@@ -106,12 +110,20 @@ try {
 // The client of Kubernetes keeps timers.
 process.exit();
 
+async function measureIdle(): Promise<void> {
+  session.step('measuring what an idle pod uses …');
+  const [pod] = cluster.agent.pods.filter(({ name }) => name.startsWith('hot-path'));
+  const before = pod!.cpuSeconds!;
+  await sleep(IDLE_MS);
+  cluster.agent.idleCores = ((pod!.cpuSeconds! - before) * 1_000) / IDLE_MS;
+  console.log(`an idle pod uses ${cluster.agent.idleCores.toFixed(4)} cores`);
+  await cluster.kubectl('delete', 'pod', pod!.name);
+  await untilReady(1);
+}
+
 /** The highest rate that one pod serves without slow responses. */
 async function measureCapacity(): Promise<number> {
   session.step('measuring what one pod can serve …');
-  await cluster.kubectl('delete', 'hpa', 'hot-path');
-  await cluster.kubectl('scale', 'deployment/hot-path', '--replicas=1');
-  await untilReady(1);
   const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: HOLD_SECONDS });
   const { perSecond, fromSecond, untilPerSecond, untilSecond } = SATURATION;
   const { seconds } = await watchCrowd(cluster, {
@@ -130,13 +142,7 @@ async function measureCapacity(): Promise<number> {
   };
   const perPod = seconds.find(isSlow)?.demand;
   if (perPod === undefined) throw new Error('one pod served every crowd');
-  const [pod] = cluster.agent.pods.filter(({ name }) => name.startsWith('hot-path'));
-  const before = pod!.cpuSeconds!;
-  await sleep(IDLE_MS);
-  cluster.metrics.idleCores = ((pod!.cpuSeconds! - before) * 1_000) / IDLE_MS;
-  console.log(
-    `one pod serves ${perPod} buyers a second, and uses ${cluster.metrics.idleCores} cores when idle`,
-  );
+  console.log(`one pod serves ${perPod} buyers a second`);
   return perPod;
 }
 

@@ -7,7 +7,7 @@ import { useControlPlane } from '../../harness/kubernetes/control-plane.ts';
 import { build, wrap } from '../../harness/kubernetes/kustomize.ts';
 import type { Scope } from '../../harness/use.ts';
 import { useBalancer } from './balancer.ts';
-import { type MetricsServer, useMetricsServer } from './metrics-server.ts';
+import { useMetricsServer } from './metrics-server.ts';
 import { type NodeAgent, useNodeAgent } from './node-agent.ts';
 import { useNodes } from './nodes.ts';
 
@@ -19,7 +19,6 @@ export interface Cluster {
   config: KubeConfig;
   namespace: string;
   agent: NodeAgent;
-  metrics: MetricsServer;
   /** Of the buyers' API. */
   port: number;
   kubectl: (...args: string[]) => Promise<string>;
@@ -63,7 +62,7 @@ export async function useCluster(scope: Scope, choices: ClusterChoices): Promise
     namespace: NAMESPACE,
     limited: HOT_PATH,
   });
-  const metrics = await useMetricsServer(scope, config, { agent, namespace: NAMESPACE });
+  await useMetricsServer(scope, config, { agent, namespace: NAMESPACE });
   const port = await useBalancer(scope, config, { namespace: NAMESPACE, service: HOT_PATH });
   await kubectl(['apply', '-f', '-'], secretOf(choices));
   await kubectl(['apply', '-f', '-'], objects);
@@ -71,7 +70,6 @@ export async function useCluster(scope: Scope, choices: ClusterChoices): Promise
     config,
     namespace: NAMESPACE,
     agent,
-    metrics,
     port,
     kubectl: (...args) => kubectl(['--namespace', NAMESPACE, ...args]),
     apply: (object) => kubectl(['--namespace', NAMESPACE, 'apply', '-f', '-'], object),

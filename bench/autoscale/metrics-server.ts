@@ -14,11 +14,6 @@ const VERSION = 'v1beta1';
 const PATH = `/apis/${GROUP}/${VERSION}`;
 const WINDOW_MS = 15_000;
 
-export interface MetricsServer {
-  /** What a hot path without requests uses. To be set when it is known. */
-  idleCores: number;
-}
-
 interface Sample {
   cpuSeconds: number;
   atMs: number;
@@ -34,10 +29,7 @@ export async function useMetricsServer(
   scope: Scope,
   config: KubeConfig,
   { agent, namespace }: { agent: NodeAgent; namespace: string },
-): Promise<MetricsServer> {
-  const served: MetricsServer = { idleCores: 0 };
-  // An idle process needs the same CPU time whatever its share: with a whole core, a smaller part of it.
-  const tooMuch = (cores: number) => served.idleCores * (1 - cores);
+): Promise<void> {
   const usages = new Map<string, Usage>();
   let samples = new Map<string, Sample>();
   const measure = () => {
@@ -51,7 +43,7 @@ export async function useMetricsServer(
       if (!last || last.cpuSeconds > cpuSeconds) continue;
       const windowMs = atMs - last.atMs;
       const used = ((cpuSeconds - last.cpuSeconds) * 1_000) / windowMs;
-      const cores = Math.min(requested, used - tooMuch(requested));
+      const cores = Math.min(requested, used - agent.idleExtra(requested));
       usages.set(name, { cores, at: new Date(), windowMs });
     }
     for (const name of usages.keys()) if (!samples.has(name)) usages.delete(name);
@@ -72,7 +64,6 @@ export async function useMetricsServer(
   );
   server.unref();
   await register(config, port);
-  return served;
 }
 
 const RESOURCES = {

@@ -12,7 +12,7 @@ import {
   type V1PodCondition,
 } from '@kubernetes/client-node';
 import { type Scope, use } from '../../harness/use.ts';
-import { PodProcess } from './pod-process.ts';
+import { PodProcess, requestedCores } from './pod-process.ts';
 
 /** All addresses of it lead to this machine. EndpointSlices may not contain 127.0.0.0/8. */
 const NETWORK = '10.77.0.0/16';
@@ -58,6 +58,16 @@ export class NodeAgent {
     const agent = new NodeAgent(config, choices);
     await agent.#watch(config);
     return agent;
+  }
+
+  /**
+   * What a process uses without requests, in cores. It is the same whatever its share is: with a whole core, a smaller part
+   * of it. So a small share is raised by the difference, which counts as no use of it.
+   */
+  idleCores = 0;
+
+  idleExtra(cores: number): number {
+    return this.idleCores * (1 - cores);
   }
 
   /** Pods that run, those that are stopping too. */
@@ -111,11 +121,13 @@ export class NodeAgent {
     const startTime = new Date();
     this.#addresses += 1;
     const address = `10.77.${this.#addresses >> 8}.${this.#addresses & 255}`;
+    const isLimited = pod.metadata!.labels?.['app.kubernetes.io/name'] === this.#limited;
+    const cores = requestedCores(pod);
     let patches: Promise<unknown> = Promise.resolve();
     const process = new PodProcess(pod, {
       ip: address,
       environment: await this.#environmentOf(pod.spec!.containers[0]!),
-      isLimited: pod.metadata!.labels?.['app.kubernetes.io/name'] === this.#limited,
+      limit: isLimited ? () => cores + this.idleExtra(cores) : undefined,
       onChange: () => {
         const status = statusOf(pod, process, startTime);
         // In order.

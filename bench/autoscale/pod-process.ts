@@ -33,8 +33,8 @@ export interface PodState {
 export interface PodSetting {
   ip: string;
   environment: Record<string, string>;
-  /** Whether the container gets no more CPU time than it requests. */
-  isLimited: boolean;
+  /** How many cores the container gets at most; undefined: as many as are free. */
+  limit: (() => number) | undefined;
   onChange: () => void;
 }
 
@@ -58,7 +58,7 @@ export class PodProcess {
     this.name = pod.metadata!.name!;
     this.ip = setting.ip;
     this.#container = pod.spec!.containers[0]!;
-    this.cores = coresOf(this.#container.resources?.requests?.cpu ?? '0');
+    this.cores = requestedCores(pod);
     this.#share = new CpuShare(this.name, this.cores);
     this.#ended = this.#run();
   }
@@ -131,9 +131,10 @@ export class PodProcess {
   async #probe(child: ChildProcess): Promise<void> {
     const { startupProbe, readinessProbe, livenessProbe } = this.#container;
     if (startupProbe && !(await this.#untilStarted(child, startupProbe))) return;
-    if (this.#setting.isLimited) {
-      this.#share.limitTo(COMPILING_TIMES * this.cores);
-      setTimeout(() => !isOver(child) && this.#share.limitTo(this.cores), COMPILING_MS);
+    const { limit } = this.#setting;
+    if (limit) {
+      this.#share.limitTo(COMPILING_TIMES * limit());
+      setTimeout(() => !isOver(child) && this.#share.limitTo(limit()), COMPILING_MS);
     }
     this.#change({ isStarted: true, isReady: !readinessProbe });
     if (readinessProbe) {
@@ -191,7 +192,7 @@ function isOver({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode !== null || signalCode !== null;
 }
 
-/** Of a quantity such as `1` or `250m`. */
-export function coresOf(quantity: string): number {
+export function requestedCores(pod: V1Pod): number {
+  const quantity = pod.spec!.containers[0]!.resources?.requests?.cpu ?? '0';
   return quantity.endsWith('m') ? Number(quantity.slice(0, -1)) / 1_000 : Number(quantity);
 }
