@@ -4,7 +4,7 @@
  *   npm run bench:autoscale -- [--write] [--only cliff]
  *
  * A real API server, scheduler and controllers run the production manifests. A small node agent of the bench
- * (autoscale/node-agent.ts) runs each pod as a process, and HAProxy follows the ready pods. A hot path gets a twenty-fifth of
+ * (autoscale/node-agent.ts) runs each pod as a process, and HAProxy follows the ready pods. A hot path gets a fiftieth of
  * a core instead of a whole one, so that many fit on a small machine. Redis is not slower in proportion, so batches are
  * smaller and a purchase costs more CPU time than with whole cores: the autoscaler adds more pods than it would there.
  * Crowds come; a rolling update and the drain of a node happen under load. Exits 1 when a buyer gets anything but a
@@ -34,11 +34,11 @@ import { type Second, watchCrowd } from './autoscale/watch-crowd.ts';
 import { atMost, loadAverage, reportTargets } from './report/targets.ts';
 
 /** Of a hot path, instead of a whole one. */
-const CORES = 0.04;
+const CORES = 0.02;
 const PODS_LEAST = 3;
 const SLOW_MS = 1_000;
 const READY_MS_MAX = 180_000;
-const SATURATION = { perSecond: 300, fromSecond: 45, untilPerSecond: 2_500, untilSecond: 105 };
+const SATURATION = { perSecond: 150, fromSecond: 45, untilPerSecond: 1_500, untilSecond: 105 };
 const WINDOW_SECONDS = 5;
 const IDLE_MS = 15_000;
 /** After the start of a crowd. */

@@ -6,7 +6,7 @@ const ROOT = '/sys/fs/cgroup';
 /** Where version 1 is mounted, or a mixture of both versions. */
 const VERSION_1 = join(ROOT, 'cpu');
 /** Short, so that a process that used its share continues after some milliseconds. */
-const PERIOD_MICROS = 25_000;
+const PERIOD_MICROS = 50_000;
 /** What Kubernetes gives a container that requests one core. */
 const WEIGHT_OF_CORE_V1 = 1_024;
 const WEIGHT_OF_CORE_V2 = 39;
