@@ -35,7 +35,7 @@ const RESULTS = join(import.meta.dirname, 'results');
 export function printSummary(completed: readonly CompletedRun[]): void {
   const style = { head: [], border: [] };
   const faults = new Table({ head: ['fault', 'planned', 'done'], style });
-  for (const [name, { planned, done }] of Object.entries(countFaults(completed, nameOf))) {
+  for (const [name, { planned, done }] of Object.entries(countFaults(completed, nameOfFault))) {
     faults.push([name, planned, done]);
   }
   const responses = new Table({ head: ['responses', 'times'], style });
@@ -74,12 +74,10 @@ export async function writeResult(
     violations: countViolations(reports),
     reservations: sum(({ reservations }) => reservations),
     events: sum(({ events }) => events),
-    /** Acknowledged, not yet in PostgreSQL, and lost with all data of Redis: the documented loss window. */
     lostReservations: sum(({ lost }) => lost),
-    /** From the last fault and the last response until nothing was held and everything was in PostgreSQL. */
     restSeconds: { p50: rests[rests.length >> 1]!, max: rests.at(-1)! },
     faultsByKind: countFaults(completed, ({ kind }) => kind),
-    faults: countFaults(completed, nameOf),
+    faults: countFaults(completed, nameOfFault),
     responses: countResponses(completed),
   };
   const directory = resultDirectory(RESULTS, choices);
@@ -125,7 +123,7 @@ function countFaults(
 }
 
 /** Without the numbers of hot paths and persisters. */
-function nameOf({ kind, target, request }: PlannedFault): string {
+export function nameOfFault({ kind, target, request }: PlannedFault): string {
   const what = request === undefined ? kind : `${kind} (${request})`;
   return `${what} ${target.replaceAll(/-\d/g, '')}`;
 }

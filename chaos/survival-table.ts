@@ -39,10 +39,11 @@ const TOPOLOGY: Record<TopologyName, string> = {
   sentinel: 'Sentinel',
   cluster: 'Cluster',
 };
-const ORDER = Object.keys(TOPOLOGY);
+const TOPOLOGIES = Object.keys(TOPOLOGY);
+const PROFILES: readonly Durability[] = ['replicated', 'safe', 'fast'];
 
 /** Each row counts the faults whose names match. */
-const ROWS: readonly (readonly [what: string, names: RegExp])[] = [
+export const ROWS: readonly (readonly [what: string, names: RegExp])[] = [
   ['hot path, persister or admin killed, frozen, restarted', /^(kill|pause|restart) (hot|per|adm)/],
   ['PostgreSQL killed, frozen, restarted', /^(kill|pause|restart) postgres/],
   ['Redis killed, frozen, restarted: the master', /^(kill|pause|restart) redis$/],
@@ -63,16 +64,19 @@ const ROWS: readonly (readonly [what: string, names: RegExp])[] = [
 export function survivalTable(results: readonly ChaosResult[]): string {
   const sorted = results.toSorted(
     (a, b) =>
-      ORDER.indexOf(a.topology) - ORDER.indexOf(b.topology) ||
-      b.profile.localeCompare(a.profile) ||
+      TOPOLOGIES.indexOf(a.topology) - TOPOLOGIES.indexOf(b.topology) ||
+      PROFILES.indexOf(a.profile) - PROFILES.indexOf(b.profile) ||
       a.server.localeCompare(b.server),
   );
   const rows = [
     ['', ...sorted.map(headOf)],
     ['---', ...sorted.map(() => '--:')],
     ['runs that kept every promise', ...sorted.map(keptOf)],
-    ['reservations, oversold', ...sorted.map(({ reservations }) => `${grouped(reservations)}, 0`)],
-    ['acknowledged and lost', ...sorted.map(({ lostReservations }) => grouped(lostReservations))],
+    ['reservations', ...sorted.map(({ reservations }) => grouped(reservations))],
+    [
+      'acknowledged, and lost with Redis',
+      ...sorted.map(({ lostReservations }) => grouped(lostReservations)),
+    ],
     ...ROWS.map(([what, names]) => [what, ...sorted.map(({ faults }) => countOf(faults, names))]),
   ];
   return rows.map((cells) => `| ${cells.join(' | ')} |`).join('\n');

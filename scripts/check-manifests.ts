@@ -4,7 +4,7 @@
  *   npm run check:manifests
  *   npm run check:manifests -- --kubeconfig FILE [--kubectl PATH] [--crds DIRECTORY]    also on this API server
  *
- * Where bench:autoscale has built Kubernetes, an API server of our own is started for it.
+ * Without --kubeconfig, it starts a control plane of its own, if bench:autoscale has built Kubernetes and etcd is installed.
  * check-jsonschema and kubernetes-validate bring the schemas with them. That the manifests agree with each other and
  * with the code is tested in test/unit/deployment-manifests-are-consistent.test.ts.
  */
@@ -65,7 +65,8 @@ const tools = installPythonTools('manifests', [
   'check-jsonschema==0.39.0',
   'kubernetes-validate==1.37.0',
 ]);
-const builder = findBuilder(options.kubectl);
+const ownKubectl = isKubernetesBuilt() ? pathOf('kubectl') : undefined;
+const builder = findBuilder(options.kubectl ?? ownKubectl);
 const session = openCommandSession();
 const cluster = await findCluster();
 
@@ -112,7 +113,9 @@ async function findCluster(): Promise<Cluster | undefined> {
   const { kubeconfig, kubectl = 'kubectl' } = options;
   if (kubeconfig !== undefined) return new Cluster(kubectl, kubeconfig);
   if (!isKubernetesBuilt() || !findProgram('etcd')) {
-    console.log('not applied: no --kubeconfig, and no Kubernetes of npm run bench:autoscale');
+    console.log(
+      'not applied: give --kubeconfig, or run npm run bench:autoscale once, which builds Kubernetes and installs etcd',
+    );
     return undefined;
   }
   const controlPlane = await useControlPlane(session);

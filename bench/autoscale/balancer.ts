@@ -2,18 +2,13 @@
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  DiscoveryV1Api,
-  type KubeConfig,
-  makeInformer,
-  type V1EndpointSlice,
-} from '@kubernetes/client-node';
+import { DiscoveryV1Api, type KubeConfig, type V1EndpointSlice } from '@kubernetes/client-node';
+import { followObjects } from '../../harness/kubernetes/follow-objects.ts';
 import { useReverseProxy } from '../../harness/servers/reverse-proxies.ts';
-import { type Scope, use } from '../../harness/use.ts';
+import type { Scope } from '../../harness/use.ts';
 
 const SLOTS = 32;
 const NOBODY = 1;
-const RESTART_WATCH_MS = 1_000;
 
 /** Returns the port of the buyers' API. */
 export async function useBalancer(
@@ -35,50 +30,38 @@ export async function useBalancer(
   );
   const slots = Array<string | undefined>(SLOTS).fill(undefined);
   let commands: Promise<unknown> = Promise.resolve();
+  const server = (slot: number) => `set server hot_path/hot-path-${slot + 1}`;
+  const send = (...lines: string[]) => {
+    commands = commands
+      .then(async () => {
+        for (const line of lines) await tell(socket, line);
+      })
+      .catch(console.error);
+  };
   const follow = (addresses: readonly string[]) => {
-    const lines: string[] = [];
-    const server = (slot: number) => `set server hot_path/hot-path-${slot + 1}`;
     for (const [slot, address] of slots.entries()) {
       if (address === undefined || addresses.includes(address)) continue;
       slots[slot] = undefined;
-      lines.push(`${server(slot)} state maint`);
+      send(`${server(slot)} state maint`);
     }
     for (const address of addresses) {
       if (slots.includes(address)) continue;
       const slot = slots.indexOf(undefined);
+      if (slot < 0) throw new Error(`more than ${SLOTS} pods`);
       slots[slot] = address;
-      lines.push(`${server(slot)} addr ${address} port 8080`, `${server(slot)} state ready`);
+      send(`${server(slot)} addr ${address} port 8080`, `${server(slot)} state ready`);
     }
-    for (const line of lines)
-      commands = commands.then(() => tell(socket, line)).catch(console.error);
   };
-  await use(
-    scope,
-    () => watch(config, { namespace, service }, follow),
-    (stop) => stop(),
-  );
-  return proxy.port;
-}
-
-/** Reports the addresses of the ready endpoints at each change. Returns how to stop. */
-async function watch(
-  config: KubeConfig,
-  { namespace, service }: { namespace: string; service: string },
-  follow: (addresses: readonly string[]) => void,
-): Promise<() => Promise<void>> {
   const api = config.makeApiClient(DiscoveryV1Api);
   const labelSelector = `kubernetes.io/service-name=${service}`;
-  const informer = makeInformer(
+  await followObjects<V1EndpointSlice>(scope, {
     config,
-    `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`,
-    () => api.listNamespacedEndpointSlice({ namespace, labelSelector }),
+    path: `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`,
+    list: () => api.listNamespacedEndpointSlice({ namespace, labelSelector }),
     labelSelector,
-  );
-  const report = () => follow(informer.list(namespace).flatMap(readyAddresses));
-  for (const event of ['add', 'update', 'delete'] as const) informer.on(event, report);
-  informer.on('error', () => setTimeout(() => void informer.start(), RESTART_WATCH_MS));
-  await informer.start();
-  return () => informer.stop();
+    onChange: (_, all) => follow(all.flatMap(readyAddresses)),
+  });
+  return proxy.port;
 }
 
 function readyAddresses({ endpoints }: V1EndpointSlice): string[] {

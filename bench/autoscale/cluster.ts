@@ -28,7 +28,7 @@ export interface Cluster {
 export interface ClusterChoices {
   redisUrl: string;
   databaseUrl: string;
-  /** That a hot path requests, and gets at most. */
+  /** That a hot path requests. Once its code is compiled, it gets these and its idle extra at most. */
   cores: number;
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 const ROOT = '/sys/fs/cgroup';
 /** Where version 1 is mounted, or a mixture of both versions. */
 const VERSION_1 = join(ROOT, 'cpu');
-/** Short, so that a process that used its share continues after some milliseconds. */
+/** Long enough that the smallest share is a millisecond of it, which Linux demands. */
 const PERIOD_MICROS = 50_000;
 /** What Kubernetes gives a container that requests one core. */
 const WEIGHT_OF_CORE_V1 = 1_024;
@@ -30,6 +30,11 @@ export class CpuShare {
 
   add(pid: number): void {
     this.#write('cgroup.procs', pid);
+  }
+
+  unlimit(): void {
+    if (this.#isVersion1) this.#write('cpu.cfs_quota_us', -1);
+    else this.#write('cpu.max', `max ${PERIOD_MICROS}`);
   }
 
   /** From now on its processes get at most this many cores. */

@@ -69,7 +69,7 @@ function count({ status, headers, body }: RawResponse): void {
     current.reserved += 1;
     current.reservations.push(JSON.parse(body).reservationId);
   } else if (status === 503 && headers['retry-after'] !== undefined) current.refused += 1;
-  else fail(`${status} ${body.slice(0, 100)}`);
+  else fail(`${status} ${/"code":"(\w+)"/.exec(body)?.[1] ?? 'without a code'}`);
 }
 
 function fail(what: string): void {

@@ -1,6 +1,7 @@
 /**
- * Serves `metrics.k8s.io` from what the processes of pods really use, as metrics-server does: each pod is measured every
- * 15 s, and a new one has no figure until its second measurement.
+ * Serves `metrics.k8s.io` from the CPU time of the pods' processes. As with metrics-server, each pod is measured every 15 s,
+ * and a new one has no figure until its second measurement. What an idle process uses beyond its share is subtracted, and
+ * the result is at most the request: a process that compiles its code uses more.
  */
 import { createServer } from 'node:https';
 import { ApiregistrationV1Api, CoreV1Api, type KubeConfig } from '@kubernetes/client-node';
@@ -16,6 +17,7 @@ const WINDOW_MS = 15_000;
 
 interface Sample {
   cpuSeconds: number;
+  restarts: number;
   atMs: number;
 }
 
@@ -36,11 +38,12 @@ export async function useMetricsServer(
     const before = samples;
     samples = new Map();
     const atMs = performance.now();
-    for (const { name, cpuSeconds, cores: requested } of agent.pods) {
+    for (const { name, cpuSeconds, cores: requested, state } of agent.limitedPods) {
       if (cpuSeconds === undefined) continue;
-      samples.set(name, { cpuSeconds, atMs });
+      const { restarts } = state;
+      samples.set(name, { cpuSeconds, restarts, atMs });
       const last = before.get(name);
-      if (!last || last.cpuSeconds > cpuSeconds) continue;
+      if (last?.restarts !== restarts) continue;
       const windowMs = atMs - last.atMs;
       const used = ((cpuSeconds - last.cpuSeconds) * 1_000) / windowMs;
       const cores = Math.min(requested, used - agent.idleExtra(requested));
@@ -81,9 +84,9 @@ const RESOURCES = {
   ],
 };
 
-/** Only the pods of the autoscaler: it is the only reader. */
+/** Only the limited pods: the autoscaler is the only reader. */
 function listOf(usages: ReadonlyMap<string, Usage>, agent: NodeAgent, namespace: string): object {
-  const pods = agent.pods.filter(({ name }) => usages.has(name) && name.startsWith('hot-path'));
+  const pods = agent.limitedPods.filter(({ name }) => usages.has(name));
   return {
     kind: 'PodMetricsList',
     apiVersion: `${GROUP}/${VERSION}`,

@@ -1,27 +1,28 @@
 /** Runs the pods of a namespace that are assigned to nodes, each as a process, and reports their states to the API server. */
 import { spawnSync } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CoreV1Api,
   type KubeConfig,
-  makeInformer,
   PatchStrategy,
   setHeaderOptions,
   type V1Container,
   type V1EnvVar,
   type V1Pod,
-  type V1PodCondition,
 } from '@kubernetes/client-node';
+import { followObjects } from '../../harness/kubernetes/follow-objects.ts';
 import { type Scope, use } from '../../harness/use.ts';
 import { PodProcess, requestedCores } from './pod-process.ts';
+import { PodStatus } from './pod-status.ts';
 
 /** All addresses of it lead to this machine. EndpointSlices may not contain 127.0.0.0/8. */
 const NETWORK = '10.77.0.0/16';
-const RESTART_WATCH_MS = 1_000;
+const RETRY_MS = 1_000;
 const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
 export interface AgentChoices {
   namespace: string;
-  /** The value of the label `app.kubernetes.io/name` of pods that get only what they request. */
+  /** The value of the label `app.kubernetes.io/name` of the pods whose CPU time is limited. */
   limited: string;
 }
 
@@ -33,39 +34,41 @@ export async function useNodeAgent(
 ): Promise<NodeAgent> {
   await use(
     scope,
-    () => ip('add'),
-    () => ip('del'),
+    () => route('replace'),
+    () => route('del'),
   );
-  return use(scope, () => NodeAgent.start(config, choices));
+  const core = config.makeApiClient(CoreV1Api);
+  const agent = await use(scope, () => new NodeAgent(core, choices));
+  const { namespace } = choices;
+  await followObjects(scope, {
+    config,
+    path: `/api/v1/namespaces/${namespace}/pods`,
+    list: () => core.listNamespacedPod({ namespace }),
+    onChange: (pod) => agent.see(pod),
+  });
+  return agent;
 }
 
 export class NodeAgent {
+  /** CPU cores that an idle process uses. They do not shrink with its share, so a small share is raised by the difference. */
+  idleCores = 0;
+  /** Of all pods since the start, also of those that are gone. */
+  restarts = 0;
   readonly #core: CoreV1Api;
-  readonly #namespace: string;
-  readonly #limited: string;
+  readonly #choices: AgentChoices;
   readonly #pods = new Map<string, PodProcess>();
+  /** Names of pods that were seen. */
+  readonly #known = new Set<string>();
   readonly #stopping = new Set<string>();
-  #stopWatch: () => Promise<void> = async () => undefined;
+  #isStopped = false;
   #addresses = 0;
 
-  private constructor(config: KubeConfig, choices: AgentChoices) {
-    this.#core = config.makeApiClient(CoreV1Api);
-    this.#namespace = choices.namespace;
-    this.#limited = choices.limited;
+  constructor(core: CoreV1Api, choices: AgentChoices) {
+    this.#core = core;
+    this.#choices = choices;
   }
 
-  static async start(config: KubeConfig, choices: AgentChoices): Promise<NodeAgent> {
-    const agent = new NodeAgent(config, choices);
-    await agent.#watch(config);
-    return agent;
-  }
-
-  /**
-   * What a process uses without requests, in cores. It is the same whatever its share is: with a whole core, a smaller part
-   * of it. So a small share is raised by the difference, which counts as no use of it.
-   */
-  idleCores = 0;
-
+  /** By how much the share of a process is raised. Metrics do not count it. */
   idleExtra(cores: number): number {
     return this.idleCores * (1 - cores);
   }
@@ -75,93 +78,96 @@ export class NodeAgent {
     return [...this.#pods.values()];
   }
 
-  /** That get requests. */
-  get readyPods(): number {
-    return this.pods.filter(
-      ({ name, state }) =>
-        state.isReady && !this.#stopping.has(name) && name.startsWith(this.#limited),
-    ).length;
+  /** Those whose CPU time is limited. */
+  get limitedPods(): readonly PodProcess[] {
+    return this.pods.filter(({ isLimited }) => isLimited);
   }
 
-  /** Of all pods. */
-  get restarts(): number {
-    return this.pods.reduce((sum, { state }) => sum + state.restarts, 0);
+  /** Of the limited pods, how many get requests. */
+  get readyPods(): number {
+    return this.limitedPods.filter(({ name, state }) => state.isReady && !this.#stopping.has(name))
+      .length;
   }
 
   async stop(): Promise<void> {
-    await this.#stopWatch();
+    this.#isStopped = true;
     await Promise.all(this.pods.map((pod) => pod.kill()));
   }
 
-  async #watch(config: KubeConfig): Promise<void> {
-    const namespace = this.#namespace;
-    const informer = makeInformer(config, `/api/v1/namespaces/${namespace}/pods`, () =>
-      this.#core.listNamespacedPod({ namespace }),
-    );
-    const see = (pod: V1Pod) => void this.#see(pod).catch(console.error);
-    informer.on('add', see);
-    informer.on('update', see);
-    informer.on('error', () => setTimeout(() => void informer.start(), RESTART_WATCH_MS));
-    await informer.start();
-    this.#stopWatch = () => informer.stop();
-  }
-
-  async #see(pod: V1Pod): Promise<void> {
+  /** To be called at each change of a pod. */
+  see(pod: V1Pod): void {
     const { name, deletionTimestamp } = pod.metadata!;
-    const running = this.#pods.get(name!);
+    if (this.#isStopped || !pod.spec?.nodeName) return;
     if (deletionTimestamp) {
-      if (running && !this.#stopping.has(name!)) await this.#remove(name!, running);
-    } else if (!running && pod.spec!.nodeName && pod.status?.phase === 'Pending') {
-      await this.#add(pod);
+      if (this.#stopping.has(name!)) return;
+      this.#stopping.add(name!);
+      void this.#remove(name!);
+    } else if (!this.#known.has(name!)) {
+      this.#known.add(name!);
+      void this.#add(pod);
     }
   }
 
   async #add(pod: V1Pod): Promise<void> {
     const name = pod.metadata!.name!;
-    const startTime = new Date();
+    const [container] = pod.spec!.containers as [V1Container];
+    const environment = await this.#repeat(() => this.#environmentOf(container));
+    if (!environment || this.#stopping.has(name)) return;
     this.#addresses += 1;
-    const address = `10.77.${this.#addresses >> 8}.${this.#addresses & 255}`;
-    const isLimited = pod.metadata!.labels?.['app.kubernetes.io/name'] === this.#limited;
     const cores = requestedCores(pod);
+    const isLimited = pod.metadata!.labels?.['app.kubernetes.io/name'] === this.#choices.limited;
+    const status = new PodStatus(pod);
     let patches: Promise<unknown> = Promise.resolve();
     const process = new PodProcess(pod, {
-      ip: address,
-      environment: await this.#environmentOf(pod.spec!.containers[0]!),
+      ip: `10.77.${this.#addresses >> 8}.${this.#addresses & 255}`,
+      environment,
       limit: isLimited ? () => cores + this.idleExtra(cores) : undefined,
+      onRestart: () => {
+        this.restarts += 1;
+      },
       onChange: () => {
-        const status = statusOf(pod, process, startTime);
+        const now = status.of(process);
         // In order.
-        patches = patches.then(() => this.#patch(name, status)).catch(console.error);
+        patches = patches.then(() => this.#patch(name, now)).catch(console.error);
       },
     });
     this.#pods.set(name, process);
   }
 
-  async #remove(name: string, process: PodProcess): Promise<void> {
-    this.#stopping.add(name);
-    await process.stop();
+  async #remove(name: string): Promise<void> {
+    await this.#pods.get(name)?.stop();
     this.#pods.delete(name);
-    await this.#core.deleteNamespacedPod({
-      name,
-      namespace: this.#namespace,
-      gracePeriodSeconds: 0,
-    });
+    const where = { name, namespace: this.#choices.namespace };
+    await this.#repeat(() =>
+      unlessGone(() => this.#core.deleteNamespacedPod({ ...where, gracePeriodSeconds: 0 })),
+    );
   }
 
   async #patch(name: string, status: object): Promise<void> {
-    try {
-      const where = { name, namespace: this.#namespace };
-      await this.#core.patchNamespacedPodStatus({ ...where, body: { status } }, MERGE);
-    } catch (error) {
-      // The pod was deleted meanwhile.
-      if ((error as { code?: number }).code !== 404) throw error;
+    const where = { name, namespace: this.#choices.namespace };
+    await unlessGone(() =>
+      this.#core.patchNamespacedPodStatus({ ...where, body: { status } }, MERGE),
+    );
+  }
+
+  /** Until it succeeds or the agent stops, then undefined. */
+  async #repeat<T>(action: () => Promise<T>): Promise<T | undefined> {
+    while (!this.#isStopped) {
+      try {
+        return await action();
+      } catch (error) {
+        console.error(error);
+        await sleep(RETRY_MS);
+      }
     }
+    return undefined;
   }
 
   async #environmentOf({ envFrom = [], env = [] }: V1Container): Promise<Record<string, string>> {
+    const { namespace } = this.#choices;
     const all: Record<string, string> = {};
     for (const { configMapRef } of envFrom) {
-      const where = { name: configMapRef!.name!, namespace: this.#namespace };
+      const where = { name: configMapRef!.name!, namespace };
       Object.assign(all, (await this.#core.readNamespacedConfigMap(where)).data);
     }
     for (const variable of env) all[variable.name] = await this.#valueOf(variable);
@@ -171,55 +177,28 @@ export class NodeAgent {
   async #valueOf({ value, valueFrom }: V1EnvVar): Promise<string> {
     const reference = valueFrom?.secretKeyRef;
     if (!reference) return value ?? '';
-    const where = { name: reference.name!, namespace: this.#namespace };
+    const where = { name: reference.name!, namespace: this.#choices.namespace };
     const { data } = await this.#core.readNamespacedSecret(where);
     return Buffer.from(data![reference.key]!, 'base64').toString();
   }
 }
 
-/** As a kubelet reports it. */
-function statusOf(pod: V1Pod, { ip: podIP, state }: PodProcess, startTime: Date): object {
-  const { name, image } = pod.spec!.containers[0]!;
-  const { phase, isStarted, isReady, restarts } = state;
-  const isDone = phase === 'done';
-  const now = new Date();
-  const condition = (type: string, holds: boolean): V1PodCondition => ({
-    type,
-    status: holds ? 'True' : 'False',
-    lastTransitionTime: now,
-  });
-  return {
-    phase: isDone ? 'Succeeded' : phase === 'starting' && restarts === 0 ? 'Pending' : 'Running',
-    podIP,
-    podIPs: [{ ip: podIP }],
-    startTime,
-    conditions: [
-      ...(pod.status?.conditions ?? []).filter(({ type }) => type === 'PodScheduled'),
-      condition('Initialized', true),
-      condition('ContainersReady', isReady),
-      condition('Ready', isReady),
-    ],
-    containerStatuses: [
-      {
-        name,
-        image,
-        imageID: image,
-        ready: isReady,
-        started: isStarted,
-        restartCount: restarts,
-        state: isDone
-          ? { terminated: { exitCode: 0, startedAt: startTime, finishedAt: now } }
-          : phase === 'running'
-            ? { running: { startedAt: now } }
-            : { waiting: { reason: 'ContainerCreating' } },
-      },
-    ],
-  };
+async function unlessGone(action: () => Promise<unknown>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    if ((error as { code?: number }).code !== 404) throw error;
+  }
 }
 
-function ip(verb: 'add' | 'del'): void {
-  const { stderr, status } = spawnSync('ip', ['route', verb, 'local', NETWORK, 'dev', 'lo'], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`addresses for pods need root and iproute2: ${stderr}`);
+function route(verb: 'replace' | 'del'): void {
+  const { stderr, status, error } = spawnSync(
+    'ip',
+    ['route', verb, 'local', NETWORK, 'dev', 'lo'],
+    { encoding: 'utf8' },
+  );
+  if (status === 0) return;
+  throw new Error(
+    `ip route ${verb} failed; addresses for pods need root and iproute2: ${error?.message ?? stderr}`,
+  );
 }

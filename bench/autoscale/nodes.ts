@@ -1,4 +1,4 @@
-/** Nodes that exist only as objects, with leases that are renewed: the scheduler and the controllers take them for real. */
+/** Nodes that exist only as objects, with leases that are renewed: the scheduler and the controllers treat them as real. */
 import {
   CoordinationV1Api,
   CoreV1Api,
@@ -35,14 +35,14 @@ export async function useNodes(
     await leases.createNamespacedLease({ namespace: LEASES, body: leaseOf(name) });
   }
   const renew = async () => {
-    for (const name of names) {
-      const { metadata } = await leases.readNamespacedLease({ name, namespace: LEASES });
-      await leases.replaceNamespacedLease({
-        name,
-        namespace: LEASES,
-        body: { ...leaseOf(name), metadata: metadata! },
-      });
-    }
+    await Promise.all(
+      names.map(async (name) => {
+        const where = { name, namespace: LEASES };
+        const { metadata } = await leases.readNamespacedLease(where);
+        const body = { ...leaseOf(name), metadata: metadata! };
+        await leases.replaceNamespacedLease({ ...where, body });
+      }),
+    );
   };
   await use(
     scope,

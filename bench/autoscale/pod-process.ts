@@ -16,8 +16,8 @@ const MAIN = join(import.meta.dirname, '../../src/main.ts');
 /** What a node with the image takes until the process of a scheduled pod starts. */
 const CONTAINER_START_MS = 2_000;
 /**
- * At first a process compiles what it uses. That takes as much CPU time as with a whole core, so it gets a larger share of
- * one meanwhile.
+ * Starting and compiling take as much CPU time as with a whole core. So a process has no limit until its startup probe
+ * passes, and a larger one for this time after it.
  */
 const COMPILING_MS = 15_000;
 const COMPILING_TIMES = 4;
@@ -28,6 +28,8 @@ export interface PodState {
   isStarted: boolean;
   isReady: boolean;
   restarts: number;
+  /** Of the last process. */
+  startedAt: Date | undefined;
 }
 
 export interface PodSetting {
@@ -36,12 +38,19 @@ export interface PodSetting {
   /** How many cores the container gets at most; undefined: as many as are free. */
   limit: (() => number) | undefined;
   onChange: () => void;
+  onRestart: () => void;
 }
 
 export class PodProcess {
   readonly name: string;
   readonly ip: string;
-  readonly state: PodState = { phase: 'starting', isStarted: false, isReady: false, restarts: 0 };
+  readonly state: PodState = {
+    phase: 'starting',
+    isStarted: false,
+    isReady: false,
+    restarts: 0,
+    startedAt: undefined,
+  };
   readonly #pod: V1Pod;
   readonly #container: V1Container;
   readonly #setting: PodSetting;
@@ -63,7 +72,11 @@ export class PodProcess {
     this.#ended = this.#run();
   }
 
-  /** Undefined while no process runs. */
+  get isLimited(): boolean {
+    return this.#setting.limit !== undefined;
+  }
+
+  /** Of the current process; undefined while none runs. */
   get cpuSeconds(): number | undefined {
     const pid = this.#child?.pid;
     if (pid === undefined || this.#child?.exitCode !== null) return undefined;
@@ -93,22 +106,22 @@ export class PodProcess {
   async #run(): Promise<void> {
     await sleep(CONTAINER_START_MS);
     const mayRestart = this.#pod.spec!.restartPolicy === 'Always';
-    while (!this.#isStopping) {
-      const code = await this.#runOnce();
-      if (this.#isStopping) break;
-      if (code === 0 && !mayRestart) {
-        this.#change({ phase: 'done', isReady: false });
-        break;
+    try {
+      while (!this.#isStopping) {
+        const code = await this.#runOnce();
+        if (this.#isStopping) return;
+        if (code === 0 && !mayRestart) {
+          this.#change({ phase: 'done', isReady: false });
+          return;
+        }
+        const restarts = this.state.restarts + 1;
+        this.#setting.onRestart();
+        this.#change({ restarts, phase: 'starting', isStarted: false, isReady: false });
+        await sleep(CONTAINER_START_MS);
       }
-      this.#change({
-        restarts: this.state.restarts + 1,
-        phase: 'starting',
-        isStarted: false,
-        isReady: false,
-      });
-      await sleep(CONTAINER_START_MS);
+    } finally {
+      this.#share.remove();
     }
-    this.#share.remove();
   }
 
   async #runOnce(): Promise<number | null> {
@@ -119,8 +132,9 @@ export class PodProcess {
     });
     recordProcess(child);
     this.#child = child;
+    this.#share.unlimit();
     this.#share.add(child.pid!);
-    this.#change({ phase: 'running' });
+    this.#change({ phase: 'running', startedAt: new Date() });
     const exited = once(child, 'exit').then(([code]) => code as number | null);
     void this.#probe(child);
     const code = await exited;
@@ -131,6 +145,7 @@ export class PodProcess {
   async #probe(child: ChildProcess): Promise<void> {
     const { startupProbe, readinessProbe, livenessProbe } = this.#container;
     if (startupProbe && !(await this.#untilStarted(child, startupProbe))) return;
+    if (isOver(child)) return;
     const { limit } = this.#setting;
     if (limit) {
       this.#share.limitTo(COMPILING_TIMES * limit());

@@ -62,7 +62,7 @@ export const SCENARIOS: readonly Scenario[] = [
       [246, 4],
       [320, 4],
       [321, 0.3],
-      [650, 0.3],
+      [600, 0.3],
     ],
   },
   {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const REPOSITORY = join(import.meta.dirname, '../..');
 
-/** Replaces the text between `<!-- name -->` and `<!-- /name -->`. A document without them stays unchanged. */
+/** Replaces the text between `<!-- name -->` and `<!-- /name -->`. Throws without them. */
 export async function putBetweenMarkers(
   document: string,
   name: string,
@@ -14,6 +14,6 @@ export async function putBetweenMarkers(
   const before = await readFile(path, 'utf8');
   const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
   const [from, to] = [before.indexOf(open), before.indexOf(close)];
-  if (from < 0 || to < from) return;
+  if (from < 0 || to < from) throw new Error(`${document} has no ${open} before ${close}`);
   await writeFile(path, `${before.slice(0, from + open.length)}\n\n${text}\n\n${before.slice(to)}`);
 }

@@ -37,7 +37,7 @@ export function isKubernetesBuilt(): boolean {
 export function buildKubernetes(): void {
   const missing = PROGRAMS.filter((program) => !existsSync(pathOf(program)));
   if (missing.length === 0) return;
-  const go = findProgram('go') ?? join(installPythonTools('go', [GO]), 'go');
+  const go = findGo();
   mkdirSync(MODULE, { recursive: true });
   writeModule(go);
   run(go, ['mod', 'tidy']);
@@ -47,7 +47,15 @@ export function buildKubernetes(): void {
   }
 }
 
-/** A module that needs Kubernetes, and Kubernetes' parts in the same version: its own module names folders instead. */
+/** Installs Go where it is missing. */
+export function findGo(): string {
+  return findProgram('go') ?? join(installPythonTools('go', [GO]), 'go');
+}
+
+/**
+ * A module that requires Kubernetes, and each of its parts in the same version. Kubernetes' own go.mod replaces the parts by
+ * folders, which a module from the proxy does not contain.
+ */
 function writeModule(go: string): void {
   writeFileSync(join(MODULE, 'go.mod'), 'module control-plane\n\ngo 1.24\n');
   const download = ['mod', 'download', '-json', `k8s.io/kubernetes@v${KUBERNETES_VERSION}`];

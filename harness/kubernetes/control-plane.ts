@@ -1,9 +1,9 @@
 /**
  * A real Kubernetes control plane as plain processes on loopback: etcd, API server, controllers and scheduler. It has no
- * nodes: pods stay pending until somebody registers nodes and runs them, as bench/autoscale/ does.
+ * nodes: pods stay pending until a caller registers nodes and runs them, as bench/autoscale/ does.
  */
-import { execFile, spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { execFile } from 'node:child_process';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,17 +40,17 @@ async function startControlPlane(): Promise<ControlPlane> {
   writeFileSync(at('tokens.csv'), `${token},admin,1,"system:masters"\n`);
   writeFileSync(at('kubeconfig'), kubeconfigOf(apiPort, token));
   // Signs the tokens of service accounts.
-  spawnSync('openssl', ['genrsa', '-out', at('accounts.key'), '2048']);
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+  writeFileSync(at('accounts.key'), privateKey.export({ type: 'pkcs1', format: 'pem' }));
 
   const started: ServerProcess[] = [];
   const stop = async () => {
-    // Controllers before the API server, or they would wait for it.
     for (const server of started.toReversed()) await server.stop();
     rmSync(directory, { recursive: true, force: true });
   };
   const start = async (command: string, flags: object, isReady: () => Promise<boolean>) => {
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
-    // Nobody needs what they would still write.
+    // Nobody reads their data again, so no graceful shutdown is needed.
     started.push(await ServerProcess.start({ command, args, stopSignal: 'SIGKILL', isReady }));
   };
   const startProgram = (program: KubernetesProgram, flags: object, port: number, path: string) =>
@@ -120,7 +120,7 @@ async function startControlPlane(): Promise<ControlPlane> {
   return { kubeconfig: at('kubeconfig'), kubectl, stop };
 }
 
-/** The servers sign their certificates themselves, so nobody can check them. */
+/** The servers sign their certificates themselves, so no authority vouches for them. */
 const UNCHECKED = new Agent({ connect: { rejectUnauthorized: false } });
 
 async function isServing(port: number, path: string): Promise<boolean> {

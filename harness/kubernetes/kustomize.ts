@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { stringify } from 'yaml';
 import { findProgram } from '../../src/dev/bootstrap/find-servers.mjs';
+import { findGo } from './build.ts';
 import { REPOSITORY } from './kustomizations.ts';
 
 /** For machines that have neither program, but Go. */
@@ -27,12 +28,12 @@ export function findBuilder(kubectl: string | undefined): Builder {
   const found = findProgram('kubectl');
   if (found) return [found, 'kustomize'];
   console.error(`installing ${KUSTOMIZE} into ${TOOLS}`);
-  const { status } = spawnSync('go', ['install', KUSTOMIZE], {
+  const { status } = spawnSync(findGo(), ['install', KUSTOMIZE], {
     env: { ...process.env, GOBIN: TOOLS },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   if (status === 0) return [installed, 'build'];
-  console.error('Install kubectl or kustomize, or Go 1.22 or newer, which builds kustomize.');
+  console.error('Install kubectl or kustomize: kustomize could not be built.');
   return process.exit(2);
 }
 

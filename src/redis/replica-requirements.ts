@@ -8,20 +8,20 @@ import { Redis } from 'ioredis';
 const REPLY_MS_MAX = 500;
 
 /**
- * `shortcomingsOf` checks one replica. `copying`: it still copies its master's data, so the master does not wait for it.
- * A rejection means that it could not be checked.
+ * `shortcomingsOf` checks one replica. `behind`: it is not in sync with its master, which does not count it until then; the
+ * next check of the master includes it. A rejection means that it could not be checked.
  */
 export async function replicaShortcomings(
   master: Redis,
   field: (name: string) => string,
-  shortcomingsOf: (replica: Redis) => Promise<string[] | 'copying'>,
+  shortcomingsOf: (replica: Redis) => Promise<string[] | 'behind'>,
 ): Promise<{ shortcomings: string[]; unchecked: string[] }> {
   const shortcomings: string[] = [];
   const unchecked: string[] = [];
   for (const { address, reply } of await askReplicas(master, field, shortcomingsOf)) {
     if (!reply) unchecked.push(`the replica ${address}, because it is not reachable from here`);
-    else if (reply === 'copying') {
-      unchecked.push(`the replica ${address}, because it still copies its master's data`);
+    else if (reply === 'behind') {
+      unchecked.push(`the replica ${address}, because it is not in sync with its master yet`);
     } else shortcomings.push(...reply.map((each) => `on its replica ${address}, ${each}`));
   }
   return { shortcomings: shortcomings.toSorted(), unchecked: unchecked.toSorted() };

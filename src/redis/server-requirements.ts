@@ -142,8 +142,8 @@ export async function requireFit(
   if (requirements.DURABILITY === 'replicated') {
     const replicas = await replicaShortcomings(redis, field, async (replica) => {
       const own = await readReport(replica);
-      // While it loads the copy, it writes no append-only file, whatever its settings say.
-      if (own.field('master_link_status') !== 'up') return 'copying';
+      // While it loads a copy of its master's data, it writes no append-only file, whatever its settings say.
+      if (own.field('master_link_status') !== 'up') return 'behind';
       return [
         ...persistenceShortcomings(own, requirements),
         ...unmetSettings(REPLICA_SETTINGS, own, requirements),

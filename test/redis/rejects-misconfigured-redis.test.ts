@@ -192,7 +192,7 @@ test('replicated: a replica that copies its master’s data stops nobody', async
   });
   assert.deepEqual(
     [...reasons],
-    [`the replica 127.0.0.1:${replica.port}, because it still copies its master's data`],
+    [`the replica 127.0.0.1:${replica.port}, because it is not in sync with its master yet`],
   );
 });
 
