@@ -4,12 +4,13 @@
  *   npm run bench:autoscale -- [--write] [--only cliff]
  *
  * A real API server, scheduler and controllers run the production manifests. A small node agent of the bench
- * (autoscale/node-agent.ts) runs each pod as a process, and HAProxy follows the ready pods. A hot path gets three hundredths of
- * a core instead of a whole one, so that many fit on a small machine. Redis is not slower in proportion, so batches are
+ * (autoscale/node-agent.ts) runs each pod as a process, and HAProxy follows the ready pods. A hot path gets three hundredths
+ * of a core instead of a whole one, so that many fit on a small machine. Redis is not slower in proportion, so batches are
  * smaller and a purchase costs more CPU time than with whole cores: the autoscaler adds more pods than it would there.
+ *
  * Crowds come; a rolling update and the drain of a node happen under load. Exits 1 when a request gets anything but a
- * reservation or a 503 with `Retry-After`, or when a reservation is lost. Buyers who wait too long are counted. Needs Linux and root; the first run builds
- * Kubernetes, about 13 minutes of CPU time.
+ * reservation or a 503 with `Retry-After`, or when a reservation is lost. Buyers who give up are counted. Needs Linux and
+ * root. The first run builds Kubernetes, about 13 minutes of CPU time.
  */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';

@@ -11,6 +11,7 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { parseAllDocuments } from 'yaml';
 import { command } from '../harness/command/command-line.ts';
 import { openCommandSession } from '../harness/command/command-session.ts';
@@ -70,10 +71,10 @@ const builder = findBuilder(options.kubectl ?? ownKubectl);
 const session = openCommandSession();
 const cluster = await findCluster();
 
-attempt('docker-compose.yml', () =>
+await attempt('docker-compose.yml', () =>
   run('check-jsonschema', '--builtin-schema', 'vendor.compose-spec', 'docker-compose.yml'),
 );
-attempt('.github/workflows/ci.yml', () =>
+await attempt('.github/workflows/ci.yml', () =>
   run(
     'check-jsonschema',
     '--builtin-schema',
@@ -81,9 +82,9 @@ attempt('.github/workflows/ci.yml', () =>
     '.github/workflows/ci.yml',
   ),
 );
-attempt('k8s/secret.example.yaml', () => validate('k8s/secret.example.yaml'));
+await attempt('k8s/secret.example.yaml', () => validate('k8s/secret.example.yaml'));
 for (const { name, ...parts } of targets) {
-  attempt(name, () => {
+  await attempt(name, () => {
     const objects = parsed(build(builder, wrap(name, parts)));
     const file = `.flash-sale/manifests/${name}.yaml`;
     const own = objects.filter((object) => !isCustom(object));
@@ -96,9 +97,9 @@ for (const { name, ...parts } of targets) {
 }
 if (cluster) {
   const { crds } = options;
-  if (crds) attempt(crds, () => cluster.define(crds));
+  if (crds) await attempt(crds, () => cluster.define(crds));
   for (const { name, ...parts } of targets) {
-    attempt(`${name}, applied`, () => {
+    await attempt(`${name}, applied`, () => {
       const namespace = `check-${name}`;
       const directory = wrap(namespace, { ...parts, namespace });
       const left = cluster.apply(namespace, parsed(build(builder, directory)));
@@ -123,7 +124,9 @@ async function findCluster(): Promise<Cluster | undefined> {
 }
 
 /** Reports what `check` returns or throws. A failure does not prevent the other checks. */
-function attempt(what: string, check: () => string | undefined): void {
+async function attempt(what: string, check: () => string | undefined): Promise<void> {
+  // Takes what the servers have printed: with full pipes they would stand still.
+  await setImmediate();
   try {
     const detail = check();
     console.log(`${what}: valid${detail ? `, ${detail}` : ''}`);
