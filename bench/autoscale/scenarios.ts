@@ -16,28 +16,28 @@ export interface Scenario {
 export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'cliff',
-    title: 'Five pods’ worth of buyers within a second, and three pods',
+    title: 'Three pods’ worth of buyers within a second, and two pods',
     shape: [
       [0, 0.3],
       [30, 0.3],
-      [31, 5],
-      [180, 5],
+      [31, 3],
+      [180, 3],
       [181, 0.3],
       [200, 0.3],
     ],
   },
   {
     name: 'prepared',
-    title: 'The same, with ten pods since before',
+    title: 'The same, with six pods since before',
     shape: [
       [0, 0.3],
       [30, 0.3],
-      [31, 5],
-      [120, 5],
+      [31, 3],
+      [120, 3],
       [121, 0.3],
       [140, 0.3],
     ],
-    minReplicas: 10,
+    minReplicas: 6,
   },
   {
     name: 'ramp',
@@ -45,8 +45,8 @@ export const SCENARIOS: readonly Scenario[] = [
     shape: [
       [0, 0.3],
       [20, 0.3],
-      [260, 5],
-      [300, 5],
+      [260, 3],
+      [300, 3],
     ],
   },
   {
@@ -55,12 +55,12 @@ export const SCENARIOS: readonly Scenario[] = [
     shape: [
       [0, 0.3],
       [20, 0.3],
-      [21, 4],
-      [95, 4],
+      [21, 2.5],
+      [95, 2.5],
       [96, 0.3],
       [245, 0.3],
-      [246, 4],
-      [320, 4],
+      [246, 2.5],
+      [320, 2.5],
       [321, 0.3],
       [600, 0.3],
     ],
@@ -69,9 +69,10 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'update',
     title: 'A rolling update',
     shape: [
-      [0, 1],
-      [150, 1],
+      [0, 0.6],
+      [150, 0.6],
     ],
+    minReplicas: 3,
     meanwhile: async (cluster) => {
       await cluster.kubectl('rollout', 'restart', 'deployment/hot-path');
       await cluster.kubectl('rollout', 'status', 'deployment/hot-path', '--timeout=140s');
@@ -81,9 +82,10 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'drain',
     title: 'A node is drained',
     shape: [
-      [0, 1],
-      [150, 1],
+      [0, 0.6],
+      [150, 0.6],
     ],
+    minReplicas: 3,
     meanwhile: async (cluster) => {
       const drain = ['drain', NODES[0], '--ignore-daemonsets', '--delete-emptydir-data'];
       console.log(await cluster.kubectl(...drain, '--timeout=140s'));
