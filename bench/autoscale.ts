@@ -35,8 +35,8 @@ import { atMost, loadAverage, reportTargets } from './report/targets.ts';
 
 /** CPU cores of a hot path. */
 const CORES = 0.03;
-/** Fewer than in `k8s/hpa.yaml`, so that a crowd that is too large for them fits on a small machine. */
-const PODS_LEAST = 2;
+/** Fewer than in `k8s/hpa.yaml`, so that they fit on a small machine with a crowd that is too large for the least. */
+const PODS = { least: 2, most: 10 };
 const SLOW_MS = 1_000;
 const READY_MS_MAX = 180_000;
 const SATURATION = { perSecond: 150, fromSecond: 45, untilPerSecond: 2_000, untilSecond: 105 };
@@ -97,6 +97,7 @@ try {
     coresPerPod: CORES,
     perPod,
     autoscaler: JSON.parse(autoscaler).spec,
+    pods: PODS,
     results,
     targets,
   };
@@ -151,7 +152,7 @@ async function measureCapacity(): Promise<number> {
 }
 
 async function run(scenario: Scenario, autoscaler: string, perPod: number) {
-  const { name, title, minReplicas = PODS_LEAST, meanwhile } = scenario;
+  const { name, title, minReplicas = PODS.least, meanwhile } = scenario;
   session.step(`${name}: ${title} …`);
   await cluster.kubectl('delete', 'hpa', 'hot-path', '--ignore-not-found');
   await cluster.kubectl('scale', 'deployment/hot-path', `--replicas=${minReplicas}`);
@@ -177,7 +178,7 @@ async function applyAutoscaler(autoscaler: string, minReplicas: number): Promise
     apiVersion,
     kind,
     metadata: { name: metadata.name },
-    spec: { ...spec, minReplicas },
+    spec: { ...spec, minReplicas, maxReplicas: PODS.most },
   };
   await cluster.apply(JSON.stringify(object));
 }
