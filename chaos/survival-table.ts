@@ -42,16 +42,18 @@ const TOPOLOGY: Record<TopologyName, string> = {
 const TOPOLOGIES = Object.keys(TOPOLOGY);
 const PROFILES: readonly Durability[] = ['replicated', 'safe', 'fast'];
 
+const NONE = '–';
+
 /** Each row counts the faults whose names match. */
 export const ROWS: readonly (readonly [what: string, names: RegExp])[] = [
   ['hot path, persister or admin killed, frozen, restarted', /^(kill|pause|restart) (hot|per|adm)/],
   ['PostgreSQL killed, frozen, restarted', /^(kill|pause|restart) postgres/],
   ['Redis killed, frozen, restarted: the master', /^(kill|pause|restart) redis$/],
-  ['… a replica', /^(kill|pause|restart) redis-replica/],
+  ['Redis killed, frozen, restarted: a replica', /^(kill|pause|restart) redis-replica/],
   ['connection cut, refused, or open to nowhere', /^(cut|refuse|half-open) /],
   ['request or reply lost', /^lose-(request|reply) /],
   ['replica promoted while the master lives', /^hand-over /],
-  ['… without its consent, during a batch', /^demote /],
+  ['the same without its consent, during a batch', /^demote /],
   ['master isolated with some of its clients', /^isolate /],
   ['slot of the sale moved', /^move-slot /],
   ['slow disk', /^slow-disk /],
@@ -77,9 +79,18 @@ export function survivalTable(results: readonly ChaosResult[]): string {
       'acknowledged, and lost with Redis',
       ...sorted.map(({ lostReservations }) => grouped(lostReservations)),
     ],
-    ...ROWS.map(([what, names]) => [what, ...sorted.map(({ faults }) => countOf(faults, names))]),
+    ...faultRows(sorted),
   ];
   return rows.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+/** Without faults that no run had. */
+function faultRows(results: readonly ChaosResult[]): string[][] {
+  const rows = ROWS.map(([what, names]) => [
+    what,
+    ...results.map(({ faults }) => countOf(faults, names)),
+  ]);
+  return rows.filter(([, ...counts]) => counts.some((count) => count !== NONE));
 }
 
 function headOf({ topology, server, profile, versions }: ChaosResult): string {
@@ -94,7 +105,7 @@ function keptOf({ runsWithoutViolation, seeds }: ChaosResult): string {
 function countOf(faults: ChaosResult['faults'], names: RegExp): string {
   const counts = Object.entries(faults).filter(([name]) => names.test(name));
   const done = counts.reduce((sum, [, count]) => sum + count.done, 0);
-  return done === 0 ? '–' : grouped(done);
+  return done === 0 ? NONE : grouped(done);
 }
 
 function grouped(count: number): string {
