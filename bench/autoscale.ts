@@ -210,7 +210,7 @@ async function assertNothingIsLost(saleId: string, reservations: readonly string
 /** How often, by what happened. */
 function failuresOf(seconds: readonly Second[]): Record<string, number> {
   const failed: Record<string, number> = {};
-  for (const [what, count] of seconds.flatMap((second) => Object.entries(second.failed))) {
+  for (const [what, count] of seconds.flatMap((second) => Object.entries(second.failed ?? {}))) {
     failed[what] = (failed[what] ?? 0) + count;
   }
   return failed;

@@ -7,7 +7,9 @@ const CONNECTIONS = 400;
 const GIVE_UP_MS = 5_000;
 
 /** One second. Without the reservations' ids, which only the check needs. */
-export interface Second extends Omit<CrowdSecond, 'reservations'> {
+export interface Second extends Omit<CrowdSecond, 'reservations' | 'failed'> {
+  /** Undefined: nothing failed. */
+  failed: CrowdSecond['failed'] | undefined;
   second: number;
   /** Buyers per second who are meant to come. */
   demand: number;
@@ -43,12 +45,13 @@ export async function watchCrowd(
   try {
     await sendCrowd(
       { ...choices, connections: CONNECTIONS, giveUpMs: GIVE_UP_MS },
-      ({ reservations: ids, ...rest }) => {
+      ({ reservations: ids, failed: all, ...rest }) => {
         for (const id of ids) reservations.push(id);
         const second = seconds.length;
         const { readyPods } = cluster.agent;
         const demand = Math.round(rateAt(shape, second));
-        seconds.push({ second, demand, readyPods, desiredPods, cpuPercent, ...rest });
+        const failed = Object.keys(all).length > 0 ? all : undefined;
+        seconds.push({ second, demand, readyPods, desiredPods, cpuPercent, failed, ...rest });
         if (second % 5 === 0) print(seconds.at(-1)!);
       },
     );
@@ -64,6 +67,5 @@ function print(each: Second): void {
   const served = `${came} came, ${reserved} reserved`;
   const bad = `${each.refused} refused, ${each.gaveUp} gave up, p99 ${each.p99Ms} ms`;
   console.log(`${String(second).padStart(4)} s: ${pods}; ${served}, ${bad}`);
-  const failed = Object.entries(each.failed);
-  if (failed.length > 0) console.log('      ', Object.fromEntries(failed));
+  if (each.failed) console.log('      ', each.failed);
 }

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { codeVersions, machine } from '../../harness/command/machine.ts';
-import { resultDirectory } from '../../harness/command/result-files.ts';
+import { readableJson, resultDirectory } from '../../harness/command/result-files.ts';
 import { type Compared, compare, type Round, type Spread, spreadOf } from '../measure/rounds.ts';
 import type { Measured, Scenario } from '../measure/scenario.ts';
 
@@ -57,17 +57,8 @@ export async function record(
   const directory = resultDirectory(RESULTS, choices);
   const names = found.map(({ name }) => name);
   const kept = choices.write ? readResults(file).filter(({ name }) => !names.includes(name)) : [];
-  await write(join(directory, file), [...kept, ...found]);
+  await writeFile(join(directory, file), `${readableJson([...kept, ...found])}\n`);
   return directory;
-}
-
-/** Short lists and objects take one line, so that diffs are readable. */
-async function write(path: string, results: readonly ScenarioResult[]): Promise<void> {
-  const text = JSON.stringify(results, null, 1);
-  const short = text.replaceAll(/\[[\s\d.,e+-]+\]|\{[^{}[\]]{0,120}\}/g, (each) =>
-    each.replaceAll(/\s+/g, ' '),
-  );
-  await writeFile(path, `${short}\n`);
 }
 
 export function readResults(file: string): ScenarioResult[] {

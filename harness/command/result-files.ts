@@ -29,6 +29,14 @@ export async function keepBenchResult(
 
 export async function keepResult(directory: string, name: string, result: object): Promise<void> {
   const path = join(directory, `${name}.json`);
-  await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
+  await writeFile(path, `${readableJson(result)}\n`);
   console.log(`The result is in ${path}`);
+}
+
+/** Short lists and objects take one line, so that diffs are readable. */
+export function readableJson(value: object): string {
+  const text = JSON.stringify(value, null, 1);
+  return text.replaceAll(/\[[\s\d.,e+-]+\]|\{[^{}[\]]{0,400}\}/g, (each) =>
+    each.replaceAll(/\s+/g, ' '),
+  );
 }
