@@ -51,7 +51,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'twice',
-    title: 'Two waves, and the way down',
+    title: 'Two waves, two and a half minutes apart',
     shape: [
       [0, 0.1],
       [20, 0.1],
