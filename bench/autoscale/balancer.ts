@@ -29,14 +29,12 @@ export async function useBalancer(
         .replaceAll(/ check inter \S+ fall \S+ rise \S+/g, ' disabled'),
   );
   const slots = Array<string | undefined>(SLOTS).fill(undefined);
-  let commands: Promise<unknown> = Promise.resolve();
+  let commands: Promise<void> = Promise.resolve();
   const server = (slot: number) => `set server hot_path/hot-path-${slot + 1}`;
   const send = (...lines: string[]) => {
-    commands = commands
-      .then(async () => {
-        for (const line of lines) await tell(socket, line);
-      })
-      .catch(console.error);
+    commands = inOrder(commands, async () => {
+      for (const line of lines) await tell(socket, line);
+    });
   };
   const follow = (addresses: readonly string[]) => {
     for (const [slot, address] of slots.entries()) {
@@ -62,6 +60,12 @@ export async function useBalancer(
     onChange: (_, all) => follow(all.flatMap(readyAddresses)),
   });
   return proxy.port;
+}
+
+/** Runs an action after the ones before it. Prints an error. */
+async function inOrder(before: Promise<void>, action: () => Promise<void>): Promise<void> {
+  await before;
+  await action().catch(console.error);
 }
 
 function readyAddresses({ endpoints }: V1EndpointSlice): string[] {

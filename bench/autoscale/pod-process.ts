@@ -91,7 +91,7 @@ export class PodProcess {
     this.#isStopping = true;
     if (this.#child) await sleep(preStopMs);
     this.#child?.kill('SIGTERM');
-    const late = setTimeout(() => this.kill(), deadlineMs - performance.now());
+    const late = setTimeout(() => void this.kill(), deadlineMs - performance.now());
     await this.#ended;
     clearTimeout(late);
   }

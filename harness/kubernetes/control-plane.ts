@@ -17,7 +17,7 @@ export interface ControlPlane {
   /** A file that gives all rights. */
   kubeconfig: string;
   /** Its standard output. Rejects with kubectl's own words. */
-  kubectl(args: readonly string[], input?: string): Promise<string>;
+  kubectl: (args: readonly string[], input?: string) => Promise<string>;
   stop(): Promise<void>;
 }
 
