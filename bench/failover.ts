@@ -23,8 +23,8 @@ import { makeSale } from '../harness/sales/sales.ts';
 import { useConnections } from '../harness/servers/connections.ts';
 import { usePostgres } from '../harness/servers/postgres.ts';
 import { type TestRedis, withRedis } from '../harness/servers/redis.ts';
-import { handOver, useCluster } from '../harness/servers/redis-cluster.ts';
-import { PROMPT, useReplicated } from '../harness/servers/replication.ts';
+import { useCluster } from '../harness/servers/redis-cluster.ts';
+import { handOver, PROMPT, useReplicated } from '../harness/servers/replication.ts';
 import { useSentinels } from '../harness/servers/sentinels.ts';
 import { saleKey } from '../src/lua/keys.ts';
 import { startPurchasingEngine } from './measure/purchasing-engine.ts';
@@ -129,7 +129,10 @@ async function startCluster(): Promise<Servers> {
     has: (saleId) => cluster.ownerOf(calculateSlot(saleKey(saleId, 'sale'))) === 0,
     handOverTo: (replica) =>
       withRedis(replica.url, (redis) =>
-        handOver(redis, async () => assert.equal((await redis.role())[0], 'master')),
+        handOver(
+          () => redis.cluster('FAILOVER'),
+          async () => assert.equal((await redis.role())[0], 'master'),
+        ),
       ),
   };
 }

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import calculateSlot from 'cluster-key-slot';
 import { eventually } from '../../harness/eventually.ts';
-import { formCluster, handOver, moveSlot, nodeArgs } from '../../harness/servers/redis-cluster.ts';
+import { formCluster, moveSlot, nodeArgs } from '../../harness/servers/redis-cluster.ts';
+import { handOver } from '../../harness/servers/replication.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { type Peer, PeerNetwork } from './peer-network.ts';
 import { replicationArgs, untilReplicasHaveAll } from './replication.ts';
@@ -136,7 +137,7 @@ class ClusterTopology implements Topology {
     if (!replica) throw new Error('the master has no replica');
     const isDone = async () => assert.equal((await this.master()).name, replica.name);
     if (!abruptly) {
-      await handOver(replica.client, isDone);
+      await handOver(() => replica.client.cluster('FAILOVER'), isDone);
       return;
     }
     await replica.client.cluster('FAILOVER', 'TAKEOVER');

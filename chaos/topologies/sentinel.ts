@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../../harness/eventually.ts';
+import { handOver } from '../../harness/servers/replication.ts';
 import { type Sentinels, startSentinels } from '../../harness/servers/sentinels.ts';
 import { type Peer, PeerNetwork } from './peer-network.ts';
 import { replicationArgs, untilReplicasHaveAll } from './replication.ts';
@@ -17,7 +18,6 @@ const REPLICAS = SERVERS - 1;
 const REPLY_MS_MAX = 500;
 /** Sentinels wait before they make a returned master a replica. */
 const SETTLED_MS_MAX = 60_000;
-const HAND_OVER_MS_MAX = 15_000;
 
 interface Server extends TopologyServer {
   peer: Peer;
@@ -113,10 +113,10 @@ class SentinelTopology implements Topology {
   /** Sentinels always do it abruptly. */
   async handOver(): Promise<void> {
     const before = await this.master();
-    await this.#sentinels.handOver();
-    await eventually(async () => assert.notEqual((await this.master()).name, before.name), {
-      timeoutMs: HAND_OVER_MS_MAX,
-    });
+    await handOver(
+      () => this.#sentinels.handOver(),
+      async () => assert.notEqual((await this.master()).name, before.name),
+    );
   }
 
   moveSlot(): never {

@@ -11,9 +11,6 @@ const MASTERS = 3;
 const SHARE = Math.ceil(SLOTS / MASTERS);
 const KEYS_AT_ONCE = 100;
 const MIGRATE_MS_MAX = 5_000;
-/** Redis ends an attempt after 5 s. */
-const HAND_OVER_MS_MAX = 5_500;
-const HAND_OVER_TRIES = 3;
 
 export interface TestCluster {
   /** All nodes, for `REDIS_URL`. */
@@ -122,20 +119,6 @@ export async function formCluster(
         assert.equal(info.match(/^slave\d+:.*state=online/gm)?.length ?? 0, count);
       }),
     );
-  }
-}
-
-/** Makes a replica the master while the master is well. Rejects if `isDone` does not resolve. */
-export async function handOver(replica: Redis, isDone: () => Promise<void>): Promise<void> {
-  // Soon after another election the masters do not vote.
-  for (let attempt = 1; ; attempt++) {
-    await replica.cluster('FAILOVER');
-    try {
-      await eventually(isDone, { timeoutMs: HAND_OVER_MS_MAX });
-      return;
-    } catch (error) {
-      if (attempt === HAND_OVER_TRIES) throw error;
-    }
   }
 }
 

@@ -7,6 +7,10 @@ import { startRedis, type TestRedis, withRedis } from './redis.ts';
 /** Arguments for a master and its replicas, so that they detect a sync or a loss within a second. */
 export const PROMPT = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
 
+/** A cluster ends an attempt after 5 s. Sentinels need some seconds more. */
+const HAND_OVER_MS_MAX = 10_000;
+const HAND_OVER_TRIES = 4;
+
 export interface Replicated {
   master: TestRedis;
   replicas: TestRedis[];
@@ -62,6 +66,29 @@ export async function untilReplicasAre(master: TestRedis, count: number): Promis
       assert.equal(await redis.wait(count, 1_000), count);
     }),
   );
+}
+
+/**
+ * Requests that a replica becomes the master while the master is well, until `isDone` resolves. Soon after another election,
+ * the masters of a cluster do not vote, and sentinels give up.
+ */
+export async function handOver(
+  request: () => Promise<unknown>,
+  isDone: () => Promise<void>,
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const refusal = await request().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    try {
+      // An attempt may be in progress although another one is refused.
+      await eventually(isDone, { timeoutMs: HAND_OVER_MS_MAX });
+      return;
+    } catch (error) {
+      if (attempt === HAND_OVER_TRIES) throw refusal ?? error;
+    }
+  }
 }
 
 /** Makes a server a replica of another, as an operator would. */

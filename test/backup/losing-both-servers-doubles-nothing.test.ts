@@ -74,11 +74,14 @@ async function untilDrained({ shards }: Connections, saleId: string): Promise<vo
   });
 }
 
-/** What the newest recovery reported. */
-async function reportOf({ sql }: Connections, saleId: string) {
-  const [row] = await sql<{ outcome: string; report: Record<string, unknown> }[]>`
-    SELECT outcome, report FROM sale_recoveries WHERE sale_id = ${saleId} ORDER BY recovery_id DESC LIMIT 1`;
-  return row!;
+/** What the newest recovery reported. A sale is open a moment before its recovery is committed. */
+function reportOf({ sql }: Connections, saleId: string) {
+  return eventually(async () => {
+    const [row] = await sql<{ outcome: string; report: Record<string, unknown> }[]>`
+      SELECT outcome, report FROM sale_recoveries WHERE sale_id = ${saleId} ORDER BY recovery_id DESC LIMIT 1`;
+    assert.ok(row);
+    return row;
+  });
 }
 
 function assertUnique(bought: readonly Bought[]): void {
