@@ -26,6 +26,9 @@ test('the figures for sizing are those of the recorded results', () => {
   const notified = recorded('live').pairs.map(
     (pair: { watched: { allNotifiedMs: number } }) => pair.watched.allNotifiedMs,
   );
+  const [cluster, sentinels] = recorded('failover').results;
+  const closedMs = ({ median }: typeof cluster.killed) =>
+    median.untilOpen + median.untilReservation;
   const { rows, migrationSeconds, purchaseMs } = recorded('upgrade');
   const quoted: [text: string, quoted: number, measured: number][] = [
     ['about 11 µs a refusal', 11, costs.refusalMicros],
@@ -46,6 +49,10 @@ test('the figures for sizing are those of the recorded results', () => {
     ['0.07 s until it sells', 70, empty.closedMs.p50],
     ['0.9 s, at most 1.3 s', 900, large.flushed.closedMs.p50],
     ['at most 1.3 s', 1_300, large.flushed.closedMs.p95],
+    ['a second attempt | 0.5 s |', 500, closedMs(cluster.handedOver)],
+    ['| 2.2 s | 7.3 s |', 7_300, closedMs(cluster.killed)],
+    ['| 2.2 s | 7.3 s |', 2_200, sentinels.killed.median.untilMaster],
+    ['| 1.1 s | 7.3 s |', 7_300, closedMs(sentinels.handedOver)],
     ['a million reservations', 1_000_000, rows],
     ['it took 8 s', 8, migrationSeconds],
     ['from 9 to 25 ms', 25, purchaseMs.during.p99],
