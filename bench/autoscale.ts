@@ -39,7 +39,9 @@ const CORES = 0.03;
 const PODS = { least: 2, most: 10 };
 const SLOW_MS = 1_000;
 const READY_MS_MAX = 180_000;
+/** The crowd that finds out what one pod can serve: code is compiled while its rate is low, then it rises. */
 const SATURATION = { perSecond: 150, fromSecond: 45, untilPerSecond: 2_000, untilSecond: 105 };
+/** A rate is too high if most of these seconds are bad. */
 const WINDOW_SECONDS = 5;
 const IDLE_MS = 15_000;
 /** From the start of a crowd until the operator's work. */

@@ -29,12 +29,11 @@ export async function useBalancer(
         .replaceAll(/ check inter \S+ fall \S+ rise \S+/g, ' disabled'),
   );
   const slots = Array<string | undefined>(SLOTS).fill(undefined);
-  let commands: Promise<void> = Promise.resolve();
+  let commands: Promise<unknown> = Promise.resolve();
   const server = (slot: number) => `set server hot_path/hot-path-${slot + 1}`;
   const send = (...lines: string[]) => {
-    commands = inOrder(commands, async () => {
-      for (const line of lines) await tell(socket, line);
-    });
+    // In order.
+    commands = commands.then(() => tellAll(socket, lines)).catch(console.error);
   };
   const follow = (addresses: readonly string[]) => {
     for (const [slot, address] of slots.entries()) {
@@ -62,10 +61,8 @@ export async function useBalancer(
   return proxy.port;
 }
 
-/** Runs an action after the ones before it. Prints an error. */
-async function inOrder(before: Promise<void>, action: () => Promise<void>): Promise<void> {
-  await before;
-  await action().catch(console.error);
+async function tellAll(socket: string, commands: readonly string[]): Promise<void> {
+  for (const command of commands) await tell(socket, command);
 }
 
 function readyAddresses({ endpoints }: V1EndpointSlice): string[] {

@@ -19,7 +19,7 @@ export interface Cluster {
   config: KubeConfig;
   namespace: string;
   agent: NodeAgent;
-  /** Of the buyers' API. */
+  /** Where buyers connect. */
   port: number;
   kubectl: (...args: string[]) => Promise<string>;
   apply: (objects: string) => Promise<string>;

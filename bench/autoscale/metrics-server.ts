@@ -4,10 +4,10 @@
  * the result is at most the request: a process that compiles its code uses more.
  */
 import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { ApiregistrationV1Api, CoreV1Api, type KubeConfig } from '@kubernetes/client-node';
 import { SELF_SIGNED } from '../../harness/servers/certificates.ts';
 import { type Scope, use } from '../../harness/use.ts';
-import { findFreePorts } from '../../src/process/free-port.ts';
 import type { NodeAgent } from './node-agent.ts';
 
 const GROUP = 'metrics.k8s.io';
@@ -52,7 +52,6 @@ export async function useMetricsServer(
     for (const name of usages.keys()) if (!samples.has(name)) usages.delete(name);
   };
   await use(scope, () => setInterval(measure, WINDOW_MS), clearInterval);
-  const [port] = (await findFreePorts(1)) as [number];
   const server = createServer(SELF_SIGNED, ({ url = '' }, response) => {
     const { pathname } = new URL(url, 'https://localhost');
     const body = pathname === PATH ? RESOURCES : listOf(usages, agent, namespace);
@@ -62,11 +61,13 @@ export async function useMetricsServer(
   });
   await use(
     scope,
-    () => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve)),
-    () => server.closeAllConnections(),
+    () => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)),
+    () => {
+      server.close();
+      server.closeAllConnections();
+    },
   );
-  server.unref();
-  await register(config, port);
+  await register(config, (server.address() as AddressInfo).port);
 }
 
 const RESOURCES = {

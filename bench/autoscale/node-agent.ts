@@ -52,7 +52,7 @@ export async function useNodeAgent(
 export class NodeAgent {
   /** CPU cores that an idle process uses. They do not shrink with its share, so a small share is raised by the difference. */
   idleCores = 0;
-  /** Of all pods since the start, also of those that are gone. */
+  /** Since the start, with those of pods that are gone. */
   restarts = 0;
   readonly #core: CoreV1Api;
   readonly #choices: AgentChoices;
@@ -83,7 +83,7 @@ export class NodeAgent {
     return this.pods.filter(({ isLimited }) => isLimited);
   }
 
-  /** Of the limited pods, how many get requests. */
+  /** How many limited pods get requests. */
   get readyPods(): number {
     return this.limitedPods.filter(({ name, state }) => state.isReady && !this.#stopping.has(name))
       .length;

@@ -1,15 +1,9 @@
 /** A crowd and the autoscaler over time: demand and what the ready pods can serve, latency, refusals. */
-import { INK, splitLine, svgOf, textStyle } from '../report/svg.ts';
+import { COLOURS, INK, splitLine, svgOf, textStyle } from '../report/svg.ts';
 import type { Second } from './watch-crowd.ts';
 
 const SIZE = { width: 860, height: 560 };
-const [DEMAND, CAPACITY, SERVED, LATENCY, REFUSED] = [
-  '#e8710a',
-  '#5b8def',
-  '#7fb069',
-  '#b07fb0',
-  '#c9a227',
-] as const;
+const [DEMAND, CAPACITY, SERVED, LATENCY, , REFUSED] = COLOURS;
 
 export function plotOf(title: string, seconds: readonly Second[], perPod: number): string {
   const line = (name: string, color: string, axis: number, of: (each: Second) => number) => ({

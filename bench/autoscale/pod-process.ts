@@ -28,7 +28,7 @@ export interface PodState {
   isStarted: boolean;
   isReady: boolean;
   restarts: number;
-  /** Of the last process. */
+  /** When the last process started. */
   startedAt: Date | undefined;
 }
 
@@ -76,7 +76,7 @@ export class PodProcess {
     return this.#setting.limit !== undefined;
   }
 
-  /** Of the current process; undefined while none runs. */
+  /** What the current process has used; undefined while none runs. */
   get cpuSeconds(): number | undefined {
     const pid = this.#child?.pid;
     if (pid === undefined || this.#child?.exitCode !== null) return undefined;

@@ -7,7 +7,7 @@ export interface Scenario {
   title: string;
   /** Seconds, and buyers in multiples of what one pod can serve. */
   shape: Shape;
-  /** Of the autoscaler; otherwise that of `k8s/hpa.yaml`. */
+  /** The least pods of the autoscaler; by default two. */
   minReplicas?: number;
   /** An operator's work meanwhile. */
   meanwhile?: (cluster: Cluster) => Promise<void>;
