@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { useAdmin } from '../../harness/engine/admin.ts';
+import { newSale, useAdmin } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, hold, holdMany } from '../../harness/sales/purchases.ts';
@@ -110,6 +110,47 @@ it('a sale that has ended, and that nobody looks at, gets back what an older bac
     timeoutMs: 20_000,
   });
   await untilOpen(servers, saleId);
+  await assertPromisesHold(servers, saleId);
+});
+
+it('a new sale with the id of one that only Redis has does not replace it', async (test) => {
+  const admin = await useAdmin(test);
+  const servers = admin as unknown as Connections;
+  const restoreBackup = await backUp(servers.sql);
+  const { saleId } = await makeSale(servers, { stock: 10 });
+  const first = await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await hold(servers.shards, saleId, ['ada', 'bob']);
+  await untilDrained(servers, saleId);
+  await first.close();
+  await restoreBackup();
+  const body = newSale({ saleId });
+  const headers = { 'idempotency-key': 'again' };
+  const create = async () => admin.call('POST /sales', { body, headers });
+
+  const refused = await create();
+  assert.deepEqual(
+    [refused.status, refused.body.errors],
+    [422, [{ field: 'saleId', message: 'must not be the id of another sale' }]],
+  );
+  await hold(servers.shards, saleId, ['cyd']);
+
+  // Without Redis, nobody can know of the other sale.
+  await admin.redis.kill();
+  await eventually(() => assert.ok(!servers.shards.isReady));
+  assert.equal((await create()).status, 503);
+  await admin.redis.start();
+  await eventually(() => assert.ok(servers.shards.isReady));
+  await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await untilBlocked(servers, saleId, /another sale with this id.*3 events/);
+  assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 204);
+  await servers.sql`
+    INSERT INTO sales (sale_id, name, currency, status, per_buyer_limit, hold_seconds)
+    VALUES (${saleId}, 'restored', 'EUR', 'draft', 1, 300)`;
+  await untilRows(servers, saleId, 3);
+  await untilOpen(servers, saleId);
+  await servers.sql`
+    UPDATE sales SET created_at = o.created_at FROM sale_operations o
+    WHERE o.sale_id = sales.sale_id AND o.operation = 1 AND sales.sale_id = ${saleId}`;
   await assertPromisesHold(servers, saleId);
 });
 

@@ -22,7 +22,13 @@ import {
   planCreation,
 } from './decide-operation.ts';
 import { isRemovable, removeRehearsal } from './remove-rehearsal.ts';
-import { momentOf, type RedisReading, readFromRedis, type SaleMoment } from './sale-moment.ts';
+import {
+  hasDecided,
+  momentOf,
+  type RedisReading,
+  readFromRedis,
+  type SaleMoment,
+} from './sale-moment.ts';
 import type { NewSale } from './sale-schemas.ts';
 import { insertSale, lockSale, type StoredSale } from './sale-store.ts';
 
@@ -49,7 +55,10 @@ const PENDING_DETAIL =
 
 const newIdSuffix = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 8);
 
-/** Creates a sale as a draft. */
+/**
+ * Creates a sale as a draft. Redis may have a sale that PostgreSQL lacks, because an older backup was restored; its id is
+ * taken, too. If Redis is unavailable, this is not known yet, and the recovery of the draft is blocked by it.
+ */
 export async function createSale(
   servers: Servers,
   sale: NewSale,
@@ -57,6 +66,7 @@ export async function createSale(
 ): Promise<RecordedOperation | Refusal> {
   const saleId = sale.saleId ?? newSaleId(sale);
   const digest = digestOf('create', sale);
+  const reading = await readFromRedis(servers, saleId);
   const recorded = await inTransaction(
     servers.sql,
     async (tx): Promise<RecordedOperation | Refusal> => {
@@ -67,7 +77,8 @@ export async function createSale(
         if (earlier) return replayOf(earlier, digest);
       }
       const plan = planCreation(saleId, sale);
-      if (!(await insertSale(tx, plan.definition))) {
+      const isTaken = hasDecided(reading) || !(await insertSale(tx, plan.definition));
+      if (isTaken) {
         return refuseFields({ field: 'saleId', message: 'must not be the id of another sale' });
       }
       await writeOperation(tx, 1, plan, { ...change, saleId }, digest);
@@ -130,6 +141,8 @@ function recordChange(
 /**
  * Deletes a draft, or removes a rehearsal in any state. A draft is deleted in Redis first and within the transaction. A crash in between leaves a draft that Redis does not
  * have; its next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
+ *
+ * Nobody can buy from a draft. If Redis has decisions under its id, they are of another sale, and stay.
  */
 export async function deleteSale(
   servers: Servers,
@@ -142,11 +155,14 @@ export async function deleteSale(
     await lockOperations(tx, saleId);
     const sale = await lockSale(tx, saleId);
     if (!sale) return refuse('sale_not_found');
-    const refusal = decideDeletion(momentOf(sale, reading));
+    const isOfAnother = hasDecided(reading);
+    const refusal = decideDeletion(momentOf(sale, isOfAnother ? undefined : reading));
     if (refusal) return refusal;
     const shard = servers.shards.of(saleId);
     if (!shard.isPaired) return refuse('unavailable');
-    await shard.client.del(...SALE_KEYS.map((key) => saleKey(saleId, key)));
+    if (!isOfAnother) {
+      await shard.client.del(...SALE_KEYS.map((key) => saleKey(saleId, key)));
+    }
     await tx`DELETE FROM sales WHERE sale_id = ${saleId}`;
     await writeAudit(tx, saleId, 'delete', caller, { name: sale.name });
     return 'deleted';

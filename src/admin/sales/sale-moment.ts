@@ -26,6 +26,11 @@ export async function readFromRedis({ shards }: Servers, saleId: string): Promis
   }
 }
 
+/** Redis has reservations of a sale with this id, or their history. */
+export function hasDecided(reading: RedisReading): boolean {
+  return reading !== undefined && 'state' in reading && reading.state.events > 0;
+}
+
 /**
  * PostgreSQL can have a later end that Redis has not got yet. A sale that has ended in Redis has ended for buyers, and
  * that is final.
