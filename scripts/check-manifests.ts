@@ -29,7 +29,7 @@ import {
 } from '../harness/kubernetes/kustomizations.ts';
 import { build, findBuilder, wrap } from '../harness/kubernetes/kustomize.ts';
 import { findProgram } from '../src/dev/bootstrap/find-servers.mjs';
-import { Cluster } from './manifests/cluster.ts';
+import { ApiServer } from './manifests/api-server.ts';
 import { isCustom, validateCustom } from './manifests/custom-resources.ts';
 
 /** The oldest Kubernetes that supports every field in k8s/; `preStop.sleep` is the newest of them. */
@@ -69,7 +69,7 @@ const tools = installPythonTools('manifests', [
 const ownKubectl = isKubernetesBuilt() ? pathOf('kubectl') : undefined;
 const builder = findBuilder(options.kubectl ?? ownKubectl);
 const session = openCommandSession();
-const cluster = await findCluster();
+const apiServer = await findApiServer();
 
 await attempt('docker-compose.yml', () =>
   run('check-jsonschema', '--builtin-schema', 'vendor.compose-spec', 'docker-compose.yml'),
@@ -95,24 +95,24 @@ for (const { name, ...parts } of targets) {
     return `${objects.length} objects, ${custom.length} of them custom resources`;
   });
 }
-if (cluster) {
+if (apiServer) {
   const { crds } = options;
-  if (crds) await attempt(crds, () => cluster.define(crds));
+  if (crds) await attempt(crds, () => apiServer.define(crds));
   for (const { name, ...parts } of targets) {
     await attempt(`${name}, applied`, () => {
       const namespace = `check-${name}`;
       const directory = wrap(namespace, { ...parts, namespace });
-      const left = cluster.apply(namespace, parsed(build(builder, directory)));
-      return left.length > 0 ? `except ${left.join(', ')}, unknown to the cluster` : undefined;
+      const left = apiServer.apply(namespace, parsed(build(builder, directory)));
+      return left.length > 0 ? `except ${left.join(', ')}, unknown to the API server` : undefined;
     });
   }
 }
 
 await session.close();
 
-async function findCluster(): Promise<Cluster | undefined> {
+async function findApiServer(): Promise<ApiServer | undefined> {
   const { kubeconfig, kubectl = 'kubectl' } = options;
-  if (kubeconfig !== undefined) return new Cluster(kubectl, kubeconfig);
+  if (kubeconfig !== undefined) return new ApiServer(kubectl, kubeconfig);
   if (!isKubernetesBuilt() || !findProgram('etcd')) {
     console.log(
       'not applied: give --kubeconfig, or run npm run bench:autoscale once, which builds Kubernetes and installs etcd',
@@ -120,7 +120,7 @@ async function findCluster(): Promise<Cluster | undefined> {
     return undefined;
   }
   const controlPlane = await useControlPlane(session);
-  return new Cluster(pathOf('kubectl'), controlPlane.kubeconfig);
+  return new ApiServer(pathOf('kubectl'), controlPlane.kubeconfig);
 }
 
 /** Reports what `check` returns or throws. A failure does not prevent the other checks. */

@@ -4,7 +4,7 @@ import { type KubernetesObject, toYaml } from '../../harness/kubernetes/kustomiz
 
 const SECRET = 'k8s/secret.example.yaml';
 
-export class Cluster {
+export class ApiServer {
   readonly #kubectl: string;
   readonly #kubeconfig: string;
 
@@ -23,7 +23,7 @@ export class Cluster {
    * Applies the objects, which all are in `namespace`, and deletes it afterwards. Throws with kubectl's own words if an
    * object is rejected, if the server warns, or if a second apply would change something.
    *
-   * @returns the kinds of objects that the cluster does not know, and that were left out
+   * @returns the kinds of objects that the server does not know, and that were left out
    */
   apply(namespace: string, objects: readonly KubernetesObject[]): string[] {
     const known = objects.filter((object) => this.#serves(object));
