@@ -29,7 +29,7 @@ const NOT_COVERED = /^\/(dashboard|session)/;
 const IN_EVERY_RESPONSE =
   /(header X-Request-Id| [45]\d\d(\.(type|title|status|detail|code) (string|integer)|\.errors.*)?)$/;
 const METHODS = ['get', 'post', 'patch', 'delete'] as const;
-const HELP_WORDS = /^ {2}((?:--)?[a-z][a-z-]*)/gm;
+const HELP_WORDS = /^ {2}((?:--)?[a-z][a-z0-9-]*)/gm;
 
 const run = promisify(execFile);
 

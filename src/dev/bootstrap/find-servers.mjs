@@ -11,8 +11,8 @@ import { delimiter, join } from 'node:path';
 
 /** 7.0 introduced functions and multi-part AOF, which the engine needs. */
 export const REDIS_OLDEST = '7.0';
-/** The oldest release that the PostgreSQL project still maintains. */
-export const POSTGRES_OLDEST_MAJOR = 14;
+/** The oldest release that the PostgreSQL project still maintains. Migrations need it, for `NULLS NOT DISTINCT`. */
+export const POSTGRES_OLDEST_MAJOR = 15;
 
 const HOMEBREW_PREFIXES = ['/opt/homebrew', '/usr/local', '/home/linuxbrew/.linuxbrew'];
 
