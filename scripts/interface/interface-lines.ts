@@ -27,9 +27,11 @@ const TABLES = [
 const NOT_COVERED = /^\/(dashboard|session)/;
 /** What every problem and every response has is covered by STABILITY.md and would be most of the lines. */
 const IN_EVERY_RESPONSE =
-  /(header X-Request-Id| [45]\d\d(\.(type|title|status|detail|code) (string|integer)|\.errors.*)?)$/;
+  /(header X-Request-Id| [45]\d\d(\.(type|title|status|detail|code) (string|integer) always|\.errors.*)?)$/;
 const METHODS = ['get', 'post', 'patch', 'delete'] as const;
-const HELP_WORDS = /^ {2}((?:--)?[a-z][a-z0-9-]*)/gm;
+const COMMAND = /^ {2}([a-z][a-z-]*)/gm;
+const OPTION = /^ {2}(--[a-z0-9-]+(?: <[^>]+>)?)/gm;
+const USAGE = /^Usage: flash-sale (.*?)(?: \[options\])?( .*)?$/m;
 
 const run = promisify(execFile);
 
@@ -48,20 +50,37 @@ export async function interfaceLines(document: OpenApiDocument, sql: Sql): Promi
   return [...new Set(lines)].toSorted();
 }
 
-/** What the code has lost or demands newly; empty: whoever uses the recorded interface can use this one. */
+/**
+ * What the code has lost or demands newly; empty: whoever uses the recorded interface can use this one. A request may
+ * need less, and a response may have a field always that it had sometimes.
+ */
 export function brokenLines(recorded: readonly string[], now: readonly string[]): string[] {
-  const lost = recorded.filter((line) => !now.includes(line)).map((line) => `lost: ${line}`);
-  const operations = new Set(recorded.map(operationOf));
-  const demanded = now
-    .filter((line) => line.endsWith(' must') && !recorded.includes(line))
-    .filter((line) => operations.has(operationOf(line)))
-    .map((line) => `demanded: ${line}`);
-  return [...lost, ...demanded];
+  const present = new Set(now);
+  const lost = recorded.filter(
+    (line) =>
+      !present.has(line) &&
+      !present.has(`${line} always`) &&
+      !(line.endsWith(' must') && present.has(line.replace(/must$/, 'may'))),
+  );
+  const known = new Set(recorded);
+  const parents = new Set(recorded.map(withoutEnd));
+  const demanded = now.filter(
+    (line) => line.endsWith(' must') && !known.has(line) && parents.has(parentOf(line)),
+  );
+  return [...lost.map((line) => `lost: ${line}`), ...demanded.map((line) => `demanded: ${line}`)];
 }
 
-/** The method and path, which requests of a new operation do not share with a recorded one. */
-function operationOf(line: string): string {
-  return line.split(' ', 2).join(' ');
+/** Such as `POST /buy body.items`: a request that has it needs what is new in it. */
+function parentOf(line: string): string {
+  const [operation, field] = [line.split(' ', 2).join(' '), withoutEnd(line)];
+  const isInside = /^\S+ \S+ body\..*\./.test(field);
+  return isInside ? field.slice(0, field.lastIndexOf('.')) : operation;
+}
+
+/** Without the type and the need: the method and path, or these and a field of the body. */
+function withoutEnd(line: string): string {
+  const [method, path, field = ''] = line.split(' ');
+  return field.startsWith('body.') ? `${method} ${path} ${field}` : `${method} ${path}`;
 }
 
 function apiLines({ paths, components }: OpenApiDocument): string[] {
@@ -82,88 +101,123 @@ function apiLines({ paths, components }: OpenApiDocument): string[] {
 }
 
 function operationLines(name: string, operation: Operation): string[] {
-  const parameters = withoutReferences(operation.parameters ?? []).map(
-    ({ in: place, name: field, required }) => `${name} ${place} ${field}${needOf(required)}`,
+  const parameters = withoutReferences(operation.parameters ?? []).flatMap(
+    ({ in: place, name: field, required, schema }) => [
+      `${name} ${place} ${field}${ofRequest(required)}`,
+      ...shapeLines(`${name} ${place} ${field}`, schema ?? {}),
+    ],
   );
   const [body] = withoutReferences(operation.requestBody ? [operation.requestBody] : []);
+  const bodyLines = body
+    ? [
+        `${name} body${ofRequest(body.required)}`,
+        ...contentLines(`${name} body`, body.content, ofRequest),
+      ]
+    : [];
   const responses = Object.entries(operation.responses ?? {}).flatMap(([status, response]) => [
     `${name} ${status}`,
     ...withoutReferences([response]).flatMap(({ headers = {}, content = {} }) => [
       ...Object.keys(headers).map((header) => `${name} ${status} header ${header}`),
-      ...contentLines(`${name} ${status}`, content),
+      ...contentLines(`${name} ${status}`, content, ofResponse),
     ]),
   ]);
-  const bodyLines = contentLines(`${name} body`, body?.content ?? {}, needOf);
   return [...parameters, ...bodyLines, ...responses].filter(
     (line) => !IN_EVERY_RESPONSE.test(line),
   );
 }
 
 type NeedOf = (isRequired: boolean | undefined) => string;
+const ofRequest: NeedOf = (isRequired) => (isRequired ? ' must' : ' may');
+const ofResponse: NeedOf = (isRequired) => (isRequired ? ' always' : '');
 
 function contentLines(
   name: string,
   content: Record<string, OpenAPIV3_1.MediaTypeObject>,
-  needs?: NeedOf,
+  needOf: NeedOf,
 ): string[] {
-  return Object.values(content).flatMap(({ schema }) =>
-    schema ? shapeLines(name, schema, { needs }) : [],
-  );
+  return Object.entries(content).flatMap(([type, { schema }]) => [
+    ...(type.endsWith('json') ? [] : [`${name} ${type}`]),
+    ...(schema ? shapeLines(name, schema, { needOf }) : []),
+  ]);
 }
 
-/** A line for each field with its type, and one for each of its values. A named schema has lines of its own. */
+interface Shape {
+  path?: string;
+  need?: string;
+  needOf?: NeedOf;
+}
+
+/** A line for each field with its types, and one for each of its values. A named schema has lines of its own. */
 function shapeLines(
   name: string,
   schema: Schema,
-  {
-    path = '',
-    need = '',
-    needs,
-  }: { path?: string; need?: string; needs?: NeedOf | undefined } = {},
+  { path = '', need = '', needOf = ofResponse }: Shape = {},
 ): string[] {
   if ('$ref' in schema) return [`${name}${path} is ${schema.$ref.split('/').at(-1)}${need}`];
-  const { type, const: only, enum: values = only === undefined ? [] : [only] } = schema;
-  const parts = [...(schema.anyOf ?? []), ...(schema.oneOf ?? []), ...(schema.allOf ?? [])];
-  const isField = path !== '' && type !== undefined;
+  const { const: only, enum: values = only === undefined ? [] : [only] } = schema;
+  const types = typesOf(schema);
   return [
-    ...(isField ? [`${name}${path} ${[type].flat().join('|')}${need}`] : []),
+    ...(path !== '' && types.length > 0 ? [`${name}${path} ${types.join('|')}${need}`] : []),
     ...values.map((value) => `${name}${path} = ${String(value)}`),
-    ...parts.flatMap((part) => shapeLines(name, part, { path, need, needs })),
+    ...partsOf(schema).flatMap((part) =>
+      isPlain(part) ? [] : shapeLines(`${name}${variantOf(part)}`, part, { path, need, needOf }),
+    ),
     ...('items' in schema && schema.items
-      ? shapeLines(name, schema.items, { path: `${path}[]`, needs })
+      ? shapeLines(name, schema.items, { path: `${path}[]`, needOf })
       : []),
     ...Object.entries(schema.properties ?? {}).flatMap(([field, property]) =>
       shapeLines(name, property, {
         path: `${path}.${field}`,
-        need: needs?.(schema.required?.includes(field)) ?? '',
-        needs,
+        need: needOf(schema.required?.includes(field)),
+        needOf,
       }),
     ),
   ];
 }
 
-/** Only requests need something. */
-function needOf(isRequired: boolean | undefined): string {
-  return isRequired ? ' must' : ' may';
+function partsOf({ anyOf = [], oneOf = [], allOf = [] }: OpenAPIV3_1.SchemaObject): Schema[] {
+  return [...anyOf, ...oneOf, ...allOf];
+}
+
+/** A type without fields or values, such as the `null` beside another type. */
+function isPlain(schema: Schema): boolean {
+  if ('$ref' in schema) return false;
+  return partsOf(schema).length === 0 && !schema.properties && !schema.enum && !('items' in schema);
+}
+
+/** The own types, and those of its plain parts: `integer|null`. */
+function typesOf(schema: OpenAPIV3_1.SchemaObject): string[] {
+  const own = schema.type === undefined ? [] : [schema.type].flat();
+  const plain = partsOf(schema).flatMap((part) =>
+    isPlain(part) ? typesOf(part as OpenAPIV3_1.SchemaObject) : [],
+  );
+  return [...own, ...plain].toSorted();
+}
+
+/** What tells the variants of a message apart: the constant `type`. */
+function variantOf(part: Schema): string {
+  const type = 'properties' in part ? part.properties?.type : undefined;
+  return type && 'const' in type ? `(${String(type.const)})` : '';
 }
 
 function withoutReferences<T extends object>(parts: readonly (T | Reference)[]): T[] {
   return parts.filter((part): part is T => !('$ref' in part));
 }
 
-/** The words of `--help`: commands of the program, and options of each command. */
+/** From `--help`: the commands, what each takes, and its options. */
 async function commandLines(): Promise<string[]> {
-  const help = async (...args: string[]) => {
-    const { stdout } = await run(process.execPath, [MAIN_MODULE, ...args, '--help']);
-    return [...stdout.matchAll(HELP_WORDS)].map(([, word]) => word!);
-  };
-  const commands = (await help()).filter((word) => !word.startsWith('-') && word !== 'help');
-  const options = commands.map(async (name) =>
-    (await help(name))
-      .filter((word) => word.startsWith('-'))
-      .map((word) => `command ${name} ${word}`),
-  );
-  return [...commands.map((name) => `command ${name}`), ...(await Promise.all(options)).flat()];
+  const help = async (...args: string[]) =>
+    (await run(process.execPath, [MAIN_MODULE, ...args, '--help'])).stdout;
+  const commands = [...(await help()).matchAll(COMMAND)].map(([, name]) => name!);
+  const lines = commands
+    .filter((name) => name !== 'help')
+    .map(async (name) => {
+      const text = await help(name);
+      const [, command, args = ''] = USAGE.exec(text)!;
+      const options = [...text.matchAll(OPTION)].map(([, option]) => option!);
+      return [`${command}${args}`, ...options.map((option) => `${name} ${option}`)];
+    });
+  return (await Promise.all(lines)).flat().map((line) => `command ${line}`);
 }
 
 async function columnLines(sql: Sql): Promise<string[]> {
@@ -177,5 +231,5 @@ function metricLines(): string[] {
   return readCatalogue()
     .flatMap(({ entries }) => entries)
     .filter(({ name }) => name.startsWith('flash_sale_'))
-    .map(({ name, type, labels }) => `metric ${name} ${type} {${labels.join(', ')}}`);
+    .map(({ name, type, labels }) => `metric ${name} ${type} {${labels.toSorted().join(', ')}}`);
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run docs:interface`: writes docs/interface.txt, what a release promises to keep. Stops, and changes nothing, if
- * the code has lost a line of it; `--major` writes it nevertheless.
+ * `npm run docs:interface`: writes docs/interface.txt, what a release promises to keep. Changes nothing if the code has
+ * lost a line of it, or if a request in it needs something new; `--accept` writes it nevertheless.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,10 +14,10 @@ import { brokenLines, interfaceLines } from './interface-lines.ts';
 
 const FILE = join(import.meta.dirname, '../../docs/interface.txt');
 
-const { major } = command('docs:interface', 'Write what a release promises to keep.')
-  .option('--major', 'for a major version: lines may be lost')
+const { accept } = command('docs:interface', 'Write what a release promises to keep.')
+  .option('--accept', 'also what breaks somebody: for a major version')
   .parse()
-  .opts<{ major?: true }>();
+  .opts<{ accept?: true }>();
 
 const session = openCommandSession();
 const [redis, postgres] = await Promise.all([useRedis(session), usePostgres(session)]);
@@ -29,8 +29,8 @@ const lines = await interfaceLines(body, servers.sql);
 await session.close();
 const broken = brokenLines(readFileSync(FILE, 'utf8').split('\n').filter(Boolean), lines);
 for (const line of broken) console.error(line);
-if (broken.length > 0 && !major) {
-  console.error('docs/interface.txt is as before: only a major version may lose or demand these.');
+if (broken.length > 0 && !accept) {
+  console.error('docs/interface.txt is as before: only a major version may break this.');
   process.exitCode = 1;
 } else {
   writeFileSync(FILE, `${lines.join('\n')}\n`);

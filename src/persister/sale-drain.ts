@@ -21,7 +21,7 @@ import {
 } from './drain-pause.ts';
 import { Loop } from './loop.ts';
 import {
-  isMissingEvents,
+  isPostgresBehind,
   openSale,
   type RecoveryContext,
   type SaleCondition,
@@ -222,7 +222,7 @@ export class SaleDrain {
     if (!this.#isAsleep || this.#isComparing) return;
     this.#isComparing = true;
     try {
-      if (await isMissingEvents(this.#context, stream, found)) this.foundClosed();
+      if (await isPostgresBehind(this.#context, stream, found)) this.foundClosed();
     } finally {
       this.#isComparing = false;
     }

@@ -237,6 +237,8 @@ export class SaleWorkers {
     const work = this.#sales.get(saleId);
     if (work) stop(work);
     this.#sales.delete(saleId);
+    // Nothing of it is left to recover.
+    this.#recoveryLog.opened(saleId);
   }
 
   /** A server that lost its data keeps its connections, so one sale of each server is looked up. */

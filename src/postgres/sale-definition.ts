@@ -31,6 +31,13 @@ export async function writeDefinition(
       IS DISTINCT FROM (excluded.ordinal, excluded.name, excluded.price, excluded.per_buyer_limit)`;
 }
 
+/** Redis has applied an operation of the sale, or decided something. Until then nobody can have bought. */
+export function wasInRedis(sql: Sql | Transaction, saleId: string) {
+  return sql`(
+    EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
+    OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending'))`;
+}
+
 /** The SKUs of the row of `sales` that the statement reads, as a definition has them. */
 export function skusOfSale(sql: Sql | Transaction) {
   return sql`(

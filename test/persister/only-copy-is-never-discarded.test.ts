@@ -3,9 +3,9 @@
  * restored, and after a part of the sale in Redis was lost.
  */
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { newSale, useAdmin } from '../../harness/engine/admin.ts';
+import { makeDraft, newSale, type TestAdmin, useAdmin } from '../../harness/engine/admin.ts';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, hold, holdMany } from '../../harness/sales/purchases.ts';
@@ -113,46 +113,106 @@ it('a sale that has ended, and that nobody looks at, gets back what an older bac
   await assertPromisesHold(servers, saleId);
 });
 
-it('a new sale with the id of one that only Redis has does not replace it', async (test) => {
+const UNIT = { skus: [{ sku: 'unit', price: 1_000, stock: 10 }] };
+
+async function makeOpenSale(admin: TestAdmin): Promise<string> {
+  const saleId = await makeDraft(admin, UNIT);
+  assert.equal((await admin.call(`POST /sales/${saleId}/open`)).status, 200);
+  return saleId;
+}
+
+/** A persister pairs Redis and the database when it starts first, so the backup has the identity too. */
+async function usePairedAdmin(test: TestContext) {
   const admin = await useAdmin(test);
-  const servers = admin as unknown as Connections;
-  const restoreBackup = await backUp(servers.sql);
-  const { saleId } = await makeSale(servers, { stock: 10 });
-  const first = await usePersister(test, admin.redis.url, admin.databaseUrl);
-  await hold(servers.shards, saleId, ['ada', 'bob']);
-  await untilDrained(servers, saleId);
-  await first.close();
-  await restoreBackup();
-  const body = newSale({ saleId });
-  const headers = { 'idempotency-key': 'again' };
-  const create = async () => admin.call('POST /sales', { body, headers });
+  const persister = await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await eventually(async () => assert.deepEqual(await persister.missing(), []));
+  await persister.close();
+  return {
+    admin,
+    servers: admin as unknown as Connections,
+    restoreBackup: await backUp(admin.sql),
+  };
+}
 
-  const refused = await create();
-  assert.deepEqual(
-    [refused.status, refused.body.errors],
-    [422, [{ field: 'saleId', message: 'must not be the id of another sale' }]],
-  );
-  await hold(servers.shards, saleId, ['cyd']);
+describe('a new sale with the id of one that only Redis has', () => {
+  const restored = async (servers: Connections, saleId: string) => {
+    await servers.sql`
+      INSERT INTO sales (sale_id, name, currency, status, per_buyer_limit, hold_seconds)
+      VALUES (${saleId}, 'restored', 'EUR', 'draft', 1, 300)`;
+    await eventually(async () => {
+      const rows = await servers.sql`
+        UPDATE sales SET created_at = o.created_at FROM sale_operations o
+        WHERE o.sale_id = sales.sale_id AND o.operation = 1 AND sales.sale_id = ${saleId} RETURNING 1`;
+      assert.equal(rows.length, 1);
+    });
+    await untilOpen(servers, saleId);
+    await assertPromisesHold(servers, saleId);
+  };
 
-  // Without Redis, nobody can know of the other sale.
-  await admin.redis.kill();
-  await eventually(() => assert.ok(!servers.shards.isReady));
-  assert.equal((await create()).status, 503);
-  await admin.redis.start();
-  await eventually(() => assert.ok(servers.shards.isReady));
-  await usePersister(test, admin.redis.url, admin.databaseUrl);
-  await untilBlocked(servers, saleId, /another sale with this id.*3 events/);
-  assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 204);
-  await servers.sql`
-    INSERT INTO sales (sale_id, name, currency, status, per_buyer_limit, hold_seconds)
-    VALUES (${saleId}, 'restored', 'EUR', 'draft', 1, 300)`;
-  await untilRows(servers, saleId, 3);
-  await untilOpen(servers, saleId);
-  await servers.sql`
-    UPDATE sales SET created_at = o.created_at FROM sale_operations o
-    WHERE o.sale_id = sales.sale_id AND o.operation = 1 AND sales.sale_id = ${saleId}`;
-  await assertPromisesHold(servers, saleId);
+  it('is refused, also before anybody has bought', async (test) => {
+    const { admin, servers, restoreBackup } = await usePairedAdmin(test);
+    const saleId = await makeOpenSale(admin);
+    await restoreBackup();
+    const body = newSale({ saleId });
+    for (const buyer of ['ada', 'bob']) {
+      const refused = await admin.call('POST /sales', { body });
+      assert.deepEqual(
+        [refused.status, refused.body.errors],
+        [422, [{ field: 'saleId', message: 'must not be the id of another sale' }]],
+      );
+      await hold(servers.shards, saleId, [buyer]);
+    }
+    await usePersister(test, admin.redis.url, admin.databaseUrl);
+    await restored(servers, saleId);
+    assert.equal(await rowCount(servers, saleId), 2);
+  });
+
+  it('that was created without Redis waits, changes nothing, and can be deleted', async (test) => {
+    const { admin, servers, restoreBackup } = await usePairedAdmin(test);
+    const saleId = await makeOpenSale(admin);
+    await hold(servers.shards, saleId, ['ada']);
+    await restoreBackup();
+    await admin.redis.kill();
+    await eventually(() => assert.ok(!servers.shards.isReady));
+    assert.equal((await admin.call('POST /sales', { body: newSale({ saleId }) })).status, 503);
+    assert.equal((await admin.call(`POST /sales/${saleId}/open`)).status, 503);
+    await admin.redis.start();
+    await eventually(() => assert.ok(servers.shards.isReady));
+    // As a recovery would do, if a persister knew the sale: it restarted, so it must be opened again to sell.
+    const { client, runId } = servers.shards.of(saleId);
+    await client.hset(saleKey(saleId, 'sale'), 'fence', runId!);
+    const persister = await usePersister(test, admin.redis.url, admin.databaseUrl);
+    await untilBlocked(servers, saleId, /another sale with this id.*1 events/);
+    assert.equal(await persister.metric('sales_not_recovered'), 1);
+    await hold(servers.shards, saleId, ['bob']);
+    assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 204);
+    await eventually(async () => assert.equal(await persister.metric('sales_not_recovered'), 0));
+    await hold(servers.shards, saleId, ['cyd']);
+    await restored(servers, saleId);
+    await untilRows(servers, saleId, 3);
+  });
 });
+
+for (const buyers of [[], ['ada']]) {
+  it(`a sale that an older backup has as a draft gets back its opening and ${buyers.length} purchases`, async (test) => {
+    const admin = await useAdmin(test);
+    const servers = admin as unknown as Connections;
+    const saleId = await makeDraft(admin, UNIT);
+    const restoreBackup = await backUp(servers.sql);
+    assert.equal((await admin.call(`POST /sales/${saleId}/open`)).status, 200);
+    await hold(servers.shards, saleId, buyers);
+    await restoreBackup();
+    const { status, body } = await admin.call(`DELETE /sales/${saleId}`);
+    assert.deepEqual([status, body.code], [503, 'recovering']);
+    await usePersister(test, admin.redis.url, admin.databaseUrl);
+    await untilRows(servers, saleId, buyers.length);
+    await untilOpen(servers, saleId);
+    await eventually(async () =>
+      assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 409),
+    );
+    await assertPromisesHold(servers, saleId);
+  });
+}
 
 it('operations, withdrawn units, cancelled parts and payments that only Redis has are restored, so the books agree', async (test) => {
   const admin = await useAdmin(test);

@@ -5,10 +5,10 @@
 import { createHash } from 'node:crypto';
 import { customAlphabet } from 'nanoid';
 import { isRehearsal, rehearsalId } from '../../domain/rehearsal.ts';
-import { SALE_KEYS, saleKey } from '../../lua/keys.ts';
 import type { StockChange } from '../../lua/operate/apply-operation.ts';
+import { deleteDraft } from '../../lua/operate/delete-draft.ts';
 import { inTransaction, type Transaction } from '../../postgres/connection.ts';
-import { writeDefinition } from '../../postgres/sale-definition.ts';
+import { wasInRedis, writeDefinition } from '../../postgres/sale-definition.ts';
 import { lockOperations } from '../../postgres/sale-locks.ts';
 import type { Caller, Servers } from '../context.ts';
 import { writeAudit } from '../http/audit.ts';
@@ -23,7 +23,7 @@ import {
 } from './decide-operation.ts';
 import { isRemovable, removeRehearsal } from './remove-rehearsal.ts';
 import {
-  hasDecided,
+  hasBeenOpen,
   momentOf,
   type RedisReading,
   readFromRedis,
@@ -77,7 +77,7 @@ export async function createSale(
         if (earlier) return replayOf(earlier, digest);
       }
       const plan = planCreation(saleId, sale);
-      const isTaken = hasDecided(reading) || !(await insertSale(tx, plan.definition));
+      const isTaken = hasBeenOpen(reading) || !(await insertSale(tx, plan.definition));
       if (isTaken) {
         return refuseFields({ field: 'saleId', message: 'must not be the id of another sale' });
       }
@@ -139,10 +139,11 @@ function recordChange(
 }
 
 /**
- * Deletes a draft, or removes a rehearsal in any state. A draft is deleted in Redis first and within the transaction. A crash in between leaves a draft that Redis does not
- * have; its next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
+ * Deletes a draft, or removes a rehearsal in any state. A sale that Redis never had is deleted in any status, because
+ * nobody can have bought from it: what Redis has under its id is another sale, which stays (see recover/recover.ts).
  *
- * Nobody can buy from a draft. If Redis has decisions under its id, they are of another sale, and stay.
+ * It is deleted in Redis first and within the transaction. A crash in between leaves a draft that Redis does not have; its
+ * next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
  */
 export async function deleteSale(
   servers: Servers,
@@ -155,14 +156,13 @@ export async function deleteSale(
     await lockOperations(tx, saleId);
     const sale = await lockSale(tx, saleId);
     if (!sale) return refuse('sale_not_found');
-    const isOfAnother = hasDecided(reading);
-    const refusal = decideDeletion(momentOf(sale, isOfAnother ? undefined : reading));
+    const [row] = await tx<{ isKnown: boolean }[]>`SELECT ${wasInRedis(tx, saleId)} AS is_known`;
+    const refusal = row!.isKnown ? decideDeletion(momentOf(sale, reading)) : undefined;
     if (refusal) return refusal;
-    const shard = servers.shards.of(saleId);
-    if (!shard.isPaired) return refuse('unavailable');
-    if (!isOfAnother) {
-      await shard.client.del(...SALE_KEYS.map((key) => saleKey(saleId, key)));
-    }
+    servers.shards.requirePaired(saleId);
+    const reply = await servers.shards.call(deleteDraft, saleId);
+    // PostgreSQL has an earlier state of the sale, from an older backup.
+    if (reply === 'kept' && row!.isKnown) return refuse('recovering');
     await tx`DELETE FROM sales WHERE sale_id = ${saleId}`;
     await writeAudit(tx, saleId, 'delete', caller, { name: sale.name });
     return 'deleted';

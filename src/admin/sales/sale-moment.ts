@@ -26,9 +26,11 @@ export async function readFromRedis({ shards }: Servers, saleId: string): Promis
   }
 }
 
-/** Redis has reservations of a sale with this id, or their history. */
-export function hasDecided(reading: RedisReading): boolean {
-  return reading !== undefined && 'state' in reading && reading.state.events > 0;
+/** Whether a sale with this id is or was on sale in Redis. A draft there may be a deleted one. */
+export function hasBeenOpen(reading: RedisReading): boolean {
+  if (reading === undefined || !('state' in reading)) return false;
+  const { definition, events } = reading.state;
+  return definition.status !== 'draft' || events > 0;
 }
 
 /**

@@ -27,19 +27,14 @@ export function compare(
   // All that the server has was written, so more events than PostgreSQL has are none.
   const isAhead = !hasUnreadable && (found.events ?? 0) > progress.events;
   const isRenewal = isComplete && !isDamaged && !isAhead && record.request === 0;
-  // A sale of which Redis has applied nothing cannot have decided there.
-  const isOfAnother = history === 'older' && !record.wasInRedis && (found.events ?? 0) > 0;
   // The operator has seen what is lost, and requests the recovery again.
   const isAccepted = record.request > 0 && record.reportedLost === restored.lost;
-  let why: string | undefined;
-  if (isOfAnother) {
-    why = `Redis has another sale with this id, which PostgreSQL lacks (${found.events} events): delete this draft, then add that sale, see step 4 of "PostgreSQL is older than Redis" in docs/OPERATIONS.md`;
-  } else if (restored.lost !== '' && !isAccepted) {
-    why = `no server has a record of positions ${restored.lost}, and a rebuild drops them: restore a newer backup, or request the recovery again to accept the loss`;
-  } else if (hasUnreadable && !isRenewal) {
-    why =
-      'the stream has entries that cannot be written: of a version that this persister cannot read (run that version), or after events that are missing';
-  }
+  const why =
+    restored.lost !== '' && !isAccepted
+      ? `no server has a record of positions ${restored.lost}, and a rebuild drops them: restore a newer backup, or request the recovery again to accept the loss`
+      : hasUnreadable && !isRenewal
+        ? 'the stream has entries that cannot be written: of a version that this persister cannot read (run that version), or after events that are missing'
+        : undefined;
   return {
     next: why !== undefined ? 'blocked' : isRenewal ? 'renew' : 'rebuild',
     why,

@@ -4,8 +4,8 @@
  *           unknown to Redis and                    open on PostgreSQL's timeline,
  *           never applied there                     no recovery requested
  *   absent ◀──────────────────────── CHECK ─────────────────────────────────────▶ open
- *                                      │ otherwise
- *                                      ▼
+ *                                      │ otherwise      ╲ PostgreSQL's sale was never in Redis, and Redis has another one
+ *                                      ▼                 ╲─────────────────────────────────────▶ blocked
  *                               CLOSE AND DRAIN   under both locks of the sale: name the closing, write the stream
  *                                      ▼
  *                                   RESTORE       what PostgreSQL lacks and the stream no longer has, from the records
@@ -55,7 +55,7 @@ export interface RecoveryContext extends PersisterContext {
   recoveryLog: RecoveryLog;
 }
 
-/** `absent`: Redis has never had the sale. `blocked`: it stays closed until an operator acts. */
+/** `absent`: Redis has never had the sale. `blocked`: it waits until an operator acts. */
 export type SaleCondition =
   | { outcome: 'open'; timeline: number }
   | { outcome: 'absent' | 'blocked' | 'recovered' }
@@ -88,8 +88,8 @@ async function check(
   const record = await context.database.run((sql) => readRecord(sql, saleId));
   if (!record) return { outcome: 'absent' };
   if (found.isForgotten && !record.wasInRedis) return { outcome: 'absent' };
-  // What the stream no longer has, PostgreSQL had acknowledged: it is older now, or the stream was damaged.
-  const isBehind = await isMissingEvents(context, stream, found);
+  if (isAnother(found, record)) return block(context, saleId, found, record);
+  const isBehind = await isPostgresBehind(context, stream, found);
   if (found.damages.length > 0) context.recoveryLog.damaged(saleId, found.damages);
   if (isBehind || !isOpen(found, record, server.runId)) {
     if (await mayAnotherDecide(server, found, record)) return retry('old_master_may_still_decide');
@@ -101,6 +101,37 @@ async function check(
   if (again.isForgotten) return retry('redis_forgot_the_sale');
   if (!isOpen(again, record, server.runId)) return retry('closed_by_another_recovery');
   return { outcome: 'open', timeline: record.timeline };
+}
+
+/**
+ * Whether Redis has a sale of its own under this id. PostgreSQL lacks it, because an older backup was restored, and got a
+ * draft with its id while Redis was unavailable. A deleted draft, which a promoted replica may still have, is none.
+ */
+function isAnother(
+  { isForgotten, timeline, events, definition }: Examination,
+  record: SaleRecord,
+): boolean {
+  const isDraft = definition?.status === 'draft' && events === 0;
+  return (
+    !record.wasInRedis &&
+    !isForgotten &&
+    timeline !== undefined &&
+    timeline < record.timeline &&
+    !isDraft
+  );
+}
+
+/** Leaves Redis' sale as it is: it may be selling. */
+async function block(
+  { recoveryLog }: RecoveryContext,
+  saleId: string,
+  { events = 0 }: Examination,
+  { request }: SaleRecord,
+): Promise<SaleCondition> {
+  const cause = 'redis_has_another_sale';
+  const why = `Redis has another sale with this id, which PostgreSQL lacks (${events} events): delete this sale, then add the other one, see step 4 of "PostgreSQL is older than Redis" in docs/OPERATIONS.md`;
+  await recoveryLog.record(saleId, { outcome: 'blocked', report: { cause, why }, request });
+  return { outcome: 'blocked' };
 }
 
 /**
@@ -136,22 +167,27 @@ function isOpen(found: Examination, record: SaleRecord, runId: string): boolean 
   );
 }
 
-/** Whether the stream begins after an event that PostgreSQL lacks. The order of the reads is what makes it true. */
-export async function isMissingEvents(
+/**
+ * Whether an older backup of PostgreSQL was restored: it lacks an event that the stream no longer has, or a sale operation
+ * that Redis has applied. Redis is read first, and gets both after PostgreSQL has them; that is what makes it true.
+ */
+export async function isPostgresBehind(
   { database }: Pick<PersisterContext, 'database'>,
   stream: StreamConsumer,
-  { events, timeline, keys }: Examination,
+  { events, timeline, keys, operation = 0 }: Examination,
 ): Promise<boolean> {
   if (events === undefined || timeline === undefined) return false;
   const first = keys.has('events') ? await stream.firstEvent() : undefined;
   const needed = first === undefined ? events : first - 1;
-  if (needed === 0) return false;
+  if (needed === 0 && operation === 0) return false;
   return database.run(async (sql) => {
     // An unreadable entry that was set aside does not move the checkpoint; the next event does.
     const [row] = await sql<{ isBehind: boolean }[]>`
-      SELECT coalesce((SELECT event FROM checkpoints WHERE sale_id = ${stream.saleId}), 0) < ${needed}
-        AND NOT EXISTS (SELECT FROM dead_letters WHERE sale_id = ${stream.saleId} AND event IS NULL) AS is_behind`;
-    return row!.isBehind;
+      SELECT last_operation < ${operation}
+        OR coalesce((SELECT event FROM checkpoints WHERE sale_id = ${stream.saleId}), 0) < ${needed}
+          AND NOT EXISTS (SELECT FROM dead_letters WHERE sale_id = ${stream.saleId} AND event IS NULL) AS is_behind
+      FROM sales WHERE sale_id = ${stream.saleId}`;
+    return row?.isBehind ?? false;
   });
 }
 
@@ -208,7 +244,7 @@ async function runStates(
   const record = await readRecord(transaction, saleId);
   const found = await examine(stream, signs);
   if (!record) return retry('sale_deleted');
-  const isBehind = await isMissingEvents(context, stream, found);
+  const isBehind = await isPostgresBehind(context, stream, found);
   if (isOpen(found, record, server.runId) && !isBehind) return retry('already_open');
   const { request } = record;
 

@@ -1,5 +1,6 @@
 /** What PostgreSQL stores of a sale's timeline, and what a recovery changes of it. */
 import { inTransaction, type Sql, type Transaction } from '../../postgres/connection.ts';
+import { wasInRedis } from '../../postgres/sale-definition.ts';
 import { type SettledOperation, settleOperation } from '../../postgres/settle-operation.ts';
 import type { Database } from '../database/database.ts';
 import type { StreamConsumer } from '../stream/consumer.ts';
@@ -13,7 +14,7 @@ export interface SaleRecord {
   lastOperation: number;
   /** The lost positions that the last recovery reported, see restore/restore.ts. */
   reportedLost: string;
-  /** Redis has applied an operation of the sale, or decided something. */
+  /** See `wasInRedis` in postgres/sale-definition.ts. */
   wasInRedis: boolean;
   /** The newest open request of an operator to recover the sale; 0: none. */
   request: number;
@@ -28,8 +29,7 @@ export async function readRecord(
     SELECT timeline, closing, position_floor, last_operation,
       coalesce((SELECT report->>'lost' FROM sale_recoveries WHERE sale_id = ${saleId} AND state = 'done'
         ORDER BY recovery_id DESC LIMIT 1), '') AS reported_lost,
-      EXISTS (SELECT FROM checkpoints WHERE sale_id = ${saleId})
-        OR EXISTS (SELECT FROM sale_operations WHERE sale_id = ${saleId} AND outcome <> 'pending') AS was_in_redis,
+      ${wasInRedis(sql, saleId)} AS was_in_redis,
       coalesce((SELECT max(recovery_id) FROM sale_recoveries
         WHERE sale_id = ${saleId} AND state = 'requested'), 0)::bigint AS request
     FROM sales WHERE sale_id = ${saleId} AND archived_at IS NULL`;
