@@ -4,8 +4,8 @@
  *           unknown to Redis and                    open on PostgreSQL's timeline,
  *           never applied there                     no recovery requested
  *   absent ◀──────────────────────── CHECK ─────────────────────────────────────▶ open
- *                                      │ otherwise      ╲ PostgreSQL's sale was never in Redis, and Redis has another one
- *                                      ▼                 ╲─────────────────────────────────────▶ blocked
+ *                                      │ ╲──── Redis has another sale with this id ────▶ blocked
+ *                                      ▼ otherwise
  *                               CLOSE AND DRAIN   under both locks of the sale: name the closing, write the stream
  *                                      ▼
  *                                   RESTORE       what PostgreSQL lacks and the stream no longer has, from the records
@@ -22,8 +22,9 @@
  *                                  recovered ──▶ CHECK
  *
  * Each state can also end in `retry`, with its reason: see `RetryReason`. The files are close-and-drain.ts,
- * restore/restore.ts, compare.ts and rebuild.ts. One recovery runs per sale, by locks in PostgreSQL. Each begins a timeline, which PostgreSQL stores
- * before the sale opens: events of an older timeline that a slow process still holds are never written.
+ * restore/restore.ts, compare.ts and rebuild.ts. One recovery runs per sale, by locks in PostgreSQL. Each begins a
+ * timeline, which PostgreSQL stores before the sale opens: events of an older timeline that a slow process still holds
+ * are never written.
  */
 import { type Examination, examineSale } from '../../lua/recover/examine-sale.ts';
 import { type Renewal, type RenewFenceReply, renewFence } from '../../lua/recover/renew-fence.ts';
