@@ -214,6 +214,26 @@ for (const buyers of [[], ['ada']]) {
   });
 }
 
+it('a refused change that only Redis has is restored as a refused one', async (test) => {
+  const { admin, servers } = await usePairedAdmin(test);
+  const saleId = await makeOpenSale(admin);
+  const restoreBackup = await backUp(servers.sql);
+  const withdrawal = { body: { sku: 'unit', delta: -11 } };
+  assert.equal((await admin.call(`POST /sales/${saleId}/stock`, withdrawal)).status, 409);
+  await restoreBackup();
+  await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await eventually(async () => {
+    const rows = await servers.sql<{ outcome: string }[]>`
+      SELECT outcome FROM sale_operations WHERE sale_id = ${saleId} ORDER BY operation`;
+    assert.deepEqual(
+      rows.map(({ outcome }) => outcome),
+      ['applied', 'applied', 'insufficient_stock'],
+    );
+  });
+  await untilOpen(servers, saleId);
+  await assertPromisesHold(servers, saleId);
+});
+
 it('operations, withdrawn units, cancelled parts and payments that only Redis has are restored, so the books agree', async (test) => {
   const admin = await useAdmin(test);
   const servers = admin as unknown as Connections;

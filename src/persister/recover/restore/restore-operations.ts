@@ -42,9 +42,10 @@ export async function restoreOperations(
     .filter(({ delta }) => delta !== 0);
   for (let operation = newest + 1; operation <= last; operation += 1) {
     const isFirst = operation === newest + 1;
-    // The first one has all changes, so the last one keeps the outcome that Redis repeats for its number.
+    // The first one has all changes. The last one keeps the outcome that Redis repeats for its number; if that is a
+    // refusal, it has changed nothing.
     const own = isFirst ? changes : [];
-    const ownOutcome = operation === last && !isFirst ? outcome : 'applied';
+    const ownOutcome = operation === last && own.length === 0 ? outcome : 'applied';
     await tx`
       INSERT INTO sale_operations
         (sale_id, operation, action, definition, changes, outcome, actor, request_id, applied_at)
