@@ -297,24 +297,34 @@ function stockWindowsOf({ history, snapshot, restore }: Case): StockWindow[] {
   return [...windows.values()];
 }
 
-/** The maximum that can have been loaded of a SKU at some time. */
-export function loadedMost({ terms, stockWindows }: Findings, sku: string, atMs: number): number {
+/** The maximum that can have been loaded of a SKU at some time, which may be wrong by `errorMs`. */
+export function loadedMost(
+  { terms, stockWindows }: Findings,
+  sku: string,
+  atMs: number,
+  errorMs = 0,
+): number {
   let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
-  for (const window of stockWindows) {
+  for (const { delta, startedMs, settledMs, ...window } of stockWindows) {
     if (window.sku !== sku || !window.isApplied) continue;
-    const counts = window.delta > 0 ? window.startedMs <= atMs : window.settledMs <= atMs;
-    if (counts) units += window.delta;
+    const counts = delta > 0 ? startedMs <= atMs + errorMs : settledMs <= atMs - errorMs;
+    if (counts) units += delta;
   }
   return units;
 }
 
 /** The minimum. */
-export function loadedLeast({ terms, stockWindows }: Findings, sku: string, atMs: number): number {
+export function loadedLeast(
+  { terms, stockWindows }: Findings,
+  sku: string,
+  atMs: number,
+  errorMs = 0,
+): number {
   let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
-  for (const window of stockWindows) {
+  for (const { delta, startedMs, settledMs, ...window } of stockWindows) {
     if (window.sku !== sku || !window.isApplied) continue;
-    const counts = window.delta > 0 ? window.settledMs <= atMs : window.startedMs <= atMs;
-    if (counts) units += window.delta;
+    const counts = delta > 0 ? settledMs <= atMs - errorMs : startedMs <= atMs + errorMs;
+    if (counts) units += delta;
   }
   return units;
 }

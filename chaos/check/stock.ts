@@ -93,7 +93,7 @@ function oversoldAt(
   let held = 0;
   for (const { atMs, units } of steps) {
     held += units;
-    const loaded = loadedMost(findings, sku, atMs + findings.toleranceMs);
+    const loaded = loadedMost(findings, sku, atMs, findings.toleranceMs);
     if (held > loaded) {
       const when = new Date(atMs).toISOString();
       return [

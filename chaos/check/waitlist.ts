@@ -37,7 +37,7 @@ function overtakingIn(findings: Findings, sku: string): Violation[] {
         waiter.ticket < ticket &&
         waiter.sinceMs < first.fromMs - findings.toleranceMs &&
         waiter.quantity <=
-          loadedLeast(findings, sku, first.fromMs - findings.toleranceMs) - heldBefore(first.event),
+          loadedLeast(findings, sku, first.fromMs, findings.toleranceMs) - heldBefore(first.event),
     );
     if (!overtaken) continue;
     const { quantity, life, ticket: place, sinceMs } = overtaken;

@@ -494,6 +494,20 @@ test('units that Redis was made to lose are for sale again, also before the buye
   assert.deepEqual(check(aCase).violations, []);
 });
 
+test('units may be withdrawn after they were sold and returned, also while a clock is wrong', () => {
+  const aCase = smallSale();
+  aCase.clockErrorMs = 1_000;
+  const { startedMs, response } = exchange(aCase, 'load');
+  const withdrawal = { kind: 'stock', key: 'withdraw', sku: 'unit', delta: -2 } as const;
+  const times = { startedMs: startedMs + 260, endedMs: startedMs + 270 };
+  aCase.history.add({ request: withdrawal, requestId: 'withdraw', ...times, response });
+  const { redis, postgres } = aCase.snapshot;
+  const [, loaded] = postgres.ledger;
+  postgres.ledger.push({ ...loaded!, operation: 3, delta: -2, idempotencyKey: 'withdraw' });
+  Object.assign(redis.stock, { 'unit:loaded': 1, 'unit:remaining': 0 });
+  assert.deepEqual(check(aCase).violations, []);
+});
+
 test('a buyer may buy when the cool-down is over, and is not refused', () => {
   const aCase = smallSale();
   const fromMs = holdInLoop(aCase, COOL_DOWN_MS);
