@@ -100,7 +100,7 @@ export interface Findings extends Case {
 }
 
 /** Clocks show whole milliseconds, and a script's time is the time of its start. */
-const TOLERANCE_MS = 5;
+export const TOLERANCE_MS = 5;
 
 /** A hot path refuses only on views of at most 250 ms. The rest is a tolerance for a busy machine. */
 export const STALE_MS_MAX = 1_000;
@@ -290,9 +290,10 @@ function stockWindowsOf({ history, snapshot, restore }: Case): StockWindow[] {
       isApplied: applied.has(key),
     };
     windows.set(key, window);
-    // A restored ledger has the sum of the changes, without their keys.
-    if (restore && exchange.response?.status === 200) window.isApplied = true;
-    if (isSettled(exchange)) window.settledMs = Math.min(window.settledMs, endedMs);
+    if (!isSettled(exchange)) continue;
+    window.settledMs = Math.min(window.settledMs, endedMs);
+    // A restored ledger has the sum of the changes, without their keys, and the likelier outcome of a pending one.
+    if (restore) window.isApplied = exchange.response?.status === 200;
   }
   return [...windows.values()];
 }

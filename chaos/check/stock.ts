@@ -1,7 +1,15 @@
 /** Never oversold: at the end, at every moment of the history, and as far as the responses alone can prove. */
 import { boughtItems } from '../../src/domain/reservation-codec.ts';
 import { isArchived } from './archive.ts';
-import { type Findings, isLiving, loadedMost, type Sighting, stateOf, unitsOf } from './case.ts';
+import {
+  type Findings,
+  isLiving,
+  loadedMost,
+  type Sighting,
+  stateOf,
+  TOLERANCE_MS,
+  unitsOf,
+} from './case.ts';
 import { takenSteps, type UnitStep, withdrawnUnits } from './unit-steps.ts';
 import type { Violation } from './violation.ts';
 
@@ -61,7 +69,7 @@ function oversoldByRows(findings: Findings, sku: string): Violation[] {
 function oversoldInHistory(findings: Findings, sku: string): Violation[] {
   const steps = findings.lives.flatMap((life) => takenSteps(life, (items) => unitsOf(items, sku)));
   steps.sort((a, b) => a.event - b.event);
-  return oversoldAt(findings, sku, steps, 'by the history in PostgreSQL');
+  return oversoldAt(findings, sku, steps, findings.toleranceMs, 'by the history in PostgreSQL');
 }
 
 function oversoldByResponses(findings: Findings, sku: string): Violation[] {
@@ -81,19 +89,21 @@ function oversoldByResponses(findings: Findings, sku: string): Violation[] {
   }
   // Units released at a moment are free for purchases at the same moment.
   steps.sort((a, b) => a.atMs - b.atMs || a.units - b.units);
-  return oversoldAt(findings, sku, steps, 'by the responses');
+  // The times of responses and of changes of stock are on one clock.
+  return oversoldAt(findings, sku, steps, TOLERANCE_MS, 'by the responses');
 }
 
 function oversoldAt(
   findings: Findings,
   sku: string,
   steps: readonly Omit<UnitStep, 'event'>[],
+  errorMs: number,
   how: string,
 ): Violation[] {
   let held = 0;
   for (const { atMs, units } of steps) {
     held += units;
-    const loaded = loadedMost(findings, sku, atMs, findings.toleranceMs);
+    const loaded = loadedMost(findings, sku, atMs, errorMs);
     if (held > loaded) {
       const when = new Date(atMs).toISOString();
       return [

@@ -15,7 +15,7 @@ import { brokenLines, interfaceLines } from './interface-lines.ts';
 const FILE = join(import.meta.dirname, '../../docs/interface.txt');
 
 const { accept } = command('docs:interface', 'Write what a release promises to keep.')
-  .option('--accept', 'also what breaks somebody: for a major version')
+  .option('--accept', 'also changes that break users: for a major version')
   .parse()
   .opts<{ accept?: true }>();
 

@@ -217,6 +217,7 @@ export class SaleDrain {
    * sale without events would not show it.
    */
   async lookAtBoth(): Promise<void> {
+    if (this.#context.database.isUnavailable) return;
     const stream = this.#pinStream();
     const found = await this.#examine(stream);
     if (!this.#isAsleep || this.#isComparing) return;

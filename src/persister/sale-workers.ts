@@ -237,7 +237,7 @@ export class SaleWorkers {
     const work = this.#sales.get(saleId);
     if (work) stop(work);
     this.#sales.delete(saleId);
-    // Nothing of it is left to recover.
+    // PostgreSQL no longer has it, so nobody can recover it.
     this.#recoveryLog.opened(saleId);
   }
 

@@ -14,6 +14,7 @@ import {
   requestRecovery,
   untilBlocked,
   untilOpen,
+  untilScriptsRan,
 } from '../../harness/sales/recovery.ts';
 import {
   applyTransition,
@@ -182,9 +183,11 @@ describe('a new sale with the id of one that only Redis has', () => {
     const { client, runId } = servers.shards.of(saleId);
     await client.hset(saleKey(saleId, 'sale'), 'fence', runId!);
     const persister = await usePersister(test, admin.redis.url, admin.databaseUrl);
-    await untilBlocked(servers, saleId, /another sale with this id.*1 events/);
+    await untilBlocked(servers, saleId, /another sale with this id/);
     assert.equal(await persister.metric('sales_not_recovered'), 1);
     await hold(servers.shards, saleId, ['bob']);
+    await untilScriptsRan(servers, saleId, 10);
+    assert.equal((await recoveriesOf(servers, saleId)).length, 1, 'reported once');
     assert.equal((await admin.call(`DELETE /sales/${saleId}`)).status, 204);
     await eventually(async () => assert.equal(await persister.metric('sales_not_recovered'), 0));
     await hold(servers.shards, saleId, ['cyd']);
@@ -228,6 +231,40 @@ it('a refused change that only Redis has is restored as a refused one', async (t
     assert.deepEqual(
       rows.map(({ outcome }) => outcome),
       ['applied', 'applied', 'insufficient_stock'],
+    );
+  });
+  await untilOpen(servers, saleId);
+  await assertPromisesHold(servers, saleId);
+});
+
+it('a withdrawal that is pending in the backup, and that Redis refused, is restored as refused', async (test) => {
+  const { admin, servers } = await usePairedAdmin(test);
+  const saleId = await makeOpenSale(admin);
+  const change = (delta: number) =>
+    admin.call(`POST /sales/${saleId}/stock`, { body: { sku: 'unit', delta } });
+  assert.equal((await change(-11)).status, 409);
+  const restoreBackup = await backUp(servers.sql);
+  await servers.sql`UPDATE backup.stock_ledger SET outcome = 'pending' WHERE operation = 3`;
+  await servers.sql`
+    UPDATE backup.sale_operations SET outcome = 'pending', applied_at = NULL WHERE operation = 3`;
+  await servers.sql`DELETE FROM backup.audit_log WHERE action = 'insufficient_stock'`;
+  assert.equal((await change(5)).status, 200);
+  assert.equal((await change(-2)).status, 200);
+  await restoreBackup();
+  await usePersister(test, admin.redis.url, admin.databaseUrl);
+  await eventually(async () => {
+    const rows = await servers.sql<{ outcome: string; delta: number | null }[]>`
+      SELECT outcome, (changes->0->>'delta')::integer AS delta FROM sale_operations
+      WHERE sale_id = ${saleId} ORDER BY operation`;
+    assert.deepEqual(
+      rows.map(({ outcome, delta }) => [outcome, delta]),
+      [
+        ['applied', 10],
+        ['applied', null],
+        ['insufficient_stock', -11],
+        ['applied', 3],
+        ['applied', null],
+      ],
     );
   });
   await untilOpen(servers, saleId);

@@ -56,8 +56,8 @@ const PENDING_DETAIL =
 const newIdSuffix = customAlphabet('abcdefghijklmnopqrstuvwxyz0123456789', 8);
 
 /**
- * Creates a sale as a draft. Redis may have a sale that PostgreSQL lacks, because an older backup was restored; its id is
- * taken, too. If Redis is unavailable, this is not known yet, and the recovery of the draft is blocked by it.
+ * Creates a sale as a draft. An id is also taken by a sale that Redis has and PostgreSQL lacks, because an older backup
+ * was restored. If Redis is unavailable, the draft is recorded; recover/recover.ts then finds the other sale.
  */
 export async function createSale(
   servers: Servers,
@@ -142,8 +142,8 @@ function recordChange(
  * Deletes a draft, or removes a rehearsal in any state. A sale that Redis never had is deleted in any status, because
  * nobody can have bought from it: what Redis has under its id is another sale, which stays (see recover/recover.ts).
  *
- * It is deleted in Redis first and within the transaction. A crash in between leaves a draft that Redis does not have; its
- * next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
+ * It is deleted in Redis first and within the transaction. A crash in between leaves a draft that Redis does not have;
+ * its next operation rebuilds it. The other order could leave keys for a later sale with the same id to inherit.
  */
 export async function deleteSale(
   servers: Servers,
@@ -156,13 +156,15 @@ export async function deleteSale(
     await lockOperations(tx, saleId);
     const sale = await lockSale(tx, saleId);
     if (!sale) return refuse('sale_not_found');
-    const [row] = await tx<{ isKnown: boolean }[]>`SELECT ${wasInRedis(tx, saleId)} AS is_known`;
-    const refusal = row!.isKnown ? decideDeletion(momentOf(sale, reading)) : undefined;
+    const [row] = await tx<{ isKnown: boolean; timeline: number }[]>`
+      SELECT ${wasInRedis(tx, saleId)} AS is_known, timeline FROM sales WHERE sale_id = ${saleId}`;
+    const { isKnown, timeline } = row!;
+    const refusal = isKnown ? decideDeletion(momentOf(sale, reading)) : undefined;
     if (refusal) return refusal;
-    servers.shards.requirePaired(saleId);
-    const reply = await servers.shards.call(deleteDraft, saleId);
-    // PostgreSQL has an earlier state of the sale, from an older backup.
-    if (reply === 'kept' && row!.isKnown) return refuse('recovering');
+    if (!servers.shards.of(saleId).isPaired) return refuse('unavailable');
+    const reply = await servers.shards.call(deleteDraft, saleId, timeline);
+    // PostgreSQL has an earlier state of this sale, from an older backup.
+    if (reply === 'kept' || (reply === 'another' && isKnown)) return refuse('recovering');
     await tx`DELETE FROM sales WHERE sale_id = ${saleId}`;
     await writeAudit(tx, saleId, 'delete', caller, { name: sale.name });
     return 'deleted';

@@ -5,9 +5,9 @@ import { defineScript, oneOf } from '../script.ts';
 export const deleteDraft = defineScript({
   source: new URL('delete-draft.lua', import.meta.url),
   keys: SALE_KEYS,
-  args: '',
+  args: 'timeline',
   // A promoted replica that still has the draft has lost nothing.
   needsReplicas: false,
-  encode: () => [],
-  decode: oneOf('deleted', 'kept'),
+  encode: (timeline: number) => [timeline],
+  decode: oneOf('deleted', 'kept', 'another'),
 });

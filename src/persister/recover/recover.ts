@@ -89,7 +89,7 @@ async function check(
   const record = await context.database.run((sql) => readRecord(sql, saleId));
   if (!record) return { outcome: 'absent' };
   if (found.isForgotten && !record.wasInRedis) return { outcome: 'absent' };
-  if (isAnother(found, record)) return block(context, saleId, found, record);
+  if (hasAnotherSale(found, record)) return block(context, saleId, found, record);
   const isBehind = await isPostgresBehind(context, stream, found);
   if (found.damages.length > 0) context.recoveryLog.damaged(saleId, found.damages);
   if (isBehind || !isOpen(found, record, server.runId)) {
@@ -105,10 +105,10 @@ async function check(
 }
 
 /**
- * Whether Redis has a sale of its own under this id. PostgreSQL lacks it, because an older backup was restored, and got a
- * draft with its id while Redis was unavailable. A deleted draft, which a promoted replica may still have, is none.
+ * Whether Redis has another sale with the same id. That happens if an older backup was restored, which lacks that sale,
+ * and an operator created a new one while Redis was unavailable. A draft in Redis does not count: it may be a deleted one.
  */
-function isAnother(
+function hasAnotherSale(
   { isForgotten, timeline, events, definition }: Examination,
   record: SaleRecord,
 ): boolean {
@@ -130,8 +130,9 @@ async function block(
   { request }: SaleRecord,
 ): Promise<SaleCondition> {
   const cause = 'redis_has_another_sale';
-  const why = `Redis has another sale with this id, which PostgreSQL lacks (${events} events): delete this sale, then add the other one, see step 4 of "PostgreSQL is older than Redis" in docs/OPERATIONS.md`;
-  await recoveryLog.record(saleId, { outcome: 'blocked', report: { cause, why }, request });
+  const why =
+    'Redis has another sale with this id, which PostgreSQL lacks: delete this sale, then add the other one, see step 4 of "PostgreSQL is older than Redis" in docs/OPERATIONS.md';
+  await recoveryLog.record(saleId, { outcome: 'blocked', report: { cause, events, why }, request });
   return { outcome: 'blocked' };
 }
 
@@ -169,8 +170,9 @@ function isOpen(found: Examination, record: SaleRecord, runId: string): boolean 
 }
 
 /**
- * Whether an older backup of PostgreSQL was restored: it lacks an event that the stream no longer has, or a sale operation
- * that Redis has applied. Redis is read first, and gets both after PostgreSQL has them; that is what makes it true.
+ * Whether PostgreSQL lacks an event that the stream no longer has, or a sale operation that Redis has applied: then an
+ * older backup was restored. Redis was read before, and it trims an event, or applies an operation, only when PostgreSQL
+ * has it.
  */
 export async function isPostgresBehind(
   { database }: Pick<PersisterContext, 'database'>,
@@ -180,7 +182,6 @@ export async function isPostgresBehind(
   if (events === undefined || timeline === undefined) return false;
   const first = keys.has('events') ? await stream.firstEvent() : undefined;
   const needed = first === undefined ? events : first - 1;
-  if (needed === 0 && operation === 0) return false;
   return database.run(async (sql) => {
     // An unreadable entry that was set aside does not move the checkpoint; the next event does.
     const [row] = await sql<{ isBehind: boolean }[]>`
