@@ -69,7 +69,7 @@ function changesOfStock({ history, snapshot: { postgres }, restore }: Findings):
     const isInRestore = rows.length === 0 && exchanges[0]!.startedMs < (restore?.restoredMs ?? 0);
     if (isInRestore) continue;
     const settled = exchanges.filter(isSettled);
-    // The backup has it as pending, and a restore can only guess its outcome. The sum of the units is checked above.
+    // The backup has it as pending, and a restore can only guess its outcome. `lostUnits` checks the sum.
     const isPendingInBackup =
       restore !== undefined &&
       exchanges[0]!.startedMs < restore.restoredMs &&
