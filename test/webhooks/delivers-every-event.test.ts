@@ -10,6 +10,7 @@ import { useWebhookPersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { SECRET, useReceiver } from '../../harness/network/webhook-receiver.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
+import { recordStockChange } from '../../harness/sales/recovery.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { appendTransition, saleState } from '../../harness/sales/stream.ts';
 import {
@@ -113,14 +114,17 @@ describe('every event is delivered', () => {
     const skus = ['other', 'unit'].map((sku) => ({ sku, name: sku, price: 1_000 }));
     const definition = await makeSale(engine, { skus });
     const { saleId } = definition;
-    const load = (operation: number, sku: string) =>
-      engine.shards.call(applyOperation, saleId, {
+    const load = async (operation: number) => {
+      await recordStockChange(engine, saleId, { operation, delta: 1, outcome: 'applied' });
+      const changes = [{ sku: 'unit', delta: 1 }];
+      await engine.shards.call(applyOperation, saleId, {
         operation,
         timeline: 0,
         definition,
-        changes: [{ sku, delta: 1 }],
+        changes,
       });
-    await load(2, 'unit');
+    };
+    await load(2);
     await useWebhookPersister(test, engine);
     const events = ['sku.sold_out', 'sku.restocked', 'sale.sold_out'] as const;
     await subscribe(engine.sql, receiver.url, { events: [...events], saleId });
@@ -132,7 +136,7 @@ describe('every event is delivered', () => {
       { sku: 'other', remaining: 100_000, soldOut: false },
       { sku: 'unit', remaining: 0, soldOut: true },
     ]);
-    await load(3, 'unit');
+    await load(3);
     await engine.shards.publishChanged(saleId);
     await eventually(() => assert.deepEqual(seen()[1], ['sku.restocked', 'unit']));
     assert.equal(seen().length, 2, 'the sale was never sold out');
