@@ -299,33 +299,28 @@ function stockWindowsOf({ history, snapshot, restore }: Case): StockWindow[] {
 }
 
 /** The maximum that can have been loaded of a SKU at some time, which may be wrong by `errorMs`. */
-export function loadedMost(
-  { terms, stockWindows }: Findings,
-  sku: string,
-  atMs: number,
-  errorMs = 0,
-): number {
-  let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
-  for (const { delta, startedMs, settledMs, ...window } of stockWindows) {
-    if (window.sku !== sku || !window.isApplied) continue;
-    const counts = delta > 0 ? startedMs <= atMs + errorMs : settledMs <= atMs - errorMs;
-    if (counts) units += delta;
-  }
-  return units;
+export function loadedMost(findings: Findings, sku: string, atMs: number, errorMs = 0): number {
+  return loadedWith(findings, sku, ({ delta, startedMs, settledMs }) =>
+    delta > 0 ? startedMs <= atMs + errorMs : settledMs <= atMs - errorMs,
+  );
 }
 
 /** The minimum. */
-export function loadedLeast(
+export function loadedLeast(findings: Findings, sku: string, atMs: number, errorMs = 0): number {
+  return loadedWith(findings, sku, ({ delta, startedMs, settledMs }) =>
+    delta > 0 ? settledMs <= atMs - errorMs : startedMs <= atMs + errorMs,
+  );
+}
+
+function loadedWith(
   { terms, stockWindows }: Findings,
   sku: string,
-  atMs: number,
-  errorMs = 0,
+  counts: (window: StockWindow) => boolean,
 ): number {
-  let units = terms.skus.find((each) => each.sku === sku)?.stock ?? 0;
-  for (const { delta, startedMs, settledMs, ...window } of stockWindows) {
-    if (window.sku !== sku || !window.isApplied) continue;
-    const counts = delta > 0 ? settledMs <= atMs - errorMs : startedMs <= atMs + errorMs;
-    if (counts) units += delta;
-  }
-  return units;
+  return stockWindows
+    .filter((window) => window.sku === sku && window.isApplied && counts(window))
+    .reduce(
+      (units, { delta }) => units + delta,
+      terms.skus.find((each) => each.sku === sku)?.stock ?? 0,
+    );
 }

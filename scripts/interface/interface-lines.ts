@@ -51,8 +51,8 @@ export async function interfaceLines(document: OpenApiDocument, sql: Sql): Promi
 }
 
 /**
- * What the code has lost or demands newly; empty: whoever uses the recorded interface can use this one. A request may
- * need less, and a response may have a field always that it had sometimes.
+ * The lines that the code has lost, and what it newly demands of requests. Empty: programs that use the recorded
+ * interface can use this one. A request may need less, and a response may always have a field that it had sometimes.
  */
 export function brokenLines(recorded: readonly string[], now: readonly string[]): string[] {
   const present = new Set(now);

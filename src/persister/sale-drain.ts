@@ -217,10 +217,9 @@ export class SaleDrain {
    * sale without events would not show it.
    */
   async lookAtBoth(): Promise<void> {
-    if (this.#context.database.isUnavailable) return;
     const stream = this.#pinStream();
     const found = await this.#examine(stream);
-    if (!this.#isAsleep || this.#isComparing) return;
+    if (!this.#isAsleep || this.#isComparing || this.#context.database.isUnavailable) return;
     this.#isComparing = true;
     try {
       if (await isPostgresBehind(this.#context, stream, found)) this.foundClosed();

@@ -15,5 +15,6 @@ if not is_draft or redis.call('EXISTS', key_buyers, key_past, key_order) > 0 the
   return is_earlier and 'another' or 'kept'
 end
 redis.call('UNLINK', key_sale, key_stock, key_buyers, key_past, key_terms, key_order, key_holds, key_events, key_line,
-  key_line_by_quantity, key_waiting, key_rebuild, key_new_buyers, key_new_past, key_new_order, key_new_holds, key_new_line, key_new_waiting)
+  key_line_by_quantity, key_waiting, key_rebuild, key_new_buyers, key_new_past, key_new_order, key_new_holds,
+  key_new_line, key_new_waiting)
 return 'deleted'
