@@ -27,6 +27,7 @@ import { makeSale } from '../harness/sales/sales.ts';
 import { useConnections } from '../harness/servers/connections.ts';
 import { usePostgres } from '../harness/servers/postgres.ts';
 import { useReplicated } from '../harness/servers/replication.ts';
+import { Autoscaler } from './autoscale/autoscaler.ts';
 import { useCluster } from './autoscale/cluster.ts';
 import { plotOf } from './autoscale/plot.ts';
 import { SCENARIOS, type Scenario } from './autoscale/scenarios.ts';
@@ -35,14 +36,14 @@ import { atMost, loadAverage, reportTargets } from './report/targets.ts';
 
 /** CPU cores of a hot path. */
 const CORES = 0.03;
-/** Fewer than in `k8s/hpa.yaml`, so that they fit on a small machine with a crowd that is too large for the least. */
-const PODS = { least: 2, most: 10 };
 const SLOW_MS = 1_000;
 const READY_MS_MAX = 180_000;
 /** The crowd that finds out what one pod can serve: code is compiled while its rate is low, then it rises. */
 const SATURATION = { perSecond: 150, fromSecond: 45, untilPerSecond: 2_000, untilSecond: 105 };
 /** A rate is too high if most of these seconds are bad. */
 const WINDOW_SECONDS = 5;
+/** Until an idle pod has compiled its code. */
+const SETTLE_MS = 20_000;
 const IDLE_MS = 15_000;
 /** From the start of a crowd until the operator's work. */
 const MEANWHILE_MS = 15_000;
@@ -69,9 +70,9 @@ const cluster = await useCluster(session, {
   cores: CORES,
 });
 try {
-  const autoscaler = await cluster.kubectl('get', 'hpa', 'hot-path', '--output', 'json');
-  await untilReady(JSON.parse(autoscaler).spec.minReplicas);
-  await cluster.kubectl('delete', 'hpa', 'hot-path');
+  const autoscaler = await Autoscaler.of(cluster);
+  await untilReady(autoscaler.spec.minReplicas!);
+  await autoscaler.remove();
   await cluster.kubectl('scale', 'deployment/hot-path', '--replicas=1');
   await untilReady(1);
   await measureIdle();
@@ -98,8 +99,7 @@ try {
     },
     coresPerPod: CORES,
     perPod,
-    autoscaler: JSON.parse(autoscaler).spec,
-    pods: PODS,
+    autoscaler: autoscaler.spec,
     results,
     targets,
   };
@@ -116,6 +116,7 @@ process.exit();
 
 async function measureIdle(): Promise<void> {
   session.step('measuring what an idle pod uses …');
+  await sleep(SETTLE_MS);
   const [pod] = cluster.agent.limitedPods;
   const before = pod!.cpuSeconds!;
   await sleep(IDLE_MS);
@@ -153,36 +154,25 @@ async function measureCapacity(): Promise<number> {
   return perPod;
 }
 
-async function run(scenario: Scenario, autoscaler: string, perPod: number) {
-  const { name, title, minReplicas = PODS.least, meanwhile } = scenario;
+async function run(scenario: Scenario, autoscaler: Autoscaler, perPod: number) {
+  const { name, title, pods, meanwhile } = scenario;
   session.step(`${name}: ${title} …`);
-  await cluster.kubectl('delete', 'hpa', 'hot-path', '--ignore-not-found');
-  await cluster.kubectl('scale', 'deployment/hot-path', `--replicas=${minReplicas}`);
-  await untilReady(minReplicas);
-  await applyAutoscaler(autoscaler, minReplicas);
+  await autoscaler.remove();
+  await cluster.kubectl('scale', 'deployment/hot-path', `--replicas=${pods.least}`);
+  await untilReady(pods.least);
+  await autoscaler.start(pods);
   const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: HOLD_SECONDS });
   const shape = scenario.shape.map(([second, pods]) => [second, pods * perPod] as const);
   const restarts = cluster.agent.restarts;
   const [{ seconds, reservations }] = await Promise.all([
-    watchCrowd(cluster, { name, saleId, shape }),
+    watchCrowd(cluster, { name, saleId, shape }, autoscaler),
     meanwhile && sleep(MEANWHILE_MS).then(() => meanwhile(cluster)),
   ]);
   await assertNothingIsLost(saleId, reservations);
   const failed = failuresOf(seconds);
   const summary = { ...summaryOf(seconds, perPod), restarts: cluster.agent.restarts - restarts };
   console.log(name, summary, failed);
-  return { name, title, summary, failed, seconds };
-}
-
-async function applyAutoscaler(autoscaler: string, minReplicas: number): Promise<void> {
-  const { apiVersion, kind, metadata, spec } = JSON.parse(autoscaler);
-  const object = {
-    apiVersion,
-    kind,
-    metadata: { name: metadata.name },
-    spec: { ...spec, minReplicas, maxReplicas: PODS.most },
-  };
-  await cluster.apply(JSON.stringify(object));
+  return { name, title, pods, summary, failed, seconds };
 }
 
 async function untilReady(pods: number): Promise<void> {

@@ -1,4 +1,5 @@
 /** The crowds, and what operators do meanwhile. */
+import type { Limits } from './autoscaler.ts';
 import { type Cluster, NODES } from './cluster.ts';
 import type { Shape } from './crowd.ts';
 
@@ -7,63 +8,66 @@ export interface Scenario {
   title: string;
   /** Seconds, and buyers in multiples of what one pod can serve. */
   shape: Shape;
-  /** The least pods of the autoscaler; by default two. */
-  minReplicas?: number;
+  pods: Limits;
   /** An operator's work meanwhile. */
   meanwhile?: (cluster: Cluster) => Promise<void>;
 }
+
+/** Fewer than in `k8s/hpa.yaml`, so that they fit on a small machine with a crowd that is too large for the least. */
+const FEW: Limits = { least: 2, most: 10 };
+/** So that no pod comes or goes but by the operator's work. */
+const THREE: Limits = { least: 3, most: 3 };
+/** Hardly anybody. A purchase that comes alone costs much more CPU time than one in a crowd. */
+const QUIET = 0.01;
+const CLIFF: Shape = [
+  [0, QUIET],
+  [20, QUIET],
+  [21, 3],
+  [170, 3],
+  [171, QUIET],
+  [180, QUIET],
+];
 
 export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'cliff',
     title: 'Three pods’ worth of buyers within a second, and two pods',
-    shape: [
-      [0, 0.1],
-      [30, 0.1],
-      [31, 3],
-      [180, 3],
-      [181, 0.1],
-      [200, 0.1],
-    ],
+    shape: CLIFF,
+    pods: FEW,
   },
   {
     name: 'prepared',
     title: 'The same, with six pods since before',
-    shape: [
-      [0, 0.1],
-      [30, 0.1],
-      [31, 3],
-      [120, 3],
-      [121, 0.1],
-      [140, 0.1],
-    ],
-    minReplicas: 6,
+    shape: CLIFF,
+    pods: { ...FEW, least: 6 },
   },
   {
     name: 'ramp',
     title: 'A crowd that grows for four minutes',
     shape: [
-      [0, 0.1],
-      [20, 0.1],
+      [0, QUIET],
+      [20, QUIET],
       [260, 3],
       [300, 3],
     ],
+    pods: FEW,
   },
   {
     name: 'twice',
-    title: 'Two waves, two and a half minutes apart',
+    title: 'Two waves, two and a half minutes apart, then eight quiet minutes',
     shape: [
-      [0, 0.1],
-      [20, 0.1],
+      [0, QUIET],
+      [20, QUIET],
       [21, 2.5],
       [95, 2.5],
-      [96, 0.1],
-      [245, 0.1],
+      [96, QUIET],
+      [245, QUIET],
       [246, 2.5],
       [320, 2.5],
-      [321, 0.1],
-      [480, 0.1],
+      [321, QUIET],
+      [800, QUIET],
     ],
+    pods: FEW,
   },
   {
     name: 'update',
@@ -72,7 +76,7 @@ export const SCENARIOS: readonly Scenario[] = [
       [0, 0.6],
       [150, 0.6],
     ],
-    minReplicas: 3,
+    pods: THREE,
     meanwhile: async (cluster) => {
       await cluster.kubectl('rollout', 'restart', 'deployment/hot-path');
       await cluster.kubectl('rollout', 'status', 'deployment/hot-path', '--timeout=140s');
@@ -85,7 +89,7 @@ export const SCENARIOS: readonly Scenario[] = [
       [0, 0.6],
       [150, 0.6],
     ],
-    minReplicas: 3,
+    pods: THREE,
     meanwhile: async (cluster) => {
       const drain = ['drain', NODES[0], '--ignore-daemonsets', '--delete-emptydir-data'];
       console.log(await cluster.kubectl(...drain, '--timeout=140s'));

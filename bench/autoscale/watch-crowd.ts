@@ -1,5 +1,5 @@
 /** A crowd with what the autoscaler does meanwhile, second by second. */
-import { AutoscalingV2Api } from '@kubernetes/client-node';
+import type { Autoscaler, AutoscalerReading } from './autoscaler.ts';
 import type { Cluster } from './cluster.ts';
 import { type CrowdSecond, rateAt, type Shape, sendCrowd } from './crowd.ts';
 
@@ -7,17 +7,15 @@ const CONNECTIONS = 400;
 const GIVE_UP_MS = 5_000;
 
 /** One second. Without the reservations' ids, which only the check needs. */
-export interface Second extends Omit<CrowdSecond, 'reservations' | 'failed'> {
+export interface Second
+  extends Omit<CrowdSecond, 'reservations' | 'failed'>,
+    Partial<AutoscalerReading> {
   /** Undefined: nothing failed. */
   failed: CrowdSecond['failed'] | undefined;
   second: number;
   /** Buyers per second who are meant to come. */
   demand: number;
   readyPods: number;
-  /** What the autoscaler wants; undefined without one. */
-  desiredPods: number | undefined;
-  /** The autoscaler's own figure: percent of the request, averaged over the pods. */
-  cpuPercent: number | undefined;
 }
 
 export interface WatchedCrowd {
@@ -28,17 +26,14 @@ export interface WatchedCrowd {
 export async function watchCrowd(
   cluster: Cluster,
   { name, saleId, shape }: { name: string; saleId: string; shape: Shape },
+  /** Undefined: there is none. */
+  autoscaler?: Autoscaler,
 ): Promise<WatchedCrowd> {
-  const scaling = cluster.config.makeApiClient(AutoscalingV2Api);
-  const where = { name: 'hot-path', namespace: cluster.namespace };
   const seconds: Second[] = [];
   const reservations: string[] = [];
-  let desiredPods: number | undefined;
-  let cpuPercent: number | undefined;
+  let reading: AutoscalerReading | undefined;
   const look = async () => {
-    const { status } = await scaling.readNamespacedHorizontalPodAutoscaler(where);
-    desiredPods = status?.desiredReplicas;
-    cpuPercent = status?.currentMetrics?.[0]?.resource?.current.averageUtilization;
+    reading = await autoscaler?.read();
   };
   const looking = setInterval(() => void look().catch(() => undefined), 1_000);
   const choices = { port: cluster.port, saleId, prefix: name, shape };
@@ -51,7 +46,7 @@ export async function watchCrowd(
         const { readyPods } = cluster.agent;
         const demand = Math.round(rateAt(shape, second));
         const failed = Object.keys(all).length > 0 ? all : undefined;
-        seconds.push({ second, demand, readyPods, desiredPods, cpuPercent, failed, ...rest });
+        seconds.push({ second, demand, readyPods, ...reading, failed, ...rest });
         if (second % 5 === 0) print(seconds.at(-1)!);
       },
     );

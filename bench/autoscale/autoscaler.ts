@@ -1,0 +1,75 @@
+/** The autoscaler of the hot path: its specification is that of `k8s/hpa.yaml`, with other limits. */
+import assert from 'node:assert/strict';
+import { AutoscalingV2Api, type V2HorizontalPodAutoscalerSpec } from '@kubernetes/client-node';
+import { eventually } from '../../harness/eventually.ts';
+import type { Cluster } from './cluster.ts';
+
+const NAME = 'hot-path';
+/** What starting pods use must not count as a crowd. */
+const CALM_PERCENT_MAX = 30;
+/** Two measurements of each pod: its first figure counts as 0. */
+const CALM_FOR_MS = 31_000;
+const CALM_MS_MAX = 180_000;
+
+export interface Limits {
+  least: number;
+  most: number;
+}
+
+export interface AutoscalerReading {
+  /** What it wants. */
+  desiredPods: number | undefined;
+  /** Its figure: percent of the request, averaged over the pods. */
+  cpuPercent: number | undefined;
+}
+
+export class Autoscaler {
+  readonly #cluster: Cluster;
+  readonly #api: AutoscalingV2Api;
+  /** As applied at the start. */
+  readonly spec: V2HorizontalPodAutoscalerSpec;
+
+  constructor(cluster: Cluster, spec: V2HorizontalPodAutoscalerSpec) {
+    this.#cluster = cluster;
+    this.#api = cluster.config.makeApiClient(AutoscalingV2Api);
+    this.spec = spec;
+  }
+
+  static async of(cluster: Cluster): Promise<Autoscaler> {
+    const text = await cluster.kubectl('get', 'hpa', NAME, '--output', 'json');
+    return new Autoscaler(cluster, JSON.parse(text).spec);
+  }
+
+  async remove(): Promise<void> {
+    await this.#cluster.kubectl('delete', 'hpa', NAME, '--ignore-not-found');
+  }
+
+  /** First it may not scale, until the pods are calm. */
+  async start({ least, most }: Limits): Promise<void> {
+    await this.#apply({ ...this.spec, minReplicas: least, maxReplicas: least });
+    let calmFromMs = performance.now();
+    await eventually(
+      async () => {
+        const { cpuPercent = 100 } = await this.read();
+        if (cpuPercent > CALM_PERCENT_MAX) calmFromMs = performance.now();
+        assert.ok(performance.now() - calmFromMs >= CALM_FOR_MS, `CPU ${cpuPercent} %`);
+      },
+      { timeoutMs: CALM_MS_MAX, pollMs: 1_000 },
+    );
+    await this.#apply({ ...this.spec, minReplicas: least, maxReplicas: most });
+  }
+
+  async read(): Promise<AutoscalerReading> {
+    const where = { name: NAME, namespace: this.#cluster.namespace };
+    const { status } = await this.#api.readNamespacedHorizontalPodAutoscaler(where);
+    return {
+      desiredPods: status?.desiredReplicas,
+      cpuPercent: status?.currentMetrics?.[0]?.resource?.current.averageUtilization,
+    };
+  }
+
+  async #apply(spec: V2HorizontalPodAutoscalerSpec): Promise<void> {
+    const kind = { apiVersion: 'autoscaling/v2', kind: 'HorizontalPodAutoscaler' };
+    await this.#cluster.apply(JSON.stringify({ ...kind, metadata: { name: NAME }, spec }));
+  }
+}
