@@ -23,7 +23,6 @@ export interface Sentinels {
 
 const MASTER_NAME = 'sale';
 const QUORUM = 2;
-/** How long a master may be unresponsive before the sentinels replace it. */
 const DOWN_AFTER_MS = 1_000;
 /** After a failed attempt, the next one follows after twice this time. */
 const FAILOVER_TIMEOUT_MS = 3_000;
@@ -33,15 +32,24 @@ export interface SentinelChoices {
   port: number;
   /** The server's program; the machine's Redis by default. */
   command?: string | undefined;
+  /** How long a master may be unresponsive before the sentinels replace it. */
+  downAfterMs?: number;
 }
 
-export function useSentinels(scope: Scope, master: TestRedis): Promise<Sentinels> {
-  return use(scope, () => startSentinels({ port: master.port }));
+export function useSentinels(
+  scope: Scope,
+  master: TestRedis,
+  downAfterMs?: number,
+): Promise<Sentinels> {
+  return use(scope, () =>
+    startSentinels({ port: master.port, ...(downAfterMs !== undefined && { downAfterMs }) }),
+  );
 }
 
 export async function startSentinels({
   port: masterPort,
   command,
+  downAfterMs = DOWN_AFTER_MS,
 }: SentinelChoices): Promise<Sentinels> {
   const directory = mkdtempSync(join(tmpdir(), 'flash-sale-test-sentinels-'));
   const ports = await findFreePorts(3);
@@ -55,7 +63,7 @@ export async function startSentinels({
           'bind 127.0.0.1',
           `dir ${directory}`,
           `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${masterPort} ${QUORUM}`,
-          `sentinel down-after-milliseconds ${MASTER_NAME} ${DOWN_AFTER_MS}`,
+          `sentinel down-after-milliseconds ${MASTER_NAME} ${downAfterMs}`,
           `sentinel failover-timeout ${MASTER_NAME} ${FAILOVER_TIMEOUT_MS}`,
           '',
         ].join('\n'),
