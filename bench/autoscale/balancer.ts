@@ -22,11 +22,13 @@ export async function useBalancer(
     'haproxy',
     { hotPaths: Array(SLOTS).fill(NOBODY), admin: NOBODY },
     // Kubernetes probes the pods, and no server is known at the start.
-    (shipped) =>
-      shipped
-        .replace(/^global$/m, `global\n    stats socket ${socket} level admin`)
-        .replaceAll(/^.*(?:-unready|option allbackups).*\n/gm, '')
-        .replaceAll(/ check inter \S+ fall \S+ rise \S+/g, ' disabled'),
+    {
+      edit: (shipped) =>
+        shipped
+          .replace(/^global$/m, `global\n    stats socket ${socket} level admin`)
+          .replaceAll(/^.*(?:-unready|option allbackups).*\n/gm, '')
+          .replaceAll(/ check inter \S+ fall \S+ rise \S+/g, ' disabled'),
+    },
   );
   const slots = Array<string | undefined>(SLOTS).fill(undefined);
   let commands: Promise<unknown> = Promise.resolve();

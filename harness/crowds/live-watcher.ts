@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { inspect } from 'node:util';
-import { WebSocket } from 'undici';
+import { type Dispatcher, WebSocket } from 'undici';
 import { http } from '../../src/process/node-http.ts';
 import { tokenOf } from '../engine/hot-path.ts';
 import { eventually } from '../eventually.ts';
@@ -19,6 +19,8 @@ interface WatchChoices {
   buyer?: string;
   protocols?: string[];
   headers?: Record<string, string>;
+  /** For a server with a certificate of its own. */
+  dispatcher?: Dispatcher;
 }
 
 export class LiveWatcher {
@@ -81,6 +83,7 @@ async function watch(
 ): Promise<LiveWatcher> {
   const socket = new WebSocket(`${hotPath.url.replace('http', 'ws')}/v1/sales/${saleId}/live`, {
     ...(choices.protocols ? { protocols: choices.protocols } : {}),
+    ...(choices.dispatcher ? { dispatcher: choices.dispatcher } : {}),
     headers: {
       ...(choices.buyer === undefined ? {} : { authorization: `Bearer ${tokenOf(choices.buyer)}` }),
       ...choices.headers,

@@ -1,10 +1,13 @@
 /** A real nginx or HAProxy with the configuration of `deploy/`, of which only addresses are replaced. */
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findProgram } from '../../src/dev/bootstrap/find-servers.mjs';
 import { findFreePorts } from '../../src/process/free-port.ts';
 import { type Scope, use } from '../use.ts';
+import type { Certificates } from './certificates.ts';
 import { asTestServer, ServerProcess, type TestServer } from './server-process.ts';
 
 const DEPLOY = join(import.meta.dirname, '../../deploy');
@@ -41,20 +44,26 @@ export const REVERSE_PROXIES = {
 } as const;
 export type ReverseProxyName = keyof typeof REVERSE_PROXIES;
 
-/** `edit` changes the configuration further. */
+export interface ReverseProxyChoices {
+  /** With them, the commented lines for TLS are uncommented, and both URLs lead to `https://localhost`. */
+  certificates?: Certificates;
+  /** Changes the configuration further. */
+  edit?: (configuration: string) => string;
+}
+
 export function useReverseProxy(
   scope: Scope,
   name: ReverseProxyName,
   upstreams: Upstreams,
-  edit: (configuration: string) => string = (configuration) => configuration,
+  choices: ReverseProxyChoices = {},
 ): Promise<ReverseProxy> {
-  return use(scope, () => startReverseProxy(name, upstreams, edit));
+  return use(scope, () => startReverseProxy(name, upstreams, choices));
 }
 
 async function startReverseProxy(
   name: ReverseProxyName,
   upstreams: Upstreams,
-  edit: (configuration: string) => string,
+  { certificates, edit = (configuration) => configuration }: ReverseProxyChoices,
 ): Promise<ReverseProxy> {
   const command = findProgram(name);
   if (!command) throw new Error(`${name} is not installed; npm test installs it`);
@@ -62,20 +71,35 @@ async function startReverseProxy(
   const directory = mkdtempSync(join(tmpdir(), `flash-sale-test-${name}-`));
   const [buyers, operators] = (await findFreePorts(2)) as [number, number];
   const path = join(directory, 'proxy.conf');
-  const shipped = readFileSync(join(DEPLOY, file), 'utf8');
+  let shipped = readFileSync(join(DEPLOY, file), 'utf8');
+  if (certificates) shipped = withTls(shipped, certificates, directory);
   writeFileSync(path, edit(withAddresses(shipped, upstreams, { buyers, operators })));
-  const buyersUrl = `http://127.0.0.1:${buyers}`;
+  const urlOf = (port: number) =>
+    certificates ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
+  const buyersUrl = urlOf(buyers);
   const proxy = await ServerProcess.start({
     command,
     args: argumentsOf(path, directory),
     stopSignal,
-    // The proxy itself refuses this path.
-    isReady: async () => (await fetch(`${buyersUrl}/metrics`)).status === 404,
+    isReady: () => accepts(buyers),
   });
   return Object.assign(asTestServer(proxy, buyersUrl, buyers, directory), {
     buyersUrl,
-    operatorsUrl: `http://127.0.0.1:${operators}`,
+    operatorsUrl: urlOf(operators),
   });
+}
+
+/** As an operator does it: whole lines are uncommented, and the lines above them that listen without TLS are deleted. */
+function withTls(shipped: string, certificates: Certificates, directory: string): string {
+  const { certificate, key } = certificates;
+  const both = join(directory, 'shop.pem');
+  writeFileSync(both, readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'));
+  return shipped
+    .replaceAll(/^ *(?:listen|bind) \S+\n(?= *# (?:listen|bind) )/gm, '')
+    .replaceAll(/^( *)# ((?:listen|bind|ssl_\w+) .*)$/gm, '$1$2')
+    .replaceAll('/etc/ssl/shop.crt', certificate)
+    .replaceAll('/etc/ssl/shop.key', key)
+    .replaceAll('/etc/ssl/shop.pem', both);
 }
 
 /** Each address must be there, or the test would use the wrong ports. */
@@ -93,8 +117,8 @@ function withAddresses(
         .join('\n'),
     )
     .replace('127.0.0.1:8081', `127.0.0.1:${admin}`)
-    .replace(/^( *(?:listen |bind :))80(;?)$/m, `$1${listen.buyers}$2`)
-    .replace(/^( *(?:listen |bind :))8443(;?)$/m, `$1${listen.operators}$2`);
+    .replace(/^( *(?:listen |bind :))(?:80|443)(;| |$)/m, `$1${listen.buyers}$2`)
+    .replace(/^( *(?:listen |bind :))(?:8082|8443)(;| |$)/m, `$1${listen.operators}$2`);
   return replaced
     .replaceAll(/bind :(\d+)/g, 'bind 127.0.0.1:$1')
     .replaceAll(/listen (\d+)/g, 'listen 127.0.0.1:$1');
@@ -120,4 +144,15 @@ http {
 `,
   );
   return wrapper;
+}
+
+/** Resolves when a connection is accepted. */
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } finally {
+    socket.destroy();
+  }
 }
