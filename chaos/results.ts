@@ -9,7 +9,7 @@ import { startRedis } from '../harness/servers/redis.ts';
 import type { PlannedFault } from './faults/schedule.ts';
 import type { RunReport } from './run.ts';
 import type { Durability } from './stack.ts';
-import { type ChaosResult, type FaultCount, survivalTable } from './survival-table.ts';
+import { type ChaosResult, type FaultCount, survivalReport } from './survival-table.ts';
 import type { TopologyName } from './topologies/topology.ts';
 
 export interface CompletedRun {
@@ -83,7 +83,7 @@ export async function writeResult(
   const directory = resultDirectory(RESULTS, choices);
   await keepResult(directory, nameOfResult(choices), result);
   if (choices.write)
-    await putBetweenMarkers('README.md', 'chaos', survivalTable(readChaosResults()));
+    await putBetweenMarkers('README.md', 'chaos', survivalReport(readChaosResults()));
 }
 
 /** All recorded results. */

@@ -43,6 +43,8 @@ const TOPOLOGIES = Object.keys(TOPOLOGY);
 const PROFILES: readonly Durability[] = ['replicated', 'safe', 'fast'];
 
 const NONE = '–';
+/** Of an ISO time. */
+const DATE_LENGTH = 10;
 
 /** Each row counts the faults whose names match. */
 export const ROWS: readonly (readonly [what: string, names: RegExp])[] = [
@@ -62,14 +64,20 @@ export const ROWS: readonly (readonly [what: string, names: RegExp])[] = [
   ['persister started on a copy of the database', /^copy-database /],
 ];
 
-/** Markdown. */
-export function survivalTable(results: readonly ChaosResult[]): string {
-  const sorted = results.toSorted(
+/** Markdown: the table, and the command of each column. */
+export function survivalReport(results: readonly ChaosResult[]): string {
+  const columns = results.toSorted(
     (a, b) =>
       TOPOLOGIES.indexOf(a.topology) - TOPOLOGIES.indexOf(b.topology) ||
       PROFILES.indexOf(a.profile) - PROFILES.indexOf(b.profile) ||
       a.server.localeCompare(b.server),
   );
+  const intro =
+    'The commands of the columns, from left to right. The same seed gives the same faults only at the same commit.';
+  return `${survivalTable(columns)}\n\n${intro}\n\n\`\`\`sh\n${columns.map(commandOf).join('\n')}\n\`\`\``;
+}
+
+function survivalTable(sorted: readonly ChaosResult[]): string {
   const rows = [
     ['', ...sorted.map(headOf)],
     ['---', ...sorted.map(() => '--:')],
@@ -95,7 +103,15 @@ function faultRows(results: readonly ChaosResult[]): string[][] {
 
 function headOf({ topology, server, profile, versions }: ChaosResult): string {
   const version = server === 'redis' ? `Redis ${versions.redis}` : versions.redis;
-  return `${TOPOLOGY[topology]}, ${version}, \`${profile}\``;
+  const recorded = `${versions.commit}, ${versions.date.slice(0, DATE_LENGTH)}`;
+  return `${TOPOLOGY[topology]}, ${version}, \`${profile}\` (${recorded})`;
+}
+
+function commandOf(result: ChaosResult): string {
+  const { topology, server, profile, seeds, buyersPerRun, runsAtOnce } = result;
+  const servers = `--topology ${topology} --server ${server} --profile ${profile}`;
+  const runs = `--seed ${seeds.first} --runs ${seeds.runs} --buyers ${buyersPerRun}`;
+  return `npm run chaos -- ${servers} ${runs} --at-once ${runsAtOnce}`;
 }
 
 function keptOf({ runsWithoutViolation, seeds }: ChaosResult): string {
@@ -103,9 +119,9 @@ function keptOf({ runsWithoutViolation, seeds }: ChaosResult): string {
 }
 
 function countOf(faults: ChaosResult['faults'], names: RegExp): string {
-  const counts = Object.entries(faults).filter(([name]) => names.test(name));
-  const done = counts.reduce((sum, [, count]) => sum + count.done, 0);
-  return done === 0 ? NONE : grouped(done);
+  const matching = Object.entries(faults).filter(([name]) => names.test(name));
+  const times = matching.reduce((sum, [, count]) => sum + count.done, 0);
+  return times === 0 ? NONE : grouped(times);
 }
 
 function grouped(count: number): string {

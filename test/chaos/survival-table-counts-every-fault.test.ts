@@ -1,9 +1,11 @@
 /** The README's table of what was survived where has each fault that a schedule can have in one row. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { drawSchedule } from '../../chaos/faults/schedule.ts';
 import { nameOfFault, readChaosResults } from '../../chaos/results.ts';
-import { type ChaosResult, ROWS, survivalTable } from '../../chaos/survival-table.ts';
+import { type ChaosResult, ROWS, survivalReport } from '../../chaos/survival-table.ts';
 import { TOPOLOGIES } from '../../chaos/topologies/topology.ts';
 import { Random } from '../../harness/random.ts';
 
@@ -44,19 +46,44 @@ test('one server comes first, then more durable profiles; a fault that never too
     },
   });
   const first = column('single', 'safe');
-  const table = survivalTable([
+  const report = survivalReport([
     column('cluster', 'fast'),
     column('cluster', 'replicated'),
     column('single', 'fast'),
     { ...first, faults: { ...first.faults, 'slow-disk redis': { planned: 1, done: 1 } } },
   ]);
-  const [head, , runs] = table.split('\n');
+  const [head, , runs] = report.split('\n');
   assert.match(
     head!,
     /one server.*`safe`.*one server.*`fast`.*Cluster.*`replicated`.*Cluster.*`fast`/,
   );
   assert.match(runs!, / 49 of 50 \| 49 of 50 /);
-  assert.match(table, /the master \| 1,500 \|/);
-  assert.doesNotMatch(table, /slot of the sale moved/);
-  assert.match(table, /slow disk \| 1 \| – \|/);
+  assert.match(report, /the master \| 1,500 \|/);
+  assert.doesNotMatch(report, /slot of the sale moved/);
+  assert.match(report, /slow disk \| 1 \| – \|/);
+});
+
+test('a head says what was recorded when, and a command repeats it', () => {
+  const report = survivalReport([
+    {
+      ...recorded,
+      versions: { ...recorded.versions, commit: 'abc1234', date: '2026-11-30T23:00:00.000Z' },
+      topology: 'cluster',
+      server: 'valkey',
+      profile: 'fast',
+      seeds: { first: 31, runs: 50 },
+      buyersPerRun: 2_000,
+      runsAtOnce: 2,
+    },
+  ]);
+  assert.match(report, /`fast` \(abc1234, 2026-11-30\) \|/);
+  const command =
+    'npm run chaos -- --topology cluster --server valkey --profile fast --seed 31 --runs 50 --buyers 2000 --at-once 2';
+  assert.ok(report.split('\n').includes(command), report);
+});
+
+test('the README has what the recorded results give', () => {
+  const readme = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+  const [, block] = /<!-- chaos -->\n\n(.*)\n\n<!-- \/chaos -->/s.exec(readme)!;
+  assert.equal(block, survivalReport(readChaosResults()));
 });
