@@ -123,7 +123,7 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       snapshot,
       losses,
       restore,
-      clockErrorMs: Math.max(0, ...begun.map(({ fault }) => Math.abs(fault.byMs ?? 0))),
+      clockErrorMs: begun.reduce((sum, { fault }) => sum + Math.abs(fault.byMs ?? 0), 0),
     });
     if (pending !== undefined) violations.push({ kind: 'did-not-recover', evidence: pending });
     if (choices.verifies) violations.push(...(await verify({ stack, client, inspector })));

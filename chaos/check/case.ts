@@ -27,7 +27,10 @@ export interface Case {
   losses: readonly Loss[];
   /** An older backup of PostgreSQL was restored. */
   restore?: Restore | undefined;
-  /** How far the clock of a Redis server was set forward or back. */
+  /**
+   * How far the sale's time can be ahead of the clients' clock: the sum of all steps of the servers' clocks. A sale
+   * that is already ahead also follows the jump by which a clock that was set back is corrected.
+   */
   clockErrorMs?: number;
 }
 
