@@ -22,7 +22,7 @@ export type Link = Pick<
 >;
 
 export interface LinkTargets {
-  redis: Topology;
+  redis: Pick<Topology, 'ports'>;
   postgresPort: number;
   portOf: ReadonlyMap<EngineProcess, number>;
 }
@@ -30,6 +30,8 @@ export interface LinkTargets {
 export class Links {
   /** By the port at which the process at the start of the link finds its target. */
   readonly #proxies: ReadonlyMap<LinkName, ReadonlyMap<number, CuttableProxy>>;
+  /** Those that `separate` has stalled. They stay so when a fault of their link ends. */
+  readonly #separated = new Set<CuttableProxy>();
 
   private constructor(proxies: ReadonlyMap<LinkName, ReadonlyMap<number, CuttableProxy>>) {
     this.#proxies = proxies;
@@ -52,8 +54,11 @@ export class Links {
     return new Links(links);
   }
 
-  link(name: LinkName): Link {
-    return bundle([...this.#proxies.get(name)!.values()]);
+  /** `announcedPort`: only the part of the link that leads to this Redis server. */
+  link(name: LinkName, announcedPort?: number): Link {
+    const proxies = this.#proxies.get(name)!;
+    const chosen = announcedPort === undefined ? proxies.values() : [proxies.get(announcedPort)!];
+    return bundle([...chosen], this.#separated);
   }
 
   /** The ports of a link's proxies, by the port at which the process finds its target. */
@@ -72,15 +77,21 @@ export class Links {
     for (const name of ENGINE_PROCESSES) {
       const isInside = processes.has(name);
       for (const [port, proxy] of this.#proxies.get(`${name}>redis`)!)
-        if ((port === announcedPort) !== isInside) proxy.stall();
+        if ((port === announcedPort) !== isInside) {
+          this.#separated.add(proxy);
+          proxy.stall();
+        }
     }
   }
 
   heal(): void {
+    this.#separated.clear();
     for (const proxy of this.#all()) proxy.heal();
   }
 
+  /** Ends `separate`. */
   healRedis(): void {
+    this.#separated.clear();
     for (const name of ENGINE_PROCESSES) this.link(`${name}>redis`).heal();
   }
 
@@ -94,7 +105,7 @@ export class Links {
 }
 
 /** Several proxies as one link. A trap is set in each of them. */
-function bundle(proxies: readonly CuttableProxy[]): Link {
+function bundle(proxies: readonly CuttableProxy[], separated: ReadonlySet<CuttableProxy>): Link {
   const trapped = (
     text: string,
     set: (proxy: CuttableProxy) => ReturnType<Link['loseReplyTo']>,
@@ -120,6 +131,6 @@ function bundle(proxies: readonly CuttableProxy[]): Link {
     cutAll: each((proxy) => proxy.cutAll()),
     stall: each((proxy) => proxy.stall()),
     refuse: each((proxy) => proxy.refuse()),
-    heal: each((proxy) => proxy.heal()),
+    heal: each((proxy) => (separated.has(proxy) ? proxy.stall() : proxy.heal())),
   };
 }

@@ -34,9 +34,10 @@ const RESULTS = join(import.meta.dirname, 'results');
 
 export function printSummary(completed: readonly CompletedRun[]): void {
   const style = { head: [], border: [] };
-  const faults = new Table({ head: ['fault', 'planned', 'done'], style });
-  for (const [name, { planned, done }] of Object.entries(countFaults(completed, nameOfFault))) {
-    faults.push([name, planned, done]);
+  const faults = new Table({ head: ['fault', 'planned', 'done', 'master replaced'], style });
+  const counts = countFaults(completed, nameOfFault);
+  for (const [name, { planned, done, replaced = '' }] of Object.entries(counts)) {
+    faults.push([name, planned, done, replaced]);
   }
   const responses = new Table({ head: ['responses', 'times'], style });
   responses.push(...Object.entries(countResponses(completed)));
@@ -117,7 +118,11 @@ function countFaults(
   const countOf = (fault: PlannedFault) => (counts[nameFault(fault)] ??= { planned: 0, done: 0 });
   for (const { schedule, report } of completed) {
     for (const fault of schedule) countOf(fault).planned += 1;
-    for (const fault of report.effectiveFaults) countOf(fault).done += 1;
+    for (const fault of report.effectiveFaults) {
+      const count = countOf(fault);
+      count.done += 1;
+      if (fault.replaced) count.replaced = (count.replaced ?? 0) + 1;
+    }
   }
   return sorted(counts);
 }

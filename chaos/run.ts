@@ -65,6 +65,8 @@ export interface RunChoices
   verifies: boolean;
 }
 
+type EffectiveFault = PlannedFault & Pick<StartedFault, 'replaced'>;
+
 export interface RunReport {
   seed: number;
   violations: Violation[];
@@ -75,7 +77,7 @@ export interface RunReport {
   /** Acknowledged reservations that a data loss was allowed to take. */
   lost: number;
   /** The planned faults that hit their target. */
-  effectiveFaults: PlannedFault[];
+  effectiveFaults: EffectiveFault[];
   seconds: number;
   /** From the end of the last fault until all clients had their responses and the sale was at rest. */
   restSeconds: number;
@@ -138,7 +140,9 @@ export async function run(choices: RunChoices, scenario: Scenario): Promise<RunR
       reservations: snapshot.postgres.rows.length,
       events: snapshot.postgres.events.length,
       lost,
-      effectiveFaults: begun.filter(({ tookEffect }) => tookEffect()).map(({ fault }) => fault),
+      effectiveFaults: begun
+        .filter(({ tookEffect }) => tookEffect())
+        .map(({ fault, replaced }) => ({ ...fault, replaced })),
       seconds: (performance.now() - startedMs) / 1_000,
       restSeconds: restMs / 1_000,
     };

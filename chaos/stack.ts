@@ -130,8 +130,9 @@ export class ChaosStack {
     return this.#processes.get(name)!.pid;
   }
 
-  link(name: LinkName): Link {
-    return this.#links.link(name);
+  /** `to`: only the part of the link that leads to this Redis server. */
+  link(name: LinkName, to?: TopologyServer): Link {
+    return this.#links.link(name, to?.announcedPort);
   }
 
   /** The name of the server that a target means now. Undefined: there is none. */

@@ -7,6 +7,8 @@ import type { TopologyName } from './topologies/topology.ts';
 export interface FaultCount {
   planned: number;
   done: number;
+  /** How often another server became the master meanwhile. Absent: never, or the record is older than this count. */
+  replaced?: number;
 }
 
 /** A file in chaos/results. */
@@ -46,17 +48,23 @@ const NONE = '–';
 /** Of an ISO time. */
 const DATE_LENGTH = 10;
 
-/** Each row counts the faults whose names match. */
-export const ROWS: readonly (readonly [what: string, names: RegExp])[] = [
+/** Each row counts the faults whose names match: how often they took effect, or how often the master was replaced. */
+export const ROWS: readonly (readonly [
+  what: string,
+  names: RegExp,
+  counts?: 'done' | 'replaced',
+])[] = [
   ['hot path, persister or admin killed, frozen, restarted', /^(kill|pause|restart) (hot|per|adm)/],
   ['PostgreSQL killed, frozen, restarted', /^(kill|pause|restart) postgres/],
   ['Redis killed, frozen, restarted: the master', /^(kill|pause|restart) redis$/],
+  ['… and a replica was promoted meanwhile', /^(kill|pause) redis$/, 'replaced'],
   ['Redis killed, frozen, restarted: a replica', /^(kill|pause|restart) redis-replica/],
   ['connection cut, refused, or open to nowhere', /^(cut|refuse|half-open) /],
   ['request or reply lost', /^lose-(request|reply) /],
   ['replica promoted while the master lives', /^hand-over /],
   ['the same without its consent, during a batch', /^demote /],
-  ['master isolated with some of its clients', /^isolate /],
+  ['master isolated with clients that sent it purchases', /^isolate /],
+  ['… and a replica was promoted meanwhile', /^isolate /, 'replaced'],
   ['slot of the sale moved', /^move-slot /],
   ['slow disk', /^slow-disk /],
   ['clock of the master set wrong', /^step-clock /],
@@ -94,9 +102,9 @@ function survivalTable(sorted: readonly ChaosResult[]): string {
 
 /** Without faults that no run had. */
 function faultRows(results: readonly ChaosResult[]): string[][] {
-  const rows = ROWS.map(([what, names]) => [
+  const rows = ROWS.map(([what, names, counts = 'done']) => [
     what,
-    ...results.map(({ faults }) => countOf(faults, names)),
+    ...results.map(({ faults }) => countOf(faults, names, counts)),
   ]);
   return rows.filter(([, ...counts]) => counts.some((count) => count !== NONE));
 }
@@ -118,9 +126,13 @@ function keptOf({ runsWithoutViolation, seeds }: ChaosResult): string {
   return `${runsWithoutViolation} of ${seeds.runs}`;
 }
 
-function countOf(faults: ChaosResult['faults'], names: RegExp): string {
+function countOf(
+  faults: ChaosResult['faults'],
+  names: RegExp,
+  counts: 'done' | 'replaced',
+): string {
   const matching = Object.entries(faults).filter(([name]) => names.test(name));
-  const times = matching.reduce((sum, [, count]) => sum + count.done, 0);
+  const times = matching.reduce((sum, [, count]) => sum + (count[counts] ?? 0), 0);
   return times === 0 ? NONE : grouped(times);
 }
 

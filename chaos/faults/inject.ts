@@ -10,7 +10,7 @@ import { trimEvents } from '../../src/lua/stream/trim-events.ts';
 import type { ChaosStack } from '../stack.ts';
 import { runPersisterOnCopy } from './copied-database.ts';
 import { type Loss, loseRedisData, withLossOfFailover } from './losses.ts';
-import { injectReplicationFault } from './replication-faults.ts';
+import { injectReplicationFault, isReplaced } from './replication-faults.ts';
 import {
   type LinkName,
   type PlannedFault,
@@ -36,6 +36,8 @@ export interface StartedFault {
   fault: PlannedFault;
   /** Whether the fault hit something: a running process, a used connection, the request that it waited for. */
   tookEffect: () => boolean;
+  /** Whether another server became the master while the fault isolated, froze or killed the old one. */
+  replaced: boolean;
 }
 
 /**
@@ -56,12 +58,15 @@ export async function runSchedule(
     Object.values(sequences).map(async (faults) => {
       for (const fault of faults!) {
         await sleep(Math.max(0, startedMs + fault.atMs - performance.now()));
-        const { tookEffect, loss, consumed } = await withLossOfFailover(fault, stack, () =>
-          inject(fault, stack),
+        const { tookEffect, replaced, loss, consumed } = await withLossOfFailover(
+          fault,
+          stack,
+          () => inject(fault, stack),
         );
         begun.push({
           fault,
           tookEffect: typeof tookEffect === 'function' ? tookEffect : () => tookEffect,
+          replaced: replaced ?? false,
         });
         if (loss) losses.push(loss);
         if (consumed) allConsumed.push(consumed);
@@ -74,6 +79,7 @@ export async function runSchedule(
 interface Injected {
   /** A function if it is known only later. */
   tookEffect: boolean | (() => boolean);
+  replaced?: boolean;
   loss?: Loss;
   /** What a persister on a copy took over. */
   consumed?: string | undefined;
@@ -89,16 +95,18 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'kill': {
       const tookEffect = await stack.kill(target);
       await sleep(forMs);
+      const replaced = fault.target === 'redis' && (await isReplaced(target, stack));
       await stack.startAgain(target);
-      return { tookEffect };
+      return { tookEffect, replaced };
     }
     case 'restart':
       return { tookEffect: await stack.restart(target) };
     case 'pause': {
       const tookEffect = stack.pause(target);
       await sleep(forMs);
+      const replaced = fault.target === 'redis' && (await isReplaced(target, stack));
       stack.resume(target);
-      return { tookEffect };
+      return { tookEffect, replaced };
     }
     case 'cut':
     case 'refuse':
@@ -126,7 +134,7 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'move-slot':
     case 'slow-disk':
     case 'step-clock':
-      return { tookEffect: await injectReplicationFault(fault, stack) };
+      return injectReplicationFault(fault, stack);
     case 'copy-database': {
       const { hasRun, consumed } = await runPersisterOnCopy(stack, forMs);
       return { tookEffect: hasRun, consumed };

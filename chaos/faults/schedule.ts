@@ -15,6 +15,7 @@ export const ENGINE_PROCESSES = [
   'admin',
 ] as const;
 export type EngineProcess = (typeof ENGINE_PROCESSES)[number];
+export const HOT_PATHS = ['hot-path-1', 'hot-path-2'] as const;
 /** Of several Redis servers, the one that has the sale when the fault begins, or a replica of it. */
 type RedisTarget = 'redis' | 'redis-replica';
 /** A fault that lasts ends on the server where it began. */
@@ -63,10 +64,11 @@ const DATA_LOSSES = ['flush', 'lose-disk', 'lose-tail'] as const;
 
 /**
  * Faults of servers that replicate. `hand-over`: a replica becomes the master while the old one lives; `demote`: the same
- * without the old one's consent, while it decides on a batch of purchases. `isolate`: the master keeps some processes and
- * loses all others, its replicas and the sentinels. `move-slot`: the sale moves to another master of the cluster.
- * `slow-disk`: each sync of the master takes long. `step-clock`: the master's clock is set forward or back, and later set
- * right.
+ * without the old one's consent, while it decides on a batch of purchases. Sentinels have only `hand-over`: they never
+ * ask the old master, and promote a replica some tenths of a second after the command, when the batch is over. `isolate`:
+ * the master keeps a hot path and perhaps other processes, and loses all others, its replicas and the sentinels.
+ * `move-slot`: the sale moves to another master of the cluster. `slow-disk`: each sync of the master takes long.
+ * `step-clock`: the master's clock is set forward or back, and later set right.
  */
 const REPLICATION_FAULTS: Record<TopologyName, readonly ReplicationFaultKind[]> = {
   single: [],
@@ -146,6 +148,16 @@ const SERVER_DOWN_MS = { least: 100, most: 1_500 };
 const PAUSE_MS = { least: 200, most: 2_500 };
 /** Some are so short that the servers do not notice, some so long that a replica is promoted. */
 const REPLICATED_DOWN_MS = { least: 200, most: 8_000 };
+/**
+ * A Cluster promotes a replica within about 4 s of losing the master, Sentinels within about 3 s. Some isolations end
+ * before that.
+ */
+const ISOLATED_MS = { least: 5_000, most: 8_000 };
+const ENDS_EARLY_CHANCE = 0.2;
+const ISOLATED_BRIEFLY_MS = { least: 200, most: 2_000 };
+/** That an isolated master keeps a process. */
+const KEEP_CHANCE = 0.5;
+const KEEP_BOTH_HOT_PATHS_CHANCE = 0.25;
 /** How long a batch of purchases may be awaited. */
 const DEMOTE_WITHIN_MS = 3_000;
 /** More than a second is a jump for the engine. */
@@ -225,8 +237,12 @@ function drawFault(
     case 'demote':
       return { atMs, forMs: DEMOTE_WITHIN_MS, kind, target: 'redis' };
     case 'isolate': {
-      const keeps = ENGINE_PROCESSES.filter(() => random.chance(0.5));
-      return { atMs, forMs: within(REPLICATED_DOWN_MS), kind, target: 'redis', keeps };
+      // Without a hot path, nobody would sell on the isolated master. The other one mostly sells on the promoted one.
+      const hotPath = random.pick(HOT_PATHS);
+      const others = ENGINE_PROCESSES.filter((name) => name !== hotPath);
+      const keeps = [hotPath, ...others.filter((name) => random.chance(keepChance(name)))];
+      const forMs = within(random.chance(ENDS_EARLY_CHANCE) ? ISOLATED_BRIEFLY_MS : ISOLATED_MS);
+      return { atMs, forMs, kind, target: 'redis', keeps };
     }
     case 'slow-disk':
       return { atMs, forMs: within(SLOW_DISK_MS), kind, target: 'redis' };
@@ -252,6 +268,10 @@ function drawFault(
     default:
       return unreachable(kind);
   }
+}
+
+function keepChance(name: EngineProcess): number {
+  return name.startsWith('hot-path') ? KEEP_BOTH_HOT_PATHS_CHANCE : KEEP_CHANCE;
 }
 
 function drawKind(random: Random, kinds: readonly DrawnKind[]): DrawnKind {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import calculateSlot from 'cluster-key-slot';
+import type { Redis } from 'ioredis';
 import { eventually } from '../../harness/eventually.ts';
 import { formCluster, moveSlot, nodeArgs } from '../../harness/servers/redis-cluster.ts';
 import { handOver } from '../../harness/servers/replication.ts';
@@ -132,16 +133,17 @@ class ClusterTopology implements Topology {
     this.#network.heal();
   }
 
-  async handOver(abruptly: boolean): Promise<void> {
-    const replica = await this.replica();
-    if (!replica) throw new Error('the master has no replica');
-    const isDone = async () => assert.equal((await this.master()).name, replica.name);
-    if (!abruptly) {
-      await handOver(() => replica.client.cluster('FAILOVER'), isDone);
-      return;
-    }
-    await replica.client.cluster('FAILOVER', 'TAKEOVER');
-    await eventually(isDone, { timeoutMs: TAKEOVER_MS_MAX });
+  async handOver(): Promise<void> {
+    const { client, isMaster } = await this.#successor();
+    await handOver(() => client.cluster('FAILOVER'), isMaster);
+  }
+
+  async prepareTakeover(): Promise<() => Promise<void>> {
+    const { client, isMaster } = await this.#successor();
+    return async () => {
+      await client.cluster('FAILOVER', 'TAKEOVER');
+      await eventually(isMaster, { timeoutMs: TAKEOVER_MS_MAX });
+    };
   }
 
   /** The target's replica has the keys before the slot is assigned. Repeats what failed: half a move serves nobody. */
@@ -164,6 +166,14 @@ class ClusterTopology implements Topology {
     this.#network.heal();
     await Promise.all(this.servers.map((node) => node.stop()));
     await this.#network.close();
+  }
+
+  /** A replica, and an assertion that it has become the master. */
+  async #successor(): Promise<{ client: Redis; isMaster: () => Promise<void> }> {
+    const replica = await this.replica();
+    if (!replica) throw new Error('the master has no replica');
+    const isMaster = async () => assert.equal((await this.master()).name, replica.name);
+    return { client: replica.client, isMaster };
   }
 
   #ownerIn(views: readonly OwnView[]): OwnView {

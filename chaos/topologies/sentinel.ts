@@ -110,13 +110,16 @@ class SentinelTopology implements Topology {
     this.#network.heal();
   }
 
-  /** Sentinels always do it abruptly. */
   async handOver(): Promise<void> {
     const before = await this.master();
     await handOver(
       () => this.#sentinels.handOver(),
       async () => assert.notEqual((await this.master()).name, before.name),
     );
+  }
+
+  prepareTakeover(): never {
+    throw new Error('sentinels choose the moment themselves');
   }
 
   moveSlot(): never {

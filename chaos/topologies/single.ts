@@ -18,6 +18,7 @@ export async function startSingle(choices: TopologyChoices): Promise<Topology> {
     isolate: isImpossible,
     heal: () => undefined,
     handOver: isImpossible,
+    prepareTakeover: isImpossible,
     moveSlot: isImpossible,
     stop: () => server.stop(),
   };

@@ -46,11 +46,13 @@ export interface Topology {
   isolate(server: TopologyServer): void;
   /** Ends `isolate`. */
   heal(): void;
+  /** Makes a replica the master while the old one lives. A cluster waits for what the replica lacks, sentinels do not. */
+  handOver(): Promise<void>;
   /**
-   * Makes a replica the master while the old master lives. `abruptly`: without waiting for what the replica lacks, if the
-   * topology can do both.
+   * Resolves to a function that at once makes a replica the master, without the old one's consent. Only in a cluster:
+   * sentinels act some tenths of a second after the command.
    */
-  handOver(abruptly: boolean): Promise<void>;
+  prepareTakeover(): Promise<() => Promise<void>>;
   /** Moves the sale's slot to another master. Only in a cluster. */
   moveSlot(): Promise<void>;
   stop(): Promise<void>;

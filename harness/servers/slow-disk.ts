@@ -1,10 +1,13 @@
 /** A disk that is slow for one process: strace delays each of its syncs. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { recordProcess } from './process-records.ts';
 
 export interface SlowDisk {
+  /** So far. */
+  readonly delayedSyncs: number;
   end(): Promise<void>;
 }
 
@@ -26,9 +29,11 @@ export async function slowDown(pid: number, delayMs: number): Promise<SlowDisk |
   const detach = () => void strace.kill('SIGINT');
   process.once('exit', detach);
   const ended = once(strace, 'exit').catch(() => undefined); // The error event: strace is not installed.
+  let delayedSyncs = 0;
   const attached = new Promise<true>((resolve) => {
-    strace.stderr.on('data', (chunk) => {
-      if (/ attached/.test(String(chunk))) resolve(true);
+    createInterface(strace.stderr).on('line', (line) => {
+      if (line.includes(' attached')) resolve(true);
+      if (line.endsWith('(DELAYED)')) delayedSyncs += 1;
     });
   });
   const isSlow = await Promise.race([
@@ -41,7 +46,14 @@ export async function slowDown(pid: number, delayMs: number): Promise<SlowDisk |
     await ended;
     process.off('exit', detach);
   };
-  if (isSlow === true) return { end };
-  await end();
-  return undefined;
+  if (isSlow !== true) {
+    await end();
+    return undefined;
+  }
+  return {
+    get delayedSyncs() {
+      return delayedSyncs;
+    },
+    end,
+  };
 }

@@ -8,14 +8,21 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runSchedule } from '../../chaos/faults/inject.ts';
-import type { PlannedFault } from '../../chaos/faults/schedule.ts';
+import { ENGINE_PROCESSES, type PlannedFault } from '../../chaos/faults/schedule.ts';
+import { Links } from '../../chaos/links.ts';
 import { ChaosStack } from '../../chaos/stack.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { useCuttableProxy } from '../../harness/network/cuttable-proxy.ts';
 import { usePostgres } from '../../harness/servers/postgres.ts';
+import { useRedis, withRedis } from '../../harness/servers/redis.ts';
+import { slowDown } from '../../harness/servers/slow-disk.ts';
 import { use } from '../../harness/use.ts';
 import { processIdentity } from '../../src/process/supervisor/process-identity.mjs';
 import { MAIN_MODULE } from '../../src/process/supervisor/supervised-process.ts';
+
+const SYNC_MS = 20;
+/** Much longer than an echo takes. */
+const SILENCE_MS = 300;
 
 /** An echo server behind a proxy. */
 async function useEcho(t: TestContext) {
@@ -78,6 +85,45 @@ test('a lost reply counts when its request has arrived', async (t) => {
   client.write('hello');
   await once(client, 'close');
   assert.deepEqual([never.hasCaught, trap.hasCaught], [false, true]);
+});
+
+test('a slow disk counts syncs', async (t) => {
+  const redis = await useRedis(t);
+  const slow = await slowDown(redis.pid, SYNC_MS);
+  if (!slow) return t.skip('strace is missing or not permitted');
+  t.after(() => slow.end());
+  await withRedis(redis.url, async (client) => {
+    await client.get('key');
+    assert.equal(slow.delayedSyncs, 0, 'nothing was written');
+    await client.set('key', 'value');
+  });
+  await eventually(() => assert.ok(slow.delayedSyncs > 0));
+});
+
+test('an isolation does not end when a fault of its link ends', async (t) => {
+  const [own, other] = [await useEcho(t), await useEcho(t)];
+  const links = await use(
+    t,
+    () =>
+      Links.open({
+        redis: { ports: new Map([own, other].map(({ port }) => [port, port])) },
+        postgresPort: own.port,
+        portOf: new Map(ENGINE_PROCESSES.map((name) => [name, own.port])),
+      }),
+    (opened) => opened.close(),
+  );
+  const ports = links.portsOf('hot-path-1>redis');
+  const responds = (server: typeof own) =>
+    Promise.race([
+      greet(ports.get(server.port)!).then(() => true),
+      sleep(SILENCE_MS).then(() => false),
+    ]);
+  links.separate(own.port, new Set(['hot-path-1']));
+  links.link('hot-path-1>redis').stall();
+  links.link('hot-path-1>redis').heal();
+  assert.deepEqual([await responds(own), await responds(other)], [true, false]);
+  links.healRedis();
+  assert.equal(await responds(other), true);
 });
 
 test('killing a dead process does not count', async (t) => {

@@ -28,7 +28,7 @@ for (const name of ['cluster', 'sentinel'] as const) {
     assert.equal((await old.client.role())[0], 'slave');
 
     const before = await topology.master();
-    await topology.handOver(false);
+    await topology.handOver();
     assert.notEqual((await topology.master()).name, before.name);
     await topology.untilSettled();
   });
