@@ -38,7 +38,7 @@ function runOn(
   choices: VariantChoices,
   restMsMax: number,
 ): Promise<RunReport> {
-  const { stock, holdSeconds, skuLimit, durability = 'safe' } = variant;
+  const { stock, holdSeconds, skuLimit, topology = 'single', durability = 'safe' } = variant;
   const unit = { sku: 'unit', price: 1_000, stock };
   const seed = VARIANTS.indexOf(variant) + 1;
   return run(
@@ -47,7 +47,7 @@ function runOn(
       mainModule,
       seed,
       durability,
-      topology: 'single',
+      topology,
       restMsMax,
       verifies: false,
     },

@@ -30,7 +30,12 @@ export class Steps {
 
   constructor(run: RunContext) {
     this.#run = run;
-    run.client.patienceEndsMs = nowMs() + PATIENCE_MS;
+    this.setPatience(PATIENCE_MS);
+  }
+
+  /** How long clients repeat requests from now on. */
+  setPatience(patienceMs: number): void {
+    this.#run.client.patienceEndsMs = nowMs() + patienceMs;
   }
 
   get stack(): RunContext['stack'] {
@@ -48,9 +53,17 @@ export class Steps {
 
   /** In parallel. Returns the ids of the reservations. */
   async buyMany(count: number, prefix: string): Promise<string[]> {
-    const buyers = Array.from({ length: count }, (_, index) => `${prefix}-${index + 1}`);
-    const ids = await Promise.all(buyers.map((buyerId) => this.buy(buyerId)));
+    const ids = await Promise.all(buyersOf(count, prefix).map((buyerId) => this.buy(buyerId)));
     return ids.filter((id) => id !== undefined);
+  }
+
+  /** The buyers of `buyMany` read their reservations, without a repetition. */
+  async lookOnce(count: number, prefix: string): Promise<void> {
+    const { client, random } = this.#run;
+    const looks = buyersOf(count, prefix).map((buyerId) =>
+      client.send({ kind: 'me', buyerId }, random),
+    );
+    await Promise.all(looks);
   }
 
   async transition(
@@ -157,6 +170,10 @@ export class Steps {
     for (const link of links) link.heal();
     await sent;
   }
+}
+
+function buyersOf(count: number, prefix: string): string[] {
+  return Array.from({ length: count }, (_, index) => `${prefix}-${index + 1}`);
 }
 
 function buyOf(buyerId: string, { key, quantity = 1 }: BuyChoices) {

@@ -2,6 +2,7 @@
 import type { Mistake } from '../../harness/engine/broken-copy.ts';
 import type { ViolationKind } from '../check/violation.ts';
 import type { Durability } from '../stack.ts';
+import type { TopologyName } from '../topologies/topology.ts';
 import type { Steps } from './steps.ts';
 
 export interface Variant {
@@ -13,6 +14,9 @@ export interface Variant {
   holdSeconds: number;
   /** By default the SKU has no limit of its own. */
   skuLimit?: number;
+  /** One Redis server by default. */
+  topology?: TopologyName;
+  /** `safe` by default, which only one server has. */
   durability?: Durability;
   act: (steps: Steps) => Promise<void>;
 }

@@ -8,6 +8,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { STALE_MS_MAX } from '../check/case.ts';
 import { nowMs } from '../clients/history.ts';
 import { MERCHANT_VARIANTS } from './merchants.ts';
+import { REPLICA_VARIANTS } from './replicas.ts';
 import { HOLD_OVER_MS, PERSISTERS, type Variant } from './variant.ts';
 
 /** For processes to detect a fault of another one. An idle persister polls the stream every 250 ms at most. */
@@ -471,4 +472,5 @@ export const VARIANTS: readonly Variant[] = [
     },
   },
   ...MERCHANT_VARIANTS,
+  ...REPLICA_VARIANTS,
 ];

@@ -1,0 +1,68 @@
+/**
+ * Variants on a cluster, whose master is isolated together with a hot path until a replica is promoted. An engine
+ * without the grace period of an old master is not among them: clients get nothing that the replicas do not have, so they
+ * cannot tell.
+ */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../../harness/eventually.ts';
+import type { Steps } from './steps.ts';
+import type { Variant } from './variant.ts';
+
+const BUYERS = 40;
+/** For the isolated master to decide, which it does for the node timeout of 2 s. */
+const DECIDED_MS = 300;
+const PROMOTED_MS_MAX = 20_000;
+/** For the promotion and the recovery. */
+const PATIENCE_MS = 30_000;
+
+export const REPLICA_VARIANTS: readonly Variant[] = [
+  {
+    name: 'a hot path does not wait for the replicas',
+    mistake: {
+      file: 'redis/shard.ts',
+      original: 'const reached = await this.#barrier.wait(saleId);',
+      broken: 'const reached = before;',
+    },
+    expected: 'lost-reservation',
+    stock: 200,
+    holdSeconds: 1,
+    topology: 'cluster',
+    durability: 'replicated',
+    act: buyWhileIsolated,
+  },
+  {
+    name: 'a buyer sees what no replica has',
+    mistake: {
+      file: 'lua/read/read-buyer.ts',
+      original: 'needsReplicas: true,',
+      broken: 'needsReplicas: false,',
+    },
+    expected: 'lost-reservation',
+    stock: 200,
+    holdSeconds: 1,
+    topology: 'cluster',
+    durability: 'replicated',
+    act: buyWhileIsolated,
+  },
+];
+
+/** The buyers of one hot path reach the isolated master only, the others the promoted replica. Some look at once. */
+async function buyWhileIsolated(steps: Steps): Promise<void> {
+  const { stack } = steps;
+  const { redis } = stack;
+  // So that both hot paths are connected.
+  await steps.buyMany(BUYERS, 'early');
+  const old = await redis.master();
+  steps.setPatience(PATIENCE_MS);
+  stack.isolate(old, new Set(['hot-path-1']));
+  const bought = steps.buyMany(BUYERS, 'meanwhile');
+  await sleep(DECIDED_MS);
+  await steps.lookOnce(BUYERS, 'meanwhile');
+  await eventually(async () => assert.notEqual((await redis.master()).name, old.name), {
+    timeoutMs: PROMOTED_MS_MAX,
+  });
+  stack.reunite();
+  await bought;
+  await redis.untilSettled();
+}
