@@ -4,7 +4,7 @@ import { buyUrl, type RehearsalContext, refusalBy } from './context.ts';
 import { ms } from './findings.ts';
 import { send } from './http.ts';
 
-/** Beside the time that the slowest request takes. */
+/** Beside the time from the request before, which was too early, to the response. */
 const LATE_MS_MAX = 50;
 const RETRY_MS = 4;
 /** After the start; later it is not open at all. */
@@ -16,12 +16,12 @@ export async function checkOpening(context: RehearsalContext, startsAtMs: number
   const opened = await Promise.all(
     settings.hotPathUrls.map((url) => buyAtStart(context, url, startsAtMs)),
   );
-  const late = opened.map(({ lateMs, slowestMs }) => Math.max(0, lateMs - slowestMs));
+  const late = opened.map(({ lateMs, tookMs }) => Math.max(0, lateMs - tookMs));
   const isEarly = opened.some(({ lateMs }) => lateMs < 0);
   findings.expect(
     'opening',
     !isEarly && Math.max(...late) <= LATE_MS_MAX,
-    `first reservation ${opened.map(({ lateMs }) => ms(lateMs)).join(', ')} after startsAt, at most ${ms(LATE_MS_MAX)} and a request`,
+    `first reservation ${opened.map(({ lateMs }) => ms(lateMs)).join(', ')} after startsAt, at most ${ms(LATE_MS_MAX)} and two requests`,
     "Hot paths sell too early or too late by Redis' clock. Are they overloaded? See their event loop delay in /metrics.",
   );
   for (const { reservationId } of opened) sold.add(reservationId);
@@ -32,21 +32,23 @@ async function buyAtStart(
   { settings, saleId, stopping }: RehearsalContext,
   url: string,
   startsAtMs: number,
-): Promise<{ lateMs: number; slowestMs: number; reservationId: string }> {
+): Promise<{ lateMs: number; tookMs: number; reservationId: string }> {
   const [token] = settings.tokens.take(1);
-  const startedAt = performance.now();
-  let slowestMs = 0;
-  const giveUpAt = startedAt + Math.max(0, startsAtMs - Date.now()) + GIVE_UP_MS;
+  // Before the first request it is not known whether the sale was open.
+  let previousAt = Number.NEGATIVE_INFINITY;
+  const giveUpAt = performance.now() + Math.max(0, startsAtMs - Date.now()) + GIVE_UP_MS;
   for (;;) {
+    const sentAt = performance.now();
     const reply = await send(buyUrl(url, saleId), { method: 'POST', token, signal: stopping });
     const { status, body } = reply;
-    slowestMs = Math.max(slowestMs, reply.tookMs + RETRY_MS);
     if (status === 201) {
       const lateMs = Date.parse(body.reservedAt) - startsAtMs;
-      return { lateMs, slowestMs, reservationId: body.reservationId };
+      const tookMs = performance.now() - previousAt;
+      return { lateMs, tookMs, reservationId: body.reservationId };
     }
     if (body?.code !== 'sale_not_started' && status !== 503) throw refusalBy(url, reply);
     if (performance.now() > giveUpAt) throw refusalBy(url, reply);
+    previousAt = sentAt;
     await sleep(RETRY_MS, undefined, { signal: stopping });
   }
 }
