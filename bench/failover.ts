@@ -24,7 +24,7 @@ import { makeSale } from '../harness/sales/sales.ts';
 import { useConnections } from '../harness/servers/connections.ts';
 import { usePostgres } from '../harness/servers/postgres.ts';
 import { type TestRedis, withRedis } from '../harness/servers/redis.ts';
-import { useCluster } from '../harness/servers/redis-cluster.ts';
+import { PROMPT_FAILOVER, useCluster } from '../harness/servers/redis-cluster.ts';
 import { handOver, PROMPT, useReplicated } from '../harness/servers/replication.ts';
 import { useSentinels } from '../harness/servers/sentinels.ts';
 import { saleKey } from '../src/lua/keys.ts';
@@ -124,7 +124,7 @@ async function startCluster(): Promise<Servers> {
     replicas: REPLICAS,
     // Each master needs one, or it rejects writes.
     ofEach: true,
-    args: [...PROMPT, ...demanded, ...lag, ...STAY],
+    args: [...PROMPT, ...PROMPT_FAILOVER, ...demanded, ...lag, ...STAY],
   });
   const servers = [cluster.masters[0]!, ...cluster.replicas];
   return {

@@ -46,10 +46,9 @@ export async function usePersister(
   });
 }
 
-/** About fifty times as fast as in production. A lease still lasts longer than an attempt. */
+/** About fifty times as fast as in production, except that an attempt may take as long: the machine may be slow. */
 const FAST_WEBHOOKS: WebhookTimings = {
-  timeoutMs: 700,
-  leaseMs: 2_000,
+  ...TIMINGS.webhooks,
   retryFirstMs: 40,
   retryMostMs: 300,
   pauseFirstMs: 200,

@@ -11,6 +11,10 @@ const MASTERS = 3;
 const SHARE = Math.ceil(SLOTS / MASTERS);
 const KEYS_AT_ONCE = 100;
 const MIGRATE_MS_MAX = 5_000;
+/** Without replicas, a node that is slower than this makes the cluster refuse commands. */
+const NODE_MS_MAX = 5_000;
+/** For `args`: the replicas replace a dead master soon. */
+export const PROMPT_FAILOVER = ['--cluster-node-timeout', '1000'];
 
 export interface TestCluster {
   /** All nodes, for `REDIS_URL`. */
@@ -76,7 +80,7 @@ export function nodeArgs(busPort: number): string[] {
     '--cluster-port',
     String(busPort),
     '--cluster-node-timeout',
-    '1000',
+    String(NODE_MS_MAX),
   ];
 }
 

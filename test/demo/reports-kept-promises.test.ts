@@ -12,6 +12,8 @@ import { freeze, thaw } from '../../harness/servers/server-process.ts';
 
 const BUYERS = 3_000;
 const UNITS = 300;
+/** A busy machine is slow to start a stack and to send the crowd. */
+const PATIENCE = { deadlineMs: 120_000 };
 const DEMO = [MAIN_MODULE, 'demo', '--buyers', String(BUYERS), '--units', String(UNITS)];
 
 function assertPromisesShown(stdout: string): void {
@@ -25,6 +27,7 @@ function assertPromisesShown(stdout: string): void {
 void test('with --exit, a killed persister and a suspended PostgreSQL delay rows and lose none', async (t) => {
   const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
   await until('the purchases begin', () => demo.stderr.includes('one each'), {
+    ...PATIENCE,
     account: () => demo.stderr,
   });
   const { pids } = demo.describe();
@@ -32,10 +35,11 @@ void test('with --exit, a killed persister and a suspended PostgreSQL delay rows
   freeze(pids.postgres);
   process.kill(pids.persister[0]!, 'SIGKILL');
   await until('every buyer has a response', () => demo.stderr.includes('buyers 100 %'), {
+    ...PATIENCE,
     account: () => demo.stderr,
   });
   const restarted = () => demo.describe().pids.persister[0] !== pids.persister[0];
-  await until('the persister is restarted', restarted, { account: () => demo.stderr });
+  await until('the persister is restarted', restarted, { ...PATIENCE, account: () => demo.stderr });
   assert.equal(demo.stdout, '', 'no result without rows');
   thaw(pids.postgres);
   assert.equal(await demo.ended(), 0, demo.stderr + demo.stdout);
@@ -46,7 +50,7 @@ void test('with --exit, a killed persister and a suspended PostgreSQL delay rows
 void test('without --exit it runs until it is stopped, and then stops everything', async (t) => {
   const demo = (await useStackHome(t)).start({ command: DEMO });
   const isOver = () => /\ndashboard .*\n/.test(demo.stdout);
-  await until('the demo is over', isOver, { account: () => demo.stderr });
+  await until('the demo is over', isOver, { ...PATIENCE, account: () => demo.stderr });
   assertPromisesShown(demo.stdout);
   const { adminUrl } = demo.describe();
   const line = demo.stdout.trimEnd().split('\n').at(-1)!;
@@ -69,6 +73,7 @@ void test('without --exit it runs until it is stopped, and then stops everything
 void test('a demo that is stopped early does not claim that promises held', async (t) => {
   const demo = (await useStackHome(t)).start({ command: [...DEMO, '--exit'] });
   await until('the stack is ready', () => demo.stderr.includes('Ready:'), {
+    ...PATIENCE,
     account: () => demo.stderr,
   });
   const pids = allPids(demo.describe());

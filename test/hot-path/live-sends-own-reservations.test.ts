@@ -54,10 +54,7 @@ test('a client that reconnects receives the sale first, then its own reservation
     'reservation',
     (message) => message.reservation.position === second.position,
   );
-  assert.deepEqual(
-    again.messages.map(({ message }) => message.type),
-    ['sale', 'reservation', 'reservation'],
-  );
+  assert.equal(again.messages[0]!.message.type, 'sale');
   assert.deepEqual(
     again.of('reservation').map(({ reservation }) => [reservation.position, reservation.status]),
     [

@@ -1,7 +1,7 @@
 /**
  * The servers of deploy/compose/cluster.yml, started here with its arguments and joined by its script, are a cluster on
  * which the engine sells under DURABILITY=replicated. harness/servers/redis-cluster.ts starts the clusters of other
- * tests: they notice a dead master after 1 s instead of 5 s, and only their first master has replicas.
+ * tests: only their first master has replicas, if any.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

@@ -12,7 +12,7 @@ import { makeSale, openSale } from '../../harness/sales/sales.ts';
 import { useConnections, useShards } from '../../harness/servers/connections.ts';
 import { useDatabase } from '../../harness/servers/postgres.ts';
 import { type TestRedis, withRedis } from '../../harness/servers/redis.ts';
-import { moveSlot, useCluster } from '../../harness/servers/redis-cluster.ts';
+import { moveSlot, PROMPT_FAILOVER, useCluster } from '../../harness/servers/redis-cluster.ts';
 import { PROMPT } from '../../harness/servers/replication.ts';
 import { use } from '../../harness/use.ts';
 import { principalOf } from '../../src/admin/sign-in/authenticate.ts';
@@ -77,6 +77,7 @@ test('a sale continues on a replica after a manual failover and after its master
     replicas: 2,
     args: [
       ...PROMPT,
+      ...PROMPT_FAILOVER,
       '--min-replicas-to-write',
       '1',
       '--min-replicas-max-lag',
