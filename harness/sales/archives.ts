@@ -18,7 +18,7 @@ export interface EndedSale {
 export async function makeEndedSale(admin: TestAdmin): Promise<EndedSale> {
   const saleId = await makeDraft(admin, {
     // Long enough for the transitions below on a busy machine.
-    holdSeconds: 2,
+    holdSeconds: 3,
     skus: [{ sku: 'unit', name: 'A unit', price: 1_000, stock: 10 }],
   });
   await request(admin, `POST /sales/${saleId}/open`);

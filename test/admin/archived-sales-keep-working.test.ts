@@ -100,7 +100,7 @@ test('it is refused with the reason while it is impossible', async () => {
 });
 
 test('a merchant gets the same responses as before the archive', async () => {
-  const [live, archived] = [await makeEndedSale(admin), await makeEndedSale(admin)];
+  const [live, archived] = await Promise.all([makeEndedSale(admin), makeEndedSale(admin)]);
   await archive(admin, archived.saleId);
   const responsesIn = async ({ saleId, ids }: typeof live) => {
     const responses = [];
@@ -271,7 +271,7 @@ test('verify passes on an archived sale, and fails once any of its rows is chang
 });
 
 test("a buyer's id is replaced in archived sales only, once, and everywhere", async () => {
-  const [archived, live] = [await makeEndedSale(admin), await makeEndedSale(admin)];
+  const [archived, live] = await Promise.all([makeEndedSale(admin), makeEndedSale(admin)]);
   const { saleId } = archived;
   await archive(admin, saleId);
   await admin.sql`

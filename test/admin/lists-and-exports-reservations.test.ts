@@ -219,7 +219,7 @@ test('closing does not wait for idle connections', { timeout: 10_000 }, async (t
   await once(silent, 'connect');
   const startedMs = performance.now();
   await other.close();
-  assert.ok(performance.now() - startedMs < 2_000);
+  assert.ok(performance.now() - startedMs < 4_500);
   silent.destroy();
 });
 

@@ -125,19 +125,21 @@ test('events show the sale, what buyers got, the processes and the newest reserv
       assert.ok(row.ready && row.cpu >= 0 && Date.parse(row.seenAt) > Date.parse(row.startedAt));
     }
   });
-  const row = overview.last.sales.find((each: { saleId: string }) => each.saleId === saleId);
-  assert.deepEqual(row, {
-    saleId,
-    name: sale.name,
-    status: 'open',
-    startsAt: null,
-    endsAt: null,
-    loaded: 3,
-    remaining: 0,
-    held: 3,
-    confirmed: 0,
-    waiting: 0,
-    redis: 'known',
+  await eventually(() => {
+    const row = overview.last.sales.find((each: { saleId: string }) => each.saleId === saleId);
+    assert.deepEqual(row, {
+      saleId,
+      name: sale.name,
+      status: 'open',
+      startsAt: null,
+      endsAt: null,
+      loaded: 3,
+      remaining: 0,
+      held: 3,
+      confirmed: 0,
+      waiting: 0,
+      redis: 'known',
+    });
   });
   assert.equal(overview.last.moreSales, 0);
 });
@@ -233,7 +235,7 @@ test('streams end with the process, which does not wait for their clients', asyn
   const closed = once(other.server, 'close');
   const startedAt = performance.now();
   await Promise.all([other.close(), closed]);
-  assert.ok(performance.now() - startedAt < 2_000);
+  assert.ok(performance.now() - startedAt < 4_500);
   await eventually(() => assert.ok(streams.every(({ isEnded }) => isEnded)));
   for (const { last } of streams) assert.deepEqual(last, { reason: 'shutting_down' });
 });

@@ -63,7 +63,7 @@ test('an incomplete body gives its slot back after a timeout', async (t) => {
       '{"sku":',
     ].join('\r\n'),
   );
-  assert.ok(performance.now() - startedAt < 8_000);
+  assert.ok(performance.now() - startedAt < 10_000);
   assert.deepEqual([refused.status, JSON.parse(refused.body).code], [503, 'overloaded']);
   assert.equal(refused.headers.connection, 'close');
   assert.equal(await hotPath.metric('flash_sale_pending_requests'), 1, 'only this one');

@@ -118,7 +118,7 @@ test('a stop closes WebSockets with 1012, accepts no new ones, and waits for non
   );
   const startedAt = performance.now();
   await stopping.close();
-  assert.ok(performance.now() - startedAt < 2_000);
+  assert.ok(performance.now() - startedAt < 5_000);
   for (const watcher of watchers) {
     await eventually(() => assert.equal(watcher.closeCode, 1012));
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { useHotPath } from '../../harness/engine/hot-path.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { applyTransition, reservationsOf } from '../../harness/sales/reservations.ts';
 import { openSale } from '../../harness/sales/sales.ts';
 import { useShards } from '../../harness/servers/connections.ts';
@@ -167,16 +168,18 @@ test('a repeated request gets the reservation after sell-out, pause and end', as
 });
 
 test('a sale sells only between its start and its end', async () => {
-  const soon = Date.now() + 1_500;
-  const sale = await openSale(shards, { phone: 5 }, { startsAt: soon, endsAt: soon + 1_500 });
+  const soon = Date.now() + 3_000;
+  const sale = await openSale(shards, { phone: 5 }, { startsAt: soon, endsAt: soon + 3_000 });
   const early = await hotPath.buy(sale.saleId, 'ada');
   assert.equal(early.body.code, 'sale_not_started');
   assert.equal(early.body.startsAt, new Date(soon).toISOString());
   await sale.untilServerTime(soon);
   assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
-  await sale.untilServerTime(soon + 1_500);
+  await sale.untilServerTime(soon + 3_000);
   assert.equal((await hotPath.buy(sale.saleId, 'bob')).body.code, 'sale_ended');
-  assert.equal((await hotPath.call(`/v1/sales/${sale.saleId}`)).body.status, 'ended');
+  await eventually(async () => {
+    assert.equal((await hotPath.call(`/v1/sales/${sale.saleId}`)).body.status, 'ended');
+  });
 
   const draft = await openSale(shards, { phone: 5 }, { status: 'draft' });
   assert.equal((await hotPath.buy(draft.saleId, 'ada')).body.code, 'sale_not_started');

@@ -99,7 +99,7 @@ test('after FLUSHALL an archived sale costs nothing until it is requested, and t
 });
 
 test('a sale is archived ARCHIVE_AFTER_DAYS after its end, and the others are tried again', async (scope) => {
-  const [settled, held] = [await makeEndedSale(admin), await makeEndedSale(admin)];
+  const [settled, held] = await Promise.all([makeEndedSale(admin), makeEndedSale(admin)]);
   await sql`
     INSERT INTO dead_letters (sale_id, entry_id, event, currency, payload, reason)
     VALUES (${held.saleId}, '1-1', 99, 'EUR', '', 'test')`;

@@ -21,7 +21,7 @@ import { readReports } from '../../src/counters/counter-keys.ts';
 import { saleKey } from '../../src/lua/keys.ts';
 import { verifySale } from '../../src/verify/verify.ts';
 
-const MAX_LAG_SECONDS = 5;
+const MAX_LAG_SECONDS = 8;
 
 const slotOf = (saleId: string) => calculateSlot(saleKey(saleId, 'sale'));
 

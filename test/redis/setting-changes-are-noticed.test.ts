@@ -8,8 +8,8 @@ import { useShards } from '../../harness/servers/connections.ts';
 import { useRedis, withRedis } from '../../harness/servers/redis.ts';
 import { useReplicated } from '../../harness/servers/replication.ts';
 
-/** The longest interval between two checks, and one reconnect. */
-const NOTICED_MS_MAX = 5_000;
+/** The longest interval between two checks, and one reconnect. The rest is for a busy machine. */
+const NOTICED_MS_MAX = 10_000;
 
 test('safe: a setting that breaks the promise is noticed within seconds, and its correction too', async (t) => {
   const redis = await useRedis(t);
