@@ -22,7 +22,7 @@ export interface Opening {
   /** The largest difference between the `serverTime` of a response and every moment at which it was in progress. */
   serverTimeErrorMs: number;
   requests: number;
-  /** The longest time between two requests of a buyer: this machine was busy with something else. */
+  /** The longest time between two requests of a buyer, or until a response: this machine was busy with something else. */
   longestPauseMs: number;
 }
 
@@ -99,6 +99,8 @@ async function buy(
     if (i > 0) seen.longestPauseMs = Math.max(seen.longestPauseMs, sentMs - lastSentMs);
     lastSentMs = sentMs;
     const response = await client.request({ method: 'POST', path, headers });
+    // The last request has no next one.
+    seen.longestPauseMs = Math.max(seen.longestPauseMs, Date.now() - startsAt - sentMs);
     seen.requests++;
     const body = JSON.parse(response.body);
     if (response.status === 201) {

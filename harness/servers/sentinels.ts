@@ -32,18 +32,16 @@ export interface SentinelChoices {
   port: number;
   /** The server's program; the machine's Redis by default. */
   command?: string | undefined;
-  /** How long a master may be unresponsive before the sentinels replace it. */
+  /** How long a master may be unresponsive before the sentinels replace it; a second by default. */
   downAfterMs?: number;
 }
 
 export function useSentinels(
   scope: Scope,
   master: TestRedis,
-  downAfterMs?: number,
+  choices: Pick<SentinelChoices, 'downAfterMs'> = {},
 ): Promise<Sentinels> {
-  return use(scope, () =>
-    startSentinels({ port: master.port, ...(downAfterMs !== undefined && { downAfterMs }) }),
-  );
+  return use(scope, () => startSentinels({ port: master.port, ...choices }));
 }
 
 export async function startSentinels({

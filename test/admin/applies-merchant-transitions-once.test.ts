@@ -209,10 +209,10 @@ test('an extension adds the hold duration of the sale, once', async () => {
 });
 
 test('an extended hold does not expire at its first deadline, but at its second', async () => {
-  const reservationId = await reserveOne({ holdSeconds: 1 });
+  const reservationId = await reserveOne({ holdSeconds: 2 });
   const saleId = saleOf(reservationId);
   await requestTransition(reservationId, 'extend');
-  await pause(1_100);
+  await pause(2_100);
   const early = await admin.shards.call(sweep, saleId, { most: 10, tag: 'aaaaaaaa' });
   assert.ok(early.outcome === 'swept' && early.expired === 0);
   await bring(reservationId, 'E');

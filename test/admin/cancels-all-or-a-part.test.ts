@@ -310,7 +310,7 @@ test('a hold of which a part was cancelled keeps its extension, its basket and i
   );
   await assertPromisesHold(admin, saleId);
 
-  const short = await basketSale({ holdSeconds: 1 });
+  const short = await basketSale({ holdSeconds: 2 });
   assert.deepEqual(await cancel(short.id, black(2)), [200, 'reserved']);
   await eventually(async () => {
     assert.deepEqual(await skusOf(short.saleId), [

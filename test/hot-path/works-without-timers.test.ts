@@ -104,13 +104,13 @@ test('purchases are refused once the calls for the items before them would take 
   const settled: string[] = [];
   const observer = { decided: mock.fn(), faulted: mock.fn(), failed: assert.ifError };
   const batcher = new Batcher(saleId, shards, limits, observer);
-  await shards.of(saleId).client.call('CLIENT', 'PAUSE', '400', 'WRITE');
+  await shards.of(saleId).client.call('CLIENT', 'PAUSE', '2000', 'WRITE');
   assert.ok(batcher.submit(purchaseOf(0, 10, settled)));
   await eventually(() => assert.ok(batcher.isIdle));
   let accepted = 0;
-  // A call takes 6 such baskets, and is expected to take 400 ms or somewhat more.
+  // A call takes 6 such baskets, and is expected to take two seconds, more or less.
   while (batcher.submit(purchaseOf(accepted + 1, 10, settled))) accepted += 1;
-  assert.ok(accepted > 6 && accepted < 50, `${accepted} were accepted`);
+  assert.ok(accepted > 0 && accepted < 20, `${accepted} were accepted`);
   await eventually(() => assert.ok(batcher.isIdle));
   assert.deepEqual(new Set(settled), new Set(['reserved']));
 });

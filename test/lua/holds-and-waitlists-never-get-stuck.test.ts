@@ -28,7 +28,7 @@ async function buy(sale: TestSale, buyers: string[], items: string, idempotencyK
 }
 
 test('an extended hold, the last of its batch, keeps its later deadline and expires', async () => {
-  const sale = await openSale(shards, { phone: 3 }, { holdSeconds: 1 });
+  const sale = await openSale(shards, { phone: 3 }, { holdSeconds: 2 });
   await buy(sale, ['a', 'b', 'c'], 'phone*1');
   await shards.call(transition, sale.saleId, {
     address: { saleId: sale.saleId, position: 3, tag: TAG },
@@ -39,11 +39,11 @@ test('an extended hold, the last of its batch, keeps its later deadline and expi
     tag: TAG,
   });
   const { nowMs } = await sale.state();
-  await sale.untilServerTime(nowMs + 1_000);
+  await sale.untilServerTime(nowMs + 2_000);
   // Two of the three, so that only the extended hold is left of the batch.
   for (let call = 0; call < 3; call++) await shards.call(sweep, sale.saleId, { most: 2, tag: TAG });
   assert.equal((await sale.state()).stock[0]!.held, 1);
-  await sale.untilServerTime(nowMs + 2_000);
+  await sale.untilServerTime(nowMs + 4_000);
   await shards.call(sweep, sale.saleId, { most: 2, tag: TAG });
   assert.equal((await sale.state()).stock[0]!.held, 0);
 });
@@ -106,13 +106,13 @@ async function readOwn(sale: TestSale, buyerId: string) {
 
 for (const way of ['a hold is released', 'the first entry leaves'] as const) {
   test(`an expired hold does not cost its buyer the waitlist entry when ${way}`, async () => {
-    const sale = await openSale(shards, { a: 1, b: 5 }, { perBuyerLimit: 2, holdSeconds: 2 });
+    const sale = await openSale(shards, { a: 1, b: 5 }, { perBuyerLimit: 2, holdSeconds: 4 });
     const join = (buyerId: string, quantity: number) =>
       shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'a', quantity });
     // Position 1 has expired when position 2, all units of `a`, is released.
     await buy(sale, ['q'], 'b*1', 'first');
     const { nowMs } = await sale.state();
-    await sale.untilServerTime(nowMs + 1_200);
+    await sale.untilServerTime(nowMs + 2_400);
     await buy(sale, ['owner'], 'a*1');
     await sale.change({}, [{ sku: 'a', delta: 1 }]);
     await buy(sale, ['other'], 'a*1');
@@ -120,7 +120,7 @@ for (const way of ['a hold is released', 'the first entry leaves'] as const) {
     await join('q', 1);
     await join('behind', 1);
     await buy(sale, ['q'], 'b*1', 'second');
-    await sale.untilServerTime(nowMs + 2_000);
+    await sale.untilServerTime(nowMs + 4_000);
     await release(sale, 2);
     if (way === 'the first entry leaves') {
       await shards.call(leaveWaitlist, sale.saleId, { buyerId: 'two', tag: TAG });
@@ -141,13 +141,13 @@ for (const way of ['a hold is released', 'the first entry leaves'] as const) {
 }
 
 test('an entry for more units than an operator has left does not block the waitlist', async () => {
-  const sale = await openSale(shards, { phone: 10 }, { perBuyerLimit: 10, holdSeconds: 1 });
+  const sale = await openSale(shards, { phone: 10 }, { perBuyerLimit: 10, holdSeconds: 2 });
   await buy(sale, ['early'], 'phone*10');
   for (const [buyerId, quantity] of [['all', 10] as const, ['one', 1] as const]) {
     await shards.call(joinWaitlist, sale.saleId, { buyerId, sku: 'phone', quantity });
   }
   await sale.change({ status: 'paused' });
-  await sale.untilServerTime((await sale.state()).nowMs + 1_000);
+  await sale.untilServerTime((await sale.state()).nowMs + 2_000);
   await shards.call(sweep, sale.saleId, { most: 100, tag: TAG });
   await sale.change({}, [{ sku: 'phone', delta: -1 }]);
   await sale.change({ status: 'open' });

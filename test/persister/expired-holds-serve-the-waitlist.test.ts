@@ -57,7 +57,11 @@ describe('the waitlist', () => {
   }
 
   it('is served in order when holds expire, before any other buyer', async (test) => {
-    const { saleId } = await makeSale(servers, { stock: 2, holdSeconds: 1 });
+    const { saleId } = await makeSale(servers, {
+      stock: 2,
+      holdSeconds: 1,
+      waitlistHoldSeconds: 3,
+    });
     const [ada] = await hold(servers.shards, saleId, ['ada', 'bob']);
     await join(saleId, 'first', 'second', 'third', 'fourth');
     const one = await usePersister(test, redis.url, database.url);
@@ -106,7 +110,7 @@ describe('the waitlist', () => {
     await assertPromisesHold(servers, long.saleId);
 
     // The sweep comes for the shorter one of the two.
-    const short = await makeSale(servers, { stock: 1, holdSeconds: 300, waitlistHoldSeconds: 1 });
+    const short = await makeSale(servers, { stock: 1, holdSeconds: 300, waitlistHoldSeconds: 3 });
     const [bob] = await hold(servers.shards, short.saleId, ['bob']);
     await join(short.saleId, 'first', 'second');
     await applyTransition(servers.shards, bob!, 'give-back');
@@ -135,7 +139,7 @@ describe('the waitlist', () => {
   });
 
   it('is not served while the sale is paused, but when it resumes', async (test) => {
-    const sale = await makeSale(servers, { stock: 1, holdSeconds: 1 });
+    const sale = await makeSale(servers, { stock: 1, holdSeconds: 1, waitlistHoldSeconds: 3 });
     const { saleId } = sale;
     const [ada] = await hold(servers.shards, saleId, ['ada']);
     await join(saleId, 'first', 'second');

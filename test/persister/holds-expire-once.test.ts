@@ -35,14 +35,14 @@ describe('a hold ends once', () => {
 
   it('when it is confirmed in the millisecond of its deadline', async (test) => {
     const { shards } = servers;
-    const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 1 });
+    const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: 2 });
     await usePersister(test, redis.url, database.url);
     await usePersister(test, redis.url, database.url);
     const held = await holdMany(shards, saleId, { count: 600, batchSize: 30 });
     // Confirms from just before to just after the deadline, with sweeps between, so that some coincide. The first and
     // the last of each batch keep clear of it. Redis runs on this machine, so both have the same clock.
     const offsetMs = (index: number) =>
-      index % 30 === 0 ? -500 : index % 30 === 29 ? 500 : (index % 30) - 15;
+      index % 30 === 0 ? -1_500 : index % 30 === 29 ? 500 : (index % 30) - 15;
     const outcomes = await Promise.all(
       held.map(async (reservation, index) => {
         await sleep(reservation.expiresAt - Date.now() + offsetMs(index));

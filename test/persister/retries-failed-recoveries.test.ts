@@ -4,11 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { usePersister } from '../../harness/engine/persister.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { buy, buyMany } from '../../harness/sales/purchases.ts';
-import { requestRecovery, untilOpen } from '../../harness/sales/recovery.ts';
+import {
+  requestRecovery,
+  untilOpen,
+  untilPersisterConnected,
+  untilScriptsRan,
+} from '../../harness/sales/recovery.ts';
 import { untilRows } from '../../harness/sales/reservations.ts';
 import { makeSale } from '../../harness/sales/sales.ts';
 import { appendEntry, entryIds, saleState } from '../../harness/sales/stream.ts';
@@ -136,8 +140,9 @@ describe('a recovery', () => {
     await servers.sql.begin(async (transaction) => {
       await lockOperations(transaction, saleId);
       await redis.restart();
-      // Longer than several tries take.
-      await sleep(1_000);
+      await untilPersisterConnected(servers);
+      // Those of several tries.
+      await untilScriptsRan(servers, saleId, 8);
       const closed = await servers.sql`SELECT FROM sale_recoveries WHERE sale_id = ${saleId}`;
       assert.equal(closed.length, 0, 'it waits for the lock');
     });
@@ -293,16 +298,16 @@ describe('a recovery', () => {
       CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END';
       CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON checkpoints EXECUTE FUNCTION slow()`);
-    await buyMany(servers.shards, saleId, { count: 600, batchSize: 1 });
+    await buyMany(servers.shards, saleId, { count: 1_200, batchSize: 1 });
     await redis.restart();
-    // Six writes take longer than a session may be idle.
-    await usePersister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=2000`);
+    // Twelve writes take longer than a session may be idle.
+    await usePersister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=4000`);
     const closing = await eventually(async () => {
       const name = await servers.shards.of(saleId).client.hget(saleKey(saleId, 'sale'), 'closing');
       return name ?? assert.fail('not closed yet');
     });
     await untilOpen(servers, saleId);
     assert.equal((await stored(servers, saleId)).closing, closing, 'the first recovery succeeded');
-    await untilRows(servers, saleId, 600);
+    await untilRows(servers, saleId, 1_200);
   });
 });

@@ -139,6 +139,7 @@ test('fast: a power cut costs at most the last two seconds', async (t) => {
   await sleep(1_000);
   // As if the last sync had been a second before the cut, the longest time that `everysec` allows.
   const synced = appendedBytes(redis);
+  const syncedAt = performance.now();
   await sleep(1_000);
   const cutAt = performance.now();
   await redis.kill();
@@ -154,7 +155,9 @@ test('fast: a power cut costs at most the last two seconds', async (t) => {
     `${lost.length} of ${buyers.length} reservations lost, the oldest acknowledged ${Math.round(oldestMs)} ms before the cut`,
   );
   assert.ok(lost.length > 0, 'fast may lose the latest reservations');
-  assert.ok(oldestMs <= FAST_WINDOW_MS, `${oldestMs} ms`);
+  // A busy machine makes that second longer.
+  const overrunMs = cutAt - syncedAt - 1_000;
+  assert.ok(oldestMs <= FAST_WINDOW_MS + overrunMs, `${oldestMs} ms`);
   // No unit is sold twice: the sale stays closed until recovery has compared both servers.
   await eventually(async () => {
     const late = await hotPath.buy(saleId, 'late', { key: 'k' });

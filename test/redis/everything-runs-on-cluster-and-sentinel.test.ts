@@ -29,7 +29,7 @@ interface Topology {
 }
 
 /** Longer than the test freezes the master, also on a busy machine. */
-const SENTINEL_PATIENCE_MS = 60_000;
+const DOWN_AFTER_MS = 60_000;
 
 const TOPOLOGIES: Record<string, (scope: Scope) => Promise<Topology>> = {
   'two masters of a cluster': async (scope) => {
@@ -45,7 +45,7 @@ const TOPOLOGIES: Record<string, (scope: Scope) => Promise<Topology>> = {
   },
   'the master of three sentinels': async (scope) => {
     const redis = await useReplicated(scope, { replicas: 2, demanded: 1 });
-    const { url } = await useSentinels(scope, redis.master, SENTINEL_PATIENCE_MS);
+    const { url } = await useSentinels(scope, redis.master, { downAfterMs: DOWN_AFTER_MS });
     const saleIds = ['first', 'second'] as const;
     return { url, saleIds, server: redis.master, salesOnServer: saleIds };
   },

@@ -21,6 +21,8 @@ import { usePause } from '../../harness/servers/server-process.ts';
 // Generous: the disk may be busy with other tests.
 const REPLICATED = { DURABILITY: 'replicated', REDIS_COMMAND_TIMEOUT_MS: '4000' };
 const MAX_LAG_SECONDS = 5;
+/** Long, so that a busy machine causes no failover. */
+const DOWN_AFTER_MS = 3_000;
 /** Time to detect the failure, elect, promote, and wait until the old master has stopped writing. */
 const FAILOVER = { timeoutMs: 40_000 };
 
@@ -31,7 +33,7 @@ async function startSale(t: TestContext, { demanded = 1 } = {}) {
     demanded,
     maxLagSeconds: MAX_LAG_SECONDS,
   });
-  const sentinels = await useSentinels(t, redis.master);
+  const sentinels = await useSentinels(t, redis.master, { downAfterMs: DOWN_AFTER_MS });
   const database = await useDatabase(t);
   const servers = await useConnections(t, sentinels.url, database.url);
   await usePersister(t, sentinels.url, database.url, {}, REPLICATED);
