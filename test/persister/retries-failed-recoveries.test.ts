@@ -296,11 +296,11 @@ describe('a recovery', () => {
     const { saleId } = await makeSale(servers);
     await servers.sql.unsafe(`
       CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END';
+        'BEGIN PERFORM pg_sleep(1); RETURN NEW; END';
       CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON checkpoints EXECUTE FUNCTION slow()`);
-    await buyMany(servers.shards, saleId, { count: 1_200, batchSize: 1 });
+    await buyMany(servers.shards, saleId, { count: 600, batchSize: 1 });
     await redis.restart();
-    // Twelve writes take longer than a session may be idle.
+    // Six writes take longer than a session may be idle.
     await usePersister(test, redis.url, `${database.url}?idle_in_transaction_session_timeout=4000`);
     const closing = await eventually(async () => {
       const name = await servers.shards.of(saleId).client.hget(saleKey(saleId, 'sale'), 'closing');
@@ -308,6 +308,6 @@ describe('a recovery', () => {
     });
     await untilOpen(servers, saleId);
     assert.equal((await stored(servers, saleId)).closing, closing, 'the first recovery succeeded');
-    await untilRows(servers, saleId, 1_200);
+    await untilRows(servers, saleId, 600);
   });
 });
