@@ -198,8 +198,8 @@ test('replicated: a replica that copies its master’s data stops nobody', async
     // One rejection fails the test.
     for (const reason of (await requireFit(redis, REPLICATED))!.unchecked) reasons.add(reason);
   }
-  const reason = `the replica 127.0.0.1:${replica.port}, because it is not in sync with its master yet`;
-  assert.ok(reasons.has(reason), [...reasons].join());
+  const behind = `the replica 127.0.0.1:${replica.port}, because it is not in sync with its master yet`;
+  assert.ok(reasons.has(behind), [...reasons].join());
 });
 
 test('a file that was begun at run time is required to be complete', async (t) => {
