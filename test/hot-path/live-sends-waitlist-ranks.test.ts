@@ -93,7 +93,7 @@ test('ranks in a long, fast-moving waitlist are sent at most once a second, and 
     const times = watcher.messages
       .filter(({ message }) => message.type === 'waitlist')
       .map(({ atMs }) => atMs);
-    // The first message is sent on connecting. A busy machine may deliver two late, and so the next one soon after them.
+    // The first message is sent on connecting. A busy machine may deliver two late, and the next one soon after.
     const seconds = (times.at(-1)! - times[0]!) / 1_000;
     assert.ok(times.length <= 3 + seconds, `${times.length} messages in ${seconds} s`);
     const ranks = watcher.of('waitlist').map(({ place }) => place);
