@@ -34,6 +34,13 @@ import { isCustom, validateCustom } from './manifests/custom-resources.ts';
 
 /** The oldest Kubernetes that supports every field in k8s/; `preStop.sleep` is the newest of them. */
 const KUBERNETES_VERSION = '1.30';
+const FLOOR_COMPONENT = 'k8s/components/scheduled-floor';
+
+interface Target {
+  name: string;
+  resources: string[];
+  components?: string[];
+}
 
 interface Options {
   kubectl?: string;
@@ -53,7 +60,7 @@ const options = command(
 
 /** What is built: each overlay, and production with each component that it does not have yet. */
 const optional = COMPONENTS.filter((component) => !kustomizationsOf('k8s').includes(component));
-const targets = [
+const targets: Target[] = [
   ...OVERLAYS.map((overlay) => ({ name: nameOf(overlay), resources: [overlay] })),
   ...optional.map((component) => ({
     name: `production-with-${nameOf(component)}`,
@@ -102,7 +109,13 @@ if (apiServer) {
     await attempt(`${name}, applied`, () => {
       const namespace = `check-${name}`;
       const directory = wrap(namespace, { ...parts, namespace });
-      const left = apiServer.apply(namespace, parsed(build(builder, directory)));
+      const objects = parsed(build(builder, directory));
+      const hasFloor = parts.components?.includes(FLOOR_COMPONENT);
+      const left = apiServer.apply(
+        namespace,
+        objects,
+        hasFloor ? () => apiServer.setFloor(namespace) : undefined,
+      );
       return left.length > 0 ? `except ${left.join(', ')}, unknown to the API server` : undefined;
     });
   }
