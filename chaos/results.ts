@@ -34,7 +34,7 @@ const RESULTS = join(import.meta.dirname, 'results');
 
 export function printSummary(completed: readonly CompletedRun[]): void {
   const style = { head: [], border: [] };
-  const faults = new Table({ head: ['fault', 'planned', 'done', 'master replaced'], style });
+  const faults = new Table({ head: ['fault', 'planned', 'took effect', 'master replaced'], style });
   const counts = countFaults(completed, nameOfFault);
   for (const [name, { planned, done, replaced = '' }] of Object.entries(counts)) {
     faults.push([name, planned, done, replaced]);

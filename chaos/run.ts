@@ -76,7 +76,7 @@ export interface RunReport {
   events: number;
   /** Acknowledged reservations that a data loss was allowed to take. */
   lost: number;
-  /** The planned faults that hit their target. */
+  /** The planned faults that took effect. */
   effectiveFaults: EffectiveFault[];
   seconds: number;
   /** From the end of the last fault until all clients had their responses and the sale was at rest. */

@@ -45,7 +45,7 @@ const TOPOLOGIES = Object.keys(TOPOLOGY);
 const PROFILES: readonly Durability[] = ['replicated', 'safe', 'fast'];
 
 const NONE = '–';
-/** Of an ISO time. */
+/** The date in an ISO time. */
 const DATE_LENGTH = 10;
 
 /** Each row counts the faults whose names match: how often they took effect, or how often the master was replaced. */
@@ -63,7 +63,7 @@ export const ROWS: readonly (readonly [
   ['request or reply lost', /^lose-(request|reply) /],
   ['replica promoted while the master lives', /^hand-over /],
   ['the same without its consent, during a batch', /^demote /],
-  ['master isolated with clients that sent it purchases', /^isolate /],
+  ['master isolated with a hot path that sent it purchases', /^isolate /],
   ['… and a replica was promoted meanwhile', /^isolate /, 'replaced'],
   ['slot of the sale moved', /^move-slot /],
   ['slow disk', /^slow-disk /],

@@ -7,7 +7,7 @@ import type { Cluster } from './cluster.ts';
 const NAME = 'hot-path';
 /** What starting pods use must not count as a crowd. */
 const CALM_PERCENT_MAX = 30;
-/** Two measurements of each pod: its first figure counts as 0. */
+/** Long enough for two measurements of each pod; without any, its use counts as 0. */
 const CALM_FOR_MS = 31_000;
 const CALM_MS_MAX = 180_000;
 
@@ -17,7 +17,7 @@ export interface Limits {
 }
 
 export interface AutoscalerReading {
-  /** What it wants. */
+  /** The number of pods that it has decided on. */
   desiredPods: number | undefined;
   /** Its figure: percent of the request, averaged over the pods. */
   cpuPercent: number | undefined;
@@ -44,7 +44,7 @@ export class Autoscaler {
     await this.#cluster.kubectl('delete', 'hpa', NAME, '--ignore-not-found');
   }
 
-  /** First it may not scale, until the pods are calm. */
+  /** Keeps the number of pods until their CPU is low; then permits scaling. */
   async start({ least, most }: Limits): Promise<void> {
     await this.#apply({ ...this.spec, minReplicas: least, maxReplicas: least });
     let calmFromMs = performance.now();

@@ -13,11 +13,11 @@ export interface Scenario {
   meanwhile?: (cluster: Cluster) => Promise<void>;
 }
 
-/** Fewer than in `k8s/hpa.yaml`, so that they fit on a small machine with a crowd that is too large for the least. */
+/** Fewer than in `k8s/hpa.yaml`, so that a crowd that is too large for the least still fits on a small machine. */
 const FEW: Limits = { least: 2, most: 10 };
-/** So that no pod comes or goes but by the operator's work. */
+/** As many as at most: only the operator's work adds or removes pods. */
 const THREE: Limits = { least: 3, most: 3 };
-/** Hardly anybody. A purchase that comes alone costs much more CPU time than one in a crowd. */
+/** While there is no crowd. A purchase that comes alone costs much more CPU time than one in a crowd. */
 const QUIET = 0.01;
 const CLIFF: Shape = [
   [0, QUIET],

@@ -28,8 +28,8 @@ export interface Case {
   /** An older backup of PostgreSQL was restored. */
   restore?: Restore | undefined;
   /**
-   * How far the sale's time can be ahead of the clients' clock: the sum of all steps of the servers' clocks. A sale
-   * that is already ahead also follows the jump by which a clock that was set back is corrected.
+   * How far the sale's time can be ahead of the clients' clock: the sum of all steps of the servers' clocks
+   * (docs/adr/0022-sale-time.md).
    */
   clockErrorMs?: number;
 }

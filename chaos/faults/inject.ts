@@ -34,7 +34,7 @@ const TEXT_OF: Record<RequestName, string> = {
 
 export interface StartedFault {
   fault: PlannedFault;
-  /** Whether the fault hit something: a running process, a used connection, the request that it waited for. */
+  /** Whether the fault took effect: a process was running, a connection was open, the awaited request came. */
   tookEffect: () => boolean;
   /** Whether another server became the master while the fault isolated, froze or killed the old one. */
   replaced: boolean;

@@ -67,7 +67,7 @@ async function purchasesArrive(
 
 /**
  * Demotes the master in the middle of a batch. Between the arrival of the purchases at the proxy and the command to the
- * replica, this process handles no other event, so the proxy has not even forwarded an answer.
+ * replica, this process handles no other event, so no reply has passed the proxy yet.
  */
 async function demote(stack: ChaosStack, { forMs }: PlannedFault): Promise<boolean> {
   const master = await stack.redis.master();
@@ -81,7 +81,7 @@ async function demote(stack: ChaosStack, { forMs }: PlannedFault): Promise<boole
 async function isolate(stack: ChaosStack, { forMs, keeps }: PlannedFault): Promise<Effect> {
   const master = await stack.redis.master();
   const from = HOT_PATHS.filter((name) => keeps!.includes(name));
-  // After an earlier fault, the hot path may not know the master yet, and would not find it in the isolation.
+  // After an earlier fault, the hot path may not know the master yet, and would not find it during the isolation.
   await purchasesArrive(stack, master, { from, withinMs: SELLS_MS_MAX });
   stack.isolate(master, new Set(keeps));
   const [tookEffect] = await Promise.all([

@@ -149,8 +149,8 @@ const PAUSE_MS = { least: 200, most: 2_500 };
 /** Some are so short that the servers do not notice, some so long that a replica is promoted. */
 const REPLICATED_DOWN_MS = { least: 200, most: 8_000 };
 /**
- * A Cluster promotes a replica within about 4 s of losing the master, Sentinels within about 3 s. Some isolations end
- * before that.
+ * Longer than servers need to notice that the master is gone (2 s in a Cluster, 1 s with Sentinels) and to elect another.
+ * Some isolations end before that.
  */
 const ISOLATED_MS = { least: 5_000, most: 8_000 };
 const ENDS_EARLY_CHANCE = 0.2;

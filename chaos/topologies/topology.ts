@@ -46,7 +46,7 @@ export interface Topology {
   isolate(server: TopologyServer): void;
   /** Ends `isolate`. */
   heal(): void;
-  /** Makes a replica the master while the old one lives. A cluster waits for what the replica lacks, sentinels do not. */
+  /** Makes a replica the master while the old one lives. A cluster lets the replica catch up first. Sentinels do not. */
   handOver(): Promise<void>;
   /**
    * Resolves to a function that at once makes a replica the master, without the old one's consent. Only in a cluster:

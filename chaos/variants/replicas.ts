@@ -1,7 +1,6 @@
 /**
- * Variants on a cluster, whose master is isolated together with a hot path until a replica is promoted. An engine
- * without the grace period of an old master is not among them: clients get nothing that the replicas do not have, so they
- * cannot tell.
+ * Variants on a cluster, whose master is isolated together with a hot path until a replica is promoted. No variant
+ * lacks the grace period of the old master: responses show only what the replicas have, so clients see no difference.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,7 +9,7 @@ import type { Steps } from './steps.ts';
 import type { Variant } from './variant.ts';
 
 const BUYERS = 40;
-/** For the isolated master to decide, which it does for the node timeout of 2 s. */
+/** Time for the isolated master to decide. It stops after the node timeout, 2 s. */
 const DECIDED_MS = 300;
 const PROMOTED_MS_MAX = 20_000;
 /** For the promotion and the recovery. */
@@ -47,7 +46,7 @@ export const REPLICA_VARIANTS: readonly Variant[] = [
   },
 ];
 
-/** The buyers of one hot path reach the isolated master only, the others the promoted replica. Some look at once. */
+/** The buyers of one hot path reach the isolated master only, the others the promoted replica. After 300 ms, each buyer reads the reservations once. */
 async function buyWhileIsolated(steps: Steps): Promise<void> {
   const { stack } = steps;
   const { redis } = stack;

@@ -1,6 +1,6 @@
 /**
- * Buyers who keep their connections through a proxy, and buy again after a gap. They never retry: each response, and each
- * request without one, is what the proxy made of it. Hot paths must trust `X-Buyer-Id` (`BUYER_AUTH=header`).
+ * Buyers who keep their connections through a proxy, and buy again after a gap. They never retry, so
+ * every lost request is seen. Hot paths must trust `X-Buyer-Id` (`BUYER_AUTH=header`).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'undici';
@@ -55,7 +55,7 @@ export class KeptAliveCrowd {
     ).then(() => undefined);
   }
 
-  /** The number of requests that the lane with the fewest has had. */
+  /** How many requests every lane has completed. */
   get rounds(): number {
     return Math.min(...this.#ended);
   }

@@ -19,7 +19,7 @@ interface WatchChoices {
   buyer?: string;
   protocols?: string[];
   headers?: Record<string, string>;
-  /** For a server with a certificate of its own. */
+  /** One that trusts the server's certificate. */
   dispatcher?: Dispatcher;
 }
 

@@ -22,7 +22,7 @@ export interface Opening {
   /** The largest difference between the `serverTime` of a response and every moment at which it was in progress. */
   serverTimeErrorMs: number;
   requests: number;
-  /** The longest time between two requests of a buyer, or until a response: this machine was busy otherwise. */
+  /** The longest time between two requests of a buyer, or until a response. If it is long, the machine was busy. */
   longestPauseMs: number;
 }
 

@@ -46,7 +46,7 @@ export async function usePersister(
   });
 }
 
-/** About fifty times as fast as in production, except that an attempt may take as long: the machine may be slow. */
+/** Pauses and intervals are much shorter than in production. Time-out and lease are the same, so a slow machine fails no attempt. */
 const FAST_WEBHOOKS: WebhookTimings = {
   ...TIMINGS.webhooks,
   retryFirstMs: 40,

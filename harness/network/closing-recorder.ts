@@ -4,7 +4,7 @@ import { type Scope, use } from '../use.ts';
 
 export interface ClosingRecorder {
   readonly port: number;
-  /** Of the connections that had requests with the text. */
+  /** Connections that are open, and on which a client has sent `text`. */
   readonly open: number;
   readonly closedByClient: number;
   readonly closedByServer: number;

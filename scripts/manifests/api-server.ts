@@ -12,7 +12,7 @@ import {
 
 const SECRET = 'k8s/secret.example.yaml';
 const SET_FLOOR = 'k8s/components/scheduled-floor/set-floor.mjs';
-/** In a pod. */
+/** The folder in a pod with the token of its account. */
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 const FLOOR = 12;
 
@@ -58,7 +58,7 @@ export class ApiServer {
     return objects.filter((object) => !known.includes(object)).map(({ kind }) => kind);
   }
 
-  /** Runs `set-floor.mjs` with a token of its account, as its CronJobs do. Throws if it may do less or more than that. */
+  /** Runs `set-floor.mjs` with a token of its account, as its CronJobs do. Throws if it fails, or if the account may do more. */
   setFloor(namespace: string): void {
     const of = ['--namespace', namespace];
     const token = this.#run(['create', 'token', 'scheduled-floor', ...of]).trim();

@@ -4,7 +4,7 @@ import { buyUrl, type RehearsalContext, refusalBy } from './context.ts';
 import { ms } from './findings.ts';
 import { send } from './http.ts';
 
-/** Beside the time from the request before, which was too early, to the response. */
+/** In addition to the time from the last refused request until the response. */
 const LATE_MS_MAX = 50;
 const RETRY_MS = 4;
 /** After the start; later it is not open at all. */
@@ -21,7 +21,7 @@ export async function checkOpening(context: RehearsalContext, startsAtMs: number
   findings.expect(
     'opening',
     !isEarly && Math.max(...late) <= LATE_MS_MAX,
-    `first reservation ${opened.map(({ lateMs }) => ms(lateMs)).join(', ')} after startsAt, at most ${ms(LATE_MS_MAX)} and two requests`,
+    `first reservation ${opened.map(({ lateMs }) => ms(lateMs)).join(', ')} after startsAt (limit: ${ms(LATE_MS_MAX)} and two requests)`,
     "Hot paths sell too early or too late by Redis' clock. Are they overloaded? See their event loop delay in /metrics.",
   );
   for (const { reservationId } of opened) sold.add(reservationId);
@@ -34,7 +34,7 @@ async function buyAtStart(
   startsAtMs: number,
 ): Promise<{ lateMs: number; tookMs: number; reservationId: string }> {
   const [token] = settings.tokens.take(1);
-  // Before the first request it is not known whether the sale was open.
+  // Without an earlier refusal nothing shows when the sale opened, so no reservation counts as late.
   let previousAt = Number.NEGATIVE_INFINITY;
   const giveUpAt = performance.now() + Math.max(0, startsAtMs - Date.now()) + GIVE_UP_MS;
   for (;;) {

@@ -54,7 +54,7 @@ test('a thousand viewers of a sale cause two reads a second, and one more is ref
   const seconds = (endedMs - startedMs) / 1_000;
   for (const [index, command] of commands.entries())
     assert.ok(calls[index]! <= 2 * seconds + 1, `${calls[index]} calls of ${command}`);
-  // By when each event was composed: on a busy machine a viewer receives some from before.
+  // Events are counted by when they were composed: a busy machine delivers earlier ones late.
   const composedMs = ({ events }: EventStream) => events.map(({ data }) => Date.parse(data.at));
   // A busy machine takes longer to send an event to a thousand viewers.
   await eventually(async () => {

@@ -5,7 +5,7 @@ import { drawSchedule } from '../../chaos/faults/schedule.ts';
 import { Random } from '../../harness/random.ts';
 
 const SCHEDULES = 300;
-/** Of a cluster, with the vote. */
+/** A cluster needs 2 s to notice that a master is gone; the rest is for the election. */
 const PROMOTION_MS = 4_500;
 
 test('an isolated master keeps a hot path, mostly until a replica is promoted and sometimes not', () => {

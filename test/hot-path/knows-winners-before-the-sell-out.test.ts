@@ -144,14 +144,14 @@ test('a hot path that sold nothing refuses after the sell-out without reading th
 
 test('a hot path reads only the winners whose announcement was lost', async (t) => {
   let read: string[] = [];
-  // Between a new connection and its end, it may hear an announcement.
+  // A hot path that reconnects may hear the announcement before it is cut off again.
   for (let attempts = 0; attempts < 3 && read[0] !== '20 26'; attempts++) {
     read = await readsAfterLosing20To26(t);
   }
   assert.deepEqual(read, ['20 26']);
 });
 
-/** The parts of the order that a hot path reads which was cut off while the winners 20 to 26 were announced. */
+/** Cuts a hot path off while the winners 20 to 26 are announced. Returns the parts of the order that it reads afterwards. */
 async function readsAfterLosing20To26(t: TestContext): Promise<string[]> {
   const sale = await openSale(shards, { phone: 60 });
   await letListen(sale, [here, there]);

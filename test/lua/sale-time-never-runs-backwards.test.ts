@@ -72,7 +72,7 @@ test('after a short step back the time stands still, and the sale stays on the c
   const [before] = await hold(shards, sale.saleId, ['before']);
   await clock.set(0);
   const [after] = await hold(shards, sale.saleId, ['after']);
-  // Until the clock, which is this machine's again, has caught up.
+  // The sale's time stands still until the clock has caught up.
   assert.ok(after!.reservedAt >= before!.reservedAt);
   assert.ok(after!.reservedAt <= Math.max(before!.reservedAt, Date.now()));
   assert.equal((await sale.state()).aheadMs, 0);

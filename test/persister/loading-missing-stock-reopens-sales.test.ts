@@ -145,7 +145,7 @@ describe('a sale with more units sold than loaded', () => {
   });
 
   it('keeps an end that has passed, though a later one was recorded', async (test) => {
-    // From when the servers run.
+    // Counted from when the servers run.
     const { sale, servers } = await blockedSale(test, () => ({ endsAt: Date.now() + 3_000 }));
     const { saleId } = sale;
     const endsAt = sale.endsAt!;

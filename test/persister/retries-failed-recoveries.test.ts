@@ -141,7 +141,7 @@ describe('a recovery', () => {
       await lockOperations(transaction, saleId);
       await redis.restart();
       await untilPersisterConnected(servers);
-      // Those of several tries.
+      // Several attempts run at least eight scripts.
       await untilScriptsRan(servers, saleId, 8);
       const closed = await servers.sql`SELECT FROM sale_recoveries WHERE sale_id = ${saleId}`;
       assert.equal(closed.length, 0, 'it waits for the lock');

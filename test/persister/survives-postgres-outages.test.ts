@@ -72,7 +72,7 @@ describe('while PostgreSQL is unavailable', () => {
   });
 
   for (const how of ['stopped', 'frozen'] as const) {
-    it(`because it is ${how}, a persister closes within seconds and leaves its entries to others`, async (test) => {
+    it(`because it is ${how}, a persister closes within 8 s and leaves its entries to others`, async (test) => {
       const { saleId } = await makeSale(servers);
       const one = await usePersister(test, redis.url, postgres.url);
       await buyMany(servers.shards, saleId, { count: 100, batchSize: 10, prefix: 'before' });

@@ -1,7 +1,7 @@
 /**
  * The servers of deploy/compose/cluster.yml, started here with its arguments and joined by its script, are a cluster on
  * which the engine sells under DURABILITY=replicated. harness/servers/redis-cluster.ts starts the clusters of other
- * tests: only their first master has replicas, if any.
+ * tests in this folder, of which only the first master has replicas, or none.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

@@ -103,7 +103,8 @@ async function everythingWorksOn(t: TestContext, topology: Topology): Promise<vo
       assert.ok(shown.some((sale: { saleId: string }) => sale.saleId === saleId));
   });
 
-  // The server stops: its sales are refused from memory, and others go on. Repeated, because memory is used for 250 ms only.
+  // While the server is frozen, the hot path refuses its sales from memory. A view lasts for 250 ms, so this is repeated
+  // until one is young enough.
   const localRefusals = () => hotPath.metric('flash_sale_local_sold_out_total');
   let strangers = 0;
   await eventually(async () => {

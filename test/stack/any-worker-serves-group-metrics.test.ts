@@ -56,7 +56,7 @@ async function samples(group: EngineProcess, name: string): Promise<number[]> {
   return valuesIn(await scrape(group), name);
 }
 
-/** The purchases in a scrape to which every worker has replied. Without one, the sum has its earlier counts. */
+/** The purchases in a scrape to which every worker has replied. For one that has not, the sum has its earlier counts. */
 async function buysOfAll(group: EngineProcess): Promise<number[]> {
   const text = await eventually(async () => {
     const found = await scrape(group);

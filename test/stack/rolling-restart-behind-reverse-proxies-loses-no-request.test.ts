@@ -25,7 +25,7 @@ const STEADY = { count: 6, gapMs: [50, 400] } as const;
 const IDLE = { count: 8, gapMs: [4_000, 12_000] } as const;
 /** The longest gap, on a machine that is three times slower. */
 const ROUND = { timeoutMs: 40_000 };
-/** Longer than HAProxy needs to notice that a hot path is gone. It then has to notice that the hot path is back. */
+/** So long that HAProxy notices that a hot path is gone, and must notice that it is back. */
 const AWAY_MS = 3_000;
 const RUN_MS = IS_LONG_RUN ? 180_000 : 0;
 const HOT_PATHS = 2;

@@ -82,7 +82,7 @@ describe('behind a reverse proxy with TLS', { concurrency: 2 }, () => {
       assert.ok(url.startsWith(`${proxy.operatorsUrl}/#/sign-in/`), url);
     });
 
-    it(`${name}: a browser`, async (t) => {
+    it(`${name}: a browser buys by HTTP/2 and receives its reservation by WebSocket`, async (t) => {
       const { redis, servers } = await useServers(t);
       const hotPath = await useHotPath(t, redis.url);
       const upstreams = { hotPaths: [hotPath.internals.port], admin: hotPath.internals.port };
@@ -97,7 +97,7 @@ describe('behind a reverse proxy with TLS', { concurrency: 2 }, () => {
   }
 });
 
-/** Runs in the page. The client's own connection has loaded the page. */
+/** Runs in the page, so that the purchase uses the connection that loaded it. */
 async function buyAndListen({ sale, token }: { sale: string; token: string }) {
   const socket = new WebSocket(`${sale.replace('https', 'wss')}/live`, [
     'flash-sale',
