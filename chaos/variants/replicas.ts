@@ -46,7 +46,10 @@ export const REPLICA_VARIANTS: readonly Variant[] = [
   },
 ];
 
-/** The buyers of one hot path reach the isolated master only, the others the promoted replica. After 300 ms, each buyer reads the reservations once. */
+/**
+ * The buyers of one hot path reach the isolated master only, the others the promoted replica. After 300 ms, each buyer
+ * reads the reservations once.
+ */
 async function buyWhileIsolated(steps: Steps): Promise<void> {
   const { stack } = steps;
   const { redis } = stack;

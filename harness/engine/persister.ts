@@ -46,7 +46,10 @@ export async function usePersister(
   });
 }
 
-/** Pauses and intervals are much shorter than in production. Time-out and lease are the same, so a slow machine fails no attempt. */
+/**
+ * Pauses and intervals are much shorter than in production. Time-out and lease are the same, so a slow machine fails no
+ * attempt.
+ */
 const FAST_WEBHOOKS: WebhookTimings = {
   ...TIMINGS.webhooks,
   retryFirstMs: 40,

@@ -58,7 +58,10 @@ export class ApiServer {
     return objects.filter((object) => !known.includes(object)).map(({ kind }) => kind);
   }
 
-  /** Runs `set-floor.mjs` with a token of its account, as its CronJobs do. Throws if it fails, or if the account may do more. */
+  /**
+   * Runs `set-floor.mjs` with a token of its account, as its CronJobs do. Throws if it fails, or if the account may do
+   * more.
+   */
   setFloor(namespace: string): void {
     const of = ['--namespace', namespace];
     const token = this.#run(['create', 'token', 'scheduled-floor', ...of]).trim();

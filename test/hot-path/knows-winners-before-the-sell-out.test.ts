@@ -151,7 +151,7 @@ test('a hot path reads only the winners whose announcement was lost', async (t) 
   assert.deepEqual(read, ['20 26']);
 });
 
-/** Cuts a hot path off while the winners 20 to 26 are announced. Returns the parts of the order that it reads afterwards. */
+/** Cuts a hot path off while the winners 20 to 26 are announced. Returns which parts of the order it reads later. */
 async function readsAfterLosing20To26(t: TestContext): Promise<string[]> {
   const sale = await openSale(shards, { phone: 60 });
   await letListen(sale, [here, there]);
