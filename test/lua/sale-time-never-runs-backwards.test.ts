@@ -92,6 +92,19 @@ test('a clock that was set back and is corrected does not move the sale ahead', 
   assert.equal((await sale.state()).aheadMs, 0);
 });
 
+test('steps add up while a sale is ahead', async () => {
+  await clock.set(HOUR_MS);
+  const sale = await openSale(shards, { unit: 9 });
+  await hold(shards, sale.saleId, ['ahead']);
+  await clock.set(0);
+  await hold(shards, sale.saleId, ['an-hour-ahead']);
+  await clock.set(-HOUR_MS);
+  await hold(shards, sale.saleId, ['set-back']);
+  await clock.set(0);
+  await hold(shards, sale.saleId, ['corrected']);
+  assert.ok(Math.abs((await sale.state()).aheadMs - 2 * HOUR_MS) < 10_000);
+});
+
 test('whatever the clock does, times never decrease and holds keep their length', async () => {
   const steps = fc.array(
     fc.record({
