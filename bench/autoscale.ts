@@ -71,7 +71,7 @@ const cluster = await useCluster(session, {
 });
 try {
   const autoscaler = await Autoscaler.of(cluster);
-  await untilReady(autoscaler.spec.minReplicas!);
+  await untilReady(autoscaler.spec.minReplicas);
   await autoscaler.remove();
   await cluster.kubectl('scale', 'deployment/hot-path', '--replicas=1');
   await untilReady(1);
@@ -162,7 +162,7 @@ async function run(scenario: Scenario, autoscaler: Autoscaler, perPod: number) {
   await untilReady(pods.least);
   await autoscaler.start(pods);
   const { saleId } = await makeSale(servers, { stock: STOCK, holdSeconds: HOLD_SECONDS });
-  const shape = scenario.shape.map(([second, pods]) => [second, pods * perPod] as const);
+  const shape = scenario.shape.map(([second, worth]) => [second, worth * perPod] as const);
   const restarts = cluster.agent.restarts;
   const [{ seconds, reservations }] = await Promise.all([
     watchCrowd(cluster, { name, saleId, shape }, autoscaler),

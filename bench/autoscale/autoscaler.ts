@@ -1,6 +1,6 @@
 /** The autoscaler of the hot path: its specification is that of `k8s/hpa.yaml`, with other limits. */
 import assert from 'node:assert/strict';
-import { AutoscalingV2Api, type V2HorizontalPodAutoscalerSpec } from '@kubernetes/client-node';
+import { AutoscalingV2Api } from '@kubernetes/client-node';
 import { eventually } from '../../harness/eventually.ts';
 import type { Cluster } from './cluster.ts';
 
@@ -10,6 +10,9 @@ const CALM_PERCENT_MAX = 30;
 /** Long enough for two measurements of each pod; without any, its use counts as 0. */
 const CALM_FOR_MS = 31_000;
 const CALM_MS_MAX = 180_000;
+
+/** JSON of the API server; its other fields are passed on as they are. */
+type Spec = Readonly<Record<string, unknown>> & { readonly minReplicas: number };
 
 export interface Limits {
   least: number;
@@ -27,9 +30,9 @@ export class Autoscaler {
   readonly #cluster: Cluster;
   readonly #api: AutoscalingV2Api;
   /** As applied at the start. */
-  readonly spec: V2HorizontalPodAutoscalerSpec;
+  readonly spec: Spec;
 
-  constructor(cluster: Cluster, spec: V2HorizontalPodAutoscalerSpec) {
+  constructor(cluster: Cluster, spec: Spec) {
     this.#cluster = cluster;
     this.#api = cluster.config.makeApiClient(AutoscalingV2Api);
     this.spec = spec;
@@ -68,7 +71,7 @@ export class Autoscaler {
     };
   }
 
-  async #apply(spec: V2HorizontalPodAutoscalerSpec): Promise<void> {
+  async #apply(spec: Spec): Promise<void> {
     const kind = { apiVersion: 'autoscaling/v2', kind: 'HorizontalPodAutoscaler' };
     await this.#cluster.apply(JSON.stringify({ ...kind, metadata: { name: NAME }, spec }));
   }

@@ -34,9 +34,10 @@ test('the old master stops writing within the grace period after a promotion', a
   await withRedis(master.url, (redis) =>
     eventually(async () => {
       const sentAt = performance.now();
-      const write = redis.set('any', '').then(() => {
+      const write = async () => {
+        await redis.set('any', '');
         acceptedAt = sentAt;
-      });
+      };
       await assert.rejects(write, /^ReplyError: NOREPLICAS/);
     }),
   );
