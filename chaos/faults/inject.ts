@@ -32,6 +32,9 @@ const TEXT_OF: Record<RequestName, string> = {
   commit: 'commit',
 };
 
+/** No topology replaces a master sooner. To ask the others takes up to half a second, which would prolong a short fault. */
+const PROMOTION_MS_MIN = 1_000;
+
 export interface StartedFault {
   fault: PlannedFault;
   /** Whether the fault took effect: a process was running, a connection was open, the awaited request came. */
@@ -95,7 +98,8 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'kill': {
       const tookEffect = await stack.kill(target);
       await sleep(forMs);
-      const replaced = fault.target === 'redis' && (await isReplaced(target, stack));
+      const replaced =
+        fault.target === 'redis' && forMs >= PROMOTION_MS_MIN && (await isReplaced(target, stack));
       await stack.startAgain(target);
       return { tookEffect, replaced };
     }
@@ -104,7 +108,8 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'pause': {
       const tookEffect = stack.pause(target);
       await sleep(forMs);
-      const replaced = fault.target === 'redis' && (await isReplaced(target, stack));
+      const replaced =
+        fault.target === 'redis' && forMs >= PROMOTION_MS_MIN && (await isReplaced(target, stack));
       stack.resume(target);
       return { tookEffect, replaced };
     }

@@ -118,7 +118,7 @@ function withAddresses(
     )
     .replace('127.0.0.1:8081', `127.0.0.1:${admin}`)
     .replace(/^( *(?:listen |bind :))(?:80|443)(;| |$)/m, `$1${listen.buyers}$2`)
-    .replace(/^( *(?:listen |bind :))(?:8082|8443)(;| |$)/m, `$1${listen.operators}$2`);
+    .replace(/^( *(?:listen |bind :))(?:8090|8443)(;| |$)/m, `$1${listen.operators}$2`);
   return replaced
     .replaceAll(/bind :(\d+)/g, 'bind 127.0.0.1:$1')
     .replaceAll(/listen (\d+)/g, 'listen 127.0.0.1:$1');

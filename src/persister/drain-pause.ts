@@ -8,7 +8,7 @@ import type { Timings } from './timings.ts';
  * After a write, more events are left to gather: a transaction costs PostgreSQL and this process as much as a hundred of
  * its rows. There is no pause while more events arrive than a pause gathers.
  */
-export const GATHER_MS = 40;
+const GATHER_MS = 40;
 /** Events of one write from which more are probably waiting. */
 export const GATHERED_MAX = 2_000;
 export const TRIM_INTERVAL_MS = 200;

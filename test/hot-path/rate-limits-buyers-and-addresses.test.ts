@@ -11,12 +11,16 @@ import { FILE } from '../../harness/use.ts';
 const redis = await useRedisWithIdentity(FILE);
 const shards = await useShards(FILE, redis.url);
 
-/** On a busy machine, time passes between two requests: the first takes what has accrued. */
-async function untilLimited(ask: () => Promise<{ status: number }>): Promise<void> {
-  await eventually(async () => {
-    await ask();
-    assert.equal((await ask()).status, 429);
-  });
+type Ask = () => Promise<{ status: number }>;
+
+/** On a busy machine some allowance has accrued since the last request: `spend` takes it first. */
+async function assertLimited(spend: Ask, ask: Ask): Promise<void> {
+  const statuses: number[] = [];
+  for (let attempts = 0; attempts < 3 && statuses.at(-1) !== 429; attempts++) {
+    await spend();
+    statuses.push((await ask()).status);
+  }
+  assert.equal(statuses.at(-1), 429, statuses.join());
 }
 
 test('a buyer over the rate gets 429, others are served, and the buyer is served after waiting', async (t) => {
@@ -36,11 +40,12 @@ test('a buyer over the rate gets 429, others are served, and the buyer is served
   assert.equal(replies.filter(({ status }) => status === 201).length, 1);
 
   // The limit counts the buyer's requests of every kind.
+  const buyAgain = () => hotPath.buy(saleId, 'eve', { key: 'k' });
   for (const path of [`/v1/sales/${saleId}/me`, `/v1/reservations/${saleId}_1_aaaaaaaa`]) {
-    await untilLimited(() => hotPath.call(path, { buyer: 'eve' }));
+    await assertLimited(buyAgain, () => hotPath.call(path, { buyer: 'eve' }));
   }
   const join = { method: 'POST', buyer: 'eve' };
-  await untilLimited(() => hotPath.call(`/v1/sales/${saleId}/waitlist`, join));
+  await assertLimited(buyAgain, () => hotPath.call(`/v1/sales/${saleId}/waitlist`, join));
   assert.equal((await hotPath.buy(saleId, 'ada')).status, 201);
   assert.equal((await hotPath.call(`/v1/sales/${saleId}`)).status, 200);
   await eventually(async () =>
@@ -74,11 +79,12 @@ test('an address over the rate gets 429, also without a token; health checks nev
   const hotPath = await useHotPath(t, redis.url, { ADDRESS_REQUESTS_PER_SECOND: '1' });
   const { saleId } = await openSale(shards, { phone: 10 });
   const ask = (path: string, buyer?: string) => hotPath.call(path, buyer ? { buyer } : {});
-  await Promise.all(Array.from({ length: 30 }, () => ask('/v1/nowhere')));
+  const spend = () => ask('/v1/nowhere');
+  await Promise.all(Array.from({ length: 30 }, spend));
   for (const path of [`/v1/sales/${saleId}`, `/v1/sales/${saleId}/me`, '/nowhere']) {
-    await untilLimited(() => ask(path, 'ada'));
+    await assertLimited(spend, () => ask(path, 'ada'));
   }
-  await untilLimited(() => refusedUpgrade(hotPath, saleId));
+  await assertLimited(spend, () => refusedUpgrade(hotPath, saleId));
   for (const path of ['/healthz', '/readyz', '/metrics']) {
     for (let i = 0; i < 5; i++) assert.equal((await ask(path)).status, 200, path);
   }
@@ -91,9 +97,10 @@ test('behind a trusted balancer each client has its own allowance', async (t) =>
     const headers = { 'x-forwarded-for': client };
     return hotPath.call('/nowhere', { headers });
   };
-  for (let i = 0; i < 30; i++) await askAs('203.0.113.5');
-  await untilLimited(() => askAs('203.0.113.5'));
-  await untilLimited(() => askAs('1.2.3.4, 203.0.113.5'));
+  const spend = () => askAs('203.0.113.5');
+  for (let i = 0; i < 30; i++) await spend();
+  await assertLimited(spend, spend);
+  await assertLimited(spend, () => askAs('1.2.3.4, 203.0.113.5'));
   assert.equal((await askAs('203.0.113.6')).status, 404);
 });
 

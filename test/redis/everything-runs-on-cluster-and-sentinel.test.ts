@@ -63,7 +63,8 @@ async function everythingWorksOn(t: TestContext, topology: Topology): Promise<vo
   const database = await useDatabase(t);
   const servers = await useConnections(t, topology.url, database.url);
   await usePersister(t, topology.url, database.url);
-  const hotPath = await useHotPath(t, topology.url);
+  // Less than the time in which the nodes of a cluster give up the frozen one.
+  const hotPath = await useHotPath(t, topology.url, { REDIS_COMMAND_TIMEOUT_MS: '2000' });
   const app = await useApp(t, servers);
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   for (const saleId of saleIds) {
