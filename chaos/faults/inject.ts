@@ -89,6 +89,15 @@ interface Injected {
 }
 
 /** Starts one fault, waits for its duration, and ends it. */
+/** After a kill or a freeze of `name`, before it ends. */
+async function isMasterReplaced(
+  { target, forMs }: PlannedFault,
+  name: ProcessName,
+  stack: ChaosStack,
+): Promise<boolean> {
+  return target === 'redis' && forMs >= PROMOTION_MS_MIN && isReplaced(name, stack);
+}
+
 async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected> {
   const { kind, forMs } = fault;
   const target = await stack.named(fault.target as ProcessName);
@@ -98,8 +107,7 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'kill': {
       const tookEffect = await stack.kill(target);
       await sleep(forMs);
-      const replaced =
-        fault.target === 'redis' && forMs >= PROMOTION_MS_MIN && (await isReplaced(target, stack));
+      const replaced = await isMasterReplaced(fault, target, stack);
       await stack.startAgain(target);
       return { tookEffect, replaced };
     }
@@ -108,8 +116,7 @@ async function inject(fault: PlannedFault, stack: ChaosStack): Promise<Injected>
     case 'pause': {
       const tookEffect = stack.pause(target);
       await sleep(forMs);
-      const replaced =
-        fault.target === 'redis' && forMs >= PROMOTION_MS_MIN && (await isReplaced(target, stack));
+      const replaced = await isMasterReplaced(fault, target, stack);
       stack.resume(target);
       return { tookEffect, replaced };
     }

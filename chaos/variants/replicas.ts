@@ -15,6 +15,15 @@ const PROMOTED_MS_MAX = 20_000;
 /** For the promotion and the recovery. */
 const PATIENCE_MS = 30_000;
 
+const ISOLATED = {
+  expected: 'lost-reservation',
+  stock: 200,
+  holdSeconds: 1,
+  topology: 'cluster',
+  durability: 'replicated',
+  act: buyWhileIsolated,
+} as const satisfies Partial<Variant>;
+
 export const REPLICA_VARIANTS: readonly Variant[] = [
   {
     name: 'a hot path does not wait for the replicas',
@@ -23,12 +32,7 @@ export const REPLICA_VARIANTS: readonly Variant[] = [
       original: 'const reached = await this.#barrier.wait(saleId);',
       broken: 'const reached = before;',
     },
-    expected: 'lost-reservation',
-    stock: 200,
-    holdSeconds: 1,
-    topology: 'cluster',
-    durability: 'replicated',
-    act: buyWhileIsolated,
+    ...ISOLATED,
   },
   {
     name: 'a buyer sees what no replica has',
@@ -37,12 +41,7 @@ export const REPLICA_VARIANTS: readonly Variant[] = [
       original: 'needsReplicas: true,',
       broken: 'needsReplicas: false,',
     },
-    expected: 'lost-reservation',
-    stock: 200,
-    holdSeconds: 1,
-    topology: 'cluster',
-    durability: 'replicated',
-    act: buyWhileIsolated,
+    ...ISOLATED,
   },
 ];
 
