@@ -57,15 +57,6 @@ export class Steps {
     return ids.filter((id) => id !== undefined);
   }
 
-  /** The buyers of `buyMany` read their reservations, without a repetition. */
-  async lookOnce(count: number, prefix: string): Promise<void> {
-    const { client, random } = this.#run;
-    const looks = buyersOf(count, prefix).map((buyerId) =>
-      client.send({ kind: 'me', buyerId }, random),
-    );
-    await Promise.all(looks);
-  }
-
   async transition(
     kind: 'confirm' | 'cancel',
     reservationIds: readonly string[],
